@@ -1,0 +1,108 @@
+"""All that may go wrong, one small tree: whose fault it is, and what follows from it.
+
+An error of the operator knows the exit status of the process (`exit_status`); an
+error of the peer or of the application knows the HTTP status it deserves
+(`status`). One room turns the latter into responses (`protocol.response`), one
+turns the former into exit codes (`cli`). Nothing here imports anything of ours.
+"""
+
+
+class GeventuwsgiError(Exception):
+    """Anything this server raises on purpose.
+
+    `exit_status` is what a process that cannot go on because of it ends with.
+    """
+
+    exit_status = 1
+
+
+class ConfigError(GeventuwsgiError):
+    """The operator's configuration cannot be carried out (exit status 1).
+
+    Args:
+        message: what is wrong, in one sentence, without the place.
+        file: the configuration file, where the value came from one.
+        line: its line number, from 1.
+        option: the option's name as it was written.
+    """
+
+    def __init__(self, message: str, *, file: str | None = None,
+                 line: int | None = None, option: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.option = option
+
+    def __str__(self) -> str:
+        place = ""
+        if self.file is not None:
+            place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
+        elif self.option is not None:
+            place = "--" if len(self.option) > 1 else "-"
+            return f"{place}{self.option}: {self.message}"
+        if self.option is not None:
+            place += f"{self.option}: "
+        return place + self.message
+
+
+class UsageError(ConfigError):
+    """The command line itself is wrong (exit status 2, as argparse and click)."""
+
+    exit_status = 2
+
+
+class BindError(GeventuwsgiError):
+    """A socket could not be bound or inherited (exit status 1)."""
+
+
+class BootError(GeventuwsgiError):
+    """The workers could not boot (exit status 3, as gunicorn's WORKER_BOOT_ERROR)."""
+
+    exit_status = 3
+
+
+class AppLoadError(GeventuwsgiError):
+    """The application could not be imported or found (exit status 4, as gunicorn's APP_LOAD_ERROR)."""
+
+    exit_status = 4
+
+
+class ProtocolError(GeventuwsgiError):
+    """The peer sent what its protocol forbids or what a limit refuses.
+
+    Args:
+        status: the HTTP status code that answers it (RFC 9110 section 15).
+        reason: why, for the log; never shown to the peer.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{reason} ({status})")
+        self.status = status
+        self.reason = reason
+
+
+class NotOurProtocol(ProtocolError):
+    """Bytes of another protocol altogether; the connection is closed without an answer."""
+
+
+class ResponseError(GeventuwsgiError):
+    """The application's response cannot be sent as it stands (500)."""
+
+    status = 500
+
+
+class ClientDisconnected(OSError):
+    """The client went away, or stopped sending, in the middle of a request or a response.
+
+    An `OSError`, so that an application that guards its `wsgi.input.read()` as
+    it does under uWSGI goes on working.
+    """
+
+
+class Harakiri(BaseException):
+    """A request exceeded `harakiri` seconds; raised in its greenlet.
+
+    Not an `Exception`, so that an application's broad `except Exception`
+    cannot keep the request alive.
+    """
