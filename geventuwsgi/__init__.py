@@ -1,0 +1,44 @@
+"""The gevent application server that runs the `uwsgi.ini` you already have.
+
+The house has seven floors. A file imports from the floors below it and from its
+own wing, never upward and never in a circle: not at import time, not inside a
+function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule.
+
+    7  cli, __main__   arguments in, exit status out
+    6  boot            settings become sockets, memory and roles: the one place that knows everyone
+    5  api             the module an application imports as `uwsgi`
+    4  server          a WSGI worker's I/O: worker, acceptor, connection, limits
+       process         master, template, child, role, signals; knows no HTTP
+    3  app             one request, no sockets, no settings: loader, environ, start_response
+       config          the option table, INI and argv, the frozen settings
+    2  protocol        bytes in, events out; no socket, no clock, no log
+       net             sockets: addresses, listeners, streams; knows no settings
+       log             request lines, the error log, and where both are written
+       shared          memory between processes: the scoreboard
+    1  errors          all that may go wrong, whose fault it is, and what status follows
+
+The wings of one floor never name each other. Only the entry room of a wing
+(`server.worker`, `process.master`) reads the settings; the rooms beneath take plain
+arguments. `boot` alone may import inside a function, in the process that plays the
+role.
+
+The processes:
+
+    master            reads the configuration, binds the sockets, keeps the roles alive;
+     |                never imports the application, gevent or anything patched
+     |- template      a fresh interpreter that loads the application once, then forks
+     '- worker 1..N   a gevent hub: one greenlet per connection, one slot per request
+
+The template forks twice, so that the workers are the master's children: the death of
+a template harms no request, and a reload is a second template beside the first. Each
+worker holds one end of a control socket; its end-of-file says that the master is gone,
+and nobody outlives it with a port open.
+
+Three trips lead through the house. A request: acceptor, connection, parser, environ,
+application, response, one send, one access line. An option: file or argv gives a key,
+a text and its place, the table casts it, `Settings` remembers where it came from. A
+signal: a byte in a pipe, the master's loop, messages to the workers, and the same loop
+sees them leave.
+"""
+
+__version__ = "0.1.0"
