@@ -1,0 +1,414 @@
+"""HTTP/1.0 and 1.1 requests: bytes in, a checked head and a decoded body out.
+
+The rules of this room:
+
+- One `RequestParser` serves one connection, request after request; it is fed with
+  `head()` until a head is there, then with `body()` until `body_complete`.
+- Nothing is guessed. What RFC 9112 calls an error is an error, and after an error the
+  parser gives no further request: whatever was pipelined behind it is never served.
+- The result does not depend on how the bytes were cut. The fast path is one regular
+  expression over a whole head; only a head that it does not match is walked line by
+  line, which names the first fault in the order of the stream.
+- Limits come in as arguments; there is no clock here.
+"""
+
+from typing import NamedTuple, NoReturn
+
+from ..errors import ProtocolError
+from . import grammar
+
+# Digits of the largest Content-Length that fits 63 bits with room to add.
+_LENGTH_DIGITS = 18
+# A chunk-size line without extensions has 17 bytes; extensions are rare and bounded, per
+# line and per body (Go CVE-2023-39326: extensions as free amplification).
+_CHUNK_LINE = 4096
+_EXTENSIONS = 16384
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+class Limits(NamedTuple):
+    """How large the parts of a head may be.
+
+    Attributes:
+        line: octets of the request line without its CRLF (8190: Apache's LimitRequestLine).
+        field: octets of one field line without its CRLF (8190: LimitRequestFieldSize).
+        fields: field lines in one head (100: LimitRequestFields).
+        head: octets of the whole head, or of a whole trailer section.
+    """
+
+    line: int = 8190
+    field: int = 8190
+    fields: int = 100
+    head: int = 65536
+
+
+class RequestParser:
+    """Parse the requests of one connection (RFC 9112).
+
+    Attributes, valid once `head()` returned True:
+        method, target: as sent, decoded as latin-1.
+        path: the target's path and query in origin-form; "" for authority-form and "*".
+        version: "HTTP/1.0" or "HTTP/1.1" (a higher minor version counts as 1.1,
+            RFC 9110 section 2.5); http11 is the same as a bool.
+        fields: the field block, lines ended by CRLF, latin-1, wholly checked.
+        authority: host[:port] of an absolute-form target, which replaces the Host field
+            (RFC 9112 section 3.2.2), else None.
+        content_length: the body's length in octets, None if the request gives none.
+        chunked: the body comes in chunks and its length is not known beforehand.
+        keep_alive: what the client asks of the connection (RFC 9112 section 9.3).
+        expect_continue: the client waits for 100 (Continue) before it sends the body.
+        head_size: octets of the head with its last CRLF.
+        body_complete: the whole body was returned by `body()` (True at once without one).
+    """
+
+    __slots__ = (
+        "limits", "buffered", "method", "target", "path", "version", "http11", "fields",
+        "authority", "content_length", "chunked", "keep_alive", "expect_continue",
+        "head_size", "body_complete", "_checked", "_lines", "_left", "_decode", "_extensions",
+        "_trailers", "_trailer_size", "_framing", "_framed")
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits = limits
+        self.buffered = b""
+        self.method = self.target = self.path = self.fields = ""
+        self.version = "HTTP/1.1"
+        self.http11 = True
+        self.authority: str | None = None
+        self.content_length: int | None = None
+        self.chunked = self.keep_alive = self.expect_continue = False
+        self.head_size = 0
+        self.body_complete = True
+        self._checked = self._lines = 0
+        self._left = 0
+        self._decode = self._chunk_size
+        self._extensions = self._trailers = self._trailer_size = 0
+        self._framing: list[str] | None = None
+        self._framed: tuple[int | None, bool, bool, bool] = (None, False, True, False)
+
+    def head(self, data: bytes) -> bool:
+        """Add bytes and say whether the head of the next request is complete.
+
+        Args:
+            data: what came from the peer; b"" only looks at what is buffered.
+
+        Raises:
+            ProtocolError: 400, 414, 417, 431, 501 or 505; the connection is to be closed.
+        """
+        if self.buffered:
+            data = self.buffered + data
+            self.buffered = b""
+        if data[-4:] == b"\r\n\r\n":
+            text = data.decode("latin-1")
+        else:
+            end = data.find(b"\r\n\r\n", max(self._checked - 3, 0))
+            if end < 0:
+                self._walk(data)
+                self.buffered = data
+                return False
+            text = data[:end + 4].decode("latin-1")
+        match = grammar.HEAD.match(text, text.startswith("\r\n") and 2)
+        if match is None:
+            self._walk(data[:len(text)])
+            raise ProtocolError(400, "malformed request head")
+        size = match.end()
+        method, target, minor, fields = match.groups()
+        limits = self.limits
+        if (size > limits.head or match.start(4) - 2 > limits.line
+                or len(fields) > limits.field or fields.count("\n") > limits.fields):
+            self._measure(data)
+        if size < len(data):
+            self.buffered = data[size:]
+        self._checked = self._lines = 0
+        self.head_size = size
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.http11 = http11 = minor != "0"
+        self.version = "HTTP/1.1" if http11 else "HTTP/1.0"
+        self.authority = None
+        if target[0] == "/":
+            self.path = target
+        else:
+            self._other_form(method, target)
+        # Requests of one connection mostly carry the same few framing lines: then the
+        # facts are the same too. The version is among them as the first entry.
+        framing = grammar.FRAMING.findall(text, match.start(4) - 1)
+        framing.append(minor)
+        if framing != self._framing:
+            self._framed = self._frame(framing[:-1])
+            self._framing = framing
+        self.content_length, self.chunked, self.keep_alive, self.expect_continue = self._framed
+        if self.chunked:
+            self.body_complete = False
+            self._decode = self._chunk_size
+            self._extensions = self._trailers = self._trailer_size = 0
+        else:
+            self._left = self.content_length or 0
+            self.body_complete = not self._left
+        return True
+
+    def body(self, data: bytes) -> bytes:
+        """Add bytes and return those of the body that are decoded by now, maybe b"".
+
+        What comes behind the body's end stays buffered for the next `head()`.
+
+        Raises:
+            ProtocolError: 400 for a broken chunk or trailer (RFC 9112 section 7.1).
+        """
+        if self.buffered:
+            data = self.buffered + data
+            self.buffered = b""
+        if self.body_complete:
+            self.buffered = data
+            return b""
+        if self.chunked:
+            return self._chunks(data)
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            return data
+        self.body_complete = True
+        if left == 0:
+            return data
+        self.buffered = data[left:]
+        return data[:left]
+
+    def eof(self) -> None:
+        """The peer sends no more.
+
+        Raises:
+            ProtocolError: 400 if that cuts a head or a body short.
+        """
+        if not self.body_complete:
+            raise ProtocolError(400, "the connection ended inside the request body")
+        if self.buffered.lstrip(b"\r\n"):
+            raise ProtocolError(400, "the connection ended inside the request head")
+
+    # The slow path of a head: which line is wrong, and how?
+
+    def _walk(self, data: bytes) -> None:
+        """Raise for the first fault in `data`; return if it is only unfinished.
+
+        Resumes behind the lines that were found good before, so that a head that comes
+        byte by byte costs linear time.
+        """
+        limits = self.limits
+        at = self._checked
+        if at == 0 and data.startswith(b"\r\n"):
+            # RFC 9112 section 2.2: one empty line in front of a request is forgiven.
+            at = 2
+        while True:
+            if self._lines == 0 and at < len(data):
+                self._first_octet(data, at)
+            end = data.find(b"\n", at)
+            line = data[at:] if end < 0 else data[at:end]
+            size = len(line) - line.endswith(b"\r")
+            if self._lines == 0:
+                if size > limits.line:
+                    raise ProtocolError(414, f"request line of more than {limits.line} bytes")
+            elif size > limits.field:
+                raise ProtocolError(431, f"header field of more than {limits.field} bytes")
+            if at + len(line) + (end >= 0) > limits.head:
+                raise ProtocolError(431, f"request head of more than {limits.head} bytes")
+            if end < 0:
+                break
+            if size == len(line):
+                raise ProtocolError(400, "bare LF in the request head")
+            self._check_line(line[:-1].decode("latin-1"))
+            at = self._checked = end + 1
+            self._lines += 1
+
+    @staticmethod
+    def _first_octet(data: bytes, at: int) -> None:
+        octet = data[at:at + 1]
+        if octet == b"\x16":
+            raise ProtocolError(400, "a TLS handshake on a plain HTTP socket")
+        if octet == b"\r" and data[at:at + 2] in (b"\r", b"\r\n"):
+            if at or data[at:at + 2] == b"\r\n":
+                raise ProtocolError(400, "empty lines in front of the request")
+        elif not grammar.TOKEN.match(octet.decode("latin-1")):
+            raise ProtocolError(400, "the request does not start with a method")
+
+    def _check_line(self, line: str) -> None:
+        if self._lines == 0:
+            match = grammar.REQUEST_LINE.fullmatch(line)
+            if match is None:
+                raise ProtocolError(400, "malformed request line")
+            if match[3] != "1":
+                raise ProtocolError(505, f"HTTP/{match[3]}.{match[4]} is not spoken here")
+            return
+        if self._lines > self.limits.fields and line:
+            raise ProtocolError(431, f"more than {self.limits.fields} header fields")
+        if line and not grammar.FIELD_LINE.fullmatch(line):
+            raise ProtocolError(400, self._fault(line))
+
+    @staticmethod
+    def _fault(line: str) -> str:
+        name, colon, value = line.partition(":")
+        if line[0] in " \t":
+            return "obsolete line folding in the header"
+        if not colon:
+            return "header line without a colon"
+        if name[-1:] in (" ", "\t"):
+            return "whitespace between field name and colon"
+        if not name or not grammar.TOKEN.fullmatch(name):
+            return "malformed field name"
+        return "control character in a field value"
+
+    def _measure(self, data: bytes) -> None:
+        """Look at each line of a head that may be over a limit, and raise if one is."""
+        self._checked = self._lines = 0
+        lead = 2 if data.startswith(b"\r\n") else 0
+        end = data.index(b"\r\n\r\n", lead) + 4
+        self._walk(data[:end])
+
+    def _other_form(self, method: str, target: str) -> None:
+        """Take a target that does not start with "/" (RFC 9112 sections 3.2.2 to 3.2.4)."""
+        self.path = ""
+        if method == "CONNECT":
+            if not grammar.AUTHORITY_FORM.fullmatch(target):
+                raise ProtocolError(400, "CONNECT without host:port")
+            return
+        if target == "*":
+            if method != "OPTIONS":
+                raise ProtocolError(400, "asterisk-form is for OPTIONS only")
+            return
+        match = grammar.ABSOLUTE_FORM.fullmatch(target)
+        if match is None or match[1].lower() not in _DEFAULT_PORTS:
+            raise ProtocolError(400, "malformed request target")
+        authority, path = match[2], match[3] or ""
+        if not authority or not grammar.HOST.fullmatch(authority) or authority[0] == ":":
+            raise ProtocolError(400, "malformed authority in the request target")
+        self.authority = authority
+        self.path = path if path.startswith("/") else "/" + path
+
+    def _frame(self, lines: list[str]) -> tuple[int | None, bool, bool, bool]:
+        """Decide about host, framing and persistence from the fields that matter.
+
+        Returns (content_length, chunked, keep_alive, expect_continue).
+        """
+        values: dict[str, list[str]] = {
+            "host": [], "content-length": [], "transfer-encoding": [], "connection": [],
+            "expect": []}
+        for line in lines:
+            name, _, value = line[1:].partition(":")
+            values[name.lower()].append(value.strip(" \t"))
+        self._check_host(values["host"])
+        options = {o.strip(" \t").lower() for v in values["connection"] for o in v.split(",")}
+        keep_alive = "close" not in options and (self.http11 or "keep-alive" in options)
+        length, chunked = self._body_length(values["content-length"], values["transfer-encoding"])
+        expect_continue = False
+        if values["expect"] and self.http11:
+            if len(values["expect"]) > 1 or values["expect"][0].lower() != "100-continue":
+                raise ProtocolError(417, "unknown expectation")
+            expect_continue = chunked or bool(length)
+        return length, chunked, keep_alive, expect_continue
+
+    def _check_host(self, hosts: list[str]) -> None:
+        """RFC 9112 section 3.2: exactly one valid Host on 1.1, at most one on 1.0."""
+        if len(hosts) > 1:
+            raise ProtocolError(400, "more than one Host field")
+        if not hosts:
+            if self.http11:
+                raise ProtocolError(400, "no Host field")
+        elif not grammar.HOST.fullmatch(hosts[0]):
+            raise ProtocolError(400, "malformed Host field")
+
+    def _body_length(self, lengths: list[str], codings: list[str]) -> tuple[int | None, bool]:
+        """RFC 9112 section 6.3, and stricter where it leaves a choice: two lengths of any
+        kind are an error, also equal ones."""
+        if codings:
+            if lengths:
+                raise ProtocolError(400, "both Content-Length and Transfer-Encoding")
+            if not self.http11:
+                raise ProtocolError(400, "Transfer-Encoding in an HTTP/1.0 request")
+            if len(codings) > 1:
+                raise ProtocolError(400, "more than one Transfer-Encoding field")
+            if codings[0].lower() != "chunked":
+                raise ProtocolError(501, "a transfer coding other than chunked")
+            return None, True
+        if not lengths:
+            return None, False
+        if len(lengths) > 1:
+            raise ProtocolError(400, "more than one Content-Length field")
+        text = lengths[0]
+        if not (text.isascii() and text.isdigit()):
+            raise ProtocolError(400, "malformed Content-Length")
+        if len(text) > _LENGTH_DIGITS:
+            raise ProtocolError(413, "Content-Length of more than 18 digits")
+        return int(text), False
+
+    # Chunked bodies (RFC 9112 section 7.1). `_decode` is the state: each step takes the
+    # bytes and an offset, and returns the offset behind what it took, or -1 to wait.
+
+    def _chunks(self, data: bytes) -> bytes:
+        pieces: list[bytes] = []
+        at = 0
+        while at < len(data) and not self.body_complete:
+            after = self._decode(data, at, pieces)
+            if after < 0:
+                break
+            at = after
+        self.buffered = data[at:]
+        return b"".join(pieces)
+
+    def _chunk_size(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        end = data.find(b"\n", at, at + _CHUNK_LINE)
+        if end < 0:
+            if len(data) - at >= _CHUNK_LINE:
+                self._broken("chunk size line of more than 4096 bytes")
+            return -1
+        match = grammar.CHUNK_LINE.fullmatch(data, at, end + 1)
+        if match is None:
+            self._broken("malformed chunk size line")
+        digits, extensions = match.groups()
+        if len(digits) > grammar.CHUNK_SIZE_DIGITS:
+            self._broken("chunk size of more than 15 digits")
+        self._extensions += len(extensions)
+        if self._extensions > _EXTENSIONS:
+            self._broken("chunk extensions of more than 16384 bytes")
+        self._left = int(digits, 16)
+        self._decode = self._chunk_data if self._left else self._trailer
+        return end + 1
+
+    def _chunk_data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        piece = data[at:at + self._left]
+        pieces.append(piece)
+        self._left -= len(piece)
+        if not self._left:
+            self._decode = self._chunk_end
+        return at + len(piece)
+
+    def _chunk_end(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        end = data[at:at + 2]
+        if not b"\r\n".startswith(end):
+            self._broken("chunk data not followed by CRLF")
+        if len(end) < 2:
+            return -1
+        self._decode = self._chunk_size
+        return at + 2
+
+    def _trailer(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Check a trailer line and forget it: trailers never become headers."""
+        limit = self.limits.field + 2
+        end = data.find(b"\n", at, at + limit)
+        if end < 0:
+            if len(data) - at >= limit:
+                self._broken(f"trailer field of more than {self.limits.field} bytes")
+            return -1
+        if data[at:end + 1] == b"\r\n":
+            self.body_complete = True
+            return end + 1
+        match = grammar.TRAILER_LINE.fullmatch(data, at, end + 1)
+        if match is None:
+            self._broken("malformed trailer field")
+        if match[1].lower() in grammar.FORBIDDEN_TRAILERS:
+            self._broken("a trailer field that may only be a header")
+        self._trailers += 1
+        self._trailer_size += end + 1 - at
+        if self._trailers > self.limits.fields or self._trailer_size > self.limits.head:
+            self._broken("too many trailer fields")
+        return end + 1
+
+    def _broken(self, reason: str) -> NoReturn:
+        raise ProtocolError(400, reason)
