@@ -9,3 +9,7 @@ Rules of the wing:
 - What came from outside is escaped before it is written: no line breaks of a client's
   making, no terminal sequences, never ANSI of our own.
 """
+
+from geventuwsgi.log.error import reopen, setup
+
+__all__ = ["reopen", "setup"]

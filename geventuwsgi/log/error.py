@@ -1,0 +1,95 @@
+"""The error log: gunicorn's line shape, on stderr or in a file, one write per record.
+
+Everyone logs with `logging.getLogger("geventuwsgi.error")`. Here its records become
+
+    [2026-11-21 09:32:55 +0000] [16312] [INFO] Listening at: http://127.0.0.1:8000
+
+and leave through a sink, so that neither a full disk nor a reader that stopped reading
+holds up the process that logs. Never ANSI: colours in a file serve nobody.
+"""
+
+import logging
+import os
+import time
+
+from geventuwsgi.log import escape
+from geventuwsgi.log.sinks import Sink, open_sink
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING,
+          "error": logging.ERROR, "critical": logging.CRITICAL}
+
+logger = logging.getLogger("geventuwsgi.error")
+
+
+class ErrorFormatter(logging.Formatter):
+    """`[date time zone] [pid] [LEVEL] message`, the traceback behind it if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one record; control characters in its message are escaped."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.created))
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[0] is not None:
+            text += "\n" + self.formatException(record.exc_info)
+        if record.stack_info:
+            text += "\n" + record.stack_info
+        # The pid of now, not the record's: logging keeps it over a fork.
+        return f"[{moment}] [{os.getpid()}] [{record.levelname}] {escape.message(text)}\n"
+
+
+class ErrorHandler(logging.Handler):
+    """Write each record to a sink at once."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__()
+        self.sink = sink
+        self.setFormatter(ErrorFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record. A record that cannot be formatted is told by `logging` itself."""
+        try:
+            line = self.format(record)
+        except (TypeError, ValueError, KeyError):  # arguments that do not fit the message
+            self.handleError(record)
+            return
+        # Surrogates stand for bytes of a path or a variable that are no UTF-8.
+        self.sink.write(line.encode("utf-8", "backslashreplace"))
+
+    def flush(self) -> None:
+        """Write what waits for a slow reader, as far as it goes."""
+        self.sink.flush()
+
+
+def setup(level: str = "info", error_logfile: str | None = None) -> ErrorHandler:
+    """Set up the error log of this process, instead of an earlier one.
+
+    Args:
+        level: one of `LEVELS`, in any case.
+        error_logfile: a path, or None or "-" for stderr.
+
+    Returns:
+        The handler; its `sink.reopen()` serves a log rotation.
+
+    Raises:
+        ValueError: no such level.
+        OSError: the file cannot be opened.
+    """
+    number = LEVELS.get(level.lower())
+    if number is None:
+        raise ValueError(f"no log level {level!r}; there are {', '.join(LEVELS)}")
+    target = 2 if error_logfile in (None, "-") else error_logfile
+    handler = ErrorHandler(open_sink(target))
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+        if isinstance(old, ErrorHandler):
+            old.sink.close()
+    logger.addHandler(handler)
+    logger.setLevel(number)
+    logger.propagate = False
+    return handler
+
+
+def reopen() -> None:
+    """Open the error log's file anew, after a rotation."""
+    for handler in logger.handlers:
+        if isinstance(handler, ErrorHandler):
+            handler.sink.reopen()

@@ -1,0 +1,151 @@
+"""Request lines: uWSGI's own line, its `log-format` variables and gunicorn's atoms.
+
+A format is compiled once, into one function from a finished request to its line, newline
+included. No dictionary of headers or atoms is built per request: the function reads what
+the format names and nothing else.
+
+A line costs CPU on every request. uWSGI's own line is therefore written by hand as one
+f-string, and one look at all that came from outside decides whether to escape it.
+"""
+
+import ast
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from geventuwsgi.log import atoms, escape
+
+
+class Record(Protocol):
+    """What a formatter reads of a finished request.
+
+    `duration` is in seconds, `started` in seconds since the epoch, sizes in bytes;
+    `vars` counts names and values apart, as uWSGI does; `app` is -1 where no
+    application was called. A record may have `response_headers`, pairs of strings.
+    """
+
+    environ: Mapping[str, Any]
+    method: str
+    uri: str
+    protocol: str
+    status: int
+    header_count: int
+    header_size: int
+    body_size: int
+    vars: int
+    vars_size: int
+    duration: float
+    started: float
+    via: str
+    app: int
+    core: int
+    switches: int
+    app_requests: int
+    total_requests: int
+    pid: int
+    worker: int
+    request_length: int
+    logvars: Mapping[str, str] | None
+
+
+Formatter = Callable[[Any], str]
+
+
+def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Formatter:
+    """Make the formatter of uWSGI's default request line (uWSGI's `uwsgi_logit_simple`).
+
+    Args:
+        micros: tell the time taken in microseconds (`log-micros`), not milliseconds.
+        x_forwarded_for: the address is `X-Forwarded-For` where there is one
+            (`log-x-forwarded-for`).
+
+    Measured, CPython 3.11: one f-string of all fields 1.6 us, `%` of a tuple 1.4, the
+    f-string with the end of the line kept 1.2: requests of one application share it.
+    """
+    factor, unit = (1_000_000, "micros") if micros else (1000, "msecs")
+    second, date = -1, ""
+    ends: dict[tuple[Any, ...], str] = {}
+
+    def end_of(key: tuple[Any, ...]) -> str:
+        if len(ends) >= 256:
+            ends.clear()
+        via, protocol, status, count, size, switches, core = key
+        ends[key] = end = (
+            f"{f' via {via}' if via else ''} ({escape.plain(protocol)} {status}) {count} headers "
+            f"in {size} bytes ({switches} switches on core {core})\n")
+        return end
+
+    def line(record: Any) -> str:
+        nonlocal second, date
+        started = record.started
+        if not second <= started < second + 1:
+            second = int(started)
+            date = time.ctime(second)
+        get = record.environ.get
+        address = get("REMOTE_ADDR", "")
+        if x_forwarded_for:
+            address = get("HTTP_X_FORWARDED_FOR") or address
+        user = get("REMOTE_USER") or ""
+        method = record.method
+        uri = record.uri
+        outside = f"{address}{user}{method}{uri}"
+        if not (outside.isascii() and outside.isprintable()):
+            address, user, method, uri = (
+                escape.plain(str(text)) for text in (address, user, method, uri))
+        key = (record.via, record.protocol, record.status, record.header_count,
+               record.header_size, record.switches, record.core)
+        end = ends.get(key) or end_of(key)
+        app = record.app
+        return (
+            f"[pid: {record.pid}|app: {app}|req: {record.app_requests if app >= 0 else -1}/"
+            f"{record.total_requests}] {address} ({user}) {{{record.vars} vars in "
+            f"{record.vars_size} bytes}} [{date}] {method} {uri} => generated "
+            f"{record.body_size} bytes in {int(record.duration * factor)} {unit}{end}")
+
+    return line
+
+
+def compile_format(text: str | None = None, *, style: str | None = None, micros: bool = False,
+                   x_forwarded_for: bool = False) -> Formatter:
+    """Compile a format into a function from a finished request to its line.
+
+    Args:
+        text: the format; None is uWSGI's default request line.
+        style: "uwsgi" for `%(uri)` (`log-format`), "gunicorn" for `%(U)s`
+            (`access-logformat`); None decides by the text: gunicorn's if every variable
+            is one of its atoms and is followed by `s`.
+        micros, x_forwarded_for: see `uwsgi_line`; they change nothing else.
+
+    A value between double quotes has its quotes and backslashes escaped; a format that
+    starts with `{"` is taken for JSON, and its values are escaped for that. A value that
+    is missing or empty is `-`.
+
+    Raises:
+        ValueError: a gunicorn atom that does not exist. In uWSGI's style an unknown
+            name is a log variable that the application may set.
+    """
+    if text is None:
+        return uwsgi_line(micros=micros, x_forwarded_for=x_forwarded_for)
+    pieces = atoms.split(text, style)
+    is_json = text.lstrip().startswith('{"')
+    namespace = dict(atoms.NAMESPACE)
+    parts: list[ast.expr] = []
+    in_quotes = False
+    for piece in pieces:
+        if isinstance(piece, str):
+            parts.append(ast.Constant(piece))
+            in_quotes ^= piece.replace('\\"', "").count('"') % 2 == 1
+            continue
+        source = piece.source
+        if piece.foreign:
+            escaper = "plain" if not in_quotes else "in_json" if is_json else "quoted"
+            source = f"{escaper}({source} or '-')"
+        parts.append(ast.FormattedValue(ast.parse(source, mode="eval").body, -1))
+    parts.append(ast.Constant("\n"))
+    # The one f-string of the whole format, built as a tree: no text of the operator's is
+    # ever parsed as Python.
+    tree = ast.Expression(ast.Lambda(
+        ast.arguments([], [ast.arg("record")], None, [], [], None, []), ast.JoinedStr(parts)))
+    formatter: Formatter = eval(compile(ast.fix_missing_locations(tree), "<log-format>", "eval"),
+                                namespace)
+    return formatter
