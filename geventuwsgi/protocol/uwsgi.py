@@ -18,7 +18,7 @@ Rules of the room:
 
 from collections.abc import Iterable, Mapping
 
-from geventuwsgi.errors import NotOurProtocol, ProtocolError
+from ..errors import NotOurProtocol, ProtocolError
 
 WSGI_REQUEST = 0
 PING = 100
