@@ -1,0 +1,323 @@
+"""HTTP/1.1 responses: what the application said in, framed bytes out.
+
+The rules of this room:
+
+- Whatever reaches the wire was checked: a name that is no token, or a value with CR, LF,
+  NUL or another control character, is the application's error (`ResponseError`), never
+  a header (CVE-2018-1000164, CVE-2023-27522).
+- Framing and keep-alive are decided in one place, `Response.head()`, and what it decided
+  is held afterwards: `encode()` never lets more bytes out than Content-Length promised.
+- Hop-by-hop fields are the server's (PEP 3333): the application's are dropped, but its
+  `Connection: close` is honoured.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from http import HTTPStatus
+
+from ..errors import ResponseError
+from . import grammar
+
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+# What a field name asks of the server; anything else is passed on as it is.
+_PLAIN, _LENGTH, _CONNECTION, _UPGRADE, _HOP_BY_HOP, _DATE, _SERVER = range(7)
+_SPECIAL = {
+    "content-length": _LENGTH, "connection": _CONNECTION, "upgrade": _UPGRADE,
+    "transfer-encoding": _HOP_BY_HOP, "keep-alive": _HOP_BY_HOP, "te": _HOP_BY_HOP,
+    "trailer": _HOP_BY_HOP, "proxy-connection": _HOP_BY_HOP,
+    "date": _DATE, "server": _SERVER}
+
+# Names and statuses come from the application's code, so these stay small; the bound is
+# for one that echoes input into them.
+_REMEMBERED = 1024
+_kinds: dict[str, int] = {}
+_statuses: dict[str, tuple[int, str]] = {}
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def imf_fixdate(seconds: float) -> str:
+    """Format a unix time as the Date field wants it (RFC 9110 section 5.6.7).
+
+    By hand, because strftime would follow the process's locale.
+    """
+    t = datetime.fromtimestamp(seconds, timezone.utc)
+    return (f"{_WEEKDAYS[t.weekday()]}, {t.day:02d} {_MONTHS[t.month - 1]} {t.year:04d} "
+            f"{t.hour:02d}:{t.minute:02d}:{t.second:02d} GMT")
+
+
+def check_fields(headers: Iterable[tuple[str, str]]) -> str:
+    """Check header fields as `Response` does and return them as lines ended by CRLF.
+
+    For fields that do not come with a response of the application: those of the
+    configuration (`add-header`) and of 103 responses (RFC 8297).
+    """
+    lines = []
+    for name, value in headers:
+        _check_value(name, value)
+        if name not in _kinds:
+            _kind(name)
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines)
+
+
+def informational(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return a 1xx response (RFC 9110 section 15.2), as 103 Early Hints (RFC 8297)."""
+    return (f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"{check_fields(headers)}\r\n").encode("latin-1")
+
+
+class Standing:
+    """The fields every response carries, joined once a second and not per response.
+
+    Args:
+        server: value of the Server field, "" to leave it out.
+        with_date: whether to send Date (an origin server with a clock does, RFC 9110 6.6.1).
+        added: further (name, value) pairs, from `add-header`.
+    """
+
+    __slots__ = ("server", "date", "added", "text", "_with_date", "_second")
+
+    def __init__(self, server: str, with_date: bool,
+                 added: Iterable[tuple[str, str]] = ()) -> None:
+        self.server = check_fields([("Server", server)]) if server else ""
+        self.added = check_fields(added)
+        self.date = ""
+        self._with_date = with_date
+        self._second = -1
+        self.text = self.server + self.added
+
+    def tick(self, now: float) -> None:
+        """Take the unix time `now`, in seconds, for the responses to come."""
+        if self._with_date and int(now) != self._second:
+            self._second = int(now)
+            self.date = f"Date: {imf_fixdate(now)}\r\n"
+            self.text = self.server + self.date + self.added
+
+    def without(self, date: bool, server: bool) -> str:
+        """The fields less those which the response brings itself."""
+        return ("" if server else self.server) + ("" if date else self.date) + self.added
+
+
+class Response:
+    """One response, from `start_response` to its last byte.
+
+    Args:
+        status: code and reason phrase, as PEP 3333 has it ("200 OK"); a bare code gets
+            its standard phrase, as in uWSGI.
+        headers: (name, value) pairs of native strings, latin-1.
+
+    Raises:
+        ResponseError: anything in them that must not be sent.
+
+    Attributes:
+        code: the status code.
+        length: the Content-Length the application gave, else None.
+        header_count: how many fields the application gave that are sent.
+        keep_alive, chunked, bodiless: what `head()` decided.
+        remaining: octets Content-Length still promises, None where nothing is promised.
+        head_size: octets of the head.
+    """
+
+    __slots__ = ("code", "length", "header_count", "keep_alive", "chunked", "bodiless",
+                 "remaining", "head_size", "_line", "_fields", "_close", "_date", "_server")
+
+    def __init__(self, status: str, headers: Iterable[tuple[str, str]]) -> None:
+        known = _statuses.get(status)
+        self.code, self._line = known if known is not None else _status(status)
+        self.length: int | None = None
+        self._close = self._date = self._server = False
+        lines: list[str] = []
+        append = lines.append
+        try:
+            for name, value in headers:
+                kind = _kinds.get(name)
+                if kind is None:
+                    kind = _kind(name)
+                if not (value.isprintable() and value.isascii()):
+                    _check_value(name, value)
+                if kind and self._drop(kind, value):
+                    continue
+                append(f"{name}: {value}\r\n")
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ResponseError(f"headers are no list of (str, str) pairs: {error}") from error
+        self._fields = "".join(lines)
+        self.header_count = len(lines)
+        self.keep_alive = self.chunked = self.bodiless = False
+        self.remaining: int | None = None
+        self.head_size = 0
+
+    def _drop(self, kind: int, value: str) -> bool:
+        """Take note of a field that concerns the server; True if it is not to be sent."""
+        if kind == _LENGTH:
+            if not (value.isascii() and value.isdigit() and len(value) < 19):
+                raise ResponseError(f"malformed Content-Length {value!r}")
+            if self.length is not None:
+                raise ResponseError("more than one Content-Length")
+            self.length = int(value)
+            # RFC 9110 section 8.6: not in 1xx and 204.
+            return self.code < 200 or self.code == 204
+        if kind == _CONNECTION:
+            if "close" in value.lower():
+                self._close = True
+            return self.code != 101
+        if kind == _UPGRADE:
+            # RFC 9110 section 7.8: part of the handshake in 101 and of the advice in 426.
+            return self.code not in (101, 426)
+        if kind == _DATE:
+            self._date = True
+        elif kind == _SERVER:
+            self._server = True
+        return kind == _HOP_BY_HOP
+
+    def head(self, standing: Standing, *, http11: bool, is_head: bool, keep_alive: bool,
+             known: int | None = None) -> bytes:
+        """Decide framing and persistence, and return the head's octets.
+
+        Args:
+            standing: the fields every response carries.
+            http11: the client speaks HTTP/1.1, so a body without length may be chunked.
+            is_head: the request's method was HEAD.
+            keep_alive: the connection may stay open as far as the request goes.
+            known: length of the body in octets where the server sees all of it, else None.
+        """
+        code = self.code
+        length = self.length
+        fields = self._fields
+        framing = ""
+        self.bodiless = is_head or code == 204 or code == 304 or code < 200
+        if code < 200:
+            keep_alive = False
+        elif length is not None:
+            self.remaining = length
+        elif known is not None and (not is_head or known) and code not in (204, 304):
+            self.remaining = known
+            framing = f"Content-Length: {known}\r\n"
+        elif not self.bodiless:
+            if http11:
+                self.chunked = True
+                framing = "Transfer-Encoding: chunked\r\n"
+            else:
+                keep_alive = False
+        if self._close:
+            keep_alive = False
+        self.keep_alive = keep_alive
+        if not keep_alive:
+            if code >= 200:
+                framing += "Connection: close\r\n"
+        elif not http11:
+            framing += "Connection: keep-alive\r\n"
+        text = (standing.text if not (self._date or self._server)
+                else standing.without(self._date, self._server))
+        octets = f"{self._line}{fields}{framing}{text}\r\n".encode("latin-1")
+        self.head_size = len(octets)
+        return octets
+
+    def raw_head(self, standing: Standing, *, is_head: bool,
+                 known: int | None = None) -> bytes:
+        """The head of an answer over the uwsgi protocol: never chunked, always closed.
+
+        nginx does not decode chunks from a uwsgi upstream; it adds Date, Server and
+        Connection itself, so as in uWSGI only the fields of `add-header` are added.
+        """
+        code = self.code
+        self.bodiless = is_head or code == 204 or code == 304 or code < 200
+        self.remaining = self.length
+        framing = ""
+        if self.length is None and known and not self.bodiless:
+            self.remaining = known
+            framing = f"Content-Length: {known}\r\n"
+        octets = f"{self._line}{self._fields}{framing}{standing.added}\r\n".encode("latin-1")
+        self.head_size = len(octets)
+        return octets
+
+    def encode(self, data: bytes) -> bytes:
+        """Frame a piece of the body; b"" where none may be sent (HEAD, 204, 304).
+
+        Octets beyond Content-Length are cut off; `remaining` turns negative to tell.
+        """
+        if self.remaining is not None:
+            left = self.remaining
+            self.remaining = left - len(data) if left >= 0 else left
+            if self.remaining < 0:
+                data = data[:max(left, 0)]
+        if self.bodiless or not data:
+            return b""
+        if self.chunked:
+            return b"%x\r\n%b\r\n" % (len(data), data)
+        return data
+
+    def end(self) -> bytes:
+        """What ends the body on the wire."""
+        return LAST_CHUNK if self.chunked else b""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the octets sent are those promised, so that a next response can follow."""
+        return self.bodiless or self.remaining is None or self.remaining <= 0
+
+
+def error_response(status: int, standing: Standing, *, is_head: bool = False,
+                   extra: Iterable[tuple[str, str]] = ()) -> bytes:
+    """Return a whole response for an error of the peer or of the server; it closes.
+
+    Its page says the status and nothing of the request (CVE-2022-39348 class).
+    """
+    phrase = HTTPStatus(status).phrase
+    body = f"{status} {phrase}\n".encode("latin-1")
+    response = Response(f"{status} {phrase}",
+                        [("Content-Type", "text/plain; charset=utf-8"), *extra])
+    head = response.head(standing, http11=True, is_head=is_head, keep_alive=False,
+                         known=len(body))
+    return head if is_head else head + body
+
+
+def _status(status: str) -> tuple[int, str]:
+    if not isinstance(status, str):
+        raise ResponseError(f"the status is {type(status).__name__}, not str")
+    match = grammar.STATUS.fullmatch(status)
+    if match is None:
+        raise ResponseError(f"malformed status {status!r}")
+    code = int(match[1])
+    if code < 200 and code != 101:
+        raise ResponseError(f"{code} is no final status")
+    given = status
+    if len(status) == 3:
+        try:
+            status = f"{status} {HTTPStatus(code).phrase}"
+        except ValueError:
+            status += " "
+    _latin1("the status", status)
+    known = code, f"HTTP/1.1 {status}\r\n"
+    if len(_statuses) < _REMEMBERED:
+        _statuses[given] = known
+    return known
+
+
+def _kind(name: str) -> int:
+    if not isinstance(name, str):
+        raise ResponseError(f"header name {name!r} is {type(name).__name__}, not str")
+    if not grammar.TOKEN.fullmatch(name):
+        raise ResponseError(f"malformed header name {name!r}")
+    kind = _SPECIAL.get(name.lower(), _PLAIN)
+    if len(_kinds) < _REMEMBERED:
+        _kinds[name] = kind
+    return kind
+
+
+def _check_value(name: str, value: str) -> None:
+    if not isinstance(value, str):
+        raise ResponseError(f"value of header {name!r} is {type(value).__name__}, not str")
+    if grammar.FORBIDDEN_IN_VALUE.search(value):
+        raise ResponseError(f"control character in the value of header {name!r}")
+    _latin1(f"header {name!r}", value)
+
+
+def _latin1(what: str, text: str) -> None:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise ResponseError(f"{what} has a character beyond latin-1") from error
