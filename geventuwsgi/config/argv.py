@@ -1,0 +1,133 @@
+"""Our own reading of the command line, over the same table as the files.
+
+`--name=value`, `--name value` and letters as in uWSGI; a flag never takes the next
+argument. Three letters mean different things to uWSGI's and gunicorn's users and decide by
+their value: `-w` is the number of workers or a module, `-b` an address or a buffer size,
+`-p` a number of processes or a pid file.
+
+What stands alone is an INI file or the application.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from geventuwsgi.config.option import Entry, Option
+from geventuwsgi.config.origin import Origin
+from geventuwsgi.config.rows_uwsgi import absent
+from geventuwsgi.config.table import BY_LETTER, nearest, row
+from geventuwsgi.errors import UsageError
+
+_COUNT = re.compile(r"\d+|auto")
+# A letter: the option for a number, and the option for anything else.
+_BY_VALUE = {"w": ("processes", "module"), "b": ("buffer-size", "bind"),
+             "p": ("processes", "pidfile")}
+_INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
+_FOREIGN = {
+    ".xml": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
+    ".yaml": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
+    ".yml": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
+    ".json": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to do instead of serving: 'help', 'version' or 'show-config'.
+
+    `about` is the option that --help is asked about.
+    """
+
+    name: str
+    about: str | None = None
+
+
+def parse(arguments: Sequence[str]) -> Iterator[Entry | Command]:
+    """Yield the options of a command line from left to right.
+
+    Raises:
+        UsageError: for an option that is unknown, or lacks its value.
+    """
+    rest = list(arguments)
+    only_positional = False
+    while rest:
+        argument = rest.pop(0)
+        if only_positional or argument == "-" or not argument.startswith("-"):
+            yield _positional(argument)
+        elif argument == "--":
+            only_positional = True
+        elif argument.startswith("--"):
+            yield _long(argument[2:], rest)
+        else:
+            yield from _letters(argument[1:], rest)
+
+
+def _positional(argument: str) -> Entry:
+    origin = Origin("argv", option="application")
+    if _INI.fullmatch(argument) or argument == "-":
+        return Entry("ini", argument, replace(origin, option="ini"))
+    for ending, reason in _FOREIGN.items():
+        if argument.endswith(ending):
+            raise UsageError(f"{argument}: {reason}")
+    if argument.lower() in ("true", "false", "on", "off", "yes", "no", "0", "1"):
+        raise UsageError(f"{argument!r} stands alone: a flag takes its value as --name={argument}")
+    return Entry("application", argument, origin)
+
+
+def _long(argument: str, rest: list[str]) -> Entry | Command:
+    name, equals, text = argument.partition("=")
+    origin = Origin("argv", option=name)
+    option = row(name)
+    if option is None:
+        raise origin.error(_unknown(name))
+    return _valued(option, name, text if equals else None, rest, origin)
+
+
+def _letters(letters: str, rest: list[str]) -> Iterator[Entry | Command]:
+    """Read `-ML`, `-p 4`, `-p4`: flags first, then one letter with its value."""
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        origin = Origin("argv", option=letter)
+        if letter in _BY_VALUE:
+            text = letters or (rest.pop(0) if rest else None)
+            if not text:
+                raise origin.error("needs a value")
+            number, other = _BY_VALUE[letter]
+            yield Entry(number if _COUNT.fullmatch(text) else other, text, origin)
+            return
+        option = BY_LETTER.get(letter)
+        if option is None:
+            raise origin.error("there is no such option; --help lists them")
+        if option.kind.flag:
+            yield _valued(option, letter, None, rest, origin)
+            continue
+        yield _valued(option, letter, letters or None, rest, origin)
+        return
+
+
+def _valued(option: Option, name: str, text: str | None, rest: list[str],
+            origin: Origin) -> Entry | Command:
+    """Give the option its value, which may be the next argument."""
+    if option.status == "command":
+        if option.name == "help" and rest and not rest[0].startswith("-"):
+            return Command("help", rest.pop(0))
+        return Command(option.name)
+    if option.status == "refused":
+        raise origin.error(option.reason)
+    if text is None and option.kind.optional:
+        if rest and re.fullmatch(option.kind.optional, rest[0]):
+            text = rest.pop(0)
+    elif text is None and not option.kind.flag:
+        following = rest[0] if rest else None
+        if following is None or (following.startswith("--") and row(following[2:])):
+            raise origin.error(f"needs a value ({option.kind.metavar})")
+        text = rest.pop(0)
+    # A letter is not kept as the key: the entry is the option's.
+    return Entry(name if len(name) > 1 else option.name, text, origin)
+
+
+def _unknown(name: str) -> str:
+    if absent(name):
+        return "uWSGI has this option, this server does not"
+    close = nearest(name)
+    return "there is no such option" + (f"; did you mean --{close}?" if close else "")

@@ -1,0 +1,204 @@
+"""uWSGI's INI dialect: from the bytes of a file to keys and texts with their lines.
+
+The rules, as uWSGI's `core/ini.c` has them:
+
+- Magic variables (`%d`, `%n`, ...) are replaced in the raw text before a line is parsed.
+- A line is stripped of blanks and CR; `;` and `#` make a comment only where they stand
+  first. No quotes, no escapes, no continuation.
+- `[name]` opens a section; a section that occurs twice is read twice. A key is the text
+  before the first `=`; a line without `=` is a key with an empty value.
+
+One departure: an unknown magic letter is replaced by nothing, but a `%` at the end of a
+line stays, where uWSGI joins the line with the next one.
+"""
+
+import grp
+import os
+import pwd
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from geventuwsgi import __version__
+from geventuwsgi.errors import ConfigError
+
+# Schemes that uWSGI reads and this server does not, each with the way out.
+SCHEMES_REFUSED = {
+    "http": "fetch the file first, with exec://curl or before the start",
+    "data": "nothing is appended to a binary here",
+    "sym": "there are no symbols in a binary here",
+    "section": "there are no sections in a binary here",
+    "call": "write the function's result to a file",
+    "callint": "write the function's result to a file",
+    "dlopen": "write the text to a file",
+}
+_SCHEME = re.compile(r"(\w+)://(.*)", re.DOTALL)
+_MAGIC = re.compile(r"%([^\n(])")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A key of an INI file, its text, and the line where it stands, from 1."""
+
+    number: int
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A configuration file that was read.
+
+    Args:
+        name: as it was given, without the section.
+        text: its text, magic variables not yet replaced.
+    """
+
+    name: str
+    text: str
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The names of its sections, in order, each once."""
+        found = (_section(line.strip()) for line in self.text.split("\n"))
+        return tuple(dict.fromkeys(name for name in found if name is not None))
+
+
+def content(name: str) -> bytes:
+    """Read a file, the standard input (`-`), `fd://N` or the output of `exec://command`.
+
+    Schemes are taken from configuration alone, never from anything of a request.
+
+    Raises:
+        ConfigError: without a place, if it cannot be read.
+    """
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read()
+        scheme = _SCHEME.fullmatch(name)
+        if scheme is None:
+            with open(name, "rb") as file:
+                return file.read()
+        if scheme[1] == "fd":
+            with open(int(scheme[2]), "rb", closefd=False) as file:
+                return file.read()
+        if scheme[1] == "exec":
+            return subprocess.run(scheme[2], shell=True, check=True,
+                                  stdout=subprocess.PIPE).stdout
+        reason = SCHEMES_REFUSED.get(scheme[1], "there is no such scheme")
+        raise ConfigError(f"{scheme[1]}:// is not read here: {reason}")
+    except OSError as error:
+        raise ConfigError(f"cannot read {name}: {error.strerror}") from None
+    except (ValueError, subprocess.CalledProcessError) as error:
+        raise ConfigError(f"cannot read {name}: {error}") from None
+
+
+def split_section(spec: str) -> tuple[str, str | None]:
+    """Split `file.ini:section`; the section is None where none is named."""
+    scheme, separator, rest = spec.rpartition("://")
+    name, colon, section = rest.rpartition(":")
+    if not colon:
+        return spec, None
+    return scheme + separator + name, section
+
+
+def read(name: str) -> Source:
+    """Read an INI file; bytes that are no UTF-8 are kept, as in file names."""
+    text = content(name).decode("utf-8-sig", "surrogateescape")
+    return Source(name, text)
+
+
+def lines(text: str, section: str) -> list[Line]:
+    """Return the lines of a section, whose magic variables are replaced already.
+
+    Raises:
+        ConfigError: with the line, for a line that has no key.
+    """
+    found = []
+    current = None
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip(" \t\r")
+        name = _section(line)
+        if name is not None:
+            current = name
+        elif line and line[0] not in ";#" and current == section:
+            key, _, value = line.partition("=")
+            if not key.strip(" \t"):
+                raise ConfigError(f"{line!r} has no name before '='", line=number)
+            found.append(Line(number, key.strip(" \t"), value.strip(" \t")))
+    return found
+
+
+def _section(line: str) -> str | None:
+    """Return the name if the stripped line opens a section."""
+    if not line.startswith("["):
+        return None
+    return line[1:].partition("]")[0]
+
+
+def magic(name: str, section: str | None) -> dict[str, str]:
+    """Return the magic variables of a file, lower case letters (uWSGI's `core/config.c`).
+
+    Args:
+        name: the file as it was given.
+        section: the section that was asked for by name.
+    """
+    now = time.time()
+    table = {
+        "v": os.getcwd(), "h": socket.gethostname(), "V": __version__, "k": str(os.cpu_count()),
+        "u": str(os.getuid()), "g": str(os.getgid()), "t": str(int(now)),
+        "T": str(int(now * 1_000_000)), "b": sys.executable, "[": "\033", "%": "%",
+        "U": _user(), "G": _group(),
+        "x": section or "", "o": name,
+    }
+    if name == "-" or "://" in name:
+        return table
+    # Links of the last component are kept: %n is the name of the link.
+    directory = os.path.realpath(os.path.dirname(name) or ".")
+    base = os.path.basename(name)
+    stem, dot, extension = base.rpartition(".")
+    path = os.path.join(directory, base)
+    table |= {
+        "p": path, "s": base, "n": stem if dot else base, "e": extension if dot else "",
+        "d": directory.rstrip("/") + "/", "c": os.path.basename(directory),
+        "i": str(os.stat(name).st_ino), "j": f"{_djb33x(path):X}",
+    }
+    table |= {str(index): part for index, part in enumerate(directory.split("/")[1:10])}
+    return table
+
+
+def with_first(table: Mapping[str, str], first: Mapping[str, str]) -> dict[str, str]:
+    """Add the upper case letters, which speak of the file that was loaded first."""
+    return {**table, **{letter.upper(): first.get(letter, "") for letter in "opsnedcxij"}}
+
+
+def substitute(text: str, table: Mapping[str, str]) -> str:
+    """Replace the magic variables; an unknown letter is replaced by nothing, `%(` stays."""
+    return _MAGIC.sub(lambda match: table.get(match[1], ""), text)
+
+
+def _user() -> str:
+    """Return the user's name; a container may run under a number that has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _group() -> str:
+    try:
+        return grp.getgrgid(os.getgid()).gr_name
+    except KeyError:
+        return str(os.getgid())
+
+
+def _djb33x(text: str) -> int:
+    """Hash as Bernstein's times-33 with exclusive or, in 32 bits."""
+    value = 5381
+    for byte in os.fsencode(text):
+        value = ((value << 5) + value & 0xFFFFFFFF) ^ byte
+    return value

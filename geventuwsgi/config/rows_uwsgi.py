@@ -1,0 +1,198 @@
+"""uWSGI's options that have no effect here: each a row with the reason.
+
+`ignored` rows are harmless, because what they ask for is always so or has no meaning in
+this server. `refused` rows would change behaviour or safety if they were passed over.
+`ABSENT` are uWSGI's remaining names: no placeholders and no typing errors, but options
+that this server does not have; a line with one of them is told as such.
+"""
+
+from geventuwsgi.config.kinds import Choice, Kind, Plugins
+from geventuwsgi.config.option import Option, ignored, refused
+
+_NO_LOOP = "the loop of this server is gevent's"
+_LOOPS = Choice("gevent", "simple", "async", asyncio=_NO_LOOP, uv=_NO_LOOP, greenlet=_NO_LOOP)
+_NO_LOCK = "each worker accepts through its own event loop; there is no lock to choose"
+_NO_PLUGIN = "there are no plugins to load"
+_GONE = "a client that goes away is no error in the log"
+_NO_LOGGER = "workers write whole lines themselves; no line passes through the master"
+
+ROWS: tuple[Option, ...] = (
+    *ignored("master", "there is always a master", letters="M"),
+    *ignored("die-on-term", "SIGTERM always stops the server, gracefully"),
+    *ignored("no-orphans", "workers always end with their master"),
+    *ignored("thunder-lock persistent-ipcsem", _NO_LOCK),
+    *ignored("lock-engine ftok", _NO_LOCK, Kind()),
+    *ignored("enable-threads", "threads of the application always run", letters="T"),
+    *ignored("single-interpreter", "there is always a single interpreter", letters="i"),
+    *ignored("plugin plugins need-plugin need-plugins",
+             "Python, gevent and HTTP are built in; other languages are warned of", Plugins()),
+    *ignored("plugin-dir plugins-dir dlopen", _NO_PLUGIN, Kind()),
+    *ignored("plugin-list plugins-list autoload", _NO_PLUGIN),
+    *ignored("loop", "the loop is always gevent's", _LOOPS),
+    *ignored("gevent-monkey-patch gevent-early-monkey-patch",
+             "the standard library is patched before the application is imported, unless "
+             "monkey-patch is false"),
+    *ignored("ignore-sigpipe ignore-write-errors write-errors-exception-only "
+             "disable-write-exception", _GONE),
+    *ignored("write-errors-tolerance", _GONE, Kind()),
+    *ignored("no-defer-accept", "TCP_DEFER_ACCEPT is never set"),
+    *ignored("tcp-nodelay", "TCP_NODELAY is always set"),
+    *ignored("close-on-exec close-on-exec2",
+             "Python's sockets are never inherited by programs that the application runs"),
+    *ignored("max-vars max-apps", "there is no such limit; buffer-size bounds a request", Kind()),
+    *ignored("log-master log-master-stream log-master-req-stream threaded-logger", _NO_LOGGER),
+    *ignored("log-master-bufsize", _NO_LOGGER, Kind()),
+    *ignored("py-call-uwsgi-fork-hooks py-call-osafterfork",
+             "workers are forked by Python itself, whose hooks always run"),
+    *ignored("wsgi-env-behaviour wsgi-env-behavior", "each request has an environ of its own",
+             Kind()),
+    *ignored("wsgi-manage-chunked-input http-chunked-input",
+             "chunked request bodies are always decoded"),
+    *ignored("http-auto-chunked",
+             "a response without a length is always sent in chunks over HTTP/1.1"),
+    *ignored("http-raw-body", "there is no router between client and worker"),
+    *ignored("binary-path py-sys-executable py-executable",
+             "sys.executable is the interpreter that runs the server", Kind()),
+    *ignored("pcre-jit", "regular expressions are Python's"),
+    *ignored("preload preload-app",
+             "the application is always loaded before the workers fork, unless lazy-apps is set"),
+    *ignored("worker-tmp-dir", "workers give their signs of life in shared memory", Kind()),
+
+    *refused("chroot pivot-root pivot_root",
+             "the server starts fresh interpreters, which are not inside: use a container, or "
+             "RootDirectory of systemd"),
+    *refused("fastcgi-socket fastcgi-nph-socket scgi-socket scgi-nph-socket",
+             "this server speaks HTTP and the uwsgi protocol: use socket with nginx's uwsgi_pass"),
+    *refused("raw-socket", "the application is WSGI: use http-socket"),
+    *refused("puwsgi-socket", "persistent uwsgi lets an unread body be taken for the next "
+             "request: use http-socket with keepalive"),
+    *refused("suwsgi-socket ssl-socket", "the uwsgi protocol has no TLS here: use a unix socket, "
+             "or HTTPS in front"),
+    *refused("xml xmlconfig yaml yml json js",
+             "configuration is read from INI: write its options as NAME = VALUE under [uwsgi]"),
+    *refused("web3 pump wsgi-lite", "no application of this interface is served: use module"),
+    *refused("cgi-mode", "there is no CGI here: use module"),
+)
+
+# uWSGI 2.0's options less those of the table; the families below are left out.
+ABSENT: frozenset[str] = frozenset("""
+abstract-socket add-cache-item add-gid after-request-call after-request-hook alarm alarm-backlog
+alarm-cheap alarm-fd alarm-freq alarm-list alarm-listen-queue alarm-log alarm-lq alarm-metric
+alarm-msg-size alarm-segfault alarms-list allowed-modifiers attach-control-daemon attach-daemon
+attach-daemon2 auto-weight backlog-alarm backtrace-depth binary-append-data binsh blacklist
+body-read-warning brutal-reload-on-fd build-plugin cache cache-blocksize cache-expire-freq
+cache-no-expire cache-report-freed-items cache-store cache-store-sync cache-sync cache-udp-node
+cache-udp-server cache-use-last-modified cache2 call-as-emperor call-as-emperor1 call-as-emperor2
+call-as-emperor4 call-as-root call-as-user call-as-user-atexit call-as-vassal call-as-vassal1
+call-as-vassal3 call-asap call-in-jail call-post-app call-post-jail call-pre-app call-pre-jail cap
+catch-exceptions cflags cgroup cgroup-dir-mode cgroup-opt cheap cheaper cheaper-algo
+cheaper-algo-list cheaper-algos-list cheaper-busyness-backlog-alert
+cheaper-busyness-backlog-multiplier cheaper-busyness-backlog-nonzero cheaper-busyness-backlog-step
+cheaper-busyness-max cheaper-busyness-min cheaper-busyness-multiplier cheaper-busyness-penalty
+cheaper-busyness-verbose cheaper-initial cheaper-list cheaper-overload cheaper-rss-limit-hard
+cheaper-rss-limit-soft cheaper-step check-cache check-interval check-mount check-mountpoint
+check-static check-static-docroot chunked-input-limit chunked-input-timeout clock clock-list
+clocks-list collect-header command-mode config-py connect-and-read cpu-affinity cron cron-harakiri
+cron2 daemonize daemonize2 daemons-honour-stdin declare-option declare-option2 del-header
+die-on-idle disable-sendfile dot-h drop-after-apps drop-after-init dump-options early-emperor
+early-envdir emperor enable-metrics end-blacklist end-whitelist envdir error-page-403
+error-page-404 error-page-500 error-route error-route-host error-route-if error-route-if-not
+error-route-label error-route-qs error-route-referer error-route-remote-addr
+error-route-remote-user error-route-run error-route-status error-route-uri error-route-user-agent
+eval evil-reload-on-as evil-reload-on-rss exception-handler exec-as-emperor exec-as-root
+exec-as-user exec-as-user-atexit exec-as-vassal exec-asap exec-in-jail exec-post-app
+exec-post-jail exec-pre-app exec-pre-jail exit exit-on-reload extract fallback-config farm
+fastcgi-modifier1 fastcgi-modifier2 fastrouter fd-safe file-serve-mode file-write fileserve-mode
+final-route final-route-host final-route-if final-route-if-not final-route-label final-route-qs
+final-route-referer final-route-remote-addr final-route-remote-user final-route-run
+final-route-status final-route-uri final-route-user-agent flock flock-wait flock-wait2 flock2
+force-cwd force-gateway forkbomb-delay freebind fs-brutal-reload fs-reload fs-signal get
+gevent-wait-for-hub harakiri-graceful-signal harakiri-graceful-timeout harakiri-no-arh
+harakiri-queue-threshold harakiri-verbose heartbeat honour-range honour-stdin hook-accepting
+hook-accepting-once hook-accepting1 hook-accepting1-once hook-as-emperor hook-as-gateway
+hook-as-mule hook-as-root hook-as-user hook-as-user-atexit hook-as-vassal hook-asap
+hook-emperor-lost hook-emperor-reload hook-emperor-start hook-emperor-stop hook-in-jail
+hook-master-start hook-post-app hook-post-fork hook-post-jail hook-pre-app hook-pre-jail
+hook-touch http-auto-gzip http-buffer-size http-cheap http-connect-timeout
+http-enable-proxy-protocol http-events http-fallback http-gid http-gracetime http-harakiri
+http-manage-expect http-manage-rtsp http-manage-source http-modifier1 http-modifier2
+http-processes http-quiet http-resubscribe http-server-name-as-http-host http-socket-modifier1
+http-socket-modifier2 http-ss http-stats http-stats-server http-stud-prefix http-timeout http-to
+http-to-https http-uid http-use-base http-use-cache http-use-code-string http-use-pattern
+http-use-socket http-var http-websockets http-workers http-zerg httprouter https https-export-cert
+https-session-context https-socket https-socket-modifier1 https-socket-modifier2 https2 idle
+ignore-script-name immediate-gid immediate-uid imperial-monitor-list imperial-monitors-list
+ini-paste ini-paste-logged inject-after inject-before iprint ksm limit-as limit-nproc
+listen-queue-alarm load-file-in-cache load-file-in-cache-gzip locks log-4xx log-5xx log-alarm
+log-backupname log-big log-date log-drain log-encoder log-filter log-format-strftime log-ioerror
+log-maxsize log-prefix log-reopen log-req-encoder log-req-route log-route log-sendfile log-slow
+log-socket log-syslog log-truncate log-zero logdate logfile-chmod logfile-chown logformat-strftime
+logger logger-list logger-req loggers-list logto2 loop-list loops-list lq-alarm map-socket
+master-as-root master-fifo max-fd max-requests max-requests-delta max-worker-lifetime
+max-worker-lifetime-delta mem-collector-freq memory-report metric metric-alarm metric-dir
+metric-dir-restore metric-threshold metrics-dir metrics-dir-restore metrics-no-cores mime-file
+mimefile min-worker-lifetime mode mount-as-emperor mount-as-root mount-as-vassal mount-asap
+mount-check mount-in-jail mount-post-jail mount-pre-jail mountpoint-check mule mule-harakiri
+mule-msg-size mule-reload-mercy mules multicast multicast-loop multicast-ttl namespace
+namespace-keep-mount namespace-net never-swap no-default-app no-fd-passing
+no-harakiri-after-req-hook no-harakiri-arh no-initgroups no-server no-site no-threads-wait
+not-alarm-log not-log-alarm notify-socket ns ns-net offload-thread offload-threads optimize paste
+paste-logger pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol prio
+privileged-binary-patch privileged-binary-patch-arg profiler propagate-touch pull-header py
+py-auto-reload py-auto-reload-ignore py-autoreload py-program-name py-programname py-sharedarea
+py-tracebacker pyargv pymodule-alias pyrun pyshell pyshell-oneshot python python-auto-reload
+python-autoreload python-raw python-version python-worker-override queue queue-blocksize
+queue-store queue-store-sync raw-modifier1 raw-modifier2 rbtimer re-fork re-fork-as-root
+re-fork-post-jail reaper refork refork-as-root refork-post-jail reload reload-mercy reload-on-as
+reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value
+reload-on-fd reload-on-rss reload-os-env rem-header remap-modifier req-logger resolve
+response-header-collect response-headers-limit response-route response-route-host
+response-route-if response-route-if-not response-route-label response-route-qs
+response-route-referer response-route-remote-addr response-route-remote-user response-route-run
+response-route-status response-route-uri response-route-user-agent resume route route-host
+route-if route-if-not route-label route-qs route-referer route-remote-addr route-remote-user
+route-run route-uri route-user-agent router-list routers-list rpc-max rsyslog-packet-size
+rsyslog-split-messages safe-fd scgi-modifier1 scgi-modifier2 segfault-alarm setns setns-preopen
+setns-skip setns-socket setns-socket-skip shared-import shared-py-import shared-pyimport
+shared-python-import shared-socket sharedarea shutdown-sockets signal signal-bufsize
+signal-rbtimer signal-timer signals-bufsize skip-atexit skip-atexit-teardown skip-zero
+smart-attach-daemon smart-attach-daemon2 sni sni-dir sni-dir-ciphers sni-regexp so-send-timeout
+so-write-timeout socket-send-timeout socket-write-timeout spooler ssl-enable-sslv3
+ssl-enable-tlsv1 ssl-enable3 ssl-option ssl-session-timeout ssl-session-use-cache
+ssl-sessions-timeout ssl-sessions-use-cache ssl-tmp-dir ssl-verbose ssl-verify-depth st
+start-unsubscribed start_response-nodelay static-cache-paths static-cache-paths-name static-check
+static-expires static-expires-mtime static-expires-path-info static-expires-path-info-mtime
+static-expires-type static-expires-type-mtime static-expires-uri static-expires-uri-mtime
+static-gzip static-gzip-all static-gzip-dir static-gzip-ext static-gzip-prefix static-gzip-suffix
+static-index static-map static-map2 static-safe static-skip-ext stats stats-http stats-min
+stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
+stats-pushers-default-freq stats-server stop subscribe subscribe-freq subscribe-to
+subscribe-with-modifier1 subscribe2 subscription-algo subscription-dotsplit
+subscription-notify-socket subscription-tolerance subscriptions-credentials-check
+subscriptions-sign-check subscriptions-sign-check-tolerance subscriptions-sign-skip-uid
+subscriptions-use-credentials suspend tcp-fast-open tcp-fast-open-client tcp-fastopen
+tcp-fastopen-client test thread-stack-size thread-stacksize threads-stack-size threads-stacksize
+timer touch-chain-reload touch-exec touch-logreopen touch-logrotate touch-mules-reload
+touch-reload touch-signal touch-spoolers-reload touch-workers-reload udp ugreen ugreen-stacksize
+umount-as-emperor umount-as-root umount-as-vassal umount-asap umount-in-jail umount-post-jail
+umount-pre-jail undeferred-shared-socket unique-cron unique-cron-legion unprivileged-binary-patch
+unprivileged-binary-patch-arg unshare unshare2 unsubscribe-on-graceful-reload upload-progress
+use-abort vassal-cap vassal-set vassal-sos vassal-sos-backlog vassals-cap vassals-include
+vassals-include-before vassals-inherit vassals-inherit-before vassals-set vassals-start-hook
+vassals-stop-hook vhost vhost-host wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout
+wait-for-iface wait-for-iface-timeout wait-for-interface wait-for-interface-timeout
+wait-for-mountpoint wait-for-socket wait-for-socket-timeout wait-iface wait-iface-timeout
+wait-interface wait-interface-timeout websocket-max-size websocket-ping-freq
+websocket-pong-tolerance websockets-max-size websockets-ping-freq websockets-pong-tolerance weight
+whitelist worker-exec worker-exec2 worker-mount wsgi-accept-buffer wsgi-accept-buffers
+wsgi-disable-file-wrapper wsgi-strict zerg zerg-fallback zerg-server
+""".split())
+
+# Families of options that are too many to name one by one.
+FAMILIES = ("emperor-", "fastrouter-", "forkpty", "http-subscription-", "jail", "legion",
+            "rawrouter", "snmp-", "spooler-", "sslrouter", "tuntap")
+
+
+def absent(name: str) -> bool:
+    """Return whether uWSGI has an option of this name that this server does not have."""
+    return name in ABSENT or name.startswith(FAMILIES)

@@ -1,0 +1,375 @@
+"""The resolved configuration: frozen, every value with its origin, whole in JSON.
+
+`resolve` makes it of what was read: each line is cast by its row, the last one wins, and
+what nobody wrote gets its default. Several defaults depend on who wrote the rest, because
+concurrency is never raised and a socket never opened behind an operator's back.
+"""
+
+import ipaddress
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from geventuwsgi.config.numeric import Number
+from geventuwsgi.config.option import Entry, Option
+from geventuwsgi.config.origin import Case, Origin
+from geventuwsgi.config.reading import Reading
+from geventuwsgi.config.rows_uwsgi import absent
+from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, nearest, row
+from geventuwsgi.errors import ConfigError
+from geventuwsgi.net.address import parse
+
+# The rows that name sockets, each with its protocol; None is what `protocol` says, or else
+# the second word.
+_SOCKETS = {
+    "http_socket": ("http", "http"), "http": ("http", "http"),
+    "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
+}
+SLOTS = 1000          # gunicorn's worker-connections: what its gevent users are used to
+WORKER_TIMEOUT = 30   # seconds, gunicorn's timeout
+DEFAULT_BIND = "127.0.0.1:8000"  # gunicorn's
+
+
+class Settings:
+    """All options, as attributes: `settings.http_socket` is the option `http-socket`.
+
+    Beside the options:
+
+    - `listeners`: tuple of (address as written, 'http' or 'uwsgi'), in the order written.
+      Empty only if sockets are handed over (`LISTEN_FDS`).
+    - `inherits`: whether sockets are handed over (`LISTEN_FDS` is set).
+    - `files`: the configuration files, in the order read.
+    - `dialect`: whose defaults apply: 'uwsgi', 'geventuwsgi' or 'argv'.
+    - `development`: whether this is a development run.
+    - `warnings`: what the operator should know, each `place: option: message`.
+    - `notes`: what the start-up log should say beside.
+    - `head_limit`: the greatest request head in bytes.
+    - `worker_timeout_action`: 'replace', or 'log' for a stuck worker that is left alone.
+    - `given`: every line that was read, as (name, text or None), for the `uwsgi` module.
+    """
+
+    __slots__ = ("_values", "_origins")
+
+    def __init__(self, values: Mapping[str, object], origins: Mapping[str, Origin]) -> None:
+        object.__setattr__(self, "_values", dict(values))
+        object.__setattr__(self, "_origins", dict(origins))
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            try:
+                return self._values[name]
+            except KeyError:
+                pass
+        raise AttributeError(f"there is no option {name.replace('_', '-')!r}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("settings are frozen")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("settings are frozen")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Settings, (self._values, self._origins)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return bool(self._values == other._values and self._origins == other._origins)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def origin(self, name: str) -> Origin:
+        """Return where the value of an option came from.
+
+        Args:
+            name: the option's first name, or its attribute.
+        """
+        origin: Origin = self._origins.get(name.replace("-", "_").rstrip("_"), Origin())
+        return origin
+
+    def replace(self, **changes: object) -> "Settings":
+        """Return the same settings with other values; their origins stay."""
+        unknown = changes.keys() - self._values.keys()
+        if unknown:
+            raise AttributeError(f"there is no option {sorted(unknown)[0]!r}")
+        return Settings({**self._values, **changes}, self._origins)
+
+    def to_json(self) -> str:
+        """Return everything as text, for processes that do not read the files again."""
+        origins = {name: [o.kind, o.file, o.line, o.option, o.section]
+                   for name, o in self._origins.items()}
+        return json.dumps({"values": self._values, "origins": origins})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """Return the settings that `to_json` wrote."""
+        tree = json.loads(text)
+        values = {name: _tupled(value) for name, value in tree["values"].items()}
+        return cls(values, {name: Origin(*parts) for name, parts in tree["origins"].items()})
+
+    def require_application(self) -> None:
+        """Refuse settings that name no application.
+
+        Raises:
+            ConfigError: saying how to name one.
+        """
+        named = self.application or self.module or self.wsgi_file or self.mount
+        if self.need_app and not named:
+            raise ConfigError("no application is named: write module = package.module:name, "
+                              "or give package.module:name on the command line",
+                              file=self.files[0] if self.files else None)
+
+    def require_sockets(self) -> None:
+        """Refuse settings with nothing to listen on and nothing handed over.
+
+        Raises:
+            ConfigError: saying how to name a socket.
+        """
+        if not self.listeners and not self.inherits:
+            raise ConfigError("no socket is named: write http-socket = 127.0.0.1:8000, or "
+                              "socket = /run/app.sock for nginx's uwsgi_pass",
+                              file=self.files[0] if self.files else None)
+
+
+def resolve(reading: Reading, *, development: bool = False) -> Settings:
+    """Cast what was read, and fill in the defaults.
+
+    Args:
+        reading: everything that was read, with its late passes made.
+        development: whether this is a development run: HTTP on 127.0.0.1:8000 where no
+            socket is named, whatever the dialect.
+    Raises:
+        ConfigError: for the first line that cannot be carried out.
+    """
+    gathered = _Gathered(reading)
+    for entry in reading.ordered():
+        gathered.take(entry)
+    return _Defaults(gathered, reading, development).settings()
+
+
+class _Gathered:
+    """The values that were written, the last one of each, with their origins."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+        self.stream = reading.reads_uwsgi
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, Origin] = {}
+        self.places: dict[str, list[int]] = {}  # of repeated rows: when each item was written
+        self.count = 0
+
+    def take(self, entry: Entry) -> None:
+        """Make of a line what its row says."""
+        option = row(entry.key, entry.origin.uwsgi)
+        if option is None:
+            self.unknown(entry)
+        elif option.status == "refused":
+            raise entry.origin.error(option.reason)
+        elif option.status in ("taken", "ignored"):
+            value = option.kind.cast(entry.text, Case(entry.origin, self.reading.warnings))
+            if option.status == "taken":
+                self.set(option, value, entry.origin)
+
+    def set(self, option: Option, value: Any, origin: Origin) -> None:
+        """Set a value, or append it where the row repeats."""
+        name = option.attribute
+        before = self.origins.get(name)
+        if option.kind.repeats:
+            self.count += 1
+            places = [self.count] * len(value)
+            if before and (option.merge or self.together(before, origin)):
+                value = self.values[name] + value
+                places = self.places[name] + places
+            self.places[name] = places
+        elif before and before.kind == "argv" and origin.kind == "file":
+            self.reading.warnings.append(
+                f"{origin.place}: {origin.option}: the file comes behind --{before.option} on the "
+                f"command line and wins, as in uWSGI; name the file first")
+        self.values[name] = value
+        self.origins[name] = origin
+
+    def together(self, before: Origin, origin: Origin) -> bool:
+        """Whether the items of two places add up, instead of the later replacing the former."""
+        return self.source(before) == self.source(origin)
+
+    def source(self, origin: Origin) -> str:
+        # uWSGI knows no levels: its variables, files and arguments are one list.
+        own = origin.kind == "environment" and not origin.uwsgi
+        return "stream" if self.stream and not own else origin.kind + str(own)
+
+    def unknown(self, entry: Entry) -> None:
+        """Tell of a name that is no option: a placeholder in uWSGI's dialect, else an error."""
+        key, origin, reading = entry.key, entry.origin, self.reading
+        if key in reading.placeholders:
+            return
+        close = nearest(key, origin.uwsgi)
+        hint = f"; did you mean {close}?" if close else ""
+        case = Case(origin, reading.warnings)
+        if absent(key):
+            if not origin.uwsgi:
+                case.fail("uWSGI has this option, this server does not")
+            case.warn("this server does not have this option of uWSGI: the line has no effect")
+        elif origin.kind == "environment":
+            # Other programs' variables may begin with our names; only likely options are told.
+            if close:
+                case.warn(f"there is no such option{hint}")
+        elif reading.strict or not origin.uwsgi:
+            case.fail(f"there is no such option{hint}")
+        elif key not in reading.references:
+            foreign = row(key)
+            if foreign is not None:
+                hint = (f"; in a [geventuwsgi] section and on the command line it is "
+                        f"{foreign.name}" if foreign.name == key
+                        else f"; did you mean {foreign.name}?")
+            case.warn(f"there is no such option, it is a placeholder that nothing refers to{hint}")
+
+
+class _Defaults:
+    """What nobody wrote."""
+
+    def __init__(self, gathered: _Gathered, reading: Reading, development: bool) -> None:
+        self.written = gathered.values
+        self.origins = gathered.origins
+        self.places = gathered.places
+        self.reading = reading
+        self.environ = reading.environ
+        self.warnings = reading.warnings
+        self.notes: list[str] = []
+        self.development = development
+        self.dialect = reading.dialect
+        self.uwsgi = self.dialect == "uwsgi"
+        self.values: dict[str, Any] = {
+            option.attribute: option.default_for(self.dialect)
+            for option in OPTIONS if option.status == "taken" and not option.to}
+        self.values.update(self.written)
+
+    def settings(self) -> Settings:
+        """Derive what depends on other values, and return the whole."""
+        self.processes()
+        self.sockets()
+        self.trust()
+        self.slots()
+        self.worker_timeout()
+        self.limits()
+        if any(self.values[name] for name in self.values if name.startswith("procname")):
+            self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
+        self.values.update(
+            strict=self.reading.strict, files=tuple(self.reading.files), dialect=self.dialect,
+            development=self.development,
+            inherits=bool(self.environ.get("LISTEN_FDS")), warnings=tuple(dict.fromkeys(self.warnings)),
+            notes=tuple(self.notes),
+            given=tuple((entry.key, entry.text) for entry in self.reading.entries))
+        return Settings(self.values, self.origins)
+
+    def platform(self, variable: str, name: str, value: object) -> None:
+        """Take a default from a variable of the platform."""
+        self.values[name] = value
+        self.origins[name] = Origin("environment", option=variable)
+
+    def processes(self) -> None:
+        count = self.environ.get("WEB_CONCURRENCY", "").strip()
+        # An operator of uWSGI sized the database for what the file says.
+        if count and "processes" not in self.written and not self.uwsgi and not self.development:
+            case = Case(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
+            self.platform("WEB_CONCURRENCY", "processes",
+                          Number(minimum=1, auto=True).cast(count, case))
+
+    def sockets(self) -> None:
+        if not any(self.written.get(name) for name in _SOCKETS):
+            self.unnamed_socket()
+        protocol = self.values["protocol"]
+        found = []
+        for name, (fixed, default) in _SOCKETS.items():
+            addresses = self.values[name]
+            places = self.places.get(name, [0] * len(addresses))
+            found += [(place, address, fixed or protocol or default)
+                      for place, address in zip(places, addresses, strict=True)]
+        found.sort(key=lambda item: item[0])
+        self.values["listeners"] = tuple((address, spoken) for _, address, spoken in found)
+
+    def unnamed_socket(self) -> None:
+        """Choose a socket where none is named: PORT, then handed over ones, then gunicorn's."""
+        port = self.environ.get("PORT", "").strip()
+        if port:
+            origin = Origin("environment", option="PORT")
+            if not port.isdigit() or not 0 < int(port) < 65536:
+                raise origin.error(f"{port!r} is no port")
+            self.platform("PORT", "bind", (f"0.0.0.0:{port}",))
+        elif (not self.uwsgi or self.development) and not self.environ.get("LISTEN_FDS"):
+            self.values["bind"] = (DEFAULT_BIND,)
+
+    def trust(self) -> None:
+        named = self.environ.get("FORWARDED_ALLOW_IPS", "").strip()
+        if named and "forwarded_allow_ips" not in self.written:
+            option = row("forwarded-allow-ips")
+            assert option is not None
+            case = Case(Origin("environment", option="FORWARDED_ALLOW_IPS"), self.warnings)
+            self.platform("FORWARDED_ALLOW_IPS", "forwarded_allow_ips",
+                          option.kind.cast(named, case))
+        if not self.uwsgi or "uwsgi_allow_from" in self.written:
+            return
+        beyond = [address for address, protocol in self.values["listeners"]
+                  if protocol == "uwsgi" and _beyond_loopback(address)]
+        if beyond:
+            self.values["uwsgi_allow_from"] = (*LOOPBACK, *PRIVATE)
+            self.warnings.append(
+                f"{beyond[0]}: the uwsgi protocol is taken from loopback and from all private "
+                f"networks: name those that may with uwsgi-allow-from")
+
+    def slots(self) -> None:
+        """How many requests are in the application at a time: never more than was sized for."""
+        threads, worker_class = self.values["threads"], self.values["worker_class"]
+        if self.values["gevent"]:
+            return
+        if worker_class == "sync":
+            self.values["gevent"] = 1
+        elif threads:
+            self.values["gevent"] = threads
+            self.origins["gevent"] = self.origins["threads"]
+            if threads > 1:
+                place = self.origins["threads"]
+                self.warnings.append(
+                    f"{place.place}: {place.option}: {threads} requests at a time in greenlets, "
+                    f"not in native threads; gevent = {threads} says the same")
+        else:
+            self.values["gevent"] = 1 if self.uwsgi or worker_class == "gthread" else SLOTS
+            if self.uwsgi:
+                self.notes.append("each worker takes one request at a time; gevent = N takes N")
+
+    def worker_timeout(self) -> None:
+        harakiri = self.values["harakiri"]
+        self.values["worker_timeout_action"] = "replace"
+        if "worker_timeout" in self.written:
+            self.values["worker_timeout"] = self.written["worker_timeout"] or None
+        elif self.uwsgi:
+            # uWSGI leaves a worker alone that no harakiri was written for.
+            self.values["worker_timeout"] = harakiri or WORKER_TIMEOUT
+            self.values["worker_timeout_action"] = "replace" if harakiri else "log"
+        else:
+            self.values["worker_timeout"] = min(harakiri or WORKER_TIMEOUT, WORKER_TIMEOUT)
+
+    def limits(self) -> None:
+        """A written buffer-size bounds the request line, each field and the head alike."""
+        size = self.values["buffer_size"]
+        self.values["head_limit"] = size
+        if "buffer_size" in self.written:
+            for name in ("limit_request_line", "limit_request_field_size"):
+                if name not in self.written:
+                    self.values[name] = size
+                    self.origins[name] = self.origins["buffer_size"]
+
+
+def _beyond_loopback(text: str) -> bool:
+    """Return whether a TCP peer of another machine may reach this address."""
+    parsed = parse(text)
+    if parsed.is_unix or parsed.inherited or parsed.host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(parsed.host or "0.0.0.0").is_loopback
+    except ValueError:
+        return True
+
+
+def _tupled(value: object) -> object:
+    """Turn the lists of JSON into the tuples that settings hold."""
+    return tuple(_tupled(item) for item in value) if isinstance(value, list) else value
