@@ -1,0 +1,139 @@
+"""What an address text means.
+
+The spellings of uWSGI and of gunicorn: `host:port`, `:port` (all IPv4 addresses),
+`[v6]:port`, a path (every text without a colon, as uWSGI has it), `unix:path`,
+`unix:///path`, `@name` (Linux abstract), `fd://N` (a descriptor that we inherited) and
+`fd://name` (one that systemd calls so). Nothing here opens a socket or asks a resolver.
+"""
+
+import re
+import socket
+from dataclasses import dataclass
+
+from ..errors import BindError
+
+PATH_LIMIT = 107  # sizeof(sun_path) less the closing NUL, unix(7)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a listener is, or is to be.
+
+    Attributes:
+        family: AF_INET, AF_INET6 or AF_UNIX; AF_UNSPEC for an inherited descriptor and
+            for a host name that nobody has asked a resolver about.
+        host: address or host name; "" in AF_INET = all.
+        port: TCP port; 0 = the kernel chooses.
+        path: the path of a unix socket; starts with NUL if it is abstract.
+        inherited: number or name of a descriptor that we were started with.
+    """
+
+    family: int
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    inherited: str = ""
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether this is a unix socket, abstract ones included."""
+        return self.family == socket.AF_UNIX
+
+    @property
+    def text(self) -> str:
+        """The address as operators write it: "127.0.0.1:8000", "[::1]:8000", "@name"."""
+        if self.inherited:
+            return f"fd://{self.inherited}"
+        if self.is_unix:
+            return "@" + self.path[1:] if self.path.startswith("\0") else self.path
+        host = self.host or "0.0.0.0"
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+def parse(text: str) -> Address:
+    """Return the address that `text` spells.
+
+    Raises:
+        BindError: it spells none; the message names the text.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise BindError("an empty text is no socket address")
+    if stripped.startswith("fd://"):
+        return _inherited(stripped)
+    if stripped.startswith("unix:"):
+        return _unix(re.sub(r"^unix:(//(?=[/@]))?", "", stripped), text)
+    if stripped.startswith("tcp://"):
+        return _tcp(stripped[6:], text)
+    if stripped[0] in "@/\0" or stripped.startswith("\\0") or ":" not in stripped:
+        return _unix(stripped, text)
+    return _tcp(stripped, text)
+
+
+def looks_like_tcp(address: Address) -> bool:
+    """Tell whether a unix path is likelier a port or an IPv4 address without its port."""
+    return address.is_unix and re.fullmatch(r"\d{1,5}|\d+\.\d+\.\d+\.\d+|localhost",
+                                            address.path) is not None
+
+
+def of_socket(sock: socket.socket) -> Address:
+    """Return the address that an open socket is bound to."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        path = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
+        return Address(socket.AF_UNIX, path=path)
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        return Address(sock.family, host=name[0], port=name[1])
+    raise BindError(f"descriptor {sock.fileno()} is neither a TCP nor a unix socket")
+
+
+def _inherited(text: str) -> Address:
+    name = text[5:]
+    if not re.fullmatch(r"[!-~]+", name) or "/" in name:
+        raise BindError(f"{text!r}: fd:// wants the number of a descriptor or the name "
+                        "that systemd gave it")
+    return Address(socket.AF_UNSPEC, inherited=name)
+
+
+def _unix(path: str, text: str) -> Address:
+    for mark in ("@", "\\0", "\0"):
+        if path.startswith(mark):
+            path = "\0" + path[len(mark):]
+            break
+    if path in ("", "\0") or "\0" in path[1:]:
+        raise BindError(f"{text!r} is no path of a unix socket")
+    length = len(path.encode("utf-8", "surrogateescape"))
+    if length > PATH_LIMIT:
+        raise BindError(f"{text!r}: the path of a unix socket has at most {PATH_LIMIT} bytes, "
+                        f"this one has {length}")
+    return Address(socket.AF_UNIX, path=path)
+
+
+def _tcp(name: str, text: str) -> Address:
+    host, _, digits = name.rpartition(":")
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) < 65536):
+        raise BindError(f"{text!r}: {digits!r} is no port number (0 to 65535)")
+    port = int(digits)
+    if host in ("", "*"):
+        return Address(socket.AF_INET, "", port)
+    if host.startswith("[") and host.endswith("]"):
+        if not _literal(socket.AF_INET6, host[1:-1]):
+            raise BindError(f"{text!r}: {host[1:-1]!r} is no IPv6 address")
+        return Address(socket.AF_INET6, host[1:-1], port)
+    if ":" in host:
+        raise BindError(f"{text!r}: an IPv6 address stands in brackets, as [::1]:8000")
+    if re.fullmatch(r"[\d.]+", host):
+        if not _literal(socket.AF_INET, host):
+            raise BindError(f"{text!r}: {host!r} is no IPv4 address")
+        return Address(socket.AF_INET, host, port)
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", host):
+        raise BindError(f"{text!r}: {host!r} is no host name")
+    return Address(socket.AF_UNSPEC, host, port)
+
+
+def _literal(family: int, host: str) -> bool:
+    try:
+        socket.inet_pton(family, host)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,418 @@
+"""Listening sockets: bound here, inherited from systemd, or re-created in another process.
+
+Rules of the room:
+
+- Called in the master, except `Listener.from_json`, which an exec'd role calls.
+- `TCP_NODELAY`, `SO_KEEPALIVE` and the buffer sizes are set on the listening socket:
+  Linux hands them to every accepted one (tcp(7)), which saves a system call each.
+- A unix socket file is replaced only if nobody listens behind it, and removed only if
+  it is still the file that we made.
+"""
+
+import errno
+import json
+import logging
+import os
+import socket
+import stat
+from collections.abc import Mapping, Sequence
+
+from ..errors import BindError
+from . import address as addresses
+from .address import Address
+
+logger = logging.getLogger("geventuwsgi.error")
+
+SOMAXCONN = "/proc/sys/net/core/somaxconn"
+FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
+
+
+class Listener:
+    """One listening socket and what speaks on it.
+
+    Attributes:
+        socket: a stdlib socket, listening, non-blocking.
+        protocol: "http" or "uwsgi".
+        address: where it really is (the kernel's port instead of 0).
+        owned: whether we bound it; an inherited one is left as it was.
+    """
+
+    def __init__(self, sock: socket.socket, protocol: str, address: Address, *,
+                 inode: tuple[int, int] | None = None, owned: bool = False) -> None:
+        self.socket = sock
+        self.protocol = protocol
+        self.address = address
+        self.owned = owned
+        self._inode = inode  # device and number of the socket file we made
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether its peers are processes of this machine that have no address."""
+        return self.address.is_unix
+
+    @property
+    def url(self) -> str:
+        """The address with its protocol; for HTTP over TCP a terminal makes it a link."""
+        return f"{self.protocol}://{'unix:' if self.is_unix else ''}{self.address.text}"
+
+    def to_json(self) -> str:
+        """Describe it for a process that inherits the descriptor."""
+        return json.dumps({"fd": self.socket.fileno(), "protocol": self.protocol})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Listener":
+        """Re-create a listener from `to_json` and the inherited descriptor."""
+        told = json.loads(text)
+        sock = socket.socket(fileno=told["fd"])
+        sock.setblocking(False)
+        os.set_inheritable(sock.fileno(), False)
+        return cls(sock, told["protocol"], addresses.of_socket(sock))
+
+    def close(self) -> None:
+        """Close this process's descriptor."""
+        self.socket.close()
+
+    def vacuum(self) -> bool:
+        """Remove our socket file if it is still ours, and tell whether we did.
+
+        Another server may have replaced it meanwhile; the inode tells.
+        """
+        if self._inode is None:
+            return False
+        try:
+            found = os.stat(self.address.path)
+            if (found.st_dev, found.st_ino) != self._inode:
+                return False
+            os.unlink(self.address.path)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                logger.warning("cannot remove the socket file %s: %s",
+                               self.address.path, error.strerror)
+            return False
+        return True
+
+
+def backlog_of(wanted: int | None) -> int:
+    """Return the length of the accept queue for `listen = wanted`.
+
+    None is all that the kernel allows. More than that is clamped with a warning (uWSGI
+    refuses to start): the kernel would clamp in silence, listen(2).
+    """
+    try:
+        with open(SOMAXCONN) as file:
+            allowed = int(file.read())
+    except (OSError, ValueError):
+        allowed = socket.SOMAXCONN
+    if wanted is None or wanted <= allowed:
+        return wanted or allowed
+    logger.warning("listen = %d: the system allows %d (net.core.somaxconn), which is taken",
+                   wanted, allowed)
+    return allowed
+
+
+def bind(address: Address, protocol: str, *, listen: int | None = None,
+         reuse_port: bool = False, chmod: int | None = None, chown: str | None = None,
+         keepalive: bool = False, sndbuf: int | None = None,
+         rcvbuf: int | None = None) -> Listener:
+    """Bind, set up and listen.
+
+    Args:
+        address: where; an inherited descriptor is adopted instead of bound.
+        protocol: what will speak on it, "http" or "uwsgi".
+        listen: length of the accept queue; None = somaxconn.
+        reuse_port: set SO_REUSEPORT, so that another instance may bind beside this one.
+        chmod: mode of the unix socket's file; None = the umask's.
+        chown: its owner, `user[:group]`, names or numbers.
+        keepalive: SO_KEEPALIVE on accepted connections.
+        sndbuf: SO_SNDBUF in bytes.
+        rcvbuf: SO_RCVBUF in bytes.
+
+    Raises:
+        BindError: with the address and the reason.
+    """
+    if address.inherited:
+        listener = _adopt_number(address, protocol)
+    elif address.is_unix:
+        listener = _bind_unix(address, protocol, chmod, chown)
+    else:
+        listener = _bind_tcp(address, protocol, reuse_port)
+    sock = listener.socket
+    if not listener.is_unix:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sndbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
+    if rcvbuf:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    sock.setblocking(False)
+    if listener.owned or listen is not None:
+        try:
+            sock.listen(backlog_of(listen))
+        except OSError as error:  # two SO_REUSEADDR binds may race up to here
+            sock.close()
+            raise _bind_error(address, error) from None
+    return listener
+
+
+class Inherited:
+    """The sockets that a service manager started us with (sd_listen_fds(3)).
+
+    Args:
+        environ: where LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES stand; they are removed,
+            so that no child takes them for its own.
+        pid: ours; sockets meant for another process are left alone.
+    """
+
+    def __init__(self, environ: dict[str, str] | os._Environ[str], pid: int) -> None:
+        meant_for = environ.pop("LISTEN_PID", "")
+        count = environ.pop("LISTEN_FDS", "")
+        names = environ.pop("LISTEN_FDNAMES", "").split(":")
+        self._left: dict[int, str] = {}
+        if meant_for == str(pid) and count.isdigit():
+            for index in range(int(count)):
+                fd = FIRST_SYSTEMD_FD + index
+                os.set_inheritable(fd, False)
+                self._left[fd] = names[index] if index < len(names) else ""
+
+    def __bool__(self) -> bool:
+        return bool(self._left)
+
+    def adopt(self, address: Address, protocol: str) -> Listener | None:
+        """Return the inherited socket that `address` names or is bound like, if any."""
+        for fd, name in self._left.items():
+            if address.inherited:
+                same = address.inherited in (name, str(fd))
+            else:
+                same = _bound_to(fd) == _bind_name(address)
+            if same:
+                del self._left[fd]
+                return _adopt(fd, protocol, address.text)
+        return None
+
+    def rest(self, protocol: str) -> list[Listener]:
+        """Adopt what no setting named.
+
+        A socket whose FileDescriptorName is `http` or `uwsgi` speaks that protocol,
+        the others `protocol`.
+        """
+        found = [_adopt(fd, name if name in ("http", "uwsgi") else protocol, f"fd://{fd}")
+                 for fd, name in self._left.items()]
+        self._left.clear()
+        return found
+
+
+def bind_all(wanted: Sequence[tuple[str, str]], inherited: Inherited,
+             options: Mapping[str, object]) -> list[Listener]:
+    """Bind (text, protocol) pairs in order, taking inherited sockets where they fit.
+
+    Args:
+        wanted: as `Settings.listeners` has them.
+        inherited: what systemd gave us.
+        options: keyword arguments of `bind`.
+
+    Raises:
+        BindError: one cannot be bound; those bound before it are closed again.
+    """
+    bound: list[Listener] = []
+    try:
+        for text, protocol in wanted:
+            address = addresses.parse(text)
+            if addresses.looks_like_tcp(address):
+                logger.warning("%r has no colon and is taken as the path of a unix socket, "
+                               "as uWSGI does; a port is written :8000", text)
+            adopted = inherited.adopt(address, protocol) if inherited else None
+            bound.append(adopted or bind(address, protocol, **options))  # type: ignore[arg-type]
+    except BindError:
+        for listener in bound:
+            listener.close()
+            listener.vacuum()
+        raise
+    return bound
+
+
+def hint_about_mode(listener: Listener) -> None:
+    """Say so when the front end, usually of another user, could not connect."""
+    if listener.owned and listener.is_unix and not listener.address.path.startswith("\0"):
+        mode = stat.S_IMODE(os.stat(listener.address.path).st_mode)
+        if not mode & (stat.S_IWGRP | stat.S_IWOTH):
+            logger.warning("%s has mode %03o: only its owner can connect; chmod-socket = 660 "
+                           "and chown-socket let the web server in", listener.address.text, mode)
+
+
+def _bind_tcp(address: Address, protocol: str, reuse_port: bool) -> Listener:
+    family, name = _resolve(address)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            # [::] serves IPv4 too, whatever net.ipv6.bindv6only says.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(name[0] != "::"))
+        sock.bind(name)
+    except OSError as error:
+        sock.close()
+        raise _bind_error(address, error) from None
+    return Listener(sock, protocol, addresses.of_socket(sock), owned=True)
+
+
+def _resolve(address: Address) -> tuple[int, tuple[str, int]]:
+    """Return the family and the name for bind(2); a host name is looked up, IPv4 first."""
+    if address.family != socket.AF_UNSPEC:
+        return address.family, (address.host, address.port)
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM,
+                                   flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise BindError(f"cannot bind {address.text}: no address for the host name "
+                        f"{address.host!r} ({error.strerror})") from None
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    family, _, _, _, name = found[0]
+    return family, (str(name[0]), address.port)
+
+
+def _bind_unix(address: Address, protocol: str, chmod: int | None,
+               chown: str | None) -> Listener:
+    if address.path.startswith("\0"):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.bind(address.path)
+        except OSError as error:
+            sock.close()
+            raise _bind_error(address, error) from None
+        return Listener(sock, protocol, address, owned=True)
+    path = os.path.abspath(address.path)  # a role may change its directory
+    _clear_stale(address, path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path if len(os.fsencode(path)) <= addresses.PATH_LIMIT else address.path)
+        # Nobody can connect before listen(2), so nobody sees the mode in between.
+        if chmod is not None:
+            os.chmod(path, chmod)
+        if chown is not None:
+            os.chown(path, *_owner(chown))
+        made = os.stat(path)
+    except OSError as error:
+        sock.close()
+        raise _bind_error(address, error) from None
+    return Listener(sock, protocol, Address(socket.AF_UNIX, path=path), owned=True,
+                    inode=(made.st_dev, made.st_ino))
+
+
+def _clear_stale(address: Address, path: str) -> None:
+    """Remove the socket file of a server that is gone.
+
+    Raises:
+        BindError: somebody listens there, or it is no socket.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # not there, or bind(2) will say what is wrong
+    if not stat.S_ISSOCK(mode):
+        raise BindError(f"cannot bind {address.text}: the file exists and is no socket")
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.setblocking(False)
+    try:
+        probe.connect(path)
+    except ConnectionRefusedError:
+        os.unlink(path)
+        logger.info("replaced the stale socket file %s", address.text)
+        return
+    except FileNotFoundError:
+        return
+    except BlockingIOError:
+        pass  # a full accept queue: somebody listens
+    except OSError as error:
+        raise _bind_error(address, error) from None
+    finally:
+        probe.close()
+    raise BindError(f"cannot bind {address.text}: address already in use, "
+                    "another process listens there")
+
+
+def _owner(text: str) -> tuple[int, int]:
+    """Return (uid, gid) of `user[:group]`; -1 = leave as it is, chown(2)."""
+    user, _, group = text.partition(":")
+    uid = gid = -1
+    if user:
+        if user.isdigit():
+            uid = int(user)
+        else:
+            import pwd
+            try:
+                uid = pwd.getpwnam(user).pw_uid
+            except KeyError:
+                raise BindError(f"chown-socket = {text}: no user {user!r}") from None
+    if group:
+        if group.isdigit():
+            gid = int(group)
+        else:
+            import grp
+            try:
+                gid = grp.getgrnam(group).gr_gid
+            except KeyError:
+                raise BindError(f"chown-socket = {text}: no group {group!r}") from None
+    return uid, gid
+
+
+def _adopt_number(address: Address, protocol: str) -> Listener:
+    if not address.inherited.isdigit():
+        raise BindError(f"{address.text}: no inherited descriptor has this name "
+                        "(LISTEN_FDNAMES)")
+    return _adopt(int(address.inherited), protocol, address.text)
+
+
+def _adopt(fd: int, protocol: str, text: str) -> Listener:
+    """Take an inherited descriptor; one that is only bound is made to listen (circus)."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise BindError(f"{text}: descriptor {fd} is no socket we were started with "
+                        f"({error.strerror})") from None
+    os.set_inheritable(fd, False)
+    try:
+        address = addresses.of_socket(sock)
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(backlog_of(None))
+    except OSError as error:
+        sock.detach()
+        raise BindError(f"{text}: descriptor {fd} is no socket that can listen "
+                        f"({error.strerror})") from None
+    sock.setblocking(False)
+    if not address.is_unix:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Listener(sock, protocol, address)
+
+
+def _bound_to(fd: int) -> object:
+    """Return what bind(2) was called with for an inherited descriptor, or None."""
+    try:
+        sock = socket.socket(fileno=os.dup(fd))
+    except OSError:
+        return None
+    with sock:
+        try:
+            return _bind_name(addresses.of_socket(sock))
+        except BindError:
+            return None
+
+
+def _bind_name(address: Address) -> tuple[object, ...]:
+    if address.is_unix:
+        path = address.path
+        return ("unix", path if path.startswith("\0") else os.path.abspath(path))
+    return (address.host or "0.0.0.0", address.port)
+
+
+def _bind_error(address: Address, error: OSError) -> BindError:
+    reason = {
+        errno.EADDRINUSE: "address already in use, another process listens there",
+        errno.EACCES: "permission denied"
+        + (" (ports below 1024 want root or CAP_NET_BIND_SERVICE)"
+           if not address.is_unix and 0 < address.port < 1024 else ""),
+        errno.EADDRNOTAVAIL: "no interface of this machine has this address",
+        errno.ENOENT: "the directory does not exist",
+    }.get(error.errno or 0, error.strerror or str(error))
+    return BindError(f"cannot bind {address.text}: {reason}")

@@ -1,0 +1,112 @@
+"""What a worker process does first, and what it then knows of the house.
+
+Rules of the room:
+
+- Called in a process that was forked a moment ago, with all signals blocked.
+- The worker is the master's child, not the template's: the template forked twice, the
+  process between them is gone, and the master is the subreaper of both.
+- Nobody outlives the master: the kernel kills the worker with it (PR_SET_PDEATHSIG),
+  and the end-of-file on the control socket says the same where the kernel cannot.
+"""
+
+import os
+import signal
+import socket
+import time
+
+from ..shared import scoreboard
+from ..shared.scoreboard import Row, Scoreboard
+from . import control, kernel, signals
+
+
+class Child:
+    """A worker process, as it sees itself.
+
+    Attributes:
+        id: its number, from 1.
+        generation: 1 at the first start, one more with each reload.
+        control: its end of the control socket, a stdlib socket, non-blocking.
+        row: its row of the scoreboard.
+        board: the scoreboard.
+        master: the master's pid.
+    """
+
+    def __init__(self, number: int, generation: int, sock: socket.socket, board: Scoreboard,
+                 row: Row, master: int) -> None:
+        self.id = number
+        self.generation = generation
+        self.control = sock
+        self.board = board
+        self.row = row
+        self.master = master
+
+    def ready(self) -> None:
+        """Tell the master that connections are accepted; the first heartbeat."""
+        self.row.cells[scoreboard.STATE] = scoreboard.STATE_READY
+        self.row.cells[scoreboard.HEARTBEAT_NS] = time.monotonic_ns()
+        control.send(self.control, control.READY)
+
+    def failed(self, status: int, reason: str) -> None:
+        """Tell the master that this worker cannot boot and will end with `status`."""
+        control.send(self.control, control.failed(status, reason))
+
+    def received(self) -> bytes | None:
+        """Return the master's next message, b"" if it is gone, None if it says nothing."""
+        return control.receive(self.control)
+
+
+def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
+           row: Row, master: int, cores: int) -> Child:
+    """Turn a process that was just forked into worker `number`.
+
+    The signals that end a group at once are ignored: Ctrl-C and systemd send them to
+    every process, and the order to end comes from the master. SIGTERM keeps its default
+    until the worker installs its drain, so that a worker in the middle of a long import
+    can be stopped; the others that a worker will handle must not kill it before.
+
+    Args:
+        number: the worker's number.
+        generation: its generation.
+        sock: its end of the control socket.
+        board: the scoreboard.
+        row: its row there.
+        master: the master's pid.
+        cores: its application slots, for the row.
+    """
+    signal.set_wakeup_fd(-1)
+    signals.reset((signal.SIGTERM, signal.SIGCHLD))
+    signals.reset((signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+                   signal.SIGTTIN, signal.SIGTTOU), signal.SIG_IGN)
+    signals.unblock_all()
+    _await_adoption(master)
+    sock.setblocking(False)
+    cells = row.cells
+    cells[scoreboard.WORKER] = number
+    cells[scoreboard.GENERATION] = generation
+    cells[scoreboard.STARTED] = int(time.time())
+    cells[scoreboard.CORES] = cores
+    cells[scoreboard.STATE] = scoreboard.STATE_BOOTING
+    cells[scoreboard.PID] = os.getpid()
+    control.send(sock, b"pid %d" % os.getpid())
+    return Child(number, generation, sock, board, row, master)
+
+
+def _await_adoption(master: int) -> None:
+    """Wait until the master is our parent, then bind our life to its.
+
+    The process between the template and us ends right after its fork. Asking for the
+    signal before that would tie us to the wrong parent.
+    """
+    sleep = kernel.original("time", "sleep")  # the patched one would run the hub
+    first = parent = os.getppid()
+    while parent != master:
+        if parent != first:
+            os._exit(0)  # the master died meanwhile, and somebody else adopted us
+        sleep(0.0005)
+        parent = os.getppid()
+    try:
+        kernel.die_with_parent()
+    except OSError:
+        pass  # a sandbox that forbids prctl; the end-of-file remains
+    if os.getppid() != master:
+        os._exit(0)

@@ -1,0 +1,85 @@
+"""The control socket: what master, template and workers say to each other.
+
+A SOCK_SEQPACKET pair per process, so that a message is whole or not there, and its
+end-of-file means that the other side is gone. One message is one short line of words:
+
+    master -> template   fork ID ROW         with the worker's control socket as SCM_RIGHTS
+                         die
+    template -> master   loaded MS           the application is there (0 with lazy-apps)
+                         failed STATUS WHY   it is not; the template ends with STATUS
+    worker -> master     pid N               the first thing it says, before any boot
+                         ready               it accepts connections
+                         failed STATUS WHY   it could not boot; it ends with STATUS
+    master -> worker     drain               stop accepting, finish, exit 0
+                         die                 exit at once
+
+`drain` and `die` are frozen: a later master may speak them to an older worker.
+"""
+
+import array
+import socket
+
+DRAIN = b"drain"
+DIE = b"die"
+READY = b"ready"
+LIMIT = 4096    # longer than any message
+REASON = 1000   # bytes of a reason; the whole of it is in the log
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends; neither is inherited by an exec."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def failed(status: int, reason: str) -> bytes:
+    """Say that this process could not boot and will end with `status`."""
+    return b"failed %d %s" % (status, reason.encode("utf-8", "replace")[:REASON])
+
+
+def parse_failed(message: bytes) -> tuple[int, str]:
+    """Return (status, reason) of a `failed` message."""
+    _, status, reason = message.split(b" ", 2)
+    return int(status), reason.decode("utf-8", "replace")
+
+
+def send(sock: socket.socket, message: bytes) -> bool:
+    """Send one message; False if the other side is gone or does not read."""
+    try:
+        sock.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def send_with_descriptor(sock: socket.socket, message: bytes, fd: int) -> bool:
+    """Send one message and a descriptor with it; as `send`."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+    try:
+        sock.sendmsg([message], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def receive(sock: socket.socket) -> bytes | None:
+    """Return one message that is there, b"" at the end, None if there is none yet."""
+    try:
+        return sock.recv(LIMIT, socket.MSG_DONTWAIT)
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError:  # ECONNRESET: it died with our messages unread
+        return b""
+
+
+def receive_with_descriptor(sock: socket.socket) -> tuple[bytes, int | None]:
+    """Wait for one message; b"" at the end, and the descriptor that came with it."""
+    size = array.array("i").itemsize
+    try:
+        message, ancillary, _, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(size),
+                                                socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return b"", None
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            return message, array.array("i", data[:size])[0]
+    return message, None

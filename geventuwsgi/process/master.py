@@ -1,0 +1,256 @@
+"""The master: it keeps the roles alive, and does nothing else.
+
+One loop on a selector. What happens comes in as events (a byte of a signal, a message
+of a child, the end of a child), each event changes what a generation knows, and once
+per turn every generation is tended: what is missing is started, what is overdue ended.
+
+Rules of the room:
+
+- No application code, no gevent, no HTTP; nothing blocks but the selector.
+- A role is a row. There is no `if` about a kind of process here.
+- Children that are not ours (orphans that a PID 1 or a subreaper inherits) are reaped in
+  silence, whatever their exit status.
+"""
+
+import logging
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from ..shared.scoreboard import Scoreboard
+from . import kernel, signals
+from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
+from .role import Role
+
+logger = logging.getLogger("geventuwsgi.error")
+
+TAKEN = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP,
+         signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
+IGNORED = (signal.SIGUSR2, signal.SIGPIPE)
+
+PAUSE = 2.0  # seconds more than asked for in the selector: we were stopped, or the machine was
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class Master:
+    """The master process of one instance.
+
+    Args:
+        roles: what to keep alive.
+        board: the scoreboard, with rows for at least twice as many workers, so that two
+            generations may stand side by side.
+        ready: called once, when the first generation of every role serves.
+        stopping: called when a stop begins; closes the listening sockets.
+        reopen: reopens the logs (SIGUSR1).
+    """
+
+    def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
+                 ready: Callable[[], None] = _nothing, stopping: Callable[[], None] = _nothing,
+                 reopen: Callable[[], None] = _nothing) -> None:
+        self.roles = tuple(roles)
+        self.generations: list[Generation] = []
+        self._rows = Rows(board)
+        self._ready = ready
+        self._stopping = stopping
+        self._reopen = reopen
+        self._selector = selectors.DefaultSelector()
+        self._pipe = signals.SignalPipe()
+        self._status: int | None = None     # the exit status, once a stop has begun
+        self._at_once = False
+        self._reload_again = False
+        self._announced = False
+        self._actions: dict[int, Callable[[], None]] = {
+            signal.SIGCHLD: self._reap, signal.SIGTERM: self._asked_to_stop,
+            signal.SIGINT: self._asked_to_stop, signal.SIGQUIT: self._asked_to_quit,
+            signal.SIGHUP: self.reload, signal.SIGUSR1: self._reopen_logs,
+            signal.SIGTTIN: lambda: self._resize(1), signal.SIGTTOU: lambda: self._resize(-1)}
+
+    def run(self) -> int:
+        """Keep the roles alive until told to stop; return the exit status."""
+        self._pipe.install(TAKEN, IGNORED)
+        self._selector.register(self._pipe.fd, selectors.EVENT_READ, self._on_signals)
+        try:
+            kernel.become_subreaper()
+        except OSError as error:
+            logger.warning("workers cannot become children of the master: %s", error.strerror)
+        logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
+        for role in self.roles:
+            self.generations.append(Generation(1, role, role.count, self._rows, self._selector))
+        self._loop()
+        logger.info("goodbye to uWSGI.")
+        self._selector.close()
+        assert self._status is not None
+        return self._status
+
+    def statistics(self) -> dict[str, object]:
+        """Return what is alive, by name."""
+        return {"generations": [
+            {"number": generation.number, "role": generation.role.name,
+             "state": generation.state, "count": generation.count,
+             "template": generation.template.pid if generation.template else 0,
+             "workers": {worker.id: worker.pid for worker in generation.workers.values()}}
+            for generation in self.generations]}
+
+    def reload(self) -> None:
+        """Start a new generation of each role beside the present one (SIGHUP).
+
+        The old one drains when the new one is complete. While one is on its way, another
+        request waits: the newest code is loaded once more after it.
+        """
+        if self._status is not None:
+            return
+        if any(generation.state == BOOTING for generation in self.generations):
+            logger.info("a reload is on its way; another one follows it")
+            self._reload_again = True
+            return
+        self._reload_again = False
+        for generation in [one for one in self.generations if one.state == SERVING]:
+            if len(self._rows) < generation.count:
+                logger.error("no room on the scoreboard for another generation: older ones "
+                             "are still draining; try again")
+                return
+            logger.info("...gracefully reloading: generation %d of %s starts beside "
+                        "generation %d", generation.number + 1, generation.role.name,
+                        generation.number)
+            self.generations.append(Generation(
+                generation.number + 1, generation.role, generation.count, self._rows,
+                self._selector))
+
+    def stop(self, status: int = 0) -> None:
+        """Begin a graceful stop that ends with exit status `status`."""
+        self._status = status
+        self._stopping()
+        now = time.monotonic()
+        for generation in self.generations:
+            generation.drain(now)
+
+    # The loop
+
+    def _loop(self) -> None:
+        awake = wake_up = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now > wake_up + PAUSE:
+                awake = now
+            self._judge(now)
+            if self._status is not None and not self.generations:
+                return
+            wake_up = min((generation.tend(now, awake) for generation in self.generations),
+                          default=now + 1.0)
+            for key, _ in self._selector.select(max(wake_up - time.monotonic(), 0.0)):
+                # An event before this one may have closed what it is about.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data()
+
+    def _judge(self, now: float) -> None:
+        """Draw the conclusions: who serves, who failed, who is gone."""
+        for generation in list(self.generations):
+            if generation.failure is not None:
+                self._judge_failure(generation, now)
+            elif generation.state == BOOTING and generation.complete:
+                self._promote(generation, now)
+            if generation.state == DRAINING and generation.gone:
+                self.generations.remove(generation)
+
+    def _promote(self, generation: Generation, now: float) -> None:
+        generation.state = SERVING
+        logger.info("ready: %d %s%s (generation %d)", generation.count, generation.role.name,
+                    "s" if generation.count != 1 else "", generation.number)
+        older = [one for one in self.generations if one.role.name == generation.role.name
+                 and one.state == SERVING and one is not generation]
+        if older:
+            logger.info("...gracefully killing workers...")
+        for one in older:
+            one.drain(now)
+        if not self._announced and all(one.state != BOOTING for one in self.generations):
+            self._announced = True
+            self._ready()
+        if self._reload_again:
+            self.reload()
+
+    def _judge_failure(self, generation: Generation, now: float) -> None:
+        assert generation.failure is not None
+        status, reason = generation.failure
+        if generation.state != BOOTING or self._status is not None:
+            generation.failure = None
+            return
+        if any(one.state == SERVING and one.role.name == generation.role.name
+               for one in self.generations):
+            logger.error("reload failed: %s; generation %d serves on", reason,
+                         generation.number - 1)
+            generation.failure = None
+            generation.kill(now)
+            if self._reload_again:
+                self.reload()
+        elif generation.proven:
+            generation.failure = None  # others serve; this one is respawned
+        else:
+            logger.critical("the first start failed: %s. Shutting down (exit status %d)",
+                            reason, status)
+            self.stop(status)
+
+    # Events
+
+    def _on_signals(self) -> None:
+        for number in self._pipe.read():
+            action = self._actions.get(number)
+            if action is not None:
+                action()
+
+    def _reap(self) -> None:
+        for generation in self.generations:
+            generation.pump()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            for generation in self.generations:
+                if generation.exited(pid, code):
+                    break
+
+    def _asked_to_stop(self) -> None:
+        if self._status is None:
+            logger.info("graceful shutdown triggered...")
+            self.stop(0)
+        else:
+            self._asked_to_quit()
+
+    def _asked_to_quit(self) -> None:
+        if self._at_once:
+            return
+        self._at_once = True
+        logger.info("SIGINT/SIGTERM received...killing workers...")
+        if self._status is None:
+            self._status = 0
+            self._stopping()
+        now = time.monotonic()
+        for generation in self.generations:
+            generation.kill(now)
+
+    def _reopen_logs(self) -> None:
+        self._reopen()
+        logger.info("logs reopened")
+        for generation in self.generations:
+            generation.signal(signal.SIGUSR1)
+
+    def _resize(self, difference: int) -> None:
+        for generation in self.generations:
+            if generation.state == DRAINING:
+                continue
+            count = generation.count + difference
+            if count < 1 or (difference > 0 and not self._rows):
+                logger.warning("%d %ss stay: %s", generation.count, generation.role.name,
+                               "there is always one" if count < 1 else "the scoreboard is full")
+                continue
+            logger.info("%d %s%s from now on", count, generation.role.name,
+                        "s" if count != 1 else "")
+            generation.resize(count, time.monotonic())

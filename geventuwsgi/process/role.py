@@ -1,0 +1,39 @@
+"""A role: one kind of process, as a row that the master can carry out.
+
+The master knows nothing else about its children: how many, what to exec, what to hand
+over, how long they may be silent, how long they may take to end. A new kind of process
+is a new row.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Role:
+    """What the master has to know about one kind of process.
+
+    Attributes:
+        name: how logs and process titles call one of them, e.g. "worker".
+        count: how many there are to be; TTIN and TTOU change it while running.
+        argv: the command of the template; the generation's number and the number of the
+            template's control descriptor are appended.
+        fds: descriptors that the template inherits under the same numbers.
+        environ: the template's environment; None = the master's.
+        stdin: whether the standard input is kept, else it is /dev/null.
+        cores: application slots of one process, for the log.
+        mercy: seconds that a draining process gets before it is killed.
+        timeout: seconds without heartbeat until a process counts as stuck; None = never.
+        replace_stuck: whether a stuck process is killed and replaced; False = only the
+            stacks of its threads go to the log.
+    """
+
+    name: str
+    count: int
+    argv: tuple[str, ...]
+    fds: tuple[int, ...] = ()
+    environ: dict[str, str] | None = field(default=None, repr=False)
+    stdin: bool = False
+    cores: int = 1
+    mercy: float = 30.0
+    timeout: float | None = None
+    replace_stuck: bool = True

@@ -1,0 +1,158 @@
+"""The scoreboard: what each worker is doing, in memory that all processes see.
+
+A table of signed 64-bit cells, one row per worker process, and behind it one text per
+row: the request that runs now. It lies in a memfd, so it needs no disk and dies with
+its last user.
+
+Rules of the room:
+
+- A row is written by the process that owns it, and by the master only while nobody
+  owns it (`Row.vacate`, `Scoreboard.retire`).
+- Row 0 belongs to the master: the counters of rows that were given up are added to it,
+  so that `total` of a counter never falls.
+- Aligned 8-byte stores through a memoryview of format 'q' are one store each on every
+  machine that CPython runs on; no cell is read torn, and no lock is taken.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator
+
+__all__ = [
+    "ACCEPTING", "BYTES_SENT", "CONNECTIONS", "CORES", "EXCEPTIONS", "GENERATION", "HARAKIRIS",
+    "HEARTBEAT_NS", "IN_PROGRESS", "PID", "REQUESTS", "RESPAWNS", "RESPONSE_TIME_US", "RSS",
+    "STARTED", "STATE", "STATE_BOOTING", "STATE_DEAD", "STATE_DRAINING", "STATE_READY",
+    "WORKER", "Row", "Scoreboard",
+]
+
+# Indexes into `Row.cells`.
+PID = 0                 # of the process that owns the row; 0 = nobody
+WORKER = 1              # the worker's number, from 1
+GENERATION = 2          # 1 at the first start, one more with each reload
+STATE = 3               # one of STATE_*
+STARTED = 4             # unix time in seconds
+HEARTBEAT_NS = 5        # time.monotonic_ns() of the last sign of life; 0 = none yet
+ACCEPTING = 6           # 1 while the worker takes connections
+CORES = 7               # application slots
+CONNECTIONS = 8         # open now
+IN_PROGRESS = 9         # requests inside the application now
+RSS = 10                # bytes, as last measured by the worker itself
+REQUESTS = 11           # from here on: counters, which only grow
+EXCEPTIONS = 12
+HARAKIRIS = 13
+BYTES_SENT = 14
+RESPONSE_TIME_US = 15   # sum over all requests
+RESPAWNS = 16           # how often the master replaced the worker
+
+COUNTERS = range(REQUESTS, RESPAWNS + 1)
+GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS)
+
+STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
+
+CELLS = 32              # 256 bytes: rows of two workers share no cache line
+TEXT = 514              # two bytes of length, then up to 512 of the current request
+
+
+class Row:
+    """One worker's row.
+
+    Attributes:
+        index: the row's number in the table.
+        cells: the numbers, a writable memoryview of format 'q'; index it with the
+            constants of this module.
+    """
+
+    __slots__ = ("_text", "cells", "index")
+
+    def __init__(self, index: int, cells: memoryview, text: memoryview) -> None:
+        self.index = index
+        self.cells = cells
+        self._text = text
+
+    @property
+    def current_request(self) -> bytes:
+        """What runs now, e.g. b"GET /reports"; at most 512 bytes, b"" = nothing."""
+        length = min(self._text[0] | self._text[1] << 8, TEXT - 2)
+        return bytes(self._text[2:2 + length])
+
+    @current_request.setter
+    def current_request(self, text: bytes) -> None:
+        text = text[:TEXT - 2]
+        length = len(text)
+        # One copy, so that a reader sees a length and a text of different requests
+        # only while the copy runs.
+        self._text[:length + 2] = length.to_bytes(2, "little") + text
+
+    def vacate(self) -> None:
+        """Forget the owner and what it was doing; the counters stay. Master only."""
+        for cell in GAUGES:
+            self.cells[cell] = 0
+        self._text[:2] = b"\0\0"
+
+    def statistics(self) -> dict[str, int]:
+        """Return the numbers by name."""
+        return {name.lower(): self.cells[globals()[name]] for name in __all__
+                if name.isupper() and not name.startswith("STATE_")}
+
+
+class Scoreboard:
+    """A table of rows over one memfd. Made by `create`, re-created elsewhere by `open`.
+
+    Attributes:
+        fd: the descriptor, close-on-exec; whoever execs a reader hands it over.
+    """
+
+    def __init__(self, fd: int, memory: mmap.mmap) -> None:
+        self.fd = fd
+        self._memory = memory
+        self._count = len(memory) // (CELLS * 8 + TEXT)
+        whole = memoryview(memory)
+        table = CELLS * 8 * self._count
+        self._cells = whole[:table].cast("q")
+        self._texts = whole[table:]
+
+    @classmethod
+    def create(cls, rows: int) -> "Scoreboard":
+        """Make a board with `rows` rows for workers (1 to `rows`) and the master's row 0."""
+        fd = os.memfd_create("geventuwsgi-scoreboard", os.MFD_CLOEXEC)
+        os.ftruncate(fd, (rows + 1) * (CELLS * 8 + TEXT))
+        return cls.open(fd)
+
+    @classmethod
+    def open(cls, fd: int) -> "Scoreboard":
+        """Map the board behind a descriptor of `create`."""
+        return cls(fd, mmap.mmap(fd, os.fstat(fd).st_size))
+
+    def __len__(self) -> int:
+        """Return the number of rows for workers."""
+        return self._count - 1
+
+    def row(self, index: int) -> Row:
+        """Return row `index`.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        if not 0 <= index < self._count:
+            raise IndexError(f"row {index} of {self._count}")
+        return Row(index, self._cells[index * CELLS:(index + 1) * CELLS],
+                   self._texts[index * TEXT:(index + 1) * TEXT])
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows that somebody owns."""
+        for index in range(1, self._count):
+            if self._cells[index * CELLS + PID]:
+                yield self.row(index)
+
+    def total(self, field: int) -> int:
+        """Return the sum of one field over all rows, given-up ones included."""
+        return sum(self._cells[field::CELLS])
+
+    def retire(self, index: int) -> None:
+        """Give up row `index`: add its counters to row 0 and clear it. Master only."""
+        row, past = self.row(index), self.row(0)
+        for cell in COUNTERS:
+            past.cells[cell] += row.cells[cell]
+        for cell in range(CELLS):
+            row.cells[cell] = 0
+        row.current_request = b""
