@@ -63,9 +63,21 @@ class BootError(GeventuwsgiError):
 
 
 class AppLoadError(GeventuwsgiError):
-    """The application could not be imported or found (exit status 4, as gunicorn's APP_LOAD_ERROR)."""
+    """The application could not be imported or found.
+
+    The exit status is 4, as gunicorn's APP_LOAD_ERROR.
+
+    Args:
+        message: what is wrong, in one sentence.
+        traceback: the application's traceback as text without frames of this server, or
+            "" where there is nothing to see in one.
+    """
 
     exit_status = 4
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class ProtocolError(GeventuwsgiError):

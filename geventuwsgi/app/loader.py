@@ -1,0 +1,448 @@
+"""Load applications, and find the one that a request is for.
+
+Spellings of an application, wherever one is named:
+
+    pkg.mod                      the attribute `application`, else `app`
+    pkg.mod:attr.sub             that attribute
+    pkg.mod:factory()            what the factory returns
+    pkg.mod:factory("x", a=1)    the same with arguments, literals only
+    path/app.py  path/app.py:f() a file in place of a module (also `.wsgi`)
+
+Rules of the room:
+
+- Plain arguments in, `Applications` out; nothing here is patched or forked, and gevent is
+  not needed.
+- Whatever goes wrong is an `AppLoadError` that says what to change. The traceback it
+  carries is the application's own: our frames and importlib's are cut out.
+"""
+
+import ast
+import difflib
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeGuard
+
+from ..errors import AppLoadError
+
+log = logging.getLogger("geventuwsgi.error")
+
+DEFAULT_NAMES = ("application", "app")
+FILE_ENDINGS = (".py", ".wsgi")
+FACTORY_STARTS = ("create", "make", "build", "get_")
+LOADING_FRAMES = (__file__, importlib.__file__)
+FROZEN_FRAMES = "<frozen importlib"
+
+Call = tuple[list[Any], dict[str, Any]]  # positional and named arguments of a factory
+
+
+class Application(NamedTuple):
+    """One loaded application.
+
+    Attributes:
+        id: its number, from 0 in the order of loading.
+        mountpoint: as it was written; "" for the one without a path of its own.
+        script_name: the SCRIPT_NAME it is found by: the mountpoint without a slash at the end,
+            as WSGI's latin-1 text of its UTF-8 bytes.
+        callable: the WSGI callable.
+        source: the spelling it was loaded from.
+        milliseconds: how long loading took.
+        default: requests for no mountpoint come here.
+    """
+
+    id: int
+    mountpoint: str
+    script_name: str
+    callable: Callable[..., Iterable[bytes]]
+    source: str
+    milliseconds: int
+    default: bool = False
+
+    def ready_line(self, pid: int) -> str:
+        """Say that it is loaded, in uWSGI's words (log scrapers look for them)."""
+        return (f"WSGI app {self.id} (mountpoint='{self.mountpoint}') ready in "
+                f"{self.milliseconds} ms pid: {pid}{' (default app)' if self.default else ''}")
+
+
+class Applications:
+    """The loaded applications and their mountpoints.
+
+    Attributes:
+        all: the applications; the index is the id.
+        default: the first without a mountpoint, else the first loaded; None if none was.
+        manage_script_name: a request's application is found by `split`, not by `find`.
+        failures: what did not load, where that was allowed (`need_app=False`).
+    """
+
+    def __init__(self, loaded: Iterable[Application] = (), *, manage_script_name: bool = False,
+                 failures: Iterable[AppLoadError] = ()) -> None:
+        found = list(loaded)
+        if found:
+            first = next((app.id for app in found if not app.script_name), 0)
+            found[first] = found[first]._replace(default=True)
+        self.all = tuple(found)
+        self.default = next((app for app in found if app.default), None)
+        self.manage_script_name = manage_script_name
+        self.failures = tuple(failures)
+        self._by_name = {app.script_name: app for app in reversed(found)}
+        # nginx may be told `uwsgi_param SCRIPT_NAME /app/;` or `/`.
+        for app in found:
+            self._by_name.setdefault(app.script_name + "/", app)
+        self._prefixes = [(app.script_name, app.script_name + "/", app)
+                          for app in sorted(found, key=lambda app: -len(app.script_name))
+                          if app.script_name]
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def __iter__(self) -> Iterator[Application]:
+        return iter(self.all)
+
+    def find(self, script_name: str) -> Application | None:
+        """Return the application mounted at `script_name` exactly, else the default one."""
+        return self._by_name.get(script_name, self.default)
+
+    def split(self, path_info: str) -> tuple[Application | None, str, str]:
+        """Return (application, SCRIPT_NAME, PATH_INFO) by the longest mountpoint that starts
+        `path_info` and ends at a "/" or its end (uWSGI's manage-script-name).
+
+        Without a match SCRIPT_NAME is "", as in uWSGI. Unlike there (2.0), a PATH_INFO of
+        one character is no exception.
+        """
+        for name, slashed, app in self._prefixes:
+            if path_info.startswith(slashed) or path_info == name:
+                return app, name, path_info[len(name):]
+        return self._by_name.get("", self.default), "", path_info
+
+    def ready_lines(self, pid: int) -> list[str]:
+        """Return the line of each application that says that it is loaded."""
+        return [app.ready_line(pid) for app in self.all]
+
+
+def load(*, application: str | None = None, module: str | None = None,
+         wsgi_file: str | None = None, callable: str | None = None,
+         mounts: Iterable[str] = (), manage_script_name: bool = False,
+         need_app: bool = True) -> Applications:
+    """Load everything that the configuration names, in uWSGI's order.
+
+    Args:
+        application: a module or a file, as the command line has it.
+        module: uWSGI's `module`; wsgi_file: uWSGI's `wsgi-file`. Of these three the first
+            given is mounted at ""; a further one is skipped with a warning, as in uWSGI.
+        callable: the attribute (or `factory()`) where a spelling names none; the default is
+            `application`, then `app`.
+        mounts: texts `/prefix=spelling`.
+        manage_script_name: kept for `Applications`.
+        need_app: False keeps what loads and puts the rest into `failures`.
+
+    A module that was named without an attribute may define a dictionary `applications` of
+    mountpoints and callables (or spellings); then it gives all of them (uWSGI).
+
+    Raises:
+        AppLoadError: something does not load, or there is nothing to load.
+    """
+    loading = _Loading(callable)
+    wanted = [("", spelling, is_file) for spelling, is_file in (
+        (application, False), (module, False), (wsgi_file, True)) if spelling]
+    for mount in mounts:
+        mountpoint, _, spelling = mount.partition("=")
+        wanted.append((mountpoint.strip(), spelling.strip(), False))
+    if not wanted and need_app:
+        raise AppLoadError("no application is given: name one as module:callable or file.py, "
+                           "or set `module`, `wsgi-file` or `mount`")
+    failures = []
+    for mountpoint, spelling, is_file in wanted:
+        try:
+            loading.load(mountpoint, spelling, is_file)
+        except AppLoadError as error:
+            if need_app:
+                raise
+            failures.append(error)
+    return Applications(loading.loaded, manage_script_name=manage_script_name, failures=failures)
+
+
+class _Loading:
+    """The applications loaded so far, and what applies to all of them."""
+
+    def __init__(self, default_callable: str | None) -> None:
+        self.default_callable = default_callable or ""
+        self.loaded: list[Application] = []
+
+    def load(self, mountpoint: str, spelling: str, is_file: bool = False,
+             mapped: bool = False) -> None:
+        """Load `spelling` at `mountpoint`; `mapped` where a dictionary named it already."""
+        if self._taken(mountpoint, spelling):
+            return
+        started = time.monotonic()
+        source, attribute = split_spelling(spelling, is_file)
+        attribute = attribute or self.default_callable
+        module = import_source(source, is_file)
+        mapping = getattr(module, "applications", None)
+        if attribute or mapped or not is_mapping(mapping):
+            found, name = evaluate(module, source, attribute)
+            self._add(mountpoint, found, f"{source}:{name}", started)
+            return
+        for key, value in mapping.items():
+            place = mountpoint.rstrip("/") + key
+            name = f"{source}:applications[{key!r}]"
+            if isinstance(value, str):
+                self.load(place, value, mapped=True)
+            elif not self._taken(place, name):
+                self._add(place, value, name, started)
+            started = time.monotonic()
+
+    def _taken(self, mountpoint: str, spelling: str) -> bool:
+        name = script_name_of(mountpoint)
+        if not any(app.script_name == name for app in self.loaded):
+            return False
+        log.warning("mountpoint '%s' already configured, %s is skipped", mountpoint, spelling)
+        return True
+
+    def _add(self, mountpoint: str, found: Any, source: str, started: float) -> None:
+        check_callable(found, source)
+        self.loaded.append(Application(
+            len(self.loaded), mountpoint, script_name_of(mountpoint), found, source,
+            round((time.monotonic() - started) * 1000)))
+
+
+def script_name_of(mountpoint: str) -> str:
+    """Write a mountpoint as it appears in an environ: no slash at the end, latin-1."""
+    return mountpoint.rstrip("/").encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def is_mapping(found: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether a module's `applications` is uWSGI's dictionary of mountpoints."""
+    return isinstance(found, dict) and bool(found) and all(
+        isinstance(key, str) and (not key or key[0] == "/") for key in found)
+
+
+def split_spelling(spelling: str, is_file: bool = False) -> tuple[str, str]:
+    """Split `source:attribute`; the attribute is "" where none is named."""
+    if is_file and os.path.exists(spelling):
+        return spelling, ""
+    source, _, attribute = spelling.partition(":")
+    source, attribute = source.strip(), attribute.strip()
+    if not source:
+        raise AppLoadError(f"{spelling!r} names no module")
+    return source, attribute
+
+
+def import_source(source: str, is_file: bool = False) -> types.ModuleType:
+    """Import a dotted module name, or a file (it has a slash or ends in `.py`).
+
+    Raises:
+        AppLoadError: with the traceback of what went wrong inside it.
+    """
+    is_file = is_file or looks_like_file(source)
+    if is_file and not os.path.isfile(source):
+        kind = "is a directory" if os.path.isdir(source) else "no such file"
+        raise AppLoadError(f"{source}: {kind} (looked in {os.getcwd()})"
+                           + suggest(os.path.basename(source), _neighbours(source)))
+    try:
+        return _import_file(source) if is_file else importlib.import_module(source)
+    except (Exception, SystemExit) as error:
+        raise AppLoadError(_why(source, error), own_traceback(error)) from error
+
+
+def looks_like_file(source: str) -> bool:
+    """Tell a path from a dotted name. `shop.wsgi` is the module every Django project has,
+    and a file only where one of that name lies about and no package `shop`."""
+    if "/" in source or source.endswith(".py"):
+        return True
+    return (source.endswith(".wsgi") and os.path.isfile(source)
+            and not os.path.isdir(source.partition(".")[0]))
+
+
+def _import_file(path: str) -> types.ModuleType:
+    """Import a file under uWSGI's name for it: uwsgi_file_ and its path, / and . as _.
+
+    Its directory goes to the end of sys.path, so that its neighbours can be imported as
+    they can when Python runs it; uWSGI leaves that to `chdir` and `pythonpath`.
+    """
+    name = "uwsgi_file_" + path.replace("/", "_").replace(".", "_")
+    path = os.path.abspath(path)
+    loaded = sys.modules.get(name)
+    if loaded is not None and loaded.__file__ == path:
+        return loaded
+    directory = os.path.dirname(path)
+    if directory not in sys.path and directory != os.getcwd():
+        sys.path.append(directory)
+    # The loader is named because `.wsgi` is no ending that importlib knows.
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return sys.modules[name]
+
+
+def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any, str]:
+    """Evaluate `attr.sub` or `factory(literals)` in `module`; return (value, as written).
+
+    Nothing else is an expression here: it is configuration, not code.
+    """
+    if not attribute:
+        for name in DEFAULT_NAMES:
+            if hasattr(module, name):
+                return getattr(module, name), name
+        raise AppLoadError(f"{source} has no 'application' or 'app'"
+                           + suggest_attribute(module, "application"))
+    names, call = parse_attribute(source, attribute)
+    found: Any = module
+    for depth, name in enumerate(names):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            owner = ":".join([source, ".".join(names[:depth])]) if depth else source
+            raise AppLoadError(f"{owner} has no attribute {name!r}"
+                               + suggest_attribute(found, name)) from None
+    if call is None:
+        return found, attribute
+    try:
+        return found(*call[0], **call[1]), attribute
+    except (Exception, SystemExit) as error:
+        raise AppLoadError(f"{source}:{attribute} failed: {_last_line(error)}",
+                           own_traceback(error)) from error
+
+
+def parse_attribute(source: str, attribute: str) -> tuple[list[str], Call | None]:
+    """Read `attr.sub` or `factory("x", a=1)`: the names, and the arguments of a call."""
+    call: Call | None = None
+    try:
+        node: ast.expr = ast.parse(attribute, mode="eval").body
+        if isinstance(node, ast.Call):
+            call = ([ast.literal_eval(argument) for argument in node.args], {})
+            for word in node.keywords:
+                if word.arg is None:
+                    raise ValueError("**")
+                call[1][word.arg] = ast.literal_eval(word.value)
+            node = node.func
+        names: list[str] = []
+        while isinstance(node, ast.Attribute):
+            names.insert(0, node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            raise ValueError("not a name")
+    except (SyntaxError, ValueError, TypeError):
+        raise AppLoadError(f"cannot understand {attribute!r} in '{source}:{attribute}': an "
+                           "attribute is wanted, or a factory called with literals") from None
+    return [node.id, *names], call
+
+
+def check_callable(found: object, source: str) -> None:
+    """Refuse what cannot be a WSGI application, in words that say what to write instead."""
+    if isinstance(found, types.ModuleType):
+        raise AppLoadError(f"{source} is a module, not an application; "
+                           f"did you mean '{found.__name__}'?")
+    if not callable(found):
+        raise AppLoadError(f"{source} is not callable, but of type {type(found).__name__}")
+    if is_asgi(found):
+        raise AppLoadError(f"{source} is an ASGI application (its call is a coroutine); "
+                           "this server speaks WSGI so far")
+    # Only of a plain function are the parameters certain: decorators and callables in C
+    # may take two arguments whatever their signature pretends.
+    if isinstance(found, types.FunctionType):
+        code = found.__code__
+        if code.co_argcount < 2 and not code.co_flags & inspect.CO_VARARGS:
+            hint = "" if code.co_argcount else f"; a factory is written with (): {source}()"
+            raise AppLoadError(f"{source} takes {code.co_argcount} arguments where a WSGI "
+                               f"application takes 2 (environ, start_response){hint}")
+
+
+def is_asgi(found: Any) -> bool:
+    """Tell whether a callable is an ASGI application: a coroutine function, or an object or
+    class whose `__call__` is one (a class: ASGI 2's double callable)."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    return (inspect.iscoroutinefunction(found)
+            or inspect.iscoroutinefunction(getattr(found, "__call__", None)))
+
+
+def own_traceback(error: BaseException) -> str:
+    """Format the traceback of `error` without the frames that did the loading."""
+    summary = traceback.TracebackException.from_exception(error)
+    seen: set[int] = set()
+    pending: list[traceback.TracebackException | None] = [summary]
+    while pending:
+        part = pending.pop()
+        if part is None or id(part) in seen:
+            continue
+        seen.add(id(part))
+        part.stack = traceback.StackSummary.from_list([
+            frame for frame in part.stack
+            if frame.filename not in LOADING_FRAMES
+            and not frame.filename.startswith(FROZEN_FRAMES)])
+        pending += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+    text = "".join(summary.format())
+    # Without a frame of the application's there is nothing that the header could head.
+    lead = "Traceback (most recent call last):\n"
+    if not summary.stack and text.startswith(lead):
+        return text[len(lead):]
+    return text
+
+
+def _why(source: str, error: BaseException) -> str:
+    """Say in one sentence why `source` did not import."""
+    if isinstance(error, SyntaxError):
+        return f"{source}: {error.msg} ({error.filename}, line {error.lineno})"
+    if isinstance(error, SystemExit):
+        return f"{source} called sys.exit({error.code!r}) while it was imported"
+    if isinstance(error, ModuleNotFoundError) and error.name and (
+            source == error.name or source.startswith(error.name + ".")):
+        first, dot, _ = source.partition(".")
+        hint = suggest(first, _neighbours("x")) if error.name == first else ""
+        return (f"no module named {error.name!r} (looked in {os.getcwd()} and sys.path; see "
+                f"`chdir` and `pythonpath`){hint}")
+    return f"{source} cannot be imported: {_last_line(error)}"
+
+
+def _last_line(error: BaseException) -> str:
+    return traceback.format_exception_only(type(error), error)[-1].strip()
+
+
+def suggest_attribute(owner: object, name: str) -> str:
+    """Suggest attributes of `owner` that may have been meant by `name`."""
+    public = {key: value for key, value in vars(owner).items()
+              if not key.startswith("_") and not isinstance(value, types.ModuleType)
+              } if hasattr(owner, "__dict__") else {}
+    close = difflib.get_close_matches(name, public, n=3)
+    close += [key for key, value in public.items() if "app" in key.lower()
+              and key not in close and callable(value)][:3 - len(close)]
+    return _did_you_mean(
+        key + "()" if key.startswith(FACTORY_STARTS) and inspect.isfunction(public[key]) else key
+        for key in close)
+
+
+def suggest(name: str, names: Iterable[str]) -> str:
+    """Suggest those of `names` that are near to `name`."""
+    return _did_you_mean(difflib.get_close_matches(name, list(names), n=3))
+
+
+def _did_you_mean(names: Iterable[str]) -> str:
+    listed = " or ".join(repr(name) for name in names)
+    return f"; did you mean {listed}?" if listed else ""
+
+
+def _neighbours(path: str) -> list[str]:
+    """List what lies in the directory of `path`: files as they are, and module names."""
+    try:
+        names = os.listdir(os.path.dirname(path) or ".")
+    except OSError:
+        return []
+    if path.endswith(FILE_ENDINGS) or "/" in path:
+        return [name for name in names if name.endswith(FILE_ENDINGS)]
+    return [name.removesuffix(".py") for name in names if name.endswith(".py") or "." not in name]
