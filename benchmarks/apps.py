@@ -1,0 +1,43 @@
+"""The applications that are measured; each does as little as its scenario allows."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Environ = dict[str, Any]
+Start = Callable[..., Any]
+
+HELLO = b"Hello, world!"
+PIECE = b"x" * 65536
+PIECES = 16384  # of 64 KiB: 1 GiB
+
+
+def hello(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Thirteen bytes."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
+    return [HELLO]
+
+
+def sleep(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Thirteen bytes, ten milliseconds later: a request that waits for something else."""
+    time.sleep(0.01)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
+    return [HELLO]
+
+
+def upload(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Read the body in pieces of 64 KiB and tell its length."""
+    body = environ["wsgi.input"]
+    length = 0
+    while piece := body.read(65536):
+        length += len(piece)
+    answer = b"%d" % length
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
+    return [answer]
+
+
+def download(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """One GiB in pieces of 64 KiB."""
+    start_response("200 OK", [("Content-Type", "application/octet-stream"),
+                              ("Content-Length", str(PIECES * len(PIECE)))])
+    return (PIECE for _ in range(PIECES))

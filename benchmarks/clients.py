@@ -1,0 +1,181 @@
+"""Load: `wrk` for HTTP, and small clients for what it cannot do.
+
+Everything here raises `LoadError` when an answer is not the one expected: a server that
+answers errors quickly is not fast.
+"""
+
+import os
+import re
+import selectors
+import socket
+import struct
+import subprocess
+import time
+
+from benchmarks.peers import LOAD_CORE
+
+BROWSER = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8",
+    "Accept-Language": "en-US,en;q=0.5",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Referer": "https://shop.example.org/catalogue/page/2?sort=price",
+    "Cookie": "sessionid=3q8f0c2kz1x9v7w5t3r1p0o8n6m4l2k0; "
+              "csrftoken=aBcDeFgHiJkLmNoPqRsTuVwXyZ012345",
+    "Upgrade-Insecure-Requests": "1",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+    "Sec-Fetch-User": "?1",
+    "Cache-Control": "max-age=0",
+}
+GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+Address = tuple[str, int]
+
+
+class LoadError(Exception):
+    """The server did not do what was asked."""
+
+
+def wrk(address: Address, seconds: float, connections: int,
+        headers: dict[str, str] | None = None) -> int:
+    """Run `wrk` with one thread on the load core; return the number of requests served."""
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}",
+               f"-d{seconds:g}s", "--timeout", "10s"]
+    for name, value in (headers or {}).items():
+        command += ["-H", f"{name}: {value}"]
+    command.append(f"http://{address[0]}:{address[1]}/")
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    match = re.search(r"(\d+) requests in", output)
+    wrong = re.search(r"Non-2xx.*|Socket errors: .*", output)
+    # Servers that close each connection do so while wrk already reads on: its read errors
+    # are counted by it, not made by us; the requests it counts were answered in full.
+    if wrong and not re.fullmatch(r"Socket errors: connect 0, read \d+, write \d+, timeout 0",
+                                  wrong.group()):
+        raise LoadError(wrong.group())
+    if match is None or not int(match.group(1)):
+        raise LoadError(f"no requests were served:\n{output}")
+    return int(match.group(1))
+
+
+def packet(variables: dict[str, str]) -> bytes:
+    """Make a uwsgi packet: a head of four bytes, then names and values with their lengths."""
+    block = b"".join(struct.pack("<H", len(text)) + text.encode()
+                     for pair in variables.items() for text in pair)
+    return struct.pack("<BHB", 0, len(block), 0) + block
+
+
+# What nginx sends for a GET with few headers (its uwsgi_params file).
+NGINX_PACKET = packet({
+    "QUERY_STRING": "", "REQUEST_METHOD": "GET", "CONTENT_TYPE": "", "CONTENT_LENGTH": "",
+    "REQUEST_URI": "/", "PATH_INFO": "/", "DOCUMENT_ROOT": "/usr/share/nginx/html",
+    "SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_SCHEME": "http", "REMOTE_ADDR": "127.0.0.1",
+    "REMOTE_PORT": "40000", "SERVER_PORT": "8080", "SERVER_NAME": "localhost",
+    "HTTP_HOST": "127.0.0.1:8080", "HTTP_USER_AGENT": "curl/7.88.1", "HTTP_ACCEPT": "*/*"})
+
+
+def new_connections(address: Address, request: bytes, seconds: float, at_once: int = 32) -> int:
+    """Send each request on a connection of its own, `at_once` at a time; return their number."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    selector = selectors.EpollSelector()
+
+    def connect() -> None:
+        connection = socket.socket()
+        # No TIME_WAIT on our side, which would use up the ports of a long run. The
+        # server closes first, so nothing it sent is lost.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.connect(address)
+        connection.send(request)
+        connection.setblocking(False)
+        selector.register(connection, selectors.EVENT_READ, [])
+
+    for _ in range(at_once):
+        connect()
+    served = 0
+    deadline = time.monotonic() + seconds
+    while selector.get_map():
+        for key, _ in selector.select():
+            data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+            if data:
+                key.data.append(data)
+                continue
+            answer = b"".join(key.data)
+            if b" 200 OK\r\n" not in answer[:20] or not answer.endswith(b"Hello, world!"):
+                raise LoadError(f"answer {answer[:200]!r}")
+            selector.unregister(key.fileobj)
+            key.fileobj.close()  # type: ignore[union-attr]
+            served += 1
+            if time.monotonic() < deadline:
+                connect()
+    selector.close()
+    return served
+
+
+class IdleConnections:
+    """Keep-alive connections that made one request each and then stay quiet.
+
+    Args:
+        number: how many; their own addresses differ, for one address has some 28,000 ports.
+    """
+
+    def __init__(self, address: Address, number: int) -> None:
+        self._sockets: list[socket.socket] = []
+        for index in range(number):
+            connection = socket.socket()
+            self._sockets.append(connection)
+            connection.bind((f"127.0.0.{2 + index // 5000}", 0))
+            connection.connect(address)
+            connection.sendall(GET)
+            answer = connection.recv(4096)
+            if b" 200 OK\r\n" not in answer[:20]:
+                raise LoadError(f"connection {index}: {answer[:200]!r}")
+
+    def still_open(self) -> int:
+        """Count the connections that the server did not close."""
+        count = 0
+        for connection in self._sockets:
+            try:
+                count += connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) != b""
+            except BlockingIOError:
+                count += 1
+            except OSError:
+                continue
+        return count
+
+    def close(self) -> None:
+        """Close them all."""
+        for connection in self._sockets:
+            connection.close()
+
+
+def upload(address: Address, size: int) -> None:
+    """Send a body of `size` bytes; the answer has to be its length."""
+    piece = b"x" * 65536
+    with socket.create_connection(address, 60) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                           b"Content-Length: %d\r\n\r\n" % size)
+        for _ in range(size // len(piece)):
+            connection.sendall(piece)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+        if not answer.endswith(b"\r\n\r\n%d" % size):
+            raise LoadError(f"upload: {answer[:300]!r}")
+
+
+def download(address: Address, size: int) -> None:
+    """Receive a body of `size` bytes."""
+    buffer = memoryview(bytearray(1 << 20))
+    with socket.create_connection(address, 60) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = connection.recv(4096)
+            if not data:
+                raise LoadError(f"download: {head[:300]!r}")
+            head += data
+        received = len(head) - head.index(b"\r\n\r\n") - 4
+        while count := connection.recv_into(buffer):
+            received += count
+        if received != size:
+            raise LoadError(f"download: {received} of {size} bytes")

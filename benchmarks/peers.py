@@ -1,0 +1,150 @@
+"""The servers beside each other: how each is started, with what it needs to be comparable.
+
+One worker unless a scenario asks for more, one application, no access log unless asked for,
+enough connections allowed for every scenario.
+"""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SERVER_CORE, LOAD_CORE = 0, 1
+PROJECT = Path(__file__).parent.parent
+SCRIPTS = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a scenario wants served.
+
+    `access_log` is a path or None; `protocol` is "http" or "uwsgi".
+    """
+
+    application: str
+    port: int = 0
+    protocol: str = "http"
+    workers: int = 1
+    access_log: str | None = None
+
+
+def geventuwsgi(wanted: Wanted) -> list[str]:
+    """Make our own command."""
+    log = ["--disable-logging"] if wanted.access_log is None else [
+        "--access-logfile", wanted.access_log]
+    return [sys.executable, "-m", "geventuwsgi", wanted.application,
+            "--bind", f"127.0.0.1:{wanted.port}", "--protocol", wanted.protocol,
+            "--workers", str(wanted.workers), "--worker-connections", "20000", *log]
+
+
+def gunicorn(wanted: Wanted) -> list[str]:
+    """Make gunicorn's command, with its gevent worker."""
+    log = [] if wanted.access_log is None else ["--access-logfile", wanted.access_log]
+    return [sys.executable, "-m", "gunicorn", wanted.application, "-k", "gevent",
+            "-b", f"127.0.0.1:{wanted.port}", "-w", str(wanted.workers),
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", *log]
+
+
+def uwsgi(wanted: Wanted) -> list[str]:
+    """Make real uWSGI's command, with its gevent loop; over HTTP it closes each connection."""
+    kind = "--http-socket" if wanted.protocol == "http" else "--socket"
+    log = ["--disable-logging"] if wanted.access_log is None else ["--logto", wanted.access_log]
+    return [str(SCRIPTS / "pyuwsgi"), kind, f"127.0.0.1:{wanted.port}", "--module",
+            wanted.application, "--processes", str(wanted.workers), "--master",
+            "--gevent", "1000", "--gevent-monkey-patch", "--listen", "1024", "--need-app",
+            "--die-on-term", "--buffer-size", "32768", *log]
+
+
+def pywsgi(wanted: Wanted) -> list[str]:
+    """Make the command of gevent's own server."""
+    log = [] if wanted.access_log is None else [wanted.access_log]
+    return [sys.executable, str(PROJECT / "benchmarks" / "pywsgi.py"), wanted.application,
+            str(wanted.port), *log]
+
+
+COMMANDS = {"geventuwsgi": geventuwsgi, "gunicorn": gunicorn, "uwsgi": uwsgi, "pywsgi": pywsgi}
+SPEAKS_UWSGI = {"geventuwsgi", "uwsgi"}
+FORKS = {"geventuwsgi", "gunicorn", "uwsgi"}
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    name: str
+    wanted: Wanted
+    process: "subprocess.Popen[bytes]" = field(repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The pid that was started: the master, where there is one."""
+        return self.process.pid
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        return "127.0.0.1", self.wanted.port
+
+
+def free_port() -> int:
+    """Ask the kernel for a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _prepare() -> None:
+    os.sched_setaffinity(0, {SERVER_CORE})
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@contextlib.contextmanager
+def running(name: str, wanted: Wanted) -> Iterator[Server]:
+    """Start a server, wait until it accepts, and stop it in the end.
+
+    Raises:
+        RuntimeError: it ended by itself or did not listen within 20 seconds.
+    """
+    wanted = Wanted(wanted.application, free_port(), wanted.protocol, wanted.workers,
+                    wanted.access_log)
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            COMMANDS[name](wanted), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output, preexec_fn=_prepare, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)})
+        server = Server(name, wanted, process)
+        try:
+            _wait_until_it_accepts(server, output)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                # Its session is its own: only what it started itself is in the group.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _wait_until_it_accepts(server: Server, output: object) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            output.seek(0)  # type: ignore[attr-defined]
+            text = output.read().decode(errors="replace")  # type: ignore[attr-defined]
+            raise RuntimeError(f"{server.name} did not start:\n{text[-3000:]}")
+        try:
+            socket.create_connection(server.address, 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
