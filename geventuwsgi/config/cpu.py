@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 
-def usable(proc: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -> int:
+def usable(proc: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup",
+           cores: int | None = None) -> int:
     """Return the usable cores, or the cgroup's quota rounded up if that is less; at least 1.
 
     Args:
         proc: the file that says to which cgroup this process belongs (cgroups(7)).
         mounted: where the cgroup file systems are mounted.
+        cores: the cores that this process may run on; None asks the kernel.
     """
-    cores = len(os.sched_getaffinity(0))
-    limits = [cores, *(math.ceil(quota) for quota in quotas(proc, mounted))]
-    return max(1, min(limits))
+    limits = [math.ceil(quota) for quota in quotas(proc, mounted)]
+    return max(1, min([cores or len(os.sched_getaffinity(0)), *limits]))
 
 
 def quotas(proc: str, mounted: str) -> Iterator[float]:

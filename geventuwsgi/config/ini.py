@@ -165,7 +165,7 @@ def magic(name: str, section: str | None) -> dict[str, str]:
     table |= {
         "p": path, "s": base, "n": stem if dot else base, "e": extension if dot else "",
         "d": directory.rstrip("/") + "/", "c": os.path.basename(directory),
-        "i": str(os.stat(name).st_ino), "j": f"{_djb33x(path):X}",
+        "i": str(os.stat(name).st_ino), "j": _djb33x(path),
     }
     table |= {str(index): part for index, part in enumerate(directory.split("/")[1:10])}
     return table
@@ -196,9 +196,9 @@ def _group() -> str:
         return str(os.getgid())
 
 
-def _djb33x(text: str) -> int:
-    """Hash as Bernstein's times-33 with exclusive or, in 32 bits."""
+def _djb33x(text: str) -> str:
+    """Hash as Bernstein's times-33 with exclusive or; uWSGI prints its four bytes from the low."""
     value = 5381
     for byte in os.fsencode(text):
         value = ((value << 5) + value & 0xFFFFFFFF) ^ byte
-    return value
+    return value.to_bytes(4, "little").hex().upper()

@@ -88,6 +88,8 @@ def _for_glob(text: str) -> Iterable[str]:
 
 
 def _for_times(text: str) -> Iterable[str]:
+    if not text.isdigit():
+        raise ValueError(f"{text!r} is not a number")
     return [str(number) for number in range(1, int(text) + 1)]
 
 

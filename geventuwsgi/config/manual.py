@@ -92,9 +92,11 @@ def shown(settings: Settings) -> str:
         if origin.option and origin.option != option.name:
             place += f" ({origin.option})"
         items = value if isinstance(value, tuple) else (value,)
-        for item in items or (None,):
-            text = "" if item is None else _written(option, item)
-            lines.append(f"{option.name} = {text}".rstrip().ljust(44) + f" ; {place}")
+        # What is not set stands as a comment: an empty value would mean something else.
+        lines += [f"{option.name} = {_written(option, item)}".ljust(44) + f" ; {place}"
+                  for item in items if item is not None and item != ""]
+        if not items or items in ((None,), ("",)):
+            lines.append(f"; {option.name} =".ljust(44) + f" ; {place}")
     listening = (f"; listens: {address} ({protocol})" for address, protocol in settings.listeners)
     return "\n".join(["[geventuwsgi]", *listening, *lines]) + "\n"
 

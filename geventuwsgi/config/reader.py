@@ -63,8 +63,8 @@ def _late(environ: Mapping[str, str]) -> list[Entry]:
     origin = Origin("environment", option=environment.ARGUMENTS)
     try:
         pieces = shlex.split(environ.get(environment.ARGUMENTS, ""))
-    except ValueError as error:
+        arguments = [replace(item, origin=origin) for item in argv.parse(pieces)
+                     if isinstance(item, Entry)]
+    except (ValueError, UsageError) as error:
         raise origin.error(str(error)) from None
-    arguments = [replace(item, origin=origin) for item in argv.parse(pieces)
-                 if isinstance(item, Entry)]
     return arguments + [entry for entry in environment.own(environ) if entry.key != "ini"]

@@ -34,6 +34,7 @@ class Reading:
         self.entries: list[Entry] = []
         self.warnings: list[str] = []
         self.files: list[str] = []
+        self.reads_uwsgi = False  # whether a [uwsgi] section was read
         self.placeholders: set[str] = set()
         self.references: set[str] = set()
         self.strict = False
@@ -94,6 +95,7 @@ class Reading:
         self._loading.append(identity)
         self._inherits.append([])
         self.files.append(name)
+        self.reads_uwsgi |= Origin("file", section=chosen).uwsgi
         self._lines(source, chosen)
         for parent, place in self._inherits.pop():
             self.load(parent, place)
@@ -116,21 +118,16 @@ class Reading:
         if not self.reads_uwsgi:
             return sorted(self.entries, key=_rank)
         others = [entry for entry in self.entries if _rank(entry) != 2]
-        last = max(index for index, entry in enumerate(others) if entry.origin.kind == "file")
-        return others[:last + 1] + own + others[last + 1:]
-
-    @property
-    def reads_uwsgi(self) -> bool:
-        """Whether a [uwsgi] section was read."""
-        return any(entry.origin.kind == "file" and entry.origin.uwsgi for entry in self.entries)
+        behind = max((index for index, entry in enumerate(others, 1)
+                      if entry.origin.kind == "file"), default=0)
+        return others[:behind] + own + others[behind:]
 
     @property
     def dialect(self) -> str:
         """Say whose defaults apply: 'uwsgi', 'geventuwsgi' (a file of ours) or 'argv'."""
-        for entry in self.entries:
-            origin = entry.origin
-            if origin.uwsgi and (origin.kind == "file" or row(entry.key, True)):
-                return "uwsgi"
+        if self.reads_uwsgi or any(entry.origin.uwsgi and row(entry.key, True)
+                                   for entry in self.entries):
+            return "uwsgi"
         return "geventuwsgi" if self.files else "argv"
 
     def _miss(self, source: ini.Source, section: str | None, origin: Origin) -> None:

@@ -84,7 +84,9 @@ class Settings:
         Args:
             name: the option's first name, or its attribute.
         """
-        origin: Origin = self._origins.get(name.replace("-", "_").rstrip("_"), Origin())
+        attribute = name.replace("-", "_")
+        origin: Origin = self._origins.get(attribute) or self._origins.get(
+            attribute + "_", Origin())
         return origin
 
     def replace(self, **changes: object) -> "Settings":
@@ -256,8 +258,8 @@ class _Defaults:
         self.values.update(
             strict=self.reading.strict, files=tuple(self.reading.files), dialect=self.dialect,
             development=self.development,
-            inherits=bool(self.environ.get("LISTEN_FDS")), warnings=tuple(dict.fromkeys(self.warnings)),
-            notes=tuple(self.notes),
+            inherits=bool(self.environ.get("LISTEN_FDS")),
+            warnings=tuple(dict.fromkeys(self.warnings)), notes=tuple(self.notes),
             given=tuple((entry.key, entry.text) for entry in self.reading.entries))
         return Settings(self.values, self.origins)
 

@@ -1,0 +1,69 @@
+"""Arguments in, exit status out.
+
+Reads the configuration, hands the settings to `boot`, and turns what goes wrong into one
+line on the standard error and an exit status (`errors`): 0 clean, 1 configuration or
+bind, 2 usage, 3 workers could not boot, 4 the application could not be loaded.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from geventuwsgi import __version__, boot
+from geventuwsgi.config import manual
+from geventuwsgi.config.argv import Command
+from geventuwsgi.config.reader import read
+from geventuwsgi.config.settings import Settings
+from geventuwsgi.errors import GeventuwsgiError, UsageError
+
+
+def main(argv: Sequence[str] | None = None, *, development: bool = False,
+         run: Callable[[Settings], int] = boot.run) -> int:
+    """Run the server, or print what was asked for.
+
+    Args:
+        argv: the command line without the program's name; None is the process's own.
+        development: one worker, HTTP on 127.0.0.1:8000 where no socket is named.
+        run: what serves with the settings and returns the exit status.
+    Returns:
+        The exit status.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        settings, status = _settings(arguments, development)
+        return status if settings is None else run(settings)
+    except GeventuwsgiError as error:
+        print(f"geventuwsgi: error: {error}", file=sys.stderr)
+        if isinstance(error, UsageError):
+            print("geventuwsgi: --help lists the options", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # Of `geventuwsgi --help | head`: the interpreter would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _settings(arguments: Sequence[str], development: bool) -> tuple[Settings | None, int]:
+    """Return the settings to serve with, or None and a status where it was a question."""
+    if not arguments and not any(name.startswith(("UWSGI_", "GEVENTUWSGI_"))
+                                 for name in os.environ):
+        raise UsageError("nothing to serve: give an INI file (-c FILE) or package.module:name")
+    settings, command = read(arguments, os.environ, development=development)
+    if settings is None or command is not None:
+        assert command is not None
+        print(_answer(settings, command), end="", flush=True)
+        return None, 0
+    settings.require_application()
+    settings.require_sockets()
+    return settings, 0
+
+
+def _answer(settings: Settings | None, command: Command) -> str:
+    """Return the text of --help, --version or --show-config."""
+    if command.name == "help":
+        return manual.about(command.about) if command.about else manual.usage()
+    if settings is None:
+        return f"geventuwsgi (version {__version__})\n"
+    for warning in settings.warnings:
+        print(f"geventuwsgi: warning: {warning}", file=sys.stderr)
+    return manual.shown(settings)

@@ -1,0 +1,57 @@
+"""The table itself: no name twice, no row without its reason or its words."""
+
+from collections import Counter
+
+import pytest
+
+from geventuwsgi.config import manual
+from geventuwsgi.config.option import Option
+from geventuwsgi.config.rows_uwsgi import ABSENT, absent
+from geventuwsgi.config.table import BY_NAME, OPTIONS, nearest, row
+
+
+def test_no_name_and_no_letter_twice() -> None:
+    names = Counter(name for option in OPTIONS for name in option.names)
+    letters = Counter(letter for option in OPTIONS for letter in option.letters)
+    assert [name for name, count in (names + letters).items() if count > 1] == []
+    assert not ABSENT & names.keys()
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_rows_are_whole(option: Option) -> None:
+    assert option.status in ("taken", "ignored", "refused", "directive", "command")
+    if option.status in ("ignored", "refused"):
+        assert option.reason and not option.section
+    else:
+        assert option.help and option.section and not option.help.endswith(".")
+    if option.kind.repeats:
+        assert isinstance(option.default, tuple)
+    if option.to:
+        assert row(option.to) is not None
+
+
+def test_gunicorns_names_are_placeholders_in_uwsgi_sections() -> None:
+    for name in ("timeout", "user", "name", "bind", "application"):
+        assert row(name) is not None and row(name, uwsgi=True) is None
+    for name in ("threads", "workers", "worker-connections", "uwsgi-allow-from"):
+        assert row(name, uwsgi=True) is BY_NAME[name]
+
+
+@pytest.mark.parametrize(("name", "close"), [
+    ("vaccum", "vacuum"), ("chmod_socket", "chmod-socket"), ("process", "processes"),
+    ("chmod-sock", "chmod-socket"), ("HARAKIRI", "harakiri"), ("project", None), ("base", None),
+    ("bufer-size", "buffer-size"),
+])
+def test_nearest(name: str, close: str | None) -> None:
+    assert nearest(name, uwsgi=True) == close
+
+
+def test_uwsgis_other_names() -> None:
+    assert absent("static-map") and absent("cheaper") and absent("legion-node")
+    assert not absent("vaccum") and not absent("processes")
+
+
+def test_every_option_tells_of_itself() -> None:
+    for name in BY_NAME:
+        text = manual.about(name)
+        assert "``" not in text and len(text) > 20

@@ -1,0 +1,114 @@
+"""The program itself: exit statuses, one line per error, and what reaches `boot`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geventuwsgi import __version__, cli
+from geventuwsgi.config.settings import Settings
+from geventuwsgi.errors import AppLoadError, BindError, BootError, GeventuwsgiError
+
+ROOT = Path(__file__).parent.parent
+
+
+def geventuwsgi(*arguments: str, cwd: Path = ROOT,
+                **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "geventuwsgi", *arguments], cwd=cwd, text=True, timeout=60,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ})
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    ([], 2, "nothing to serve: give an INI file (-c FILE) or package.module:name"),
+    (["--procesess", "4", "a:b"], 2,
+     "--procesess: there is no such option; did you mean --processes?"),
+    (["--processes", "many", "a:b"], 2, "--processes: 'many' is not a number"),
+    (["-c", "nowhere.ini"], 2, "-c: cannot read nowhere.ini: No such file or directory"),
+    (["-c", "broken.ini"], 1, "broken.ini:3: harakiri: 'soon' is not a number of seconds"),
+    (["-c", "empty.ini"], 1, "empty.ini: no application is named: "),
+    (["--bind", "127.0.0.1:0"], 1, "no application is named: "),
+    (["-c", "other.ini"], 2, "-c: other.ini has no section [uwsgi] or [geventuwsgi]; "
+                             "its sections: [app:main]"),
+    (["--help", "procesess"], 2, "--procesess: there is no such option"),
+])
+def test_errors_are_one_line(tmp_path: Path, arguments: list[str], status: int,
+                             message: str) -> None:
+    (tmp_path / "broken.ini").write_text("[uwsgi]\nmodule = a\nharakiri = soon\n")
+    (tmp_path / "empty.ini").write_text("[uwsgi]\nsocket = 127.0.0.1:0\n")
+    (tmp_path / "other.ini").write_text("[app:main]\nuse = egg:x\n")
+    result = geventuwsgi(*arguments, cwd=tmp_path)
+    assert result.returncode == status
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("geventuwsgi: error: " + message)
+    assert lines[1:] == (["geventuwsgi: --help lists the options"] if status == 2 else [])
+    assert result.stdout == ""
+
+
+def test_a_variable_is_named() -> None:
+    result = geventuwsgi("a:b", GEVENTUWSGI_PROCESSES="x")
+    assert (result.returncode, result.stderr) == (
+        1, "geventuwsgi: error: environment: GEVENTUWSGI_PROCESSES: 'x' is not a number\n")
+
+
+def test_help_and_version() -> None:
+    assert geventuwsgi("--version").stdout == f"geventuwsgi (version {__version__})\n"
+    result = geventuwsgi("--help")
+    assert result.returncode == 0 and result.stdout.startswith("Usage: geventuwsgi [OPTIONS]")
+    result = geventuwsgi("--help", "workers")
+    assert result.returncode == 0 and result.stdout.startswith("-p, -w, --processes N\n")
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run([sys.executable, "-m", "geventuwsgi", "--help"], cwd=ROOT,
+                            stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_show_config(tmp_path: Path) -> None:
+    (tmp_path / "app.ini").write_text("[uwsgi]\nmodule = a\nworkers = 3\nvaccum = 1\n")
+    result = geventuwsgi("-c", "app.ini", "--harakiri=5", "--show-config", cwd=tmp_path)
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert result.returncode == 0
+    assert "processes = 3 ; app.ini:3 (workers)" in lines
+    assert "harakiri = 5 ; command line" in lines
+    assert "socket-timeout = 30 ; default" in lines
+    assert result.stderr == (
+        "geventuwsgi: warning: app.ini:4: vaccum: there is no such option, it is a placeholder "
+        "that nothing refers to; did you mean vacuum?\n")
+
+
+def test_settings_reach_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("UWSGI_", "GEVENTUWSGI_")) or name in ("PORT", "LISTEN_FDS"):
+            monkeypatch.delenv(name)
+    seen: list[Settings] = []
+
+    def run(settings: Settings) -> int:
+        seen.append(settings)
+        return 0
+
+    assert cli.main(["app:app"], run=run) == 0
+    assert cli.main(["app:app"], run=run, development=True) == 0
+    assert [(s.application, s.listeners, s.processes, s.development) for s in seen] == [
+        ("app:app", (("127.0.0.1:8000", "http"),), 1, False),
+        ("app:app", (("127.0.0.1:8000", "http"),), 1, True)]
+
+
+@pytest.mark.parametrize(("error", "status"), [
+    (BindError("127.0.0.1:80: in use"), 1), (BootError("no worker"), 3),
+    (AppLoadError("no module"), 4),
+])
+def test_exit_statuses(error: GeventuwsgiError, status: int,
+                       capsys: pytest.CaptureFixture[str]) -> None:
+    def run(settings: Settings) -> int:
+        raise error
+
+    assert cli.main(["a:b", "--bind", "127.0.0.1:0"], run=run) == status
+    assert capsys.readouterr().err == f"geventuwsgi: error: {error}\n"
