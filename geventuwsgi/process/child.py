@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 
 from ..shared import scoreboard
 from ..shared.scoreboard import Row, Scoreboard
@@ -29,6 +30,7 @@ class Child:
         row: its row of the scoreboard.
         board: the scoreboard.
         master: the master's pid.
+        reopen: reopens the error log and `logto`; set by whoever set these up.
     """
 
     def __init__(self, number: int, generation: int, sock: socket.socket, board: Scoreboard,
@@ -39,6 +41,7 @@ class Child:
         self.board = board
         self.row = row
         self.master = master
+        self.reopen: Callable[[], None] = _nothing
 
     def ready(self) -> None:
         """Tell the master that connections are accepted; the first heartbeat."""
@@ -53,6 +56,10 @@ class Child:
     def received(self) -> bytes | None:
         """Return the master's next message, b"" if it is gone, None if it says nothing."""
         return control.receive(self.control)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,

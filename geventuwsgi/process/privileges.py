@@ -78,8 +78,14 @@ class Identity:
             try:
                 os.setuid(0)
             except PermissionError:
-                return
-            raise BootError(f"uid {self.uid} could become root again")
+                pass
+            else:
+                raise BootError(f"uid {self.uid} could become root again")
+            # pyenv in root's home: all that is imported from here on would not be found
+            if not os.access(os.__file__, os.R_OK):
+                raise BootError(f"uid {self.uid} cannot read Python's library "
+                                f"({os.path.dirname(os.__file__)}): install Python and this "
+                                "server where that user can read them")
 
     def _tell_what_is_refused(self) -> None:
         if self.gid is not None and self.gid != os.getegid():
