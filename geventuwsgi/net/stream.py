@@ -12,7 +12,6 @@ The rules of this room:
 
 import _socket
 import os
-import select
 import socket
 from math import inf
 from time import monotonic
@@ -202,12 +201,6 @@ class Stream:
         self.deadline = inf
         self._reader.close()
         self.sock.close()
-
-    def broken(self) -> bool:
-        """Whether the peer has closed or reset its side (without reading anything)."""
-        poll = select.poll()
-        poll.register(self.sock.fileno(), select.POLLRDHUP)
-        return bool(poll.poll(0))
 
 
 class HandedSocket:

@@ -1,0 +1,162 @@
+"""The WSGI environ of one request, from a checked HTTP head or a uwsgi packet (PEP 3333).
+
+The rules of this room: every environ is a plain dict, new for each request, begun as a
+copy of a template that was made once per listener. `wsgi.*`, `uwsgi.*` and
+`geventuwsgi.*` are the server's and never come from the peer. A header name with "_"
+is dropped, so that `X_Forwarded_For` cannot pose as `X-Forwarded-For`, and so is
+`Proxy`, which would become HTTP_PROXY (CVE-2016-1000111).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ..protocol.http1 import RequestParser
+from ..protocol.uwsgi import PacketParser
+
+Environ = dict[str, Any]
+
+# Field names as received -> environ key, "" for a field that is dropped. Upper-casing
+# happens once per spelling; the bound is for peers that invent names.
+_REMEMBERED = 2048
+_keys: dict[str, str] = {
+    "Content-Type": "CONTENT_TYPE", "content-type": "CONTENT_TYPE",
+    "Content-Length": "CONTENT_LENGTH", "content-length": "CONTENT_LENGTH"}
+
+
+def template(*, errors: Any, file_wrapper: Any, multithread: bool, multiprocess: bool,
+             server_name: str, server_port: str, scheme: str, software: str,
+             version: bytes, node: bytes) -> Environ:
+    """Make what every environ of a listener begins with.
+
+    Args:
+        errors: the `wsgi.errors` stream.
+        file_wrapper: the `wsgi.file_wrapper` class, None to leave the key out.
+        multithread: more than one request at a time in this process.
+        multiprocess: more than one worker process.
+        server_name, server_port: of the listener; a uwsgi packet brings its own.
+        scheme: of the listener, "http" or "https".
+        software: SERVER_SOFTWARE.
+        version, node: `uwsgi.version` and `uwsgi.node`, bytes as in uWSGI.
+    """
+    environ: Environ = {
+        "SERVER_NAME": server_name, "SERVER_PORT": server_port,
+        "SERVER_SOFTWARE": software, "SCRIPT_NAME": "", "QUERY_STRING": "",
+        "REMOTE_ADDR": "", "REQUEST_SCHEME": scheme,
+        "wsgi.version": (1, 0), "wsgi.url_scheme": scheme, "wsgi.errors": errors,
+        "wsgi.multithread": multithread, "wsgi.multiprocess": multiprocess,
+        "wsgi.run_once": False, "wsgi.input_terminated": True,
+        "uwsgi.version": version, "uwsgi.node": node}
+    if file_wrapper is not None:
+        environ["wsgi.file_wrapper"] = file_wrapper
+    return environ
+
+
+def from_http(base: Mapping[str, Any], parser: RequestParser) -> Environ:
+    """Build the environ of a request whose head `parser` holds.
+
+    REQUEST_URI (uWSGI) and RAW_URI (gunicorn) are the target as sent. PATH_INFO has its
+    dot segments removed and is then decoded, as uWSGI does it: "//" stays, "%2F" becomes
+    "/". Repeated fields are joined by ", ", Cookie by "; " (RFC 9110 5.3, RFC 6265 5.4).
+    """
+    environ = dict(base)
+    environ["REQUEST_METHOD"] = parser.method
+    environ["SERVER_PROTOCOL"] = parser.version
+    environ["REQUEST_URI"] = environ["RAW_URI"] = parser.target
+    path = parser.path
+    query = path.find("?")
+    if query >= 0:
+        environ["QUERY_STRING"] = path[query + 1:]
+        path = path[:query]
+    if "%" in path or "/." in path:
+        path = _decode(path)
+    environ["PATH_INFO"] = path
+    keys = _keys
+    for line in parser.fields[:-2].split("\r\n"):
+        name, colon, value = line.partition(":")
+        key = keys.get(name)
+        if key is None:
+            key = _key(name)
+        if key in environ:
+            _join(environ, key, value.strip(" \t"))
+        elif key:
+            environ[key] = value.strip(" \t")
+    if parser.authority is not None:
+        environ["HTTP_HOST"] = parser.authority
+    return environ
+
+
+def from_packet(base: Mapping[str, Any], parser: PacketParser) -> Environ:
+    """Build the environ from the variables of a uwsgi packet, each as it was sent."""
+    environ = {**base, **parser.vars}
+    if "PATH_INFO" not in environ:
+        environ["PATH_INFO"] = ""
+    if "SERVER_PROTOCOL" not in environ:
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1"
+    if "REQUEST_URI" in environ:
+        environ["RAW_URI"] = environ["REQUEST_URI"]
+    return environ
+
+
+def scheme(environ: Mapping[str, Any], trusted: bool, listener: str) -> str:
+    """Decide `wsgi.url_scheme`, for WSGI and ASGI alike.
+
+    Args:
+        environ: the request's variables.
+        trusted: the peer is one whose word on forwarding is taken.
+        listener: the scheme of the socket the request came in by.
+
+    Only "http" and "https" are ever taken from outside. X-Forwarded-Proto wins over
+    X-Forwarded-Ssl; a chain of proxies counts by its first entry.
+    """
+    if not trusted:
+        return listener
+    said = environ.get("UWSGI_SCHEME") or environ.get("HTTP_X_FORWARDED_PROTO")
+    if said:
+        said = said.split(",", 1)[0].strip().lower()
+        return said if said in ("http", "https") else listener
+    flag = environ.get("HTTPS") or environ.get("HTTP_X_FORWARDED_SSL")
+    if flag:
+        return "https" if flag == "1" or flag.lower() == "on" else listener
+    return listener
+
+
+def _key(name: str) -> str:
+    upper = name.upper().replace("-", "_")
+    if not name or "_" in name or upper == "PROXY":
+        key = ""
+    elif upper in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        key = upper
+    else:
+        key = "HTTP_" + upper
+    if len(_keys) < _REMEMBERED:
+        _keys[name] = key
+    return key
+
+
+def _join(environ: Environ, key: str, value: str) -> None:
+    separator = "; " if key == "HTTP_COOKIE" else ", "
+    environ[key] = f"{environ[key]}{separator}{value}"
+
+
+def _decode(path: str) -> str:
+    if "/." in path:
+        path = _without_dot_segments(path)
+    if "%" in path:
+        return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+    return path
+
+
+def _without_dot_segments(path: str) -> str:
+    """Remove "." and ".." (RFC 3986 section 5.2.4), but keep empty segments, as uWSGI."""
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            if kept:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments and segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)

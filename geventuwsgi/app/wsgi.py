@@ -1,0 +1,287 @@
+"""One WSGI request: call the application, turn what it returns into a response (PEP 3333).
+
+The rules of this room: no socket and no settings; output goes through a `Transport`.
+Errors of the application leave through `Exchange.run()` after `close()` was called;
+whoever drives it decides between a 500 and a cut connection by `head_sent`.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Protocol
+
+from ..errors import ResponseError
+from ..protocol.response import Response, Standing, informational
+from .environ import Environ
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+# A body in several pieces is joined and sent at once up to this size, in octets.
+_JOIN = 65536
+
+
+class Transport(Protocol):
+    """What an exchange needs of the connection it answers on."""
+
+    standing: Standing
+
+    def send(self, data: bytes) -> None: ...
+    def send_pair(self, head: bytes, body: bytes) -> None: ...
+    def send_file(self, fd: int, offset: int, count: int) -> None: ...
+    def may_persist(self) -> bool: ...
+    def release(self) -> None: ...
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: an iterable over a file that the server may send by sendfile.
+
+    Args:
+        filelike: anything with `read(size)`.
+        block_size: octets per read where it has to be read.
+    """
+
+    def __init__(self, filelike: Any, block_size: int = 65536) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self.filelike.read(self.block_size), b"")
+
+    def region(self) -> tuple[int, int, int] | None:
+        """Return (fd, offset, octets left) of a regular file, else None.
+
+        Only real file objects count: `GzipFile.fileno()` is the compressed file.
+        """
+        file = self.filelike
+        if isinstance(file, (io.BufferedReader, io.BufferedRandom)):
+            if not isinstance(file.raw, io.FileIO):
+                return None
+        elif not isinstance(file, io.FileIO):
+            return None
+        try:
+            info = os.fstat(file.fileno())
+            offset = file.tell()
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        return file.fileno(), offset, max(info.st_size - offset, 0)
+
+
+class Exchange:
+    """One request and its response; also the record that the request log formats.
+
+    Args:
+        transport: where the response goes.
+        environ: the request.
+        method, uri, protocol: of the request line.
+        http11: the client speaks HTTP/1.1.
+        raw: the answer goes over the uwsgi protocol, unframed and closed.
+    """
+
+    # Defaults live on the class, so that making an exchange sets only what differs.
+    response: Response | None = None
+    head_sent = False
+    keep_alive = False
+    status = 500
+    header_count = 0
+    header_size = 0
+    body_size = 0
+    via = ""
+    app = -1
+    core = 0
+    switches = 1
+    app_requests = 0
+    total_requests = 0
+    request_length = 0
+    vars = 0
+    vars_size = 0
+    duration = 0.0
+    started = 0.0
+    pid = 0
+    worker = 0
+    fault = ""
+    logvars: dict[str, str] | None = None
+
+    def __init__(self, transport: Transport, environ: Environ, method: str, uri: str,
+                 protocol: str, http11: bool, raw: bool) -> None:
+        self.transport = transport
+        self.environ = environ
+        self.method = method
+        self.uri = uri
+        self.protocol = protocol
+        self.http11 = http11
+        self.raw = raw
+
+    def run(self, application: Application) -> None:
+        """Call the application and send its response.
+
+        Raises:
+            ResponseError: the response cannot be sent as it stands.
+            OSError: the client is gone.
+            Whatever the application raises.
+        """
+        result: Any = application(self.environ, self.start_response)
+        kind = type(result)
+        if kind is list or kind is tuple:
+            self._send_all(result)
+            return
+        try:
+            if kind is FileWrapper:
+                self._send_file(result)
+            else:
+                self._iterate(result)
+            self._finish()
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+            self.transport.release()
+
+    def start_response(self, status: str, headers: list[tuple[str, str]],
+                       exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
+        """PEP 3333 `start_response`.
+
+        Raises:
+            ResponseError: an invalid status or header, or a second call without exc_info.
+            the exception in exc_info: when the head has been sent already.
+        """
+        if exc_info is not None:
+            try:
+                if self.head_sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.response is not None:
+            raise ResponseError("start_response was called twice without exc_info")
+        response = Response(status, headers)
+        self.response = response
+        self.status = response.code
+        self.header_count = response.header_count
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333 `write`: send at once."""
+        if data:
+            self._send(self._started(), data)
+
+    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """`wsgi.early_hints`: send a 103 response (RFC 8297), on HTTP/1.1 only."""
+        if self.http11 and not self.raw and not self.head_sent:
+            self.transport.send(informational(103, headers))
+
+    def _started(self) -> Response:
+        if self.response is None:
+            raise ResponseError("the application did not call start_response")
+        return self.response
+
+    def _head(self, response: Response, known: int | None) -> bytes:
+        """Encode the head; from here on the response cannot be replaced."""
+        is_head = self.method == "HEAD"
+        standing = self.transport.standing
+        if self.raw:
+            octets = response.raw_head(standing, is_head=is_head, known=known)
+        else:
+            octets = response.head(
+                standing, http11=self.http11, is_head=is_head,
+                keep_alive=self.transport.may_persist(), known=known)
+            self.keep_alive = response.keep_alive
+        self.head_sent = True
+        self.header_size = response.head_size
+        return octets
+
+    def _send(self, response: Response, data: bytes, known: int | None = None) -> None:
+        """Send a piece of the body, the first one together with the head."""
+        if not isinstance(data, bytes):
+            raise ResponseError(f"the body has a piece that is {type(data).__name__}, not bytes")
+        if self.head_sent:
+            octets = response.encode(data)
+            self.body_size += len(data) if octets else 0
+            if octets:
+                self.transport.send(octets)
+            return
+        head = self._head(response, known)
+        octets = response.encode(data)
+        self.body_size += len(data) if octets else 0
+        self.transport.send_pair(head, octets)
+
+    def _send_all(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
+        """A body that is wholly here: its length is known, and its slot is free at once."""
+        response = self._started()
+        if len(pieces) == 1:
+            body = pieces[0]
+        elif sum(map(len, pieces)) <= _JOIN:
+            try:
+                body = b"".join(pieces)
+            except TypeError as error:
+                raise ResponseError(f"the body is no sequence of bytes: {error}") from error
+        else:
+            total = sum(map(len, pieces))
+            self.transport.release()
+            for piece in pieces:
+                if piece:
+                    self._send(response, piece, total)
+            self._finish()
+            return
+        if self.head_sent or type(body) is not bytes or response.code == 101:
+            self._send(response, body)
+            self._finish()
+            self.transport.release()
+            return
+        head = self._head(response, len(body))
+        body = response.encode(body)
+        self.body_size = len(body)
+        transport = self.transport
+        transport.release()
+        transport.send_pair(head, body)
+        if response.remaining:
+            self._finish()
+
+    def _iterate(self, result: Iterable[bytes]) -> None:
+        for piece in result:
+            if piece:
+                self._send(self._started(), piece)
+            elif not isinstance(piece, bytes):
+                raise ResponseError(
+                    f"the body has a piece that is {type(piece).__name__}, not bytes")
+
+    def _send_file(self, wrapper: FileWrapper) -> None:
+        response = self._started()
+        region = None if self.head_sent else wrapper.region()
+        if region is None:
+            self._iterate(wrapper)
+            return
+        fd, offset, count = region
+        if response.length is not None:
+            count = min(count, response.length)
+        head = self._head(response, count)
+        if response.chunked or response.bodiless:
+            self.transport.send(head)
+            return
+        self.via = "sendfile()"
+        self.transport.send(head)
+        self.transport.send_file(fd, offset, count)
+        self.body_size = count
+        if response.remaining is not None:
+            response.remaining -= count
+
+    def _finish(self) -> None:
+        """End the body on the wire; note what must not be followed by another response."""
+        response = self._started()
+        if not self.head_sent:
+            self.transport.send(self._head(response, 0))
+        elif response.chunked and not response.bodiless:
+            self.transport.send(response.end())
+        if response.remaining and not response.bodiless:
+            self.keep_alive = False
+            if response.remaining > 0:
+                self.fault = (f"the body is {response.remaining} bytes shorter "
+                              f"than its Content-Length")
+            else:
+                self.fault = (f"the body is {-response.remaining} bytes longer "
+                              f"than its Content-Length; they were not sent")

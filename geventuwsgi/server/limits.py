@@ -1,0 +1,140 @@
+"""What a worker takes on, and how long it waits: slots, deadlines, and the sweeper.
+
+The rules of this room: two limits and not one. A slot is taken by a request inside the
+application only; an open connection counts against `worker-connections`. Deadlines are
+numbers on the connections, and one timer per worker looks at them a few times a second;
+nothing here is armed per request.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
+
+from gevent.lock import Semaphore
+
+# Between two looks at all deadlines, in seconds; a timeout fires at most this much late.
+SWEEP = 0.25
+# Unread rest of a request body that is read away to keep a connection, in octets; more
+# than that and closing is cheaper for both sides.
+DRAIN = 262144
+# How long, and for how many octets, a refused peer may still talk before the close.
+LINGER_SECONDS = 2.0
+LINGER_OCTETS = 1 << 20
+# Request bodies up to this size are read before a slot is taken, in octets.
+EARLY_BODY = 65536
+# What a request that ignores its harakiri gets before its connection is cut, in seconds.
+HARAKIRI_GRACE = 5.0
+
+
+class Policy(NamedTuple):
+    """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit.
+
+    Attributes:
+        head_timeout: for a whole request head from its first byte.
+        keepalive: between two requests; 0 closes after each response.
+        io_timeout: without progress in a body or a response.
+        harakiri: for a request inside the application.
+        limit_post: of a request body.
+        post_buffering: bodies are read whole before the application runs, up to so many
+            octets in memory and else in a file; 0 streams them.
+    """
+
+    head_timeout: float = 30.0
+    keepalive: float = 75.0
+    io_timeout: float = 30.0
+    harakiri: float = 0.0
+    limit_post: int = 0
+    post_buffering: int = 0
+
+
+class Slots:
+    """The application slots of a worker (`gevent = N`; uWSGI calls them cores).
+
+    Args:
+        count: how many requests may be inside the application at once.
+        freed: called when a slot becomes free while `starved` is set: somebody stopped
+            taking connections for want of one.
+    """
+
+    __slots__ = ("count", "lost", "starved", "_semaphore", "_cores", "_freed")
+
+    def __init__(self, count: int, freed: Callable[[], None]) -> None:
+        self.count = count
+        self.lost = 0
+        self.starved = False
+        self._semaphore = Semaphore(count)
+        self._cores = list(range(count - 1, -1, -1))
+        self._freed = freed
+
+    @property
+    def free(self) -> int:
+        return len(self._cores)
+
+    @property
+    def busy(self) -> int:
+        return self.count - len(self._cores)
+
+    def take(self) -> int:
+        """Wait for a slot and return its number."""
+        self._semaphore.acquire()
+        return self._cores.pop()
+
+    def give(self, core: int) -> None:
+        """Hand a slot back."""
+        self._cores.append(core)
+        self._semaphore.release()
+        if self.starved:
+            self.starved = False
+            self._freed()
+
+    def lose(self) -> None:
+        """Count a slot whose request can neither end nor be ended as gone for good."""
+        self.lost += 1
+
+
+class Swept(Protocol):
+    """What the sweeper looks at."""
+
+    stream: Any
+    harakiri_at: float
+    requests: int
+
+    def expire(self) -> None: ...
+    def harakiri(self, request: int) -> None: ...
+
+
+class Sweeper:
+    """One look at every deadline of a worker, `SWEEP` seconds apart.
+
+    It runs on the hub and therefore never switches into a greenlet itself: `throw` from
+    there would not come back. It queues a callback, which looks again before it acts.
+
+    Args:
+        loop: the hub's loop.
+        connections: the open connections; the collection itself, as it changes.
+        each_time: called after each sweep with the monotonic time in seconds.
+    """
+
+    def __init__(self, loop: Any, connections: Collection[Swept],
+                 each_time: Iterable[Callable[[float], None]]) -> None:
+        self._loop = loop
+        self._connections = connections
+        self._each_time = tuple(each_time)
+        self._timer = loop.timer(SWEEP, SWEEP)
+
+    def start(self) -> None:
+        self._timer.start(self._sweep)
+
+    def stop(self) -> None:
+        self._timer.close()
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        later = self._loop.run_callback
+        for connection in tuple(self._connections):
+            if connection.stream.deadline <= now:
+                later(connection.expire)
+            if connection.harakiri_at <= now:
+                later(connection.harakiri, connection.requests)
+        for call in self._each_time:
+            call(now)

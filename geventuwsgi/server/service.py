@@ -1,0 +1,110 @@
+"""What all connections of one worker share: limits, applications, log and counters.
+
+The rules of this room: it reads no settings (the worker does, and hands the values in)
+and belongs to one hub, so plain numbers are counters enough.
+"""
+
+import contextvars
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..app.loader import Applications
+from ..log.access import AccessLog
+from ..protocol.http1 import Limits
+from ..protocol.response import Standing
+from .limits import Policy, Slots
+from .trust import AllowList
+
+
+class Service:
+    """The shared side of a worker's connections.
+
+    Args:
+        hub: the worker's hub.
+        policy: timeouts and sizes.
+        head_limits: how large the parts of a request head may be.
+        buffer_size: the largest uwsgi block, in octets.
+        slots: application slots of this worker.
+        max_connections: open connections of this worker.
+        standing: fields of every response.
+        applications: what requests are for.
+        access: the request log, None if nothing is to be logged.
+        templates: environ template by listener URL.
+        uwsgi_peers: who may speak uwsgi over TCP.
+        forwarders: whose X-Forwarded-* is believed.
+        proxies: who may (and then must) send a PROXY header; None = nobody.
+        worker: the worker's number.
+        pid: its pid.
+
+    Attributes:
+        draining: no connection outlives its present request any more.
+        accepted, requests, exceptions, harakiris, bytes_sent, response_time: counters
+            since the start, the last in seconds.
+    """
+
+    def __init__(self, *, hub: Any, policy: Policy, head_limits: Limits, buffer_size: int,
+                 slots: Slots, max_connections: int, standing: Standing,
+                 applications: Applications, access: AccessLog | None,
+                 templates: Mapping[str, Mapping[str, Any]], uwsgi_peers: AllowList,
+                 forwarders: AllowList, proxies: AllowList | None,
+                 worker: int, pid: int) -> None:
+        self.hub = hub
+        self.policy = policy
+        self.head_limits = head_limits
+        self.buffer_size = buffer_size
+        self.slots = slots
+        self.max_connections = max_connections
+        self.standing = standing
+        self.applications = applications
+        self.access = access
+        self.templates = templates
+        self.uwsgi_peers = uwsgi_peers
+        self.forwarders = forwarders
+        self.proxies = proxies
+        self.worker = worker
+        self.pid = pid
+        self.context = contextvars.copy_context()
+        self.connections: set[Any] = set()
+        self.app_requests = [0] * max(len(applications), 1)
+        self.draining = False
+        self.accepted = 0
+        self.requests = 0
+        self.others_requests = 0
+        self.exceptions = 0
+        self.harakiris = 0
+        self.bytes_sent = 0
+        self.response_time = 0.0
+        self.crowded = False
+        self.resume: Callable[[], None] = _nothing
+        self.emptied: Callable[[], None] = _nothing
+        self.spoiled: Callable[[], None] = _nothing
+
+    def room(self) -> int:
+        """How many more connections can be served now; asks to be resumed if none."""
+        room = min(self.slots.free, self.max_connections - len(self.connections))
+        if room <= 0:
+            self.crowded = True
+            self.slots.starved = True
+        return room
+
+    def left(self, connection: Any) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        if self.crowded:
+            self.crowded = False
+            self.resume()
+        if self.draining and not self.connections:
+            self.emptied()
+
+    def statistics(self) -> dict[str, float]:
+        """The counters and gauges by name."""
+        return {
+            "connections": len(self.connections), "in_progress": self.slots.busy,
+            "accepted": self.accepted, "requests": self.requests,
+            "exceptions": self.exceptions, "harakiris": self.harakiris,
+            "bytes_sent": self.bytes_sent, "response_time": self.response_time,
+            "slots": self.slots.count, "lost_slots": self.slots.lost}
+
+
+def _nothing() -> None:
+    return None

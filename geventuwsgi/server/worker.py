@@ -1,0 +1,298 @@
+"""A WSGI worker: sockets in, slots, deadlines and a drain; the entry room of this wing.
+
+The rules of this room: the only one here that reads `Settings`. It runs in a process
+that was forked a moment ago and whose modules are patched. It ends when the master says
+so, when the master is gone, or when its last request is done after a drain.
+"""
+
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from time import monotonic_ns, time
+from typing import Any, Protocol
+
+from gevent import get_hub, getcurrent
+from gevent.event import Event
+
+from .. import __version__
+from ..app import environ as environs
+from ..app.loader import Applications
+from ..app.wsgi import FileWrapper
+from ..config.settings import Settings
+from ..errors import ConfigError
+from ..log.access import AccessLog
+from ..log.format import compile_format
+from ..log.sinks import open_sink
+from ..net.listener import Listener
+from ..protocol.http1 import Limits
+from ..protocol.response import Standing
+from ..shared import scoreboard
+from .acceptor import Acceptor
+from .connection import handler
+from .limits import Policy, Slots, Sweeper
+from .service import Service
+from .trust import AllowList
+
+log = logging.getLogger("geventuwsgi.error")
+
+# On a reload a kept connection may bring one more request for so long, in seconds.
+IDLE_ON_RELOAD = 5.0
+_RSS_EVERY = 8  # sweeps
+
+
+class Child(Protocol):
+    """What a worker knows of the process it runs in (see the process wing)."""
+
+    id: int
+    control: socket.socket
+    row: scoreboard.Row
+    board: scoreboard.Scoreboard
+    reopen: Callable[[], None]
+
+    def ready(self) -> None: ...
+    def received(self) -> bytes | None: ...
+
+
+def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
+        child: Child) -> int:
+    """Serve until told to stop.
+
+    Args:
+        settings: the resolved configuration.
+        listeners: the listening sockets.
+        applications: what was loaded.
+        child: this process.
+
+    Returns:
+        The exit status of the process.
+    """
+    return Worker(settings, listeners, applications, child).run()
+
+
+class Worker:
+    """One worker process, from its first accept to its last response."""
+
+    def __init__(self, settings: Settings, listeners: Sequence[Listener],
+                 applications: Applications, child: Child) -> None:
+        self.child = child
+        self.hub = hub = get_hub()
+        self.access = self._access_log(settings)
+        self.service = service_of(settings, listeners, applications, child, hub, self.access)
+        serve = handler(self.service)
+        self.acceptors = [Acceptor(one, serve, self.service.room, hub) for one in listeners]
+        self.service.resume = self._resume
+        self.service.emptied = self._emptied
+        self.service.spoiled = self._spoiled
+        self.sweeper = Sweeper(hub.loop, self.service.connections, (self._publish,))
+        self._done = Event()
+        self._sweeps = 0
+        self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
+        self._watchers: list[Any] = []
+        self._keepalive = settings.keepalive
+
+    def run(self) -> int:
+        """Accept, serve, and return the exit status once everything is done."""
+        self._watch()
+        self._publish(0.0)
+        self.sweeper.start()
+        for acceptor in self.acceptors:
+            acceptor.start()
+        self.child.row.cells[scoreboard.ACCEPTING] = 1
+        self.child.ready()
+        self._done.wait()
+        self._publish(0.0)
+        self.sweeper.stop()
+        for watcher in self._watchers:
+            watcher.close()
+        if self.access is not None:
+            self.access.close()
+        return 0
+
+    # The master, and signals.
+
+    def _watch(self) -> None:
+        loop = self.hub.loop
+        control = loop.io(self.child.control.fileno(), 1)
+        control.start(self._hear)
+        self._watchers.append(control)
+        for number, call, argument in ((signal.SIGTERM, self.drain, True),
+                                       (signal.SIGHUP, self.drain, False),
+                                       (signal.SIGUSR1, self._reopen, None)):
+            watcher = loop.signal(number)
+            watcher.start(call, *(() if argument is None else (argument,)))
+            self._watchers.append(watcher)
+        # A worker that is stuck cannot run its loop: the stack has to come from a signal
+        # handler. faulthandler's writes it from C; ours then names the request, if Python
+        # code still runs at all.
+        signal.signal(signal.SIGUSR2, self._tell_request)
+        faulthandler.register(signal.SIGUSR2, file=2, all_threads=True, chain=True)
+
+    def _hear(self) -> None:
+        message = self.child.received()
+        if message is None:
+            return
+        if message == b"":
+            log.error("the master disconnected from worker %d; shutting down", self.child.id)
+        if message in (b"", b"die"):
+            self._end_at_once()
+        elif message == b"drain":
+            self.drain(False)
+        elif message == b"stop":
+            self.drain(True)
+
+    def _end_at_once(self) -> None:
+        if self.access is not None:
+            self.access.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    def _reopen(self) -> None:
+        self.child.reopen()
+        if self.access is not None:
+            self.access.reopen()
+
+    def _tell_request(self, number: int, frame: Any) -> None:
+        current = getcurrent()
+        for connection in tuple(self.service.connections):
+            exchange = connection.exchange
+            if exchange is not None and connection.greenlet is current:
+                log.error("worker %d (pid: %d) is managing request %s %s from %s",
+                          self.child.id, os.getpid(), exchange.method, exchange.uri,
+                          connection.host or "-")
+
+    # Draining.
+
+    def drain(self, at_once: bool) -> None:
+        """Stop accepting and end when the last request is done.
+
+        Args:
+            at_once: a stop, which closes idle connections now; a reload lets each bring
+                one more request for a while, whose answer says `Connection: close`.
+        """
+        service = self.service
+        if not service.draining:
+            service.draining = True
+            self.child.row.cells[scoreboard.ACCEPTING] = 0
+            for acceptor in self.acceptors:
+                acceptor.close()
+        if at_once or not self._keepalive:
+            self._close_idle()
+        else:
+            timer = self.hub.loop.timer(min(self._keepalive, IDLE_ON_RELOAD))
+            timer.start(self._close_idle)
+            self._watchers.append(timer)
+        if not service.connections:
+            self._emptied()
+
+    def _close_idle(self) -> None:
+        for connection in tuple(self.service.connections):
+            self.hub.loop.run_callback(connection.interrupt_if_idle)
+
+    def _emptied(self) -> None:
+        self._done.set()
+
+    def _spoiled(self) -> None:
+        """A slot is lost for good: end once the other requests have."""
+        self.drain(False)
+
+    def _resume(self) -> None:
+        if not self.service.draining:
+            for acceptor in self.acceptors:
+                acceptor.resume()
+
+    # What the master and the statistics see.
+
+    def _publish(self, now: float) -> None:
+        """Write heartbeat and counters to the scoreboard; refresh what each second needs."""
+        service = self.service
+        cells = self.child.row.cells
+        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
+        cells[scoreboard.CONNECTIONS] = len(service.connections)
+        cells[scoreboard.IN_PROGRESS] = service.slots.busy
+        own = (service.requests, service.exceptions, service.harakiris, service.bytes_sent,
+               int(service.response_time * 1e6))
+        for field, base, value in zip(scoreboard.COUNTERS, self._base, own):
+            cells[field] = base + value
+        service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
+        service.standing.tick(time())
+        if self.access is not None:
+            self.access.flush()
+        if self._sweeps % _RSS_EVERY == 0:
+            cells[scoreboard.RSS] = resident()
+        self._sweeps += 1
+
+    def _access_log(self, settings: Settings) -> AccessLog | None:
+        """Open the request log (uWSGI's line on standard output, unless told otherwise)."""
+        if settings.disable_logging:
+            return None
+        try:
+            line = compile_format(settings.log_format, micros=settings.log_micros,
+                                  x_forwarded_for=settings.log_x_forwarded_for)
+        except ValueError as error:
+            raise ConfigError(str(error), option="log-format") from error
+        sink = open_sink(settings.access_logfile or "-", warn=log.warning)
+        return AccessLog(line, sink, self.hub.loop.run_callback)
+
+
+def service_of(settings: Settings, listeners: Sequence[Listener], applications: Applications,
+               child: Child, hub: Any, access: AccessLog | None) -> Service:
+    """Turn settings into the plain values that connections go by."""
+    policy = Policy(
+        head_timeout=settings.http_headers_timeout, keepalive=settings.keepalive,
+        io_timeout=settings.socket_timeout, harakiri=settings.harakiri,
+        limit_post=settings.limit_post, post_buffering=settings.post_buffering)
+    limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
+                    settings.limit_request_fields, settings.head_limit)
+    standing = Standing("geventuwsgi" if settings.server_header else "", settings.date_header,
+                        map(header_of, settings.add_header))
+    standing.tick(time())
+    service = Service(
+        hub=hub, policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
+        slots=Slots(settings.gevent, lambda: service.resume()),
+        max_connections=settings.worker_connections, standing=standing,
+        applications=applications, access=access,
+        templates={one.url: template_of(settings, one) for one in listeners},
+        uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
+        forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
+        proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
+                 if settings.enable_proxy_protocol else None),
+        worker=child.id, pid=os.getpid())
+    return service
+
+
+def template_of(settings: Settings, listener: Listener) -> environs.Environ:
+    """Make the environ template of a listener."""
+    name, port = socket.gethostname(), "80"
+    address = listener.address
+    if not listener.is_unix:
+        port = str(address.port)
+        if address.host and address.host not in ("0.0.0.0", "::"):
+            name = address.host
+    return environs.template(
+        errors=sys.stderr, file_wrapper=FileWrapper, multithread=settings.gevent > 1,
+        multiprocess=settings.processes > 1, server_name=name, server_port=port,
+        scheme="http", software=f"geventuwsgi/{__version__}",
+        version=__version__.encode(), node=socket.gethostname().encode())
+
+
+def header_of(text: str) -> tuple[str, str]:
+    """Split an `add-header` value, "Name: value".
+
+    Raises:
+        ConfigError: there is no colon in it.
+    """
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ConfigError(f"{text!r} is not 'Name: value'", option="add-header")
+    return name.strip(), value.strip()
+
+
+def resident() -> int:
+    """The resident set of this process in octets."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
