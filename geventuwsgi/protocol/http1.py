@@ -126,13 +126,13 @@ class RequestParser:
         self.http11 = http11 = minor != "0"
         self.version = "HTTP/1.1" if http11 else "HTTP/1.0"
         self.authority = None
-        if target[0] == "/":
+        if target[0] == "/" and method != "CONNECT":
             self.path = target
         else:
             self._other_form(method, target)
         # Requests of one connection mostly carry the same few framing lines: then the
         # facts are the same too. The version is among them as the first entry.
-        framing = grammar.FRAMING.findall(text, match.start(4) - 1)
+        framing = grammar.FRAMING.findall(text, match.start(4) - 1, size)
         framing.append(minor)
         if framing != self._framing:
             self._framed = self._frame(framing[:-1])

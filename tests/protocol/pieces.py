@@ -22,11 +22,21 @@ def cut(data: bytes, places: list[int]) -> Pieces:
     return [data[start:end] for start, end in zip(marks, marks[1:])] or [data]
 
 
+def body(parser: Any, data: bytes, events: list[Any]) -> bytes:
+    try:
+        piece: bytes = parser.body(data)
+    except ProtocolError:
+        events[-1][1] = None
+        raise
+    return piece
+
+
 def drive(parser: Any, pieces: Pieces, seen: Callable[[Any], Any]) -> list[Any]:
     """Feed `pieces`, then the end, as a connection does; return what came out.
 
-    `seen(parser)` tells about a head. A request is (that, body, complete); an error is
-    ("error", class, status, reason) and ends the conversation.
+    `seen(parser)` tells about a head. A request is [that, body, complete]; an error is
+    ("error", is it another protocol, status, reason) and ends the conversation. How much of
+    a body came out before an error in it depends on the pieces: there the body is None.
     """
     events: list[Any] = []
     feed = iter(pieces)
@@ -40,7 +50,7 @@ def drive(parser: Any, pieces: Pieces, seen: Callable[[Any], Any]) -> list[Any]:
                     return events
                 ready = parser.head(data)
             events.append([seen(parser), b"", False])
-            piece = parser.body(b"") if not parser.body_complete else b""
+            piece = b"" if parser.body_complete else body(parser, b"", events)
             while True:
                 events[-1][1] += piece
                 if parser.body_complete:
@@ -49,7 +59,7 @@ def drive(parser: Any, pieces: Pieces, seen: Callable[[Any], Any]) -> list[Any]:
                 if data is None:
                     parser.eof()
                     return events
-                piece = parser.body(data)
+                piece = body(parser, data, events)
             events[-1][2] = True
             if not parser.keep_alive:
                 return events
