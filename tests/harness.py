@@ -123,7 +123,7 @@ class Program:
             return lines if len(lines) >= count else []
         return wait_until(found, lambda: f"{count} x {text!r}\n{self.log}", deadline)[-1]
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
 
@@ -140,7 +140,7 @@ class Program:
     def stop(self, number: int = signal.SIGTERM, deadline: float = DEADLINE) -> int:
         """Ask it to stop, wait, and return its exit status."""
         if self.process.poll() is None:
-            self.signal(number)
+            self.send_signal(number)
         return self.wait(deadline)
 
     def __enter__(self) -> "Program":

@@ -11,6 +11,7 @@ end-of-file means that the other side is gone. One message is one short line of 
                          ready               it accepts connections
                          failed STATUS WHY   it could not boot; it ends with STATUS
     master -> worker     drain               stop accepting, finish, exit 0
+                         stop                the same, and let no idle connection wait
                          die                 exit at once
 
 `drain` and `die` are frozen: a later master may speak them to an older worker.
@@ -20,6 +21,7 @@ import array
 import socket
 
 DRAIN = b"drain"
+STOP = b"stop"
 DIE = b"die"
 READY = b"ready"
 LIMIT = 4096    # longer than any message

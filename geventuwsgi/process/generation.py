@@ -164,13 +164,18 @@ class Generation:
                                   worker.stacks_at + STACK_TIME) if at is not None]
         return min((at for at in due if at > now), default=now + 1.0)
 
-    def drain(self, now: float, mercy: float | None = None) -> None:
-        """End it gracefully: no template, no new workers, the present ones finish."""
+    def drain(self, now: float, stop: bool = False) -> None:
+        """End it gracefully: no template, no new workers, the present ones finish.
+
+        Args:
+            now: time.monotonic().
+            stop: the instance stops; a newer generation does not take over.
+        """
         self.state = DRAINING
         self._leave_rows()
         self._kill_template()
         for worker in self.workers.values():
-            self._ask_to_drain(worker, now, self.role.mercy if mercy is None else mercy)
+            self._ask_to_drain(worker, now, control.STOP if stop else control.DRAIN)
 
     def kill(self, now: float) -> None:
         """End it at once."""
@@ -188,7 +193,7 @@ class Generation:
         self._leave_rows()
         for worker in self.workers.values():
             if worker.id > count and worker.asked_at is None:
-                self._ask_to_drain(worker, now, self.role.mercy)
+                self._ask_to_drain(worker, now, control.DRAIN)
 
     def signal(self, number: int) -> None:
         """Send a signal to each of its processes."""
@@ -357,12 +362,12 @@ class Generation:
             logger.warning("worker respawning too fast !!! i have to sleep a bit "
                            "(%.1f seconds)...", delay)
 
-    def _ask_to_drain(self, worker: Worker, now: float, mercy: float) -> None:
+    def _ask_to_drain(self, worker: Worker, now: float, message: bytes) -> None:
+        sent = control.send(worker.control, message)
         if worker.asked_at is not None:
-            return
+            return  # a stop after a reload hurries it, but its deadline stands
         worker.asked_at = now
-        worker.deadline = now + mercy
-        sent = control.send(worker.control, control.DRAIN)
+        worker.deadline = now + self.role.mercy
         if not (sent and worker.ready):
             _kill(worker.pid, signal.SIGTERM)  # one that still boots has nothing to finish
 

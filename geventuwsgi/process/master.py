@@ -127,7 +127,7 @@ class Master:
         self._stopping()
         now = time.monotonic()
         for generation in self.generations:
-            generation.drain(now)
+            generation.drain(now, stop=True)
 
     # The loop
 
