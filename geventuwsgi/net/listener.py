@@ -162,6 +162,9 @@ class Inherited:
         environ: where LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES stand; they are removed,
             so that no child takes them for its own.
         pid: ours; sockets meant for another process are left alone.
+
+    Raises:
+        BindError: a promised descriptor is not open.
     """
 
     def __init__(self, environ: dict[str, str] | os._Environ[str], pid: int) -> None:
@@ -172,7 +175,10 @@ class Inherited:
         if meant_for == str(pid) and count.isdigit():
             for index in range(int(count)):
                 fd = FIRST_SYSTEMD_FD + index
-                os.set_inheritable(fd, False)
+                try:
+                    os.set_inheritable(fd, False)
+                except OSError:
+                    raise BindError(f"LISTEN_FDS={count}: descriptor {fd} is not open") from None
                 self._left[fd] = names[index] if index < len(names) else ""
 
     def __bool__(self) -> bool:
@@ -283,6 +289,7 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
             raise _bind_error(address, error) from None
         return Listener(sock, protocol, address, owned=True)
     path = os.path.abspath(address.path)  # a role may change its directory
+    owner = None if chown is None else _owner(chown)
     _clear_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -290,8 +297,8 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
         # Nobody can connect before listen(2), so nobody sees the mode in between.
         if chmod is not None:
             os.chmod(path, chmod)
-        if chown is not None:
-            os.chown(path, *_owner(chown))
+        if owner is not None:
+            os.chown(path, *owner)
         made = os.stat(path)
     except OSError as error:
         sock.close()
