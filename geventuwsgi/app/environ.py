@@ -52,14 +52,14 @@ def template(*, errors: Any, file_wrapper: Any, multithread: bool, multiprocess:
     return environ
 
 
-def from_http(base: Mapping[str, Any], parser: RequestParser) -> Environ:
+def from_http(base: Environ, parser: RequestParser) -> Environ:
     """Build the environ of a request whose head `parser` holds.
 
     REQUEST_URI (uWSGI) and RAW_URI (gunicorn) are the target as sent. PATH_INFO has its
     dot segments removed and is then decoded, as uWSGI does it: "//" stays, "%2F" becomes
     "/". Repeated fields are joined by ", ", Cookie by "; " (RFC 9110 5.3, RFC 6265 5.4).
     """
-    environ = dict(base)
+    environ = base.copy()
     environ["REQUEST_METHOD"] = parser.method
     environ["SERVER_PROTOCOL"] = parser.version
     environ["REQUEST_URI"] = environ["RAW_URI"] = parser.target
@@ -86,7 +86,7 @@ def from_http(base: Mapping[str, Any], parser: RequestParser) -> Environ:
     return environ
 
 
-def from_packet(base: Mapping[str, Any], parser: PacketParser) -> Environ:
+def from_packet(base: Environ, parser: PacketParser) -> Environ:
     """Build the environ from the variables of a uwsgi packet, each as it was sent."""
     environ = {**base, **parser.vars}
     if "PATH_INFO" not in environ:

@@ -129,7 +129,10 @@ class Exchange:
         result: Any = application(self.environ, self.start_response)
         kind = type(result)
         if kind is list or kind is tuple:
-            self._send_all(result)
+            if len(result) == 1 and not self.head_sent:
+                self._send_only(result[0])
+            else:
+                self._send_all(result)
             return
         try:
             if kind is FileWrapper:
@@ -185,11 +188,10 @@ class Exchange:
         is_head = self.method == "HEAD"
         standing = self.transport.standing
         if self.raw:
-            octets = response.raw_head(standing, is_head=is_head, known=known)
+            octets = response.raw_head(standing, is_head, known)
         else:
-            octets = response.head(
-                standing, http11=self.http11, is_head=is_head,
-                keep_alive=self.transport.may_persist(), known=known)
+            octets = response.head(standing, self.http11, is_head,
+                                   self.transport.may_persist(), known)
             self.keep_alive = response.keep_alive
         self.head_sent = True
         self.header_size = response.head_size
@@ -210,37 +212,35 @@ class Exchange:
         self.body_size += len(data) if octets else 0
         self.transport.send_pair(head, octets)
 
-    def _send_all(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
-        """A body that is wholly here: its length is known, and its slot is free at once."""
+    def _send_only(self, body: bytes) -> None:
+        """A body in one piece: head and body leave together, and the slot is free before."""
         response = self._started()
-        if len(pieces) == 1:
-            body = pieces[0]
-        elif sum(map(len, pieces)) <= _JOIN:
-            try:
-                body = b"".join(pieces)
-            except TypeError as error:
-                raise ResponseError(f"the body is no sequence of bytes: {error}") from error
-        else:
-            total = sum(map(len, pieces))
-            self.transport.release()
-            for piece in pieces:
-                if piece:
-                    self._send(response, piece, total)
-            self._finish()
-            return
-        if self.head_sent or type(body) is not bytes or response.code == 101:
-            self._send(response, body)
-            self._finish()
-            self.transport.release()
-            return
+        if type(body) is not bytes:
+            raise ResponseError(f"the body is {type(body).__name__}, not bytes")
         head = self._head(response, len(body))
         body = response.encode(body)
         self.body_size = len(body)
         transport = self.transport
         transport.release()
         transport.send_pair(head, body)
-        if response.remaining:
+        if response.remaining or response.chunked:
             self._finish()
+
+    def _send_all(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
+        """A body that is wholly here, in several pieces or none: its length is known."""
+        response = self._started()
+        try:
+            total = sum(map(len, pieces))
+            if total <= _JOIN and not self.head_sent:
+                self._send_only(b"".join(pieces))
+                return
+        except TypeError as error:
+            raise ResponseError(f"the body is no sequence of bytes: {error}") from error
+        self.transport.release()
+        for piece in pieces:
+            if piece:
+                self._send(response, piece, total)
+        self._finish()
 
     def _iterate(self, result: Iterable[bytes]) -> None:
         for piece in result:

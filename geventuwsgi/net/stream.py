@@ -28,7 +28,7 @@ _RECEIVE = 65536
 # One call of sendfile blocks the whole worker while the file is read from disk.
 _SENDFILE = 1 << 20
 # Above this a head and its body are gathered by the kernel instead of being joined here.
-_GATHER = 65536
+GATHER = 65536
 
 
 class Expired(ClientDisconnected):
@@ -105,10 +105,7 @@ class Stream:
             self._send_rest(memoryview(data)[sent:])
 
     def send_pair(self, head: bytes, body: bytes) -> None:
-        """Send a head and its body in one system call where the kernel takes them."""
-        if len(body) < _GATHER:
-            self.send(head + body)
-            return
+        """Send a head and a large body (`GATHER`) in one system call, as far as it goes."""
         try:
             sent = self.sock.sendmsg((head, body))
         except BlockingIOError:

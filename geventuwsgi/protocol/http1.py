@@ -23,7 +23,10 @@ _LENGTH_DIGITS = 18
 # line and per body (Go CVE-2023-39326: extensions as free amplification).
 _CHUNK_LINE = 4096
 _EXTENSIONS = 16384
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_SCHEMES = ("http", "https")
+
+_match = grammar.HEAD.match
+_framing = grammar.FRAMING.findall
 
 
 class Limits(NamedTuple):
@@ -63,12 +66,15 @@ class RequestParser:
 
     __slots__ = (
         "limits", "buffered", "method", "target", "path", "version", "http11", "fields",
-        "authority", "content_length", "chunked", "keep_alive", "expect_continue",
+        "_harmless", "authority", "content_length", "chunked", "keep_alive", "expect_continue",
         "head_size", "body_complete", "_checked", "_lines", "_left", "_decode", "_extensions",
         "_trailers", "_trailer_size", "_framing", "_framed")
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
+        # A head of up to so many octets cannot be over any limit: the shortest field
+        # line has four.
+        self._harmless = min(limits.line, limits.field, limits.head, 4 * limits.fields)
         self.buffered = b""
         self.method = self.target = self.path = self.fields = ""
         self.version = "HTTP/1.1"
@@ -106,16 +112,15 @@ class RequestParser:
                 self.buffered = data
                 return False
             text = data[:end + 4].decode("latin-1")
-        match = grammar.HEAD.match(text, text.startswith("\r\n") and 2)
+        match = _match(text, 2 if data[0] == 13 and data[1] == 10 else 0)
         if match is None:
             self._walk(data[:len(text)])
             raise ProtocolError(400, "malformed request head")
-        size = match.end()
         method, target, minor, fields = match.groups()
-        limits = self.limits
-        if (size > limits.head or match.start(4) - 2 > limits.line
-                or len(fields) > limits.field or fields.count("\n") > limits.fields):
-            self._measure(data)
+        start, size = match.span(4)
+        size += 2
+        if size > self._harmless:
+            self._measure(data, start, size, fields)
         if size < len(data):
             self.buffered = data[size:]
         self._checked = self._lines = 0
@@ -193,6 +198,9 @@ class RequestParser:
         byte by byte costs linear time.
         """
         limits = self.limits
+        # One octet more than allowed is enough to see, and names the same fault as when
+        # the octets come one by one.
+        data = data[:limits.head + 1]
         at = self._checked
         if at == 0 and data.startswith(b"\r\n"):
             # RFC 9112 section 2.2: one empty line in front of a request is forgiven.
@@ -223,10 +231,11 @@ class RequestParser:
         octet = data[at:at + 1]
         if octet == b"\x16":
             raise ProtocolError(400, "a TLS handshake on a plain HTTP socket")
-        if octet == b"\r" and data[at:at + 2] in (b"\r", b"\r\n"):
-            if at or data[at:at + 2] == b"\r\n":
-                raise ProtocolError(400, "empty lines in front of the request")
-        elif not grammar.TOKEN.match(octet.decode("latin-1")):
+        if octet == b"\r" and at:
+            raise ProtocolError(400, "empty lines in front of the request")
+        if data == b"\r":
+            return  # maybe the one empty line that is forgiven
+        if not grammar.TOKEN.match(octet.decode("latin-1")):
             raise ProtocolError(400, "the request does not start with a method")
 
     def _check_line(self, line: str) -> None:
@@ -255,12 +264,20 @@ class RequestParser:
             return "malformed field name"
         return "control character in a field value"
 
-    def _measure(self, data: bytes) -> None:
-        """Look at each line of a head that may be over a limit, and raise if one is."""
-        self._checked = self._lines = 0
-        lead = 2 if data.startswith(b"\r\n") else 0
-        end = data.index(b"\r\n\r\n", lead) + 4
-        self._walk(data[:end])
+    def _measure(self, data: bytes, start: int, size: int, fields: str) -> None:
+        """Raise if a head that is not harmlessly small is over a limit.
+
+        Args:
+            data: begins with the head.
+            start: where the field block begins.
+            size: of the whole head.
+            fields: the field block.
+        """
+        limits = self.limits
+        if (size > limits.head or start - 2 > limits.line
+                or len(fields) > limits.field or fields.count("\n") > limits.fields):
+            self._checked = self._lines = 0
+            self._walk(data[:size])
 
     def _other_form(self, method: str, target: str) -> None:
         """Take a target that does not start with "/" (RFC 9112 sections 3.2.2 to 3.2.4)."""
@@ -274,7 +291,7 @@ class RequestParser:
                 raise ProtocolError(400, "asterisk-form is for OPTIONS only")
             return
         match = grammar.ABSOLUTE_FORM.fullmatch(target)
-        if match is None or match[1].lower() not in _DEFAULT_PORTS:
+        if match is None or match[1].lower() not in _SCHEMES:
             raise ProtocolError(400, "malformed request target")
         authority, path = match[2], match[3] or ""
         if not authority or not grammar.HOST.fullmatch(authority) or authority[0] == ":":

@@ -22,12 +22,16 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 # What a field name asks of the server; anything else is passed on as it is.
-_PLAIN, _LENGTH, _CONNECTION, _UPGRADE, _HOP_BY_HOP, _DATE, _SERVER = range(7)
+_PLAIN, _LENGTH, _CONNECTION, _UPGRADE, _HOP_BY_HOP = range(5)
+_CLOSE, _DATE, _SERVER = 8, 16, 32  # flags: the response itself says so
 _SPECIAL = {
     "content-length": _LENGTH, "connection": _CONNECTION, "upgrade": _UPGRADE,
     "transfer-encoding": _HOP_BY_HOP, "keep-alive": _HOP_BY_HOP, "te": _HOP_BY_HOP,
     "trailer": _HOP_BY_HOP, "proxy-connection": _HOP_BY_HOP,
     "date": _DATE, "server": _SERVER}
+
+# Final responses without a body whatever the method (RFC 9112 section 6.3).
+_BODILESS = frozenset((101, 204, 304))
 
 # Names and statuses come from the application's code, so these stay small; the bound is
 # for one that echoes input into them.
@@ -123,31 +127,31 @@ class Response:
     """
 
     __slots__ = ("code", "length", "header_count", "keep_alive", "chunked", "bodiless",
-                 "remaining", "head_size", "_line", "_fields", "_close", "_date", "_server")
+                 "remaining", "head_size", "_line", "_fields", "_own")
 
     def __init__(self, status: str, headers: Iterable[tuple[str, str]]) -> None:
-        known = _statuses.get(status)
-        self.code, self._line = known if known is not None else _status(status)
+        self.code, self._line = _statuses.get(status) or _status(status)
         self.length: int | None = None
-        self._close = self._date = self._server = False
+        self.remaining: int | None = None
+        self._own: int = 0
         lines: list[str] = []
-        append = lines.append
+        kinds = _kinds
         try:
             for name, value in headers:
-                kind = _kinds.get(name)
-                if kind is None:
+                if name in kinds:
+                    kind = kinds[name]
+                else:
                     kind = _kind(name)
-                if not (value.isprintable() and value.isascii()):
-                    _check_value(name, value)
                 if kind and self._drop(kind, value):
                     continue
-                append(f"{name}: {value}\r\n")
+                if not (value.isprintable() and value.isascii()):
+                    _check_value(name, value)
+                lines.append(f"{name}: {value}\r\n")
         except (TypeError, ValueError, AttributeError) as error:
             raise ResponseError(f"headers are no list of (str, str) pairs: {error}") from error
         self._fields = "".join(lines)
         self.header_count = len(lines)
         self.keep_alive = self.chunked = self.bodiless = False
-        self.remaining: int | None = None
         self.head_size = 0
 
     def _drop(self, kind: int, value: str) -> bool:
@@ -162,18 +166,16 @@ class Response:
             return self.code < 200 or self.code == 204
         if kind == _CONNECTION:
             if "close" in value.lower():
-                self._close = True
+                self._own |= _CLOSE
             return self.code != 101
         if kind == _UPGRADE:
             # RFC 9110 section 7.8: part of the handshake in 101 and of the advice in 426.
             return self.code not in (101, 426)
-        if kind == _DATE:
-            self._date = True
-        elif kind == _SERVER:
-            self._server = True
+        if kind == _DATE or kind == _SERVER:
+            self._own |= kind
         return kind == _HOP_BY_HOP
 
-    def head(self, standing: Standing, *, http11: bool, is_head: bool, keep_alive: bool,
+    def head(self, standing: Standing, http11: bool, is_head: bool, keep_alive: bool,
              known: int | None = None) -> bytes:
         """Decide framing and persistence, and return the head's octets.
 
@@ -186,9 +188,9 @@ class Response:
         """
         code = self.code
         length = self.length
-        fields = self._fields
         framing = ""
-        self.bodiless = is_head or code == 204 or code == 304 or code < 200
+        if is_head or code in _BODILESS:
+            self.bodiless = True
         if code < 200:
             keep_alive = False
         elif length is not None:
@@ -202,7 +204,8 @@ class Response:
                 framing = "Transfer-Encoding: chunked\r\n"
             else:
                 keep_alive = False
-        if self._close:
+        own = self._own
+        if own & _CLOSE:
             keep_alive = False
         self.keep_alive = keep_alive
         if not keep_alive:
@@ -210,13 +213,14 @@ class Response:
                 framing += "Connection: close\r\n"
         elif not http11:
             framing += "Connection: keep-alive\r\n"
-        text = (standing.text if not (self._date or self._server)
-                else standing.without(self._date, self._server))
-        octets = f"{self._line}{fields}{framing}{text}\r\n".encode("latin-1")
+        text = standing.text
+        if own & (_DATE | _SERVER):
+            text = standing.without(bool(own & _DATE), bool(own & _SERVER))
+        octets = f"{self._line}{self._fields}{framing}{text}\r\n".encode("latin-1")
         self.head_size = len(octets)
         return octets
 
-    def raw_head(self, standing: Standing, *, is_head: bool,
+    def raw_head(self, standing: Standing, is_head: bool,
                  known: int | None = None) -> bytes:
         """The head of an answer over the uwsgi protocol: never chunked, always closed.
 
@@ -224,7 +228,7 @@ class Response:
         Connection itself, so as in uWSGI only the fields of `add-header` are added.
         """
         code = self.code
-        self.bodiless = is_head or code == 204 or code == 304 or code < 200
+        self.bodiless = is_head or code in _BODILESS
         self.remaining = self.length
         framing = ""
         if self.length is None and known and not self.bodiless:
@@ -244,9 +248,9 @@ class Response:
             self.remaining = left - len(data) if left >= 0 else left
             if self.remaining < 0:
                 data = data[:max(left, 0)]
-        if self.bodiless or not data:
+        if self.bodiless:
             return b""
-        if self.chunked:
+        if self.chunked and data:
             return b"%x\r\n%b\r\n" % (len(data), data)
         return data
 

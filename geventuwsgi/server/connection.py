@@ -25,7 +25,7 @@ from ..app import input as inputs
 from ..app.wsgi import Exchange
 from ..errors import ClientDisconnected, Harakiri, NotOurProtocol, ProtocolError
 from ..net.listener import Listener
-from ..net.stream import Expired, HandedSocket, Stream
+from ..net.stream import GATHER, Expired, HandedSocket, Stream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CONTINUE, Response, error_response
@@ -69,7 +69,9 @@ class Connection:
         self.stream = Stream(sock, service.hub, service.policy.io_timeout)
         self.listener = listener
         self.standing = service.standing
-        self.host, self.port = address[:2] if isinstance(address, tuple) else ("", "")
+        self.host = self.port = ""
+        if type(address) is tuple:
+            self.host, self.port = address[0], str(address[1])
         self.trusted = not self.host or self.host in service.forwarders
         self.requests = 0
         self.harakiri_at = inf
@@ -178,11 +180,12 @@ class Connection:
         """Serve the request whose head is there; tell whether another may follow."""
         environ = environs.from_http(self.service.templates[self.listener.url], parser)
         environ["REMOTE_ADDR"] = self.host
-        environ["REMOTE_PORT"] = str(self.port)
+        environ["REMOTE_PORT"] = self.port
         exchange = Exchange(self, environ, parser.method, parser.target, parser.version,
                             parser.http11, False)
         self._expects = parser.expect_continue
-        if self.trusted:
+        if self.trusted and ("HTTP_X_FORWARDED_PROTO" in environ
+                             or "HTTP_X_FORWARDED_SSL" in environ):
             self._take_scheme(environ)
         self._prepare_input(environ, parser)
         self._answer(exchange)
@@ -382,7 +385,10 @@ class Connection:
     def send_pair(self, head: bytes, body: bytes) -> None:
         if self._killed:
             raise Harakiri  # whatever the application returns after it is discarded
-        self.stream.send_pair(head, body)
+        if len(body) < GATHER:
+            self.stream.send(head + body)
+        else:
+            self.stream.send_pair(head, body)
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
         self.stream.send_file(fd, offset, count)
@@ -483,7 +489,7 @@ class Connection:
             data += more
         header, size = found
         if header.source is not None:
-            self.host, self.port = header.source
+            self.host, self.port = header.source[0], str(header.source[1])
             self.trusted = self.host in self.service.forwarders
         return data[size:]
 

@@ -6,11 +6,12 @@ numbers on the connections, and one timer per worker looks at them a few times a
 nothing here is armed per request.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
-from gevent.lock import Semaphore
+from gevent.event import AsyncResult
 
 # Between two looks at all deadlines, in seconds; a timeout fires at most this much late.
 SWEEP = 0.25
@@ -56,33 +57,48 @@ class Slots:
             taking connections for want of one.
     """
 
-    __slots__ = ("count", "lost", "starved", "_semaphore", "_cores", "_freed")
+    __slots__ = ("count", "lost", "starved", "free", "_waiting", "_freed")
 
     def __init__(self, count: int, freed: Callable[[], None]) -> None:
         self.count = count
         self.lost = 0
         self.starved = False
-        self._semaphore = Semaphore(count)
-        self._cores = list(range(count - 1, -1, -1))
+        # The numbers of the free slots. While anybody waits it is empty: `give` hands a
+        # slot to whoever waited longest.
+        self.free = list(range(count - 1, -1, -1))
+        self._waiting: deque[AsyncResult] = deque()
         self._freed = freed
 
     @property
-    def free(self) -> int:
-        return len(self._cores)
+    def busy(self) -> int:
+        return self.count - len(self.free)
 
     @property
-    def busy(self) -> int:
-        return self.count - len(self._cores)
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     def take(self) -> int:
-        """Wait for a slot and return its number."""
-        self._semaphore.acquire()
-        return self._cores.pop()
+        """Return the number of a free slot, after waiting for one if need be."""
+        if self.free:
+            return self.free.pop()
+        turn = AsyncResult()
+        self._waiting.append(turn)
+        try:
+            core: int = turn.get()
+        except BaseException:
+            if turn.ready():
+                self.give(turn.value)
+            else:
+                self._waiting.remove(turn)
+            raise
+        return core
 
     def give(self, core: int) -> None:
         """Hand a slot back."""
-        self._cores.append(core)
-        self._semaphore.release()
+        if self._waiting:
+            self._waiting.popleft().set(core)
+            return
+        self.free.append(core)
         if self.starved:
             self.starved = False
             self._freed()

@@ -45,7 +45,7 @@ class Service:
     def __init__(self, *, hub: Any, policy: Policy, head_limits: Limits, buffer_size: int,
                  slots: Slots, max_connections: int, standing: Standing,
                  applications: Applications, access: AccessLog | None,
-                 templates: Mapping[str, Mapping[str, Any]], uwsgi_peers: AllowList,
+                 templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
                  forwarders: AllowList, proxies: AllowList | None,
                  worker: int, pid: int) -> None:
         self.hub = hub
@@ -81,7 +81,7 @@ class Service:
 
     def room(self) -> int:
         """How many more connections can be served now; asks to be resumed if none."""
-        room = min(self.slots.free, self.max_connections - len(self.connections))
+        room = min(len(self.slots.free), self.max_connections - len(self.connections))
         if room <= 0:
             self.crowded = True
             self.slots.starved = True
