@@ -14,6 +14,7 @@ import atexit
 import gc
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -102,8 +103,8 @@ class Template:
 
     def _serve(self, loaded: Loaded, work: Callable[[Loaded, Child], int]) -> int:
         poller = kernel.original("select", "poll")()
-        poller.register(self._control.fileno())
-        poller.register(self._pipe.fd)
+        poller.register(self._control.fileno(), select.POLLIN)
+        poller.register(self._pipe.fd, select.POLLIN)
         self._control.setblocking(True)
         while True:
             for fd, _ in poller.poll():
