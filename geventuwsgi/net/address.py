@@ -8,15 +8,14 @@ The spellings of uWSGI and of gunicorn: `host:port`, `:port` (all IPv4 addresses
 
 import re
 import socket
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import BindError
 
 PATH_LIMIT = 107  # sizeof(sun_path) less the closing NUL, unix(7)
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """Where a listener is, or is to be.
 
     Attributes:

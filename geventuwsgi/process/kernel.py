@@ -4,6 +4,7 @@ Linux only, as the whole wing. A kernel or a sandbox that refuses is told to the
 """
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ def original(module: str, name: str) -> Any:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None:
         return monkey.get_original(module, name)
-    return getattr(sys.modules[module], name)
+    return getattr(importlib.import_module(module), name)
 
 
 def become_subreaper() -> None:

@@ -5,11 +5,10 @@ over, how long they may be silent, how long they may take to end. A new kind of 
 is a new row.
 """
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Role:
+class Role(NamedTuple):
     """What the master has to know about one kind of process.
 
     Attributes:
@@ -31,7 +30,7 @@ class Role:
     count: int
     argv: tuple[str, ...]
     fds: tuple[int, ...] = ()
-    environ: dict[str, str] | None = field(default=None, repr=False)
+    environ: dict[str, str] | None = None
     stdin: bool = False
     cores: int = 1
     mercy: float = 30.0

@@ -1,0 +1,297 @@
+"""From settings to a running instance: what `boot` binds, writes, hands over and tells."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server, alive, wait_until
+
+APP = """
+import os, sys
+def application(environ, start_response):
+    body = repr(eval(environ["QUERY_STRING"].replace("%20", " "))).encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def ask(server, expression):
+    """Have a worker evaluate an expression."""
+    return eval(server.body("/?" + expression.replace(" ", "%20")))
+
+
+def test_the_start_is_told_in_a_few_lines(tmp_path):
+    ini = """[uwsgi]
+http-socket = 127.0.0.1:0
+socket = 127.0.0.1:0
+wsgi-file = app.py
+processes = 2
+"""
+    with Server(tmp_path, app=APP, ini=ini) as server:
+        assert server.find("getting INI configuration from")[0].endswith("app.ini")
+        assert re.search(r"Listening at: http://127\.0\.0\.1:\d+ \(%d\)" % server.pid, server.log)
+        assert re.search(r"Listening at: uwsgi://127\.0\.0\.1:\d+", server.log)
+        assert server.find("2 workers, each with 1 request at a time")
+        assert server.find("gevent = N takes N")
+        assert server.find("application app.py:application loaded in ")
+        assert server.find("spawned uWSGI worker 2 (pid: ")
+        assert len(server.err) <= 14, server.log
+        assert server.stop() == 0
+
+
+def test_the_application_is_loaded_once_and_shared(tmp_path):
+    app = APP + "print('loaded by', os.getpid(), flush=True)\n"
+    with Server(tmp_path, "app", "--workers", "3", app=app) as server:
+        assert len(server.find("loaded by")) == 1
+        assert ask(server, "os.getpid()") in server.workers()
+        assert ask(server, "os.getppid()") == server.pid
+
+
+def test_lazy_apps_loads_in_each_worker(tmp_path):
+    app = APP + "print('loaded by', os.getpid(), flush=True)\n"
+    with Server(tmp_path, "app", "--workers", "2", "--lazy-apps", app=app) as server:
+        loaded = {int(line.split()[-1]) for line in server.find("loaded by")}
+        assert loaded == set(server.workers())
+
+
+@pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)])
+def test_an_application_that_fails_to_import_is_status_4(tmp_path, lazy):
+    app = "import geventuwsgi\ndef f():\n    return 1 / 0\nf()\n"
+    with Server(tmp_path, "app", "--workers", "2", *lazy, app=app, ready=False) as server:
+        assert server.wait() == 4
+        assert server.find("ZeroDivisionError: division by zero")
+        assert server.find('app.py", line 3, in f')
+        assert not server.find("importlib") and not server.find("boot.py")
+
+
+def test_a_port_in_use_is_status_1(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        name = "127.0.0.1:%d" % taken.getsockname()[1]
+        with Server(tmp_path, "app", "--bind", name, "--pidfile", "pid", app=APP,
+                    ready=False) as server:
+            assert server.wait() == 1
+            assert server.find(f"cannot bind {name}: address already in use")
+            assert not (tmp_path / "pid").exists()
+
+
+def test_the_application_is_imported_patched_unless_switched_off(tmp_path):
+    with Server(tmp_path, "app", app=APP) as server:
+        assert ask(server, "__import__('socket').socket.__module__").startswith("gevent")
+    with Server(tmp_path, "app", "--monkey-patch=false", app=APP) as server:
+        assert ask(server, "__import__('socket').socket.__module__") == "socket"
+
+
+def test_a_file_named_like_a_module_of_python_s_harms_only_the_application(tmp_path):
+    for name in ("json", "logging", "geventuwsgi", "select"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('the wrong one')")
+    # Started as the console script is: `python -m` itself looks into the directory first.
+    server = Server(tmp_path, "app", app=APP)
+    server.argv = (sys.executable, "-c", "import sys; sys.path.remove(''); "
+                   "from geventuwsgi.cli import main; sys.exit(main())", *server.argv[3:])
+    with server:
+        assert ask(server, "sys.path[0]") == str(tmp_path)
+
+
+def test_paths_and_environment(tmp_path):
+    (tmp_path / "site" / "one").mkdir(parents=True)
+    (tmp_path / "site" / "two").mkdir()
+    (tmp_path / "site" / "app.py").write_text(APP)
+    ini = """[uwsgi]
+http-socket = 127.0.0.1:0
+chdir = site
+pythonpath = one
+pythonpath = t*
+env = COLOUR=blue = green
+env = PYTHONHASHSEED=0
+unenv = REMOVED
+module = app
+import = nosuchmodule
+"""
+    with Server(tmp_path, ini=ini, env={"REMOVED": "1", "NOTIFY_SOCKET": "/x"}) as server:
+        site = str(tmp_path / "site")
+        assert ask(server, "sys.path[:3]") == [f"{site}/two", f"{site}/one", site]
+        assert ask(server, "os.getcwd()") == site
+        assert ask(server, "os.environ.get('COLOUR')") == "blue = green"
+        assert ask(server, "[os.environ.get(n) for n in ('REMOVED', 'NOTIFY_SOCKET')]") == [
+            None, None]
+        assert ask(server, "sys.flags.hash_randomization") == 0
+        assert ask(server, "len(sys.argv)") == 1
+        assert server.find("no module named 'nosuchmodule'")
+
+
+def test_home_puts_its_packages_first(tmp_path):
+    version = "python%d.%d" % sys.version_info[:2]
+    packages = tmp_path / "venv" / "lib" / version / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "shop.py").write_text(APP)
+    (packages / "more.pth").write_text(str(tmp_path) + "\n")
+    with Server(tmp_path, "shop:application", "--home", str(tmp_path / "venv")) as server:
+        path = ask(server, "sys.path")
+        assert path.index(str(packages)) < path.index(os.path.dirname(os.__file__))
+        assert ask(server, "sys.prefix") == str(tmp_path / "venv")
+        assert server.stop() == 0
+
+
+def test_home_of_another_python_is_status_1(tmp_path):
+    (tmp_path / "venv" / "lib" / "python3.2" / "site-packages").mkdir(parents=True)
+    with Server(tmp_path, "app", "--home", str(tmp_path / "venv"), app=APP,
+                ready=False) as server:
+        assert server.wait() == 1
+        assert server.find("Python 3.2") and server.find("Python %d.%d" % sys.version_info[:2])
+
+
+def test_unix_sockets_pid_files_and_vacuum(tmp_path):
+    with Server(tmp_path, "app", "--socket", "app.sock", "--http-socket", "127.0.0.1:0",
+                "--chmod-socket=660", "--pidfile", "pid", "--safe-pidfile", "safe", "--vacuum",
+                app=APP) as server:
+        assert (tmp_path / "app.sock").stat().st_mode & 0o777 == 0o660
+        wait_until((tmp_path / "safe").exists)
+        assert (tmp_path / "pid").read_text() == (tmp_path / "safe").read_text() == (
+            f"{server.pid}\n")
+        assert server.stop() == 0
+        assert sorted(os.listdir(tmp_path)) in (["app.py"], ["__pycache__", "app.py"])
+        assert server.find("VACUUM: unix socket ")
+
+
+def test_without_vacuum_uwsgi_s_files_stay_and_the_next_start_works(tmp_path):
+    ini = "[uwsgi]\nsocket = app.sock\nhttp-socket = 127.0.0.1:0\npidfile = pid\nmodule = app\n"
+    for _ in range(2):
+        with Server(tmp_path, app=APP, ini=ini) as server:
+            assert server.stop() == 0
+            assert (tmp_path / "app.sock").exists() and (tmp_path / "pid").exists()
+    assert server.find("replaced the stale socket file")
+    assert server.find("a process that is gone")
+
+
+def test_umask(tmp_path):
+    with Server(tmp_path, "app", "--umask", "027", app=APP) as server:
+        assert ask(server, "os.umask(0)") == 0o027
+
+
+def test_process_titles(tmp_path):
+    pytest.importorskip("setproctitle")
+    ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app\nprocname-prefix-spaced = shop\n"
+
+    def titles(server):
+        pids = [server.pid, *server.workers(), server.template()]
+        return [Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0") for pid in pids]
+    with Server(tmp_path, app=APP, ini=ini) as server:
+        assert titles(server) == ["shop uWSGI master", "shop uWSGI worker 1",
+                                  "shop uWSGI template 1"]
+    with Server(tmp_path, "app", app=APP) as server:
+        assert titles(server)[:2] == ["geventuwsgi master", "geventuwsgi worker 1"]
+    with Server(tmp_path, "app", "--auto-procname=false", app=APP) as server:
+        assert "python" in titles(server)[0]
+
+
+def test_logto_takes_everything_and_is_reopened(tmp_path):
+    log, old = tmp_path / "app.log", tmp_path / "app.log.1"
+    app = APP + "print('printed by the application', flush=True)\n"
+    with Server(tmp_path, "app", "--logto", "app.log", app=app, ready=False) as server:
+        wait_until(lambda: log.exists() and "ready: 1 worker" in log.read_text())
+        assert "printed by the application" in log.read_text()
+        log.rename(old)
+        server.send_signal(signal.SIGUSR1)
+        wait_until(lambda: log.exists() and "logs reopened" in log.read_text())
+        assert server.stop() == 0
+        assert "goodbye to uWSGI." in log.read_text()
+        assert server.out == server.err == []
+
+
+def test_nothing_is_inherited_that_was_not_handed_over(tmp_path):
+    """A worker has no descriptor of the master's loop, nor of its siblings."""
+    def descriptors(pid):
+        return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    with Server(tmp_path, "app", "--workers", "3", app=APP) as server:
+        counts = [len(descriptors(pid)) for pid in server.workers()]
+        assert len(set(counts)) == 1  # the last one holds no control socket of the first
+        master = set(descriptors(server.pid))
+        worker = set(descriptors(server.workers()[0]))
+        shared = {link for link in master & worker if link.startswith("socket:")}
+        assert len(shared) == 1  # the listening socket; the ends of a pair differ
+        assert any("scoreboard" in link for link in worker)
+
+
+def test_systemd_hands_over_its_sockets(tmp_path):
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        # LISTEN_PID is the pid of the process that execs the server.
+        script = ("import os, sys; os.dup2(int(sys.argv[1]), 3); "
+                  "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+                  "os.execv(sys.executable, [sys.executable, '-m', 'geventuwsgi', 'app'])")
+        server = Server(tmp_path, "app", app=APP, pass_fds=(sock.fileno(),))
+        server.argv = (sys.executable, "-c", script, str(sock.fileno()))
+        with server:
+            assert server.port == sock.getsockname()[1]
+            assert ask(server, "os.environ.get('LISTEN_FDS')") is None
+
+
+def test_a_worker_that_is_killed_is_replaced_and_a_killed_master_leaves_nobody(tmp_path):
+    with Server(tmp_path, "app", "--workers", "2", app=APP) as server:
+        first = server.workers()
+        server.kill(first[0])
+        server.wait_for("Respawned uWSGI worker 1")
+        assert ask(server, "os.getpid()") in server.workers()
+        family, address = server.workers(), server.address()
+        server.kill(server.pid)
+        server.wait()
+        for pid in family:
+            wait_until(lambda: not alive(pid), f"the end of {pid}", 2)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+
+def test_random_numbers_differ_between_workers(tmp_path):
+    app = APP + "import random; random.random()\n"
+    with Server(tmp_path, "app", "--workers", "2", app=app) as server:
+        seen = {}
+
+        def both():
+            seen.setdefault(*ask(server, "(os.getpid(), __import__('random').random())"))
+            return len(seen) == 2
+        wait_until(both)
+        assert len(set(seen.values())) == 2
+
+
+def test_the_master_stays_small(tmp_path):
+    with Server(tmp_path, "app", app=APP) as server:
+        maps = Path(f"/proc/{server.pid}/maps").read_text()
+        assert "gevent" not in maps.replace("geventuwsgi", "")
+        with open(f"/proc/{server.pid}/smaps_rollup") as file:
+            private = sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
+        assert private < 14_000, f"{private} kB"
+
+
+def test_flags_of_the_interpreter_reach_the_worker(tmp_path):
+    server = Server(tmp_path, "app", app=APP)
+    server.argv = (sys.executable, "-O", "-W", "error::SyntaxWarning", "-X", "utf8",
+                   *server.argv[1:])
+    with server:
+        assert ask(server, "(sys.flags.optimize, sys.flags.utf8_mode)") == (1, 1)
+        assert ask(server, "sys.warnoptions") == ["error::SyntaxWarning"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_root_is_dropped_before_the_application_is_imported(tmp_path):
+    readable = subprocess.run(
+        [sys.executable, "-c", "import os; os.setuid(65534); os.execv(os.sys.executable, "
+         "[os.sys.executable, '-c', 'import gevent'])"], capture_output=True).returncode == 0
+    tmp_path.chmod(0o755)
+    app = APP + "print('imported as', os.getuid(), flush=True)\n"
+    with Server(tmp_path, "app", "--uid", "nobody", "--chdir", "/tmp", app=app,
+                ready=False) as server:
+        if not readable:  # the interpreter of the tests lies in root's home
+            assert server.wait() == 3
+            assert server.find("cannot read Python's library")
+            return
+        server.wait_for("imported as 65534")
