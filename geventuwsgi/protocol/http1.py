@@ -137,7 +137,7 @@ class RequestParser:
             self._other_form(method, target)
         # Requests of one connection mostly carry the same few framing lines: then the
         # facts are the same too. The version is among them as the first entry.
-        framing = grammar.FRAMING.findall(text, match.start(4) - 1, size)
+        framing = _framing(text, start - 1, size)
         framing.append(minor)
         if framing != self._framing:
             self._framed = self._frame(framing[:-1])
