@@ -10,6 +10,7 @@ from importlib import metadata
 
 from benchmarks import peers
 from benchmarks.clients import LoadError
+from benchmarks.measure import LOAD_CORE
 from benchmarks.scenarios import OURS, SCENARIOS, Row, Run
 
 DISTRIBUTIONS = {"geventuwsgi": "geventuwsgi", "gunicorn": "gunicorn", "uwsgi": "pyuwsgi",
@@ -59,7 +60,7 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(wrong))}")
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    os.sched_setaffinity(0, {peers.LOAD_CORE})
+    os.sched_setaffinity(0, {LOAD_CORE})
 
     run = Run(names, min(arguments.seconds, 60), arguments.rounds)
     print(f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d %H:%M')}, "

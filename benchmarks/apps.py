@@ -9,7 +9,6 @@ Start = Callable[..., Any]
 
 HELLO = b"Hello, world!"
 PIECE = b"x" * 65536
-PIECES = 16384  # of 64 KiB: 1 GiB
 
 
 def hello(environ: Environ, start_response: Start) -> Iterable[bytes]:
@@ -37,7 +36,8 @@ def upload(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 def download(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """One GiB in pieces of 64 KiB."""
+    """As many pieces of 64 KiB as the query says."""
+    pieces = int(environ["QUERY_STRING"])
     start_response("200 OK", [("Content-Type", "application/octet-stream"),
-                              ("Content-Length", str(PIECES * len(PIECE)))])
-    return (PIECE for _ in range(PIECES))
+                              ("Content-Length", str(pieces * len(PIECE)))])
+    return (PIECE for _ in range(pieces))

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+SERVER_CORE, LOAD_CORE = 0, 1
 TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
 
 

@@ -16,8 +16,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
-SERVER_CORE, LOAD_CORE = 0, 1
+from benchmarks.clients import NGINX_PACKET
+from benchmarks.measure import SERVER_CORE
+
 PROJECT = Path(__file__).parent.parent
 SCRIPTS = Path(sys.executable).parent
 
@@ -110,10 +113,10 @@ def _prepare() -> None:
 
 @contextlib.contextmanager
 def running(name: str, wanted: Wanted) -> Iterator[Server]:
-    """Start a server, wait until it accepts, and stop it in the end.
+    """Start a server, wait until it serves, and stop it in the end.
 
     Raises:
-        RuntimeError: it ended by itself or did not listen within 20 seconds.
+        RuntimeError: it ended by itself or did not serve within 20 seconds.
     """
     wanted = Wanted(wanted.application, free_port(), wanted.protocol, wanted.workers,
                     wanted.access_log)
@@ -124,7 +127,7 @@ def running(name: str, wanted: Wanted) -> Iterator[Server]:
             env={**os.environ, "PYTHONPATH": str(PROJECT)})
         server = Server(name, wanted, process)
         try:
-            _wait_until_it_accepts(server, output)
+            _wait_until_it_serves(server, output)
             yield server
         finally:
             process.terminate()
@@ -136,15 +139,21 @@ def running(name: str, wanted: Wanted) -> Iterator[Server]:
                 process.wait()
 
 
-def _wait_until_it_accepts(server: Server, output: object) -> None:
+def _wait_until_it_serves(server: Server, output: IO[bytes]) -> None:
+    # An answer, not an accepted connection: a master listens before its workers exist.
+    request = NGINX_PACKET
+    if server.wanted.protocol == "http":
+        request = b"GET /?0 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
     deadline = time.monotonic() + 20
     while True:
         if server.process.poll() is not None or time.monotonic() > deadline:
-            output.seek(0)  # type: ignore[attr-defined]
-            text = output.read().decode(errors="replace")  # type: ignore[attr-defined]
+            output.seek(0)
+            text = output.read().decode(errors="replace")
             raise RuntimeError(f"{server.name} did not start:\n{text[-3000:]}")
         try:
-            socket.create_connection(server.address, 1).close()
-            return
+            with socket.create_connection(server.address, 5) as connection:
+                connection.sendall(request)
+                if connection.recv(100):
+                    return
         except OSError:
             time.sleep(0.05)

@@ -90,7 +90,9 @@ def compare(run: Run, label: str, wanted: Wanted, load: Load, able: set[str] = A
 
 
 def _wrk(connections: int = 64, headers: dict[str, str] | None = None) -> Load:
-    return lambda server, seconds: clients.wrk(server.address, seconds, connections, headers)
+    return lambda server, seconds: clients.wrk(
+        server.address, seconds, connections, headers,
+        closes=server.name == "uwsgi" or "Connection" in (headers or {}))
 
 
 def hello(run: Run) -> Iterator[Row]:
@@ -137,7 +139,7 @@ def idle(run: Run) -> Iterator[Row]:
     for name in run.among({OURS, "gunicorn", "pywsgi"}):  # uWSGI has no keep-alive here
         with all_running(run, Wanted("benchmarks.apps:hello"), {name}) as servers:
             for server in servers:
-                clients.wrk(server.address, 1, 64)
+                _wrk()(server, 1)
                 alone[name] = cpu_per_request(server, _wrk(), run.seconds)
                 before = _total_pss(server)
                 connections = clients.IdleConnections(server.address, IDLE)
@@ -171,7 +173,7 @@ def memory(run: Run) -> Iterator[Row]:
                 for server in servers:
                     served = 0
                     while served < 10_000:
-                        served += clients.wrk(server.address, 1, 64)
+                        served += _wrk()(server, 1)
                     sizes = {pid: measure.pss_kb(pid) / 1024 for pid in measure.tree(server.pid)}
                     totals[workers] = sum(sizes.values())
                     if workers == 1:
