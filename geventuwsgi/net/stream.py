@@ -175,6 +175,16 @@ class Stream:
         if self.deadline != inf:
             self._waiter.throw(GreenletExit)
 
+    def readable(self) -> bool:
+        """Whether something waits to be read (end-of-file included)."""
+        try:
+            self.sock.recv(1, _socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def linger(self, seconds: float, octets: int) -> None:
         """Close so that the peer can read the last response (RFC 9112 section 9.6).
 

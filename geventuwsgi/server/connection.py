@@ -12,7 +12,8 @@ The rules of this room:
 import _socket
 import io
 import logging
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -27,21 +28,16 @@ from ..errors import ClientDisconnected, Harakiri, NotOurProtocol, ProtocolError
 from ..net.listener import Listener
 from ..net.stream import GATHER, Expired, HandedSocket, Stream
 from ..protocol import proxy
-from ..protocol.http1 import RequestParser
-from ..protocol.response import CONTINUE, Response, error_response
-from ..protocol.uwsgi import PONG, PacketParser
+from ..protocol.response import Response, error_response
 from . import report
-from .limits import DRAIN, EARLY_BODY, HARAKIRI_GRACE, LINGER_OCTETS, LINGER_SECONDS
+from .body import BrokenBody, IncomingBody
+from .limits import EARLY_BODY, HARAKIRI_GRACE, LINGER_OCTETS, LINGER_SECONDS
 from .service import Service
 
 log = logging.getLogger("geventuwsgi.error")
 
 
-class BrokenBody(ClientDisconnected):
-    """The request body breaks its framing or a limit; raised in the application's read."""
-
-
-class Connection:
+class Connection(ABC):
     """Serve one accepted connection until it closes.
 
     Args:
@@ -58,8 +54,7 @@ class Connection:
 
     __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
                  "requests", "harakiri_at", "exchange", "greenlet", "standing",
-                 "_handed", "_core", "_expects", "_broken", "_body_size", "_fresh_body",
-                 "_idle", "_killed", "_abandoned")
+                 "_handed", "_core", "body", "idle", "_killed", "_abandoned")
 
     parser: Any
 
@@ -79,11 +74,8 @@ class Connection:
         self.greenlet: Any = None
         self._handed: HandedSocket | None = None
         self._core = -1
-        self._expects = False
-        self._broken: ProtocolError | None = None
-        self._body_size = 0
-        self._fresh_body = False
-        self._idle = False
+        self.body: IncomingBody | None = None
+        self.idle = False
         self._killed = False
         self._abandoned = False
 
@@ -101,10 +93,7 @@ class Connection:
         linger = False
         try:
             early = self._proxy_header() if service.proxies is not None else b""
-            if self.listener.protocol == "uwsgi":
-                linger = self._serve_uwsgi(early)
-            else:
-                linger = self._serve_http(early)
+            linger = self.converse(early)
         except ProtocolError as error:
             linger = self._refuse(error)
         except ClientDisconnected as error:
@@ -118,44 +107,32 @@ class Connection:
                 self.stream.close()
             service.left(self)
 
-    # HTTP: requests one after the other, the parser reused for each.
+    @abstractmethod
+    def converse(self, early: bytes) -> bool:
+        """Serve the requests of this connection.
 
-    def _serve_http(self, early: bytes) -> bool:
-        """Serve requests until the connection ends; tell whether to close with patience."""
-        self.parser = parser = RequestParser(self.service.head_limits)
-        if self._first_head(parser, early):
-            while self._http_request(parser):
-                if not self._next_head(parser):
-                    return False
-            return bool(not parser.body_complete or parser.buffered)
-        return False
+        Args:
+            early: bytes that came behind a PROXY header.
 
-    def _first_head(self, parser: Any, early: bytes) -> bool:
+        Returns:
+            Whether to close with patience, as the peer may still be sending.
+        """
+
+    # The head of a request.
+
+    def first_head(self, parser: Any, early: bytes) -> bool:
         timeout = self.service.policy.head_timeout
+        self.idle = True
         try:
             data = early or self.stream.receive_now(timeout)
         except Expired:
             log.debug("%s: sent nothing for %g seconds; closed", self.peer, timeout)
             return False
-        return self._rest_of_head(parser, data)
-
-    def _next_head(self, parser: RequestParser) -> bool:
-        """Wait for the next request on a kept connection."""
-        if parser.buffered:
-            return parser.head(b"") or self._rest_of_head(parser, None)
-        service = self.service
-        if service.draining:
-            return False
-        self._idle = True
-        try:
-            data = self.stream.receive(service.policy.keepalive)
-        except Expired:
-            return False
         finally:
-            self._idle = False
-        return self._rest_of_head(parser, data)
+            self.idle = False
+        return self.rest_of_head(parser, data)
 
-    def _rest_of_head(self, parser: Any, data: bytes | None) -> bool:
+    def rest_of_head(self, parser: Any, data: bytes | None) -> bool:
         """Feed the parser until a head is there; False if the peer left between requests."""
         if data:
             if parser.head(data):
@@ -176,62 +153,15 @@ class Connection:
             if parser.head(data):
                 return True
 
-    def _http_request(self, parser: RequestParser) -> bool:
-        """Serve the request whose head is there; tell whether another may follow."""
-        environ = environs.from_http(self.service.templates[self.listener.url], parser)
-        environ["REMOTE_ADDR"] = self.host
-        environ["REMOTE_PORT"] = self.port
-        exchange = Exchange(self, environ, parser.method, parser.target, parser.version,
-                            parser.http11, False)
-        self._expects = parser.expect_continue
-        if self.trusted and ("HTTP_X_FORWARDED_PROTO" in environ
-                             or "HTTP_X_FORWARDED_SSL" in environ):
-            self._take_scheme(environ)
-        self._prepare_input(environ, parser)
-        self._answer(exchange)
-        if exchange.keep_alive and self._broken is None and not self._taken:
-            return parser.body_complete or self._drain_body()
-        return False
-
-    # uwsgi: one packet, one answer.
-
-    def _serve_uwsgi(self, early: bytes) -> bool:
-        """Answer one packet; tell whether to close with patience."""
-        service = self.service
-        if self.host and self.host not in service.uwsgi_peers:
-            log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
-            self.stream.send(error_response(403, service.standing))
-            return True
-        self.parser = parser = PacketParser(service.buffer_size)
-        if not self._first_head(parser, early):
-            return False
-        if parser.ping:
-            log.info("PING from %s", self.peer)
-            self.stream.send(PONG)
-            return False
-        environ = environs.from_packet(service.templates[self.listener.url], parser)
-        if not environ.get("REQUEST_METHOD"):
-            raise ProtocolError(400, "Empty python request: a packet without REQUEST_METHOD")
-        exchange = Exchange(
-            self, environ, environ["REQUEST_METHOD"], environ.get("REQUEST_URI", ""),
-            environ["SERVER_PROTOCOL"], True, True)
-        exchange.vars = 2 * parser.var_count
-        exchange.vars_size = parser.block_size
-        self.trusted = True
-        self._take_scheme(environ)
-        self._prepare_input(environ, parser)
-        self._answer(exchange)
-        return not parser.body_complete
-
     # One request, whichever way it came.
 
-    def _take_scheme(self, environ: environs.Environ) -> None:
+    def take_scheme(self, environ: environs.Environ) -> None:
         scheme = environs.scheme(environ, True, "http")
         if scheme != "http":
             environ["wsgi.url_scheme"] = scheme
             environ["REQUEST_SCHEME"] = scheme
 
-    def _prepare_input(self, environ: environs.Environ, parser: Any) -> None:
+    def prepare_input(self, environ: environs.Environ, parser: Any, expects: bool) -> None:
         """Make `wsgi.input`. A small body is read before a slot is taken."""
         if self._handed is None:
             self._handed = HandedSocket(self.stream)
@@ -239,6 +169,7 @@ class Connection:
         environ["wsgi.early_hints"] = self.early_hints
         self.requests += 1
         if parser.body_complete:
+            self.body = None
             environ["wsgi.input"] = io.BytesIO()
             return
         policy = self.service.policy
@@ -246,21 +177,20 @@ class Connection:
         if policy.limit_post and length is not None and length > policy.limit_post:
             raise ProtocolError(
                 413, f"a body of {length} bytes (limit-post is {policy.limit_post})")
-        self._fresh_body = True
-        self._body_size = 0
+        self.body = body = IncomingBody(self.stream, parser, policy, expects)
         try:
             if policy.post_buffering:
-                environ["wsgi.input"] = inputs.spool(self._receive_body, policy.post_buffering)
-            elif length is not None and length <= EARLY_BODY and not self._expects:
-                environ["wsgi.input"] = inputs.whole(self._receive_body)
+                environ["wsgi.input"] = inputs.spool(body.receive, policy.post_buffering)
+            elif length is not None and length <= EARLY_BODY and not expects:
+                environ["wsgi.input"] = inputs.whole(body.receive)
             else:
-                environ["wsgi.input"] = inputs.Body(self._receive_body)
+                environ["wsgi.input"] = inputs.Body(body.receive)
         except BrokenBody:
-            if self._broken is not None:
-                raise self._broken from None
+            if body.broken is not None:
+                raise body.broken from None
             raise
 
-    def _answer(self, exchange: Exchange) -> None:
+    def answer(self, exchange: Exchange) -> None:
         """Call the application inside a slot, then count and log the request."""
         service = self.service
         app = self._choose(service.applications, exchange.environ)
@@ -331,11 +261,12 @@ class Connection:
         """An exchange ended with an exception: whose fault, and what to send?"""
         exchange.keep_alive = False
         service = self.service
-        if self._taken:
+        if self.taken:
             return  # an upgrade library has the connection; frameworks end it by raising
-        if self._broken is not None and isinstance(error, OSError):
-            log.warning("%s: %s; closed", self.peer, self._broken)
-            self._error(exchange, self._broken.status)
+        broken = self.body.broken if self.body is not None else None
+        if broken is not None and isinstance(error, OSError):
+            log.warning("%s: %s; closed", self.peer, broken)
+            self._error(exchange, broken.status)
         elif isinstance(error, Harakiri):
             service.harakiris += 1
             self._error(exchange, 504)
@@ -397,7 +328,7 @@ class Connection:
         """Whether another request may follow on this connection: the one place to ask."""
         service = self.service
         return bool(self.parser.keep_alive and service.policy.keepalive
-                    and not service.draining and not self._expects and self._broken is None)
+                    and not service.draining and (self.body is None or self.body.sound))
 
     def release(self) -> None:
         """Give the slot back; a second call does nothing."""
@@ -410,65 +341,6 @@ class Connection:
         """`wsgi.early_hints`: send 103 with these fields (RFC 8297)."""
         if self.exchange is not None:
             self.exchange.early_hints(headers)
-
-    # The request body.
-
-    def _receive_body(self) -> bytes:
-        """Return the next decoded piece of the body, b"" at its end.
-
-        Raises:
-            ClientDisconnected: the client is gone or too slow.
-            BrokenBody: the framing is broken, or the body is larger than limit-post.
-        """
-        parser = self.parser
-        limit = self.service.policy.limit_post
-        if self._broken is not None:
-            raise BrokenBody(self._broken.reason)
-        try:
-            while not parser.body_complete:
-                if self._fresh_body:
-                    self._fresh_body = False
-                    piece = parser.body(b"")
-                else:
-                    piece = parser.body(self._more_body())
-                if piece:
-                    self._body_size += len(piece)
-                    if limit and self._body_size > limit:
-                        raise ProtocolError(413, f"a body of more than {limit} bytes (limit-post)")
-                    return bytes(piece)
-        except ProtocolError as error:
-            self._broken = error
-            raise BrokenBody(error.reason) from error
-        return b""
-
-    def _more_body(self) -> bytes:
-        timeout = self.service.policy.io_timeout
-        if self._expects:
-            self._expects = False
-            self.stream.send(CONTINUE)
-        try:
-            data = self.stream.receive(timeout)
-        except Expired as error:
-            raise ProtocolError(
-                408, f"no progress of the request body for {timeout:g} seconds") from error
-        if not data:
-            self.parser.eof()
-        return data
-
-    def _drain_body(self) -> bool:
-        """Read what the application left of the body, so that the connection can be kept."""
-        left = self.parser.content_length
-        if left is not None and left - self._body_size > DRAIN:
-            return False
-        bound = self._body_size + DRAIN
-        try:
-            while self._receive_body():
-                if self._body_size > bound:
-                    return False
-        except BrokenBody as error:
-            log.warning("%s: %s; closed", self.peer, error)
-            return False
-        return True
 
     # PROXY protocol.
 
@@ -530,17 +402,10 @@ class Connection:
         self.service.spoiled()
 
     def interrupt_if_idle(self) -> None:
-        """End a kept connection that waits for a request nobody may send any more."""
-        if self._idle:
+        """End a connection that waits for a request, unless one has just come."""
+        if self.idle and not self.stream.readable():
             self.stream.interrupt()
 
     @property
-    def _taken(self) -> bool:
+    def taken(self) -> bool:
         return self._handed is not None and self._handed.taken
-
-
-def handler(service: Service) -> Callable[..., None]:
-    """Make what an `Acceptor` calls in the greenlet of each new connection."""
-    def serve(sock: _socket.socket, address: Any, listener: Listener) -> None:
-        Connection(service, sock, address, listener).serve()
-    return serve

@@ -32,16 +32,20 @@ from ..protocol.http1 import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
 from .acceptor import Acceptor
-from .connection import handler
+from .connection import Connection
+from .http import HttpConnection
 from .limits import Policy, Slots, Sweeper
 from .service import Service
 from .trust import AllowList
+from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
 # On a reload a kept connection may bring one more request for so long, in seconds.
 IDLE_ON_RELOAD = 5.0
 _RSS_EVERY = 8  # sweeps
+KINDS: dict[str, Callable[..., Connection]] = {
+    "http": HttpConnection, "uwsgi": UwsgiConnection}
 
 
 class Child(Protocol):
@@ -82,8 +86,7 @@ class Worker:
         self.hub = hub = get_hub()
         self.access = self._access_log(settings)
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
-        serve = handler(self.service)
-        self.acceptors = [Acceptor(one, serve, self.service.room, hub) for one in listeners]
+        self.acceptors = [Acceptor(one, self._serve, self.service.room, hub) for one in listeners]
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
@@ -111,6 +114,10 @@ class Worker:
         if self.access is not None:
             self.access.close()
         return 0
+
+    def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
+        """Serve an accepted connection; called in a greenlet of its own."""
+        KINDS[listener.protocol](self.service, sock, address, listener).serve()
 
     # The master, and signals.
 

@@ -1,0 +1,47 @@
+"""A uwsgi connection: one packet, one answer, as nginx's `uwsgi_pass` has it."""
+
+import logging
+
+from ..app import environ as environs
+from ..app.wsgi import Exchange
+from ..errors import ProtocolError
+from ..protocol.response import error_response
+from ..protocol.uwsgi import PONG, PacketParser
+from .connection import Connection
+
+log = logging.getLogger("geventuwsgi.error")
+
+
+class UwsgiConnection(Connection):
+    """Answer one uwsgi packet and close: nginx knows no keep-alive over uwsgi."""
+
+    __slots__ = ()
+
+    parser: PacketParser
+
+    def converse(self, early: bytes) -> bool:
+        service = self.service
+        if self.host and self.host not in service.uwsgi_peers:
+            log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
+            self.stream.send(error_response(403, service.standing))
+            return True
+        self.parser = parser = PacketParser(service.buffer_size)
+        if not self.first_head(parser, early):
+            return False
+        if parser.ping:
+            log.info("PING from %s", self.peer)
+            self.stream.send(PONG)
+            return False
+        environ = environs.from_packet(service.templates[self.listener.url], parser)
+        if not environ.get("REQUEST_METHOD"):
+            raise ProtocolError(400, "Empty python request: a packet without REQUEST_METHOD")
+        exchange = Exchange(
+            self, environ, environ["REQUEST_METHOD"], environ.get("REQUEST_URI", ""),
+            environ["SERVER_PROTOCOL"], True, True)
+        exchange.vars = 2 * parser.var_count
+        exchange.vars_size = parser.block_size
+        self.trusted = True
+        self.take_scheme(environ)
+        self.prepare_input(environ, parser, False)
+        self.answer(exchange)
+        return not parser.body_complete
