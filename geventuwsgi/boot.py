@@ -154,7 +154,7 @@ def worker_role(settings: Settings, listeners: "list[Listener]", board: "Scorebo
         file.write(plan.encode("utf-8", "surrogateescape"))
     house = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return Role(
-        name="worker", count=settings.processes,
+        name="worker", processes=settings.processes,
         argv=(*interpreter(PROLOGUE.format(house=house)), str(fd)),
         fds=(fd, board.fd, *(listener.socket.fileno() for listener in listeners)),
         environ=environ_of(settings), cores=settings.gevent,

@@ -80,7 +80,7 @@ class Master:
             logger.warning("workers cannot become children of the master: %s", error.strerror)
         logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
         for role in self.roles:
-            self.generations.append(Generation(1, role, role.count, self._rows, self._selector))
+            self.generations.append(Generation(1, role, role.processes, self._rows, self._selector))
         self._loop()
         logger.info("goodbye to uWSGI.")
         self._selector.close()

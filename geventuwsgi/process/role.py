@@ -13,12 +13,11 @@ class Role(NamedTuple):
 
     Attributes:
         name: how logs and process titles call one of them, e.g. "worker".
-        count: how many there are to be; TTIN and TTOU change it while running.
+        processes: how many there are to be; TTIN and TTOU change it while running.
         argv: the command of the template; the generation's number and the number of the
             template's control descriptor are appended.
         fds: descriptors that the template inherits under the same numbers.
         environ: the template's environment; None = the master's.
-        stdin: whether the standard input is kept, else it is /dev/null.
         cores: application slots of one process, for the log.
         mercy: seconds that a draining process gets before it is killed.
         timeout: seconds without heartbeat until a process counts as stuck; None = never.
@@ -27,11 +26,10 @@ class Role(NamedTuple):
     """
 
     name: str
-    count: int
+    processes: int
     argv: tuple[str, ...]
     fds: tuple[int, ...] = ()
     environ: dict[str, str] | None = None
-    stdin: bool = False
     cores: int = 1
     mercy: float = 30.0
     timeout: float | None = None

@@ -40,7 +40,6 @@ def spawn(role: Role, generation: int, control: socket.socket) -> int:
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         # dup2 onto itself clears close-on-exec in posix_spawn (glibc 2.29, musl 1.1.21)
         (os.POSIX_SPAWN_DUP2, fd, fd) for fd in (*role.fds, control.fileno())]
-    if not role.stdin:
-        actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
+    actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
     argv = [*role.argv, str(generation), str(control.fileno())]
     return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions, setsigmask=())

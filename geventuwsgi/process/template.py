@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -144,7 +145,12 @@ class Template:
         """Be the process between template and worker; never return."""
         status = 1
         try:
-            if fork() != 0:
+            with warnings.catch_warnings():
+                # Python 3.13 counts gevent's main thread twice after the first fork and
+                # warns of threads; the system shows one.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                worker = fork()
+            if worker != 0:
                 os._exit(0)
             status = self._worker(message, descriptor, loaded, work)
         except OSError as error:
