@@ -114,14 +114,22 @@ def spool(receive: Callable[[], bytes], memory: int) -> BinaryIO:
 
     Returns a seekable binary file at its start.
     """
-    file = tempfile.SpooledTemporaryFile(max_size=memory)
-    while True:
-        piece = receive()
-        if not piece:
-            break
-        file.write(piece)
+    file: BinaryIO = io.BytesIO()
+    try:
+        while True:
+            piece = receive()
+            if not piece:
+                break
+            if isinstance(file, io.BytesIO) and file.tell() + len(piece) > memory:
+                start = file.getvalue()
+                file = tempfile.TemporaryFile()  # type: ignore[assignment]
+                file.write(start)
+            file.write(piece)
+    except BaseException:
+        file.close()
+        raise
     file.seek(0)
-    return file  # type: ignore[return-value]
+    return file
 
 
 def whole(receive: Callable[[], bytes]) -> io.BytesIO:
