@@ -1,0 +1,205 @@
+"""nginx in front of a server, clients that ask through it, and a bounded load.
+
+nginx runs without root, from the files in `conf/` with the addresses replaced. It is
+handed its listening socket (the NGINX variable, as in its own binary upgrade), so that
+the kernel chooses the port and nobody else can take it meanwhile.
+"""
+
+import http.client
+import os
+import re
+import shutil
+import socket
+import threading
+from pathlib import Path
+
+from tests.harness import DEADLINE, HOUSE, Program, wait_until
+
+CONF = HOUSE / "conf"
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+NOBODY = 65534
+
+
+class Answer:
+    """What came back: status, fields in order (names in lower case), body."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.fields = [(name.lower(), value) for name, value in response.getheaders()]
+        self.body = response.read()
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of a field."""
+        return [value for field, value in self.fields if field == name]
+
+    def get(self, name: str) -> str | None:
+        """Return the first value of a field."""
+        return next(iter(self.all(name)), None)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("unix", timeout=DEADLINE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def connection(address: tuple[str, int] | str) -> http.client.HTTPConnection:
+    """Return a client's connection to an address."""
+    if isinstance(address, str):
+        return UnixConnection(address)
+    return http.client.HTTPConnection(*address, timeout=DEADLINE)
+
+
+def ask(address: tuple[str, int] | str, path: str = "/", method: str = "GET",
+        body: object = None, headers: dict[str, str] | None = None, **more: object) -> Answer:
+    """Make one request on a connection of its own."""
+    client = connection(address)
+    try:
+        client.request(method, path, body, headers or {}, **more)
+        return Answer(client.getresponse())
+    finally:
+        client.close()
+
+
+class Nginx(Program):
+    """nginx with one of the configurations in `conf/`.
+
+    Args:
+        directory: where it may write; made if need be.
+        kind: "uwsgi" or "http": which file.
+        backend: what nginx calls the server, "127.0.0.1:3031" or "unix:/path".
+        http: directives to add to the http block.
+        location: directives to add to the location.
+        edit: pairs of text to replace in the file, each of which must be there.
+    """
+
+    def __init__(self, directory: Path, kind: str, backend: str, *, http: str = "",
+                 location: str = "", edit: tuple[tuple[str, str], ...] = ()) -> None:
+        binary = shutil.which("nginx", path=PATH)
+        assert binary, "nginx is missing: apt-get install nginx-light"
+        directory.mkdir(exist_ok=True)
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen(1024)
+        self.socket.setblocking(False)
+        self.address = self.socket.getsockname()
+        text = (CONF / f"nginx-{kind}.conf").read_text()
+        port = {"uwsgi": "3031", "http": "8000"}[kind]
+        for old, new in ((f"server 127.0.0.1:{port};", f"server {backend};"),
+                         ("listen 127.0.0.1:8080;", "listen 127.0.0.1:%d;" % self.address[1]),
+                         ("access_log off;", f"access_log off;\n{http}"),
+                         ("location / {", f"location / {{\n{location}"), *edit):
+            assert old in text, f"{old!r} is not in nginx-{kind}.conf"
+            text = text.replace(old, new)
+        file = directory / "nginx.conf"
+        file.write_text(text)
+        identity: dict[str, object] = {}
+        if os.geteuid() == 0:
+            os.chown(directory, NOBODY, NOBODY)
+            identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        super().__init__(binary, "-e", "stderr", "-p", str(directory), "-c", str(file),
+                         env={"NGINX": f"{self.socket.fileno()};"},
+                         pass_fds=(self.socket.fileno(),), **identity)
+
+    def start(self) -> "Nginx":
+        """Start it, and wait until it has answered."""
+        super().start()
+        self.socket.close()  # it is nginx's now
+        wait_until(lambda: self.process.poll() is not None or
+                   (Path(self.argv[4]) / "nginx.pid").exists(), lambda: self.log)
+        assert self.process.poll() is None, self.log
+        return self
+
+    def ask(self, path: str = "/", method: str = "GET", body: object = None,
+            headers: dict[str, str] | None = None, **more: object) -> Answer:
+        """Make one request through it."""
+        return ask(self.address, path, method, body, headers, **more)
+
+    @property
+    def complaints(self) -> list[str]:
+        """Its lines about errors."""
+        return [line for line in self.err if re.search(r"\[(error|crit|alert|emerg)\]", line)]
+
+
+class Load:
+    """Clients that ask for `path`, each on a kept connection, until told to stop.
+
+        with Load(address, clients=8) as load:
+            load.wait_for(200)      # answers more than now
+            ...
+        assert not load.failures
+
+    Args:
+        address: whom to ask.
+        clients: how many at a time.
+        path: what to ask for; the answer begins with the pid of the worker.
+        fresh: a new connection for every request.
+
+    Attributes:
+        answers: how many came, by pid.
+        failures: (pid that the connection had been with or 0, the error).
+    """
+
+    def __init__(self, address: tuple[str, int] | str, clients: int = 8,
+                 path: str = "/trial/who", fresh: bool = False) -> None:
+        self.address = address
+        self.path = path
+        self.fresh = fresh
+        self.answers: dict[int, int] = {}
+        self.failures: list[tuple[int, str]] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    @property
+    def count(self) -> int:
+        """How many answers came."""
+        with self._lock:
+            return sum(self.answers.values())
+
+    def wait_for(self, more: int) -> None:
+        """Wait for `more` answers than now."""
+        target = self.count + more
+        wait_until(lambda: self.count >= target, lambda: f"{target} answers; {self.failures[:5]}")
+
+    def _run(self) -> None:
+        client = connection(self.address)
+        pid = 0
+        while not self._stop.is_set():
+            try:
+                client.request("GET", self.path,
+                               headers={"Connection": "close"} if self.fresh else {})
+                response = client.getresponse()
+                body = response.read()
+                if response.status != 200:
+                    raise http.client.HTTPException(f"status {response.status}: {body[:80]!r}")
+            except (OSError, http.client.HTTPException) as error:
+                with self._lock:
+                    self.failures.append((pid, repr(error)))
+                client.close()
+                pid = 0
+                continue
+            pid = int(body.split()[0])
+            with self._lock:
+                self.answers[pid] = self.answers.get(pid, 0) + 1
+            if self.fresh or response.will_close:
+                client.close()
+                pid = 0
+        client.close()
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(DEADLINE)
