@@ -203,19 +203,19 @@ class Exchange:
             raise ResponseError(f"the body has a piece that is {type(data).__name__}, not bytes")
         if self.head_sent:
             octets = response.encode(data)
-            self.body_size += len(data) if octets else 0
+            self.body_size += len(data) if response.chunked else len(octets)
             if octets:
                 self.transport.send(octets)
             return
         head = self._head(response, known)
         octets = response.encode(data)
-        self.body_size += len(data) if octets else 0
+        self.body_size += len(data) if response.chunked else len(octets)
         self.transport.send_pair(head, octets)
 
     def _send_only(self, body: bytes) -> None:
         """A body in one piece: head and body leave together, and the slot is free before."""
         response = self._started()
-        if type(body) is not bytes:
+        if type(body) is not bytes and not isinstance(body, bytes):
             raise ResponseError(f"the body is {type(body).__name__}, not bytes")
         head = self._head(response, len(body))
         body = response.encode(body)
