@@ -1,0 +1,91 @@
+"""An exchange without a connection: a transport that remembers, bodies that count closes."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+from geventuwsgi.app.wsgi import Exchange
+from geventuwsgi.protocol.response import Standing
+
+OK, TYPE = "200 OK", [("Content-Type", "text/plain")]
+
+
+class Wire:
+    """A transport that remembers: `events` in order, `octets` in all."""
+
+    def __init__(self, persist: bool = True) -> None:
+        self.standing = Standing("", False)
+        self.persist = persist
+        self.octets = b""
+        self.events: list[str] = []
+
+    def send(self, data: bytes) -> None:
+        assert type(data) is bytes
+        self.events.append("send")
+        self.octets += data
+
+    def send_pair(self, head: bytes, body: bytes) -> None:
+        self.send(head + body)
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        self.events.append("sendfile")
+        self.octets += os.pread(fd, count, offset)
+
+    def may_persist(self) -> bool:
+        return self.persist
+
+    def release(self) -> None:
+        if "release" not in self.events:
+            self.events.append("release")
+
+    @property
+    def head(self) -> bytes:
+        return self.octets.partition(b"\r\n\r\n")[0]
+
+    @property
+    def body(self) -> bytes:
+        return self.octets.partition(b"\r\n\r\n")[2]
+
+
+class Body:
+    """An iterable that counts its closes; an exception among the pieces is raised."""
+
+    def __init__(self, *pieces: Any, close: Callable[[], None] | None = None) -> None:
+        self.pieces = pieces
+        self.closed = 0
+        self._close = close
+
+    def __iter__(self) -> Iterator[Any]:
+        for piece in self.pieces:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    def close(self) -> None:
+        self.closed += 1
+        if self._close is not None:
+            self._close()
+
+
+def exchange(method: str = "GET", protocol: str = "HTTP/1.1", raw: bool = False,
+             persist: bool = True) -> tuple[Exchange, Wire]:
+    environ: dict[str, Any] = {"REQUEST_METHOD": method}
+    setup_testing_defaults(environ)
+    wire = Wire(persist)
+    return Exchange(wire, environ, method, "/", protocol, protocol == "HTTP/1.1", raw), wire
+
+
+def returning(result: Any, *headers: tuple[str, str], status: str = OK) -> Callable[..., Any]:
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        start_response(status, [*TYPE, *headers])
+        return result
+    return application
+
+
+def run(result: Any, *headers: tuple[str, str], status: str = OK,
+        **kind: Any) -> tuple[Exchange, Wire]:
+    """Run an application that starts with `status` and returns `result`."""
+    one, wire = exchange(**kind)
+    one.run(returning(result, *headers, status=status))
+    return one, wire
