@@ -217,9 +217,14 @@ class Exchange:
         response = self._started()
         if type(body) is not bytes and not isinstance(body, bytes):
             raise ResponseError(f"the body is {type(body).__name__}, not bytes")
-        head = self._head(response, len(body))
-        body = response.encode(body)
-        self.body_size = len(body)
+        size = len(body)
+        head = self._head(response, size)
+        if response.remaining == size and not response.bodiless:
+            response.remaining = 0
+        else:
+            body = response.encode(body)
+            size = len(body)
+        self.body_size = size
         transport = self.transport
         transport.release()
         transport.send_pair(head, body)

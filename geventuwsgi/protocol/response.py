@@ -32,6 +32,8 @@ _SPECIAL = {
 
 # Final responses without a body whatever the method (RFC 9112 section 6.3).
 _BODILESS = frozenset((101, 204, 304))
+# RFC 9110 section 8.6: no Content-Length in 1xx and 204.
+_WITHOUT_LENGTH = frozenset((101, 204))
 
 # Names and statuses come from the application's code, so these stay small; the bound is
 # for one that echoes input into them.
@@ -134,36 +136,35 @@ class Response:
         self.length: int | None = None
         self.remaining: int | None = None
         self._own: int = 0
-        lines: list[str] = []
+        fields = ""
+        count = 0
         kinds = _kinds
         try:
             for name, value in headers:
-                if name in kinds:
-                    kind = kinds[name]
-                else:
-                    kind = _kind(name)
-                if kind and self._drop(kind, value):
-                    continue
-                if not (value.isprintable() and value.isascii()):
+                kind = kinds[name] if name in kinds else _kind(name)
+                if kind:
+                    if kind == _LENGTH and self.length is None:
+                        self.length = _octets(value)
+                        if self.code in _WITHOUT_LENGTH:
+                            continue
+                    elif self._drop(kind, name, value):
+                        continue
+                elif not (value.isprintable() and value.isascii()):
                     _check_value(name, value)
-                lines.append(f"{name}: {value}\r\n")
+                fields += f"{name}: {value}\r\n"
+                count += 1
         except (TypeError, ValueError, AttributeError) as error:
             raise ResponseError(f"headers are no list of (str, str) pairs: {error}") from error
-        self._fields = "".join(lines)
-        self.header_count = len(lines)
+        self._fields = fields
+        self.header_count = count
         self.keep_alive = self.chunked = self.bodiless = False
         self.head_size = 0
 
-    def _drop(self, kind: int, value: str) -> bool:
+    def _drop(self, kind: int, name: str, value: str) -> bool:
         """Take note of a field that concerns the server; True if it is not to be sent."""
+        _check_value(name, value)
         if kind == _LENGTH:
-            if not (value.isascii() and value.isdigit() and len(value) < 19):
-                raise ResponseError(f"malformed Content-Length {value!r}")
-            if self.length is not None:
-                raise ResponseError("more than one Content-Length")
-            self.length = int(value)
-            # RFC 9110 section 8.6: not in 1xx and 204.
-            return self.code < 200 or self.code == 204
+            raise ResponseError("more than one Content-Length")
         if kind == _CONNECTION:
             if "close" in value.lower():
                 self._own |= _CLOSE
@@ -310,6 +311,13 @@ def _kind(name: str) -> int:
     if len(_kinds) < _REMEMBERED:
         _kinds[name] = kind
     return kind
+
+
+def _octets(value: str) -> int:
+    """Read a Content-Length (RFC 9110 section 8.6)."""
+    if value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    raise ResponseError(f"malformed Content-Length {value!r}")
 
 
 def _check_value(name: str, value: str) -> None:

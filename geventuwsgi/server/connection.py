@@ -193,7 +193,7 @@ class Connection(ABC):
     def answer(self, exchange: Exchange) -> None:
         """Call the application inside a slot, then count and log the request."""
         service = self.service
-        app = self._choose(service.applications, exchange.environ)
+        app = service.only or self._choose(service.applications, exchange.environ)
         self._core = exchange.core = service.slots.take()
         began = monotonic()
         harakiri = service.policy.harakiri

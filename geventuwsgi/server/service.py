@@ -56,6 +56,9 @@ class Service:
         self.max_connections = max_connections
         self.standing = standing
         self.applications = applications
+        # The one application, where a request needs no choosing.
+        self.only = (applications.default if len(applications) == 1
+                     and not applications.manage_script_name else None)
         self.access = access
         self.templates = templates
         self.uwsgi_peers = uwsgi_peers
