@@ -105,7 +105,6 @@ def fronts(server, place):
         return started[name]
     yield front
     for nginx in started.values():
-        nginx.stop()
         nginx.__exit__()
 
 

@@ -122,6 +122,12 @@ class Nginx(Program):
         """Make one request through it."""
         return ask(self.address, path, method, body, headers, **more)
 
+    def __exit__(self, *_: object) -> None:
+        """Stop it; its workers would outlive a master that is killed."""
+        if self.process is not None:
+            self.stop()
+        super().__exit__()
+
     @property
     def complaints(self) -> list[str]:
         """Its lines about errors."""

@@ -78,7 +78,6 @@ def pair(server, uwsgi, place):
               for name, where in (("ours", backend(server, "uwsgi", 1)), ("theirs", uwsgi))]
     yield fronts
     for nginx in fronts:
-        nginx.stop()
         nginx.__exit__()
 
 
@@ -151,7 +150,6 @@ def started(room):
         return made[-1]
     yield start
     for nginx in made:
-        nginx.stop()
         nginx.__exit__()
 
 

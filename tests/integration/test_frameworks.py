@@ -162,7 +162,6 @@ def serve(sites):
         return running[key][1]
     yield start
     for server, nginx in running.values():
-        nginx.stop()
         nginx.__exit__()
         assert not nginx.complaints
         status = server.stop()

@@ -1,0 +1,273 @@
+"""Processes die, stop, and run out of things while clients are being served.
+
+Each test breaks its own server; what has to hold is told by the first line of each.
+"""
+
+import os
+import resource
+import signal
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from tests.harness import Server, alive, wait_until
+from tests.integration.conftest import MOUNTS, backend, example_ini
+from tests.integration.front import Load, Nginx, ask, connection
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: the close is a reset
+
+
+@pytest.fixture
+def server(room):
+    """The example deployment, for one test."""
+    with Server(room, ini=example_ini(MOUNTS)) as started:
+        yield started
+        if started.process.poll() is None:
+            assert started.stop() == 0
+
+
+def cpu_seconds(pid):
+    """Return the CPU time a process has used, in seconds."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def replaced(server, pid):
+    """Wait until another worker stands in for a killed one and return the seconds it took."""
+    began = time.monotonic()
+    count = len(server.find("Respawned"))
+    number = next(number for number, one in server.spawned().items() if one == pid)
+    server.kill(pid)
+    wait_until(lambda: server.spawned()[number] != pid, lambda: server.log)
+    new = server.spawned()[number]
+    wait_until(lambda: ask(server.address(), "/trial/who").body.startswith(b"%d " % new),
+               f"an answer of {new}")
+    assert len(server.find("Respawned")) == count + 1
+    return time.monotonic() - began
+
+
+def test_a_killed_worker_under_load_costs_its_own_requests_only(server):
+    """Three times SIGKILL: replaced within 2 s, and no other connection notices."""
+    with Load(server.address(), 8) as kept, Load(server.address(), 4, fresh=True) as fresh:
+        kept.wait_for(200)
+        for turn in range(3):
+            victim = server.workers()[turn % 2]
+            before = len(kept.failures), len(fresh.failures)
+            assert replaced(server, victim) < 2
+            kept.wait_for(200)
+            fresh.wait_for(50)
+            new = kept.failures[before[0]:], fresh.failures[before[1]:]
+            assert len(new[0]) <= 8 and len(new[1]) <= 4, new
+            assert {pid for pid, _ in new[0]} <= {victim, 0}
+    assert not [text for _, text in kept.failures + fresh.failures if "refused" in text]
+
+
+def test_a_killed_worker_behind_nginx(server, room):
+    """Through uwsgi_pass: what was in progress fails, the next request does not."""
+    with Nginx(room / "nginx", "uwsgi", backend(server, "uwsgi", 1)) as nginx, \
+            Load(nginx.address, 8) as load:
+        load.wait_for(100)
+        assert replaced(server, server.workers()[0]) < 2
+        load.wait_for(200)
+        assert len(load.failures) <= 8
+
+
+def test_a_kept_connection_to_another_worker_notices_nothing(server):
+    """The very connection that was open before serves on after."""
+    clients = {}
+    while len(clients) < 2:
+        client = connection(server.address())
+        client.request("GET", "/trial/who")
+        pid = int(client.getresponse().read().split()[0])
+        if pid in clients:
+            client.close()
+        else:
+            clients[pid] = (client, client.sock)
+    victim, survivor = clients
+    server.kill(victim)
+    client, sock = clients[survivor]
+    client.request("GET", "/trial/who")
+    assert int(client.getresponse().read().split()[0]) == survivor
+    assert client.sock is sock
+    for client, _ in clients.values():
+        client.close()
+
+
+def test_every_worker_killed_again_and_again(server):
+    """The master does not spin, and is back at full strength afterwards."""
+    before, end = cpu_seconds(server.pid), time.monotonic() + 2.0
+    while time.monotonic() < end:
+        for pid in server.workers():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    assert cpu_seconds(server.pid) - before < 1.0
+    wait_until(lambda: len(server.workers()) == 2 and all(
+        ask(server.address(), "/trial/who").status == 200 for _ in range(4)), "full strength", 5)
+
+
+def test_the_master_killed_leaves_nobody(server):
+    """Workers and template are gone in under 2 s, and the port is free."""
+    family = [*server.workers(), server.template()]
+    assert len(family) == 3
+    address = server.address()
+    with Load(address, 4) as load:
+        load.wait_for(50)
+        os.kill(server.pid, signal.SIGKILL)
+        began = time.monotonic()
+        for pid in family:
+            wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}", 2)
+        assert time.monotonic() - began < 2
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(address)
+        again.listen()
+
+
+def test_the_template_killed_is_replaced(server):
+    """The workers serve on meanwhile, and the new one forks."""
+    template, workers = server.template(), server.workers()
+    with Load(server.address(), 4) as load:
+        load.wait_for(50)
+        server.kill(template)
+        wait_until(lambda: server.template() not in (None, template), lambda: server.log)
+        load.wait_for(100)
+        assert server.workers() == workers
+    assert load.failures == []
+    assert replaced(server, workers[0]) < 2 + 3  # the new template may still be importing
+
+
+def test_connects_while_all_workers_are_stopped_are_answered(server):
+    """2,000 of them, in the kernel's queue for a second."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    for pid in server.workers():
+        os.kill(pid, signal.SIGSTOP)
+    clients, began = [], time.monotonic()
+    try:
+        for _ in range(2000):
+            client = socket.create_connection(server.address(), 20)
+            clients.append(client)
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        wait_until(lambda: time.monotonic() - began >= 1.0)
+        for pid in server.workers():
+            os.kill(pid, signal.SIGCONT)
+        answered = sum(client.recv(100).startswith(b"HTTP/1.1 204") for client in clients)
+    finally:
+        for client in clients:
+            client.close()
+    assert answered == 2000
+    assert not server.find("TIMEOUT")
+
+
+def test_descriptors_used_up(room):
+    """No busy loop, open connections are served, and new ones as soon as there is room."""
+    with Server(room, ini=example_ini(MOUNTS + "processes = 1\n")) as server:
+        pid, = server.workers()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
+        kept = connection(server.address())
+        kept.request("GET", "/trial/who")
+        assert kept.getresponse().read()
+        crowd = [socket.create_connection(server.address(), 20) for _ in range(100)]
+        server.wait_for("cannot accept connections on http://127.0.0.1")
+        before, began = cpu_seconds(pid), time.monotonic()
+        wait_until(lambda: time.monotonic() - began >= 1.0)
+        assert cpu_seconds(pid) - before < 0.3
+        assert len(server.find("cannot accept connections")) <= 4
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().status == 204
+        kept.close()
+        for client in crowd:
+            client.close()
+        began = time.monotonic()
+        assert ask(server.address(), "/trial/who").body.startswith(b"%d " % pid)
+        assert time.monotonic() - began < 1
+        assert server.stop() == 0
+
+
+def test_clients_that_vanish(server):
+    """Resets in a response and in a request, connects without a word: nobody else notices."""
+    def crash(data, read):
+        with socket.create_connection(server.address(), 20) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            client.sendall(data)
+            if read:
+                client.recv(read)
+    workers = server.workers()
+    with Load(server.address(), 4) as load:
+        for _ in range(100):
+            crash(b"GET /trial/large?4 HTTP/1.1\r\nHost: x\r\n\r\n", 1000)
+            crash(b"POST /trial/digest HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nx", 0)
+            crash(b"GET / HTTP/1.1\r\nHo", 0)
+            for _ in range(5):
+                crash(b"", 0)
+        load.wait_for(20)
+    assert load.failures == []
+    assert server.workers() == workers
+
+    def connections():
+        return sum(target.startswith("socket:") for pid in workers
+                   for target in map(os.readlink, descriptors(pid)))
+
+    def descriptors(pid):
+        return [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
+    most = 2 * 8  # listeners, control sockets, the hub's own
+    wait_until(lambda: connections() <= most, lambda: f"{connections()} sockets left")
+    assert not server.find("Traceback")
+
+
+def test_orphans_of_the_application_are_reaped_in_silence(server, room):
+    """The master inherits them; a zombie would stay for ever where it is PID 1."""
+    pid = int(ask(server.address(), "/trial/orphan?free").body)
+    with open(f"/proc/{pid}/stat") as file:
+        assert int(file.read().rpartition(")")[2].split()[1]) == server.pid
+    lines = len(server.err)
+    (room / "free").touch()
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the orphan's burial")
+    assert ask(server.address(), "/trial/who").status == 200
+    assert server.err[lines:] == []
+
+
+def test_one_more_and_one_fewer(server):
+    """SIGTTIN and SIGTTOU under load: nobody notices."""
+    with Load(server.address(), 4, fresh=True) as load:
+        load.wait_for(50)
+        server.send_signal(signal.SIGTTIN)
+        server.wait_for("spawned uWSGI worker 3")
+        wait_until(lambda: len(load.answers) == 3, "an answer of the third worker")
+        server.send_signal(signal.SIGTTOU)
+        server.wait_for("worker 3 buried")
+        load.wait_for(50)
+    assert load.failures == []
+    assert len(server.workers()) == 2
+
+
+def test_a_stopped_worker_holds_nobody_up(server):
+    """One worker stands still for a second: fresh requests go to the other."""
+    stopped, other = server.workers()
+    waits, lock = [], threading.Lock()
+
+    def client():
+        while time.monotonic() < end:
+            began = time.monotonic()
+            try:
+                ask(server.address(), "/trial/who")
+            finally:
+                with lock:
+                    waits.append(time.monotonic() - began)
+    os.kill(stopped, signal.SIGSTOP)
+    end = time.monotonic() + 1.0
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: time.monotonic() > end)
+    os.kill(stopped, signal.SIGCONT)
+    for thread in threads:
+        thread.join()
+    slow = [wait for wait in waits if wait > 0.5]
+    assert len(waits) > 100 and len(slow) <= max(4, len(waits) * 0.02), (len(slow), len(waits))
