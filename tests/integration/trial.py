@@ -150,9 +150,9 @@ def endless(environ, start_response):
 
 
 def wait(environ, start_response):
-    """Make the file `<query>.begun-<pid>`, and answer with the pid when `<query>` is there."""
+    """Make a file `<query>.begun-<pid>-...`; answer with the pid when `<query>` is there."""
     name = environ["QUERY_STRING"]
-    (HERE / f"{name}.begun-{os.getpid()}").touch()
+    (HERE / f"{name}.begun-{os.getpid()}-{id(environ)}").touch()
     wait_for(name)
     return say(start_response, os.getpid())
 
