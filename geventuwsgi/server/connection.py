@@ -25,8 +25,9 @@ from ..app import environ as environs
 from ..app import input as inputs
 from ..app.wsgi import Exchange
 from ..errors import ClientDisconnected, Harakiri, NotOurProtocol, ProtocolError
+from ..log.access import AccessLog
 from ..net.listener import Listener
-from ..net.stream import GATHER, Expired, HandedSocket, Stream
+from ..net.stream import Expired, HandedSocket, Stream
 from ..protocol import proxy
 from ..protocol.response import Response, error_response
 from . import report
@@ -50,11 +51,14 @@ class Connection(ABC):
         harakiri_at: monotonic seconds at which the request inside the application has to
             end, inf outside of one or without `harakiri`.
         requests: how many requests this connection has begun.
+        persists, body, standing, stream: see `app.wsgi.Transport`.
+        idle: it waits for a request, and nothing of one has come.
+        handed: the connection as a socket, for upgrade libraries.
     """
 
     __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
-                 "requests", "harakiri_at", "exchange", "greenlet", "standing",
-                 "_handed", "_core", "body", "idle", "_killed", "_abandoned")
+                 "requests", "harakiri_at", "exchange", "greenlet", "standing", "persists",
+                 "body", "idle", "handed", "_core", "_killed", "_abandoned")
 
     parser: Any
 
@@ -72,7 +76,8 @@ class Connection(ABC):
         self.harakiri_at = inf
         self.exchange: Exchange | None = None
         self.greenlet: Any = None
-        self._handed: HandedSocket | None = None
+        self.handed = HandedSocket(self.stream)
+        self.persists = False
         self._core = -1
         self.body: IncomingBody | None = None
         self.idle = False
@@ -130,15 +135,14 @@ class Connection(ABC):
             return False
         finally:
             self.idle = False
-        return self.rest_of_head(parser, data)
+        return bool(data) and (parser.head(data) or self.rest_of_head(parser))
 
-    def rest_of_head(self, parser: Any, data: bytes | None) -> bool:
-        """Feed the parser until a head is there; False if the peer left between requests."""
-        if data:
-            if parser.head(data):
-                return True
-        elif data is not None:
-            return False
+    def rest_of_head(self, parser: Any) -> bool:
+        """Read until a head that has begun is whole; False if nothing of one had come.
+
+        Raises:
+            ProtocolError: 408, or what the parser finds wrong.
+        """
         timeout = self.service.policy.head_timeout
         end = monotonic() + timeout
         while True:
@@ -161,17 +165,12 @@ class Connection(ABC):
             environ["wsgi.url_scheme"] = scheme
             environ["REQUEST_SCHEME"] = scheme
 
-    def prepare_input(self, environ: environs.Environ, parser: Any, expects: bool) -> None:
-        """Make `wsgi.input`. A small body is read before a slot is taken."""
-        if self._handed is None:
-            self._handed = HandedSocket(self.stream)
-        environ["geventuwsgi.socket"] = environ["gunicorn.socket"] = self._handed
-        environ["wsgi.early_hints"] = self.early_hints
-        self.requests += 1
-        if parser.body_complete:
-            self.body = None
-            environ["wsgi.input"] = io.BytesIO()
-            return
+    def take_body(self, environ: environs.Environ, parser: Any, expects: bool) -> None:
+        """Make the `wsgi.input` of a request with a body; a small one is read at once.
+
+        Raises:
+            ProtocolError: 413 for a body over limit-post, 400 or 408 for a broken one.
+        """
         policy = self.service.policy
         length = parser.content_length
         if policy.limit_post and length is not None and length > policy.limit_post:
@@ -193,14 +192,17 @@ class Connection(ABC):
     def answer(self, exchange: Exchange) -> None:
         """Call the application inside a slot, then count and log the request."""
         service = self.service
-        app = service.only or self._choose(service.applications, exchange.environ)
+        environ = exchange.environ
+        environ["geventuwsgi.socket"] = environ["gunicorn.socket"] = self.handed
+        environ["wsgi.early_hints"] = self.early_hints
+        app = service.only or self._choose(service.applications, environ)
+        self.requests += 1
         self._core = exchange.core = service.slots.take()
-        began = monotonic()
-        harakiri = service.policy.harakiri
-        if harakiri:
-            self.harakiri_at = began + harakiri
         self.exchange = exchange
         self.greenlet.gr_context = service.context.copy()
+        began = monotonic()
+        if service.harakiri:
+            self.harakiri_at = began + service.harakiri
         try:
             if app is None:
                 self._no_application(exchange)
@@ -210,38 +212,35 @@ class Connection(ABC):
         except BaseException as error:
             self._failed(exchange, error)
         self.harakiri_at = inf
+        self.exchange = None
         if self._core >= 0:
             self.release()
-        self.exchange = None
-        self._account(exchange, monotonic() - began)
-
-    def _account(self, exchange: Exchange, duration: float) -> None:
-        """Count a request that is over, and log it."""
-        service = self.service
+        duration = monotonic() - began
         service.requests += 1
         service.response_time += duration
         service.bytes_sent += exchange.header_size + exchange.body_size
+        service.app_requests[exchange.app] += 1
         if exchange.fault:
             log.error("%s: %s %s: %s", self.peer, exchange.method, exchange.uri,
                       exchange.fault)
-        app = exchange.app
-        if app >= 0:
-            service.app_requests[app] += 1
-        if service.access is None:
-            return
+        if service.access is not None:
+            self._log(service.access, exchange, duration)
+
+    def _log(self, access: AccessLog, exchange: Exchange, duration: float) -> None:
+        """Complete the record of a finished request and add it to the request log."""
+        service = self.service
         exchange.duration = duration
         exchange.started = time() - duration
         exchange.pid = service.pid
         exchange.worker = service.worker
-        if app >= 0:
-            exchange.app_requests = service.app_requests[app]
+        exchange.app_requests = service.app_requests[exchange.app]
         exchange.total_requests = service.requests + service.others_requests
         parser = self.parser
         if not exchange.vars:
             exchange.vars = 2 * parser.fields.count("\n") + 16
             exchange.vars_size = parser.head_size
         exchange.request_length = parser.content_length or 0
-        service.access.add(exchange)
+        access.add(exchange)
 
     def _choose(self, applications: Any, environ: environs.Environ) -> Any:
         """Find the application by SCRIPT_NAME, or by the path with manage-script-name."""
@@ -265,7 +264,6 @@ class Connection(ABC):
             return  # an upgrade library has the connection; frameworks end it by raising
         broken = self.body.broken if self.body is not None else None
         if broken is not None and isinstance(error, OSError):
-            log.warning("%s: %s; closed", self.peer, broken)
             self._error(exchange, broken.status)
         elif isinstance(error, Harakiri):
             service.harakiris += 1
@@ -306,36 +304,24 @@ class Connection(ABC):
             return False
         return True
 
+    def tell_of_body(self) -> None:
+        """Log a request body that broke, whatever the application made of the error."""
+        broken = self.body.broken if self.body is not None else None
+        if broken is not None:
+            log.warning("%s: %s; closed", self.peer, broken.reason)
+
     # What an exchange needs of its connection (app.wsgi.Transport).
-
-    def send(self, data: bytes) -> None:
-        if self._killed:
-            raise Harakiri
-        self.stream.send(data)
-
-    def send_pair(self, head: bytes, body: bytes) -> None:
-        if self._killed:
-            raise Harakiri  # whatever the application returns after it is discarded
-        if len(body) < GATHER:
-            self.stream.send(head + body)
-        else:
-            self.stream.send_pair(head, body)
-
-    def send_file(self, fd: int, offset: int, count: int) -> None:
-        self.stream.send_file(fd, offset, count)
-
-    def may_persist(self) -> bool:
-        """Whether another request may follow on this connection: the one place to ask."""
-        service = self.service
-        return bool(self.parser.keep_alive and service.policy.keepalive
-                    and not service.draining and (self.body is None or self.body.sound))
 
     def release(self) -> None:
         """Give the slot back; a second call does nothing."""
         core = self._core
         if core >= 0:
             self._core = -1
-            self.service.slots.give(core)
+            slots = self.service.slots
+            if slots.wanted:
+                slots.give(core)
+            else:
+                slots.free.append(core)
 
     def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """`wsgi.early_hints`: send 103 with these fields (RFC 8297)."""
@@ -380,6 +366,7 @@ class Connection(ABC):
             self._abandon(exchange)
             return
         self._killed = True
+        exchange.transport = Severed(self)
         self.harakiri_at = monotonic() + HARAKIRI_GRACE
         report.harakiri(self.service, self.host, exchange, self.greenlet)
         self.greenlet.throw(Harakiri())
@@ -408,4 +395,21 @@ class Connection(ABC):
 
     @property
     def taken(self) -> bool:
-        return self._handed is not None and self._handed.taken
+        return self.handed.taken
+
+
+class Severed:
+    """The transport of a request that was told to end: whatever the application still
+    returns is discarded, and any attempt to send it ends the request once more."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.standing = connection.standing
+        self.persists = False
+        self.body = None
+        self.stream = self
+        self.release = connection.release
+
+    def send(self, *_: object) -> None:
+        raise Harakiri
+
+    send_pair = send_file = send

@@ -1,5 +1,6 @@
 """A uwsgi connection: one packet, one answer, as nginx's `uwsgi_pass` has it."""
 
+import io
 import logging
 
 from ..app import environ as environs
@@ -42,6 +43,10 @@ class UwsgiConnection(Connection):
         exchange.vars_size = parser.block_size
         self.trusted = True
         self.take_scheme(environ)
-        self.prepare_input(environ, parser, False)
+        if parser.body_complete:
+            environ["wsgi.input"] = io.BytesIO()
+        else:
+            self.take_body(environ, parser, False)
         self.answer(exchange)
+        self.tell_of_body()
         return not parser.body_complete
