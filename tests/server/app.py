@@ -1,0 +1,266 @@
+"""The application that the tests of the server run: it records its calls and misbehaves.
+
+`/calls` tells all requests that came here, as "METHOD URI", and `/bodies` every body that
+was read to its end; neither records itself. The other paths are the functions below.
+"""
+
+import io
+import json
+import os
+import resource
+import sys
+import time
+from wsgiref.validate import validator
+
+import gevent
+from gevent.event import Event
+
+calls = []
+bodies = []
+doors = {}
+hints = [("Link", "</a.css>; rel=preload")]
+
+
+def reply(start_response, body, *headers, status="200 OK"):
+    start_response(status, [("Content-Type", "text/plain"), *headers])
+    return [body]
+
+
+def as_json(start_response, value):
+    return reply(start_response, json.dumps(value).encode())
+
+
+def number(environ, default=0):
+    return float(environ["QUERY_STRING"] or default)
+
+
+def hello(environ, start_response):
+    return reply(start_response, b"hello")
+
+
+def environ_(environ, start_response):
+    return as_json(start_response, {key: value if isinstance(value, str) else repr(value)
+                                    for key, value in environ.items()})
+
+
+def pid(environ, start_response):
+    return reply(start_response, b"%d" % os.getpid())
+
+
+def echo(environ, start_response):
+    body = environ["wsgi.input"].read()
+    bodies.append(body.decode("latin-1"))
+    return reply(start_response, body)
+
+
+def quiet(environ, start_response):
+    """Read like a program that thinks it knows better than the server."""
+    try:
+        bodies.append(environ["wsgi.input"].read().decode("latin-1"))
+    except OSError as error:
+        return reply(start_response, f"caught {type(error).__name__}".encode())
+    return reply(start_response, b"whole")
+
+
+def size(environ, start_response):
+    """Read in pieces; tell how much there was, and the peak of memory in KiB."""
+    total = 0
+    while piece := environ["wsgi.input"].read(65536):
+        total += len(piece)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return as_json(start_response, [total, peak, type(environ["wsgi.input"]).__name__])
+
+
+def first(environ, start_response):
+    """Read some bytes only."""
+    return reply(start_response, environ["wsgi.input"].read(int(number(environ))))
+
+
+def stream(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    for piece in (b"one", b"", b"two"):
+        yield piece
+
+
+def big(environ, start_response):
+    return reply(start_response, b"x" * int(number(environ)))
+
+
+def endless(environ, start_response):
+    start_response("200 OK", [])
+    while True:
+        yield b"x" * 65536
+
+
+def file(environ, start_response):
+    path = environ["QUERY_STRING"]
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](open(path, "rb"))
+
+
+def memory_file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"from memory"))
+
+
+def write(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    write(b"one")
+    write(b"two")
+    return [b"three"]
+
+
+def early(environ, start_response):
+    environ["wsgi.early_hints"](hints)
+    return reply(start_response, b"hello")
+
+
+def status(environ, start_response):
+    return reply(start_response, b"body", status=environ["QUERY_STRING"].replace("+", " "))
+
+
+def short(environ, start_response):
+    return reply(start_response, b"short", ("Content-Length", "10"))
+
+
+def long(environ, start_response):
+    return reply(start_response, b"longer than that", ("Content-Length", "6"))
+
+
+def close(environ, start_response):
+    return reply(start_response, b"hello", ("Connection", "close"))
+
+
+def error(environ, start_response):
+    raise ValueError("before the head")
+
+
+def error_later(environ, start_response):
+    start_response("200 OK", [])
+    yield b"begun"
+    raise ValueError("behind the head")
+
+
+def leave(environ, start_response):
+    sys.exit(7)
+
+
+def kill_greenlet(environ, start_response):
+    raise gevent.GreenletExit
+
+
+def inject(environ, start_response):
+    return reply(start_response, b"", ("X-A", "a\r\nSet-Cookie: b=c"))
+
+
+def inject_status(environ, start_response):
+    return reply(start_response, b"", status="200 OK\r\nSet-Cookie: b=c")
+
+
+def text(environ, start_response):
+    return reply(start_response, "text")
+
+
+def nothing(environ, start_response):
+    start_response("200 OK", [])
+
+
+def no_start(environ, start_response):
+    return [b"hello"]
+
+
+def sleep(environ, start_response):
+    gevent.sleep(number(environ))
+    return reply(start_response, b"slept")
+
+
+def sleep_later(environ, start_response):
+    start_response("200 OK", [])
+    yield b"begun"
+    gevent.sleep(number(environ))
+    yield b"ended"
+
+
+def hold(environ, start_response):
+    """Stay until `/open` names the same door."""
+    doors.setdefault(environ["QUERY_STRING"], Event()).wait()
+    return reply(start_response, b"held")
+
+
+def open_(environ, start_response):
+    doors.setdefault(environ["QUERY_STRING"], Event()).set()
+    return reply(start_response, b"open")
+
+
+def broad(environ, start_response):
+    """What an application with a broad `except Exception` does with its harakiri."""
+    try:
+        gevent.sleep(30)
+    except Exception:
+        return reply(start_response, b"swallowed")
+
+
+def late(environ, start_response):
+    """Swallow the harakiri and answer all the same."""
+    try:
+        gevent.sleep(30)
+    except BaseException:
+        return reply(start_response, b"swallowed")
+
+
+def immortal(environ, start_response):
+    while True:
+        try:
+            gevent.sleep(30)
+        except BaseException as error:
+            print("immortal caught", type(error).__name__, flush=True)
+
+
+def busy(environ, start_response):
+    end = time.monotonic() + number(environ, 3600)
+    while time.monotonic() < end:
+        pass
+    return reply(start_response, b"done")
+
+
+def upgrade(environ, start_response):
+    """Take the connection over, as a WebSocket library does."""
+    sock = environ[environ["QUERY_STRING"] or "geventuwsgi.socket"]
+    sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n"
+                 b"Connection: Upgrade\r\n\r\n")
+    while data := sock.recv(100):
+        sock.sendall(data.upper())
+    sock.close()
+    return reply(start_response, b"of no use")
+
+
+def upgrade_and_raise(environ, start_response):
+    """End a taken connection as Flask-Sock does under gunicorn."""
+    environ["gunicorn.socket"].sendall(b"mine")
+    raise StopIteration
+
+
+def limit_files(environ, start_response):
+    """From now on no file grows over so many bytes (a full disk)."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(number(environ)), resource.RLIM_INFINITY))
+    return reply(start_response, b"")
+
+
+@validator
+def valid(environ, start_response):
+    body = environ["wsgi.input"].read(100)
+    return reply(start_response, b"valid " + body)
+
+
+PATHS = {"/environ": environ_, "/open": open_}
+
+
+def application(environ, start_response):
+    name = environ["PATH_INFO"]
+    if name == "/calls":
+        return as_json(start_response, calls)
+    if name == "/bodies":
+        return as_json(start_response, bodies)
+    calls.append(f"{environ['REQUEST_METHOD']} {environ.get('REQUEST_URI', '')}")
+    function = PATHS.get(name) or globals().get(name[1:].replace("-", "_"), hello)
+    return function(environ, start_response)
