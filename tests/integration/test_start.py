@@ -1,0 +1,306 @@
+"""Starting well and starting badly: exit statuses, sockets, pid files, users, workers."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.harness import HOUSE, Server, alive, wait_until
+from tests.integration.conftest import readable
+from tests.integration.front import NOBODY, ask
+
+APP = """
+import os
+LOADED_BY = os.getpid()
+
+def application(environ, start_response):
+    body = b"%d %d" % (LOADED_BY, os.getpid())
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def refused(room, *arguments, app=APP, **named):
+    """Start a server that is to end by itself; return (exit status, its lines)."""
+    with Server(room, *arguments, app=app, ready=False, **named) as server:
+        return server.wait(), server.err
+
+
+# The application cannot be loaded.
+
+BAD = {
+    "missing module": ("import nothing_of_this_name\n", ["--wsgi-file", "app.py"],
+                       "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+    "syntax error": ("def application(\n", ["--wsgi-file", "app.py"], "SyntaxError"),
+    "exception": ("def load():\n    return {}['key']\nload()\n", ["app:application"],
+                  "KeyError: 'key'"),
+    "no such file": ("", ["--wsgi-file", "elsewhere.py"], "elsewhere.py"),
+    "no such module": ("", ["elsewhere:application"], "elsewhere"),
+    "no such attribute": ("x = 1\n", ["app:nothing"], "nothing"),
+    "not callable": ("application = 3\n", ["app:application"], "application"),
+    "factory that fails": ("def make():\n    raise OSError('no database')\n", ["app:make()"],
+                           "OSError: no database"),
+    "sys.exit": ("import sys\nsys.exit('no licence')\n", ["app:application"], "no licence"),
+}
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["", "lazy-apps"])
+@pytest.mark.parametrize("name", BAD)
+def test_an_application_that_does_not_load(room, name, lazy):
+    """Exit status 4; the application's traceback, and no frame of this server in it."""
+    app, arguments, expected = BAD[name]
+    status, lines = refused(room, *arguments, *["--lazy-apps"] * lazy, app=app)
+    text = "\n".join(lines)
+    assert status == 4, text
+    assert expected in text
+    frames = re.findall(r'^ *File "([^"]+)"', text, re.MULTILINE)
+    assert not [frame for frame in frames if frame.startswith(f"{HOUSE}/geventuwsgi")], text
+    assert not [frame for frame in frames if "gevent/" in frame or "<frozen" in frame], text
+    if name == "exception":
+        assert len(frames) == 2 and all(frame.endswith("app.py") for frame in frames)
+
+
+def test_an_application_that_need_not_load(room):
+    """need-app = false: it starts, says so, and answers 500."""
+    with Server(room, app=BAD["missing module"][0],
+                ini="[uwsgi]\nwsgi-file = app.py\nneed-app = false\n") as server:
+        assert ask(server.address(), "/").status == 500
+        assert server.find("no python application found")
+        assert server.stop() == 0
+
+
+# Sockets.
+
+def test_a_port_in_use(room):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        where = "127.0.0.1:%d" % other.getsockname()[1]
+        status, lines = refused(room, "--http-socket", where, "--wsgi-file", "app.py")
+        assert status == 1
+        assert len([line for line in lines if where in line and "in use" in line]) == 1
+        assert not [line for line in lines if "Traceback" in line]
+
+
+def test_a_stale_unix_socket_is_replaced(room):
+    path = room / "app.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with Server(room, "--http-socket", path, "--wsgi-file", "app.py", app=APP) as server:
+        assert ask(str(path), "/").status == 200
+        assert server.find("stale")
+        assert server.stop() == 0
+
+
+def test_a_live_unix_socket_is_refused(room):
+    """And the server behind it goes on."""
+    path = room / "app.sock"
+    with Server(room, "--http-socket", path, "--wsgi-file", "app.py", app=APP) as server:
+        status, lines = refused(room, "--http-socket", path, "--wsgi-file", "app.py")
+        assert status == 1
+        assert any(str(path) in line and "in use" in line for line in lines)
+        assert ask(str(path), "/").status == 200
+        assert server.stop() == 0
+
+
+def test_a_file_in_the_way_is_left_alone(room):
+    path = room / "app.sock"
+    path.write_text("precious")
+    status, lines = refused(room, "--socket", path, "--wsgi-file", "app.py")
+    assert status == 1 and path.read_text() == "precious"
+    assert any("no socket" in line for line in lines)
+
+
+def test_a_socket_file_that_is_removed_meanwhile(room):
+    """The other sockets serve on, and the end is clean."""
+    path = room / "app.sock"
+    with Server(room, "--socket", path, "--http-socket", "127.0.0.1:0", "--vacuum",
+                "--wsgi-file", "app.py", app=APP) as server:
+        path.unlink()
+        assert ask(server.address("http"), "/").status == 200
+        assert server.stop() == 0
+        assert not server.find("Traceback") and not server.find("ERROR")
+
+
+@pytest.mark.parametrize("vacuum", [False, True])
+def test_mode_and_vacuum(room, vacuum):
+    path = room / "app.sock"
+    with Server(room, "--http-socket", path, "--chmod-socket=640", *["--vacuum"] * vacuum,
+                "--wsgi-file", "app.py", app=APP) as server:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        assert server.stop() == 0
+    assert path.exists() != vacuum
+
+
+def test_many_sockets_of_both_protocols(room):
+    with Server(room, "--http-socket", "127.0.0.1:0", "--http-socket", "[::1]:0",
+                "--http-socket", "@geventuwsgi-%d" % os.getpid(), "--socket", room / "a.sock",
+                "--bind", f"unix:{room}/b.sock", "--wsgi-file", "app.py", app=APP) as server:
+        for index in range(4):
+            assert ask(server.address("http", index), "/").status == 200
+        assert server.address("uwsgi") == str(room / "a.sock")
+        assert server.stop() == 0
+
+
+def test_a_socket_from_systemd(room):
+    """LISTEN_FDS: the descriptor is taken, and left as it is at the end."""
+    launcher = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_FDS'] = '1'; "
+                "os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[2], sys.argv[2:])")
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        server = Server(room, "--bind", "fd://3", "--wsgi-file", "app.py", app=APP,
+                        pass_fds=(given.fileno(),))
+        server.argv = (sys.executable, "-c", launcher, str(given.fileno()), *server.argv)
+        with server:
+            assert ask(given.getsockname(), "/").status == 200
+            assert server.stop() == 0
+
+
+# Pid files.
+
+@pytest.mark.parametrize("dialect, kept", [("uwsgi", True), ("geventuwsgi", False)])
+def test_the_pid_file(room, dialect, kept):
+    """A dead server's file is overwritten; a [uwsgi] file keeps ours, as uWSGI does."""
+    path = room / "app.pid"
+    path.write_text("4194305\n")
+    with Server(room, app=APP, ini=f"[{dialect}]\nhttp-socket = 127.0.0.1:0\n"
+                f"wsgi-file = app.py\npidfile = {path}\n") as server:
+        assert path.read_text() == f"{server.pid}\n"
+        assert server.stop() == 0
+    assert path.exists() == kept
+
+
+def test_a_pid_file_in_no_directory(room):
+    status, lines = refused(room, "--pidfile", "/nowhere/app.pid", "--wsgi-file", "app.py")
+    assert status == 1
+    assert any("/nowhere/app.pid" in line for line in lines)
+    assert not [line for line in lines if "Traceback" in line]
+
+
+# Workers.
+
+def test_the_application_is_loaded_once(room):
+    with Server(room, "--wsgi-file", "app.py", "--workers", "2", app=APP) as server:
+        loaded_by, pid = server.body().split()
+        assert int(loaded_by) == server.template() and int(pid) in server.workers()
+        assert server.stop() == 0
+
+
+def test_with_lazy_apps_each_worker_loads_it(room):
+    with Server(room, "--wsgi-file", "app.py", "--workers", "2", "--lazy-apps",
+                app=APP) as server:
+        for _ in range(4):
+            loaded_by, pid = server.body().split()
+            assert loaded_by == pid and int(pid) in server.workers()
+        assert len(server.find("WSGI app 0")) == 2
+        assert server.stop() == 0
+
+
+def test_processes_auto_is_what_the_machine_lets_us_have(room):
+    server = Server(room, "--wsgi-file", "app.py", "--processes", "auto", app=APP)
+    cpu = min(os.sched_getaffinity(0))
+    server.argv = ("taskset", "-c", str(cpu), *server.argv)
+    with server:
+        assert server.find("1 worker, each with")
+        assert len(server.workers()) == 1
+        assert server.stop() == 0
+
+
+# Root.
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+
+
+def interpreter_for_all():
+    """Return a Python that nobody can run and what it needs in PYTHONPATH."""
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    if readable(os.__file__) and readable(sys.executable):
+        return sys.executable, packages
+    for found in filter(None, map(shutil.which, ("/usr/bin/python3", "/usr/local/bin/python3"))):
+        version = subprocess.run([found, "-c", "import sys; print(*sys.version_info[:2])"],
+                                 capture_output=True, text=True).stdout.split()
+        if version == [str(number) for number in sys.version_info[:2]] and readable(packages):
+            return found, packages
+    pytest.skip("every Python of this version is in a directory that only root can enter")
+
+
+@pytest.mark.root
+@as_root
+def test_root_is_dropped_after_the_sockets_are_bound(room):
+    python, packages = interpreter_for_all()
+    path = room / "app.sock"
+    closed = room / "closed"  # only root could have bound here
+    closed.mkdir(mode=0o700)
+    server = Server(room, "--http-socket", path, "--socket", closed / "x.sock",
+                    "--uid", "nobody", "--gid", "nogroup", "--chmod-socket=660",
+                    "--chown-socket", "nobody:nogroup", "--wsgi-file", "trial.py",
+                    env={"PYTHONPATH": f"{HOUSE}:{packages}"})
+    server.argv = (python, *server.argv[1:])
+    with server:
+        info = path.stat()
+        assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (NOBODY, NOBODY, 0o660)
+        assert ask(str(path), "/who").body.split()[1:] == [b"65534", b"65534"]
+        for pid in (*server.workers(), server.template()):
+            with open(f"/proc/{pid}/status") as file:
+                status = dict(line.split(":", 1) for line in file)
+            assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
+            assert set(status["Groups"].split()) <= {"65534"}
+        assert not server.find("running uWSGI as root")
+        server.kill(server.workers()[0])
+        server.wait_for("Respawned")
+        family = [*server.workers(), server.template()]
+        os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal; it is set anew
+        for pid in family:
+            wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}", 2)
+
+
+@pytest.mark.root
+@as_root
+def test_root_is_warned_about(room):
+    with Server(room, "--wsgi-file", "app.py", app=APP) as server:
+        assert server.find("you are running uWSGI as root")
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("ini, status", [(None, 2), ("[uwsgi]\nuid = nobody-of-this-name\n", 1)])
+def test_a_user_that_does_not_exist(room, ini, status):
+    """A usage error on the command line, a configuration error in a file."""
+    arguments = [] if ini else ["--uid", "nobody-of-this-name"]
+    ended, lines = refused(room, "--wsgi-file", "app.py", *arguments, ini=ini)
+    assert ended == status
+    assert any("nobody-of-this-name" in line for line in lines)
+
+
+# Logs that nobody reads.
+
+@pytest.mark.parametrize("reader", ["asleep", "gone"])
+def test_log_pipes_that_nobody_reads(room, reader):
+    """Requests and errors go on, and so do the master, its signals and its end."""
+    path = str(room / "app.sock")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "geventuwsgi", "--http-socket", path, "--wsgi-file", "trial.py",
+         "--workers", "2"], cwd=room, env={**os.environ, "PYTHONPATH": str(HOUSE)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: os.path.exists(path), "the socket")
+        assert ask(path, "/who").status == 200
+        if reader == "gone":
+            server.stdout.close()
+            server.stderr.close()
+        for _ in range(250):  # 64 KiB of tracebacks, and more of request lines
+            assert ask(path, "/fail?" + "x" * 500).status == 500
+        pid = int(ask(path, "/who").body.split()[0])
+        os.kill(pid, 9)
+        wait_until(lambda: int(ask(path, "/who").body.split()[0]) != pid)
+        assert json.loads(ask(path, "/variables").body)["PATH_INFO"] == "/variables"
+        server.terminate()
+        assert server.wait(10) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        server.stderr.close()
