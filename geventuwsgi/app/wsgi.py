@@ -87,6 +87,7 @@ class Exchange:
     # Defaults live on the class, so that making an exchange sets only what differs.
     response: Response | None = None
     head_sent = False
+    ended = False
     keep_alive = False
     status = 500
     header_count = 0
@@ -177,6 +178,12 @@ class Exchange:
         """`wsgi.early_hints`: send a 103 response (RFC 8297), on HTTP/1.1 only."""
         if self.http11 and not self.raw and not self.head_sent:
             self.transport.send(informational(103, headers))
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether a body that only the end of the connection ends is incomplete."""
+        return (self.head_sent and not self.ended and self.response is not None
+                and self.response.until_close)
 
     def _started(self) -> Response:
         if self.response is None:
@@ -278,6 +285,7 @@ class Exchange:
     def _finish(self) -> None:
         """End the body on the wire; note what must not be followed by another response."""
         response = self._started()
+        self.ended = True
         if not self.head_sent:
             self.transport.send(self._head(response, 0))
         elif response.chunked and not response.bodiless:

@@ -13,6 +13,7 @@ The rules of this room:
 import _socket
 import os
 import socket
+import struct
 from math import inf
 from time import monotonic
 from typing import Any
@@ -27,6 +28,8 @@ READ, WRITE = 1, 2
 _RECEIVE = 65536
 # One call of sendfile blocks the whole worker while the file is read from disk.
 _SENDFILE = 1 << 20
+# struct linger: on, no seconds. The close sends a reset, socket(7).
+_RESET = struct.pack("ii", 1, 0)
 # Above this a head and its body are gathered by the kernel instead of being joined here.
 GATHER = 65536
 
@@ -201,6 +204,19 @@ class Stream:
                 octets -= len(data)
         except OSError:
             pass  # reset or out of time: it is closed next either way
+        self.close()
+
+    def abort(self) -> None:
+        """Close with a reset: what the peer has is not all of it.
+
+        Where the end of the connection ends the body (uwsgi, HTTP/1.0), nothing else can
+        say so: nginx gave the client a clean end after a FIN. A unix socket knows no
+        reset; there it is a close.
+        """
+        try:
+            self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
+        except OSError:
+            pass  # closed already
         self.close()
 
     def close(self) -> None:

@@ -260,6 +260,11 @@ class Response:
         return LAST_CHUNK if self.chunked else b""
 
     @property
+    def until_close(self) -> bool:
+        """Whether nothing but the end of the connection ends the body."""
+        return self.remaining is None and not (self.chunked or self.bodiless)
+
+    @property
     def complete(self) -> bool:
         """Whether the octets sent are those promised, so that a next response can follow."""
         return self.bodiless or self.remaining is None or self.remaining <= 0

@@ -262,6 +262,7 @@ class Connection(ABC):
         service = self.service
         if self.taken:
             return  # an upgrade library has the connection; frameworks end it by raising
+        broken_off = exchange.broken_off
         broken = self.body.broken if self.body is not None else None
         if broken is not None and isinstance(error, OSError):
             self._error(exchange, broken.status)
@@ -275,6 +276,8 @@ class Connection(ABC):
             service.exceptions += 1
             report.application_error(self.peer, exchange.method, exchange.uri, error)
             self._error(exchange, 500)
+        if broken_off:
+            self.stream.abort()
 
     def _error(self, exchange: Exchange, status: int) -> None:
         """Answer with an error page if nothing was sent yet, else leave the cut to close."""
@@ -383,7 +386,10 @@ class Connection(ABC):
                 self.stream.sock.send(error_response(504, self.standing))
             except OSError as error:
                 log.debug("%s: could not be told of a 504: %s", self.peer, error)
-        self.stream.close()
+        if exchange.broken_off:
+            self.stream.abort()
+        else:
+            self.stream.close()
         self.service.slots.lose()
         self.service.left(self)
         self.service.spoiled()
