@@ -147,6 +147,7 @@ class Load:
         clients: how many at a time.
         path: what to ask for; the answer begins with the pid of the worker.
         fresh: a new connection for every request.
+        body: send this by POST instead of asking by GET.
 
     Attributes:
         answers: how many came, by pid.
@@ -154,9 +155,11 @@ class Load:
     """
 
     def __init__(self, address: tuple[str, int] | str, clients: int = 8,
-                 path: str = "/trial/who", fresh: bool = False) -> None:
+                 path: str = "/trial/who", fresh: bool = False,
+                 body: bytes | None = None) -> None:
         self.address = address
         self.path = path
+        self.body = body
         self.fresh = fresh
         self.answers: dict[int, int] = {}
         self.failures: list[tuple[int, str]] = []
@@ -180,8 +183,8 @@ class Load:
         pid = 0
         while not self._stop.is_set():
             try:
-                client.request("GET", self.path,
-                               headers={"Connection": "close"} if self.fresh else {})
+                client.request("GET" if self.body is None else "POST", self.path, self.body,
+                               {"Connection": "close"} if self.fresh else {})
                 response = client.getresponse()
                 body = response.read()
                 if response.status != 200:

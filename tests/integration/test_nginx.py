@@ -195,6 +195,19 @@ def test_a_response_that_breaks_off_never_looks_whole(fronts, server, name):
     front.wait_for("upstream prematurely closed connection while reading upstream")
 
 
+@pytest.mark.parametrize("name", ["uwsgi-tcp", "http11", "http10", "http-unbuffered"])
+def test_a_response_of_unknown_length_that_breaks_off(fronts, server, name):
+    """The client gets no last chunk, although over uwsgi and HTTP/1.0 the end of the
+    connection is the end of the body: it is a reset. (A unix socket knows none.)"""
+    before = len(server.find("ValueError: broken off as asked"))
+    with socket.create_connection(fronts(name).address, 10) as client:
+        client.sendall(b"GET /trial/break_off?open HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(65536), b""))
+    server.wait_for("ValueError: broken off as asked", before + 1)
+    assert b" 502 " in received[:20] or b"Transfer-Encoding: chunked" in received
+    assert not received.endswith(b"0\r\n\r\n")
+
+
 MIXED = [("GET", "/", None, b"It works"), ("GET", "/healthz", None, b""),
          ("POST", "/echo", b"abc" * 50, b"abcabc"), ("GET", "/trial/who", None, b" "),
          ("POST", "/trial/digest", b"z" * 100000, digest(b"z" * 100000)),

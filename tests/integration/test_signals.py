@@ -7,6 +7,7 @@ import http.client
 import os
 import re
 import signal
+import socket
 import threading
 import time
 
@@ -145,15 +146,73 @@ def test_an_idle_connection_delays_no_stop(serve):
         one.close()
 
 
+def test_a_stop_in_the_middle_of_bodies(serve, room):
+    """An upload that has begun is read to its end, a download sent to its end."""
+    server = serve()
+    with server.connect() as upload, server.connect("uwsgi", 1) as packet, \
+            server.connect() as download:
+        upload.sendall(b"POST /trial/digest HTTP/1.1\r\nHost: x\r\n"
+                       b"Content-Length: 1000\r\n\r\n" + b"x" * 500)
+        packet.sendall(uwsgi_packet("/trial/digest", 100000) + b"x" * 500)
+        download.sendall(b"GET /trial/large?20 HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = len(download.recv(1000))
+        ask(server.address(), "/trial/who")
+        server.send_signal(signal.SIGTERM)
+        server.wait_for("graceful shutdown triggered")
+        wait_until(lambda: refuses(server.address()), "closed listeners")
+        upload.sendall(b"x" * 500)
+        packet.sendall(b"x" * 99500)
+        for sock, size in ((upload, 1000), (packet, 100000)):
+            answer = b"".join(iter(lambda sock=sock: sock.recv(65536), b""))
+            assert b" 200 OK\r\n" in answer and b"\r\n\r\n%d " % size in answer, answer
+        while piece := download.recv(1 << 20):
+            received += len(piece)
+        assert received > 20 << 20
+    assert server.wait(5) == 0
+
+
+def refuses(address):
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection(address, 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def uwsgi_packet(path, length):
+    """Return the head of a POST as a uwsgi packet."""
+    variables = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "CONTENT_LENGTH": str(length),
+                 "SERVER_NAME": "x", "SERVER_PORT": "80", "REQUEST_URI": path}
+    block = b"".join(len(text).to_bytes(2, "little") + text.encode()
+                     for pair in variables.items() for text in pair)
+    return b"\0" + len(block).to_bytes(2, "little") + b"\0" + block
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("more", ["", "lazy-apps = true\n"])
+def test_a_stop_while_the_application_is_imported(serve, room, number, more):
+    """It may take minutes to import; nobody waits for it, and it is no failure."""
+    (room / "example_app.py").write_text(
+        "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(60)\n")
+    server = serve(more, ready=False, start_new_session=True)
+    wait_until((room / "importing").exists, "the import")
+    os.killpg(server.pid, number)
+    assert server.wait(5) == 0
+    assert not server.find("Traceback")
+
+
 def test_reloads_under_load_lose_nothing(serve, room):
-    """Five SIGHUPs; kept connections, new ones, nginx, and long requests beside them."""
+    """Five SIGHUPs; kept connections, new ones, nginx (POSTs, which it does not repeat),
+    and long requests beside them."""
     server = serve()
     master, first = server.pid, set(server.workers())
     waiting = Waiting(server.address(), room, count=2)
     with Nginx(room / "nginx", "uwsgi", backend(server, "uwsgi", 0)) as uwsgi, \
             Nginx(room / "nginx2", "http", backend(server, "http", 0)) as http11, \
             Load(server.address(), 3) as kept, Load(server.address(), 3, fresh=True) as fresh, \
-            Load(uwsgi.address, 3) as packets, Load(http11.address, 3) as proxied:
+            Load(uwsgi.address, 3) as packets, \
+            Load(http11.address, 3, body=b"x" * 1000) as proxied:
         loads = (kept, fresh, packets, proxied)
         for number in range(2, 7):
             server.send_signal(signal.SIGHUP)

@@ -89,8 +89,9 @@ def fail(environ, start_response):
 
 
 def break_off(environ, start_response):
-    """An exception in the middle of a body."""
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1000000")])
+    """An exception in the middle of a body, whose length was told or, with a query, not."""
+    length = [] if environ["QUERY_STRING"] else [("Content-Length", "1000000")]
+    start_response("200 OK", [("Content-Type", "text/plain"), *length])
     yield b"x" * 500000
     raise ValueError("broken off as asked")
 
