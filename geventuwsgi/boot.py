@@ -88,21 +88,32 @@ def run(settings: Settings) -> int:
 class Logs:
     """The error log of this process and, with `logto`, its standard output and error.
 
+    Args:
+        settings: the resolved configuration.
+        requests: also open the request log, as a role does before it drops root.
+
+    Attributes:
+        requests: the request log's sink; None if there is none.
+
     Raises:
         ConfigError: a file cannot be opened.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, requests: bool = False) -> None:
         from . import log
         from .log.sinks import open_sink
 
         self._logto: Sink | None = None
+        self.requests: Sink | None = None
         option = "logto" if settings.logto else "error-logfile"
         try:
             if settings.logto:
                 self._logto = open_sink(settings.logto, also=(1, 2))
             option = "error-logfile"
             log.setup(level=settings.log_level, error_logfile=settings.error_logfile)
+            if requests and not settings.disable_logging:
+                option = "access-logfile"
+                self.requests = open_sink(settings.access_logfile or "-", warn=logger.warning)
         except OSError as error:
             raise ConfigError(f"cannot open {error.filename}: {error.strerror}",
                               option=option) from None
@@ -112,6 +123,8 @@ class Logs:
         """Open the files anew after a rotation (SIGUSR1)."""
         if self._logto is not None:
             self._logto.reopen()
+        if self.requests is not None:
+            self.requests.reopen()
         self._reopen()
 
 
@@ -280,7 +293,7 @@ class Playing:
         from .shared.scoreboard import Scoreboard
 
         self.settings = settings = Settings.from_json(plan["settings"])
-        self.logs = Logs(settings)
+        self.logs = Logs(settings, requests=True)
         self.titles = titles_of(settings)
         self.titles.set(f"template {generation}")
         self.listeners = [Listener.from_json(text) for text in plan["listeners"]]
@@ -319,7 +332,8 @@ class Playing:
         child.reopen = self.logs.reopen
         if applications is None:
             applications = load_applications(self.settings)
-        return worker.run(self.settings, self.listeners, applications, child)
+        return worker.run(self.settings, self.listeners, applications, child,
+                          self.logs.requests)
 
 
 def prepare_paths(settings: Settings) -> None:

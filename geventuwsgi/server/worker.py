@@ -26,7 +26,7 @@ from ..config.settings import Settings
 from ..errors import ConfigError
 from ..log.access import AccessLog
 from ..log.format import compile_format
-from ..log.sinks import open_sink
+from ..log.sinks import Sink
 from ..net.listener import Listener
 from ..protocol.http1 import Limits
 from ..protocol.response import Standing
@@ -62,29 +62,30 @@ class Child(Protocol):
 
 
 def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
-        child: Child) -> int:
+        child: Child, requests: Sink | None) -> int:
     """Serve until told to stop.
 
     Args:
         settings: the resolved configuration.
         listeners: the listening sockets.
         applications: what was loaded.
-        child: this process.
+        child: this process. Its `reopen` also reopens `requests`.
+        requests: where the request log goes, opened before root was dropped; or None.
 
     Returns:
         The exit status of the process.
     """
-    return Worker(settings, listeners, applications, child).run()
+    return Worker(settings, listeners, applications, child, requests).run()
 
 
 class Worker:
     """One worker process, from its first accept to its last response."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener],
-                 applications: Applications, child: Child) -> None:
+                 applications: Applications, child: Child, requests: Sink | None) -> None:
         self.child = child
         self.hub = hub = get_hub()
-        self.access = self._access_log(settings)
+        self.access = None if requests is None else self._access_log(settings, requests)
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
         self.acceptors = [Acceptor(one, self._serve, self.service.room, hub) for one in listeners]
         self.service.resume = self._resume
@@ -159,9 +160,9 @@ class Worker:
         os._exit(0)
 
     def _reopen(self) -> None:
-        self.child.reopen()
         if self.access is not None:
-            self.access.reopen()
+            self.access.flush()  # to the file in which the requests before belong
+        self.child.reopen()
 
     def _tell_request(self, number: int, frame: Any) -> None:
         current = getcurrent()
@@ -233,16 +234,13 @@ class Worker:
             cells[scoreboard.RSS] = resident()
         self._sweeps += 1
 
-    def _access_log(self, settings: Settings) -> AccessLog | None:
-        """Open the request log (uWSGI's line on standard output, unless told otherwise)."""
-        if settings.disable_logging:
-            return None
+    def _access_log(self, settings: Settings, sink: Sink) -> AccessLog:
+        """Compile the request log's line (uWSGI's, unless told otherwise)."""
         try:
             line = compile_format(settings.log_format, micros=settings.log_micros,
                                   x_forwarded_for=settings.log_x_forwarded_for)
         except ValueError as error:
             raise ConfigError(str(error), option="log-format") from error
-        sink = open_sink(settings.access_logfile or "-", warn=log.warning)
         return AccessLog(line, sink, self.hub.loop.run_callback)
 
 
