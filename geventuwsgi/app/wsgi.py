@@ -23,16 +23,42 @@ Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 _JOIN = 65536
 
 
-class Transport(Protocol):
-    """What an exchange needs of the connection it answers on."""
-
-    standing: Standing
+class Output(Protocol):
+    """Where octets go; every call returns when all of them are on their way."""
 
     def send(self, data: bytes) -> None: ...
     def send_pair(self, head: bytes, body: bytes) -> None: ...
     def send_file(self, fd: int, offset: int, count: int) -> None: ...
-    def may_persist(self) -> bool: ...
-    def release(self) -> None: ...
+
+
+class IncomingBody(Protocol):
+    """What an exchange asks about the request's body."""
+
+    @property
+    def sound(self) -> bool: ...
+
+
+class Transport(Protocol):
+    """What an exchange needs of the connection it answers on.
+
+    Attributes:
+        stream: where the response goes.
+        standing: the fields every response carries.
+        persists: the connection may stay open behind this response.
+        body: the request's body, None if it has none.
+    """
+
+    standing: Standing
+    persists: bool
+
+    @property
+    def stream(self) -> Output: ...
+
+    @property
+    def body(self) -> IncomingBody | None: ...
+
+    def release(self) -> None:
+        """Give the application slot back; a second call does nothing."""
 
 
 class FileWrapper:
@@ -130,7 +156,7 @@ class Exchange:
         result: Any = application(self.environ, self.start_response)
         kind = type(result)
         if kind is list or kind is tuple:
-            if len(result) == 1 and not self.head_sent:
+            if len(result) == 1 and not self.head_sent and type(result[0]) is bytes:
                 self._send_only(result[0])
             else:
                 self._send_all(result)
@@ -177,7 +203,7 @@ class Exchange:
     def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """`wsgi.early_hints`: send a 103 response (RFC 8297), on HTTP/1.1 only."""
         if self.http11 and not self.raw and not self.head_sent:
-            self.transport.send(informational(103, headers))
+            self.transport.stream.send(informational(103, headers))
 
     @property
     def broken_off(self) -> bool:
@@ -192,13 +218,15 @@ class Exchange:
 
     def _head(self, response: Response, known: int | None) -> bytes:
         """Encode the head; from here on the response cannot be replaced."""
-        is_head = self.method == "HEAD"
-        standing = self.transport.standing
+        transport = self.transport
         if self.raw:
-            octets = response.raw_head(standing, is_head, known)
+            octets = response.raw_head(transport.standing, self.method == "HEAD", known)
         else:
-            octets = response.head(standing, self.http11, is_head,
-                                   self.transport.may_persist(), known)
+            persists = transport.persists
+            if persists and transport.body is not None:
+                persists = transport.body.sound
+            octets = response.head(transport.standing, self.http11, self.method == "HEAD",
+                                   persists, known)
             self.keep_alive = response.keep_alive
         self.head_sent = True
         self.header_size = response.head_size
@@ -212,18 +240,18 @@ class Exchange:
             octets = response.encode(data)
             self.body_size += len(data) if response.chunked else len(octets)
             if octets:
-                self.transport.send(octets)
+                self.transport.stream.send(octets)
             return
         head = self._head(response, known)
         octets = response.encode(data)
         self.body_size += len(data) if response.chunked else len(octets)
-        self.transport.send_pair(head, octets)
+        self.transport.stream.send_pair(head, octets)
 
     def _send_only(self, body: bytes) -> None:
         """A body in one piece: head and body leave together, and the slot is free before."""
-        response = self._started()
-        if type(body) is not bytes and not isinstance(body, bytes):
-            raise ResponseError(f"the body is {type(body).__name__}, not bytes")
+        response = self.response
+        if response is None:
+            raise ResponseError("the application did not call start_response")
         size = len(body)
         head = self._head(response, size)
         if response.remaining == size and not response.bodiless:
@@ -234,20 +262,22 @@ class Exchange:
         self.body_size = size
         transport = self.transport
         transport.release()
-        transport.send_pair(head, body)
+        transport.stream.send_pair(head, body)
         if response.remaining or response.chunked:
             self._finish()
 
     def _send_all(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
         """A body that is wholly here, in several pieces or none: its length is known."""
         response = self._started()
-        try:
-            total = sum(map(len, pieces))
-            if total <= _JOIN and not self.head_sent:
-                self._send_only(b"".join(pieces))
-                return
-        except TypeError as error:
-            raise ResponseError(f"the body is no sequence of bytes: {error}") from error
+        total = 0
+        for piece in pieces:
+            if not isinstance(piece, bytes):
+                raise ResponseError(
+                    f"the body has a piece that is {type(piece).__name__}, not bytes")
+            total += len(piece)
+        if total <= _JOIN and not self.head_sent:
+            self._send_only(b"".join(pieces))
+            return
         self.transport.release()
         for piece in pieces:
             if piece:
@@ -273,11 +303,11 @@ class Exchange:
             count = min(count, response.length)
         head = self._head(response, count)
         if response.chunked or response.bodiless:
-            self.transport.send(head)
+            self.transport.stream.send(head)
             return
         self.via = "sendfile()"
-        self.transport.send(head)
-        self.transport.send_file(fd, offset, count)
+        self.transport.stream.send(head)
+        self.transport.stream.send_file(fd, offset, count)
         self.body_size = count
         if response.remaining is not None:
             response.remaining -= count
@@ -287,9 +317,9 @@ class Exchange:
         response = self._started()
         self.ended = True
         if not self.head_sent:
-            self.transport.send(self._head(response, 0))
+            self.transport.stream.send(self._head(response, 0))
         elif response.chunked and not response.bodiless:
-            self.transport.send(response.end())
+            self.transport.stream.send(response.end())
         if response.remaining and not response.bodiless:
             self.keep_alive = False
             if response.remaining > 0:

@@ -31,7 +31,7 @@ _SENDFILE = 1 << 20
 # struct linger: on, no seconds. The close sends a reset, socket(7).
 _RESET = struct.pack("ii", 1, 0)
 # Above this a head and its body are gathered by the kernel instead of being joined here.
-GATHER = 65536
+_GATHER = 65536
 
 
 class Expired(ClientDisconnected):
@@ -108,7 +108,25 @@ class Stream:
             self._send_rest(memoryview(data)[sent:])
 
     def send_pair(self, head: bytes, body: bytes) -> None:
-        """Send a head and a large body (`GATHER`) in one system call, as far as it goes."""
+        """Send a head and its body in one system call, as far as the kernel takes them.
+
+        Raises:
+            Expired, ClientDisconnected: as `send`.
+        """
+        if len(body) >= _GATHER:
+            self._gather(head, body)
+            return
+        data = head + body
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise ClientDisconnected(*error.args) from error
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _gather(self, head: bytes, body: bytes) -> None:
         try:
             sent = self.sock.sendmsg((head, body))
         except BlockingIOError:
@@ -252,7 +270,22 @@ class HandedSocket:
             sock = self._stream.sock
             self._real = cooperative_socket(
                 sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+            stream: Any = self._stream
+            stream.sock = _Surrendered(sock)
         return getattr(self._real, name)
+
+
+class _Surrendered:
+    """What a stream keeps of a socket that was handed over: it can only be closed."""
+
+    def __init__(self, sock: _socket.socket) -> None:
+        self.fileno = sock.fileno
+        self.close = sock.close
+
+    def send(self, *_: object) -> int:
+        raise BrokenPipeError("the connection was handed over to the application")
+
+    sendmsg = recv = shutdown = setsockopt = send
 
 
 def adopt(fd: int, family: int) -> _socket.socket:

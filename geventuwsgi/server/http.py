@@ -12,7 +12,7 @@ from .connection import Connection
 class HttpConnection(Connection):
     """Serve HTTP/1.0 and 1.1 (RFC 9112): kept alive, pipelined requests in order."""
 
-    __slots__ = ()
+    __slots__ = ("_repeated",)
 
     parser: RequestParser
 
@@ -20,6 +20,8 @@ class HttpConnection(Connection):
         service = self.service
         keepalive = service.policy.keepalive
         receive = self.stream.receive
+        # The environ of a head that came twice in a row, for the third time and on.
+        self._repeated: environs.Environ | None = None
         self.parser = parser = RequestParser(service.head_limits)
         if not self.first_head(parser, early):
             return False
@@ -44,25 +46,37 @@ class HttpConnection(Connection):
 
     def _request(self, parser: RequestParser) -> bool:
         """Serve the request whose head is there; tell whether another may follow."""
-        service = self.service
-        environ = environs.from_http(service.templates[self.listener.url], parser)
-        environ["REMOTE_ADDR"] = self.host
-        environ["REMOTE_PORT"] = self.port
-        if self.trusted and ("HTTP_X_FORWARDED_PROTO" in environ
-                             or "HTTP_X_FORWARDED_SSL" in environ):
-            self.take_scheme(environ)
+        if parser.repeated:
+            if self._repeated is None:
+                self._repeated = self._environ(parser)
+            environ = self._repeated.copy()
+        else:
+            self._repeated = None
+            environ = self._environ(parser)
         if parser.body_complete:
             self.body = None
             environ["wsgi.input"] = io.BytesIO()
         else:
             self.take_body(environ, parser, parser.expect_continue)
-        self.persists = parser.keep_alive and service.persistent
+        self.persists = parser.keep_alive and self.service.persistent
         exchange = Exchange(self, environ, parser.method, parser.target, parser.version,
                             parser.http11, False)
         self.answer(exchange)
-        if exchange.keep_alive and not self.taken:
-            return parser.body_complete or self._drained()
+        if exchange.keep_alive and not self.taken and (parser.body_complete or self._drained()):
+            return True
+        if self.body is not None:
+            self.tell_of_body()
         return False
+
+    def _environ(self, parser: RequestParser) -> environs.Environ:
+        """Build all of the environ that depends on the head and the peer alone."""
+        environ = environs.from_http(self.service.templates[self.listener.url], parser)
+        environ["REMOTE_ADDR"] = self.host
+        environ["REMOTE_PORT"] = self.port
+        if self.trusted and ("HTTP_X_FORWARDED_PROTO" in environ
+                             or "HTTP_X_FORWARDED_SSL" in environ):
+            self.take_scheme(environ)
+        return environ
 
     def _drained(self) -> bool:
         """Read away what is left of the body; tell whether that worked."""

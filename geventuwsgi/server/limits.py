@@ -26,12 +26,16 @@ LINGER_SECONDS = 2.0
 LINGER_OCTETS = 64 << 20
 # Request bodies up to this size are read before a slot is taken, in octets.
 EARLY_BODY = 65536
+# A timeout of 0 is no limit: a wait that nobody lives to see the end of, in seconds. Not
+# inf, which as a deadline means that nobody waits.
+NEVER = 1e9
 # What a request that ignores its harakiri gets before its connection is cut, in seconds.
 HARAKIRI_GRACE = 5.0
 
 
 class Policy(NamedTuple):
-    """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit.
+    """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit
+    (`NEVER` for head_timeout and io_timeout).
 
     Attributes:
         head_timeout: for a whole request head from its first byte.
@@ -56,18 +60,21 @@ class Slots:
 
     Args:
         count: how many requests may be inside the application at once.
-        freed: called when a slot becomes free while `starved` is set: somebody stopped
-            taking connections for want of one.
+        freed: called when a slot becomes free that nobody waited for.
+
+    Attributes:
+        free: the numbers of the free slots; empty while anybody waits.
+        wanted: a slot has to be handed back by `give`, as somebody waits for it, or
+            stopped taking connections for want of one. Else appending to `free` is enough.
+        lost: slots that will never be given back.
     """
 
-    __slots__ = ("count", "lost", "starved", "free", "_waiting", "_freed")
+    __slots__ = ("count", "lost", "wanted", "free", "_waiting", "_freed")
 
     def __init__(self, count: int, freed: Callable[[], None]) -> None:
         self.count = count
         self.lost = 0
-        self.starved = False
-        # The numbers of the free slots. While anybody waits it is empty: `give` hands a
-        # slot to whoever waited longest.
+        self.wanted = False
         self.free = list(range(count - 1, -1, -1))
         self._waiting: deque[AsyncResult] = deque()
         self._freed = freed
@@ -86,6 +93,7 @@ class Slots:
             return self.free.pop()
         turn = AsyncResult()
         self._waiting.append(turn)
+        self.wanted = True
         try:
             core: int = turn.get()
         except BaseException:
@@ -97,14 +105,13 @@ class Slots:
         return core
 
     def give(self, core: int) -> None:
-        """Hand a slot back."""
+        """Hand a slot back, to whoever waits longest."""
         if self._waiting:
             self._waiting.popleft().set(core)
             return
         self.free.append(core)
-        if self.starved:
-            self.starved = False
-            self._freed()
+        self.wanted = False
+        self._freed()
 
     def lose(self) -> None:
         """Count a slot whose request can neither end nor be ended as gone for good."""

@@ -68,8 +68,11 @@ class Service:
         self.pid = pid
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()
-        self.app_requests = [0] * max(len(applications), 1)
+        # By application; the last is for requests that found none (their app is -1).
+        self.app_requests = [0] * (len(applications) + 1)
         self.draining = False
+        self.persistent = policy.keepalive > 0
+        self.harakiri = policy.harakiri
         self.accepted = 0
         self.requests = 0
         self.others_requests = 0
@@ -87,8 +90,15 @@ class Service:
         room = min(len(self.slots.free), self.max_connections - len(self.connections))
         if room <= 0:
             self.crowded = True
-            self.slots.starved = True
+            self.slots.wanted = True
         return room
+
+    def drain(self) -> None:
+        """From now on no connection outlives its present request."""
+        self.draining = True
+        self.persistent = False
+        for connection in self.connections:
+            connection.persists = False
 
     def left(self, connection: Any) -> None:
         """A connection is closed."""

@@ -34,7 +34,7 @@ from ..shared import scoreboard
 from .acceptor import Acceptor
 from .connection import Connection
 from .http import HttpConnection
-from .limits import Policy, Slots, Sweeper
+from .limits import NEVER, Policy, Slots, Sweeper
 from .service import Service
 from .trust import AllowList
 from .uwsgi import UwsgiConnection
@@ -184,7 +184,7 @@ class Worker:
         """
         service = self.service
         if not service.draining:
-            service.draining = True
+            service.drain()
             self.child.row.cells[scoreboard.ACCEPTING] = 0
             for acceptor in self.acceptors:
                 acceptor.close()
@@ -248,8 +248,8 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
                child: Child, hub: Any, access: AccessLog | None) -> Service:
     """Turn settings into the plain values that connections go by."""
     policy = Policy(
-        head_timeout=settings.http_headers_timeout, keepalive=settings.keepalive,
-        io_timeout=settings.socket_timeout, harakiri=settings.harakiri,
+        head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
+        io_timeout=settings.socket_timeout or NEVER, harakiri=settings.harakiri,
         limit_post=settings.limit_post, post_buffering=settings.post_buffering)
     limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
                     settings.limit_request_fields, settings.head_limit)

@@ -11,12 +11,25 @@ from geventuwsgi.protocol.response import Standing
 OK, TYPE = "200 OK", [("Content-Type", "text/plain")]
 
 
-class Wire:
-    """A transport that remembers: `events` in order, `octets` in all."""
+class Transport:
+    """The transport of a request without a body, onto a `Wire`."""
 
-    def __init__(self, persist: bool = True) -> None:
+    body = None
+
+    def __init__(self, wire: "Wire", persists: bool = True) -> None:
         self.standing = Standing("", False)
-        self.persist = persist
+        self.persists = persists
+        self.stream = wire
+
+    def release(self) -> None:
+        if "release" not in self.stream.events:
+            self.stream.events.append("release")
+
+
+class Wire:
+    """An output that remembers: `events` in order, `octets` in all."""
+
+    def __init__(self) -> None:
         self.octets = b""
         self.events: list[str] = []
 
@@ -31,13 +44,6 @@ class Wire:
     def send_file(self, fd: int, offset: int, count: int) -> None:
         self.events.append("sendfile")
         self.octets += os.pread(fd, count, offset)
-
-    def may_persist(self) -> bool:
-        return self.persist
-
-    def release(self) -> None:
-        if "release" not in self.events:
-            self.events.append("release")
 
     @property
     def head(self) -> bytes:
@@ -72,8 +78,9 @@ def exchange(method: str = "GET", protocol: str = "HTTP/1.1", raw: bool = False,
              persist: bool = True) -> tuple[Exchange, Wire]:
     environ: dict[str, Any] = {"REQUEST_METHOD": method}
     setup_testing_defaults(environ)
-    wire = Wire(persist)
-    return Exchange(wire, environ, method, "/", protocol, protocol == "HTTP/1.1", raw), wire
+    wire = Wire()
+    return Exchange(Transport(wire, persist), environ, method, "/", protocol,
+                    protocol == "HTTP/1.1", raw), wire
 
 
 def returning(result: Any, *headers: tuple[str, str], status: str = OK) -> Callable[..., Any]:

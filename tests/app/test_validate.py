@@ -13,7 +13,7 @@ from geventuwsgi.app.input import Body, spool, whole
 from geventuwsgi.app.wsgi import Exchange, FileWrapper
 from geventuwsgi.protocol.http1 import RequestParser
 from geventuwsgi.protocol.uwsgi import PacketParser, encode
-from tests.app.exchange import Wire
+from tests.app.exchange import Transport, Wire
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # webob imports cgi, which goes in Python 3.13
@@ -72,6 +72,7 @@ def test_guarded(over: str, make: Any, application: Any, guard: Any) -> None:
     environ["REMOTE_ADDR"] = "127.0.0.1"
     wire = Wire()
     with make(lambda: next(pieces)) as environ["wsgi.input"]:
-        exchange = Exchange(wire, environ, "POST", "/a/b?c=d", "HTTP/1.1", True, over == "uwsgi")
+        exchange = Exchange(Transport(wire), environ, "POST", "/a/b?c=d", "HTTP/1.1", True,
+                            over == "uwsgi")
         exchange.run(guard(application))
     assert exchange.status == 200 and b"two" in wire.body and not exchange.fault

@@ -9,7 +9,7 @@ import pytest
 
 from geventuwsgi.app.wsgi import Exchange, FileWrapper
 from geventuwsgi.errors import ResponseError
-from tests.app.exchange import OK, TYPE, Body, Wire, exchange, returning, run
+from tests.app.exchange import OK, TYPE, Body, Transport, Wire, exchange, returning, run
 
 CHUNKED = b"Transfer-Encoding: chunked"
 
@@ -267,7 +267,8 @@ def test_close_is_called_when_the_client_is_gone() -> None:
             raise ConnectionResetError
     for body in (Body(b"hello"), Body()):
         with pytest.raises(ConnectionResetError):
-            Exchange(Gone(), {}, "GET", "/", "HTTP/1.1", True, False).run(returning(body))
+            one = Exchange(Transport(Gone()), {}, "GET", "/", "HTTP/1.1", True, False)
+            one.run(returning(body))
         assert body.closed == 1
 
 
