@@ -85,8 +85,8 @@ def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
     signals.reset((signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
                    signal.SIGTTIN, signal.SIGTTOU), signal.SIG_IGN)
     signals.unblock_all()
-    _await_adoption(master)
     sock.setblocking(False)
+    _await_adoption(master, sock)
     cells = row.cells
     cells[scoreboard.WORKER] = number
     cells[scoreboard.GENERATION] = generation
@@ -98,19 +98,19 @@ def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
     return Child(number, generation, sock, board, row, master)
 
 
-def _await_adoption(master: int) -> None:
+def _await_adoption(master: int, sock: socket.socket) -> None:
     """Wait until the master is our parent, then bind our life to its.
 
     The process between the template and us ends right after its fork. Asking for the
     signal before that would tie us to the wrong parent.
     """
     sleep = kernel.original("time", "sleep")  # the patched one would run the hub
-    first = parent = os.getppid()
-    while parent != master:
-        if parent != first:
-            os._exit(0)  # the master died meanwhile, and somebody else adopted us
+    while os.getppid() != master:
+        # If the master died meanwhile somebody else has adopted us, maybe before we ever
+        # looked; then nobody holds the other end of our control socket.
+        if control.gone(sock):
+            os._exit(0)
         sleep(0.0005)
-        parent = os.getppid()
     try:
         kernel.die_with_parent()
     except OSError:

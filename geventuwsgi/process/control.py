@@ -73,6 +73,16 @@ def receive(sock: socket.socket) -> bytes | None:
         return b""
 
 
+def gone(sock: socket.socket) -> bool:
+    """Whether the other side is gone; takes no message."""
+    try:
+        return not sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True
+
+
 def receive_with_descriptor(sock: socket.socket) -> tuple[bytes, int | None]:
     """Wait for one message; b"" at the end, and the descriptor that came with it."""
     size = array.array("i").itemsize
