@@ -260,6 +260,47 @@ def test_root_is_dropped_after_the_sockets_are_bound(room):
 
 @pytest.mark.root
 @as_root
+def test_logs_in_a_directory_of_root_s(room):
+    """They are opened before root is dropped; a rotation as logrotate's `create` does it."""
+    python, packages = interpreter_for_all()
+    logs, path = room / "logs", str(room / "app.sock")
+    logs.mkdir(mode=0o755)
+    server = Server(room, "--http-socket", path, "--uid", "nobody", "--gid", "nogroup",
+                    "--access-logfile", logs / "access", "--error-logfile", logs / "error",
+                    "--wsgi-file", "trial.py", env={"PYTHONPATH": f"{HOUSE}:{packages}"},
+                    ready=False)
+    server.argv = (python, *server.argv[1:])
+    with server:
+        wait_until(lambda: (logs / "error").exists() and "ready: " in (logs / "error").read_text(),
+                   lambda: server.log)
+        assert ask(path, "/fail?before").status == 500
+        for name in ("access", "error"):
+            (logs / name).rename(logs / f"{name}.1")
+            (logs / name).touch(mode=0o640)
+            os.chown(logs / name, NOBODY, 0)
+        server.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "logs reopened" in (logs / "error").read_text(), "the master")
+
+        def arrived():
+            assert ask(path, "/fail?after").status == 500
+            return "after" in (logs / "access").read_text() and (
+                "ValueError" in (logs / "error").read_text())
+        wait_until(arrived, "lines in the new files")
+        assert server.stop() == 0
+    assert "before" in (logs / "access.1").read_text()
+    assert "goodbye" in (logs / "error").read_text()
+
+
+@pytest.mark.parametrize("option", ["access-logfile", "error-logfile", "logto"])
+def test_a_log_that_cannot_be_opened(room, option):
+    status, lines = refused(room, f"--{option}", "/nowhere/x.log", "--wsgi-file", "app.py")
+    assert status == 1
+    assert [line for line in lines if "/nowhere/x.log" in line and f"--{option}" in line]
+    assert not [line for line in lines if "Traceback" in line]
+
+
+@pytest.mark.root
+@as_root
 def test_root_is_warned_about(room):
     with Server(room, "--wsgi-file", "app.py", app=APP) as server:
         assert server.find("you are running uWSGI as root")
