@@ -10,6 +10,7 @@ Everything waits for a condition up to a deadline; nothing sleeps for luck.
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 HOUSE = Path(__file__).resolve().parent.parent
+# Where programs are looked for: beside this Python, as others do, and where root has them.
+PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 DEADLINE = 20.0  # seconds; the machine may be busy with other tests
 LISTENING = re.compile(r"Listening at: (\w+)://(unix:)?(\S+) \(\d+\)")
 SPAWNED = re.compile(r"(?:spawned|Respawned) uWSGI worker (\d+) \((?:new )?pid: (\d+)")
@@ -38,6 +43,17 @@ def wait_until(condition: Callable[[], T], what: object = "the condition",
             raise AssertionError(f"waited {deadline} s in vain for {told}")
         time.sleep(0.01)
     return result
+
+
+def installed(name: str) -> str:
+    """Return the path of a program that some tests run beside the server.
+
+    On a machine without it the test is skipped, in CI it fails.
+    """
+    path = shutil.which(name, path=PATH)
+    if path is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)(f"{name} is not installed")
+    return path
 
 
 def alive(pid: int) -> bool:

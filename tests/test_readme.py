@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from io import BytesIO
@@ -14,10 +13,10 @@ import pytest
 
 from geventuwsgi.config.reader import read
 from geventuwsgi.config.table import row
+from tests.harness import installed
 
 PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.rst").read_text()
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 
 # Literals of the README that look like options and are none.
 OTHERS = {"nginx", "conf", "init", "chroot", "for", "if-env", "modifier1", "keepalive_timeout",
@@ -66,10 +65,9 @@ def test_conf_app_ini_is_strict(tmp_path):
     assert settings.listeners == (("127.0.0.1:8000", "http"), ("127.0.0.1:3031", "uwsgi"))
 
 
-@pytest.mark.skipif(NGINX is None, reason="no nginx")
 @pytest.mark.parametrize("name", ["nginx-http.conf", "nginx-uwsgi.conf"])
 def test_nginx_takes_its_configuration(tmp_path, name):
-    result = subprocess.run([NGINX, "-t", "-e", "stderr", "-p", str(tmp_path), "-c",
+    result = subprocess.run([installed("nginx"), "-t", "-e", "stderr", "-p", str(tmp_path), "-c",
                              str(PROJECT / "conf" / name)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 

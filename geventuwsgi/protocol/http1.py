@@ -242,7 +242,7 @@ class RequestParser:
         if octet == b"\x16":
             raise ProtocolError(400, "a TLS handshake on a plain HTTP socket")
         if octet == b"\0":  # modifier1
-            raise ProtocolError(400, "maybe a uwsgi packet: nginx uwsgi_pass instead of proxy_pass?")
+            raise ProtocolError(400, "a uwsgi packet? nginx uwsgi_pass instead of proxy_pass?")
         if octet == b"\r" and at:
             raise ProtocolError(400, "empty lines in front of the request")
         if data == b"\r":

@@ -268,6 +268,9 @@ class Connection(ABC):
         service = self.service
         if self.taken:
             return  # an upgrade library has the connection; frameworks end it by raising
+        transport = exchange.transport
+        if isinstance(transport, Severed):
+            exchange.head_sent = transport.head_sent  # what came later was not sent
         broken_off = exchange.broken_off
         broken = self.body.broken if self.body is not None else None
         if broken is not None and isinstance(error, OSError):
@@ -385,7 +388,7 @@ class Connection(ABC):
             self._abandon(exchange)
             return
         self._killed = True
-        exchange.transport = Severed(self)
+        exchange.transport = Severed(self, exchange.head_sent)
         self.harakiri_at = monotonic() + HARAKIRI_GRACE
         report.harakiri(self.service, self.host, exchange, self.greenlet)
         self.greenlet.throw(Harakiri())
@@ -424,7 +427,8 @@ class Severed:
     """The transport of a request that was told to end: whatever the application still
     returns is discarded, and any attempt to send it ends the request once more."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, head_sent: bool) -> None:
+        self.head_sent = head_sent
         self.standing = connection.standing
         self.persists = False
         self.body = None

@@ -1,8 +1,6 @@
 """The same files read by real uWSGI: the resolved options are equal, where they should be."""
 
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +8,8 @@ import pytest
 
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
+from tests.harness import installed
 
-UWSGI = shutil.which("uwsgi", path=str(Path(sys.executable).parent)) or shutil.which("uwsgi")
-pytestmark = pytest.mark.skipif(UWSGI is None, reason="no uwsgi on this machine")
 ENVIRON = {"SITE": "shop", "EMPTY": "", "WORKERS": "3", "PATH": "/usr/bin:/bin"}
 
 FILES = [
@@ -53,8 +50,7 @@ def ours(path: str) -> list[tuple[str, str]]:
 
 def theirs(path: str) -> list[tuple[str, str]]:
     """Return what uWSGI prints of its configuration, less our own arguments."""
-    assert UWSGI is not None
-    result = subprocess.run([UWSGI, "--show-config", "--no-server", "--ini", path],
+    result = subprocess.run([installed("uwsgi"), "--show-config", "--no-server", "--ini", path],
                             env=ENVIRON, capture_output=True, text=True, timeout=60)
     output = (result.stdout + result.stderr).split(";uWSGI instance configuration\n")[1]
     lines = output.split("\n;end of configuration")[0].split("\n")[1:]

@@ -8,15 +8,13 @@ the kernel chooses the port and nobody else can take it meanwhile.
 import http.client
 import os
 import re
-import shutil
 import socket
 import threading
 from pathlib import Path
 
-from tests.harness import DEADLINE, HOUSE, Program, wait_until
+from tests.harness import DEADLINE, HOUSE, Program, installed, wait_until
 
 CONF = HOUSE / "conf"
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 NOBODY = 65534
 
 
@@ -82,8 +80,7 @@ class Nginx(Program):
 
     def __init__(self, directory: Path, kind: str, backend: str, *, http: str = "",
                  location: str = "", edit: tuple[tuple[str, str], ...] = ()) -> None:
-        binary = shutil.which("nginx", path=PATH)
-        assert binary, "nginx is missing: apt-get install nginx-light"
+        binary = installed("nginx")
         directory.mkdir(exist_ok=True)
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))

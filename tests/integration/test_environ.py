@@ -5,15 +5,13 @@ from those listed here.
 """
 
 import json
-import os
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, wait_until
+from tests.harness import Program, installed, wait_until
 from tests.integration.conftest import backend
 from tests.integration.front import Nginx
 
@@ -55,8 +53,7 @@ REQUESTS = {
 @pytest.fixture(scope="module")
 def uwsgi(ground):
     """Real uWSGI with the same application, on a unix socket."""
-    binary = shutil.which("uwsgi", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    assert binary, "uWSGI is missing: pip install pyuwsgi"
+    binary = installed("uwsgi")
     directory = ground / "uwsgi"
     directory.mkdir(mode=0o755)
     shutil.copy(Path(__file__).with_name("trial.py"), directory)

@@ -15,6 +15,8 @@ def server(request: pytest.FixtureRequest,
            tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the module's `ARGUMENTS`, one worker unless these say otherwise."""
     arguments = getattr(request.module, "ARGUMENTS", ())
+    if "--http-socket" not in arguments:
+        arguments = ("--http-socket", "127.0.0.1:0", *arguments)
     with Server(tmp_path_factory.mktemp("server"), "app:application", *arguments,
                 app=APP) as server:
         yield server
