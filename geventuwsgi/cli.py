@@ -9,7 +9,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from geventuwsgi import __version__, boot
+from geventuwsgi import __version__
+from geventuwsgi.boot import instance
 from geventuwsgi.config import manual
 from geventuwsgi.config.argv import Command
 from geventuwsgi.config.reader import read
@@ -18,7 +19,7 @@ from geventuwsgi.errors import GeventuwsgiError, UsageError
 
 
 def main(argv: Sequence[str] | None = None, *, development: bool = False,
-         run: Callable[[Settings], int] = boot.run) -> int:
+         run: Callable[[Settings], int] = instance.run) -> int:
     """Run the server, or print what was asked for.
 
     Args:

@@ -1,11 +1,8 @@
-"""Settings become sockets, memory and roles: the one place that knows everyone.
+"""An exec'd interpreter's part: the template of a generation, and in its children workers.
 
-`run` is the master's part: logs, sockets, pid files, scoreboard, then the master's loop.
-`play` is what an exec'd interpreter does: it re-creates all that from descriptors, drops
-root, loads the application and forks workers.
-
-This room alone imports inside functions: the master must not load what a worker needs
-(11 MB instead of 30), and a role must load some things before others.
+It re-creates logs, sockets and scoreboard from descriptors, drops root, loads the
+application and forks workers. The surroundings of a process (logs, titles, environment,
+paths, directory) are set up here for the master too.
 """
 
 import json
@@ -15,74 +12,17 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
-from .config.settings import Settings
-from .errors import BindError, ConfigError, GeventuwsgiError
-from .process.privileges import Identity
-from .process.title import Titles
+from ..config.settings import Settings
+from ..errors import ConfigError, GeventuwsgiError
+from ..process.privileges import Identity
+from ..process.title import Titles
 
 if TYPE_CHECKING:
-    from .app.loader import Applications
-    from .log.sinks import Sink
-    from .net.listener import Listener
-    from .process.child import Child
-    from .process.role import Role
-    from .shared.scoreboard import Scoreboard
+    from ..app.loader import Applications
+    from ..log.sinks import Sink
+    from ..process.child import Child
 
 logger = logging.getLogger("geventuwsgi.error")
-
-SPARE_ROWS = 32  # for SIGTTIN, and for generations that still drain at the next reload
-
-# What `python -c` runs. The empty entry of sys.path is the current directory, where a
-# file of the application's may bear the name of a module of ours or of Python's.
-PROLOGUE = """\
-import sys
-if sys.path[:1] == ['']: del sys.path[0]
-if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.boot import play
-play(*map(int, sys.argv[1:]))
-"""
-
-
-def run(settings: Settings) -> int:
-    """Be the master of an instance until it is told to stop.
-
-    Returns:
-        The exit status: 0, or 3 or 4 if the first start failed.
-    Raises:
-        GeventuwsgiError: with its exit status, before anything was started.
-    """
-    from .process.master import Master
-    from .shared.scoreboard import Scoreboard
-
-    logs = Logs(settings)
-    titles = titles_of(settings)
-    titles.set("master")
-    tell_start(settings)
-    identity = Identity(settings.uid, settings.gid)
-    if settings.home:
-        packages_of(settings.home)
-    if settings.umask is not None:
-        os.umask(settings.umask)
-    listeners = listen(settings)
-    pid_files = [path for path in (settings.pidfile, settings.pidfile2) if path]
-    safe_pid_files = [path for path in (settings.safe_pidfile, settings.safe_pidfile2) if path]
-
-    def stop_listening() -> None:
-        for listener in listeners:
-            listener.close()
-
-    try:
-        write_pid_files(pid_files)
-        tell_sockets(settings, listeners, identity)
-        board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
-        role = worker_role(settings, listeners, board)
-        master = Master([role], board, reopen=logs.reopen,
-                        ready=lambda: write_pid_files(safe_pid_files),
-                        stopping=stop_listening)
-        return master.run()
-    finally:
-        clean_up(settings, listeners, pid_files + safe_pid_files)
 
 
 class Logs:
@@ -100,8 +40,8 @@ class Logs:
     """
 
     def __init__(self, settings: Settings, *, requests: bool = False) -> None:
-        from . import log
-        from .log.sinks import open_sink
+        from .. import log
+        from ..log.sinks import open_sink
 
         self._logto: Sink | None = None
         self.requests: Sink | None = None
@@ -128,53 +68,6 @@ class Logs:
         self._reopen()
 
 
-def listen(settings: Settings) -> "list[Listener]":
-    """Bind every socket of the settings, or take those that we were started with.
-
-    Raises:
-        BindError: one cannot be bound.
-    """
-    from .net.listener import Inherited, bind_all
-
-    inherited = Inherited(os.environ, os.getpid())
-    options = {
-        "listen": settings.listen or None, "reuse_port": settings.reuse_port,
-        "chmod": settings.chmod_socket, "chown": settings.chown_socket,
-        "keepalive": settings.so_keepalive, "sndbuf": settings.socket_sndbuf,
-        "rcvbuf": settings.socket_rcvbuf}
-    listeners = bind_all(settings.listeners, inherited, options)
-    default = "uwsgi" if settings.dialect == "uwsgi" else "http"
-    listeners += inherited.rest(settings.protocol or default)
-    if not listeners:
-        raise BindError("no socket is named, and none of LISTEN_FDS is meant for this process "
-                        "(LISTEN_PID)")
-    return listeners
-
-
-def worker_role(settings: Settings, listeners: "list[Listener]", board: "Scoreboard") -> "Role":
-    """Return the row of the workers, with all that an exec'd role has to know in a memfd.
-
-    Settings are never read from disk again by a role, which may not be allowed to.
-    """
-    from .process.role import Role
-    from .process.spawn import interpreter
-
-    plan = json.dumps({
-        "settings": settings.to_json(), "master": os.getpid(), "board": board.fd,
-        "listeners": [listener.to_json() for listener in listeners], "argv": sys.argv[:1]})
-    fd = os.memfd_create("geventuwsgi-plan", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(plan.encode("utf-8", "surrogateescape"))
-    house = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return Role(
-        name="worker", processes=settings.processes,
-        argv=(*interpreter(PROLOGUE.format(house=house)), str(fd)),
-        fds=(fd, board.fd, *(listener.socket.fileno() for listener in listeners)),
-        environ=environ_of(settings), cores=settings.gevent,
-        mercy=settings.worker_reload_mercy, timeout=settings.worker_timeout,
-        replace_stuck=settings.worker_timeout_action == "replace")
-
-
 def environ_of(settings: Settings) -> dict[str, str]:
     """Return the environment of the roles: ours, `env` and `unenv`.
 
@@ -199,55 +92,6 @@ def titles_of(settings: Settings) -> Titles:
         append=settings.procname_append, name=settings.procname, master=settings.procname_master)
 
 
-def tell_start(settings: Settings) -> None:
-    """Log the version, the files that were read and what there is to say about them."""
-    logger.info("Starting geventuwsgi %s", __version__)
-    for file in settings.files:
-        logger.info("getting INI configuration from %s", file)
-    for warning in settings.warnings:
-        logger.warning("%s", warning)
-
-
-def tell_sockets(settings: Settings, listeners: "list[Listener]", identity: Identity) -> None:
-    """Log where we listen, with how many workers, and as whom."""
-    from .net.listener import hint_about_mode
-    from .process.privileges import warn_about_root
-
-    for listener in listeners:
-        logger.info("Listening at: %s (%d)", listener.url, os.getpid())
-        hint_about_mode(listener)
-    logger.info("%d worker%s, each with %d request%s at a time", settings.processes,
-                "s" * (settings.processes != 1), settings.gevent, "s" * (settings.gevent != 1))
-    for note in settings.notes:
-        logger.info("%s", note)
-    warn_about_root(identity)
-
-
-def write_pid_files(paths: list[str]) -> None:
-    """Write our pid to each of these files."""
-    from .process.pidfile import PidFile
-
-    for path in paths:
-        PidFile(path).write()
-
-
-def clean_up(settings: Settings, listeners: "list[Listener]", pid_files: list[str]) -> None:
-    """Remove what we made, as far as `vacuum` says so.
-
-    uWSGI keeps its pid file without `vacuum`; gunicorn's users expect it to go.
-    """
-    from .process.pidfile import PidFile
-
-    for listener in listeners:
-        listener.close()
-        if settings.vacuum and listener.vacuum():
-            logger.info("VACUUM: unix socket %s removed.", listener.address.text)
-    if settings.vacuum or settings.dialect != "uwsgi":
-        for path in pid_files:
-            if PidFile(path).remove():
-                logger.info("VACUUM: pidfile removed.")
-
-
 # The exec'd role
 
 
@@ -261,7 +105,7 @@ def play(plan_fd: int, generation: int, control_fd: int) -> None:
     """
     import socket
 
-    from .process import control, template
+    from ..process import control, template
 
     sock = socket.socket(fileno=control_fd)
     status = 3
@@ -288,9 +132,9 @@ class Playing:
     """The template's process, and what its workers inherit."""
 
     def __init__(self, plan: dict[str, Any], generation: int, sock: Any) -> None:
-        from .net.listener import Listener
-        from .process.template import Template
-        from .shared.scoreboard import Scoreboard
+        from ..net.listener import Listener
+        from ..process.template import Template
+        from ..shared.scoreboard import Scoreboard
 
         self.settings = settings = Settings.from_json(plan["settings"])
         self.logs = Logs(settings, requests=True)
@@ -316,7 +160,7 @@ class Playing:
             from gevent import monkey
             monkey.patch_all()
         # In every worker, so once here: its pages are shared.
-        from .server import worker as _  # noqa: F401
+        from ..server import worker as _  # noqa: F401
         prepare_paths(settings)
         if settings.lazy_apps:
             return None
@@ -327,7 +171,7 @@ class Playing:
         gevent = sys.modules.get("gevent")
         if gevent is not None:
             gevent.reinit()  # the fork was the system's, not gevent's
-        from .server import worker
+        from ..server import worker
 
         child.reopen = self.logs.reopen
         if applications is None:
@@ -400,7 +244,7 @@ def load_applications(settings: Settings) -> "Applications":
     Raises:
         AppLoadError: an application does not load.
     """
-    from .app import loader
+    from ..app import loader
 
     for source in settings.import_:
         try:
