@@ -8,6 +8,7 @@ bind, 2 usage, 3 workers could not boot, 4 the application could not be loaded.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance
@@ -16,6 +17,17 @@ from geventuwsgi.config.argv import Command
 from geventuwsgi.config.reader import read
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import GeventuwsgiError, UsageError
+from geventuwsgi.process import remote
+
+
+class Order(NamedTuple):
+    """What `--stop FILE` and its like say to the console of the server in the pid file."""
+
+    words: tuple[str, ...]
+    until_gone: bool = False
+
+
+ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True)}
 
 
 def main(argv: Sequence[str] | None = None, *, development: bool = False,
@@ -52,11 +64,20 @@ def _settings(arguments: Sequence[str], development: bool) -> tuple[Settings | N
     settings, command = read(arguments, os.environ, development=development)
     if settings is None or command is not None:
         assert command is not None
+        order = ORDERS.get(command.name)
+        if order is not None:
+            return None, remote.call(command.about or "", order.words, _write,
+                                     until_gone=order.until_gone)
         print(_answer(settings, command), end="", flush=True)
         return None, 0
     settings.require_application()
     settings.require_sockets()
     return settings, 0
+
+
+def _write(text: str) -> None:
+    """Hand on what a server answers to an order."""
+    print(text, end="", flush=True)
 
 
 def _answer(settings: Settings | None, command: Command) -> str:

@@ -33,9 +33,10 @@ _FOREIGN = {
 
 @dataclass(frozen=True)
 class Command:
-    """Something to do instead of serving: 'help', 'version' or 'show-config'.
+    """Something to do instead of serving: 'help', 'version', 'show-config', 'stop'...
 
-    `about` is the option that --help is asked about.
+    `about` is the option that --help is asked about, or the pid file of the server that is
+    to be spoken to.
     """
 
     name: str
@@ -77,6 +78,8 @@ def _positional(argument: str) -> Entry:
 def _long(argument: str, rest: list[str]) -> Entry | Command:
     name, equals, text = argument.partition("=")
     origin = Origin("argv", option=name)
+    if name == "reload" and _pid_file(text if equals else rest[0] if rest else ""):
+        return Command("reload", text if equals else rest.pop(0))
     option = row(name)
     if option is None:
         raise origin.error(_unknown(name))
@@ -111,19 +114,37 @@ def _valued(option: Option, name: str, text: str | None, rest: list[str],
     if option.status == "command":
         if option.name == "help" and rest and not rest[0].startswith("-"):
             return Command("help", rest.pop(0))
-        return Command(option.name)
+        if option.kind.flag:
+            return Command(option.name)
+        return Command(option.name, text or _argument(option, rest, origin))
     if option.status == "refused":
         raise origin.error(option.reason)
     if text is None and option.kind.optional:
         if rest and re.fullmatch(option.kind.optional, rest[0]):
             text = rest.pop(0)
     elif text is None and not option.kind.flag:
-        following = rest[0] if rest else None
-        if following is None or (following.startswith("--") and row(following[2:])):
-            raise origin.error(f"needs a value ({option.kind.metavar})")
-        text = rest.pop(0)
+        text = _argument(option, rest, origin)
     # A letter is not kept as the key: the entry is the option's.
     return Entry(name if len(name) > 1 else option.name, text, origin)
+
+
+def _pid_file(text: str) -> bool:
+    """Whether what follows --reload is a pid file, and so a server that is to reload."""
+    if text.endswith(".pid"):
+        return True
+    try:
+        with open(text, "rb") as file:
+            return file.read(64).strip().isdigit()
+    except (OSError, ValueError):
+        return False
+
+
+def _argument(option: Option, rest: list[str], origin: Origin) -> str:
+    """Take the next argument as the option's value."""
+    following = rest[0] if rest else None
+    if following is None or (following.startswith("--") and row(following[2:])):
+        raise origin.error(f"needs a value ({option.kind.metavar})")
+    return rest.pop(0)
 
 
 def _unknown(name: str) -> str:

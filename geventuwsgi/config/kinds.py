@@ -220,7 +220,7 @@ class Account(Kind):
                 grp.getgrnam(name)
             else:
                 pwd.getpwnam(name)
-        except KeyError:
+        except (KeyError, ValueError):  # ValueError: a NUL
             return False
         return True
 

@@ -26,8 +26,8 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
         environ: the environment.
         development: whether this is a development run.
     Returns:
-        The settings, and what to do with them; (None, command) for help and version,
-        which read nothing.
+        The settings, and what to do with them; (None, command) for help, version and
+        orders to a running server, which read nothing.
     Raises:
         ConfigError: for what is wrong in a file or the environment.
         UsageError: for what is wrong on the command line.
@@ -35,7 +35,7 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
     items = list(argv.parse(arguments))
     commands = [item for item in items if isinstance(item, Command)]
     for command in commands:
-        if command.name in ("help", "version"):
+        if command.name != "show-config":
             return None, command
     reading = Reading(environ)
     for entry in (*environment.uwsgi(environ), *_early(environ)):

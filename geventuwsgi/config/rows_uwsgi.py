@@ -166,7 +166,7 @@ static-expires-type static-expires-type-mtime static-expires-uri static-expires-
 static-gzip static-gzip-all static-gzip-dir static-gzip-ext static-gzip-prefix static-gzip-suffix
 static-index static-map static-map2 static-safe static-skip-ext stats stats-http stats-min
 stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
-stats-pushers-default-freq stats-server stop subscribe subscribe-freq subscribe-to
+stats-pushers-default-freq stats-server subscribe subscribe-freq subscribe-to
 subscribe-with-modifier1 subscribe2 subscription-algo subscription-dotsplit
 subscription-notify-socket subscription-tolerance subscriptions-credentials-check
 subscriptions-sign-check subscriptions-sign-check-tolerance subscriptions-sign-skip-uid

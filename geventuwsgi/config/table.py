@@ -41,6 +41,9 @@ CONFIGURATION = (
            _CONFIGURATION, aliases=("usage",), letters="h", status="command"),
     Option("version", Boolean(), "print the version", _CONFIGURATION, letters="V",
            status="command"),
+    Option("stop", Path(), "stop the server of this pid file gracefully, wait for its end, then "
+           "end", _CONFIGURATION, status="command",
+           difference="it waits, and tells on the standard error what went wrong"),
 )
 
 _APPLICATION = "Application"

@@ -17,10 +17,12 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from ..shared.scoreboard import Scoreboard
 from . import kernel, signals
+from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
 from .role import Role
 
@@ -47,11 +49,13 @@ class Master:
         ready: called once, when the first generation of every role serves.
         stopping: called when a stop begins; closes the listening sockets.
         reopen: reopens the logs (SIGUSR1).
+        commands: further orders for the console (`console`), by name.
     """
 
     def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
                  ready: Callable[[], None] = _nothing, stopping: Callable[[], None] = _nothing,
-                 reopen: Callable[[], None] = _nothing) -> None:
+                 reopen: Callable[[], None] = _nothing,
+                 commands: Mapping[str, Command] = MappingProxyType({})) -> None:
         self.roles = tuple(roles)
         self.generations: list[Generation] = []
         self._rows = Rows(board)
@@ -64,6 +68,11 @@ class Master:
         self._at_once = False
         self._reload_again = False
         self._announced = False
+        self._reloaders: list[Caller] = []  # who waits for the reload on its way
+        self._next_reloaders: list[Caller] = []     # and for the one behind it
+        self._stoppers: list[Caller] = []
+        self.console = Console(self._selector, {
+            "reload": self._ordered_to_reload, "stop": self._ordered_to_stop, **commands})
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGCHLD: self._reap, signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop, signal.SIGQUIT: self._asked_to_quit,
@@ -78,11 +87,15 @@ class Master:
             kernel.become_subreaper()
         except OSError as error:
             logger.warning("workers cannot become children of the master: %s", error.strerror)
+        self.console.open()
         logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
         for role in self.roles:
             self.generations.append(Generation(1, role, role.processes, self._rows, self._selector))
         self._loop()
         logger.info("goodbye to uWSGI.")
+        for caller in self._stoppers:
+            caller.end()
+        self.console.close()
         self._selector.close()
         assert self._status is not None
         return self._status
@@ -109,10 +122,14 @@ class Master:
             self._reload_again = True
             return
         self._reload_again = False
+        self._reloaders += self._next_reloaders
+        self._next_reloaders.clear()
         for generation in [one for one in self.generations if one.state == SERVING]:
             if len(self._rows) < generation.count:
-                logger.error("no room on the scoreboard for another generation: older ones "
-                             "are still draining; try again")
+                reason = ("no room on the scoreboard for another generation: older ones are "
+                          "still draining; try again")
+                logger.error("reload failed: %s", reason)
+                self._answer_reloaders(1, reason)
                 return
             logger.info("...gracefully reloading: generation %d of %s starts beside "
                         "generation %d", generation.number + 1, generation.role.name,
@@ -124,6 +141,8 @@ class Master:
     def stop(self, status: int = 0) -> None:
         """Begin a graceful stop that ends with exit status `status`."""
         self._status = status
+        self._reloaders += self._next_reloaders
+        self._answer_reloaders(1, "the server stops")
         self._stopping()
         now = time.monotonic()
         for generation in self.generations:
@@ -170,6 +189,8 @@ class Master:
         if not self._announced and all(one.state != BOOTING for one in self.generations):
             self._announced = True
             self._ready()
+        if all(one.state != BOOTING for one in self.generations):
+            self._answer_reloaders(0)
         if self._reload_again:
             self.reload()
 
@@ -185,6 +206,7 @@ class Master:
                          generation.number - 1)
             generation.failure = None
             generation.kill(now)
+            self._answer_reloaders(1, reason)
             if self._reload_again:
                 self.reload()
         elif generation.proven:
@@ -216,6 +238,20 @@ class Master:
             for generation in self.generations:
                 if generation.exited(pid, code):
                     break
+
+    def _ordered_to_reload(self, caller: Caller, arguments: Sequence[str]) -> None:
+        self._next_reloaders.append(caller)
+        self.reload()
+
+    def _ordered_to_stop(self, caller: Caller, arguments: Sequence[str]) -> None:
+        self._stoppers.append(caller)
+        if self._status is None:
+            self._asked_to_stop()
+
+    def _answer_reloaders(self, status: int, reason: str = "") -> None:
+        for caller in self._reloaders:
+            caller.end(status, f"reload failed: {reason}" if status else "")
+        self._reloaders.clear()
 
     def _asked_to_stop(self) -> None:
         if self._status is None:

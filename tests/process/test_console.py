@@ -1,0 +1,137 @@
+"""Orders to a running master over its abstract socket, and pid files that are wrong."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from geventuwsgi.errors import ConfigError, GeventuwsgiError
+from geventuwsgi.process import console, remote
+from tests.harness import HOUSE, alive, wait_until
+
+
+def order(option, path):
+    """Run `geventuwsgi OPTION PATH`; return (status, stdout, stderr)."""
+    done = subprocess.run([sys.executable, "-m", "geventuwsgi", option, str(path)], text=True,
+                          capture_output=True, timeout=30, cwd=HOUSE)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def pid_file(tmp_path):
+    def write(text):
+        path = tmp_path / "server.pid"
+        path.write_text(f"{text}\n")
+        return path
+    return write
+
+
+def test_stop_waits_for_the_end(house, pid_file):
+    made = house()
+    assert order("--stop", pid_file(made.pid)) == (0, "", "")
+    assert made.process.poll() == 0 and len(made.find(" drained")) == 2
+
+
+def test_reload_waits_for_the_new_generation(house, pid_file):
+    made = house()
+    assert order("--reload", pid_file(made.pid)) == (0, "", "")
+    assert made.find("ready: 2 workers (generation 2)")
+    assert made.stop() == 0
+
+
+def test_reload_tells_what_failed(house, tmp_path, pid_file):
+    made = house(load="switch")
+    (tmp_path / "broken").touch()
+    status, out, err = order("--reload", pid_file(made.pid))
+    assert (status, out) == (1, "")
+    assert "reload failed: the new code is broken" in err
+    made.wait_for("generation 1 serves on")
+    assert made.stop() == 0
+
+
+def test_a_stop_ends_the_wait_for_a_reload(house, tmp_path, pid_file):
+    made = house(load="slow_again")
+    waiting = subprocess.Popen([sys.executable, "-m", "geventuwsgi", "--reload",
+                                str(pid_file(made.pid))], cwd=HOUSE, text=True,
+                               stderr=subprocess.PIPE)
+    made.wait_for("generation 2 of")
+    made.stop()
+    _, err = waiting.communicate(timeout=20)
+    assert waiting.returncode == 1 and "reload failed: the server stops" in err
+
+
+def test_pid_files_that_are_wrong(tmp_path, pid_file):
+    with pytest.raises(ConfigError, match="cannot read the pid file .*No such file"):
+        remote.pid_in(str(tmp_path / "none.pid"))
+    for text in ("", "abc", "-5", "0", "99999999999999"):
+        with pytest.raises(ConfigError, match="holds no process id"):
+            remote.pid_in(str(pid_file(text)))
+    with pytest.raises(ConfigError, match="Is a directory"):
+        remote.pid_in(str(tmp_path))
+
+
+def test_stale_and_foreign_pids(pid_file):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    status, _, err = order("--stop", pid_file(gone.pid))
+    assert status == 1 and f"process {gone.pid} is gone: the pid file" in err
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        status, _, err = order("--reload", pid_file(other.pid))
+        assert status == 1 and "(sleep) takes no orders: it is no geventuwsgi" in err
+        assert alive(other.pid)
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_an_impostor_is_noticed(pid_file):
+    """Somebody else listens under the name of a process."""
+    other = subprocess.Popen(["sleep", "60"])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(console.name_of(other.pid))
+        listening.listen()
+        try:
+            with pytest.raises(GeventuwsgiError, match="another process answers"):
+                remote.call(str(pid_file(other.pid)), ["stop"], print)
+        finally:
+            other.kill()
+            other.wait()
+
+
+def test_an_order_that_nobody_knows(house, pid_file):
+    made = house()
+    path = str(pid_file(made.pid))
+    with pytest.raises(GeventuwsgiError, match="no order 'dance'; there are: ") as caught:
+        remote.call(path, ["dance"], print)
+    assert caught.value.exit_status == 2
+    assert made.stop() == 0
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_strangers_are_refused(house, pid_file):
+    made = house()
+    code = (f"import os, socket; os.setuid(65534); s = socket.socket(1, 5); "
+            f"s.connect({console.name_of(made.pid)!r}); s.send(b'stop'); print(s.recv(999))")
+    done = subprocess.run([sys.executable, "-c", code], text=True,
+                          capture_output=True, timeout=20)
+    assert "uid 65534 may not give orders to a server of uid 0" in done.stdout + done.stderr
+    assert made.stop() == 0
+
+
+def test_callers_that_say_nothing_or_read_nothing(house, pid_file):
+    """They cost a descriptor until they go, and delay nobody."""
+    made = house()
+    silent = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(20)]
+    for sock in silent:
+        sock.connect(console.name_of(made.pid))
+    fds = f"/proc/{made.pid}/fd"
+    wait_until(lambda: len(os.listdir(fds)) >= 20, "20 connections")
+    before = len(os.listdir(fds))
+    for sock in silent:
+        sock.close()
+    wait_until(lambda: len(os.listdir(fds)) <= before - 20, "their end")
+    assert order("--stop", pid_file(made.pid))[0] == 0
