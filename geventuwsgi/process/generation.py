@@ -141,6 +141,11 @@ class Generation:
         return ready == self.count
 
     @property
+    def loaded(self) -> bool:
+        """Whether a template of it has loaded the application."""
+        return self._ever_loaded
+
+    @property
     def gone(self) -> bool:
         """Whether no process of it is left."""
         return self.template is None and not self.workers

@@ -22,6 +22,7 @@ from types import MappingProxyType
 
 from ..shared.scoreboard import Scoreboard
 from . import kernel, signals
+from .attached import Attached
 from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
 from .role import Role
@@ -50,18 +51,23 @@ class Master:
         stopping: called when a stop begins; closes the listening sockets.
         reopen: reopens the logs (SIGUSR1).
         commands: further orders for the console (`console`), by name.
+        attached: what is looked after beside the roles, in this order; they begin when
+            the application is loaded, and end one after another once the workers are gone.
     """
 
     def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
                  ready: Callable[[], None] = _nothing, stopping: Callable[[], None] = _nothing,
                  reopen: Callable[[], None] = _nothing,
-                 commands: Mapping[str, Command] = MappingProxyType({})) -> None:
+                 commands: Mapping[str, Command] = MappingProxyType({}),
+                 attached: Sequence[Attached] = ()) -> None:
         self.roles = tuple(roles)
         self.generations: list[Generation] = []
         self._rows = Rows(board)
         self._ready = ready
         self._stopping = stopping
         self._reopen = reopen
+        self._attached = tuple(attached)
+        self._begun = False
         self._selector = selectors.DefaultSelector()
         self._pipe = signals.SignalPipe()
         self._status: int | None = None     # the exit status, once a stop has begun
@@ -107,7 +113,8 @@ class Master:
              "state": generation.state, "count": generation.count,
              "template": generation.template.pid if generation.template else 0,
              "workers": {worker.id: worker.pid for worker in generation.workers.values()}}
-            for generation in self.generations]}
+            for generation in self.generations],
+            **{name: value for one in self._attached for name, value in one.statistics().items()}}
 
     def reload(self) -> None:
         """Start a new generation of each role beside the present one (SIGHUP).
@@ -157,10 +164,10 @@ class Master:
             if now > wake_up + PAUSE:
                 awake = now
             self._judge(now)
-            if self._status is not None and not self.generations:
+            if self._status is not None and not self.generations and self._ended(now):
                 return
-            wake_up = min((generation.tend(now, awake) for generation in self.generations),
-                          default=now + 1.0)
+            wake_up = min([generation.tend(now, awake) for generation in self.generations]
+                          + [one.tend(now) for one in self._attached], default=now + 1.0)
             for key, _ in self._selector.select(max(wake_up - time.monotonic(), 0.0)):
                 # An event before this one may have closed what it is about.
                 if self._selector.get_map().get(key.fd) is key:
@@ -175,6 +182,24 @@ class Master:
                 self._promote(generation, now)
             if generation.state == DRAINING and generation.gone:
                 self.generations.remove(generation)
+        if self._status is not None:
+            return
+        if not self._begun and all(one.loaded for one in self.generations):
+            self._begun = True
+            for attached in self._attached:
+                attached.begin(now)
+        for attached in self._attached:
+            if attached.verdict is not None:
+                self.stop(attached.verdict)
+                return
+
+    def _ended(self, now: float) -> bool:
+        """End what is attached, one after another; tell whether all of it is gone."""
+        for attached in self._attached:
+            attached.stop(now)
+            if not attached.gone:
+                return False
+        return True
 
     def _promote(self, generation: Generation, now: float) -> None:
         generation.state = SERVING
@@ -186,6 +211,9 @@ class Master:
             logger.info("...gracefully killing workers...")
         for one in older:
             one.drain(now)
+        if older:
+            for attached in self._attached:
+                attached.reloaded(now)
         if not self._announced and all(one.state != BOOTING for one in self.generations):
             self._announced = True
             self._ready()
@@ -235,9 +263,8 @@ class Master:
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            for generation in self.generations:
-                if generation.exited(pid, code):
-                    break
+            if not any(generation.exited(pid, code) for generation in self.generations):
+                any(one.exited(pid, code) for one in self._attached)
 
     def _ordered_to_reload(self, caller: Caller, arguments: Sequence[str]) -> None:
         self._next_reloaders.append(caller)
@@ -271,6 +298,8 @@ class Master:
         now = time.monotonic()
         for generation in self.generations:
             generation.kill(now)
+        for attached in self._attached:
+            attached.kill(now)
 
     def _reopen_logs(self) -> None:
         self._reopen()

@@ -1,0 +1,123 @@
+"""Files whose touch means something: `touch-reload` and its family, one watcher for all.
+
+A look once a second, as uWSGI has it: it sees network file systems and container mounts,
+where inotify sees nothing. A file is touched when it appears, when its modification time
+changes, or when another file takes its name (a deployment that switches a symbolic link).
+One that disappears is not touched: it is about to be written anew, or nobody wants it.
+
+Called in the master only.
+"""
+
+import glob
+import logging
+import os
+from collections.abc import Callable
+
+logger = logging.getLogger("geventuwsgi.error")
+
+INTERVAL = 1.0  # seconds; uWSGI's check-interval
+
+Stamp = tuple[int, int, int]  # device, inode, modification time
+
+
+class Watch:
+    """The watched files of one instance; an `Attached` of the master.
+
+    Attributes:
+        verdict: always None: files end no instance.
+    """
+
+    verdict: int | None = None
+
+    def __init__(self) -> None:
+        self._touches: list[Touch] = []
+        self._due: float | None = None
+
+    def add(self, pattern: str, action: Callable[[], None], what: str) -> None:
+        """Watch a file, or all that match a pattern.
+
+        Args:
+            pattern: a path; with `*`, `?` or `[` in it a pattern, and a new match counts.
+            action: called once per look, however many of the files were touched.
+            what: what follows, for the log: "grace them all !!!".
+        """
+        touch = Touch(pattern, action, what)
+        if self._due is not None:
+            touch.look()
+        self._touches.append(touch)
+
+    def clear(self) -> None:
+        """Watch nothing, before the files of a new configuration are added."""
+        self._touches.clear()
+
+    def begin(self, now: float) -> None:
+        """Take the present state as untouched."""
+        for touch in self._touches:
+            touch.look()
+        self._due = now + INTERVAL
+
+    def tend(self, now: float) -> float:
+        """Look, if it is time, and act on what was touched."""
+        if self._due is None or not self._touches:
+            return now + INTERVAL
+        if now >= self._due:
+            self._due = now + INTERVAL
+            for touch in tuple(self._touches):  # an action may clear and add
+                path = touch.look()
+                if path is not None:
+                    logger.info("*** %s has been touched... %s ***", path, touch.what)
+                    touch.action()
+        return self._due
+
+    def exited(self, pid: int, status: int) -> bool:
+        """Say that it was not ours: files are no processes."""
+        return False
+
+    def reloaded(self, now: float) -> None:
+        """Go on as before."""
+
+    def stop(self, now: float) -> None:
+        """Look no more."""
+        self._due = None
+
+    def kill(self, now: float) -> None:
+        """Look no more."""
+        self._due = None
+
+    gone = True
+
+    def statistics(self) -> dict[str, object]:
+        """Return the patterns."""
+        return {"watched_files": [touch.pattern for touch in self._touches]}
+
+
+class Touch:
+    """A pattern, what its files looked like last, and what to do when one is touched."""
+
+    def __init__(self, pattern: str, action: Callable[[], None], what: str) -> None:
+        self.pattern = pattern
+        self.action = action
+        self.what = what
+        self._seen: dict[str, Stamp] | None = None
+
+    def look(self) -> str | None:
+        """Return the path of a file that was touched since the last look."""
+        before, self._seen = self._seen, self._stamps()
+        if before is None:
+            if not self._seen:
+                logger.warning("unable to stat() %s, events will be triggered as soon as the "
+                               "file is created", self.pattern)
+            return None
+        return next((path for path, stamp in self._seen.items() if before.get(path) != stamp),
+                    None)
+
+    def _stamps(self) -> dict[str, Stamp]:
+        found = {}
+        paths = glob.glob(self.pattern) if glob.has_magic(self.pattern) else [self.pattern]
+        for path in paths:
+            try:
+                state = os.stat(path)
+            except OSError:
+                continue
+            found[path] = (state.st_dev, state.st_ino, state.st_mtime_ns)
+        return found
