@@ -122,6 +122,8 @@ class Generation:
         self.state = BOOTING
         self.proven = False         # one of its workers was ready once
         self.failure: tuple[int, str] | None = None
+        self.handed_over = 0                # up to this number a chain reload replaced them
+        self.limit: int | None = None       # a chain reload starts no more than this yet
         self.workers: dict[int, Worker] = {}
         self.template: Process | None = None
         self._loaded = False        # the present template has loaded
@@ -162,7 +164,7 @@ class Generation:
             self._fill(now)
         due = [self._template_throttle.due] if self.template is None else []
         due += [throttle.due for number, throttle in self._throttles.items()
-                if number not in self.workers and number <= self.count]
+                if number not in self.workers and self.wants(number)]
         for worker in list(self.workers.values()):
             self._look_after(worker, now, awake)
             due += [at for at in (worker.deadline, worker.stacks_at and
@@ -191,6 +193,27 @@ class Generation:
             control.send(worker.control, control.DIE)
             worker.asked_at = worker.asked_at or now
             worker.deadline = now + DIE_TIME
+
+    def wants(self, number: int) -> bool:
+        """Whether there is to be a worker of this number."""
+        return (self.state != DRAINING and self.handed_over < number <= self.count
+                and (self.limit is None or number <= self.limit))
+
+    def has(self, number: int) -> bool:
+        """Whether there is a worker of this number, in whatever state."""
+        return number in self.workers
+
+    def is_ready(self, number: int) -> bool:
+        """Whether the worker of this number serves."""
+        return number in self.workers and self.workers[number].ready
+
+    def hand_over(self, number: int, now: float) -> None:
+        """Do without the workers up to this number: newer ones are in their places."""
+        self.handed_over = number
+        self._leave_rows()
+        for worker in self.workers.values():
+            if worker.id <= number and worker.asked_at is None:
+                self._ask_to_drain(worker, now, control.DRAIN)
 
     def resize(self, count: int, now: float) -> None:
         """Have `count` workers from now on; surplus ones drain."""
@@ -287,7 +310,7 @@ class Generation:
         if not self._loaded:
             return
         for number in range(1, self.count + 1):
-            if number not in self.workers:
+            if number not in self.workers and self.wants(number):
                 throttle = self._throttles.get(number)
                 if throttle is None or now >= throttle.due:
                     if not self._start_worker(number, self.template):
@@ -344,7 +367,7 @@ class Generation:
         worker.control.close()
         worker.row.vacate()
         now = time.monotonic()
-        if self.state == DRAINING or worker.id > self.count:
+        if not self.wants(worker.id):
             if worker.asked_at is not None and worker.pid:
                 logger.info("worker %d buried after %d seconds", worker.id, now - worker.asked_at)
             self._rows.give_back(self._row_of.pop(worker.id))
@@ -418,7 +441,7 @@ class Generation:
     def _leave_rows(self) -> None:
         """Give back the rows of workers that will not be started again."""
         for number in list(self._row_of):
-            if number not in self.workers and (self.state == DRAINING or number > self.count):
+            if number not in self.workers and not self.wants(number):
                 self._rows.give_back(self._row_of.pop(number))
 
     def _watch(self, sock: socket.socket, hear: Callable[[], None]) -> None:

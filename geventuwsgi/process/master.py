@@ -25,7 +25,8 @@ from . import kernel, signals
 from .attached import Attached
 from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
-from .role import Role
+from .reload import Reloads
+from .role import Renewal, Role
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -53,13 +54,15 @@ class Master:
         commands: further orders for the console (`console`), by name.
         attached: what is looked after beside the roles, in this order; they begin when
             the application is loaded, and end one after another once the workers are gone.
+        renew: returns what is to run after a reload; None is the same roles.
     """
 
     def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
                  ready: Callable[[], None] = _nothing, stopping: Callable[[], None] = _nothing,
                  reopen: Callable[[], None] = _nothing,
                  commands: Mapping[str, Command] = MappingProxyType({}),
-                 attached: Sequence[Attached] = ()) -> None:
+                 attached: Sequence[Attached] = (),
+                 renew: Callable[[], Renewal] | None = None) -> None:
         self.roles = tuple(roles)
         self.generations: list[Generation] = []
         self._rows = Rows(board)
@@ -72,10 +75,10 @@ class Master:
         self._pipe = signals.SignalPipe()
         self._status: int | None = None     # the exit status, once a stop has begun
         self._at_once = False
-        self._reload_again = False
         self._announced = False
-        self._reloaders: list[Caller] = []  # who waits for the reload on its way
-        self._next_reloaders: list[Caller] = []     # and for the one behind it
+        self.reloads = Reloads(
+            self.generations, self._generation, lambda: len(self._rows),
+            renew or (lambda: Renewal(self.roles)), self._taken_over)
         self._stoppers: list[Caller] = []
         self.console = Console(self._selector, {
             "reload": self._ordered_to_reload, "stop": self._ordered_to_stop, **commands})
@@ -96,7 +99,7 @@ class Master:
         self.console.open()
         logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
         for role in self.roles:
-            self.generations.append(Generation(1, role, role.processes, self._rows, self._selector))
+            self.generations.append(self._generation(1, role, role.processes))
         self._loop()
         logger.info("goodbye to uWSGI.")
         for caller in self._stoppers:
@@ -117,41 +120,24 @@ class Master:
             **{name: value for one in self._attached for name, value in one.statistics().items()}}
 
     def reload(self) -> None:
-        """Start a new generation of each role beside the present one (SIGHUP).
+        """Start a new generation of each role beside the present one (SIGHUP; `reload`)."""
+        if self._status is None:
+            self.reloads.request(time.monotonic())
 
-        The old one drains when the new one is complete. While one is on its way, another
-        request waits: the newest code is loaded once more after it.
-        """
-        if self._status is not None:
-            return
-        if any(generation.state == BOOTING for generation in self.generations):
-            logger.info("a reload is on its way; another one follows it")
-            self._reload_again = True
-            return
-        self._reload_again = False
-        self._reloaders += self._next_reloaders
-        self._next_reloaders.clear()
-        for generation in [one for one in self.generations if one.state == SERVING]:
-            if len(self._rows) < generation.count:
-                reason = ("no room on the scoreboard for another generation: older ones are "
-                          "still draining; try again")
-                logger.error("reload failed: %s", reason)
-                self._answer_reloaders(1, reason)
-                return
-            logger.info("...gracefully reloading: generation %d of %s starts beside "
-                        "generation %d", generation.number + 1, generation.role.name,
-                        generation.number)
-            self.generations.append(Generation(
-                generation.number + 1, generation.role, generation.count, self._rows,
-                self._selector))
+    def chain_reload(self) -> None:
+        """The same, worker by worker (`chain`)."""
+        if self._status is None:
+            self.reloads.request(time.monotonic(), chained=True)
+
+    def _generation(self, number: int, role: Role, count: int) -> Generation:
+        return Generation(number, role, count, self._rows, self._selector)
 
     def stop(self, status: int = 0) -> None:
         """Begin a graceful stop that ends with exit status `status`."""
-        self._status = status
-        self._reloaders += self._next_reloaders
-        self._answer_reloaders(1, "the server stops")
-        self._stopping()
         now = time.monotonic()
+        self._status = status
+        self.reloads.give_up(now, "the server stops")
+        self._stopping()
         for generation in self.generations:
             generation.drain(now, stop=True)
 
@@ -176,14 +162,17 @@ class Master:
     def _judge(self, now: float) -> None:
         """Draw the conclusions: who serves, who failed, who is gone."""
         for generation in list(self.generations):
+            if self.reloads.owns(generation):
+                continue
             if generation.failure is not None:
-                self._judge_failure(generation, now)
+                self._judge_failure(generation)
             elif generation.state == BOOTING and generation.complete:
-                self._promote(generation, now)
+                self._serve_first(generation)
             if generation.state == DRAINING and generation.gone:
                 self.generations.remove(generation)
         if self._status is not None:
             return
+        self.reloads.judge(now)
         if not self._begun and all(one.loaded for one in self.generations):
             self._begun = True
             for attached in self._attached:
@@ -201,44 +190,25 @@ class Master:
                 return False
         return True
 
-    def _promote(self, generation: Generation, now: float) -> None:
+    def _serve_first(self, generation: Generation) -> None:
+        """Take note that a generation of the first start is complete."""
         generation.state = SERVING
         logger.info("ready: %d %s%s (generation %d)", generation.count, generation.role.name,
                     "s" if generation.count != 1 else "", generation.number)
-        older = [one for one in self.generations if one.role.name == generation.role.name
-                 and one.state == SERVING and one is not generation]
-        if older:
-            logger.info("...gracefully killing workers...")
-        for one in older:
-            one.drain(now)
-        if older:
-            for attached in self._attached:
-                attached.reloaded(now)
         if not self._announced and all(one.state != BOOTING for one in self.generations):
             self._announced = True
             self._ready()
-        if all(one.state != BOOTING for one in self.generations):
-            self._answer_reloaders(0)
-        if self._reload_again:
-            self.reload()
 
-    def _judge_failure(self, generation: Generation, now: float) -> None:
+    def _taken_over(self, now: float) -> None:
+        for attached in self._attached:
+            attached.reloaded(now)
+
+    def _judge_failure(self, generation: Generation) -> None:
         assert generation.failure is not None
         status, reason = generation.failure
-        if generation.state != BOOTING or self._status is not None:
+        if (generation.state != BOOTING or self._status is not None
+                or generation.proven):  # others serve; this one is respawned
             generation.failure = None
-            return
-        if any(one.state == SERVING and one.role.name == generation.role.name
-               for one in self.generations):
-            logger.error("reload failed: %s; generation %d serves on", reason,
-                         generation.number - 1)
-            generation.failure = None
-            generation.kill(now)
-            self._answer_reloaders(1, reason)
-            if self._reload_again:
-                self.reload()
-        elif generation.proven:
-            generation.failure = None  # others serve; this one is respawned
         else:
             logger.critical("the first start failed: %s. Shutting down (exit status %d)",
                             reason, status)
@@ -267,18 +237,15 @@ class Master:
                 any(one.exited(pid, code) for one in self._attached)
 
     def _ordered_to_reload(self, caller: Caller, arguments: Sequence[str]) -> None:
-        self._next_reloaders.append(caller)
-        self.reload()
+        if self._status is not None:
+            caller.end(1, "reload failed: the server stops")
+        else:
+            self.reloads.request(time.monotonic(), caller, chained="chain" in arguments)
 
     def _ordered_to_stop(self, caller: Caller, arguments: Sequence[str]) -> None:
         self._stoppers.append(caller)
         if self._status is None:
             self._asked_to_stop()
-
-    def _answer_reloaders(self, status: int, reason: str = "") -> None:
-        for caller in self._reloaders:
-            caller.end(status, f"reload failed: {reason}" if status else "")
-        self._reloaders.clear()
 
     def _asked_to_stop(self) -> None:
         if self._status is None:
@@ -292,10 +259,11 @@ class Master:
             return
         self._at_once = True
         logger.info("SIGINT/SIGTERM received...killing workers...")
+        now = time.monotonic()
         if self._status is None:
             self._status = 0
+            self.reloads.give_up(now, "the server stops")
             self._stopping()
-        now = time.monotonic()
         for generation in self.generations:
             generation.kill(now)
         for attached in self._attached:

@@ -5,6 +5,7 @@ over, how long they may be silent, how long they may take to end. A new kind of 
 is a new row.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -34,3 +35,23 @@ class Role(NamedTuple):
     mercy: float = 30.0
     timeout: float | None = None
     replace_stuck: bool = True
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class Renewal(NamedTuple):
+    """What is to run after a reload, and what follows from how the reload ends.
+
+    Attributes:
+        roles: the rows from now on.
+        commit: called when the new generations serve, before the old ones drain.
+        discard: called when they do not.
+        chained: replace worker by worker.
+    """
+
+    roles: tuple[Role, ...]
+    commit: Callable[[], None] = _nothing
+    discard: Callable[[], None] = _nothing
+    chained: bool = False

@@ -86,6 +86,13 @@ def never(plan: dict, me) -> int:
     raise OSError("no room in this worker")
 
 
+def second_fails_again(plan: dict, me) -> int:
+    """Worker 2 of a later generation fails to boot."""
+    if me.id == 2 and me.generation > 1:
+        return 3
+    return serve(plan, me)
+
+
 def broken_app(plan: dict, me) -> int:
     """Fail as a lazily loaded application that cannot be imported."""
     raise AppLoadError("no module named 'shop'")

@@ -8,8 +8,11 @@ import sys
 import pytest
 
 from geventuwsgi.errors import ConfigError, GeventuwsgiError
-from geventuwsgi.process import console, remote
-from tests.harness import HOUSE, alive, wait_until
+from geventuwsgi.process import console, reload, remote
+from geventuwsgi.process.generation import BOOTING, SERVING, Generation
+from geventuwsgi.process.reload import Reloads
+from geventuwsgi.process.role import Renewal, Role
+from tests.harness import HOUSE, alive, children, wait_until
 
 
 def order(option, path):
@@ -135,3 +138,52 @@ def test_callers_that_say_nothing_or_read_nothing(house, pid_file):
         sock.close()
     wait_until(lambda: len(os.listdir(fds)) <= before - 20, "their end")
     assert order("--stop", pid_file(made.pid))[0] == 0
+
+
+def test_a_chain_reload_goes_worker_by_worker(house, pid_file):
+    """Never more than one worker above the number."""
+    made = house(count=3)
+    old = made.pids()
+    remote.call(str(pid_file(made.pid)), ["reload", "chain"], print)
+    told = [line.split("] ")[-1] for line in made.err]
+    steps = [line for line in told if "chain next victim" in line
+             or ("spawned uWSGI worker" in line) or "buried" in line][3:]
+    assert [line.split("(")[0].split("after")[0].strip() for line in steps] == [
+        text for number in (1, 2, 3) for text in (
+            f"spawned uWSGI worker {number}", f"chain next victim is worker {number}",
+            f"worker {number} buried")]
+    wait_until(lambda: not any(map(alive, old.values())), "the end of the old workers")
+    assert made.stop() == 0
+
+
+def test_a_chain_that_breaks_is_taken_back(house, pid_file):
+    """The second new worker cannot boot: the old generation has all its workers again."""
+    made = house(count=2, work="second_fails_again")
+    with pytest.raises(GeventuwsgiError, match="reload failed: "):
+        remote.call(str(pid_file(made.pid)), ["reload", "chain"], print)
+    assert made.find("chain next victim is worker 1")
+    made.wait_for("spawned uWSGI worker 1", 3)
+    wait_until(lambda: len(children(made.pid)) == 3, "a template and two workers")
+    assert made.stop() == 0
+
+
+def test_a_reload_that_hangs_gives_way_in_time():
+    """A newer request takes the place of one that loads for too long, not of a young one."""
+    said, made = [], []
+
+    class Stub(Generation):
+        def kill(self, now):
+            self.state = "killed"
+
+    def start(number, role, count):
+        made.append(Stub(number, role, count, None, None))
+        return made[-1]
+    first = start(1, Role("worker", 1, ()), 1)
+    first.state = SERVING
+    generations = [first]
+    reloads = Reloads(generations, start, lambda: 9, lambda: Renewal((first.role,)), said.append)
+    reloads.request(100.0)
+    reloads.request(110.0)
+    assert [one.state for one in made] == [SERVING, BOOTING]
+    reloads.request(100.0 + reload.PATIENCE + 1)
+    assert [one.state for one in made] == [SERVING, "killed", BOOTING]
