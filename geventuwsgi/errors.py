@@ -98,6 +98,13 @@ class NotOurProtocol(ProtocolError):
     """Bytes of another protocol altogether; the connection is closed without an answer."""
 
 
+class Overloaded(ProtocolError):
+    """The worker has no free slot, and as many requests wait as may (`queue-limit`)."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "all slots are busy and the queue is full")
+
+
 class ResponseError(GeventuwsgiError):
     """The application's response cannot be sent as it stands (500)."""
 
@@ -117,4 +124,14 @@ class Harakiri(BaseException):
 
     Not an `Exception`, so that an application's broad `except Exception`
     cannot keep the request alive.
+    """
+
+
+class RequestCancelled(BaseException):
+    """The client went away while the application worked for it (`cancel-on-disconnect`).
+
+    Raised in the request's greenlet, wherever it waits. Applications may catch it to undo
+    what they have begun, and should let it pass: nobody reads their answer any more. Not
+    an `Exception`, as `asyncio.CancelledError` is none: a broad `except Exception` around
+    a query must not take it for a failure of the database.
     """

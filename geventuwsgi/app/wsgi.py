@@ -302,11 +302,10 @@ class Exchange:
         if response.length is not None:
             count = min(count, response.length)
         head = self._head(response, count)
+        self.transport.stream.send_pair(head, b"")
         if response.chunked or response.bodiless:
-            self.transport.stream.send(head)
             return
         self.via = "sendfile()"
-        self.transport.stream.send(head)
         self.transport.stream.send_file(fd, offset, count)
         self.body_size = count
         if response.remaining is not None:
@@ -317,7 +316,7 @@ class Exchange:
         response = self._started()
         self.ended = True
         if not self.head_sent:
-            self.transport.stream.send(self._head(response, 0))
+            self.transport.stream.send_pair(self._head(response, 0), b"")
         elif response.chunked and not response.bodiless:
             self.transport.stream.send(response.end())
         if response.remaining and not response.bodiless:

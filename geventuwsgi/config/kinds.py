@@ -289,6 +289,22 @@ class Mount(Kind):
         return f"{prefix}={application}"
 
 
+class PathLimit(Kind):
+    """`/prefix=SECONDS`: a time for the requests below a path."""
+
+    metavar = "/PREFIX=SECONDS"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        prefix, equals, seconds = (part.strip() for part in text.rpartition("="))
+        if not equals or not re.fullmatch(r"\d+(\.\d+)?s?", seconds):
+            case.fail(f"{text!r} is not of the form /prefix=SECONDS, such as /reports/=120")
+        if not prefix.startswith("/") or re.search(r"[\s?#*]", prefix):
+            case.fail(f"{prefix!r} is no prefix of a path: it begins with '/', and holds no "
+                      f"blanks, patterns or query")
+        return f"{prefix}={float(seconds.rstrip('s')):g}"
+
+
 class Plugins(Kind):
     """uWSGI's plugins: those that are built in here are named, others are told."""
 

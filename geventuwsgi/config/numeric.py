@@ -117,6 +117,15 @@ class Seconds(Number):
 
 
 @dataclass(frozen=True)
+class Milliseconds(Number):
+    """A short time in milliseconds; `500ms` and `1s` too."""
+
+    metavar = "MILLISECONDS"
+    suffixes = {"": 1, "ms": 1, "msec": 1, "s": 1000, "sec": 1000, "seconds": 1000}
+    noun = "number of milliseconds"
+
+
+@dataclass(frozen=True)
 class Size(Number):
     """A number of bytes; `64k`, `10M` and `1G` too, of which uWSGI reads the digits alone."""
 

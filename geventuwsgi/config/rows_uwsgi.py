@@ -58,6 +58,9 @@ ROWS: tuple[Option, ...] = (
              "the application is always loaded before the workers fork, unless lazy-apps is set"),
     *ignored("worker-tmp-dir", "workers give their signs of life in shared memory", Kind()),
 
+    *ignored("harakiri-graceful-signal",
+             "a request is told of its harakiri by an exception, not by a signal", Kind()),
+
     *refused("chroot pivot-root pivot_root",
              "the server starts fresh interpreters, which are not inside: use a container, or "
              "RootDirectory of systemd"),
@@ -107,8 +110,8 @@ final-route final-route-host final-route-if final-route-if-not final-route-label
 final-route-referer final-route-remote-addr final-route-remote-user final-route-run
 final-route-status final-route-uri final-route-user-agent flock flock-wait flock-wait2 flock2
 force-cwd force-gateway forkbomb-delay freebind fs-brutal-reload fs-reload fs-signal get
-gevent-wait-for-hub harakiri-graceful-signal harakiri-graceful-timeout harakiri-no-arh
-harakiri-queue-threshold harakiri-verbose heartbeat honour-range honour-stdin hook-accepting
+gevent-wait-for-hub harakiri-no-arh
+harakiri-queue-threshold heartbeat honour-range honour-stdin hook-accepting
 hook-accepting-once hook-accepting1 hook-accepting1-once hook-as-emperor hook-as-gateway
 hook-as-mule hook-as-root hook-as-user hook-as-user-atexit hook-as-vassal hook-asap
 hook-emperor-lost hook-emperor-reload hook-emperor-start hook-emperor-stop hook-in-jail
@@ -140,7 +143,7 @@ not-alarm-log not-log-alarm notify-socket ns ns-net offload-thread offload-threa
 paste-logger pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol prio
 privileged-binary-patch privileged-binary-patch-arg profiler propagate-touch pull-header py
 py-auto-reload py-auto-reload-ignore py-autoreload py-program-name py-programname py-sharedarea
-py-tracebacker pyargv pymodule-alias pyrun pyshell pyshell-oneshot python python-auto-reload
+pyargv pymodule-alias pyrun pyshell pyshell-oneshot python python-auto-reload
 python-autoreload python-raw python-version python-worker-override queue queue-blocksize
 queue-store queue-store-sync raw-modifier1 raw-modifier2 rbtimer re-fork re-fork-as-root
 re-fork-post-jail reaper refork refork-as-root refork-post-jail reload reload-mercy reload-on-as

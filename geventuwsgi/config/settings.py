@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from geventuwsgi.config import conflicts
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
@@ -253,6 +254,7 @@ class _Defaults:
         self.slots()
         self.worker_timeout()
         self.limits()
+        conflicts.check(self.values, self.origins)
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
         self.values.update(
@@ -339,12 +341,13 @@ class _Defaults:
                 self.notes.append("each worker takes one request at a time; gevent = N takes N")
 
     def worker_timeout(self) -> None:
-        harakiri = self.values["harakiri"]
+        harakiri = conflicts.longest_harakiri(self.values)
         self.values["worker_timeout_action"] = "replace"
         if "worker_timeout" in self.written:
             self.values["worker_timeout"] = self.written["worker_timeout"] or None
         elif self.uwsgi:
-            # uWSGI leaves a worker alone that no harakiri was written for.
+            # uWSGI leaves a worker alone that no harakiri was written for; and whoever lets
+            # some paths take longer does not mean their worker to be killed before.
             self.values["worker_timeout"] = harakiri or WORKER_TIMEOUT
             self.values["worker_timeout_action"] = "replace" if harakiri else "log"
         else:

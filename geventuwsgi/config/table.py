@@ -15,6 +15,7 @@ from geventuwsgi.config.kinds import (
 )
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
+from geventuwsgi.config.rows_stuck import STUCK
 from geventuwsgi.config.rows_uwsgi import ROWS as UWSGI_ROWS
 
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -211,10 +212,6 @@ REQUESTS = (
            derived="as keepalive"),
     Option("socket-timeout", Seconds(), "seconds without progress in reading a body or writing "
            "a response; 0 is no limit", _REQUESTS, default=30, letters="z"),
-    Option("harakiri", Seconds(), "seconds that the application may take for a request; 0 is no "
-           "limit", _REQUESTS, default=0,
-           difference="it ends the request with 504 and the worker goes on; only a worker that "
-                      "is blocked is killed"),
 )
 
 _TRUST = "Trust"
@@ -285,8 +282,8 @@ LOGIC = tuple(
     for names, help_ in _CONDITIONS)
 
 OPTIONS: tuple[Option, ...] = (
-    *CONFIGURATION, *APPLICATION, *SOCKETS, *PROCESSES, *REQUESTS, *TRUST, *RESPONSES, *LOGGING,
-    *LOGIC, *UWSGI_ROWS)
+    *CONFIGURATION, *APPLICATION, *SOCKETS, *PROCESSES, *REQUESTS, *STUCK, *TRUST, *RESPONSES,
+    *LOGGING, *LOGIC, *UWSGI_ROWS)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

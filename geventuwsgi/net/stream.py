@@ -38,6 +38,10 @@ class Expired(ClientDisconnected):
     """The peer let the deadline of a wait pass."""
 
 
+class NothingSent(ClientDisconnected):
+    """The connection was broken already when a response was about to begin."""
+
+
 class Stream:
     """One accepted connection.
 
@@ -112,6 +116,7 @@ class Stream:
 
         Raises:
             Expired, ClientDisconnected: as `send`.
+            NothingSent: the connection was broken before.
         """
         if len(body) >= _GATHER:
             self._gather(head, body)
@@ -122,7 +127,7 @@ class Stream:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise ClientDisconnected(*error.args) from error
+            raise NothingSent(*error.args) from error
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
 
@@ -132,7 +137,7 @@ class Stream:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise ClientDisconnected(*error.args) from error
+            raise NothingSent(*error.args) from error
         if sent < len(head):
             self._send_rest(memoryview(head)[sent:])
             sent = len(head)

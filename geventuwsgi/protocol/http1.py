@@ -71,7 +71,8 @@ class RequestParser:
         "limits", "buffered", "method", "target", "path", "version", "http11", "fields",
         "authority", "content_length", "chunked", "keep_alive", "expect_continue",
         "head_size", "body_complete", "repeated", "_harmless", "_last", "_checked", "_lines",
-        "_left", "_decode", "_extensions", "_trailers", "_trailer_size", "_framing", "_framed")
+        "_left", "_decode", "_extensions", "_trailers", "_trailer_size", "_framing", "_framed",
+        "_walked")
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
@@ -89,6 +90,7 @@ class RequestParser:
         self.body_complete = True
         self.repeated = False
         self._last: bytes | None = None
+        self._walked: bytes | None = None
         self._checked = self._lines = 0
         self._left = 0
         self._decode = self._chunk_size
@@ -188,6 +190,17 @@ class RequestParser:
         self.buffered = data[left:]
         return data[:left]
 
+    def first_line(self) -> tuple[str, str, str]:
+        """Return (method, target, version) of a head that was refused, "-" for what it lacks.
+
+        For a log; the texts are as they came, cut at the limit of the request line.
+        """
+        if self._walked is None:
+            return self.method, self.target, self.version
+        line = self._walked[:self.limits.line].lstrip(b"\r\n").partition(b"\r\n")[0]
+        words = [*line.decode("latin-1").split(" ", 2), "", "", ""]
+        return words[0] or "-", words[1] or "-", words[2] or "-"
+
     def eof(self) -> None:
         """The peer sends no more.
 
@@ -208,6 +221,7 @@ class RequestParser:
         byte by byte costs linear time.
         """
         limits = self.limits
+        self._walked = data
         # One octet more than allowed is enough to see, and names the same fault as when
         # the octets come one by one.
         data = data[:limits.head + 1]
@@ -294,6 +308,7 @@ class RequestParser:
     def _other_form(self, method: str, target: str) -> None:
         """Take a target that does not start with "/" (RFC 9112 sections 3.2.2 to 3.2.4)."""
         self.path = ""
+        self._walked = None
         if method == "CONNECT":
             if not grammar.AUTHORITY_FORM.fullmatch(target):
                 raise ProtocolError(400, "CONNECT without host:port")
@@ -316,6 +331,7 @@ class RequestParser:
 
         Returns (content_length, chunked, keep_alive, expect_continue).
         """
+        self._walked = None
         values: dict[str, list[str]] = {
             "host": [], "content-length": [], "transfer-encoding": [], "connection": [],
             "expect": []}

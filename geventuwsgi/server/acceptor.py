@@ -86,6 +86,15 @@ class Acceptor(StreamServer):
             log.error("cannot accept connections on %s: %s; trying again",
                       self.listener.url, error.strerror)
 
+    def overflow(self, count: int) -> None:
+        """Take up to `count` connections that wait, although the acceptor is paused."""
+        if self.started:
+            for _ in range(count):
+                taken = self.do_read()
+                if taken is None:
+                    break
+                self.do_handle(*taken)
+
     def resume(self) -> None:
         """Take connections again after a pause."""
         if self.paused and self.started:

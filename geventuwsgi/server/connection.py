@@ -23,18 +23,23 @@ from greenlet import GreenletExit
 from ..app import environ as environs
 from ..app import input as inputs
 from ..app.wsgi import Exchange
-from ..errors import ClientDisconnected, Harakiri, NotOurProtocol, ProtocolError
-from ..log.access import AccessLog
+from ..errors import (
+    ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled,
+)
 from ..net.listener import Listener
-from ..net.stream import Expired, HandedSocket, Stream
-from ..protocol import proxy
+from ..net.stream import Expired, HandedSocket, NothingSent, Stream
 from ..protocol.response import Response, error_response
-from . import report
+from . import proxied, refusal, report
 from .body import BrokenBody, IncomingBody
-from .limits import EARLY_BODY, HARAKIRI_GRACE, LINGER_OCTETS, LINGER_SECONDS
+from .limits import EARLY_BODY, LINGER_OCTETS, LINGER_SECONDS
+from .interruption import Severed
+from .overtime import Disconnected, Running
 from .service import Service
 
 log = logging.getLogger("geventuwsgi.error")
+
+# nginx's status in the request log for a client that was gone before it was answered.
+CLIENT_GONE = 499
 
 
 class Connection(ABC):
@@ -47,17 +52,21 @@ class Connection(ABC):
         listener: the socket it came in by.
 
     Attributes:
-        harakiri_at: monotonic seconds at which the request inside the application has to
-            end, inf outside of one or without `harakiri`.
+        began: monotonic seconds at which the request inside the application got its slot,
+            inf outside of one.
+        running: what is known of the last request that ran for a while.
         requests: how many requests this connection has begun.
         persists, body, standing, stream: see `app.wsgi.Transport`.
         idle: it waits for a request, and nothing of one has come.
         handed: the connection as a socket, for upgrade libraries.
+        disconnected: whether the client is gone, for the application.
+        refused: the request whose refusal is to be logged, None as long as none is known.
+        abandoned: the request ignores its harakiri, and the connection was cut.
     """
 
     __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
-                 "requests", "harakiri_at", "exchange", "greenlet", "standing", "persists",
-                 "body", "idle", "handed", "_core", "_killed", "_abandoned")
+                 "requests", "began", "running", "exchange", "greenlet", "standing", "persists",
+                 "body", "idle", "handed", "disconnected", "refused", "abandoned", "_core")
 
     parser: Any
 
@@ -71,17 +80,20 @@ class Connection(ABC):
         if type(address) is tuple:
             self.host, self.port = address[0], str(address[1])
         self.trusted = not self.host or self.host in service.forwarders
+        self.parser = None
         self.requests = 0
-        self.harakiri_at = inf
+        self.began = inf
+        self.running: Running | None = None
         self.exchange: Exchange | None = None
         self.greenlet: Any = None
         self.handed = HandedSocket(self.stream)
+        self.disconnected = Disconnected(self.stream)
+        self.refused: Exchange | None = None
         self.persists = False
         self._core = -1
         self.body: IncomingBody | None = None
         self.idle = False
-        self._killed = False
-        self._abandoned = False
+        self.abandoned = False
 
     @property
     def peer(self) -> str:
@@ -96,10 +108,10 @@ class Connection(ABC):
         self.greenlet = getcurrent()
         linger = False
         try:
-            early = self._proxy_header() if service.proxies is not None else b""
+            early = proxied.read_header(self) if service.proxies is not None else b""
             linger = self.converse(early)
         except ProtocolError as error:
-            linger = self._refuse(error)
+            linger = refusal.refuse(self, error)
         except ClientDisconnected as error:
             log.debug("%s: connection lost: %s", self.peer, error)
         except GreenletExit:
@@ -111,6 +123,7 @@ class Connection(ABC):
                 self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
             else:
                 self.stream.close()
+            self.disconnected.tell()
             service.left(self)
 
     @abstractmethod
@@ -175,6 +188,8 @@ class Connection(ABC):
         """
         policy = self.service.policy
         length = parser.content_length
+        if self.service.slots.full:
+            raise Overloaded
         if policy.limit_post and length is not None and length > policy.limit_post:
             raise ProtocolError(
                 413, f"a body of {length} bytes (limit-post is {policy.limit_post})")
@@ -201,14 +216,14 @@ class Connection(ABC):
         environ = exchange.environ
         environ["geventuwsgi.socket"] = environ["gunicorn.socket"] = self.handed
         environ["wsgi.early_hints"] = self.early_hints
+        environ["geventuwsgi.disconnected"] = self.disconnected
         app = service.only or self._choose(service.applications, environ)
         self.requests += 1
-        self._core = exchange.core = service.slots.take()
+        free = service.slots.free
+        self._core = exchange.core = free.pop() if free else self._queue(exchange)
         self.exchange = exchange
         self.greenlet.gr_context = service.context.copy()
-        began = monotonic()
-        if service.harakiri:
-            self.harakiri_at = began + service.harakiri
+        self.began = began = monotonic()
         try:
             if app is None:
                 self._no_application(exchange)
@@ -217,7 +232,7 @@ class Connection(ABC):
                 exchange.run(app.callable)
         except BaseException as error:
             self._failed(exchange, error)
-        self.harakiri_at = inf
+        self.began = inf
         self.exchange = None
         if self._core >= 0:
             self.release()
@@ -230,22 +245,45 @@ class Connection(ABC):
             log.error("%s: %s %s: %s", self.peer, exchange.method, exchange.uri,
                       exchange.fault)
         if service.access is not None:
-            self._log(service.access, exchange, duration)
+            self.log_request(exchange, duration)
 
-    def _log(self, access: AccessLog, exchange: Exchange, duration: float) -> None:
+    def _queue(self, exchange: Exchange) -> int:
+        """Wait for a slot; a client that leaves the queue meanwhile does not get one.
+
+        Raises:
+            Overloaded: as many wait as may.
+            ClientDisconnected: the client is gone.
+        """
+        slots = self.service.slots
+        try:
+            core = slots.take()
+        except Overloaded:
+            self.refused = exchange
+            raise
+        if self.disconnected():
+            slots.give(core)
+            exchange.status = CLIENT_GONE
+            self.log_request(exchange, 0.0)
+            raise ClientDisconnected("it left while it waited for a slot")
+        return core
+
+    def log_request(self, exchange: Exchange, duration: float) -> None:
         """Complete the record of a finished request and add it to the request log."""
         service = self.service
+        access = service.access
+        if access is None:
+            return
+        running = self.running
+        if running is not None and running.deserted and running.request == self.requests:
+            exchange.status = CLIENT_GONE
         exchange.duration = duration
         exchange.started = time() - duration
         exchange.pid = service.pid
         exchange.worker = service.worker
         exchange.app_requests = service.app_requests[exchange.app]
         exchange.total_requests = service.requests + service.others_requests
-        parser = self.parser
         if not exchange.vars:
-            exchange.vars = 2 * parser.fields.count("\n") + 16
-            exchange.vars_size = parser.head_size
-        exchange.request_length = parser.content_length or 0
+            self.measure(exchange)
         access.add(exchange)
 
     def _choose(self, applications: Any, environ: environs.Environ) -> Any:
@@ -278,11 +316,18 @@ class Connection(ABC):
         elif isinstance(error, Harakiri):
             service.harakiris += 1
             self._error(exchange, 504)
+        elif isinstance(error, RequestCancelled):
+            log.info("%s: %s %s cancelled, as its client is gone", self.peer, exchange.method,
+                     exchange.uri)
+            if not exchange.head_sent:
+                exchange.status = CLIENT_GONE
         elif isinstance(error, Expired):
             log.warning("%s: %s %s: %s; closed", self.peer, exchange.method, exchange.uri, error)
         elif isinstance(error, ClientDisconnected):
             log.debug("%s: client gone during %s %s: %s", self.peer, exchange.method,
                       exchange.uri, error)
+            if not exchange.head_sent or isinstance(error, NothingSent):
+                exchange.status = CLIENT_GONE
         else:
             service.exceptions += 1
             report.application_error(self.peer, exchange.method, exchange.uri, error)
@@ -293,7 +338,7 @@ class Connection(ABC):
     def _error(self, exchange: Exchange, status: int) -> None:
         """Answer with an error page if nothing was sent yet, else leave the cut to close."""
         exchange.status = status
-        if exchange.head_sent or self._abandoned:
+        if exchange.head_sent or self.abandoned:
             return
         exchange.head_sent = True
         exchange.response = Response(str(status), [])
@@ -304,19 +349,12 @@ class Connection(ABC):
         except ClientDisconnected as error:
             log.debug("%s: could not be told of a %d: %s", self.peer, status, error)
 
-    def _refuse(self, error: ProtocolError) -> bool:
-        """Answer a peer that breaks the protocol or a limit, and say so in the log."""
-        silent = isinstance(error, NotOurProtocol)
-        log.warning("%s: %s; closed%s", self.peer, error.reason,
-                    "" if silent else f" with {error.status}")
-        if silent:
-            return False
-        try:
-            self.stream.send(error_response(error.status, self.service.standing))
-        except ClientDisconnected as gone:
-            log.debug("%s: could not be told of a %d: %s", self.peer, error.status, gone)
-            return False
-        return True
+    def first_line(self) -> tuple[str, str, str]:
+        """Return method, target and version of a request whose head was refused."""
+        return "-", "-", "-"
+
+    def measure(self, exchange: Exchange) -> None:
+        """Count the variables of a request for the request log."""
 
     def tell_of_body(self) -> None:
         """Log a request body that broke, whatever the application made of the error."""
@@ -342,76 +380,11 @@ class Connection(ABC):
         if self.exchange is not None:
             self.exchange.early_hints(headers)
 
-    # PROXY protocol.
-
-    def _proxy_header(self) -> bytes:
-        """Read the PROXY header that has to come first; return the bytes behind it."""
-        proxies = self.service.proxies
-        if self.listener.protocol != "http" or (
-                self.host and proxies is not None and self.host not in proxies):
-            return b""
-        timeout = self.service.policy.head_timeout
-        end = monotonic() + timeout
-        data = self.stream.receive_now(timeout)
-        while data:
-            found = proxy.parse(data)
-            if found is not None:
-                break
-            try:
-                more = self.stream.receive(max(end - monotonic(), 0.0))
-            except Expired:
-                raise ProtocolError(
-                    408, f"no whole PROXY protocol header within {timeout:g} seconds") from None
-            if not more:
-                raise ProtocolError(400, "truncated PROXY protocol header")
-            data += more
-        else:
-            return b""  # a health check that only connects
-        header, size = found
-        if header.source is not None:
-            self.host, self.port = header.source[0], str(header.source[1])
-            self.trusted = self.host in self.service.forwarders
-        return data[size:]
-
     # Called on the hub.
 
     def expire(self) -> None:
         """A deadline may have passed (called by the sweeper)."""
         self.stream.expire()
-
-    def harakiri(self, request: int) -> None:
-        """The request with this number has been inside the application for too long."""
-        exchange = self.exchange
-        if exchange is None or request != self.requests or self.harakiri_at > monotonic():
-            return
-        if self._killed:
-            self._abandon(exchange)
-            return
-        self._killed = True
-        exchange.transport = Severed(self, exchange.head_sent)
-        self.harakiri_at = monotonic() + HARAKIRI_GRACE
-        report.harakiri(self.service, self.host, exchange, self.greenlet)
-        self.greenlet.throw(Harakiri())
-
-    def _abandon(self, exchange: Exchange) -> None:
-        """The greenlet survived its harakiri: cut it off and have the worker replaced."""
-        self._abandoned = True
-        self.harakiri_at = inf
-        log.critical("%s: %s %s ignores its harakiri; the connection is cut and worker %d "
-                     "will be replaced", self.peer, exchange.method, exchange.uri,
-                     self.service.worker)
-        if not exchange.head_sent:
-            try:
-                self.stream.sock.send(error_response(504, self.standing))
-            except OSError as error:
-                log.debug("%s: could not be told of a 504: %s", self.peer, error)
-        if exchange.broken_off:
-            self.stream.abort()
-        else:
-            self.stream.close()
-        self.service.slots.lose()
-        self.service.left(self)
-        self.service.spoiled()
 
     def interrupt_if_idle(self) -> None:
         """End a connection that waits for a request, unless one has just come."""
@@ -421,21 +394,3 @@ class Connection(ABC):
     @property
     def taken(self) -> bool:
         return self.handed.taken
-
-
-class Severed:
-    """The transport of a request that was told to end: whatever the application still
-    returns is discarded, and any attempt to send it ends the request once more."""
-
-    def __init__(self, connection: Connection, head_sent: bool) -> None:
-        self.head_sent = head_sent
-        self.standing = connection.standing
-        self.persists = False
-        self.body = None
-        self.stream = self
-        self.release = connection.release
-
-    def send(self, *_: object) -> None:
-        raise Harakiri
-
-    send_pair = send_file = send

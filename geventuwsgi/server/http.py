@@ -3,6 +3,7 @@
 import io
 from ..app import environ as environs
 from ..app.wsgi import Exchange
+from ..errors import ProtocolError
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from .body import BrokenBody
@@ -57,7 +58,12 @@ class HttpConnection(Connection):
             self.body = None
             environ["wsgi.input"] = io.BytesIO()
         else:
-            self.take_body(environ, parser, parser.expect_continue)
+            try:
+                self.take_body(environ, parser, parser.expect_continue)
+            except ProtocolError:
+                self.refused = Exchange(self, environ, parser.method, parser.target,
+                                        parser.version, parser.http11, False)
+                raise
         self.persists = parser.keep_alive and self.service.persistent
         exchange = Exchange(self, environ, parser.method, parser.target, parser.version,
                             parser.http11, False)
@@ -67,6 +73,17 @@ class HttpConnection(Connection):
         if self.body is not None:
             self.tell_of_body()
         return False
+
+    def first_line(self) -> tuple[str, str, str]:
+        return self.parser.first_line() if self.parser else super().first_line()
+
+    def measure(self, exchange: Exchange) -> None:
+        parser = self.parser
+        if not parser or exchange.uri == "-":
+            return
+        exchange.vars = 2 * parser.fields.count("\n") + 16
+        exchange.vars_size = parser.head_size
+        exchange.request_length = parser.content_length or 0
 
     def _environ(self, parser: RequestParser) -> environs.Environ:
         """Build all of the environ that depends on the head and the peer alone."""

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from gevent.event import AsyncResult
 
+from ..errors import Overloaded
+
 # Between two looks at all deadlines, in seconds; a timeout fires at most this much late.
 SWEEP = 0.25
 # Unread rest of a request body that is read away to keep a connection, in octets; more
@@ -29,8 +31,6 @@ EARLY_BODY = 65536
 # A timeout of 0 is no limit: a wait that nobody lives to see the end of, in seconds. Not
 # inf, which as a deadline means that nobody waits.
 NEVER = 1e9
-# What a request that ignores its harakiri gets before its connection is cut, in seconds.
-HARAKIRI_GRACE = 5.0
 
 
 class Policy(NamedTuple):
@@ -41,7 +41,6 @@ class Policy(NamedTuple):
         head_timeout: for a whole request head from its first byte.
         keepalive: between two requests; 0 closes after each response.
         io_timeout: without progress in a body or a response.
-        harakiri: for a request inside the application.
         limit_post: of a request body.
         post_buffering: bodies are read whole before the application runs, up to so many
             octets in memory and else in a file; 0 streams them.
@@ -50,7 +49,6 @@ class Policy(NamedTuple):
     head_timeout: float = 30.0
     keepalive: float = 75.0
     io_timeout: float = 30.0
-    harakiri: float = 0.0
     limit_post: int = 0
     post_buffering: int = 0
 
@@ -61,6 +59,7 @@ class Slots:
     Args:
         count: how many requests may be inside the application at once.
         freed: called when a slot becomes free that nobody waited for.
+        limit: how many may wait for one (`queue-limit`), 0 = any number.
 
     Attributes:
         free: the numbers of the free slots; empty while anybody waits.
@@ -69,10 +68,11 @@ class Slots:
         lost: slots that will never be given back.
     """
 
-    __slots__ = ("count", "lost", "wanted", "free", "_waiting", "_freed")
+    __slots__ = ("count", "limit", "lost", "wanted", "free", "_waiting", "_freed")
 
-    def __init__(self, count: int, freed: Callable[[], None]) -> None:
+    def __init__(self, count: int, freed: Callable[[], None], limit: int = 0) -> None:
         self.count = count
+        self.limit = limit
         self.lost = 0
         self.wanted = False
         self.free = list(range(count - 1, -1, -1))
@@ -87,10 +87,21 @@ class Slots:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether the next request has neither a slot nor a place to wait for one."""
+        return not self.free and 0 < self.limit <= len(self._waiting)
+
     def take(self) -> int:
-        """Return the number of a free slot, after waiting for one if need be."""
+        """Return the number of a free slot, after waiting for one if need be.
+
+        Raises:
+            Overloaded: as many wait as may.
+        """
         if self.free:
             return self.free.pop()
+        if self.full:
+            raise Overloaded
         turn = AsyncResult()
         self._waiting.append(turn)
         self.wanted = True
@@ -122,11 +133,17 @@ class Swept(Protocol):
     """What the sweeper looks at."""
 
     stream: Any
-    harakiri_at: float
-    requests: int
+    began: float
 
     def expire(self) -> None: ...
-    def harakiri(self, request: int) -> None: ...
+
+
+class Overtime(Protocol):
+    """Who looks after requests that have been running for more than `age` seconds."""
+
+    age: float
+
+    def look(self, connections: list[Any], now: float) -> None: ...
 
 
 class Sweeper:
@@ -138,13 +155,15 @@ class Sweeper:
     Args:
         loop: the hub's loop.
         connections: the open connections; the collection itself, as it changes.
+        overtime: is shown those whose request has been running for a while.
         each_time: called after each sweep with the monotonic time in seconds.
     """
 
-    def __init__(self, loop: Any, connections: Collection[Swept],
+    def __init__(self, loop: Any, connections: Collection[Swept], overtime: Overtime,
                  each_time: Iterable[Callable[[float], None]]) -> None:
         self._loop = loop
         self._connections = connections
+        self._overtime = overtime
         self._each_time = tuple(each_time)
         self._timer = loop.timer(SWEEP, SWEEP)
 
@@ -157,10 +176,14 @@ class Sweeper:
     def _sweep(self) -> None:
         now = monotonic()
         later = self._loop.run_callback
+        since = now - self._overtime.age
+        running = []
         for connection in tuple(self._connections):
             if connection.stream.deadline <= now:
                 later(connection.expire)
-            if connection.harakiri_at <= now:
-                later(connection.harakiri, connection.requests)
+            if connection.began <= since:
+                running.append(connection)
+        if running:
+            self._overtime.look(running, now)
         for call in self._each_time:
             call(now)

@@ -2,8 +2,10 @@
 
 import logging
 import time
-import traceback
 from typing import Any
+
+from ..log import stacks
+from . import census
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -11,30 +13,40 @@ log = logging.getLogger("geventuwsgi.error")
 def application_error(peer: str, method: str, uri: str, error: BaseException) -> None:
     """Log the traceback of an exception that left the application, without our frames."""
     trace = error.__traceback__
-    while trace is not None and _is_ours(trace.tb_frame):
+    while trace is not None and stacks.is_ours(trace.tb_frame):
         trace = trace.tb_next
     log.error("Error handling request %s %s from %s", method, uri, peer,
               exc_info=(type(error), error, trace or error.__traceback__))
 
 
-def _is_ours(frame: Any) -> bool:
-    return str(frame.f_globals.get("__name__", "")).startswith(
-        ("geventuwsgi.server.", "geventuwsgi.app."))
-
-
 def stack(greenlet: Any) -> str:
     """The stack of a suspended or running greenlet, innermost call last."""
-    frame = greenlet.gr_frame
-    if frame is None:
-        return "  (no Python frame)"
-    return "".join(traceback.format_stack(frame)).rstrip()
+    return stacks.text(greenlet.gr_frame)
 
 
-def harakiri(service: Any, host: str, exchange: Any, greenlet: Any) -> None:
-    """Log a request that exceeded `harakiri`, in uWSGI's words, with its greenlet's stack."""
-    since = int(time.time() - service.policy.harakiri)
-    log.error("*** HARAKIRI ON WORKER %d (pid: %d) ***\n"
-              "HARAKIRI [core %d] %s - %s %s since %d\n"
-              "HARAKIRI: stack of the greenlet that serves it:\n%s",
-              service.worker, service.pid, exchange.core, host, exchange.method,
-              exchange.uri, since, stack(greenlet))
+def harakiri(connection: Any) -> None:
+    """Log a request that exceeded `harakiri`, in uWSGI's words, with its greenlet's stack.
+
+    With `harakiri-verbose` the request's variables and the worker's other stacks follow.
+    """
+    service, exchange = connection.service, connection.exchange
+    since = int(time.time() - (time.monotonic() - connection.began))
+    text = (f"*** HARAKIRI ON WORKER {service.worker} (pid: {service.pid}) ***\n"
+            f"HARAKIRI [core {exchange.core}] {connection.host} - {exchange.method} "
+            f"{exchange.uri} since {since}\n"
+            f"HARAKIRI: stack of the greenlet that serves it:\n{stack(connection.greenlet)}")
+    if service.patience.verbose:
+        text += (f"\nHARAKIRI: its environ:\n{stacks.essentials(exchange.environ)}\n"
+                 f"HARAKIRI !!! worker {service.worker} status !!!\n"
+                 f"{census.of_worker(service).rstrip()}\n"
+                 f"HARAKIRI !!! end of worker {service.worker} status !!!")
+    log.error("%s", text)
+
+
+def slow(connection: Any) -> None:
+    """Log a request that has been running for `slow-request` seconds, and where it is."""
+    service, exchange = connection.service, connection.exchange
+    log.warning("slow request: %s %s from %s has been running for %.1f seconds on core %d of "
+                "worker %d (pid: %d), here:\n%s", exchange.method, exchange.uri, connection.peer,
+                time.monotonic() - connection.began, exchange.core, service.worker, service.pid,
+                stack(connection.greenlet))

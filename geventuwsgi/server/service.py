@@ -8,11 +8,14 @@ import contextvars
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gevent.monkey import get_original
+
 from ..app.loader import Applications
 from ..log.access import AccessLog
 from ..protocol.http1 import Limits
 from ..protocol.response import Standing
 from .limits import Policy, Slots
+from .overtime import Patience
 from .trust import AllowList
 
 
@@ -33,12 +36,13 @@ class Service:
         uwsgi_peers: who may speak uwsgi over TCP.
         forwarders: whose X-Forwarded-* is believed.
         proxies: who may (and then must) send a PROXY header; None = nobody.
+        patience: how long requests may run.
         worker: the worker's number.
         pid: its pid.
 
     Attributes:
         draining: no connection outlives its present request any more.
-        accepted, requests, exceptions, harakiris, bytes_sent, response_time: counters
+        accepted, requests, exceptions, harakiris, refused, bytes_sent, response_time: counters
             since the start, the last in seconds.
     """
 
@@ -47,7 +51,7 @@ class Service:
                  applications: Applications, access: AccessLog | None,
                  templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
                  forwarders: AllowList, proxies: AllowList | None,
-                 worker: int, pid: int) -> None:
+                 patience: Patience, worker: int, pid: int) -> None:
         self.hub = hub
         self.policy = policy
         self.head_limits = head_limits
@@ -64,31 +68,37 @@ class Service:
         self.uwsgi_peers = uwsgi_peers
         self.forwarders = forwarders
         self.proxies = proxies
+        self.patience = patience
         self.worker = worker
         self.pid = pid
+        self.thread = get_original("_thread", "get_ident")()
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()
         # By application; the last is for requests that found none (their app is -1).
         self.app_requests = [0] * (len(applications) + 1)
         self.draining = False
         self.persistent = policy.keepalive > 0
-        self.harakiri = policy.harakiri
         self.accepted = 0
         self.requests = 0
         self.others_requests = 0
         self.exceptions = 0
         self.harakiris = 0
+        self.refused = 0
         self.bytes_sent = 0
         self.response_time = 0.0
         self.crowded = False
+        self.overload: Callable[[], bool] = bool
         self.resume: Callable[[], None] = _nothing
         self.emptied: Callable[[], None] = _nothing
         self.spoiled: Callable[[], None] = _nothing
 
     def room(self) -> int:
         """How many more connections can be served now; asks to be resumed if none."""
-        room = min(len(self.slots.free), self.max_connections - len(self.connections))
+        spare = self.max_connections - len(self.connections)
+        room = min(len(self.slots.free), spare)
         if room <= 0:
+            if spare > 0 and self.slots.limit and self.overload():
+                return spare
             self.crowded = True
             self.slots.wanted = True
         return room
@@ -115,6 +125,7 @@ class Service:
             "connections": len(self.connections), "in_progress": self.slots.busy,
             "accepted": self.accepted, "requests": self.requests,
             "exceptions": self.exceptions, "harakiris": self.harakiris,
+            "refused": self.refused, "queued": self.slots.waiting,
             "bytes_sent": self.bytes_sent, "response_time": self.response_time,
             "slots": self.slots.count, "lost_slots": self.slots.lost}
 

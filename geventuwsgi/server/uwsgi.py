@@ -8,6 +8,7 @@ from ..app.wsgi import Exchange
 from ..errors import ProtocolError
 from ..protocol.response import error_response
 from ..protocol.uwsgi import PONG, PacketParser
+from . import refusal
 from .connection import Connection
 
 log = logging.getLogger("geventuwsgi.error")
@@ -24,8 +25,7 @@ class UwsgiConnection(Connection):
         service = self.service
         if self.host and self.host not in service.uwsgi_peers:
             log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
-            self.stream.send(error_response(403, service.standing))
-            return True
+            return refusal.answer(self, error_response(403, service.standing), 403)
         self.parser = parser = PacketParser(service.buffer_size)
         if not self.first_head(parser, early):
             return False
@@ -41,12 +41,17 @@ class UwsgiConnection(Connection):
             environ["SERVER_PROTOCOL"], True, True)
         exchange.vars = 2 * parser.var_count
         exchange.vars_size = parser.block_size
+        exchange.request_length = parser.content_length or 0
         self.trusted = True
         self.take_scheme(environ)
         if parser.body_complete:
             environ["wsgi.input"] = io.BytesIO()
         else:
-            self.take_body(environ, parser, False)
+            try:
+                self.take_body(environ, parser, False)
+            except ProtocolError:
+                self.refused = exchange
+                raise
         self.answer(exchange)
         self.tell_of_body()
         return not parser.body_complete

@@ -22,6 +22,7 @@ from .. import __version__
 from ..app import environ as environs
 from ..app.loader import Applications
 from ..app.wsgi import FileWrapper
+from ..config.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..errors import ConfigError
 from ..log.access import AccessLog
@@ -32,9 +33,12 @@ from ..protocol.http1 import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
 from .acceptor import Acceptor
+from . import interruption, report
 from .connection import Connection
 from .http import HttpConnection
 from .limits import NEVER, Policy, Slots, Sweeper
+from .overload import Overload
+from .overtime import Overtime, Patience
 from .service import Service
 from .trust import AllowList
 from .uwsgi import UwsgiConnection
@@ -91,7 +95,13 @@ class Worker:
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
-        self.sweeper = Sweeper(hub.loop, self.service.connections, (self._publish,))
+        overtime = Overtime(hub.loop, self.service.patience, harakiri=interruption.harakiri,
+                            client_gone=interruption.client_gone, tell_slow=report.slow)
+        self.overload = Overload(self.service, self.acceptors, hub.loop,
+                                 alone=settings.processes == 1)
+        self.service.overload = self.overload.accepts
+        self.sweeper = Sweeper(hub.loop, self.service.connections, overtime,
+                               (self._publish, self.overload.tell))
         self._done = Event()
         self._sweeps = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
@@ -249,7 +259,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
     """Turn settings into the plain values that connections go by."""
     policy = Policy(
         head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
-        io_timeout=settings.socket_timeout or NEVER, harakiri=settings.harakiri,
+        io_timeout=settings.socket_timeout or NEVER,
         limit_post=settings.limit_post, post_buffering=settings.post_buffering)
     limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
                     settings.limit_request_fields, settings.head_limit)
@@ -258,7 +268,11 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
     standing.tick(time())
     service = Service(
         hub=hub, policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
-        slots=Slots(settings.gevent, lambda: service.resume()),
+        slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),
+        patience=Patience(
+            harakiri=settings.harakiri, paths=tuple(harakiri_paths(settings.harakiri_path)),
+            slow=settings.slow_request, grace=settings.harakiri_graceful_timeout,
+            cancel=settings.cancel_on_disconnect, verbose=settings.harakiri_verbose),
         max_connections=settings.worker_connections, standing=standing,
         applications=applications, access=access,
         templates={one.url: template_of(settings, one) for one in listeners},

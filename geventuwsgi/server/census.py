@@ -1,0 +1,81 @@
+"""Where every greenlet of this worker stands: requests first, then what else there is.
+
+The rules of this room: it may be asked from the hub, from a signal handler while a
+greenlet blocks the hub, or from a native thread. So it takes no lock, switches nowhere
+and only reads.
+"""
+
+import gc
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from gevent.monkey import get_original
+from greenlet import greenlet
+
+from ..log import stacks
+
+get_ident = get_original("_thread", "get_ident")
+# More than this are counted and not shown: somebody has to read it.
+MOST = 1000
+
+
+def of_worker(service: Any, running: FrameType | None = None) -> str:
+    """Return the stacks of all greenlets and native threads of a worker, as text.
+
+    Args:
+        service: of the worker.
+        running: where the main thread is, for one that asks in its signal handler.
+    """
+    shown = list(islice(sections(service, running), MOST + 1))
+    closing = []
+    if len(shown) > MOST:
+        del shown[MOST:]
+        closing.append(f"more than {MOST} stacks; the rest is not shown")
+    idle = sum(1 for connection in tuple(service.connections) if connection.exchange is None)
+    if idle:
+        closing.append(f"{idle} other connections: they wait for a request or for a slot")
+    return stacks.whole(service.pid, service.worker, shown, "\n".join(closing))
+
+
+def sections(service: Any,
+             running: FrameType | None = None) -> Iterator[tuple[str, FrameType | None]]:
+    """Yield (title, innermost frame) of each request, greenlet and native thread."""
+    threads = sys._current_frames()
+    if running is None and get_ident() != service.thread:
+        running = threads.get(service.thread)
+    # Asked on the hub, nobody is in its way.
+    blocked = running is not None and not _is_hub(running)
+    known = {id(service.hub)}
+    for connection in tuple(service.connections):
+        known.add(id(connection.greenlet))
+        exchange = connection.exchange
+        if exchange is None:
+            continue
+        frame, state = connection.greenlet.gr_frame, ""
+        if frame is None:  # the one greenlet that runs
+            frame, state = running, ", keeping the hub blocked" if blocked else ""
+            blocked = False
+        yield (f"request {exchange.method} {exchange.uri} from {connection.peer} on core "
+               f"{exchange.core}, running for {monotonic() - connection.began:.1f} seconds{state}:",
+               frame)
+    if blocked:
+        yield "the greenlet that keeps the hub blocked:", running
+    for one in gc.get_objects():
+        if isinstance(one, greenlet) and id(one) not in known and one.parent is not None:
+            if one.gr_frame is not None:
+                yield f"{type(one).__name__} at {id(one):#x}:", one.gr_frame
+    for number, frame in threads.items():
+        if number not in (service.thread, get_ident()):
+            yield f"native thread {number:#x}:", frame
+
+
+def _is_hub(frame: FrameType) -> bool:
+    """Whether a stack of the main thread is that of its hub, at rest or in a callback."""
+    outermost = frame
+    while outermost.f_back is not None:
+        outermost = outermost.f_back
+    return bool(outermost.f_globals.get("__name__") == "gevent.hub")

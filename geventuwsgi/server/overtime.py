@@ -1,0 +1,193 @@
+"""Requests that run long: told as slow, ended by harakiri, or left by their client.
+
+The rules of this room: it runs on the hub, in the sweep, and sees only requests that have
+been inside the application for a while, so that a quick one pays for none of this but
+the number `began` on its connection. What has to happen in a request's greenlet is queued
+as a callback, which looks again whether it is still the same request.
+"""
+
+import select
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Any, NamedTuple, Protocol
+
+from gevent.event import Event
+from gevent.monkey import get_original
+
+# gevent's own would go through the hub, where we are.
+poll = get_original("select", "poll")
+# A client that goes away sooner is not worth looking for, in seconds.
+GONE_AGE = 0.5
+# What a request that ignores its harakiri gets before its connection is cut, in seconds.
+HARAKIRI_GRACE = 5.0
+
+
+class Patience(NamedTuple):
+    """How long a request may run; all in seconds, 0 = for ever.
+
+    Attributes:
+        harakiri: until it is ended.
+        paths: the same for paths that begin so, instead.
+        slow: until its stack is logged.
+        grace: what it gets from its harakiri until its connection is cut.
+        cancel: end it when its client is gone.
+        verbose: a harakiri tells of the whole worker.
+    """
+
+    harakiri: float = 0.0
+    paths: tuple[tuple[str, float], ...] = ()
+    slow: float = 0.0
+    grace: float = HARAKIRI_GRACE
+    cancel: bool = False
+    verbose: bool = False
+
+
+class Running:
+    """What is known of one request that has been running for a while.
+
+    Attributes:
+        request: its number on its connection.
+        harakiri_at: monotonic seconds at which it has to end, or after its harakiri is
+            cut off; inf = never.
+        slow_at: the same for its stack in the log.
+        gone: its client is.
+        deserted: its client was gone before anything was answered.
+        killed: it had its harakiri.
+    """
+
+    __slots__ = ("request", "harakiri_at", "slow_at", "gone", "deserted", "killed")
+
+    def __init__(self, request: int, harakiri_at: float, slow_at: float) -> None:
+        self.request = request
+        self.harakiri_at = harakiri_at
+        self.slow_at = slow_at
+        self.gone = self.deserted = False
+        self.killed = False
+
+
+class Connection(Protocol):
+    """What this room needs of a connection with a request inside the application."""
+
+    stream: Any
+    exchange: Any
+    requests: int
+    began: float
+    running: Running | None
+
+    @property
+    def taken(self) -> bool: ...
+
+
+Act = Callable[[Any, Running], None]
+
+
+class Overtime:
+    """Look after the requests of a worker that run long.
+
+    Args:
+        loop: the hub's loop.
+        patience: how long they may.
+        harakiri: called on the hub, by itself, for a request that has to end.
+        client_gone: the same for one whose client is gone.
+        tell_slow: called in the sweep, with the connection, for one that is slow.
+
+    Attributes:
+        age: seconds from which on a request is looked at.
+    """
+
+    def __init__(self, loop: Any, patience: Patience, *, harakiri: Act, client_gone: Act,
+                 tell_slow: Callable[[Any], None]) -> None:
+        self._loop = loop
+        self._harakiri, self._client_gone, self._tell_slow = harakiri, client_gone, tell_slow
+        self._default = patience.harakiri or inf
+        # The longest prefix first, so that the first that fits is the one.
+        self._paths = sorted(((prefix, seconds or inf) for prefix, seconds in patience.paths),
+                             key=lambda item: -len(item[0]))
+        self._slow = patience.slow or inf
+        self.age = min(GONE_AGE, self._default, self._slow,
+                       *(seconds for _, seconds in self._paths))
+
+    def look(self, connections: Iterable[Connection], now: float) -> None:
+        """Look at requests that have been running for at least `age` seconds."""
+        later = self._loop.run_callback
+        poller = poll()
+        asked = {}
+        for connection in connections:
+            running = connection.running
+            if running is None or running.request != connection.requests:
+                running = connection.running = self._begin(connection)
+            if running.harakiri_at <= now:
+                later(self._harakiri, connection, running)
+            if connection.taken:
+                continue  # an upgraded connection is neither slow nor ours to look at
+            if running.slow_at <= now:
+                running.slow_at = inf
+                self._tell_slow(connection)
+            if not running.gone:
+                fd = connection.stream.sock.fileno()
+                if fd >= 0:
+                    # POLLHUP and POLLERR are always told, poll(2).
+                    poller.register(fd, select.POLLRDHUP)
+                    asked[fd] = connection, running
+        if asked:
+            for fd, _ in poller.poll(0):
+                connection, running = asked[fd]
+                running.gone = True
+                later(self._client_gone, connection, running)
+
+    def _begin(self, connection: Connection) -> Running:
+        limit = self._default
+        if self._paths:
+            environ = connection.exchange.environ
+            path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+            for prefix, seconds in self._paths:
+                if path.startswith(prefix):
+                    limit = seconds
+                    break
+        began = connection.began
+        return Running(connection.requests, began + limit, began + self._slow)
+
+
+class Disconnected:
+    """`environ['geventuwsgi.disconnected']`: whether the client has gone away.
+
+    A client that only shut down its sending side counts as gone, as in nginx. The object
+    belongs to the connection and may outlive the request, in a greenlet that the
+    application spawned.
+
+    Args:
+        stream: the connection.
+    """
+
+    __slots__ = ("_stream", "_event")
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._event: Event | None = None
+
+    def __call__(self) -> bool:
+        """Look now: True if the client is gone. One system call, and no switch."""
+        fd = self._stream.sock.fileno()
+        if fd < 0:
+            return True
+        poller = poll()
+        poller.register(fd, select.POLLRDHUP)
+        return bool(poller.poll(0))
+
+    is_set = __call__
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block this greenlet until the client is gone, for at most `timeout` seconds.
+
+        It is noticed within three quarters of a second. Returns whether the client is gone.
+        """
+        if self():
+            return True
+        if self._event is None:
+            self._event = Event()
+        return bool(self._event.wait(timeout))
+
+    def tell(self) -> None:
+        """Wake those who wait."""
+        if self._event is not None:
+            self._event.set()
