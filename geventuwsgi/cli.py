@@ -7,7 +7,7 @@ bind, 2 usage, 3 workers could not boot, 4 the application could not be loaded.
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from geventuwsgi import __version__
@@ -31,20 +31,24 @@ ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True
 
 
 def main(argv: Sequence[str] | None = None, *, development: bool = False,
-         run: Callable[[Settings], int] = instance.run) -> int:
+         run: Callable[[Settings, Callable[[], Settings]], int] = instance.run) -> int:
     """Run the server, or print what was asked for.
 
     Args:
         argv: the command line without the program's name; None is the process's own.
         development: one worker, HTTP on 127.0.0.1:8000 where no socket is named.
-        run: what serves with the settings and returns the exit status.
+        run: what serves with the settings and returns the exit status; its second argument
+            reads the same command line, environment and files again.
     Returns:
         The exit status.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        settings, status = _settings(arguments, development)
-        return status if settings is None else run(settings)
+        environ = dict(os.environ)  # the sockets of LISTEN_FDS are taken out of the other
+        settings, status = _settings(arguments, environ, development)
+        if settings is None:
+            return status
+        return run(settings, lambda: _served(arguments, environ, development))
     except GeventuwsgiError as error:
         print(f"geventuwsgi: error: {error}", file=sys.stderr)
         if isinstance(error, UsageError):
@@ -56,12 +60,13 @@ def main(argv: Sequence[str] | None = None, *, development: bool = False,
         return 0
 
 
-def _settings(arguments: Sequence[str], development: bool) -> tuple[Settings | None, int]:
+def _settings(arguments: Sequence[str], environ: Mapping[str, str],
+              development: bool) -> tuple[Settings | None, int]:
     """Return the settings to serve with, or None and a status where it was a question."""
     if not arguments and not any(name.startswith(("UWSGI_", "GEVENTUWSGI_"))
-                                 for name in os.environ):
+                                 for name in environ):
         raise UsageError("nothing to serve: give an INI file (-c FILE) or package.module:name")
-    settings, command = read(arguments, os.environ, development=development)
+    settings, command = read(arguments, environ, development=development)
     if settings is None or command is not None:
         assert command is not None
         order = ORDERS.get(command.name)
@@ -73,6 +78,17 @@ def _settings(arguments: Sequence[str], development: bool) -> tuple[Settings | N
     settings.require_application()
     settings.require_sockets()
     return settings, 0
+
+
+def _served(arguments: Sequence[str], environ: Mapping[str, str], development: bool) -> Settings:
+    """Return the settings of a command line that was to serve, read anew.
+
+    Raises:
+        ConfigError: they do not read any more.
+    """
+    settings, _ = _settings(arguments, environ, development)
+    assert settings is not None
+    return settings
 
 
 def _write(text: str) -> None:

@@ -4,22 +4,30 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config.settings import Settings
-from ..errors import BindError
-from ..process.privileges import Identity
+from ..errors import ConfigError, GeventuwsgiError
+from ..process.pidfile import PidFile
+from ..process.privileges import Identity, warn_about_root
+from ..process.role import Renewal, Role
+from ..process.spawn import interpreter
 from .playing import Logs, environ_of, packages_of, titles_of
+from .sockets import Change, Sockets, open_all
 
 if TYPE_CHECKING:
-    from ..net.listener import Listener
-    from ..process.role import Role
     from ..shared.scoreboard import Scoreboard
 
 logger = logging.getLogger("geventuwsgi.error")
 
-SPARE_ROWS = 32  # for SIGTTIN, and for generations that still drain at the next reload
+# For SIGTTIN, for generations that still drain at the next reload, and for `processes` that
+# grows with one.
+SPARE_ROWS = 128
+
+# Attributes of the settings that a reload does not change.
+FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port")
 
 # What `python -c` runs. The empty entry of sys.path is the current directory, where a
 # file of the application's may bear the name of a module of ours or of Python's.
@@ -32,81 +40,178 @@ play(*map(int, sys.argv[1:]))
 """
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, again: Callable[[], Settings]) -> int:
     """Be the master of an instance until it is told to stop.
+
+    Args:
+        settings: the resolved configuration.
+        again: reads the configuration anew, for a reload.
 
     Returns:
         The exit status: 0, or 3 or 4 if the first start failed.
     Raises:
         GeventuwsgiError: with its exit status, before anything was started.
     """
-    from ..process.master import Master
-    from ..shared.scoreboard import Scoreboard
+    return Instance(settings, again).run()
 
-    logs = Logs(settings)
-    titles = titles_of(settings)
-    titles.set("master")
-    tell_start(settings)
+
+class Instance:
+    """What the master holds for its roles, from one configuration to the next.
+
+    Args:
+        settings: the configuration to start with.
+        again: reads it anew.
+    """
+
+    def __init__(self, settings: Settings, again: Callable[[], Settings]) -> None:
+        self.settings = settings
+        self.logs = Logs(settings)
+        self.titles = titles_of(settings)
+        self.pid_files = [path for path in (settings.pidfile, settings.pidfile2) if path]
+        self.safe_pid_files = [path for path in (settings.safe_pidfile, settings.safe_pidfile2)
+                               if path]
+        self._again = again
+
+    def run(self) -> int:
+        """Start, keep the roles alive until told to stop, clean up."""
+        from ..process.master import Master
+        from ..shared.scoreboard import Scoreboard
+
+        settings = self.settings
+        self.titles.set("master")
+        logger.info("Starting geventuwsgi %s", __version__)
+        tell_configuration(settings)
+        identity = check(settings)
+        if settings.umask is not None:
+            os.umask(settings.umask)
+        self.sockets = open_all(settings)
+        try:
+            write_pid_files(self.pid_files)
+            self.sockets.tell()
+            tell_workers(settings, identity)
+            self.board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
+            self.role = worker_role(settings, self.sockets, self.board)
+            master = Master([self.role], self.board, reopen=lambda: self.logs.reopen(),
+                            ready=lambda: write_pid_files(self.safe_pid_files),
+                            stopping=lambda: self.sockets.close(), renew=self.renew)
+            return master.run()
+        finally:
+            self.clean_up()
+
+    def renew(self) -> Renewal:
+        """Read the configuration again, and prepare what it asks for (a reload).
+
+        Raises:
+            GeventuwsgiError: it does not read, or a socket cannot be bound; nothing has
+                changed then.
+        """
+        settings = self._again()
+        tell_configuration(settings)
+        check(settings)
+        check_logs(settings)
+        umask = os.umask(0o077)
+        os.umask(umask if settings.umask is None else settings.umask)
+        try:
+            change = Change(self.sockets, settings)
+        except GeventuwsgiError:
+            os.umask(umask)
+            raise
+        role = worker_role(settings, change.sockets, self.board)
+
+        def commit() -> None:
+            self._tell_what_stays(settings)
+            change.commit()
+            os.close(self.role.fds[0])
+            logs_change = any(getattr(settings, name) != getattr(self.settings, name)
+                              for name in ("logto", "error_logfile", "log_level"))
+            self.settings, self.sockets, self.role = settings, change.sockets, role
+            if logs_change:
+                self._change_logs()
+            self.titles = titles_of(settings)
+            self.titles.set("master")
+
+        def discard() -> None:
+            change.discard()
+            os.close(role.fds[0])
+            os.umask(umask)
+        return Renewal((role,), commit, discard)
+
+    def _tell_what_stays(self, settings: Settings) -> None:
+        """Log the options whose change takes a restart."""
+        for name in FIXED:
+            if getattr(settings, name) != getattr(self.settings, name):
+                origin = settings.origin(name)
+                logger.warning("%s: %s: this change takes a restart", origin.place,
+                               origin.option or name.replace("_", "-"))
+        if os.geteuid() != 0 and (settings.uid, settings.gid) != (self.settings.uid,
+                                                                  self.settings.gid):
+            logger.warning("uid or gid changed, and the master is not root: it stays who it is")
+
+    def _change_logs(self) -> None:
+        before = self.logs
+        try:
+            self.logs = Logs(self.settings)
+        except ConfigError as error:
+            logger.error("%s; the logs stay where they are", error)
+        else:
+            before.close()
+
+    def clean_up(self) -> None:
+        """Remove what we made, as far as `vacuum` says so.
+
+        uWSGI keeps its pid file without `vacuum`; gunicorn's users expect it to go.
+        """
+        settings = self.settings
+        for listener in self.sockets.listeners:
+            listener.close()
+            if settings.vacuum and listener.vacuum():
+                logger.info("VACUUM: unix socket %s removed.", listener.address.text)
+        if settings.vacuum or settings.dialect != "uwsgi":
+            for path in self.pid_files + self.safe_pid_files:
+                if PidFile(path).remove():
+                    logger.info("VACUUM: pidfile removed.")
+
+
+def check(settings: Settings) -> Identity:
+    """Refuse what cannot be: a user or a virtual environment that is not there.
+
+    Raises:
+        ConfigError: naming the option.
+    """
     identity = Identity(settings.uid, settings.gid)
     if settings.home:
         packages_of(settings.home)
-    if settings.umask is not None:
-        os.umask(settings.umask)
-    listeners = listen(settings)
-    pid_files = [path for path in (settings.pidfile, settings.pidfile2) if path]
-    safe_pid_files = [path for path in (settings.safe_pidfile, settings.safe_pidfile2) if path]
-
-    def stop_listening() -> None:
-        for listener in listeners:
-            listener.close()
-
-    try:
-        write_pid_files(pid_files)
-        tell_sockets(settings, listeners, identity)
-        board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
-        role = worker_role(settings, listeners, board)
-        master = Master([role], board, reopen=logs.reopen,
-                        ready=lambda: write_pid_files(safe_pid_files),
-                        stopping=stop_listening)
-        return master.run()
-    finally:
-        clean_up(settings, listeners, pid_files + safe_pid_files)
+    return identity
 
 
-def listen(settings: Settings) -> "list[Listener]":
-    """Bind every socket of the settings, or take those that we were started with.
+def check_logs(settings: Settings) -> None:
+    """Refuse log files that cannot be opened.
 
     Raises:
-        BindError: one cannot be bound.
+        ConfigError: naming file, line and option.
     """
-    from ..net.listener import Inherited, bind_all
+    from ..log.sinks import STANDARD, open_file
 
-    inherited = Inherited(os.environ, os.getpid())
-    options = {
-        "listen": settings.listen or None, "reuse_port": settings.reuse_port,
-        "chmod": settings.chmod_socket, "chown": settings.chown_socket,
-        "keepalive": settings.so_keepalive, "sndbuf": settings.socket_sndbuf,
-        "rcvbuf": settings.socket_rcvbuf}
-    listeners = bind_all(settings.listeners, inherited, options)
-    default = "uwsgi" if settings.dialect == "uwsgi" else "http"
-    listeners += inherited.rest(settings.protocol or default)
-    if not listeners:
-        raise BindError("no socket is named, and none of LISTEN_FDS is meant for this process "
-                        "(LISTEN_PID)")
-    return listeners
+    for name in ("logto", "error_logfile"):
+        path = getattr(settings, name)
+        if path and path not in STANDARD:
+            try:
+                os.close(open_file(path))
+            except OSError as error:
+                raise settings.origin(name).error(
+                    f"cannot open {path}: {error.strerror}") from None
 
 
-def worker_role(settings: Settings, listeners: "list[Listener]", board: "Scoreboard") -> "Role":
+def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
     """Return the row of the workers, with all that an exec'd role has to know in a memfd.
 
     Settings are never read from disk again by a role, which may not be allowed to.
     """
-    from ..process.role import Role
-    from ..process.spawn import interpreter
-
+    listeners = sockets.listeners
     plan = json.dumps({
         "settings": settings.to_json(), "master": os.getpid(), "board": board.fd,
-        "listeners": [listener.to_json() for listener in listeners], "argv": sys.argv[:1]})
+        "listeners": [listener.to_json() for listener in listeners], "argv": sys.argv[:1],
+        "version": __version__})
     fd = os.memfd_create("geventuwsgi-plan", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(fd), "wb") as file:
         file.write(plan.encode("utf-8", "surrogateescape"))
@@ -120,23 +225,16 @@ def worker_role(settings: Settings, listeners: "list[Listener]", board: "Scorebo
         replace_stuck=settings.worker_timeout_action == "replace")
 
 
-def tell_start(settings: Settings) -> None:
-    """Log the version, the files that were read and what there is to say about them."""
-    logger.info("Starting geventuwsgi %s", __version__)
+def tell_configuration(settings: Settings) -> None:
+    """Log the files that were read and what there is to say about them."""
     for file in settings.files:
         logger.info("getting INI configuration from %s", file)
     for warning in settings.warnings:
         logger.warning("%s", warning)
 
 
-def tell_sockets(settings: Settings, listeners: "list[Listener]", identity: Identity) -> None:
-    """Log where we listen, with how many workers, and as whom."""
-    from ..net.listener import hint_about_mode
-    from ..process.privileges import warn_about_root
-
-    for listener in listeners:
-        logger.info("Listening at: %s (%d)", listener.url, os.getpid())
-        hint_about_mode(listener)
+def tell_workers(settings: Settings, identity: Identity) -> None:
+    """Log with how many workers we serve, and as whom."""
     logger.info("%d worker%s, each with %d request%s at a time", settings.processes,
                 "s" * (settings.processes != 1), settings.gevent, "s" * (settings.gevent != 1))
     for note in settings.notes:
@@ -146,24 +244,5 @@ def tell_sockets(settings: Settings, listeners: "list[Listener]", identity: Iden
 
 def write_pid_files(paths: list[str]) -> None:
     """Write our pid to each of these files."""
-    from ..process.pidfile import PidFile
-
     for path in paths:
         PidFile(path).write()
-
-
-def clean_up(settings: Settings, listeners: "list[Listener]", pid_files: list[str]) -> None:
-    """Remove what we made, as far as `vacuum` says so.
-
-    uWSGI keeps its pid file without `vacuum`; gunicorn's users expect it to go.
-    """
-    from ..process.pidfile import PidFile
-
-    for listener in listeners:
-        listener.close()
-        if settings.vacuum and listener.vacuum():
-            logger.info("VACUUM: unix socket %s removed.", listener.address.text)
-    if settings.vacuum or settings.dialect != "uwsgi":
-        for path in pid_files:
-            if PidFile(path).remove():
-                logger.info("VACUUM: pidfile removed.")

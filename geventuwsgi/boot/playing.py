@@ -59,6 +59,11 @@ class Logs:
                               option=option) from None
         self._reopen = log.reopen
 
+    def close(self) -> None:
+        """Close the file of `logto`, after another object of this kind took its place."""
+        if self._logto is not None:
+            self._logto.close()
+
     def reopen(self) -> None:
         """Open the files anew after a rotation (SIGUSR1)."""
         if self._logto is not None:

@@ -16,7 +16,6 @@ import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 
 from ..errors import BindError
 from . import address as addresses
@@ -51,7 +50,12 @@ class Listener:
         """Whether its peers are processes of this machine that have no address."""
         return self.address.is_unix
 
-    @cached_property
+    @property
+    def has_file(self) -> bool:
+        """Whether we made a socket file for it."""
+        return self._inode is not None
+
+    @property
     def url(self) -> str:
         """The address with its protocol; for HTTP over TCP a terminal makes it a link."""
         return f"{self.protocol}://{'unix:' if self.is_unix else ''}{self.address.text}"
@@ -68,6 +72,10 @@ class Listener:
         sock.setblocking(False)
         os.set_inheritable(sock.fileno(), False)
         return cls(sock, told["protocol"], addresses.of_socket(sock))
+
+    def speaking(self, protocol: str) -> "Listener":
+        """Return the same socket under another protocol."""
+        return Listener(self.socket, protocol, self.address, inode=self._inode, owned=self.owned)
 
     def close(self) -> None:
         """Close this process's descriptor."""
@@ -191,7 +199,7 @@ class Inherited:
             if address.inherited:
                 same = address.inherited in (name, str(fd))
             else:
-                same = _bound_to(fd) == _bind_name(address)
+                same = _bound_to(fd) == bind_name(address)
             if same:
                 del self._left[fd]
                 return _adopt(fd, protocol, address.text)
@@ -290,7 +298,7 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
             raise _bind_error(address, error) from None
         return Listener(sock, protocol, address, owned=True)
     path = os.path.abspath(address.path)  # a role may change its directory
-    owner = None if chown is None else _owner(chown)
+    owner = None if chown is None else owner_of(chown)
     _clear_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -340,7 +348,7 @@ def _clear_stale(address: Address, path: str) -> None:
                     "another process listens there")
 
 
-def _owner(text: str) -> tuple[int, int]:
+def owner_of(text: str) -> tuple[int, int]:
     """Return (uid, gid) of `user[:group]`; -1 = leave as it is, chown(2)."""
     user, _, group = text.partition(":")
     uid = gid = -1
@@ -402,12 +410,13 @@ def _bound_to(fd: int) -> object:
         return None
     with sock:
         try:
-            return _bind_name(addresses.of_socket(sock))
+            return bind_name(addresses.of_socket(sock))
         except BindError:
             return None
 
 
-def _bind_name(address: Address) -> tuple[object, ...]:
+def bind_name(address: Address) -> tuple[object, ...]:
+    """Return what is equal for addresses that bind(2) would take for the same."""
     if address.is_unix:
         path = address.path
         return ("unix", path if path.startswith("\0") else os.path.abspath(path))

@@ -61,8 +61,7 @@ class Stream:
         self.deadline = inf
         self.timeout = timeout
         self._hub = hub
-        # Made when the first wait comes: a connection of one request often has none.
-        self._reader: Any = None
+        self._reader: Any = hub.loop.io(sock.fileno(), READ)
         self._waiter: Any = None
 
     def receive(self, timeout: float, size: int = _RECEIVE) -> bytes:
@@ -75,11 +74,8 @@ class Stream:
         while True:
             self.deadline = monotonic() + timeout
             self._waiter = getcurrent()
-            reader = self._reader
-            if reader is None:
-                reader = self._reader = self._hub.loop.io(self.sock.fileno(), READ)
             try:
-                self._hub.wait(reader)
+                self._hub.wait(self._reader)
             finally:
                 self.deadline = inf
             try:
@@ -249,8 +245,7 @@ class Stream:
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
         self.deadline = inf
-        if self._reader is not None:
-            self._reader.close()
+        self._reader.close()
         self.sock.close()
 
 

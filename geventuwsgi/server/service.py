@@ -116,6 +116,10 @@ class Service:
         if self.crowded:
             self.crowded = False
             self.resume()
+        self.end_if_empty()
+
+    def end_if_empty(self) -> None:
+        """Tell the worker that a drain has come to its end, if it has."""
         if self.draining and not self.connections:
             self.emptied()
 

@@ -91,8 +91,7 @@ class Worker:
         self.hub = hub = get_hub()
         self.access = None if requests is None else self._access_log(settings, requests)
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
-        self.acceptors = [Acceptor(one, KINDS[one.protocol], self.service)
-                          for one in listeners]
+        self.acceptors = [Acceptor(one, self._serve, self.service.room, hub) for one in listeners]
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
@@ -126,6 +125,10 @@ class Worker:
         if self.access is not None:
             self.access.close()
         return 0
+
+    def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
+        """Serve an accepted connection; called in a greenlet of its own."""
+        KINDS[listener.protocol](self.service, sock, address, listener).serve()
 
     # The master, and signals.
 
@@ -194,15 +197,15 @@ class Worker:
             service.drain()
             self.child.row.cells[scoreboard.ACCEPTING] = 0
             for acceptor in self.acceptors:
-                acceptor.close()
+                acceptor.finish()
+        # Callbacks run behind the first turn of the connections that were just accepted.
         if at_once or not self._keepalive:
-            self._close_idle()
+            self.hub.loop.run_callback(self._close_idle)
         else:
             timer = self.hub.loop.timer(min(self._keepalive, IDLE_ON_RELOAD))
             timer.start(self._close_idle)
             self._watchers.append(timer)
-        if not service.connections:
-            self._emptied()
+        self.hub.loop.run_callback(service.end_if_empty)
 
     def _close_idle(self) -> None:
         for connection in tuple(self.service.connections):

@@ -1,0 +1,134 @@
+"""The sockets of an instance: opened at its start, and again each time it reloads."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..config.settings import Settings
+from ..errors import BindError, ConfigError
+from ..net import change
+from ..net.change import Pair
+from ..net.listener import Inherited, Listener, bind_all, hint_about_mode
+
+logger = logging.getLogger("geventuwsgi.error")
+
+# The options that name sockets.
+_NAMES = ("http_socket", "socket", "uwsgi_socket", "bind", "http")
+
+
+def options_of(settings: Settings) -> dict[str, Any]:
+    """Return the keyword arguments of `net.listener.bind`."""
+    return {
+        "listen": settings.listen or None, "reuse_port": settings.reuse_port,
+        "chmod": settings.chmod_socket, "chown": settings.chown_socket,
+        "keepalive": settings.so_keepalive, "sndbuf": settings.socket_sndbuf,
+        "rcvbuf": settings.socket_rcvbuf}
+
+
+class Sockets:
+    """All sockets of one configuration, in the order in which they are written.
+
+    Args:
+        pairs: (address as written, listener); "" for one that was handed over unasked.
+    """
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = list(pairs)
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """The listeners alone."""
+        return [listener for _, listener in self.pairs]
+
+    def close(self) -> None:
+        """Close this process's descriptors."""
+        for listener in self.listeners:
+            listener.close()
+
+    def tell(self) -> None:
+        """Log where we listen."""
+        for listener in self.listeners:
+            logger.info("Listening at: %s (%d)", listener.url, os.getpid())
+            hint_about_mode(listener)
+
+
+def open_all(settings: Settings) -> Sockets:
+    """Bind every socket of the settings, or take those that we were started with.
+
+    Raises:
+        BindError: one cannot be bound.
+    """
+    inherited = Inherited(os.environ, os.getpid())
+    listeners = bind_all(settings.listeners, inherited, options_of(settings))
+    pairs = [(text, listener) for (text, _), listener in zip(settings.listeners, listeners)]
+    default = "uwsgi" if settings.dialect == "uwsgi" else "http"
+    pairs += [("", listener) for listener in inherited.rest(settings.protocol or default)]
+    if not pairs:
+        raise BindError("no socket is named, and none of LISTEN_FDS is meant for this process "
+                        "(LISTEN_PID)")
+    return Sockets(pairs)
+
+
+class Change:
+    """From the present sockets to those of other settings: what stays, comes and goes.
+
+    What is new is bound at once; nothing is changed of what stays before `commit`.
+
+    Raises:
+        ConfigError: a new one cannot be bound; those bound before it are closed again.
+    """
+
+    def __init__(self, present: Sockets, settings: Settings) -> None:
+        self._options = options_of(settings)
+        self._kept: list[Listener] = []
+        self._added: list[Listener] = []
+        left = list(present.pairs)
+        pairs = []
+        try:
+            for text, protocol in settings.listeners:
+                found = change.find(left, text)
+                if found is None:
+                    found, = bind_all([(text, protocol)], _NONE, self._options)
+                    self._added.append(found)
+                else:
+                    left = [pair for pair in left if pair[1] is not found]
+                    if found.protocol != protocol:
+                        found = found.speaking(protocol)
+                    self._kept.append(found)
+                pairs.append((text, found))
+        except BindError as error:
+            self.discard()
+            raise _placed(settings, text, str(error)) from None
+        unasked = [pair for pair in left if not pair[0]]
+        self._removed = [listener for text, listener in left if text]
+        self.sockets = Sockets(pairs + unasked)
+
+    def commit(self) -> None:
+        """Close what went, and give what stays its new options."""
+        for listener in self._kept:
+            change.adjust(listener, **self._options)
+        for listener in self._removed:
+            logger.info("no longer listening at: %s", listener.url)
+            listener.vacuum()
+            listener.close()
+        for listener in self._added:
+            logger.info("Listening at: %s (%d)", listener.url, os.getpid())
+            hint_about_mode(listener)
+
+    def discard(self) -> None:
+        """Close what was bound."""
+        for listener in self._added:
+            listener.close()
+            listener.vacuum()
+
+
+_NONE = Inherited({}, 0)
+
+
+def _placed(settings: Settings, text: str, message: str) -> ConfigError:
+    """Name the file and line of the option with this address among its values."""
+    for name in _NAMES:
+        if text in getattr(settings, name):
+            return settings.origin(name).error(message)
+    return ConfigError(message)

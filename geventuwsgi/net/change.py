@@ -1,0 +1,82 @@
+"""Open listening sockets under a changed configuration: which stay, and what is new of them.
+
+Called in the master at a reload. A socket that stays is never closed in between, so that
+no connection in its queue is lost. Its options are set anew; connections that were
+accepted before keep theirs.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+
+from ..errors import BindError
+from . import address as addresses
+from .address import Address
+from .listener import Listener, backlog_of, bind_name, owner_of
+
+logger = logging.getLogger("geventuwsgi.error")
+
+Pair = tuple[str, Listener]
+
+
+def find(pairs: Sequence[Pair], text: str) -> Listener | None:
+    """Return the open socket that an address means: by the same text, or the same place.
+
+    Args:
+        pairs: (text as it was written, listener).
+        text: what is written now.
+    """
+    for written, listener in pairs:
+        if written == text:
+            return listener
+    address = addresses.parse(text)
+    for _, listener in pairs:
+        if _same(listener.address, address):
+            return listener
+    if address.inherited:
+        raise BindError(f"{text}: descriptors are inherited at a start only")
+    return None
+
+
+def _same(bound: Address, wanted: Address) -> bool:
+    if wanted.inherited or bound.is_unix != wanted.is_unix:
+        return False
+    if not wanted.is_unix and (not wanted.port or wanted.family not in (0, bound.family)):
+        return False
+    return bind_name(bound) == bind_name(wanted)
+
+
+def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: str | None,
+           keepalive: bool, sndbuf: int | None, rcvbuf: int | None, **_: object) -> None:
+    """Give an open socket of ours these options; what the system refuses is told.
+
+    What was set and is set no more stays, but for the length of the queue and SO_KEEPALIVE.
+
+    Args:
+        listener: an inherited one is left as it is, but for a queue length that is given.
+        listen: length of the accept queue; None = somaxconn.
+        chmod: mode of the unix socket's file.
+        chown: its owner, `user[:group]`.
+        keepalive: SO_KEEPALIVE on accepted connections.
+        sndbuf: SO_SNDBUF in bytes.
+        rcvbuf: SO_RCVBUF in bytes.
+    """
+    sock = listener.socket
+    try:
+        if listener.owned or listen is not None:
+            sock.listen(backlog_of(listen))
+        if not listener.owned:
+            return
+        if not listener.is_unix:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive))
+        for option, size in ((socket.SO_SNDBUF, sndbuf), (socket.SO_RCVBUF, rcvbuf)):
+            if size:
+                sock.setsockopt(socket.SOL_SOCKET, option, size)
+        if listener.has_file:
+            if chmod is not None:
+                os.chmod(listener.address.path, chmod)
+            if chown is not None:
+                os.chown(listener.address.path, *owner_of(chown))
+    except (OSError, BindError) as error:
+        logger.error("%s: its options cannot be changed: %s", listener.address.text, error)
