@@ -16,6 +16,7 @@ from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
 from .playing import Logs, environ_of, packages_of, titles_of
 from .sockets import Change, Sockets, open_all
+from .staffing import recycling_of
 
 if TYPE_CHECKING:
     from ..shared.scoreboard import Scoreboard
@@ -222,7 +223,8 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         fds=(fd, board.fd, *(listener.socket.fileno() for listener in listeners)),
         environ=environ_of(settings), cores=settings.gevent,
         mercy=settings.worker_reload_mercy, timeout=settings.worker_timeout,
-        replace_stuck=settings.worker_timeout_action == "replace")
+        replace_stuck=settings.worker_timeout_action == "replace",
+        recycling=recycling_of(settings))
 
 
 def tell_configuration(settings: Settings) -> None:

@@ -136,6 +136,15 @@ class Size(Number):
 
 
 @dataclass(frozen=True)
+class Megabytes(Number):
+    """A number of MB; `256M` is 256 too, as in uWSGI, and `2G` is 2048."""
+
+    metavar = "MB"
+    suffixes = {"": 1, "m": 1, "mb": 1, "mib": 1, "g": 1024, "gb": 1024, "gib": 1024}
+    noun = "number of megabytes"
+
+
+@dataclass(frozen=True)
 class Keepalive(Seconds):
     """uWSGI's switch and time in one: 0 is off, 1 and true are on, more is seconds."""
 

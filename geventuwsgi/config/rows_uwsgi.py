@@ -102,7 +102,7 @@ early-envdir emperor enable-metrics end-blacklist end-whitelist envdir error-pag
 error-page-404 error-page-500 error-route error-route-host error-route-if error-route-if-not
 error-route-label error-route-qs error-route-referer error-route-remote-addr
 error-route-remote-user error-route-run error-route-status error-route-uri error-route-user-agent
-eval evil-reload-on-as evil-reload-on-rss exception-handler exec-as-emperor exec-as-root
+eval exception-handler exec-as-emperor exec-as-root
 exec-as-user exec-as-user-atexit exec-as-vassal exec-asap exec-in-jail exec-post-app
 exec-post-jail exec-pre-app exec-pre-jail exit exit-on-reload extract fallback-config farm
 fastcgi-modifier1 fastcgi-modifier2 fastrouter fd-safe file-serve-mode file-write fileserve-mode
@@ -131,10 +131,10 @@ log-backupname log-big log-date log-drain log-encoder log-filter log-format-strf
 log-maxsize log-prefix log-reopen log-req-encoder log-req-route log-route log-sendfile log-slow
 log-socket log-syslog log-truncate log-zero logdate logfile-chmod logfile-chown logformat-strftime
 logger logger-list logger-req loggers-list logto2 loop-list loops-list lq-alarm map-socket
-master-as-root master-fifo max-fd max-requests max-requests-delta max-worker-lifetime
-max-worker-lifetime-delta mem-collector-freq memory-report metric metric-alarm metric-dir
+master-as-root master-fifo max-fd
+memory-report metric metric-alarm metric-dir
 metric-dir-restore metric-threshold metrics-dir metrics-dir-restore metrics-no-cores mime-file
-mimefile min-worker-lifetime mode mount-as-emperor mount-as-root mount-as-vassal mount-asap
+mimefile mode mount-as-emperor mount-as-root mount-as-vassal mount-asap
 mount-check mount-in-jail mount-post-jail mount-pre-jail mountpoint-check mule mule-harakiri
 mule-msg-size mule-reload-mercy mules multicast multicast-loop multicast-ttl namespace
 namespace-keep-mount namespace-net never-swap no-default-app no-fd-passing
@@ -146,9 +146,9 @@ py-auto-reload py-auto-reload-ignore py-autoreload py-program-name py-programnam
 pyargv pymodule-alias pyrun pyshell pyshell-oneshot python python-auto-reload
 python-autoreload python-raw python-version python-worker-override queue queue-blocksize
 queue-store queue-store-sync raw-modifier1 raw-modifier2 rbtimer re-fork re-fork-as-root
-re-fork-post-jail reaper refork refork-as-root refork-post-jail reload reload-mercy reload-on-as
+re-fork-post-jail reaper refork refork-as-root refork-post-jail reload reload-mercy
 reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value
-reload-on-fd reload-on-rss reload-os-env rem-header remap-modifier req-logger resolve
+reload-on-fd reload-os-env rem-header remap-modifier req-logger resolve
 response-header-collect response-headers-limit response-route response-route-host
 response-route-if response-route-if-not response-route-label response-route-qs
 response-route-referer response-route-remote-addr response-route-remote-user response-route-run

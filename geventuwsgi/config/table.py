@@ -17,6 +17,7 @@ from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_stuck import STUCK
 from geventuwsgi.config.rows_uwsgi import ROWS as UWSGI_ROWS
+from geventuwsgi.config.rows_workers import RECYCLING
 
 LOOPBACK = ("127.0.0.0/8", "::1")
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")  # RFC 1918, RFC 4193
@@ -282,8 +283,8 @@ LOGIC = tuple(
     for names, help_ in _CONDITIONS)
 
 OPTIONS: tuple[Option, ...] = (
-    *CONFIGURATION, *APPLICATION, *SOCKETS, *PROCESSES, *REQUESTS, *STUCK, *TRUST, *RESPONSES,
-    *LOGGING, *LOGIC, *UWSGI_ROWS)
+    *CONFIGURATION, *APPLICATION, *SOCKETS, *PROCESSES, *RECYCLING, *REQUESTS, *STUCK, *TRUST,
+    *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

@@ -53,6 +53,10 @@ class Child:
         """Tell the master that this worker cannot boot and will end with `status`."""
         control.send(self.control, control.failed(status, reason))
 
+    def worn(self, reason: str) -> None:
+        """Ask for a replacement; this worker serves on until the other is ready."""
+        control.send(self.control, control.worn(reason))
+
     def received(self) -> bytes | None:
         """Return the master's next message, b"" if it is gone, None if it says nothing."""
         return control.receive(self.control)

@@ -10,6 +10,7 @@ end-of-file means that the other side is gone. One message is one short line of 
     worker -> master     pid N               the first thing it says, before any boot
                          ready               it accepts connections
                          failed STATUS WHY   it could not boot; it ends with STATUS
+    worker -> master     worn WHY            it serves on, but is to be replaced
     master -> worker     drain               stop accepting, finish, exit 0
                          stop                the same, and let no idle connection wait
                          die                 exit at once
@@ -24,6 +25,7 @@ DRAIN = b"drain"
 STOP = b"stop"
 DIE = b"die"
 READY = b"ready"
+WORN = b"worn "
 LIMIT = 4096    # longer than any message
 REASON = 1000   # bytes of a reason; the whole of it is in the log
 
@@ -42,6 +44,16 @@ def parse_failed(message: bytes) -> tuple[int, str]:
     """Return (status, reason) of a `failed` message."""
     _, status, reason = message.split(b" ", 2)
     return int(status), reason.decode("utf-8", "replace")
+
+
+def worn(reason: str) -> bytes:
+    """Say that this worker should be replaced, and why."""
+    return WORN + reason.encode("utf-8", "replace")[:REASON]
+
+
+def parse_worn(message: bytes) -> str:
+    """Return the reason of a `worn` message."""
+    return message.removeprefix(WORN).decode("utf-8", "replace")
 
 
 def send(sock: socket.socket, message: bytes) -> bool:

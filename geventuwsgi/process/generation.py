@@ -8,99 +8,34 @@ master judges.
     booting   ->  draining   it failed while an older one serves, or the instance stops
     serving   ->  draining   a newer one serves, or the instance stops
     draining  ->  (gone)     its last process was reaped
+
+A worker is in charge of its number until it dies or is asked to drain; then it is among
+those that leave, and the number is free. One that is worn out stays in charge until its
+successor is ready; whichever of the two dies first, the other has the number.
 """
 
 import logging
-import os
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ..errors import BootError
 from ..shared import scoreboard
-from ..shared.scoreboard import Row, Scoreboard
 from . import control
+from .liveness import SILENT_TIME, STACK_TIME, look_after
+from .recycling import Recycler
 from .role import Role
 from .spawn import spawn
+from .worker import Process, Rows, Throttle, Worker, how
 
 logger = logging.getLogger("geventuwsgi.error")
 
 BOOTING, SERVING, DRAINING = "booting", "serving", "draining"
 
-SHORT_LIFE = 1.0        # seconds; who dies younger is respawned later (uWSGI's fork bomb test)
-FIRST_DELAY = 0.1       # seconds, doubled with each early death
-DELAY_READY = 1.0       # cap for workers that did serve: clients wait for them
-DELAY_UNREADY = 30.0    # cap for workers that never got that far
-STACK_TIME = 1.0        # seconds to write the stacks between SIGUSR2 and SIGKILL
 DIE_TIME = 1.0          # seconds between "die" and SIGKILL
-SILENT_TIME = 5.0       # seconds a worker may live after closing its control socket
-FORK_PATIENCE = 30.0    # seconds until a template that forks nothing is replaced
-
-
-class Throttle:
-    """When something that died may be started again."""
-
-    def __init__(self) -> None:
-        self.failures = 0
-        self.due = 0.0
-
-    def died(self, now: float, lived: float, was_ready: bool) -> float:
-        """Note a death after `lived` seconds; return the seconds to wait."""
-        if was_ready and lived >= SHORT_LIFE:
-            self.failures = 0
-            self.due = now
-            return 0.0
-        cap = DELAY_READY if was_ready else DELAY_UNREADY
-        delay = min(cap, FIRST_DELAY * 2.0 ** min(self.failures, 16))
-        self.failures += 1
-        self.due = now + delay
-        return delay
-
-
-class Process:
-    """A template, as the master sees it."""
-
-    def __init__(self, pid: int, sock: socket.socket) -> None:
-        self.pid = pid              # 0 = has not said yet
-        self.control = sock
-        self.started = time.monotonic()
-        self.deadline: float | None = None  # when it is killed
-
-
-class Worker(Process):
-    """A worker, as the master sees it."""
-
-    def __init__(self, number: int, row: Row, sock: socket.socket) -> None:
-        super().__init__(0, sock)
-        self.id = number
-        self.row = row
-        self.ready = False
-        self.asked_at: float | None = None      # to drain or to die
-        self.stacks_at: float | None = None     # SIGUSR2 because it is stuck
-        self.failure: tuple[int, str] | None = None
-
-
-class Rows:
-    """The scoreboard rows that nobody uses."""
-
-    def __init__(self, board: Scoreboard) -> None:
-        self.board = board
-        self._free = list(range(len(board), 0, -1))
-
-    def __len__(self) -> int:
-        return len(self._free)
-
-    def take(self) -> int:
-        """Return a free row's number, the lowest."""
-        return self._free.pop()
-
-    def give_back(self, index: int) -> None:
-        """Retire a row."""
-        self.board.retire(index)
-        self._free.append(index)
-        self._free.sort(reverse=True)
+SHARE = 4               # one in so many workers, but always one, drains after its replacement
 
 
 class Generation:
@@ -118,29 +53,38 @@ class Generation:
                  selector: selectors.BaseSelector) -> None:
         self.number = number
         self.role = role
-        self.count = count
+        self.wanted = set(range(1, count + 1))
         self.state = BOOTING
         self.proven = False         # one of its workers was ready once
         self.failure: tuple[int, str] | None = None
         self.handed_over = 0                # up to this number a chain reload replaced them
         self.limit: int | None = None       # a chain reload starts no more than this yet
-        self.workers: dict[int, Worker] = {}
+        self.workers: dict[int, Worker] = {}    # in charge, by number
+        self.successors: dict[int, Worker] = {}     # to be in charge once they are ready
+        self.leaving: list[Worker] = []
         self.template: Process | None = None
         self._loaded = False        # the present template has loaded
         self._ever_loaded = False
         self._template_throttle = Throttle()
         self._throttles: dict[int, Throttle] = {}
+        self._succession = Throttle()
         self._rows = rows
         self._row_of: dict[int, int] = {}
         self._selector = selector
+        self._recycler = Recycler(role.recycling) if role.recycling else None
 
     # What the master asks and tells
 
     @property
+    def count(self) -> int:
+        """How many workers it is to have."""
+        return len(self.wanted)
+
+    @property
     def complete(self) -> bool:
-        """Whether every worker it is to have is ready."""
-        ready = sum(worker.ready for worker in self.workers.values() if worker.id <= self.count)
-        return ready == self.count
+        """Whether every worker it is to have is ready, and the application loaded."""
+        return self._ever_loaded and all(
+            number in self.workers and self.workers[number].ready for number in self.wanted)
 
     @property
     def loaded(self) -> bool:
@@ -150,7 +94,13 @@ class Generation:
     @property
     def gone(self) -> bool:
         """Whether no process of it is left."""
-        return self.template is None and not self.workers
+        return self.template is None and not any(self.everybody())
+
+    def everybody(self) -> Iterator[Worker]:
+        """Yield all its workers: in charge, about to be, and on their way out."""
+        yield from list(self.workers.values())
+        yield from list(self.successors.values())
+        yield from list(self.leaving)
 
     def tend(self, now: float, awake: float) -> float:
         """Start what is missing, end what is overdue; return when to come again.
@@ -160,13 +110,18 @@ class Generation:
             awake: since when the master has been running without a pause; a stop of the
                 whole group (Ctrl-Z) must not make its workers look stuck.
         """
+        due = []
         if self.state != DRAINING:
             self._fill(now)
-        due = [self._template_throttle.due] if self.template is None else []
+            if self._recycler is not None and self.state == SERVING:
+                due.append(self._recycler.review(self.workers.values(), now))
+            self._replace(now)
+        if self.template is None:
+            due.append(self._template_throttle.due)
         due += [throttle.due for number, throttle in self._throttles.items()
                 if number not in self.workers and self.wants(number)]
-        for worker in list(self.workers.values()):
-            self._look_after(worker, now, awake)
+        for worker in self.everybody():
+            look_after(worker, self.role, self.template, now, awake)
             due += [at for at in (worker.deadline, worker.stacks_at and
                                   worker.stacks_at + STACK_TIME) if at is not None]
         return min((at for at in due if at > now), default=now + 1.0)
@@ -181,27 +136,27 @@ class Generation:
         self.state = DRAINING
         self._leave_rows()
         self._kill_template()
-        for worker in self.workers.values():
-            self._ask_to_drain(worker, now, control.STOP if stop else control.DRAIN)
+        for worker in self.everybody():
+            worker.ask(now, control.STOP if stop else control.DRAIN, self.role.mercy)
 
     def kill(self, now: float) -> None:
         """End it at once."""
         self.state = DRAINING
         self._leave_rows()
         self._kill_template()
-        for worker in self.workers.values():
+        for worker in self.everybody():
             control.send(worker.control, control.DIE)
             worker.asked_at = worker.asked_at or now
             worker.deadline = now + DIE_TIME
 
     def wants(self, number: int) -> bool:
         """Whether there is to be a worker of this number."""
-        return (self.state != DRAINING and self.handed_over < number <= self.count
+        return (self.state != DRAINING and number in self.wanted and number > self.handed_over
                 and (self.limit is None or number <= self.limit))
 
     def has(self, number: int) -> bool:
         """Whether there is a worker of this number, in whatever state."""
-        return number in self.workers
+        return any(worker.id == number for worker in self.everybody())
 
     def is_ready(self, number: int) -> bool:
         """Whether the worker of this number serves."""
@@ -210,28 +165,34 @@ class Generation:
     def hand_over(self, number: int, now: float) -> None:
         """Do without the workers up to this number: newer ones are in their places."""
         self.handed_over = number
+        for worker in self.everybody():
+            if worker.id <= number and worker not in self.leaving:
+                self._release(worker.id, now)
         self._leave_rows()
-        for worker in self.workers.values():
-            if worker.id <= number and worker.asked_at is None:
-                self._ask_to_drain(worker, now, control.DRAIN)
 
     def resize(self, count: int, now: float) -> None:
-        """Have `count` workers from now on; surplus ones drain."""
-        self.count = count
+        """Have `count` workers from now on; surplus ones drain, the least busy first."""
+        number = 1
+        while len(self.wanted) < count:
+            self.wanted.add(number)
+            number += 1
+        while len(self.wanted) > count:
+            surplus = min(self.wanted, key=lambda number: (self._busy(number), -number))
+            self.wanted.remove(surplus)
+            self._throttles.pop(surplus, None)
+            for worker in self._release(surplus, now):
+                worker.cheaped = True
         self._leave_rows()
-        for worker in self.workers.values():
-            if worker.id > count and worker.asked_at is None:
-                self._ask_to_drain(worker, now, control.DRAIN)
 
     def signal(self, number: int) -> None:
         """Send a signal to each of its processes."""
-        for process in (self.template, *self.workers.values()):
+        for process in (self.template, *self.everybody()):
             if process is not None:
-                _kill(process.pid, number)
+                process.signal(number)
 
     def pump(self) -> None:
         """Read what unnamed workers said; before reaping, for a pid may be among it."""
-        for worker in list(self.workers.values()):
+        for worker in self.everybody():
             if not worker.pid:
                 self._hear_worker(worker)
 
@@ -241,7 +202,7 @@ class Generation:
             self._hear_template(self.template)
             self._template_gone(status)
             return True
-        for worker in list(self.workers.values()):
+        for worker in self.everybody():
             if worker.pid == pid:
                 self._hear_worker(worker, reaped=True)
                 self._worker_gone(worker, status)
@@ -271,7 +232,7 @@ class Generation:
         while (message := control.receive(template.control)) is not None:
             if message == b"":
                 self._unwatch(template.control)
-                _kill(template.pid, signal.SIGKILL)  # it can do nothing for us any more
+                template.signal(signal.SIGKILL)  # it can do nothing for us any more
                 return
             if message.startswith(b"loaded "):
                 self._loaded = self._ever_loaded = True
@@ -289,16 +250,16 @@ class Generation:
         now = time.monotonic()
         if not self._ever_loaded:
             self._fail(status if status > 0 else BootError.exit_status,
-                       f"the template ended before it had loaded ({_how(status)})")
+                       f"the template ended before it had loaded ({how(status)})")
         delay = self._template_throttle.died(now, now - template.started, loaded)
         logger.error("the template of generation %d (pid: %d) died, %s; its workers serve on, "
-                     "another one is started%s", self.number, template.pid, _how(status),
+                     "another one is started%s", self.number, template.pid, how(status),
                      f" in {delay:.1f} seconds" if delay else "")
 
     def _kill_template(self) -> None:
         """End the template; it holds nothing that could be lost."""
         if self.template is not None:
-            _kill(self.template.pid, signal.SIGKILL)
+            self.template.signal(signal.SIGKILL)
 
     # The workers
 
@@ -309,29 +270,53 @@ class Generation:
             return
         if not self._loaded:
             return
-        for number in range(1, self.count + 1):
+        for number in sorted(self.wanted):
             if number not in self.workers and self.wants(number):
                 throttle = self._throttles.get(number)
                 if throttle is None or now >= throttle.due:
-                    if not self._start_worker(number, self.template):
+                    worker = self._start_worker(number, self._row_of.get(number))
+                    if worker is None:
                         return  # the template's queue is full; at the next turn
+                    self._row_of[number] = worker.row.index
+                    self.workers[number] = worker
 
-    def _start_worker(self, number: int, template: Process) -> bool:
-        if number not in self._row_of:
+    def _replace(self, now: float) -> None:
+        """Start a successor of the worker that has been worn out longest, one at a time.
+
+        So never more than one boots beside those that serve, and only a share of them
+        drains at a time: a worker's caches are warm only some time after its start.
+        """
+        worn = [worker for worker in self.workers.values()
+                if worker.worn and self.wants(worker.id)]
+        if not worn or not self._loaded or self.successors or now < self._succession.due:
+            return
+        drain = sum(bool(worker.worn) for worker in self.leaving)
+        if drain >= max(1, self.count // SHARE):
+            return
+        worker = min(worn, key=lambda worker: worker.started)
+        successor = self._start_worker(worker.id, None)
+        if successor is not None:
+            logger.info("worker %d (pid: %d) is replaced: %s", worker.id, worker.pid, worker.worn)
+            self.successors[worker.id] = successor
+
+    def _start_worker(self, number: int, index: int | None) -> Worker | None:
+        """Have a worker forked, on a row of its own if `index` is None."""
+        assert self.template is not None
+        if index is None:
             if not self._rows:
-                return False
-            self._row_of[number] = self._rows.take()
-        index = self._row_of[number]
+                return None
+            index = self._rows.take()
         ours, theirs = control.pair()
         with theirs:
-            if not control.send_with_descriptor(template.control, b"fork %d %d" % (number, index),
-                                                theirs.fileno()):
+            if not control.send_with_descriptor(self.template.control, b"fork %d %d"
+                                                % (number, index), theirs.fileno()):
                 ours.close()
-                return False
+                if index != self._row_of.get(number):
+                    self._rows.give_back(index)
+                return None
         worker = Worker(number, self._rows.board.row(index), ours)
-        self.workers[number] = worker
         self._watch(ours, lambda: self._hear_worker(worker))
-        return True
+        return worker
 
     def _hear_worker(self, worker: Worker, reaped: bool = False) -> None:
         while (message := control.receive(worker.control)) is not None:
@@ -348,34 +333,97 @@ class Generation:
     def _obey(self, worker: Worker, message: bytes) -> None:
         if message.startswith(b"pid "):
             worker.pid = int(message[4:])
-            if worker.id in self._throttles:
+            if worker.id in self._throttles or worker.id in self.successors:
                 logger.info("Respawned uWSGI worker %d (new pid: %d)", worker.id, worker.pid)
             else:
                 logger.info("spawned uWSGI worker %d (pid: %d, cores: %d)",
                             worker.id, worker.pid, self.role.cores)
             if worker.asked_at is not None:
-                _kill(worker.pid, signal.SIGTERM)
+                worker.signal(signal.SIGTERM)
         elif message == control.READY:
-            worker.ready = self.proven = True
+            worker.ready_at = time.monotonic()
+            worker.first_memory = worker.memory
+            self.proven = True
+            if self.state != DRAINING and self.successors.get(worker.id) is worker:
+                old = self.workers[worker.id]
+                self._succeed(old)
+                self._dismiss(old, worker.ready_at)
+        elif message.startswith(control.WORN):
+            worker.worn = worker.worn or control.parse_worn(message)
         elif message.startswith(b"failed "):
             worker.failure = control.parse_failed(message)
 
+    def _succeed(self, old: Worker) -> None:
+        """Put the successor of a worker in charge of its number."""
+        self._succession = Throttle()
+        self.workers[old.id] = worker = self.successors.pop(old.id)
+        self._row_of[old.id] = worker.row.index
+        worker.row.cells[scoreboard.RESPAWNS] += old.row.cells[scoreboard.RESPAWNS] + 1
+        old.row.cells[scoreboard.RESPAWNS] = 0
+
+    def _release(self, number: int, now: float) -> list[Worker]:
+        """Have the worker of a number drain, and its successor; return them."""
+        found = [group.pop(number) for group in (self.successors, self.workers)
+                 if number in group]
+        for worker in found:
+            self._dismiss(worker, now)
+        return found
+
+    def _dismiss(self, worker: Worker, now: float) -> None:
+        """Have a worker drain that is not in charge any more."""
+        if self._row_of.get(worker.id) == worker.row.index:
+            del self._row_of[worker.id]
+        self.leaving.append(worker)
+        worker.ask(now, control.DRAIN, self.role.mercy)
+
     def _worker_gone(self, worker: Worker, status: int | None) -> None:
         """Forget a dead worker. `status` is None if it never said who it was."""
-        del self.workers[worker.id]
         self._unwatch(worker.control)
         worker.control.close()
         worker.row.vacate()
         now = time.monotonic()
-        if not self.wants(worker.id):
-            if worker.asked_at is not None and worker.pid:
-                logger.info("worker %d buried after %d seconds", worker.id, now - worker.asked_at)
-            self._rows.give_back(self._row_of.pop(worker.id))
-            self._throttles.pop(worker.id, None)
-            return
-        throttle = self._throttles.setdefault(worker.id, Throttle())
-        delay = throttle.died(now, now - worker.started, worker.ready)
-        worker.row.cells[scoreboard.RESPAWNS] += 1
+        if worker in self.leaving:
+            self.leaving.remove(worker)
+            self._bury(worker, now)
+        elif self.successors.get(worker.id) is worker:
+            del self.successors[worker.id]
+            self._successor_gone(worker, status, now)
+        elif self.state == DRAINING:
+            del self.workers[worker.id], self._row_of[worker.id]
+            self._bury(worker, now)
+        else:
+            self._tell_death(worker, status)
+            if worker.id in self.successors:
+                self._succeed(worker)
+                self._rows.give_back(worker.row.index)
+                return
+            del self.workers[worker.id]
+            throttle = self._throttles.setdefault(worker.id, Throttle())
+            delay = throttle.died(now, now - worker.started, worker.ready)
+            worker.row.cells[scoreboard.RESPAWNS] += 1
+            if status and self.state == BOOTING:
+                self._fail(*(worker.failure or (BootError.exit_status, how(status))))
+            _tell_delay(delay)
+
+    def _bury(self, worker: Worker, now: float) -> None:
+        if worker.asked_at is not None and worker.pid:
+            if worker.worn:
+                logger.info("...The work of process %d is done. Seeya!", worker.pid)
+            logger.info("worker %d buried after %d seconds", worker.id, now - worker.asked_at)
+            if worker.cheaped:
+                logger.info("uWSGI worker %d cheaped.", worker.id)
+        self._rows.give_back(worker.row.index)
+
+    def _successor_gone(self, worker: Worker, status: int | None, now: float) -> None:
+        """A replacement did not get ready: the worker that it was for serves on."""
+        self._rows.give_back(worker.row.index)
+        if self.state != DRAINING:
+            self._tell_death(worker, status)
+            delay = self._succession.died(now, now - worker.started, False)
+            logger.error("worker %d has no replacement yet and serves on; again in %.1f seconds",
+                         worker.id, delay)
+
+    def _tell_death(self, worker: Worker, status: int | None) -> None:
         if status is None:
             logger.error("worker %d could not be forked", worker.id)
         elif status < 0:
@@ -384,55 +432,15 @@ class Generation:
         elif status > 0:
             logger.error("DAMN ! worker %d (pid: %d) died :( trying respawn ...",
                          worker.id, worker.pid)
-            if self.state == BOOTING:
-                self._fail(*(worker.failure or (BootError.exit_status, _how(status))))
-        if delay:
-            logger.warning("worker respawning too fast !!! i have to sleep a bit "
-                           "(%.1f seconds)...", delay)
-
-    def _ask_to_drain(self, worker: Worker, now: float, message: bytes) -> None:
-        sent = control.send(worker.control, message)
-        if worker.asked_at is not None:
-            return  # a stop after a reload hurries it, but its deadline stands
-        worker.asked_at = now
-        worker.deadline = now + self.role.mercy
-        if not (sent and worker.ready):
-            _kill(worker.pid, signal.SIGTERM)  # one that still boots has nothing to finish
-
-    def _look_after(self, worker: Worker, now: float, awake: float) -> None:
-        """Kill a worker that is overdue, and look for one that is stuck."""
-        if worker.deadline is not None:
-            if now >= worker.deadline and worker.pid:
-                logger.warning("worker %d (pid: %d) is taking too much time to die..."
-                               "NO MERCY !!!", worker.id, worker.pid)
-                _kill(worker.pid, signal.SIGKILL)
-                worker.deadline = now + SILENT_TIME
-            return
-        if not worker.pid:
-            if now - worker.started > FORK_PATIENCE and self.template is not None:
-                logger.error("the template (pid: %d) forks nothing and is replaced",
-                             self.template.pid)
-                self._kill_template()
-                worker.started = now
-            return
-        timeout = self.role.timeout
-        if not timeout or not worker.ready:
-            return
-        beat = max(worker.row.cells[scoreboard.HEARTBEAT_NS] / 1e9, awake, worker.started)
-        if now - beat <= timeout:
-            worker.stacks_at = None
-        elif worker.stacks_at is None:
-            logger.critical("WORKER TIMEOUT (pid:%d): worker %d gave no sign of life for %.0f "
-                            "seconds, its stacks follow", worker.pid, worker.id, now - beat)
-            _kill(worker.pid, signal.SIGUSR2)
-            worker.stacks_at = now
-        elif self.role.replace_stuck and now - worker.stacks_at >= STACK_TIME:
-            logger.error("worker %d (pid:%d) is stuck and was sent SIGKILL",
-                         worker.id, worker.pid)
-            _kill(worker.pid, signal.SIGKILL)
-            worker.deadline = now + SILENT_TIME
 
     # Small things
+
+    def _busy(self, number: int) -> int:
+        """How many requests a worker has in progress; -1 if it does not serve at all."""
+        worker = self.workers.get(number)
+        if worker is None or not worker.ready:
+            return -1
+        return worker.row.cells[scoreboard.IN_PROGRESS]
 
     def _fail(self, status: int, reason: str) -> None:
         if self.failure is None:
@@ -452,15 +460,7 @@ class Generation:
             self._selector.unregister(sock)
 
 
-def _kill(pid: int, number: int) -> None:
-    """Send a signal to one child of ours that was not reaped yet, so that its pid is its own."""
-    if pid > 0:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass
-
-
-def _how(status: int) -> str:
-    """Say how a process ended; `status` as of os.waitstatus_to_exitcode."""
-    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+def _tell_delay(delay: float) -> None:
+    if delay:
+        logger.warning("worker respawning too fast !!! i have to sleep a bit "
+                       "(%.1f seconds)...", delay)

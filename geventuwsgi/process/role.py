@@ -8,6 +8,8 @@ is a new row.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .recycling import Recycling
+
 
 class Role(NamedTuple):
     """What the master has to know about one kind of process.
@@ -24,6 +26,7 @@ class Role(NamedTuple):
         timeout: seconds without heartbeat until a process counts as stuck; None = never.
         replace_stuck: whether a stuck process is killed and replaced; False = only the
             stacks of its threads go to the log.
+        recycling: when a process that serves well is replaced all the same; None = never.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Role(NamedTuple):
     mercy: float = 30.0
     timeout: float | None = None
     replace_stuck: bool = True
+    recycling: Recycling | None = None
 
 
 def _nothing() -> None:

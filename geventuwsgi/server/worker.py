@@ -47,7 +47,8 @@ log = logging.getLogger("geventuwsgi.error")
 
 # On a reload a kept connection may bring one more request for so long, in seconds.
 IDLE_ON_RELOAD = 5.0
-_RSS_EVERY = 8  # sweeps
+_RSS_EVERY = 4  # sweeps
+PAGE = os.sysconf("SC_PAGESIZE")
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "uwsgi": UwsgiConnection}
 
@@ -62,6 +63,7 @@ class Child(Protocol):
     reopen: Callable[[], None]
 
     def ready(self) -> None: ...
+    def worn(self, reason: str) -> None: ...
     def received(self) -> bytes | None: ...
 
 
@@ -215,8 +217,8 @@ class Worker:
         self._done.set()
 
     def _spoiled(self) -> None:
-        """A slot is lost for good: end once the other requests have."""
-        self.drain(False)
+        """A slot is lost for good: end once another worker is in our place."""
+        self.child.worn("a request ignores its harakiri and keeps its slot")
 
     def _resume(self) -> None:
         if not self.service.draining:
@@ -241,7 +243,7 @@ class Worker:
         if self.access is not None:
             self.access.flush()
         if self._sweeps % _RSS_EVERY == 0:
-            cells[scoreboard.RSS] = resident()
+            cells[scoreboard.VSZ], cells[scoreboard.RSS] = memory()
         self._sweeps += 1
 
     def _access_log(self, settings: Settings, sink: Sink) -> AccessLog:
@@ -311,7 +313,8 @@ def header_of(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def resident() -> int:
-    """The resident set of this process in octets."""
+def memory() -> tuple[int, int]:
+    """The address space and the resident set of this process in octets."""
     with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        pages = file.read().split()
+    return int(pages[0]) * PAGE, int(pages[1]) * PAGE

@@ -22,7 +22,7 @@ __all__ = [
     "ACCEPTING", "BYTES_SENT", "CONNECTIONS", "CORES", "EXCEPTIONS", "GENERATION", "HARAKIRIS",
     "HEARTBEAT_NS", "IN_PROGRESS", "PID", "REQUESTS", "RESPAWNS", "RESPONSE_TIME_US", "RSS",
     "STARTED", "STATE", "STATE_BOOTING", "STATE_DEAD", "STATE_DRAINING", "STATE_READY",
-    "WORKER", "Row", "Scoreboard",
+    "VSZ", "WORKER", "Row", "Scoreboard",
 ]
 
 # Indexes into `Row.cells`.
@@ -43,9 +43,10 @@ HARAKIRIS = 13
 BYTES_SENT = 14
 RESPONSE_TIME_US = 15   # sum over all requests
 RESPAWNS = 16           # how often the master replaced the worker
+VSZ = 17                # address space in bytes, as last measured by the worker itself
 
 COUNTERS = range(REQUESTS, RESPAWNS + 1)
-GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS)
+GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ)
 
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 

@@ -2,7 +2,7 @@
 
 Run as a script. `house.py master JSON` is the master; it execs `house.py template ...`
 through a role, as the server does. The work of a worker is a function of this file.
-JSON: count, work, load, cores, mercy, timeout, replace_stuck, dir.
+JSON: count, work, load, cores, mercy, timeout, replace_stuck, recycling, dir.
 """
 
 import faulthandler
@@ -17,6 +17,7 @@ import time
 from geventuwsgi.errors import AppLoadError
 from geventuwsgi.process import template as templates
 from geventuwsgi.process.master import Master
+from geventuwsgi.process.recycling import Recycling
 from geventuwsgi.process.role import Role
 from geventuwsgi.shared import scoreboard
 from geventuwsgi.shared.scoreboard import Scoreboard
@@ -42,7 +43,8 @@ def serve(plan: dict, me) -> int:
     drains = []
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: drains.append(1))
-    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    if "keep" not in plan:
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
     signal.signal(signal.SIGUSR1, lambda *_: say(f"worker {me.id} reopened"))
     me.ready()
     while not drains:
@@ -104,6 +106,43 @@ def dies_early(plan: dict, me) -> int:
     return 5
 
 
+def swells(plan: dict, me) -> int:
+    """Take 30 MB from the start and 100 MB when a file says so; for real, and as told."""
+    me.row.cells[scoreboard.RSS] = me.row.cells[scoreboard.VSZ] = 30 << 20
+    memory = []
+
+    def tell(*_) -> None:
+        if not memory:
+            memory.append(b"x" * (100 << 20))
+            me.row.cells[scoreboard.RSS] = me.row.cells[scoreboard.VSZ] = 100 << 20
+    signal.signal(signal.SIGUSR2, tell)
+    signal.siginterrupt(signal.SIGUSR2, False)
+    return serve({"keep": signal.SIGUSR2, **plan}, me)
+
+
+def wears_out(plan: dict, me) -> int:
+    """Ask for a replacement when a signal says so."""
+    signal.signal(signal.SIGUSR2, lambda *_: me.worn("of the house"))
+    return serve({"keep": signal.SIGUSR2, **plan}, me)
+
+
+def once(plan: dict, me) -> int:
+    """Serve in the first life, never boot in the second while a file forbids it."""
+    if os.path.exists(os.path.join(plan["dir"], "forbidden")):
+        raise OSError("no second life")
+    return wears_out(plan, me)
+
+
+def hesitant(plan: dict, me) -> int:
+    """Serve in the first life; later ones boot when a file allows it."""
+    mark = os.path.join(plan["dir"], f"lived-{me.id}")
+    if os.path.exists(mark):
+        while not os.path.exists(os.path.join(plan["dir"], "allowed")):
+            time.sleep(0.01)
+    open(mark, "w").close()
+    return wears_out(plan, me)
+
+
 # What templates load.
 
 def well() -> None:
@@ -136,7 +175,8 @@ def master(plan: dict) -> int:
                 (sys.executable, __file__, "template", json.dumps(plan), str(board.fd),
                  str(os.getpid())),
                 (board.fd,), cores=plan.get("cores", 1), mercy=plan.get("mercy", 5),
-                timeout=plan.get("timeout"), replace_stuck=plan.get("replace_stuck", True))
+                timeout=plan.get("timeout"), replace_stuck=plan.get("replace_stuck", True),
+                recycling=Recycling(**plan["recycling"]) if "recycling" in plan else None)
     return Master([role], board, ready=lambda: say("instance ready"),
                   stopping=lambda: say("stopping"),
                   reopen=lambda: say("master reopened")).run()

@@ -1,0 +1,144 @@
+"""How the master sees its children: a template, a worker, their rows, and when to try again.
+
+Plain records with a few verbs; what is decided about them stands in `generation`,
+`recycling` and `watch`.
+"""
+
+import os
+import random
+import signal
+import socket
+import time
+
+from ..shared import scoreboard
+from ..shared.scoreboard import Row, Scoreboard
+from . import control
+
+SHORT_LIFE = 1.0        # seconds; who dies younger is respawned later (uWSGI's fork bomb test)
+FIRST_DELAY = 0.1       # seconds, doubled with each early death
+DELAY_READY = 1.0       # cap for workers that did serve: clients wait for them
+DELAY_UNREADY = 30.0    # cap for workers that never got that far
+
+
+class Throttle:
+    """When something that died may be started again."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.due = 0.0
+
+    def died(self, now: float, lived: float, was_ready: bool) -> float:
+        """Note a death after `lived` seconds; return the seconds to wait."""
+        if was_ready and lived >= SHORT_LIFE:
+            self.failures = 0
+            self.due = now
+            return 0.0
+        cap = DELAY_READY if was_ready else DELAY_UNREADY
+        delay = min(cap, FIRST_DELAY * 2.0 ** min(self.failures, 16))
+        self.failures += 1
+        self.due = now + delay
+        return delay
+
+
+class Process:
+    """A template, as the master sees it."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self.pid = pid              # 0 = has not said yet
+        self.control = sock
+        self.started = time.monotonic()
+        self.deadline: float | None = None  # when it is killed
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it has said who it is."""
+        kill(self.pid, number)
+
+
+class Worker(Process):
+    """A worker, as the master sees it.
+
+    Attributes:
+        id: its number; its successor has the same.
+        ready_at: when it began to accept, by time.monotonic(); None = not yet.
+        worn: why it is to be replaced; "" = it is not.
+        cheaped: it ends because there is no work for it.
+        luck: a random number from 0 to 1, so that alike workers differ.
+        first_memory: (resident, virtual) bytes that it had when it became ready.
+    """
+
+    def __init__(self, number: int, row: Row, sock: socket.socket) -> None:
+        super().__init__(0, sock)
+        self.id = number
+        self.row = row
+        self.ready_at: float | None = None
+        self.asked_at: float | None = None      # to drain or to die
+        self.stacks_at: float | None = None     # SIGUSR2 because it is stuck
+        self.failure: tuple[int, str] | None = None
+        self.worn = ""
+        self.cheaped = False
+        self.luck = random.random()
+        self.first_memory = (0, 0)
+        self._requests_before = row.cells[scoreboard.REQUESTS]
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has begun to accept connections."""
+        return self.ready_at is not None
+
+    @property
+    def requests(self) -> int:
+        """How many requests this process has served, as it last told."""
+        return self.row.cells[scoreboard.REQUESTS] - self._requests_before
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Resident and virtual bytes, as it last told."""
+        return self.row.cells[scoreboard.RSS], self.row.cells[scoreboard.VSZ]
+
+    def ask(self, now: float, message: bytes, mercy: float) -> None:
+        """Ask it to drain or to stop, and kill it after `mercy` seconds.
+
+        A stop after a drain hurries it, but its deadline stands.
+        """
+        sent = control.send(self.control, message)
+        if self.asked_at is not None:
+            return
+        self.asked_at = now
+        self.deadline = now + mercy
+        if not (sent and self.ready):
+            self.signal(signal.SIGTERM)  # one that still boots has nothing to finish
+
+
+class Rows:
+    """The scoreboard rows that nobody uses."""
+
+    def __init__(self, board: Scoreboard) -> None:
+        self.board = board
+        self._free = list(range(len(board), 0, -1))
+
+    def __len__(self) -> int:
+        return len(self._free)
+
+    def take(self) -> int:
+        """Return a free row's number, the lowest."""
+        return self._free.pop()
+
+    def give_back(self, index: int) -> None:
+        """Retire a row."""
+        self.board.retire(index)
+        self._free.append(index)
+        self._free.sort(reverse=True)
+
+
+def kill(pid: int, number: int) -> None:
+    """Send a signal to one child of ours that was not reaped yet, so that its pid is its own."""
+    if pid > 0:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+
+def how(status: int) -> str:
+    """Say how a process ended; `status` as of os.waitstatus_to_exitcode."""
+    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
