@@ -124,7 +124,7 @@ class Generation:
             look_after(worker, self.role, self.template, now, awake)
             due += [at for at in (worker.deadline, worker.stacks_at and
                                   worker.stacks_at + STACK_TIME) if at is not None]
-        return min((at for at in due if at > now), default=now + 1.0)
+        return min([now + 1.0, *(at for at in due if at > now)])
 
     def drain(self, now: float, stop: bool = False) -> None:
         """End it gracefully: no template, no new workers, the present ones finish.
