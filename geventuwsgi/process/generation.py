@@ -392,7 +392,7 @@ class Generation:
             del self.workers[worker.id], self._row_of[worker.id]
             self._bury(worker, now)
         else:
-            self._tell_death(worker, status)
+            worker.tell_death(status)
             if worker.id in self.successors:
                 self._succeed(worker)
                 self._rows.give_back(worker.row.index)
@@ -418,20 +418,10 @@ class Generation:
         """A replacement did not get ready: the worker that it was for serves on."""
         self._rows.give_back(worker.row.index)
         if self.state != DRAINING:
-            self._tell_death(worker, status)
+            worker.tell_death(status)
             delay = self._succession.died(now, now - worker.started, False)
             logger.error("worker %d has no replacement yet and serves on; again in %.1f seconds",
                          worker.id, delay)
-
-    def _tell_death(self, worker: Worker, status: int | None) -> None:
-        if status is None:
-            logger.error("worker %d could not be forked", worker.id)
-        elif status < 0:
-            logger.error("DAMN ! worker %d (pid: %d) died, killed by signal %d :( "
-                         "trying respawn ...", worker.id, worker.pid, -status)
-        elif status > 0:
-            logger.error("DAMN ! worker %d (pid: %d) died :( trying respawn ...",
-                         worker.id, worker.pid)
 
     # Small things
 

@@ -4,6 +4,7 @@ Plain records with a few verbs; what is decided about them stands in `generation
 `recycling` and `watch`.
 """
 
+import logging
 import os
 import random
 import signal
@@ -13,6 +14,8 @@ import time
 from ..shared import scoreboard
 from ..shared.scoreboard import Row, Scoreboard
 from . import control
+
+logger = logging.getLogger("geventuwsgi.error")
 
 SHORT_LIFE = 1.0        # seconds; who dies younger is respawned later (uWSGI's fork bomb test)
 FIRST_DELAY = 0.1       # seconds, doubled with each early death
@@ -107,6 +110,17 @@ class Worker(Process):
         self.deadline = now + mercy
         if not (sent and self.ready):
             self.signal(signal.SIGTERM)  # one that still boots has nothing to finish
+
+    def tell_death(self, status: int | None) -> None:
+        """Log how it died; None = it was never there."""
+        if status is None:
+            logger.error("worker %d could not be forked", self.id)
+        elif status < 0:
+            logger.error("DAMN ! worker %d (pid: %d) died, killed by signal %d :( "
+                         "trying respawn ...", self.id, self.pid, -status)
+        elif status > 0:
+            logger.error("DAMN ! worker %d (pid: %d) died :( trying respawn ...",
+                         self.id, self.pid)
 
 
 class Rows:
