@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from geventuwsgi.config import combinations, conflicts
+from geventuwsgi.config import conflicts, conflicts_workers
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
@@ -255,7 +255,7 @@ class _Defaults:
         self.worker_timeout()
         self.limits()
         conflicts.check(self.values, self.origins)
-        combinations.Combinations(self.values, self.origins, self.warnings).check()
+        conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
         self.values.update(

@@ -240,12 +240,15 @@ def test_one_fewer_while_a_worker_is_replaced(house, tmp_path):
 
 
 def test_a_template_that_dies_while_workers_are_replaced(house):
-    made = house(count=3, recycling={"max_requests": 5, "min_lifetime": 0})
+    made = house(work="wears_out", count=3)
+    first, template = made.pids(), made.template
+    for pid in first.values():
+        os.kill(pid, signal.SIGUSR2)
     made.wait_for("is replaced")
-    os.kill(made.template, signal.SIGKILL)
+    os.kill(template, signal.SIGKILL)
     made.wait_for("another one is started")
-    seen = len(made.find("is done. Seeya!"))
-    made.wait_for("is done. Seeya!", seen + 2)
+    for pid in first.values():
+        made.wait_for(f"The work of process {pid} is done")
     assert made.stop() == 0
 
 

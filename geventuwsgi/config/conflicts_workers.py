@@ -1,4 +1,4 @@
-"""Options that cannot be had together: told at start, with the lines that say so.
+"""Options of workers that cannot be had together: told at start, with the lines that say so.
 
 Each check looks at values that are valid by themselves. What cannot be carried out is an
 error at the place of the one and names the place of the other; what has no effect beside
@@ -13,7 +13,7 @@ from geventuwsgi.config.origin import Origin
 _UNWRITTEN = Origin()
 
 
-class Combinations:
+class Conflicts:
     """The checks of one configuration.
 
     Args:
