@@ -10,6 +10,7 @@ import selectors
 import socket
 import struct
 import subprocess
+import tempfile
 import time
 
 from benchmarks.measure import LOAD_CORE
@@ -33,23 +34,41 @@ GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 Address = tuple[str, int]
 
 
+# For wrk: no two requests in a row are the same, as with many clients behind a proxy.
+VARYING = """
+local count = 0
+request = function()
+    count = count + 1
+    wrk.headers["Cookie"] = "session=4f3a9b2c8d7e" .. count .. "; theme=dark"
+    return wrk.format(nil, "/articles/" .. count % 1000 .. "?page=" .. count)
+end
+"""
+
+
 class LoadError(Exception):
     """The server did not do what was asked."""
 
 
 def wrk(address: Address, seconds: float, connections: int,
-        headers: dict[str, str] | None = None, closes: bool = False) -> int:
+        headers: dict[str, str] | None = None, closes: bool = False,
+        script: str = "") -> int:
     """Run `wrk` with one thread on the load core; return the number of requests served.
 
     `closes`: the server closes each connection, which `wrk`, reading on, counts as read
     and write errors. The requests it counts were answered in full all the same.
+    `script`: what `wrk` runs to make the requests, in Lua.
     """
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}",
                f"-d{seconds:g}s", "--timeout", "10s"]
     for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
-    command.append(f"http://{address[0]}:{address[1]}/")
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+        if script:
+            file.write(script)
+            file.flush()
+            command += ["-s", file.name]
+        command.append(f"http://{address[0]}:{address[1]}/")
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     match = re.search(r"(\d+) requests in", output)
     wrong = re.search(r"Non-2xx.*|Socket errors: .*", output)
     if wrong and not (closes and re.fullmatch(

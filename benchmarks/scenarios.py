@@ -89,10 +89,11 @@ def compare(run: Run, label: str, wanted: Wanted, load: Load, able: set[str] = A
     return Row(label, "us/request", best, limits)
 
 
-def _wrk(connections: int = 64, headers: dict[str, str] | None = None) -> Load:
+def _wrk(connections: int = 64, headers: dict[str, str] | None = None,
+         script: str = "") -> Load:
     return lambda server, seconds: clients.wrk(
         server.address, seconds, connections, headers,
-        closes=server.name == "uwsgi" or "Connection" in (headers or {}))
+        closes=server.name == "uwsgi" or "Connection" in (headers or {}), script=script)
 
 
 def hello(run: Run) -> Iterator[Row]:
@@ -109,9 +110,11 @@ def hello(run: Run) -> Iterator[Row]:
 
 
 def browser(run: Run) -> Iterator[Row]:
-    """The same with the headers of a browser."""
-    yield compare(run, "browser headers", Wanted("benchmarks.apps:hello"),
-                  _wrk(headers=clients.BROWSER), limits=(Limit(1 / 5, "gunicorn"),))
+    """The same with the headers of a browser, repeated and each time others."""
+    for label, script in (("browser headers", ""), ("browser, no two alike", clients.VARYING)):
+        yield compare(run, label, Wanted("benchmarks.apps:hello"),
+                      _wrk(headers=clients.BROWSER, script=script),
+                      limits=(Limit(1 / 5, "gunicorn"),))
 
 
 def close(run: Run) -> Iterator[Row]:

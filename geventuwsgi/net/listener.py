@@ -16,6 +16,7 @@ import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 from ..errors import BindError
 from . import address as addresses
@@ -55,7 +56,7 @@ class Listener:
         """Whether we made a socket file for it."""
         return self._inode is not None
 
-    @property
+    @cached_property
     def url(self) -> str:
         """The address with its protocol; for HTTP over TCP a terminal makes it a link."""
         return f"{self.protocol}://{'unix:' if self.is_unix else ''}{self.address.text}"

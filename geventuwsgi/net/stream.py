@@ -61,7 +61,8 @@ class Stream:
         self.deadline = inf
         self.timeout = timeout
         self._hub = hub
-        self._reader: Any = hub.loop.io(sock.fileno(), READ)
+        # Made when the first wait comes: a connection of one request often has none.
+        self._reader: Any = None
         self._waiter: Any = None
 
     def receive(self, timeout: float, size: int = _RECEIVE) -> bytes:
@@ -74,8 +75,11 @@ class Stream:
         while True:
             self.deadline = monotonic() + timeout
             self._waiter = getcurrent()
+            reader = self._reader
+            if reader is None:
+                reader = self._reader = self._hub.loop.io(self.sock.fileno(), READ)
             try:
-                self._hub.wait(self._reader)
+                self._hub.wait(reader)
             finally:
                 self.deadline = inf
             try:
@@ -245,7 +249,8 @@ class Stream:
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
         self.deadline = inf
-        self._reader.close()
+        if self._reader is not None:
+            self._reader.close()
         self.sock.close()
 
 

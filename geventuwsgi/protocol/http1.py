@@ -12,7 +12,8 @@ The rules of this room:
 - Limits come in as arguments; there is no clock here.
 """
 
-from typing import NamedTuple, NoReturn
+import dataclasses
+from typing import NoReturn
 
 from ..errors import ProtocolError
 from . import grammar
@@ -29,7 +30,16 @@ _match = grammar.HEAD.match
 _framing = grammar.FRAMING.findall
 
 
-class Limits(NamedTuple):
+# The framing fields of a head -> what follows from them; with the minor version behind.
+# Few combinations make up most requests, on whatever connection. Bounded for peers that
+# invent Host fields; a head with a body is left out, as lengths are many.
+_facts: dict[str, tuple[int | None, bool, bool, bool]] = {}
+_REMEMBERED = 512
+_LONGEST = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
     """How large the parts of a head may be.
 
     Attributes:
@@ -37,12 +47,19 @@ class Limits(NamedTuple):
         field: octets of one field line without its CRLF (8190: LimitRequestFieldSize).
         fields: field lines in one head (100: LimitRequestFields).
         head: octets of the whole head, or of a whole trailer section.
+        harmless: a head of up to so many octets cannot be over any of them, as the
+            shortest field line has four.
     """
 
     line: int = 8190
     field: int = 8190
     fields: int = 100
     head: int = 65536
+    harmless: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "harmless",
+                           min(self.line, self.field, self.head, 4 * self.fields))
 
 
 class RequestParser:
@@ -70,15 +87,11 @@ class RequestParser:
     __slots__ = (
         "limits", "buffered", "method", "target", "path", "version", "http11", "fields",
         "authority", "content_length", "chunked", "keep_alive", "expect_continue",
-        "head_size", "body_complete", "repeated", "_harmless", "_last", "_checked", "_lines",
-        "_left", "_decode", "_extensions", "_trailers", "_trailer_size", "_framing", "_framed",
-        "_walked")
+        "head_size", "body_complete", "repeated", "_last", "_checked", "_lines",
+        "_left", "_decode", "_extensions", "_trailers", "_trailer_size", "_walked")
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
-        # A head of up to so many octets cannot be over any limit: the shortest field
-        # line has four.
-        self._harmless = min(limits.line, limits.field, limits.head, 4 * limits.fields)
         self.buffered = b""
         self.method = self.target = self.path = self.fields = ""
         self.version = "HTTP/1.1"
@@ -95,8 +108,6 @@ class RequestParser:
         self._left = 0
         self._decode = self._chunk_size
         self._extensions = self._trailers = self._trailer_size = 0
-        self._framing: list[str] | None = None
-        self._framed: tuple[int | None, bool, bool, bool] = (None, False, True, False)
 
     def head(self, data: bytes) -> bool:
         """Add bytes and say whether the head of the next request is complete.
@@ -129,7 +140,7 @@ class RequestParser:
         method, target, minor, fields = match.groups()
         start, size = match.span(4)
         size += 2
-        if size > self._harmless:
+        if size > self.limits.harmless:
             self._measure(data, start, size, fields)
         if size < len(data):
             self.buffered = data[size:]
@@ -145,14 +156,16 @@ class RequestParser:
             self.path = target
         else:
             self._other_form(method, target)
-        # Requests of one connection mostly carry the same few framing lines: then the
-        # facts are the same too. The version is among them as the first entry.
         framing = _framing(text, start - 1, size)
-        framing.append(minor)
-        if framing != self._framing:
-            self._framed = self._frame(framing[:-1])
-            self._framing = framing
-        self.content_length, self.chunked, self.keep_alive, self.expect_continue = self._framed
+        key = "".join(framing) + minor
+        facts = _facts.get(key)
+        if facts is None:
+            facts = self._frame(framing)
+            if len(key) <= _LONGEST and not (facts[0] or facts[1]):
+                if len(_facts) >= _REMEMBERED:
+                    _facts.clear()
+                _facts[key] = facts
+        self.content_length, self.chunked, self.keep_alive, self.expect_continue = facts
         if self.chunked:
             self.body_complete = False
             self._decode = self._chunk_size

@@ -93,7 +93,8 @@ class Worker:
         self.hub = hub = get_hub()
         self.access = None if requests is None else self._access_log(settings, requests)
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
-        self.acceptors = [Acceptor(one, self._serve, self.service.room, hub) for one in listeners]
+        self.acceptors = [Acceptor(one, KINDS[one.protocol], self.service)
+                          for one in listeners]
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
@@ -127,10 +128,6 @@ class Worker:
         if self.access is not None:
             self.access.close()
         return 0
-
-    def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
-        """Serve an accepted connection; called in a greenlet of its own."""
-        KINDS[listener.protocol](self.service, sock, address, listener).serve()
 
     # The master, and signals.
 

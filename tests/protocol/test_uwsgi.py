@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from geventuwsgi.errors import NotOurProtocol, ProtocolError
+from geventuwsgi.protocol import uwsgi
 from geventuwsgi.protocol.uwsgi import PONG, PacketParser, encode
 from tests.protocol.pieces import cut, drive, splittings
 
@@ -236,6 +237,28 @@ def test_whatever_is_encoded_is_parsed_back(
     [[(parsed, *_), read, complete]] = drive(
         PacketParser(), cut(encode(found) + body, places), seen)
     assert parsed == found and read == body and complete
+
+
+few = st.sampled_from(["A", "AB", "B", "HTTP_A", "HTTP_COOKIE", "C" * 64, "C" * 65])
+runs = st.lists(st.lists(st.tuples(few, st.text("xy", max_size=2)), min_size=1, max_size=8),
+                min_size=1, max_size=4)
+
+
+@given(runs, st.integers(0, 200))
+def test_a_packet_means_the_same_whatever_came_before(
+        packets: list[list[tuple[str, str]]], size: int) -> None:
+    """Invariant: what is remembered of other packets changes no result."""
+    *before, last = packets
+    data = encode(last)
+    data = packet(data[4:][:size])  # maybe cut in the middle of a variable
+    results = []
+    for others in ([], before):
+        uwsgi._opening.clear()
+        uwsgi._lessons[:] = [None] * 2
+        for other in others:
+            assert outcome(encode(other))[0] != "error"
+        results.append(outcome(data))
+    assert results[0] == results[1]
 
 
 @given(st.binary(max_size=120), st.booleans(), st.lists(st.integers(0, 10 ** 6), max_size=6))
