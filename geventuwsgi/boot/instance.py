@@ -14,6 +14,7 @@ from ..process.pidfile import PidFile
 from ..process.privileges import Identity, warn_about_root
 from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
+from . import certificates
 from .playing import Logs, environ_of, packages_of, titles_of
 from .sockets import Change, Sockets, open_all
 from .staffing import recycling_of
@@ -174,7 +175,7 @@ class Instance:
 
 
 def check(settings: Settings) -> Identity:
-    """Refuse what cannot be: a user or a virtual environment that is not there.
+    """Refuse what cannot be: a user, a certificate or a virtual environment that is not there.
 
     Raises:
         ConfigError: naming the option.
@@ -182,6 +183,7 @@ def check(settings: Settings) -> Identity:
     identity = Identity(settings.uid, settings.gid)
     if settings.home:
         packages_of(settings.home)
+    certificates.check(settings)
     return identity
 
 

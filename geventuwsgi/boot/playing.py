@@ -16,6 +16,7 @@ from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..process.privileges import Identity
 from ..process.title import Titles
+from . import certificates
 
 if TYPE_CHECKING:
     from ..app.loader import Applications
@@ -148,6 +149,7 @@ class Playing:
         self.listeners = [Listener.from_json(text) for text in plan["listeners"]]
         board = Scoreboard.open(plan["board"])
         os.set_inheritable(board.fd, False)
+        certificates.attach(settings, self.listeners)  # root may have to read the keys
         Identity(settings.uid, settings.gid).assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=settings.gevent,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config.settings import Settings
+from ..config.tls import endpoint
 from ..errors import BindError, ConfigError
 from ..net import change
 from ..net.change import Pair
@@ -63,6 +64,8 @@ def open_all(settings: Settings) -> Sockets:
     listeners = bind_all(settings.listeners, inherited, options_of(settings))
     pairs = [(text, listener) for (text, _), listener in zip(settings.listeners, listeners)]
     default = "uwsgi" if settings.dialect == "uwsgi" else "http"
+    if settings.tls_bind is not None:
+        default = "https"
     pairs += [("", listener) for listener in inherited.rest(settings.protocol or default)]
     if not pairs:
         raise BindError("no socket is named, and none of LISTEN_FDS is meant for this process "
@@ -130,5 +133,8 @@ def _placed(settings: Settings, text: str, message: str) -> ConfigError:
     """Name the file and line of the option with this address among its values."""
     for name in _NAMES:
         if text in getattr(settings, name):
+            return settings.origin(name).error(message)
+    for name in ("https_socket", "https"):
+        if text in [endpoint(line).address for line in getattr(settings, name)]:
             return settings.origin(name).error(message)
     return ConfigError(message)

@@ -122,8 +122,8 @@ http-manage-expect http-manage-rtsp http-manage-source http-modifier1 http-modif
 http-processes http-quiet http-resubscribe http-server-name-as-http-host http-socket-modifier1
 http-socket-modifier2 http-ss http-stats http-stats-server http-stud-prefix http-timeout http-to
 http-to-https http-uid http-use-base http-use-cache http-use-code-string http-use-pattern
-http-use-socket http-var http-websockets http-workers http-zerg httprouter https https-export-cert
-https-session-context https-socket https-socket-modifier1 https-socket-modifier2 https2 idle
+http-use-socket http-var http-websockets http-workers http-zerg httprouter
+https-socket-modifier1 https-socket-modifier2 idle
 ignore-script-name immediate-gid immediate-uid imperial-monitor-list imperial-monitors-list
 ini-paste ini-paste-logged inject-after inject-before iprint ksm limit-as limit-nproc
 listen-queue-alarm load-file-in-cache load-file-in-cache-gzip locks log-4xx log-5xx log-alarm
@@ -159,10 +159,9 @@ rsyslog-split-messages safe-fd scgi-modifier1 scgi-modifier2 segfault-alarm setn
 setns-skip setns-socket setns-socket-skip shared-import shared-py-import shared-pyimport
 shared-python-import shared-socket sharedarea shutdown-sockets signal signal-bufsize
 signal-rbtimer signal-timer signals-bufsize skip-atexit skip-atexit-teardown skip-zero
-smart-attach-daemon smart-attach-daemon2 sni sni-dir sni-dir-ciphers sni-regexp so-send-timeout
-so-write-timeout socket-send-timeout socket-write-timeout spooler ssl-enable-sslv3
-ssl-enable-tlsv1 ssl-enable3 ssl-option ssl-session-timeout ssl-session-use-cache
-ssl-sessions-timeout ssl-sessions-use-cache ssl-tmp-dir ssl-verbose ssl-verify-depth st
+smart-attach-daemon smart-attach-daemon2 so-send-timeout
+so-write-timeout socket-send-timeout socket-write-timeout spooler
+st
 start-unsubscribed start_response-nodelay static-cache-paths static-cache-paths-name static-check
 static-expires static-expires-mtime static-expires-path-info static-expires-path-info-mtime
 static-expires-type static-expires-type-mtime static-expires-uri static-expires-uri-mtime

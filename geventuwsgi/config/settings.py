@@ -17,13 +17,16 @@ from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, nearest, row
+from geventuwsgi.config.tls import Secured
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net.address import parse
+from geventuwsgi.net.terms import Terms
 
 # The rows that name sockets, each with its protocol; None is what `protocol` says, or else
 # the second word.
 _SOCKETS = {
     "http_socket": ("http", "http"), "http": ("http", "http"),
+    "https_socket": ("https", "https"), "https": ("https", "https"),
     "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
 }
 SLOTS = 1000          # gunicorn's worker-connections: what its gevent users are used to
@@ -36,8 +39,10 @@ class Settings:
 
     Beside the options:
 
-    - `listeners`: tuple of (address as written, 'http' or 'uwsgi'), in the order written.
-      Empty only if sockets are handed over (`LISTEN_FDS`).
+    - `listeners`: tuple of (address as written, 'http', 'https' or 'uwsgi'), in the order
+      written. Empty only if sockets are handed over (`LISTEN_FDS`).
+    - `tls`: for each of these the `net.terms.Terms` of HTTPS, None for the others.
+    - `tls_bind`: the terms of `certfile`, for sockets that are handed over; or None.
     - `inherits`: whether sockets are handed over (`LISTEN_FDS` is set).
     - `files`: the configuration files, in the order read.
     - `dialect`: whose defaults apply: 'uwsgi', 'geventuwsgi' or 'argv'.
@@ -283,14 +288,27 @@ class _Defaults:
         if not any(self.written.get(name) for name in _SOCKETS):
             self.unnamed_socket()
         protocol = self.values["protocol"]
-        found = []
+        secured = Secured(self.values, self.origins, self.warnings)
+        found: list[tuple[int, str, str, Terms | None]] = []
         for name, (fixed, default) in _SOCKETS.items():
             addresses = self.values[name]
             places = self.places.get(name, [0] * len(addresses))
-            found += [(place, address, fixed or protocol or default)
-                      for place, address in zip(places, addresses, strict=True)]
+            for place, address in zip(places, addresses, strict=True):
+                spoken, terms = fixed or protocol or default, None
+                if spoken == "https":
+                    address, terms = secured.endpoint(address, name.replace("_", "-"))
+                elif name == "bind" and secured.bind is not None:
+                    if spoken != "http":
+                        raise self.origins["certfile"].error(
+                            f"{address}: the uwsgi protocol has no TLS here: use a unix socket")
+                    spoken, terms = "https", secured.bind
+                found.append((place, address, spoken, terms))
         found.sort(key=lambda item: item[0])
-        self.values["listeners"] = tuple((address, spoken) for _, address, spoken in found)
+        self.values["listeners"] = tuple((address, spoken) for _, address, spoken, _ in found)
+        self.values["tls"] = tuple(terms for *_, terms in found)
+        self.values["tls_bind"] = secured.bind
+        secured.tell_unused(secured.bind in self.values["tls"]
+                            or bool(self.environ.get("LISTEN_FDS")))
 
     def unnamed_socket(self) -> None:
         """Choose a socket where none is named: PORT, then handed over ones, then gunicorn's."""

@@ -16,6 +16,7 @@ from geventuwsgi.config.kinds import (
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_stuck import STUCK
+from geventuwsgi.config.rows_tls import TLS
 from geventuwsgi.config.rows_uwsgi import ROWS as UWSGI_ROWS
 from geventuwsgi.config.rows_workers import RECYCLING
 
@@ -283,8 +284,8 @@ LOGIC = tuple(
     for names, help_ in _CONDITIONS)
 
 OPTIONS: tuple[Option, ...] = (
-    *CONFIGURATION, *APPLICATION, *SOCKETS, *PROCESSES, *RECYCLING, *REQUESTS, *STUCK, *TRUST,
-    *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
+    *CONFIGURATION, *APPLICATION, *SOCKETS, *TLS, *PROCESSES, *RECYCLING, *REQUESTS, *STUCK,
+    *TRUST, *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

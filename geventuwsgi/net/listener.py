@@ -17,6 +17,7 @@ import socket
 import stat
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from ..errors import BindError
 from . import address as addresses
@@ -24,6 +25,7 @@ from .address import Address
 
 logger = logging.getLogger("geventuwsgi.error")
 
+PROTOCOLS = ("http", "https", "uwsgi")
 SOMAXCONN = "/proc/sys/net/core/somaxconn"
 FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
@@ -33,7 +35,8 @@ class Listener:
 
     Attributes:
         socket: a stdlib socket, listening, non-blocking.
-        protocol: "http" or "uwsgi".
+        protocol: "http", "https" or "uwsgi".
+        context: of TLS, where the protocol is https, in the processes that accept.
         address: where it really is (the kernel's port instead of 0).
         owned: whether we bound it; an inherited one is left as it was.
     """
@@ -42,6 +45,7 @@ class Listener:
                  inode: tuple[int, int] | None = None, owned: bool = False) -> None:
         self.socket = sock
         self.protocol = protocol
+        self.context: Any = None
         self.address = address
         self.owned = owned
         self._inode = inode  # device and number of the socket file we made
@@ -128,7 +132,7 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
 
     Args:
         address: where; an inherited descriptor is adopted instead of bound.
-        protocol: what will speak on it, "http" or "uwsgi".
+        protocol: what will speak on it, "http", "https" or "uwsgi".
         listen: length of the accept queue; None = somaxconn.
         reuse_port: set SO_REUSEPORT, so that another instance may bind beside this one.
         chmod: mode of the unix socket's file; None = the umask's.
@@ -209,10 +213,10 @@ class Inherited:
     def rest(self, protocol: str) -> list[Listener]:
         """Adopt what no setting named.
 
-        A socket whose FileDescriptorName is `http` or `uwsgi` speaks that protocol,
-        the others `protocol`.
+        A socket whose FileDescriptorName is `http`, `https` or `uwsgi` speaks that
+        protocol, the others `protocol`.
         """
-        found = [_adopt(fd, name if name in ("http", "uwsgi") else protocol, f"fd://{fd}")
+        found = [_adopt(fd, name if name in PROTOCOLS else protocol, f"fd://{fd}")
                  for fd, name in self._left.items()]
         self._left.clear()
         return found

@@ -115,6 +115,14 @@ class Stream:
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
 
+    def send_now(self, data: bytes) -> None:
+        """Send what fits without waiting, on the hub too, where `send` may not be called.
+
+        Raises:
+            OSError: nothing could be sent.
+        """
+        self.sock.send(data)
+
     def send_pair(self, head: bytes, body: bytes) -> None:
         """Send a head and its body in one system call, as far as the kernel takes them.
 
@@ -225,7 +233,8 @@ class Stream:
         try:
             self.sock.shutdown(_socket.SHUT_WR)
             while octets > 0:
-                data = self.receive(max(end - monotonic(), 0.0))
+                # Not `self.receive`: what comes through TLS is not even decrypted.
+                data = Stream.receive(self, max(end - monotonic(), 0.0))
                 if not data:
                     break
                 octets -= len(data)

@@ -271,13 +271,14 @@ class Response:
 
 
 def error_response(status: int, standing: Standing, *, is_head: bool = False,
-                   extra: Iterable[tuple[str, str]] = ()) -> bytes:
+                   extra: Iterable[tuple[str, str]] = (), detail: str = "") -> bytes:
     """Return a whole response for an error of the peer or of the server; it closes.
 
-    Its page says the status and nothing of the request (CVE-2022-39348 class).
+    Its page says the status, a `detail` that is always the same, and nothing of the
+    request (CVE-2022-39348 class).
     """
     phrase = HTTPStatus(status).phrase
-    body = f"{status} {phrase}\n".encode("latin-1")
+    body = f"{status} {phrase}\n{detail}{chr(10) * bool(detail)}".encode("latin-1")
     response = Response(f"{status} {phrase}",
                         [("Content-Type", "text/plain; charset=utf-8"), *extra])
     head = response.head(standing, http11=True, is_head=is_head, keep_alive=False,

@@ -174,10 +174,12 @@ class Connection(ABC):
     # One request, whichever way it came.
 
     def take_scheme(self, environ: environs.Environ) -> None:
-        scheme = environs.scheme(environ, True, "http")
-        if scheme != "http":
-            environ["wsgi.url_scheme"] = scheme
-            environ["REQUEST_SCHEME"] = scheme
+        own = environ["wsgi.url_scheme"]
+        scheme = environs.scheme(environ, True, own)
+        if scheme != own:
+            environ["wsgi.url_scheme"] = environ["REQUEST_SCHEME"] = scheme
+            if scheme == "http":
+                environ.pop("HTTPS", None)
 
     def take_body(self, environ: environs.Environ, parser: Any, expects: bool) -> None:
         """Make the `wsgi.input` of a request with a body; a small one is read at once.

@@ -55,7 +55,7 @@ def _abandon(connection: Any) -> None:
                  service.worker)
     if not exchange.head_sent:
         try:
-            connection.stream.sock.send(error_response(504, connection.standing))
+            connection.stream.send_now(error_response(504, connection.standing))
         except OSError as error:
             log.debug("%s: could not be told of a 504: %s", connection.peer, error)
     if exchange.broken_off:

@@ -18,7 +18,7 @@ def read_header(connection: Any) -> bytes:
     """
     service = connection.service
     proxies = service.proxies
-    if connection.listener.protocol != "http" or (
+    if connection.listener.protocol == "uwsgi" or (
             connection.host and proxies is not None and connection.host not in proxies):
         return b""
     timeout = service.policy.head_timeout

@@ -39,6 +39,7 @@ class Service:
         patience: how long requests may run.
         worker: the worker's number.
         pid: its pid.
+        export_cert: the application gets the certificates of clients.
 
     Attributes:
         draining: no connection outlives its present request any more.
@@ -51,7 +52,7 @@ class Service:
                  applications: Applications, access: AccessLog | None,
                  templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
                  forwarders: AllowList, proxies: AllowList | None,
-                 patience: Patience, worker: int, pid: int) -> None:
+                 patience: Patience, worker: int, pid: int, export_cert: bool) -> None:
         self.hub = hub
         self.policy = policy
         self.head_limits = head_limits
@@ -72,6 +73,7 @@ class Service:
         self.worker = worker
         self.pid = pid
         self.thread = get_original("_thread", "get_ident")()
+        self.export_cert = export_cert
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()
         # By application; the last is for requests that found none (their app is -1).

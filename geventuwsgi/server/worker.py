@@ -36,6 +36,7 @@ from .acceptor import Acceptor
 from . import interruption, report
 from .connection import Connection
 from .http import HttpConnection
+from .https import HttpsConnection
 from .limits import NEVER, Policy, Slots, Sweeper
 from .overload import Overload
 from .overtime import Overtime, Patience
@@ -50,7 +51,7 @@ IDLE_ON_RELOAD = 5.0
 _RSS_EVERY = 4  # sweeps
 PAGE = os.sysconf("SC_PAGESIZE")
 KINDS: dict[str, Callable[..., Connection]] = {
-    "http": HttpConnection, "uwsgi": UwsgiConnection}
+    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
 
 
 class Child(Protocol):
@@ -279,7 +280,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
         proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
                  if settings.enable_proxy_protocol else None),
-        worker=child.id, pid=os.getpid())
+        worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert)
     return service
 
 
@@ -291,11 +292,15 @@ def template_of(settings: Settings, listener: Listener) -> environs.Environ:
         port = str(address.port)
         if address.host and address.host not in ("0.0.0.0", "::"):
             name = address.host
-    return environs.template(
+    scheme = "https" if listener.protocol == "https" else "http"
+    template = environs.template(
         errors=sys.stderr, file_wrapper=FileWrapper, multithread=settings.gevent > 1,
         multiprocess=settings.processes > 1, server_name=name, server_port=port,
-        scheme="http", software=f"geventuwsgi/{__version__}",
+        scheme=scheme, software=f"geventuwsgi/{__version__}",
         version=__version__.encode(), node=socket.gethostname().encode())
+    if scheme == "https":
+        template["HTTPS"] = "on"
+    return template
 
 
 def header_of(text: str) -> tuple[str, str]:

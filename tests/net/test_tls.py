@@ -1,0 +1,208 @@
+"""Contexts of files: what is offered, who is chosen, and what is said of bad ones."""
+
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geventuwsgi.errors import ConfigError
+from geventuwsgi.net import tls
+from geventuwsgi.net.terms import Certificate, Terms
+from tests.authority import Authority
+from tests.harness import installed
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def certificate(authority: Authority, host: str, **more: Any) -> Certificate:
+    cert, key = authority.issue(host.replace("*", "any"), host)
+    return Certificate(cert, key, option="https-socket", **more)
+
+
+def shake(server: ssl.SSLContext, client: ssl.SSLContext,
+          name: str = "a.test") -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Let a client and a server shake hands in memory; return both sides."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (client.wrap_bio(to_client, to_server, server_hostname=name),
+             server.wrap_bio(to_server, to_client, server_side=True))
+    for _ in range(4):
+        for side in sides:
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+    for side in sides:
+        side.do_handshake()
+    return sides
+
+
+def subject(side: ssl.SSLObject) -> str:
+    found: Any = side.getpeercert()
+    return str(found["subjectAltName"][0][1])
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_a_handshake(authority: Authority, version: str) -> None:
+    context = tls.context_of(Terms(certificate(authority, "a.test")))
+    client = authority.client(only=tls.VERSIONS[version])
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    peer, own = shake(context, client)
+    assert own.version() == version
+    assert own.selected_alpn_protocol() == peer.selected_alpn_protocol() == "http/1.1"
+
+
+def test_old_versions_are_not_spoken(authority: Authority) -> None:
+    own = certificate(authority, "a.test")
+    client = authority.client()
+    client.minimum_version = ssl.TLSVersion.TLSv1_2
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError):
+        shake(tls.context_of(Terms(own, minimum="TLSv1.3")), client)
+    assert tls.context_of(Terms(own)).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_a_client_that_offers_only_h2_is_served_without(authority: Authority) -> None:
+    client = authority.client()
+    client.set_alpn_protocols(["h2"])
+    _, own = shake(tls.context_of(Terms(certificate(authority, "a.test"))), client)
+    assert own.selected_alpn_protocol() is None
+
+
+@pytest.mark.parametrize("asked, got", [
+    ("a.test", "a.test"), ("b.test", "b.test"), ("B.TEST", "b.test"),
+    ("x.c.test", "*.c.test"), ("own.c.test", "own.c.test"), ("c.test", "a.test"),
+    ("x.y.c.test", "a.test"), ("d7.test", "d.test"), ("nobody.test", "a.test"),
+    ("e.test", "e.test"),
+])
+def test_the_host_name_chooses(authority: Authority, tmp_path: Path, asked: str,
+                               got: str) -> None:
+    others = tuple(certificate(authority, name, name=name)
+                   for name in ("b.test", "*.c.test", "own.c.test"))
+    pattern = certificate(authority, "d.test", name=r"^d\d\.test$", pattern=True)
+    (tmp_path / "more").mkdir()
+    Authority(tmp_path / "more")  # a file that is none of a host's
+    for file in certificate(authority, "e.test")[:2]:
+        Path(file).rename(tmp_path / "more" / Path(file).name)
+    terms = Terms(certificate(authority, "a.test"), (*others, pattern), str(tmp_path / "more"))
+    client = authority.client()
+    client.check_hostname = False
+    peer, _ = shake(tls.context_of(terms), client, asked)
+    assert subject(peer) == got
+
+
+def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
+    own = certificate(authority, "a.test")
+    terms = Terms(own, (certificate(authority, "b.test", name="b.test"),),
+                  ca=str(authority.pem), verify="required")
+    context = tls.context_of(Terms.from_json([list(part) if isinstance(part, tuple) else part
+                                              for part in terms]))
+    shown = authority.client(authority.issue("me", "me@a.test", common_name="Mé/O=no"))
+    for name in ("a.test", "b.test"):  # the authorities hold for every name
+        _, side = shake(context, shown, name)
+        found = tls.client_variables(side, True)
+        assert found["HTTPS_DN"].endswith("/CN=M\\xC3\\xA9/O=no")
+        assert found["HTTPS_CC"].startswith("-----BEGIN CERTIFICATE-----\n")
+        assert list(tls.client_variables(side, False)) == ["HTTPS_DN"]
+        with pytest.raises(ssl.SSLError, match="(?i)peer did not return a certificate"):
+            shake(context, authority.client(), name)
+    (tmp_path / "other").mkdir()
+    stranger = Authority(tmp_path / "other").issue("stranger", "me@a.test")
+    for name in ("a.test", "b.test"):
+        with pytest.raises(ssl.SSLCertVerificationError) as told:
+            shake(context, authority.client(stranger), name)
+        assert "certificate verify failed: " in tls.why(told.value)
+    optional = tls.context_of(terms._replace(verify="optional"))
+    _, side = shake(optional, authority.client())
+    assert tls.client_variables(side, True) == {}
+
+
+def test_sessions_are_resumed_by_tickets(authority: Authority) -> None:
+    """The key lies in the context: whoever inherits it by a fork knows the client."""
+    context = tls.context_of(Terms(certificate(authority, "a.test")))
+    client = authority.client(only=ssl.TLSVersion.TLSv1_2)
+    peer, own = shake(context, client)
+    assert not own.session_reused
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    again = client.wrap_bio(to_client, to_server, server_hostname="a.test", session=peer.session)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(3):
+        for side in (again, server):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+    assert again.session_reused
+
+
+def bad(authority: Authority, kind: str) -> tuple[Terms, tuple[str, ...]]:
+    cert, key = authority.issue("a", "a.test")
+    other = authority.issue("b", "b.test")[1]
+    folder = authority.directory
+    own = Certificate(cert, key, option="https-socket")
+    if kind == "missing":
+        return Terms(own._replace(cert="/nowhere.crt")), ("/nowhere.crt", "No such file")
+    if kind == "missing key":
+        return Terms(own._replace(key="/nowhere.key")), ("private key /nowhere.key", "No such")
+    if kind == "of another":
+        return Terms(own._replace(key=other)), (other, "does not belong to", cert)
+    if kind == "no certificate":
+        return Terms(own._replace(cert=key)), (key, "holds no certificate")
+    if kind == "no key":
+        return Terms(own._replace(key=cert)), (cert, "holds no private key")
+    if kind == "directory":
+        return Terms(own._replace(cert=str(folder))), (str(folder), "Is a directory")
+    if kind == "ciphers":
+        return Terms(own._replace(ciphers="NONE-SUCH")), ("NONE-SUCH",)
+    if kind == "authority":
+        return Terms(own, ca=key, verify="required"), (key, "no certificate of an authority")
+    if kind == "missing authority":
+        return Terms(own, ca="/nowhere.pem"), ("authorities /nowhere.pem", "No such file")
+    if kind == "missing directory":
+        return Terms(own, directory="/nowhere"), ("directory /nowhere", "No such file")
+    if kind == "authority of a host":
+        (folder / "a.ca").write_bytes(authority.pem.read_bytes())
+        return Terms(own, directory=str(folder)), ("a.ca", "listener of its own")
+    path = folder / "broken.crt"
+    path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    return Terms(own._replace(cert=str(path))), ("cannot use", str(path))
+
+
+@pytest.mark.parametrize("kind", [
+    "missing", "missing key", "of another", "no certificate", "no key", "directory", "ciphers",
+    "authority", "missing authority", "missing directory", "authority of a host", "broken"])
+def test_bad_files_are_named(authority: Authority, kind: str) -> None:
+    terms, words = bad(authority, kind)
+    with pytest.raises(ConfigError) as told:
+        tls.context_of(terms)
+    assert all(word in told.value.message for word in words), told.value.message
+    assert told.value.option in ("https-socket", "sni-dir")
+
+
+def test_an_encrypted_key_does_not_ask_on_the_terminal(authority: Authority,
+                                                       tmp_path: Path) -> None:
+    cert, key = authority.issue("a", "a.test")
+    locked = tmp_path / "locked.key"
+    subprocess.run([installed("openssl"), "pkey", "-in", key, "-out", str(locked), "-aes256",
+                    "-passout", "pass:secret"], check=True, capture_output=True)
+    with pytest.raises(ConfigError, match="locked.key is encrypted with a passphrase"):
+        tls.context_of(Terms(Certificate(cert, str(locked), option="certfile")))
+
+
+def test_keys_that_everybody_can_read(authority: Authority) -> None:
+    own = certificate(authority, "a.test")
+    assert tls.exposed_keys(Terms(own)) == []
+    Path(own.key).chmod(0o644)
+    assert tls.exposed_keys(Terms(own, (own,))) == [own.key]
+
+
+@pytest.mark.parametrize("data, http", [
+    (b"GET / HTTP/1.1\r\n", True), (b"OPTIONS * HTTP/1.1\r\n", True), (b"G", True),
+    (b"PRI * HTTP/2.0\r\n", True), (b"\x80\x2e\x01\x00\x02", False), (b"\0\xff", False),
+    (b"get /", False), (b"SSH-2.0-x", False)])
+def test_what_looks_like_http(data: bytes, http: bool) -> None:
+    assert tls.looks_like_http(data) is http
