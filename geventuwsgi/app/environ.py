@@ -141,13 +141,13 @@ def _join(environ: Environ, key: str, value: str) -> None:
 
 def _decode(path: str) -> str:
     if "/." in path:
-        path = _without_dot_segments(path)
+        path = without_dot_segments(path)
     if "%" in path:
         return unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
     return path
 
 
-def _without_dot_segments(path: str) -> str:
+def without_dot_segments(path: str) -> str:
     """Remove "." and ".." (RFC 3986 section 5.2.4), but keep empty segments, as uWSGI."""
     kept: list[str] = []
     segments = path.split("/")[1:]

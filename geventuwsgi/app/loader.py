@@ -18,7 +18,6 @@ Rules of the room:
 
 import ast
 import difflib
-import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -33,6 +32,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeGuard
 
 from ..errors import AppLoadError
+from .interface import check_callable, is_double_callable, single_callable
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -53,23 +53,26 @@ class Application(NamedTuple):
         mountpoint: as it was written; "" for the one without a path of its own.
         script_name: the SCRIPT_NAME it is found by: the mountpoint without a slash at the end,
             as WSGI's latin-1 text of its UTF-8 bytes.
-        callable: the WSGI callable.
+        callable: the WSGI or ASGI callable.
         source: the spelling it was loaded from.
         milliseconds: how long loading took.
         default: requests for no mountpoint come here.
+        asgi: it is an ASGI application, else a WSGI one.
     """
 
     id: int
     mountpoint: str
     script_name: str
-    callable: Callable[..., Iterable[bytes]]
+    callable: Callable[..., Any]
     source: str
     milliseconds: int
     default: bool = False
+    asgi: bool = False
 
     def ready_line(self, pid: int) -> str:
         """Say that it is loaded, in uWSGI's words (log scrapers look for them)."""
-        return (f"WSGI app {self.id} (mountpoint='{self.mountpoint}') ready in "
+        kind = "ASGI" if self.asgi else "WSGI"
+        return (f"{kind} app {self.id} (mountpoint='{self.mountpoint}') ready in "
                 f"{self.milliseconds} ms pid: {pid}{' (default app)' if self.default else ''}")
 
 
@@ -81,6 +84,7 @@ class Applications:
         default: the first without a mountpoint, else the first loaded; None if none was.
         manage_script_name: a request's application is found by `split`, not by `find`.
         failures: what did not load, where that was allowed (`need_app=False`).
+        asgi: they are ASGI applications; a server has but one kind.
     """
 
     def __init__(self, loaded: Iterable[Application] = (), *, manage_script_name: bool = False,
@@ -91,6 +95,7 @@ class Applications:
             found[first] = found[first]._replace(default=True)
         self.all = tuple(found)
         self.default = next((app for app in found if app.default), None)
+        self.asgi = any(app.asgi for app in found)
         self.manage_script_name = manage_script_name
         self.failures = tuple(failures)
         self._by_name = {app.script_name: app for app in reversed(found)}
@@ -130,19 +135,22 @@ class Applications:
 
 def load(*, application: str | None = None, module: str | None = None,
          wsgi_file: str | None = None, callable: str | None = None,
-         mounts: Iterable[str] = (), manage_script_name: bool = False,
-         need_app: bool = True) -> Applications:
+         asgi: str | None = None, mounts: Iterable[str] = (), manage_script_name: bool = False,
+         need_app: bool = True, interface: str = "auto", factory: bool = False) -> Applications:
     """Load everything that the configuration names, in uWSGI's order.
 
     Args:
         application: a module or a file, as the command line has it.
-        module: uWSGI's `module`; wsgi_file: uWSGI's `wsgi-file`. Of these three the first
+        asgi: as `application`, of an ASGI one.
+        module: uWSGI's `module`; wsgi_file: uWSGI's `wsgi-file`. Of these four the first
             given is mounted at ""; a further one is skipped with a warning, as in uWSGI.
         callable: the attribute (or `factory()`) where a spelling names none; the default is
             `application`, then `app`.
         mounts: texts `/prefix=spelling`.
         manage_script_name: kept for `Applications`.
         need_app: False keeps what loads and puts the rest into `failures`.
+        interface: "wsgi", "asgi", or "auto" to look at each callable.
+        factory: a spelling without a call names a factory (uvicorn's `--factory`).
 
     A module that was named without an attribute may define a dictionary `applications` of
     mountpoints and callables (or spellings); then it gives all of them (uWSGI).
@@ -150,15 +158,15 @@ def load(*, application: str | None = None, module: str | None = None,
     Raises:
         AppLoadError: something does not load, or there is nothing to load.
     """
-    loading = _Loading(callable)
+    loading = _Loading(callable, interface, factory)
     wanted = [("", spelling, is_file) for spelling, is_file in (
-        (application, False), (module, False), (wsgi_file, True)) if spelling]
+        (application, False), (asgi, False), (module, False), (wsgi_file, True)) if spelling]
     for mount in mounts:
         mountpoint, _, spelling = mount.partition("=")
         wanted.append((mountpoint.strip(), spelling.strip(), False))
     if not wanted and need_app:
         raise AppLoadError("no application is given: name one as module:callable or file.py, "
-                           "or set `module`, `wsgi-file` or `mount`")
+                           "or set `module`, `wsgi-file`, `asgi` or `mount`")
     failures = []
     for mountpoint, spelling, is_file in wanted:
         try:
@@ -173,8 +181,10 @@ def load(*, application: str | None = None, module: str | None = None,
 class _Loading:
     """The applications loaded so far, and what applies to all of them."""
 
-    def __init__(self, default_callable: str | None) -> None:
+    def __init__(self, default_callable: str | None, interface: str, factory: bool) -> None:
         self.default_callable = default_callable or ""
+        self.interface = interface
+        self.factory = factory
         self.loaded: list[Application] = []
 
     def load(self, mountpoint: str, spelling: str, is_file: bool = False,
@@ -185,6 +195,8 @@ class _Loading:
         started = time.monotonic()
         source, attribute = split_spelling(spelling, is_file)
         attribute = attribute or self.default_callable
+        if self.factory and attribute and not attribute.endswith(")"):
+            attribute += "()"
         module = import_source(source, is_file)
         mapping = getattr(module, "applications", None)
         if attribute or mapped or not is_mapping(mapping):
@@ -208,10 +220,16 @@ class _Loading:
         return True
 
     def _add(self, mountpoint: str, found: Any, source: str, started: float) -> None:
-        check_callable(found, source)
+        asgi = check_callable(found, source, self.interface)
+        if self.loaded and self.loaded[0].asgi != asgi:
+            kinds = ("ASGI", "WSGI") if asgi else ("WSGI", "ASGI")
+            raise AppLoadError(f"{source} is a{'n' * asgi} {kinds[0]} application beside "
+                               f"{kinds[1]} ones; a server has but one kind: run a second one")
+        if asgi and is_double_callable(found):
+            found = single_callable(found)
         self.loaded.append(Application(
             len(self.loaded), mountpoint, script_name_of(mountpoint), found, source,
-            round((time.monotonic() - started) * 1000)))
+            round((time.monotonic() - started) * 1000), asgi=asgi))
 
 
 def script_name_of(mountpoint: str) -> str:
@@ -341,35 +359,6 @@ def parse_attribute(source: str, attribute: str) -> tuple[list[str], Call | None
         raise AppLoadError(f"cannot understand {attribute!r} in '{source}:{attribute}': an "
                            "attribute is wanted, or a factory called with literals") from None
     return [node.id, *names], call
-
-
-def check_callable(found: object, source: str) -> None:
-    """Refuse what cannot be a WSGI application, in words that say what to write instead."""
-    if isinstance(found, types.ModuleType):
-        raise AppLoadError(f"{source} is a module, not an application; "
-                           f"did you mean '{found.__name__}'?")
-    if not callable(found):
-        raise AppLoadError(f"{source} is not callable, but of type {type(found).__name__}")
-    if is_asgi(found):
-        raise AppLoadError(f"{source} is an ASGI application (its call is a coroutine); "
-                           "this server speaks WSGI so far")
-    # Only of a plain function are the parameters certain: decorators and callables in C
-    # may take two arguments whatever their signature pretends.
-    if isinstance(found, types.FunctionType):
-        code = found.__code__
-        if code.co_argcount < 2 and not code.co_flags & inspect.CO_VARARGS:
-            hint = "" if code.co_argcount else f"; a factory is written with (): {source}()"
-            raise AppLoadError(f"{source} takes {code.co_argcount} arguments where a WSGI "
-                               f"application takes 2 (environ, start_response){hint}")
-
-
-def is_asgi(found: Any) -> bool:
-    """Tell whether a callable is an ASGI application: a coroutine function, or an object or
-    class whose `__call__` is one (a class: ASGI 2's double callable)."""
-    while isinstance(found, functools.partial):
-        found = found.func
-    return (inspect.iscoroutinefunction(found)
-            or inspect.iscoroutinefunction(getattr(found, "__call__", None)))
 
 
 def own_traceback(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from ..process.privileges import Identity, warn_about_root
 from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
 from . import certificates
-from .playing import Logs, environ_of, packages_of, titles_of
+from .playing import Logs, cores_of, environ_of, packages_of, titles_of
 from .sockets import Change, Sockets, open_all
 from .staffing import recycling_of
 
@@ -223,10 +223,22 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         name="worker", processes=settings.processes,
         argv=(*interpreter(PROLOGUE.format(house=house)), str(fd)),
         fds=(fd, board.fd, *(listener.socket.fileno() for listener in listeners)),
-        environ=environ_of(settings), cores=settings.gevent,
-        mercy=settings.worker_reload_mercy, timeout=settings.worker_timeout,
+        environ=environ_of(settings), cores=cores_of(settings),
+        mercy=mercy_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",
         recycling=recycling_of(settings))
+
+
+def mercy_of(settings: Settings) -> float:
+    """Return how long a worker may take to end, in seconds.
+
+    An ASGI worker keeps worker-reload-mercy itself and then runs the application's shutdown;
+    two seconds are for all that is quick.
+    """
+    mercy: float = settings.worker_reload_mercy
+    if settings.interface == "asgi" and settings.lifespan != "off":
+        mercy += settings.lifespan_shutdown_timeout + 2
+    return mercy
 
 
 def tell_configuration(settings: Settings) -> None:
@@ -239,8 +251,10 @@ def tell_configuration(settings: Settings) -> None:
 
 def tell_workers(settings: Settings, identity: Identity) -> None:
     """Log with how many workers we serve, and as whom."""
-    logger.info("%d worker%s, each with %d request%s at a time", settings.processes,
-                "s" * (settings.processes != 1), settings.gevent, "s" * (settings.gevent != 1))
+    cores = cores_of(settings)
+    logger.info("%d worker%s, each with %d %s%s at a time", settings.processes,
+                "s" * (settings.processes != 1), cores,
+                "connection" if settings.interface == "asgi" else "request", "s" * (cores != 1))
     for note in settings.notes:
         logger.info("%s", note)
     warn_about_root(identity)

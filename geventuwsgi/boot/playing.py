@@ -10,10 +10,10 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config.settings import Settings
-from ..errors import ConfigError, GeventuwsgiError
+from ..errors import AppLoadError, ConfigError, GeventuwsgiError
 from ..process.privileges import Identity
 from ..process.title import Titles
 from . import certificates
@@ -98,6 +98,13 @@ def titles_of(settings: Settings) -> Titles:
         append=settings.procname_append, name=settings.procname, master=settings.procname_master)
 
 
+def cores_of(settings: Settings) -> int:
+    """Return how many requests a worker takes at a time: slots, or with ASGI connections."""
+    cores: int = (settings.worker_connections if settings.interface == "asgi"
+                  else settings.gevent)
+    return cores
+
+
 # The exec'd role
 
 
@@ -143,6 +150,9 @@ class Playing:
         from ..shared.scoreboard import Scoreboard
 
         self.settings = settings = Settings.from_json(plan["settings"])
+        self.plan = plan
+        self.cwd = os.getcwd()
+        self.environ = dict(os.environ)
         self.logs = Logs(settings, requests=True)
         self.titles = titles_of(settings)
         self.titles.set(f"template {generation}")
@@ -152,7 +162,7 @@ class Playing:
         certificates.attach(settings, self.listeners)  # root may have to read the keys
         Identity(settings.uid, settings.gid).assume()
         self.template = Template(
-            sock, board, generation=generation, master=plan["master"], cores=settings.gevent,
+            sock, board, generation=generation, master=plan["master"], cores=cores_of(settings),
             reopen=self.logs.reopen, title=lambda number: self.titles.set(f"worker {number}"))
 
     def run(self) -> int:
@@ -162,29 +172,68 @@ class Playing:
     def load(self) -> "Applications | None":
         """Prepare the process, and load the application unless each worker does so."""
         settings = self.settings
-        if settings.monkey_patch:
-            # Before anything of the application: what it imports is to find the patched.
-            from gevent import monkey
-            monkey.patch_all()
         # In every worker, so once here: its pages are shared.
-        from ..server import worker as _  # noqa: F401
+        if settings.interface == "asgi":
+            from ..asgi import bridge  # noqa: F401
+        else:
+            if settings.monkey_patch:
+                # Before anything of the application: what it imports is to find the patched.
+                from gevent import monkey
+                monkey.patch_all()
+            from ..server import worker  # noqa: F401
         prepare_paths(settings)
         if settings.lazy_apps:
             return None
-        return load_applications(settings)
+        applications = load_applications(settings)
+        if applications.asgi and settings.interface == "auto":
+            self.start_again()
+        return applications
+
+    def start_again(self) -> NoReturn:
+        """Become a template for ASGI: exec a fresh interpreter, which does not patch.
+
+        What threads and event loops need is gone from a patched process for good, so the
+        application is loaded a second time.
+        """
+        settings = self.settings
+        logger.info("the application is ASGI: it is loaded once more, without monkey-patching; "
+                    "interface = asgi saves that")
+        changes: dict[str, object] = {"interface": "asgi"}
+        if settings.origin("lazy-apps").kind == "default":
+            changes["lazy_apps"] = True
+        # The master counts on worker-reload-mercy alone, as it knew nothing of a shutdown.
+        mercy = settings.worker_reload_mercy
+        changes["worker_reload_mercy"] = 0.75 * mercy
+        changes["lifespan_shutdown_timeout"] = min(settings.lifespan_shutdown_timeout, 0.2 * mercy)
+        plan = {**self.plan, "settings": settings.replace(**changes).to_json()}
+        fd = os.memfd_create("geventuwsgi-plan")
+        os.write(fd, json.dumps(plan).encode("utf-8", "surrogateescape"))
+        *command, _, generation, control = sys.orig_argv
+        for kept in (fd, plan["board"], int(control),
+                     *(listener.socket.fileno() for listener in self.listeners)):
+            os.set_inheritable(kept, True)
+        os.chdir(self.cwd)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(sys.executable, [*command, str(fd), generation, control], self.environ)
 
     def work(self, applications: "Applications | None", child: "Child") -> int:
         """Be a worker; return its exit status."""
         gevent = sys.modules.get("gevent")
         if gevent is not None:
             gevent.reinit()  # the fork was the system's, not gevent's
-        from ..server import worker
-
+        settings = self.settings
         child.reopen = self.logs.reopen
         if applications is None:
-            applications = load_applications(self.settings)
-        return worker.run(self.settings, self.listeners, applications, child,
-                          self.logs.requests)
+            applications = load_applications(settings)
+        if applications.asgi or settings.interface == "asgi":
+            if settings.interface != "asgi":
+                raise AppLoadError("the application is ASGI, which a worker that loads it for "
+                                   "itself sees too late: with lazy-apps say interface = asgi")
+            from ..asgi import bridge
+            return bridge.run(settings, self.listeners, applications, child, self.logs.requests)
+        from ..server import worker
+        return worker.run(settings, self.listeners, applications, child, self.logs.requests)
 
 
 def prepare_paths(settings: Settings) -> None:
@@ -260,7 +309,8 @@ def load_applications(settings: Settings) -> "Applications":
             logger.error("import = %s: %s\n%s", source, error, error.traceback.rstrip())
     started = time.monotonic()
     applications = loader.load(
-        application=settings.application, module=settings.module, wsgi_file=settings.wsgi_file,
+        application=settings.application, asgi=settings.asgi, module=settings.module,
+        wsgi_file=settings.wsgi_file, interface=settings.interface, factory=settings.factory,
         callable=settings.callable, mounts=settings.mount,
         manage_script_name=settings.manage_script_name, need_app=settings.need_app)
     for failure in applications.failures:

@@ -138,7 +138,7 @@ class Choice(Kind):
     """One word of a few.
 
     Args:
-        words: the words.
+        words: the words; one with a dot in it is another server's, taken and not advertised.
         reasons: what to say of others that people do write.
     """
 
@@ -147,7 +147,7 @@ class Choice(Kind):
     def __init__(self, *words: str, **reasons: str) -> None:
         self.words = words
         self.reasons = reasons
-        self.metavar = "|".join(words)
+        self.metavar = "|".join(word for word in words if "." not in word)
 
     def value(self, text: str, case: Case) -> object:
         word = text.lower()
@@ -155,7 +155,7 @@ class Choice(Kind):
             return word
         if word in self.reasons:
             case.fail(f"{text}: {self.reasons[word]}")
-        case.fail(f"{text!r} is none of {', '.join(self.words)}")
+        case.fail(f"{text!r} is none of {self.metavar.replace('|', ', ')}")
 
 
 class Address(Kind):

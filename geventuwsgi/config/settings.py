@@ -15,6 +15,7 @@ from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
+from geventuwsgi.config.rows_asgi import UVICORN_WORKERS
 from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, nearest, row
 from geventuwsgi.config.tls import Secured
@@ -121,7 +122,7 @@ class Settings:
         Raises:
             ConfigError: saying how to name one.
         """
-        named = self.application or self.module or self.wsgi_file or self.mount
+        named = self.application or self.asgi or self.module or self.wsgi_file or self.mount
         if self.need_app and not named:
             raise ConfigError("no application is named: write module = package.module:name, "
                               "or give package.module:name on the command line",
@@ -256,6 +257,7 @@ class _Defaults:
         self.processes()
         self.sockets()
         self.trust()
+        self.interface()
         self.slots()
         self.worker_timeout()
         self.limits()
@@ -339,6 +341,30 @@ class _Defaults:
                 f"{beyond[0]}: the uwsgi protocol is taken from loopback and from all private "
                 f"networks: name those that may with uwsgi-allow-from")
 
+    def interface(self) -> None:
+        """What the application is said to be, and what follows for loading it."""
+        worker_class = self.values["worker_class"]
+        if worker_class in UVICORN_WORKERS:
+            place = self.origins["worker_class"]
+            self.notes.append(f"{place.place}: {place.option}: the application is served as ASGI "
+                              f"by this server; uvicorn does not run")
+        means_asgi = [name for name, is_it in (
+            ("asgi", self.values["asgi"]),
+            ("worker_class", worker_class == "asgi" or worker_class in UVICORN_WORKERS)) if is_it]
+        if means_asgi:
+            if self.values["interface"] == "wsgi":
+                raise self.origins["interface"].error(
+                    f"wsgi contradicts {self.origins[means_asgi[0]].option}")
+            self.values["interface"] = "asgi"
+        if self.values["interface"] == "asgi":
+            if "lazy_apps" not in self.written:
+                self.values["lazy_apps"] = True
+            for name in ("gevent", "threads"):
+                if self.written.get(name):
+                    place = self.origins[name]
+                    self.warnings.append(f"{place.place}: {place.option}: ASGI workers have no "
+                                         f"slots: worker-connections bounds their connections")
+
     def slots(self) -> None:
         """How many requests are in the application at a time: never more than was sized for."""
         threads, worker_class = self.values["threads"], self.values["worker_class"]
@@ -356,7 +382,7 @@ class _Defaults:
                     f"not in native threads; gevent = {threads} says the same")
         else:
             self.values["gevent"] = 1 if self.uwsgi or worker_class == "gthread" else SLOTS
-            if self.uwsgi:
+            if self.uwsgi and self.values["interface"] != "asgi":
                 self.notes.append("each worker takes one request at a time; gevent = N takes N")
 
     def worker_timeout(self) -> None:

@@ -15,6 +15,7 @@ from geventuwsgi.config.kinds import (
 )
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
+from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
 from geventuwsgi.config.rows_stuck import STUCK
 from geventuwsgi.config.rows_tls import TLS
 from geventuwsgi.config.rows_uwsgi import ROWS as UWSGI_ROWS
@@ -69,6 +70,7 @@ APPLICATION = (
            difference="on unless switched off; uWSGI serves errors without an application"),
     Option("lazy-apps", Boolean(), "load the application in each worker instead of once before "
            "the workers fork", _APPLICATION, default=False, aliases=("lazy",),
+           derived="false; true for ASGI applications, which may start threads when imported",
            difference="``lazy`` means the same; reloads are not limited to workers"),
     Option("import", Many(Name()), "import a module or a Python file before the application",
            _APPLICATION, default=(), merge=True,
@@ -149,11 +151,12 @@ PROCESSES = (
     Option("threads", Number(on=1), "the same as gevent, where gevent is not given", _PROCESSES,
            difference="requests run in greenlets, not in native threads: a driver that blocks "
                       "in C blocks the worker's other requests"),
-    Option("worker-class", Choice("gevent", "sync", "gthread",
+    Option("worker-class", Choice("gevent", "sync", "gthread", "asgi", *UVICORN_WORKERS,
                                   eventlet="workers are gevent's here",
                                   tornado="workers are gevent's here"),
-           "gunicorn's kind of worker: gevent is what there is, sync means one request at a "
-           "time, gthread means threads", _PROCESSES, default="gevent", letters="k"),
+           "gunicorn's kind of worker: gevent for WSGI, asgi for ASGI, sync means one request "
+           "at a time, gthread means threads", _PROCESSES, default="gevent", letters="k",
+           difference="uvicorn's worker classes mean asgi; uvicorn does not run"),
     Option("worker-connections", Number(minimum=1), "how many connections a worker keeps open",
            _PROCESSES, default=1000),
     Option("worker-timeout", Seconds(), "after how many seconds without a sign of life a worker "
@@ -223,8 +226,9 @@ TRUST = (
            derived=", ".join(LOOPBACK) + "; a [uwsgi] section with a TCP socket beyond loopback "
                    "adds the private networks, with a warning",
            difference="uWSGI takes requests from everybody"),
-    Option("forwarded-allow-ips", Many(Network(), split=","), "whose X-Forwarded-Proto is "
-           "believed: addresses, networks or ``*``", _TRUST, default=("127.0.0.1", "::1"),
+    Option("forwarded-allow-ips", Many(Network(), split=","), "whose X-Forwarded-Proto, and "
+           "X-Forwarded-For with ASGI, is believed: addresses, networks or ``*``", _TRUST,
+           default=("127.0.0.1", "::1"),
            derived="127.0.0.1, ::1; FORWARDED_ALLOW_IPS in the environment"),
     Option("enable-proxy-protocol", Boolean(), "take the PROXY protocol, versions 1 and 2, on "
            "HTTP sockets", _TRUST, default=False, gunicorn=("proxy-protocol",)),
@@ -284,8 +288,8 @@ LOGIC = tuple(
     for names, help_ in _CONDITIONS)
 
 OPTIONS: tuple[Option, ...] = (
-    *CONFIGURATION, *APPLICATION, *SOCKETS, *TLS, *PROCESSES, *RECYCLING, *REQUESTS, *STUCK,
-    *TRUST, *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
+    *CONFIGURATION, *APPLICATION, *ASGI, *SOCKETS, *TLS, *PROCESSES, *RECYCLING, *REQUESTS,
+    *STUCK, *TRUST, *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

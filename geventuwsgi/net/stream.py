@@ -12,7 +12,6 @@ The rules of this room:
 
 import _socket
 import os
-import socket
 import struct
 from math import inf
 from time import monotonic
@@ -305,10 +304,3 @@ class _Surrendered:
         raise BrokenPipeError("the connection was handed over to the application")
 
     sendmsg = recv = shutdown = setsockopt = send
-
-
-def adopt(fd: int, family: int) -> _socket.socket:
-    """Make the raw, non-blocking socket of an accepted descriptor."""
-    sock = _socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd)
-    sock.setblocking(False)
-    return sock

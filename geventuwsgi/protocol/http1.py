@@ -33,7 +33,7 @@ _framing = grammar.FRAMING.findall
 # The framing fields of a head -> what follows from them; with the minor version behind.
 # Few combinations make up most requests, on whatever connection. Bounded for peers that
 # invent Host fields; a head with a body is left out, as lengths are many.
-_facts: dict[str, tuple[int | None, bool, bool, bool]] = {}
+_facts: dict[str, tuple[int | None, bool, bool, bool, bool]] = {}
 _REMEMBERED = 512
 _LONGEST = 256
 
@@ -76,6 +76,7 @@ class RequestParser:
         content_length: the body's length in octets, None if the request gives none.
         chunked: the body comes in chunks and its length is not known beforehand.
         keep_alive: what the client asks of the connection (RFC 9112 section 9.3).
+        upgrade: Connection has the option "upgrade" (RFC 9110 section 7.8).
         expect_continue: the client waits for 100 (Continue) before it sends the body.
         head_size: octets of the head with its last CRLF.
         body_complete: the whole body was returned by `body()` (True at once without one).
@@ -86,7 +87,7 @@ class RequestParser:
 
     __slots__ = (
         "limits", "buffered", "method", "target", "path", "version", "http11", "fields",
-        "authority", "content_length", "chunked", "keep_alive", "expect_continue",
+        "authority", "content_length", "chunked", "keep_alive", "expect_continue", "upgrade",
         "head_size", "body_complete", "repeated", "_last", "_checked", "_lines",
         "_left", "_decode", "_extensions", "_trailers", "_trailer_size", "_walked")
 
@@ -98,7 +99,7 @@ class RequestParser:
         self.http11 = True
         self.authority: str | None = None
         self.content_length: int | None = None
-        self.chunked = self.keep_alive = self.expect_continue = False
+        self.chunked = self.keep_alive = self.expect_continue = self.upgrade = False
         self.head_size = 0
         self.body_complete = True
         self.repeated = False
@@ -165,7 +166,8 @@ class RequestParser:
                 if len(_facts) >= _REMEMBERED:
                     _facts.clear()
                 _facts[key] = facts
-        self.content_length, self.chunked, self.keep_alive, self.expect_continue = facts
+        (self.content_length, self.chunked, self.keep_alive, self.expect_continue,
+         self.upgrade) = facts
         if self.chunked:
             self.body_complete = False
             self._decode = self._chunk_size
@@ -339,10 +341,10 @@ class RequestParser:
         self.authority = authority
         self.path = path if path.startswith("/") else "/" + path
 
-    def _frame(self, lines: list[str]) -> tuple[int | None, bool, bool, bool]:
+    def _frame(self, lines: list[str]) -> tuple[int | None, bool, bool, bool, bool]:
         """Decide about host, framing and persistence from the fields that matter.
 
-        Returns (content_length, chunked, keep_alive, expect_continue).
+        Returns (content_length, chunked, keep_alive, expect_continue, upgrade).
         """
         self._walked = None
         values: dict[str, list[str]] = {
@@ -360,7 +362,7 @@ class RequestParser:
             if len(values["expect"]) > 1 or values["expect"][0].lower() != "100-continue":
                 raise ProtocolError(417, "unknown expectation")
             expect_continue = chunked or bool(length)
-        return length, chunked, keep_alive, expect_continue
+        return length, chunked, keep_alive, expect_continue, "upgrade" in options
 
     def _check_host(self, hosts: list[str]) -> None:
         """RFC 9112 section 3.2: exactly one valid Host on 1.1, at most one on 1.0."""

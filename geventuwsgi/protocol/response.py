@@ -40,6 +40,10 @@ _WITHOUT_LENGTH = frozenset((101, 204))
 _REMEMBERED = 1024
 _kinds: dict[str, int] = {}
 _statuses: dict[str, tuple[int, str]] = {}
+_codes: dict[int, str] = {}
+# Longer values (cookies, policies with a nonce) are mostly different each time.
+_LINE = 128
+_lines: dict[object, tuple[int, str, str, str]] = {}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -160,6 +164,38 @@ class Response:
         self.keep_alive = self.chunked = self.bodiless = False
         self.head_size = 0
 
+    @classmethod
+    def from_octets(cls, code: int, headers: Iterable[Iterable[bytes]]) -> "Response":
+        """Make a response of a bare status and pairs of octets, as ASGI has them.
+
+        Applications send the same few pairs again and again, so each is checked and
+        written as a line once. Field names go out as they came.
+        """
+        response = cls(_codes.get(code) or _code(code), ())
+        fields = ""
+        count = 0
+        lines = _lines
+        try:
+            for pair in headers:
+                known = lines.get(pair) if type(pair) is tuple else None
+                if known is None:
+                    known = _line(pair)
+                kind, name, value, line = known
+                if kind:
+                    if kind == _LENGTH and response.length is None:
+                        response.length = _octets(value)
+                        if code in _WITHOUT_LENGTH:
+                            continue
+                    elif response._drop(kind, name, value):
+                        continue
+                fields += line
+                count += 1
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ResponseError(f"headers are no list of (bytes, bytes) pairs: {error}") from error
+        response._fields = fields
+        response.header_count = count
+        return response
+
     def _drop(self, kind: int, name: str, value: str) -> bool:
         """Take note of a field that concerns the server; True if it is not to be sent."""
         _check_value(name, value)
@@ -221,6 +257,20 @@ class Response:
         self.head_size = len(octets)
         return octets
 
+    def trailer(self, headers: Iterable[Iterable[bytes]]) -> bytes:
+        """End a chunked body with trailer fields (RFC 9112 section 7.1.2).
+
+        Raises:
+            ResponseError: a field that must not come behind the content.
+        """
+        lines = ["0\r\n"]
+        for pair in headers:
+            _, name, _, line = _line(pair)
+            if name.lower().encode("latin-1") in grammar.FORBIDDEN_TRAILERS:
+                raise ResponseError(f"{name} must not be a trailer field")
+            lines.append(line)
+        return "".join((*lines, "\r\n")).encode("latin-1")
+
     def raw_head(self, standing: Standing, is_head: bool,
                  known: int | None = None) -> bytes:
         """The head of an answer over the uwsgi protocol: never chunked, always closed.
@@ -258,6 +308,11 @@ class Response:
     def end(self) -> bytes:
         """What ends the body on the wire."""
         return LAST_CHUNK if self.chunked else b""
+
+    @property
+    def fields(self) -> str:
+        """The application's field lines, as they are sent."""
+        return self._fields
 
     @property
     def until_close(self) -> bool:
@@ -306,6 +361,31 @@ def _status(status: str) -> tuple[int, str]:
     if len(_statuses) < _REMEMBERED:
         _statuses[given] = known
     return known
+
+
+def _code(code: int) -> str:
+    if type(code) is not int and not isinstance(code, int):
+        raise ResponseError(f"the status is {type(code).__name__}, not int")
+    text = str(int(code))
+    if len(_codes) < _REMEMBERED:
+        _codes[code] = text
+    return text
+
+
+def _line(pair: Iterable[bytes]) -> tuple[int, str, str, str]:
+    """Check one pair and write it as a line; (kind, name, value, line)."""
+    octets_name, octets_value = pair
+    if not isinstance(octets_name, bytes) or not isinstance(octets_value, bytes):
+        raise ResponseError(f"a header is not a pair of bytes: {pair!r}")
+    name, value = octets_name.decode("latin-1"), octets_value.decode("latin-1")
+    kind = _kinds[name] if name in _kinds else _kind(name)
+    _check_value(name, value)
+    found = kind, name, value, f"{name}: {value}\r\n"
+    if len(value) <= _LINE:
+        if len(_lines) >= _REMEMBERED:
+            _lines.clear()  # values that differ from response to response
+        _lines[octets_name, octets_value] = found
+    return found
 
 
 def _kind(name: str) -> int:

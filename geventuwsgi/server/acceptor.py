@@ -7,7 +7,6 @@ for another connection when it has served one. A greenlet's first frame costs a 
 a page fault and an unmapping of Python's data stack, 7 of 50 us from accept to close.
 """
 
-import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -19,22 +18,15 @@ from gevent import getcurrent
 from gevent.server import StreamServer
 from greenlet import GreenletExit, greenlet
 
+from ..net.accept import ABORTED, BACK_OFF, BATCH, SHORTAGE, adopt
 from ..net.listener import Listener
-from ..net.stream import adopt
 from .connection import Connection
 from .service import Service
 
 log = logging.getLogger("geventuwsgi.error")
 
-# Connections taken in one turn of the loop: enough to share the cost of the turn, few
-# enough that other workers get their part.
-BATCH = 16
 # Greenlets kept for the connections to come: those of one turn of the loop.
 PARKED = BATCH
-# Out of descriptors or memory: seconds before the next try; said once a second.
-BACK_OFF = 0.1
-_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_ABORTED = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPERM, errno.EPROTO}
 
 
 class Acceptor(StreamServer):
@@ -77,9 +69,9 @@ class Acceptor(StreamServer):
             try:
                 fd, address = self._accept()
             except OSError as error:
-                if error.errno in _SHORTAGE:
+                if error.errno in SHORTAGE:
                     self._back_off(error)
-                elif error.errno not in _ABORTED:
+                elif error.errno not in ABORTED:
                     raise
                 return
             self._greenlet().switch(adopt(fd, self._family), address)

@@ -12,11 +12,11 @@ from gevent.monkey import get_original
 
 from ..app.loader import Applications
 from ..log.access import AccessLog
+from ..net.trust import AllowList
 from ..protocol.http1 import Limits
 from ..protocol.response import Standing
 from .limits import Policy, Slots
 from .overtime import Patience
-from .trust import AllowList
 
 
 class Service:

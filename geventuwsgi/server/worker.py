@@ -29,6 +29,7 @@ from ..log.access import AccessLog
 from ..log.format import compile_format
 from ..log.sinks import Sink
 from ..net.listener import Listener
+from ..net.trust import AllowList
 from ..protocol.http1 import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
@@ -41,7 +42,6 @@ from .limits import NEVER, Policy, Slots, Sweeper
 from .overload import Overload
 from .overtime import Overtime, Patience
 from .service import Service
-from .trust import AllowList
 from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")

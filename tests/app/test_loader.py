@@ -1,5 +1,6 @@
 """Applications are loaded from every spelling, and a failure says what to change."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.app.loader import Application, Applications, import_source, is_asgi, load
+from geventuwsgi.app.interface import is_asgi
+from geventuwsgi.app.loader import Application, Applications, import_source, load
 from geventuwsgi.errors import AppLoadError
 
 WSGI = """
@@ -356,10 +358,52 @@ partial = functools.partial(function, {})
 """
 
 
-@pytest.mark.parametrize("name", ["function", "Class", "Double", "instance", "partial"])
-def test_asgi_is_recognised_and_refused(write: Write, name: str) -> None:
+@pytest.mark.parametrize("name", ["function", "Double", "instance", "partial"])
+def test_asgi_is_recognised(write: Write, name: str) -> None:
     write("one.py", ASGI)
-    assert f"one:{name} is an ASGI application" in str(failure(module=f"one:{name}"))
+    for arguments in ({"module": f"one:{name}"}, {"asgi": f"one:{name}"},
+                      {"application": f"one:{name}", "interface": "asgi"}):
+        applications = load(**arguments)
+        assert applications.asgi and applications.default.asgi
+        assert applications.ready_lines(7)[0].startswith("ASGI app 0 (mountpoint='') ready in ")
+    assert f"one:{name} is an ASGI application" in str(
+        failure(module=f"one:{name}", interface="wsgi"))
+
+
+def test_a_class_of_asgi_applications_is_none(write: Write) -> None:
+    write("one.py", ASGI)
+    assert "an object is made with (): one:Class()" in str(failure(module="one:Class"))
+
+
+def test_the_two_forms_of_asgi_are_called_alike(write: Write) -> None:
+    write("one.py", ASGI + """
+class Older:
+    def __init__(self, scope): self.scope = scope
+    async def __call__(self, receive, send): await send(self.scope)
+""")
+    sent = []
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    asyncio.run(load(asgi="one:Older").default.callable({"type": "http"}, None, send))
+    assert sent == [{"type": "http"}]
+
+
+def test_a_factory_without_parentheses(write: Write) -> None:
+    write("one.py", ASGI + "def make(): return instance\n")
+    assert load(application="one:make", factory=True).asgi
+    assert load(application="one:make()", factory=True).asgi
+    assert "takes 0 arguments" in str(failure(application="one:make", interface="asgi"))
+
+
+def test_a_server_has_one_kind_of_application(write: Write) -> None:
+    write("one.py", ASGI + "def wsgi(environ, start_response): return []\n")
+    assert "beside WSGI ones" in str(failure(module="one:wsgi", mounts=["/a=one:instance"]))
+    assert "beside ASGI ones" in str(failure(asgi="one:instance", mounts=["/a=one:wsgi"],
+                                             interface="auto"))
+    assert "a WSGI application is served with" in str(
+        failure(application="one:wsgi", interface="asgi"))
 
 
 def test_wsgi_callables_of_every_kind(write: Write) -> None:

@@ -1,0 +1,88 @@
+"""Accept connections of one listening socket for the loop, in batches.
+
+The rules of this room: it runs in hub callbacks and never blocks. It makes no object per
+connection: a batch of descriptors crosses to the loop with one wake-up.
+"""
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from ..net.accept import BACK_OFF, BATCH, Shortage, accept
+from ..net.listener import Listener
+
+log = logging.getLogger("geventuwsgi.error")
+
+READ = 1
+Batch = list[tuple[int, Any, Listener]]
+
+
+class Acceptor:
+    """The watcher of one listening socket; it pauses when the worker is full.
+
+    Args:
+        listener: the listening socket, non-blocking.
+        hand_over: called with a batch of (descriptor, peer address, listener).
+        room: how many more connections the worker can take now.
+        loop: the hub's loop.
+    """
+
+    def __init__(self, listener: Listener, hand_over: Callable[[Batch], object],
+                 room: Callable[[], int], loop: Any) -> None:
+        self.listener = listener
+        self._hand_over = hand_over
+        self._room = room
+        self._watcher = loop.io(listener.socket.fileno(), READ)
+        self._timer = loop.timer(BACK_OFF)
+        self._complained = 0.0
+        self._closed = False
+        self.paused = False
+
+    def start(self) -> None:
+        """Take connections from now on."""
+        self._watcher.start(self._accept)
+
+    def close(self) -> None:
+        """Take no more, for good; what waits in the kernel's queue is for other workers."""
+        if not self._closed:
+            self._closed = True
+            self._watcher.close()
+            self._timer.close()
+            self.listener.close()
+
+    def resume(self) -> None:
+        """Take connections again after a pause."""
+        if self.paused and not self._closed:
+            self.paused = False
+            self._watcher.start(self._accept)
+
+    def _accept(self) -> None:
+        room = self._room()
+        if room <= 0:
+            self.paused = True
+            self._watcher.stop()
+            return
+        listener = self.listener
+        batch: Batch = []
+        try:
+            for _ in range(min(room, BATCH)):
+                found = accept(listener.socket)
+                if found is None:
+                    break
+                batch.append((*found, listener))
+        except Shortage as error:
+            self._back_off(error)
+        if batch:
+            self._hand_over(batch)
+
+    def _back_off(self, error: OSError) -> None:
+        """Leave the waiting connections in the kernel's queue for a moment."""
+        self._watcher.stop()
+        self._timer.stop()
+        self._timer.start(self.start)
+        now = monotonic()
+        if now - self._complained >= 1.0:
+            self._complained = now
+            log.error("cannot accept connections on %s: %s; trying again",
+                      self.listener.url, error.strerror)
