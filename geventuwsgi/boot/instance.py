@@ -15,7 +15,7 @@ from ..process.privileges import Identity, warn_about_root
 from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
 from . import certificates
-from .playing import Logs, cores_of, environ_of, packages_of, titles_of
+from .playing import Logs, cores_of, environ_of, found_asgi, packages_of, titles_of
 from .sockets import Change, Sockets, open_all
 from .staffing import recycling_of
 
@@ -38,7 +38,7 @@ import sys
 if sys.path[:1] == ['']: del sys.path[0]
 if {house!r} not in sys.path: sys.path.append({house!r})
 from geventuwsgi.boot.playing import play
-play(*map(int, sys.argv[1:]))
+play(*map(int, sys.argv[1:]){more})
 """
 
 
@@ -219,14 +219,20 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
     with os.fdopen(os.dup(fd), "wb") as file:
         file.write(plan.encode("utf-8", "surrogateescape"))
     house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return Role(
+    role = Role(
         name="worker", processes=settings.processes,
-        argv=(*interpreter(PROLOGUE.format(house=house)), str(fd)),
+        argv=(*interpreter(PROLOGUE.format(house=house, more="")), str(fd)),
         fds=(fd, board.fd, *(listener.socket.fileno() for listener in listeners)),
         environ=environ_of(settings), cores=cores_of(settings),
         mercy=mercy_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",
         recycling=recycling_of(settings))
+    if settings.interface != "auto":
+        return role
+    found = found_asgi(settings)
+    prologue = PROLOGUE.format(house=house, more=", found_to_be_asgi=True")
+    return role._replace(otherwise=role._replace(
+        argv=(*interpreter(prologue), str(fd)), cores=cores_of(found), mercy=mercy_of(found)))
 
 
 def mercy_of(settings: Settings) -> float:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError, GeventuwsgiError
@@ -105,16 +105,24 @@ def cores_of(settings: Settings) -> int:
     return cores
 
 
+def found_asgi(settings: Settings) -> Settings:
+    """Return the settings of an application that `interface = auto` found to be ASGI."""
+    lazy = settings.lazy_apps or settings.origin("lazy-apps").kind == "default"
+    return settings.replace(interface="asgi", lazy_apps=lazy)
+
+
 # The exec'd role
 
 
-def play(plan_fd: int, generation: int, control_fd: int) -> None:
+def play(plan_fd: int, generation: int, control_fd: int,
+         found_to_be_asgi: bool = False) -> None:
     """Be the template of one generation, and in its children the workers; never return.
 
     Args:
         plan_fd: the memfd with what `worker_role` wrote.
         generation: its number.
         control_fd: its end of the control socket.
+        found_to_be_asgi: a template before it found the application to be ASGI.
     """
     import socket
 
@@ -128,7 +136,7 @@ def play(plan_fd: int, generation: int, control_fd: int) -> None:
         plan = json.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0)
                           .decode("utf-8", "surrogateescape"))
         sys.argv = plan["argv"]
-        status = Playing(plan, generation, sock).run()
+        status = Playing(plan, generation, sock, found_to_be_asgi).run()
     except GeventuwsgiError as error:
         status = template.told_failure(error, "a role could not start")
         control.send(sock, control.failed(status, str(error)))
@@ -144,15 +152,14 @@ def play(plan_fd: int, generation: int, control_fd: int) -> None:
 class Playing:
     """The template's process, and what its workers inherit."""
 
-    def __init__(self, plan: dict[str, Any], generation: int, sock: Any) -> None:
+    def __init__(self, plan: dict[str, Any], generation: int, sock: Any,
+                 found_to_be_asgi: bool) -> None:
         from ..net.listener import Listener
         from ..process.template import Template
         from ..shared.scoreboard import Scoreboard
 
-        self.settings = settings = Settings.from_json(plan["settings"])
-        self.plan = plan
-        self.cwd = os.getcwd()
-        self.environ = dict(os.environ)
+        settings = Settings.from_json(plan["settings"])
+        self.settings = settings = found_asgi(settings) if found_to_be_asgi else settings
         self.logs = Logs(settings, requests=True)
         self.titles = titles_of(settings)
         self.titles.set(f"template {generation}")
@@ -186,36 +193,12 @@ class Playing:
             return None
         applications = load_applications(settings)
         if applications.asgi and settings.interface == "auto":
-            self.start_again()
+            from ..process.template import Otherwise
+            # What threads and event loops need is gone from a patched process for good.
+            logger.info("the application is ASGI: it is loaded once more, without "
+                        "monkey-patching; interface = asgi saves that")
+            raise Otherwise
         return applications
-
-    def start_again(self) -> NoReturn:
-        """Become a template for ASGI: exec a fresh interpreter, which does not patch.
-
-        What threads and event loops need is gone from a patched process for good, so the
-        application is loaded a second time.
-        """
-        settings = self.settings
-        logger.info("the application is ASGI: it is loaded once more, without monkey-patching; "
-                    "interface = asgi saves that")
-        changes: dict[str, object] = {"interface": "asgi"}
-        if settings.origin("lazy-apps").kind == "default":
-            changes["lazy_apps"] = True
-        # The master counts on worker-reload-mercy alone, as it knew nothing of a shutdown.
-        mercy = settings.worker_reload_mercy
-        changes["worker_reload_mercy"] = 0.75 * mercy
-        changes["lifespan_shutdown_timeout"] = min(settings.lifespan_shutdown_timeout, 0.2 * mercy)
-        plan = {**self.plan, "settings": settings.replace(**changes).to_json()}
-        fd = os.memfd_create("geventuwsgi-plan")
-        os.write(fd, json.dumps(plan).encode("utf-8", "surrogateescape"))
-        *command, _, generation, control = sys.orig_argv
-        for kept in (fd, plan["board"], int(control),
-                     *(listener.socket.fileno() for listener in self.listeners)):
-            os.set_inheritable(kept, True)
-        os.chdir(self.cwd)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execve(sys.executable, [*command, str(fd), generation, control], self.environ)
 
     def work(self, applications: "Applications | None", child: "Child") -> int:
         """Be a worker; return its exit status."""

@@ -7,6 +7,7 @@ end-of-file means that the other side is gone. One message is one short line of 
                          die
     template -> master   loaded MS           the application is there (0 with lazy-apps)
                          failed STATUS WHY   it is not; the template ends with STATUS
+                         otherwise           it takes the role's other row; the template ends
     worker -> master     pid N               the first thing it says, before any boot
                          ready               it accepts connections
                          failed STATUS WHY   it could not boot; it ends with STATUS
@@ -26,6 +27,7 @@ STOP = b"stop"
 DIE = b"die"
 READY = b"ready"
 WORN = b"worn "
+OTHERWISE = b"otherwise"
 LIMIT = 4096    # longer than any message
 REASON = 1000   # bytes of a reason; the whole of it is in the log
 

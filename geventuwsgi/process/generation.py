@@ -236,6 +236,8 @@ class Generation:
                 return
             if message.startswith(b"loaded "):
                 self._loaded = self._ever_loaded = True
+            elif message == control.OTHERWISE and self.role.otherwise is not None:
+                self.role, template.superseded = self.role.otherwise, True
             elif message.startswith(b"failed ") and not self._ever_loaded:
                 self._fail(*control.parse_failed(message))
 
@@ -245,7 +247,7 @@ class Generation:
         self._unwatch(template.control)
         template.control.close()
         loaded, self._loaded = self._loaded, False
-        if self.state == DRAINING:
+        if self.state == DRAINING or template.superseded:
             return
         now = time.monotonic()
         if not self._ever_loaded:

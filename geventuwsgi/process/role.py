@@ -26,6 +26,8 @@ class Role(NamedTuple):
         timeout: seconds without heartbeat until a process counts as stuck; None = never.
         replace_stuck: whether a stuck process is killed and replaced; False = only the
             stacks of its threads go to the log.
+        otherwise: the row to go on with if a template, having loaded, finds that it is the
+            wrong kind of process for what it loaded.
         recycling: when a process that serves well is replaced all the same; None = never.
     """
 
@@ -39,6 +41,7 @@ class Role(NamedTuple):
     timeout: float | None = None
     replace_stuck: bool = True
     recycling: Recycling | None = None
+    otherwise: "Role | None" = None
 
 
 def _nothing() -> None:

@@ -36,6 +36,11 @@ IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.
            signal.SIGTTIN, signal.SIGTTOU)
 
 
+class Otherwise(Exception):
+    """Raised while loading: this process is the wrong kind for what it loaded, and the master
+    is to start one by the role's other row."""
+
+
 class Template:
     """One generation's template.
 
@@ -65,7 +70,8 @@ class Template:
         """Load, tell the master, and fork workers until it is gone.
 
         Args:
-            load: returns what the workers share; with `lazy-apps` it loads nothing.
+            load: returns what the workers share; with `lazy-apps` it loads nothing. It may
+                raise `Otherwise`.
             work: the life of a worker; what it returns is the worker's exit status.
 
         Returns:
@@ -82,6 +88,9 @@ class Template:
         started = time.monotonic()
         try:
             loaded = load()
+        except Otherwise:
+            control.send(self._control, control.OTHERWISE)
+            return 0
         except SystemExit as end:
             return self._failed(BootError(f"it called sys.exit({end.code!r})"))
         except Exception as error:

@@ -51,6 +51,7 @@ class Process:
         self.control = sock
         self.started = time.monotonic()
         self.deadline: float | None = None  # when it is killed
+        self.superseded = False     # it asked for one of another kind in its place
 
     def signal(self, number: int) -> None:
         """Send it a signal, if it has said who it is."""
