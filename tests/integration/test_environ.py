@@ -30,7 +30,7 @@ OWN = {"REMOTE_PORT", "SERVER_PORT", "HTTP_HOST", "DOCUMENT_ROOT", "uwsgi.versio
        "UWSGI_SETENV"}  # which uWSGI obeys, and cuts to pieces by doing so
 # What only we add, and what only uWSGI adds (the last two for its own Python API).
 OURS = {"RAW_URI", "SERVER_SOFTWARE", "wsgi.input_terminated", "wsgi.early_hints",
-        "geventuwsgi.socket", "gunicorn.socket"}
+        "geventuwsgi.socket", "gunicorn.socket", "geventuwsgi.disconnected"}
 THEIRS = {"uwsgi.core"}
 
 REQUESTS = {
