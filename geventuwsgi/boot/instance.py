@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
+from ..process.master import Master
+from ..process.modules import Autoreload
 from ..process.pidfile import PidFile
 from ..process.privileges import Identity, warn_about_root
 from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
+from ..process.watch import Watch
 from . import certificates
 from .playing import Logs, cores_of, environ_of, found_asgi, packages_of, titles_of
 from .sockets import Change, Sockets, open_all
 from .staffing import recycling_of
+from .watching import watch_files
 
 if TYPE_CHECKING:
     from ..shared.scoreboard import Scoreboard
@@ -29,7 +33,7 @@ logger = logging.getLogger("geventuwsgi.error")
 SPARE_ROWS = 128
 
 # Attributes of the settings that a reload does not change.
-FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port")
+FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port", "exit_on_reload")
 
 # What `python -c` runs. The empty entry of sys.path is the current directory, where a
 # file of the application's may bear the name of a module of ours or of Python's.
@@ -72,11 +76,11 @@ class Instance:
         self.pid_files = [path for path in (settings.pidfile, settings.pidfile2) if path]
         self.safe_pid_files = [path for path in (settings.safe_pidfile, settings.safe_pidfile2)
                                if path]
+        self.watch = Watch()
         self._again = again
 
     def run(self) -> int:
         """Start, keep the roles alive until told to stop, clean up."""
-        from ..process.master import Master
         from ..shared.scoreboard import Scoreboard
 
         settings = self.settings
@@ -93,10 +97,15 @@ class Instance:
             tell_workers(settings, identity)
             self.board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
             self.role = worker_role(settings, self.sockets, self.board)
-            master = Master([self.role], self.board, reopen=lambda: self.logs.reopen(),
-                            ready=lambda: write_pid_files(self.safe_pid_files),
-                            stopping=lambda: self.sockets.close(), renew=self.renew)
-            return master.run()
+            self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
+            self.master = Master(
+                [self.role], self.board, reopen=lambda: self.logs.reopen(),
+                ready=lambda: write_pid_files(self.safe_pid_files),
+                stopping=lambda: self.sockets.close(), renew=self.renew,
+                attached=[self.watch, self.autoreload], exit_on_reload=settings.exit_on_reload,
+                heard_files=self.autoreload.add)
+            watch_files(self.watch, settings, self.master)
+            return self.master.run()
         finally:
             self.clean_up()
 
@@ -129,6 +138,8 @@ class Instance:
             self.settings, self.sockets, self.role = settings, change.sockets, role
             if logs_change:
                 self._change_logs()
+            watch_files(self.watch, settings, self.master)
+            self.autoreload.every = settings.py_autoreload
             self.titles = titles_of(settings)
             self.titles.set("master")
 
@@ -136,7 +147,7 @@ class Instance:
             change.discard()
             os.close(role.fds[0])
             os.umask(umask)
-        return Renewal((role,), commit, discard)
+        return Renewal((role,), commit, discard, settings.chain_reload)
 
     def _tell_what_stays(self, settings: Settings) -> None:
         """Log the options whose change takes a restart."""

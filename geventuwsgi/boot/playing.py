@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError, GeventuwsgiError
+from ..process.modules import Imported, files_of
 from ..process.privileges import Identity
 from ..process.title import Titles
 from . import certificates
@@ -160,6 +161,10 @@ class Playing:
 
         settings = Settings.from_json(plan["settings"])
         self.settings = settings = found_asgi(settings) if found_to_be_asgi else settings
+        self.generation = generation
+        self.broken = False     # what was loaded is the page that tells of an error
+        self.control = sock
+        self.imported = Imported(settings.py_autoreload_ignore)
         self.logs = Logs(settings, requests=True)
         self.titles = titles_of(settings)
         self.titles.set(f"template {generation}")
@@ -191,7 +196,7 @@ class Playing:
         prepare_paths(settings)
         if settings.lazy_apps:
             return None
-        applications = load_applications(settings)
+        applications = self.load_applications(self.control, wait=True)
         if applications.asgi and settings.interface == "auto":
             from ..process.template import Otherwise
             # What threads and event loops need is gone from a patched process for good.
@@ -199,6 +204,28 @@ class Playing:
                         "monkey-patching; interface = asgi saves that")
             raise Otherwise
         return applications
+
+    def load_applications(self, control: Any, *, wait: bool) -> "Applications":
+        """Load, and tell the master which files count for `py-autoreload`.
+
+        With the development flag `reload`, code that does not load any more is replaced by a
+        page that says why; at the first start it ends the server there too.
+        """
+        failed: list[str] = []
+        try:
+            return load_applications(self.settings)
+        except AppLoadError as error:
+            failed = files_of(error)
+            if self.generation == 1 or not self.settings.reload:
+                raise
+            logger.error("%s; an error page is served in its place\n%s", error,
+                         error.traceback.rstrip())
+            from ..app import failure
+            self.broken = True
+            return failure.applications_of(error)
+        finally:
+            if self.settings.py_autoreload:
+                self.imported.report(control, failed, wait=wait)
 
     def work(self, applications: "Applications | None", child: "Child") -> int:
         """Be a worker; return its exit status."""
@@ -208,8 +235,10 @@ class Playing:
         settings = self.settings
         child.reopen = self.logs.reopen
         if applications is None:
-            applications = load_applications(settings)
-        if applications.asgi or settings.interface == "asgi":
+            applications = self.load_applications(child.control, wait=False)
+        if settings.py_autoreload:
+            child.look = lambda: self.imported.report(child.control)
+        if not self.broken and (applications.asgi or settings.interface == "asgi"):
             if settings.interface != "asgi":
                 raise AppLoadError("the application is ASGI, which a worker that loads it for "
                                    "itself sees too late: with lazy-apps say interface = asgi")

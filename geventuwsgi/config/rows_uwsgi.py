@@ -104,12 +104,12 @@ error-route-label error-route-qs error-route-referer error-route-remote-addr
 error-route-remote-user error-route-run error-route-status error-route-uri error-route-user-agent
 eval exception-handler exec-as-emperor exec-as-root
 exec-as-user exec-as-user-atexit exec-as-vassal exec-asap exec-in-jail exec-post-app
-exec-post-jail exec-pre-app exec-pre-jail exit exit-on-reload extract fallback-config farm
+exec-post-jail exec-pre-app exec-pre-jail exit extract fallback-config farm
 fastcgi-modifier1 fastcgi-modifier2 fastrouter fd-safe file-serve-mode file-write fileserve-mode
 final-route final-route-host final-route-if final-route-if-not final-route-label final-route-qs
 final-route-referer final-route-remote-addr final-route-remote-user final-route-run
 final-route-status final-route-uri final-route-user-agent flock flock-wait flock-wait2 flock2
-force-cwd force-gateway forkbomb-delay freebind fs-brutal-reload fs-reload fs-signal get
+force-cwd force-gateway forkbomb-delay freebind fs-signal get
 gevent-wait-for-hub harakiri-no-arh
 harakiri-queue-threshold heartbeat honour-range honour-stdin hook-accepting
 hook-accepting-once hook-accepting1 hook-accepting1-once hook-as-emperor hook-as-gateway
@@ -142,11 +142,11 @@ no-harakiri-after-req-hook no-harakiri-arh no-initgroups no-server no-site no-th
 not-alarm-log not-log-alarm notify-socket ns ns-net offload-thread offload-threads optimize paste
 paste-logger pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol prio
 privileged-binary-patch privileged-binary-patch-arg profiler propagate-touch pull-header py
-py-auto-reload py-auto-reload-ignore py-autoreload py-program-name py-programname py-sharedarea
-pyargv pymodule-alias pyrun pyshell pyshell-oneshot python python-auto-reload
-python-autoreload python-raw python-version python-worker-override queue queue-blocksize
+py-program-name py-programname py-sharedarea
+pyargv pymodule-alias pyrun pyshell pyshell-oneshot python
+python-raw python-version python-worker-override queue queue-blocksize
 queue-store queue-store-sync raw-modifier1 raw-modifier2 rbtimer re-fork re-fork-as-root
-re-fork-post-jail reaper refork refork-as-root refork-post-jail reload reload-mercy
+re-fork-post-jail reaper refork refork-as-root refork-post-jail reload-mercy
 reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value
 reload-on-fd reload-os-env rem-header remap-modifier req-logger resolve
 response-header-collect response-headers-limit response-route response-route-host
@@ -174,8 +174,8 @@ subscription-notify-socket subscription-tolerance subscriptions-credentials-chec
 subscriptions-sign-check subscriptions-sign-check-tolerance subscriptions-sign-skip-uid
 subscriptions-use-credentials suspend tcp-fast-open tcp-fast-open-client tcp-fastopen
 tcp-fastopen-client test thread-stack-size thread-stacksize threads-stack-size threads-stacksize
-timer touch-chain-reload touch-exec touch-logreopen touch-logrotate touch-mules-reload
-touch-reload touch-signal touch-spoolers-reload touch-workers-reload udp ugreen ugreen-stacksize
+timer touch-exec touch-logreopen touch-logrotate touch-mules-reload
+touch-signal touch-spoolers-reload udp ugreen ugreen-stacksize
 umount-as-emperor umount-as-root umount-as-vassal umount-asap umount-in-jail umount-post-jail
 umount-pre-jail undeferred-shared-socket unique-cron unique-cron-legion unprivileged-binary-patch
 unprivileged-binary-patch-arg unshare unshare2 unsubscribe-on-graceful-reload upload-progress

@@ -261,6 +261,8 @@ class _Defaults:
         self.slots()
         self.worker_timeout()
         self.limits()
+        if self.values["reload"] and "py_autoreload" not in self.written:
+            self.values["py_autoreload"] = 1
         conflicts.check(self.values, self.origins)
         conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
         if any(self.values[name] for name in self.values if name.startswith("procname")):

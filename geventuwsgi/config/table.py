@@ -16,6 +16,7 @@ from geventuwsgi.config.kinds import (
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
+from geventuwsgi.config.rows_reload import RELOAD
 from geventuwsgi.config.rows_stuck import STUCK
 from geventuwsgi.config.rows_tls import TLS
 from geventuwsgi.config.rows_uwsgi import ROWS as UWSGI_ROWS
@@ -45,9 +46,6 @@ CONFIGURATION = (
            _CONFIGURATION, aliases=("usage",), letters="h", status="command"),
     Option("version", Boolean(), "print the version", _CONFIGURATION, letters="V",
            status="command"),
-    Option("stop", Path(), "stop the server of this pid file gracefully, wait for its end, then "
-           "end", _CONFIGURATION, status="command",
-           difference="it waits, and tells on the standard error what went wrong"),
 )
 
 _APPLICATION = "Application"
@@ -288,8 +286,8 @@ LOGIC = tuple(
     for names, help_ in _CONDITIONS)
 
 OPTIONS: tuple[Option, ...] = (
-    *CONFIGURATION, *APPLICATION, *ASGI, *SOCKETS, *TLS, *PROCESSES, *RECYCLING, *REQUESTS,
-    *STUCK, *TRUST, *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
+    *CONFIGURATION, *APPLICATION, *ASGI, *SOCKETS, *TLS, *PROCESSES, *RELOAD, *RECYCLING,
+    *REQUESTS, *STUCK, *TRUST, *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

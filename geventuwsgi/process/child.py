@@ -31,6 +31,7 @@ class Child:
         board: the scoreboard.
         master: the master's pid.
         reopen: reopens the error log and `logto`; set by whoever set these up.
+        look: called now and then; tells the master what was imported (`py-autoreload`).
     """
 
     def __init__(self, number: int, generation: int, sock: socket.socket, board: Scoreboard,
@@ -42,6 +43,7 @@ class Child:
         self.row = row
         self.master = master
         self.reopen: Callable[[], None] = _nothing
+        self.look: Callable[[], None] = _nothing
 
     def ready(self) -> None:
         """Tell the master that connections are accepted; the first heartbeat."""

@@ -8,6 +8,7 @@ end-of-file means that the other side is gone. One message is one short line of 
     template -> master   loaded MS           the application is there (0 with lazy-apps)
                          failed STATUS WHY   it is not; the template ends with STATUS
                          otherwise           it takes the role's other row; the template ends
+    both -> master       files PATHS         what they imported, apart by NUL (`modules`)
     worker -> master     pid N               the first thing it says, before any boot
                          ready               it accepts connections
                          failed STATUS WHY   it could not boot; it ends with STATUS
@@ -26,6 +27,7 @@ DRAIN = b"drain"
 STOP = b"stop"
 DIE = b"die"
 READY = b"ready"
+FILES = b"files "
 WORN = b"worn "
 OTHERWISE = b"otherwise"
 LIMIT = 4096    # longer than any message
@@ -58,10 +60,14 @@ def parse_worn(message: bytes) -> str:
     return message.removeprefix(WORN).decode("utf-8", "replace")
 
 
-def send(sock: socket.socket, message: bytes) -> bool:
-    """Send one message; False if the other side is gone or does not read."""
+def send(sock: socket.socket, message: bytes, *, wait: bool = False) -> bool:
+    """Send one message; False if the other side is gone or does not read.
+
+    Args:
+        wait: wait until it does; for a blocking socket.
+    """
     try:
-        sock.send(message, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        sock.send(message, socket.MSG_NOSIGNAL | (0 if wait else socket.MSG_DONTWAIT))
     except OSError:
         return False
     return True
@@ -85,6 +91,11 @@ def receive(sock: socket.socket) -> bytes | None:
         return None
     except OSError:  # ECONNRESET: it died with our messages unread
         return b""
+
+
+def parse_files(message: bytes) -> list[str]:
+    """Return the paths of a `files` message."""
+    return message[len(FILES):].decode("utf-8", "surrogateescape").split("\0")
 
 
 def gone(sock: socket.socket) -> bool:

@@ -62,6 +62,7 @@ class Generation:
         self.workers: dict[int, Worker] = {}    # in charge, by number
         self.successors: dict[int, Worker] = {}     # to be in charge once they are ready
         self.leaving: list[Worker] = []
+        self.heard_files: Callable[[list[str]], None] = _nothing    # what its processes import
         self.template: Process | None = None
         self._loaded = False        # the present template has loaded
         self._ever_loaded = False
@@ -238,6 +239,8 @@ class Generation:
                 self._loaded = self._ever_loaded = True
             elif message == control.OTHERWISE and self.role.otherwise is not None:
                 self.role, template.superseded = self.role.otherwise, True
+            elif message.startswith(control.FILES):
+                self.heard_files(control.parse_files(message))
             elif message.startswith(b"failed ") and not self._ever_loaded:
                 self._fail(*control.parse_failed(message))
 
@@ -342,6 +345,8 @@ class Generation:
                             worker.id, worker.pid, self.role.cores)
             if worker.asked_at is not None:
                 worker.signal(signal.SIGTERM)
+        elif message.startswith(control.FILES):
+            self.heard_files(control.parse_files(message))
         elif message == control.READY:
             worker.ready_at = time.monotonic()
             worker.first_memory = worker.memory
@@ -456,3 +461,7 @@ def _tell_delay(delay: float) -> None:
     if delay:
         logger.warning("worker respawning too fast !!! i have to sleep a bit "
                        "(%.1f seconds)...", delay)
+
+
+def _nothing(paths: list[str]) -> None:
+    """Do nothing."""

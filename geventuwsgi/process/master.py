@@ -55,6 +55,8 @@ class Master:
         attached: what is looked after beside the roles, in this order; they begin when
             the application is loaded, and end one after another once the workers are gone.
         renew: returns what is to run after a reload; None is the same roles.
+        exit_on_reload: stop instead of reloading.
+        heard_files: called with paths that a template or worker has imported.
     """
 
     def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
@@ -62,7 +64,8 @@ class Master:
                  reopen: Callable[[], None] = _nothing,
                  commands: Mapping[str, Command] = MappingProxyType({}),
                  attached: Sequence[Attached] = (),
-                 renew: Callable[[], Renewal] | None = None) -> None:
+                 renew: Callable[[], Renewal] | None = None, exit_on_reload: bool = False,
+                 heard_files: Callable[[list[str]], None] = lambda paths: None) -> None:
         self.roles = tuple(roles)
         self.generations: list[Generation] = []
         self._rows = Rows(board)
@@ -71,6 +74,8 @@ class Master:
         self._reopen = reopen
         self._attached = tuple(attached)
         self._begun = False
+        self.exit_on_reload = exit_on_reload
+        self.heard_files = heard_files
         self._selector = selectors.DefaultSelector()
         self._pipe = signals.SignalPipe()
         self._status: int | None = None     # the exit status, once a stop has begun
@@ -121,16 +126,23 @@ class Master:
 
     def reload(self) -> None:
         """Start a new generation of each role beside the present one (SIGHUP; `reload`)."""
-        if self._status is None:
+        if self.exit_on_reload and self._status is None:
+            logger.info("exit-on-reload: the server ends instead of reloading")
+            self._asked_to_stop()
+        elif self._status is None:
             self.reloads.request(time.monotonic())
 
     def chain_reload(self) -> None:
         """The same, worker by worker (`chain`)."""
-        if self._status is None:
+        if self.exit_on_reload:
+            self.reload()
+        elif self._status is None:
             self.reloads.request(time.monotonic(), chained=True)
 
     def _generation(self, number: int, role: Role, count: int) -> Generation:
-        return Generation(number, role, count, self._rows, self._selector)
+        generation = Generation(number, role, count, self._rows, self._selector)
+        generation.heard_files = self.heard_files
+        return generation
 
     def stop(self, status: int = 0) -> None:
         """Begin a graceful stop that ends with exit status `status`."""
@@ -237,6 +249,8 @@ class Master:
                 any(one.exited(pid, code) for one in self._attached)
 
     def _ordered_to_reload(self, caller: Caller, arguments: Sequence[str]) -> None:
+        if self.exit_on_reload:
+            self.reload()
         if self._status is not None:
             caller.end(1, "reload failed: the server stops")
         else:

@@ -3,7 +3,7 @@
 A look once a second, as uWSGI has it: it sees network file systems and container mounts,
 where inotify sees nothing. A file is touched when it appears, when its modification time
 changes, or when another file takes its name (a deployment that switches a symbolic link).
-One that disappears is not touched: it is about to be written anew, or nobody wants it.
+One that disappears is touched too, as in uWSGI.
 
 Called in the master only.
 """
@@ -108,8 +108,8 @@ class Touch:
                 logger.warning("unable to stat() %s, events will be triggered as soon as the "
                                "file is created", self.pattern)
             return None
-        return next((path for path, stamp in self._seen.items() if before.get(path) != stamp),
-                    None)
+        return next((path for path in {**before, **self._seen}
+                     if before.get(path) != self._seen.get(path)), None)
 
     def _stamps(self) -> dict[str, Stamp]:
         found = {}

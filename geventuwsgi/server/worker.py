@@ -62,6 +62,7 @@ class Child(Protocol):
     row: scoreboard.Row
     board: scoreboard.Scoreboard
     reopen: Callable[[], None]
+    look: Callable[[], None]
 
     def ready(self) -> None: ...
     def worn(self, reason: str) -> None: ...
@@ -242,6 +243,7 @@ class Worker:
             self.access.flush()
         if self._sweeps % _RSS_EVERY == 0:
             cells[scoreboard.VSZ], cells[scoreboard.RSS] = memory()
+            self.child.look()
         self._sweeps += 1
 
     def _access_log(self, settings: Settings, sink: Sink) -> AccessLog:
