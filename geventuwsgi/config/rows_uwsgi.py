@@ -94,7 +94,7 @@ cheaper-busyness-backlog-multiplier cheaper-busyness-backlog-nonzero cheaper-bus
 cheaper-busyness-max cheaper-busyness-min cheaper-busyness-multiplier cheaper-busyness-penalty
 cheaper-busyness-verbose cheaper-initial cheaper-list cheaper-overload cheaper-rss-limit-hard
 cheaper-rss-limit-soft cheaper-step check-cache check-interval check-mount check-mountpoint
-check-static check-static-docroot chunked-input-limit chunked-input-timeout clock clock-list
+chunked-input-limit chunked-input-timeout clock clock-list
 clocks-list collect-header command-mode config-py connect-and-read cpu-affinity cron cron-harakiri
 cron2 daemonize daemonize2 daemons-honour-stdin declare-option declare-option2 del-header
 die-on-idle disable-sendfile dot-h drop-after-apps drop-after-init dump-options early-emperor
@@ -105,13 +105,13 @@ error-route-remote-user error-route-run error-route-status error-route-uri error
 eval exception-handler exec-as-emperor exec-as-root
 exec-as-user exec-as-user-atexit exec-as-vassal exec-asap exec-in-jail exec-post-app
 exec-post-jail exec-pre-app exec-pre-jail exit extract fallback-config farm
-fastcgi-modifier1 fastcgi-modifier2 fastrouter fd-safe file-serve-mode file-write fileserve-mode
+fastcgi-modifier1 fastcgi-modifier2 fastrouter fd-safe file-write
 final-route final-route-host final-route-if final-route-if-not final-route-label final-route-qs
 final-route-referer final-route-remote-addr final-route-remote-user final-route-run
 final-route-status final-route-uri final-route-user-agent flock flock-wait flock-wait2 flock2
 force-cwd force-gateway forkbomb-delay freebind fs-signal get
 gevent-wait-for-hub harakiri-no-arh
-harakiri-queue-threshold heartbeat honour-range honour-stdin hook-accepting
+harakiri-queue-threshold heartbeat honour-stdin hook-accepting
 hook-accepting-once hook-accepting1 hook-accepting1-once hook-as-emperor hook-as-gateway
 hook-as-mule hook-as-root hook-as-user hook-as-user-atexit hook-as-vassal hook-asap
 hook-emperor-lost hook-emperor-reload hook-emperor-start hook-emperor-stop hook-in-jail
@@ -133,8 +133,8 @@ log-socket log-syslog log-truncate log-zero logdate logfile-chmod logfile-chown 
 logger logger-list logger-req loggers-list logto2 loop-list loops-list lq-alarm map-socket
 master-as-root master-fifo max-fd
 memory-report metric metric-alarm metric-dir
-metric-dir-restore metric-threshold metrics-dir metrics-dir-restore metrics-no-cores mime-file
-mimefile mode mount-as-emperor mount-as-root mount-as-vassal mount-asap
+metric-dir-restore metric-threshold metrics-dir metrics-dir-restore metrics-no-cores
+mode mount-as-emperor mount-as-root mount-as-vassal mount-asap
 mount-check mount-in-jail mount-post-jail mount-pre-jail mountpoint-check mule mule-harakiri
 mule-msg-size mule-reload-mercy mules multicast multicast-loop multicast-ttl namespace
 namespace-keep-mount namespace-net never-swap no-default-app no-fd-passing
@@ -162,11 +162,8 @@ signal-rbtimer signal-timer signals-bufsize skip-atexit skip-atexit-teardown ski
 smart-attach-daemon smart-attach-daemon2 so-send-timeout
 so-write-timeout socket-send-timeout socket-write-timeout spooler
 st
-start-unsubscribed start_response-nodelay static-cache-paths static-cache-paths-name static-check
-static-expires static-expires-mtime static-expires-path-info static-expires-path-info-mtime
-static-expires-type static-expires-type-mtime static-expires-uri static-expires-uri-mtime
-static-gzip static-gzip-all static-gzip-dir static-gzip-ext static-gzip-prefix static-gzip-suffix
-static-index static-map static-map2 static-safe static-skip-ext stats stats-http stats-min
+start-unsubscribed start_response-nodelay static-cache-paths static-cache-paths-name
+stats stats-http stats-min
 stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
 stats-pushers-default-freq stats-server subscribe subscribe-freq subscribe-to
 subscribe-with-modifier1 subscribe2 subscription-algo subscription-dotsplit

@@ -17,6 +17,7 @@ from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
 from geventuwsgi.config.rows_reload import RELOAD
+from geventuwsgi.config.rows_static import STATIC
 from geventuwsgi.config.rows_stuck import STUCK
 from geventuwsgi.config.rows_tls import TLS
 from geventuwsgi.config.rows_uwsgi import ROWS as UWSGI_ROWS
@@ -287,7 +288,7 @@ LOGIC = tuple(
 
 OPTIONS: tuple[Option, ...] = (
     *CONFIGURATION, *APPLICATION, *ASGI, *SOCKETS, *TLS, *PROCESSES, *RELOAD, *RECYCLING,
-    *REQUESTS, *STUCK, *TRUST, *RESPONSES, *LOGGING, *LOGIC, *UWSGI_ROWS)
+    *REQUESTS, *STUCK, *TRUST, *RESPONSES, *STATIC, *LOGGING, *LOGIC, *UWSGI_ROWS)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

@@ -13,6 +13,7 @@ import _socket
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import partial
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -22,6 +23,7 @@ from greenlet import GreenletExit
 
 from ..app import environ as environs
 from ..app import input as inputs
+from ..app.static import StaticFiles
 from ..app.wsgi import Exchange
 from ..errors import (
     ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled,
@@ -219,6 +221,8 @@ class Connection(ABC):
         environ["geventuwsgi.socket"] = environ["gunicorn.socket"] = self.handed
         environ["wsgi.early_hints"] = self.early_hints
         environ["geventuwsgi.disconnected"] = self.disconnected
+        if service.static is not None and self._static(service.static, exchange):
+            return
         app = service.only or self._choose(service.applications, environ)
         self.requests += 1
         free = service.slots.free
@@ -238,7 +242,27 @@ class Connection(ABC):
         self.exchange = None
         if self._core >= 0:
             self.release()
-        duration = monotonic() - began
+        self._account(exchange, monotonic() - began)
+
+    def _static(self, static: StaticFiles, exchange: Exchange) -> bool:
+        """Answer with a file, if there is one; that takes no slot, however slow the client."""
+        found = static.find(exchange.environ)
+        if found is None:
+            return False
+        self.requests += 1
+        self.exchange = exchange
+        began = monotonic()
+        try:
+            exchange.run(partial(static.answer, found))
+        except BaseException as error:
+            self._failed(exchange, error)
+        self.exchange = None
+        self._account(exchange, monotonic() - began)
+        return True
+
+    def _account(self, exchange: Exchange, duration: float) -> None:
+        """Count and log a request that is done."""
+        service = self.service
         service.requests += 1
         service.response_time += duration
         service.bytes_sent += exchange.header_size + exchange.body_size

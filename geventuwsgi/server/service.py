@@ -11,6 +11,7 @@ from typing import Any
 from gevent.monkey import get_original
 
 from ..app.loader import Applications
+from ..app.static import StaticFiles
 from ..log.access import AccessLog
 from ..net.trust import AllowList
 from ..protocol.http1 import Limits
@@ -40,6 +41,9 @@ class Service:
         worker: the worker's number.
         pid: its pid.
         export_cert: the application gets the certificates of clients.
+        static: the files that are served without the application, None if there are none.
+
+        static: the files that are served without the application, None if there are none.
 
     Attributes:
         draining: no connection outlives its present request any more.
@@ -52,7 +56,8 @@ class Service:
                  applications: Applications, access: AccessLog | None,
                  templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
                  forwarders: AllowList, proxies: AllowList | None,
-                 patience: Patience, worker: int, pid: int, export_cert: bool) -> None:
+                 patience: Patience, worker: int, pid: int, export_cert: bool,
+                 static: StaticFiles | None) -> None:
         self.hub = hub
         self.policy = policy
         self.head_limits = head_limits
@@ -74,6 +79,7 @@ class Service:
         self.pid = pid
         self.thread = get_original("_thread", "get_ident")()
         self.export_cert = export_cert
+        self.static = static
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()
         # By application; the last is for requests that found none (their app is -1).

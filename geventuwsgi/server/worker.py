@@ -8,6 +8,7 @@ so, when the master is gone, or when its last request is done after a drain.
 import faulthandler
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from gevent.event import Event
 from .. import __version__
 from ..app import environ as environs
 from ..app.loader import Applications
+from ..app.static import Gzipped, StaticFiles, expiries, pair
 from ..app.wsgi import FileWrapper
 from ..config.conflicts import harakiri_paths
 from ..config.settings import Settings
@@ -282,8 +284,32 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
         proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
                  if settings.enable_proxy_protocol else None),
-        worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert)
+        worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
+        static=static_of(settings))
     return service
+
+
+def static_of(settings: Settings) -> StaticFiles | None:
+    """Make the files that are served without the application, if any option names some."""
+    if not (settings.static_map or settings.static_map2 or settings.check_static
+            or settings.check_static_docroot):
+        return None
+    mode = settings.file_serve_mode or ""
+    return StaticFiles(
+        maps=[pair(text) for text in settings.static_map],
+        whole_maps=[pair(text) for text in settings.static_map2],
+        roots=settings.check_static, docroot=settings.check_static_docroot,
+        index=settings.static_index, skip=settings.static_skip_ext, safe=settings.static_safe,
+        expiries=[
+            rule for subject, name in (("type", "static_expires_type"), ("name", "static_expires"),
+                                       ("uri", "static_expires_uri"),
+                                       ("path", "static_expires_path_info"))
+            for suffix in ("", "_mtime")
+            for rule in expiries(subject, getattr(settings, name + suffix), suffix != "")],
+        gzipped=Gzipped(settings.static_gzip_all, tuple(map(re.compile, settings.static_gzip)),
+                        settings.static_gzip_dir, settings.static_gzip_ext),
+        mime_files=settings.mimefile, ranges=settings.honour_range,
+        offload="X-Sendfile" if mode == "x-sendfile" else "X-Accel-Redirect" if mode else "")
 
 
 def template_of(settings: Settings, listener: Listener) -> environs.Environ:
