@@ -205,6 +205,26 @@ class Exchange:
         if self.http11 and not self.raw and not self.head_sent:
             self.transport.stream.send(informational(103, headers))
 
+    def replaced(self, status: int, octets: bytes) -> None:
+        """Note, for the request log, that an error page went out instead of a response.
+
+        Args:
+            status: of the page.
+            octets: head and body of it.
+        """
+        head, _, body = octets.partition(b"\r\n\r\n")
+        self.status = status
+        self.header_count = head.count(b"\r\n")
+        self.header_size, self.body_size = len(head) + 4, len(body)
+
+    @property
+    def response_headers(self) -> list[tuple[str, str]]:
+        """The application's header fields as they were sent; made when somebody asks."""
+        if self.response is None:
+            return []
+        pairs = (line.partition(": ") for line in self.response.fields.splitlines())
+        return [(name, value) for name, _, value in pairs]
+
     @property
     def broken_off(self) -> bool:
         """Whether a body that only the end of the connection ends is incomplete."""
@@ -285,7 +305,14 @@ class Exchange:
         self._finish()
 
     def _iterate(self, result: Iterable[bytes]) -> None:
-        for piece in result:
+        try:
+            pieces = iter(result)
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                raise  # inside of its own __iter__
+            raise ResponseError("the application returned "
+                                f"{type(result).__name__}, which is not iterable") from None
+        for piece in pieces:
             if piece:
                 self._send(self._started(), piece)
             elif not isinstance(piece, bytes):

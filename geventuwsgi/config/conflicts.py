@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from geventuwsgi.config.origin import Origin
+from geventuwsgi.log import atoms
 
 
 def harakiri_paths(texts: Iterable[str]) -> list[tuple[str, float]]:
@@ -34,6 +35,7 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
     _paths(values, origins)
     _slow_request(values, origins)
     _block_warning(values, origins)
+    _access_format(values, origins)
 
 
 def _told(name: str, value: object, origins: Mapping[str, Origin]) -> str:
@@ -66,3 +68,18 @@ def _block_warning(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> 
         raise origins["block_warning"].error(
             f"no worker is blocked for {warning} milliseconds: "
             f"{_told('worker-timeout', f'{timeout:g}', origins)} replaces it before")
+
+
+def _access_format(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
+    """A format that stands under gunicorn's name holds gunicorn's atoms.
+
+    Under uWSGI's an unknown name is a variable that the application may set, and one
+    mistyped atom would turn all the others into such.
+    """
+    origin = origins.get("log_format")
+    written = (origin.option or "").lower().replace("_", "-") if origin else ""
+    if origin and written.endswith("access-logformat"):
+        try:
+            atoms.split(values["log_format"], "gunicorn")
+        except ValueError as error:
+            raise origin.error(str(error)) from None

@@ -222,8 +222,8 @@ class Master:
                 or generation.proven):  # others serve; this one is respawned
             generation.failure = None
         else:
-            logger.critical("the first start failed: %s. Shutting down (exit status %d)",
-                            reason, status)
+            logger.critical("the first start failed, shutting down with exit status %d: %s",
+                            status, reason)
             self.stop(status)
 
     # Events

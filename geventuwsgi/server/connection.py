@@ -368,10 +368,10 @@ class Connection(ABC):
             return
         exchange.head_sent = True
         exchange.response = Response(str(status), [])
-        exchange.header_count = 0
+        octets = error_response(status, self.standing, is_head=exchange.method == "HEAD")
+        exchange.replaced(status, octets)
         try:
-            self.stream.send(error_response(status, self.standing,
-                                            is_head=exchange.method == "HEAD"))
+            self.stream.send(octets)
         except ClientDisconnected as error:
             log.debug("%s: could not be told of a %d: %s", self.peer, status, error)
 

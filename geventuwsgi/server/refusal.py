@@ -49,10 +49,7 @@ def answer(connection: Any, octets: bytes, status: int) -> bool:
         method, target, version = connection.first_line()
         exchange = connection.refused or Exchange(
             connection, environ, method, target, version, True, False)
-        head, _, body = octets.partition(b"\r\n\r\n")
-        exchange.status = status
-        exchange.header_count = head.count(b"\r\n")
-        exchange.header_size, exchange.body_size = len(head) + 4, len(body)
+        exchange.replaced(status, octets)
         connection.log_request(exchange, 0.0)
     try:
         connection.stream.send(octets)

@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Any
 
+from ..errors import ResponseError
 from ..log import stacks
 from . import census
 
@@ -11,10 +12,17 @@ log = logging.getLogger("geventuwsgi.error")
 
 
 def application_error(peer: str, method: str, uri: str, error: BaseException) -> None:
-    """Log the traceback of an exception that left the application, without our frames."""
+    """Log the traceback of an exception that left the application, without our frames.
+
+    A response that cannot be sent as it was returned has none of the application's: there
+    the message says it all.
+    """
     trace = error.__traceback__
     while trace is not None and stacks.is_ours(trace.tb_frame):
         trace = trace.tb_next
+    if trace is None and isinstance(error, ResponseError):
+        log.error("Error handling request %s %s from %s: %s", method, uri, peer, error)
+        return
     log.error("Error handling request %s %s from %s", method, uri, peer,
               exc_info=(type(error), error, trace or error.__traceback__))
 

@@ -120,9 +120,18 @@ def test_a_str_behind_good_pieces_cuts_the_response() -> None:
 @pytest.mark.parametrize("result", [None, 5, object()])
 def test_no_iterable_at_all(result: Any) -> None:
     one, wire = exchange()
-    with pytest.raises(TypeError):
+    with pytest.raises(ResponseError, match=f"returned {type(result).__name__}, which is not"):
         one.run(returning(result))
     assert not wire.octets and not one.head_sent
+
+
+def test_an_iterable_that_fails_itself() -> None:
+    class Broken:
+        def __iter__(self) -> Any:
+            raise TypeError("its own")
+    one, wire = exchange()
+    with pytest.raises(TypeError, match="its own"):
+        one.run(returning(Broken()))
 
 
 # HEAD, and statuses without a body

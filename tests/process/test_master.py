@@ -250,7 +250,7 @@ def test_usr1_reopens_everywhere(house):
 def test_a_first_start_that_fails_ends_with_its_status(house, plan, status, reason):
     made = house(ready=False, **plan)
     assert made.wait() == status
-    assert made.find(f"the first start failed: {reason}. Shutting down (exit status {status})")
+    assert made.find(f"the first start failed, shutting down with exit status {status}: {reason}")
     assert not made.find("instance ready")
 
 

@@ -19,7 +19,7 @@ ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
     ("/error", "ValueError: before the head"), ("/leave", "SystemExit: 7"),
     ("/kill_greenlet", "GreenletExit"), ("/inject", "control character in the value of header"),
     ("/inject-status", "malformed status"), ("/text", "str, not bytes"),
-    ("/nothing", "TypeError: 'NoneType' object is not iterable"),
+    ("/nothing", "the application returned NoneType, which is not iterable"),
     ("/no-start", "did not call start_response"), ("/status?999+x", "malformed status"),
     ("/status?100+Continue", "100 is no final status")])
 def test_an_error_before_the_head_is_a_500(server: Server, path: str, told: str) -> None:
@@ -45,6 +45,16 @@ def test_the_traceback_is_the_applications(server: Server) -> None:
     assert "Traceback (most recent call last):" in lines
     files = [line for line in lines if line.startswith("  File ")]
     assert len(files) == 2 and all("app.py" in line for line in files)
+
+
+def test_a_response_that_cannot_be_sent_is_told_in_one_line(server: Server) -> None:
+    """There is no frame of the application's to show, and ours would help nobody."""
+    start = len(server.err)
+    get(server, "/no-start")
+    server.wait_for("did not call start_response")
+    line = next(line for line in server.err[start:] if "start_response" in line)
+    assert "Error handling request GET /no-start from 127.0.0.1" in line
+    assert not [line for line in server.err[start:] if line.startswith("  File ")]
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])

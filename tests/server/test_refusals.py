@@ -67,6 +67,16 @@ def test_over_uwsgi(server: Server, data: bytes, status: int) -> None:
     assert logged(server, f" {status}) ", start=start)
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_error_page_is_counted_as_it_was_sent(server: Server, method: str) -> None:
+    start = len(server.out)
+    with connect(server) as wire:
+        answer = wire.get("/error", method=method)
+    told = logged(server, f"{method} /error => generated {len(answer.body)} bytes", " 500) ",
+                  start=start)
+    assert f"{len(answer.headers)} headers in 1" in told and answer.status == 500
+
+
 def test_served_ones_are_counted_apart(server: Server) -> None:
     start = len(server.out)
     get(server, "/hello")
