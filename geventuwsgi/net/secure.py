@@ -12,21 +12,27 @@ The rules of this room:
   is known to be whole; one that breaks off is closed without.
 """
 
+import errno
 import os
 import ssl
 from math import inf
 from time import monotonic
+from typing import Any, NoReturn
 
 from gevent import getcurrent
 
 from ..errors import ClientDisconnected
 from . import tls
-from .stream import Expired, Stream
+from .stream import Stream
 
 _RECORD = 16384  # the largest plaintext of a record, RFC 8446 section 5.1
 # What is encrypted or decrypted at a time. A memory BIO never shrinks: it keeps so much,
 # and a third more, for as long as the connection lives.
 _PIECE = 32768
+
+
+def _surrendered(*_: object) -> NoReturn:
+    raise ssl.SSLError(errno.EPIPE, "the connection was handed over to the application")
 
 
 class HandshakeFailed(ClientDisconnected):
@@ -52,8 +58,8 @@ class SecureStream(Stream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._read = self.tls.read
-        self._write = self.tls.write
+        self._read: Any = self.tls.read
+        self._write: Any = self.tls.write
         self._greeted = False
 
     def handshake(self, data: bytes, timeout: float) -> None:
@@ -164,6 +170,11 @@ class SecureStream(Stream):
         self._farewell()
         Stream.close(self)
 
+    def surrender(self) -> None:
+        """Never again use the TLS state, which goes over to somebody else."""
+        self._greeted = False
+        self._read = self._write = _surrendered
+
     def _encrypt(self, data: bytes | memoryview) -> None:
         write = self._write
         try:
@@ -202,6 +213,3 @@ class SecureStream(Stream):
             except ClientDisconnected:
                 pass  # as above
         self.deadline = inf
-
-
-__all__ = ["Expired", "HandshakeFailed", "SecureStream"]

@@ -285,15 +285,18 @@ class HandedSocket:
         if name.startswith("__"):
             raise AttributeError(name)
         if self._real is None:
-            sock = self._stream.sock
-            self._real = cooperative_socket(
-                sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
-            stream: Any = self._stream
-            stream.sock = _Surrendered(sock)
+            self._real = self._take()
         return getattr(self._real, name)
 
+    def _take(self) -> Any:
+        stream: Any = self._stream
+        sock = stream.sock
+        stream.sock = Surrendered(sock)
+        return cooperative_socket(
+            sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
 
-class _Surrendered:
+
+class Surrendered:
     """What a stream keeps of a socket that was handed over: it can only be closed."""
 
     def __init__(self, sock: _socket.socket) -> None:

@@ -10,6 +10,7 @@ from ..app import environ as environs
 from ..net import tls
 from ..net.secure import HandshakeFailed, SecureStream
 from ..net.stream import Expired
+from ..net.tunnel import TunnelSocket
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
 from .http import HttpConnection
@@ -40,6 +41,7 @@ class HttpsConnection(HttpConnection):
         if data[0] != tls.HANDSHAKE:
             return self._no_tls(data)
         self.stream = stream = SecureStream(self.stream, self.listener.context)
+        self.handed = TunnelSocket(stream)
         try:
             stream.handshake(data, timeout)
         except HandshakeFailed as error:
