@@ -15,8 +15,9 @@ from gevent import socket, spawn
 from gevent.lock import RLock
 
 from ..errors import ClientDisconnected
+from .accept import adopt
 from .secure import SecureStream
-from .stream import HandedSocket, Stream, Surrendered, adopt
+from .stream import HandedSocket, Stream, Surrendered
 
 _PIECE = 16384
 _NEVER = 1e9  # seconds: how long an upgraded connection may be silent is the library's affair
