@@ -117,15 +117,6 @@ class Acceptor(StreamServer):
             log.error("cannot accept connections on %s: %s; trying again",
                       self.listener.url, error.strerror)
 
-    def overflow(self, count: int) -> None:
-        """Take up to `count` connections that wait, although the acceptor is paused."""
-        if self.started:
-            for _ in range(count):
-                taken = self.do_read()
-                if taken is None:
-                    break
-                self.do_handle(*taken)
-
     def finish(self) -> None:
         """Take what already waits in the queue, as far as there is room, and close.
 

@@ -281,6 +281,8 @@ class Connection(ABC):
             ClientDisconnected: the client is gone.
         """
         slots = self.service.slots
+        if not slots.full:
+            log.debug("%s: %s %s waits for a slot", self.peer, exchange.method, exchange.uri)
         try:
             core = slots.take()
         except Overloaded:

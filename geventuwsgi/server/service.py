@@ -95,7 +95,7 @@ class Service:
         self.bytes_sent = 0
         self.response_time = 0.0
         self.crowded = False
-        self.overload: Callable[[], bool] = bool
+        self.overload: Callable[[], int] = int
         self.resume: Callable[[], None] = _nothing
         self.emptied: Callable[[], None] = _nothing
         self.spoiled: Callable[[], None] = _nothing
@@ -105,8 +105,9 @@ class Service:
         spare = self.max_connections - len(self.connections)
         room = min(len(self.slots.free), spare)
         if room <= 0:
-            if spare > 0 and self.slots.limit and self.overload():
-                return spare
+            room = self.overload() if spare > 0 and self.slots.limit else 0
+            if room:
+                return min(room, spare)
             self.crowded = True
             self.slots.wanted = True
         return room

@@ -104,9 +104,8 @@ class Worker:
         self.service.spoiled = self._spoiled
         overtime = Overtime(hub.loop, self.service.patience, harakiri=interruption.harakiri,
                             client_gone=interruption.client_gone, tell_slow=report.slow)
-        self.overload = Overload(self.service, self.acceptors, hub.loop,
-                                 alone=settings.processes == 1)
-        self.service.overload = self.overload.accepts
+        self.overload = Overload(self.service, hub.loop, child.board, child.row)
+        self.service.overload = self.overload.room
         self.sweeper = Sweeper(hub.loop, self.service.connections, overtime,
                                (self._publish, self.overload.tell))
         self._done = Event()
@@ -127,6 +126,7 @@ class Worker:
         self._done.wait()
         self._publish(0.0)
         self.sweeper.stop()
+        self.overload.close()
         for watcher in self._watchers:
             watcher.close()
         if self.access is not None:
@@ -223,6 +223,7 @@ class Worker:
 
     def _resume(self) -> None:
         if not self.service.draining:
+            self.overload.resumed()
             for acceptor in self.acceptors:
                 acceptor.resume()
 

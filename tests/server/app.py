@@ -1,7 +1,8 @@
 """The application that the tests of the server run: it records its calls and misbehaves.
 
-`/calls` tells all requests that came here, as "METHOD URI", and `/bodies` every body that
-was read to its end; neither records itself. The other paths are the functions below.
+`/calls` tells all requests that came here, as "METHOD URI", `/bodies` every body that was
+read to its end and `/told` what the functions noted; none records itself. The other paths
+are the functions below.
 """
 
 import io
@@ -18,6 +19,7 @@ from gevent.event import Event
 calls = []
 bodies = []
 doors = {}
+notes = []
 hints = [("Link", "</a.css>; rel=preload")]
 
 
@@ -216,6 +218,40 @@ def immortal(environ, start_response):
             print("immortal caught", type(error).__name__, flush=True)
 
 
+def gone(environ, start_response):
+    """Wait until the client is gone; `/told` tells what was seen."""
+    disconnected = environ["geventuwsgi.disconnected"]
+    before = disconnected()
+    notes.append([before, disconnected.wait(number(environ, 10)), disconnected()])
+    return reply(start_response, b"for nobody")
+
+
+def gone_later(environ, start_response):
+    """The same behind the head of a stream."""
+    start_response("200 OK", [])
+    yield b"begun"
+    notes.append(["stream", environ["geventuwsgi.disconnected"].wait(10)])
+
+
+def survivor(environ, start_response):
+    """Note how a request ends that only waits."""
+    try:
+        gevent.sleep(number(environ, 30))
+    except Exception as error:
+        notes.append(["Exception", type(error).__name__])
+    except BaseException as error:
+        notes.append(["BaseException", type(error).__name__])
+        raise
+    return reply(start_response, b"slept")
+
+
+def background(environ, start_response):
+    """A greenlet of the application's outlives its request and waits for the client's end."""
+    disconnected = environ["geventuwsgi.disconnected"]
+    gevent.spawn(lambda: notes.append(["background", disconnected.wait(10)]))
+    return reply(start_response, b"spawned")
+
+
 def busy(environ, start_response):
     end = time.monotonic() + number(environ, 3600)
     while time.monotonic() < end:
@@ -252,15 +288,14 @@ def valid(environ, start_response):
     return reply(start_response, b"valid " + body)
 
 
+QUIET = {"/calls": calls, "/bodies": bodies, "/told": notes}
 PATHS = {"/environ": environ_, "/open": open_}
 
 
 def application(environ, start_response):
     name = environ["PATH_INFO"]
-    if name == "/calls":
-        return as_json(start_response, calls)
-    if name == "/bodies":
-        return as_json(start_response, bodies)
+    if name in QUIET:
+        return as_json(start_response, QUIET[name])
     calls.append(f"{environ['REQUEST_METHOD']} {environ.get('REQUEST_URI', '')}")
     function = PATHS.get(name) or globals().get(name[1:].replace("-", "_"), hello)
     return function(environ, start_response)
