@@ -20,7 +20,7 @@ from ..process.watch import Watch
 from . import certificates
 from .playing import Logs, cores_of, environ_of, found_asgi, packages_of, titles_of
 from .sockets import Change, Sockets, open_all
-from .staffing import recycling_of
+from .staffing import backlog_of, cheaper_of, recycling_of
 from .watching import watch_files
 
 if TYPE_CHECKING:
@@ -237,7 +237,9 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         environ=environ_of(settings), cores=cores_of(settings),
         mercy=mercy_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",
-        recycling=recycling_of(settings))
+        recycling=recycling_of(settings), cheaper=cheaper_of(settings),
+        sockets=tuple(listener.socket.fileno() for listener in listeners),
+        backlog=backlog_of(settings, listeners).waiting)
     if settings.interface != "auto":
         return role
     found = found_asgi(settings)

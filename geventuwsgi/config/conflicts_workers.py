@@ -35,6 +35,7 @@ class Conflicts:
             ConfigError: for the first combination that is impossible.
         """
         self._recycling()
+        self._cheaper()
 
     def told(self, name: str) -> str:
         """Return `name = value (place)`."""
@@ -73,3 +74,27 @@ class Conflicts:
         for name in ("max_requests_delta", "max_requests_jitter"):
             self.warn_alone(name, "max_requests")
         self.warn_alone("max_worker_lifetime_delta", "max_worker_lifetime")
+
+    def _cheaper(self) -> None:
+        values = self.values
+        least, most, first = values["cheaper"], values["processes"], values["cheaper_initial"]
+        self.refuse_unless(
+            least < most or not least, "cheaper",
+            "invalid cheaper value: must be lower than processes", "processes")
+        if least and first:
+            self.refuse_unless(least <= first, "cheaper_initial",
+                               "must be at least cheaper", "cheaper")
+        self.refuse_unless(first <= most, "cheaper_initial", "must be at most processes",
+                           "processes")
+        self.refuse_unless(
+            values["cheaper_busyness_min"] < values["cheaper_busyness_max"],
+            "cheaper_busyness_min", "must be below the maximum", "cheaper_busyness_max")
+        soft, hard = values["cheaper_rss_limit_soft"], values["cheaper_rss_limit_hard"]
+        self.refuse_unless(not (soft and hard) or soft <= hard, "cheaper_rss_limit_soft",
+                           "must not be above the hard limit", "cheaper_rss_limit_hard")
+        for name in values:
+            if name.startswith("cheaper_") and name != "cheaper_initial":
+                self.warn_alone(name, "cheaper")
+        self.warn_alone("die_on_idle", "idle")
+        if not (least or values["cheap"] or values["idle"]):
+            self.warn_alone("cheaper_initial", "cheaper")

@@ -88,16 +88,14 @@ cache-no-expire cache-report-freed-items cache-store cache-store-sync cache-sync
 cache-udp-server cache-use-last-modified cache2 call-as-emperor call-as-emperor1 call-as-emperor2
 call-as-emperor4 call-as-root call-as-user call-as-user-atexit call-as-vassal call-as-vassal1
 call-as-vassal3 call-asap call-in-jail call-post-app call-post-jail call-pre-app call-pre-jail cap
-catch-exceptions cflags cgroup cgroup-dir-mode cgroup-opt cheap cheaper cheaper-algo
-cheaper-algo-list cheaper-algos-list cheaper-busyness-backlog-alert
-cheaper-busyness-backlog-multiplier cheaper-busyness-backlog-nonzero cheaper-busyness-backlog-step
-cheaper-busyness-max cheaper-busyness-min cheaper-busyness-multiplier cheaper-busyness-penalty
-cheaper-busyness-verbose cheaper-initial cheaper-list cheaper-overload cheaper-rss-limit-hard
-cheaper-rss-limit-soft cheaper-step check-cache check-interval check-mount check-mountpoint
+catch-exceptions cflags cgroup cgroup-dir-mode cgroup-opt
+cheaper-algo-list cheaper-algos-list
+cheaper-list
+check-cache check-interval check-mount check-mountpoint
 chunked-input-limit chunked-input-timeout clock clock-list
 clocks-list collect-header command-mode config-py connect-and-read cpu-affinity cron cron-harakiri
 cron2 daemonize daemonize2 daemons-honour-stdin declare-option declare-option2 del-header
-die-on-idle disable-sendfile dot-h drop-after-apps drop-after-init dump-options early-emperor
+disable-sendfile dot-h drop-after-apps drop-after-init dump-options early-emperor
 early-envdir emperor enable-metrics end-blacklist end-whitelist envdir error-page-403
 error-page-404 error-page-500 error-route error-route-host error-route-if error-route-if-not
 error-route-label error-route-qs error-route-referer error-route-remote-addr
@@ -123,7 +121,7 @@ http-processes http-quiet http-resubscribe http-server-name-as-http-host http-so
 http-socket-modifier2 http-ss http-stats http-stats-server http-stud-prefix http-timeout http-to
 http-to-https http-uid http-use-base http-use-cache http-use-code-string http-use-pattern
 http-use-socket http-var http-websockets http-workers http-zerg httprouter
-https-socket-modifier1 https-socket-modifier2 idle
+https-socket-modifier1 https-socket-modifier2
 ignore-script-name immediate-gid immediate-uid imperial-monitor-list imperial-monitors-list
 ini-paste ini-paste-logged inject-after inject-before iprint ksm limit-as limit-nproc
 listen-queue-alarm load-file-in-cache load-file-in-cache-gzip locks log-4xx log-5xx log-alarm

@@ -21,7 +21,7 @@ from geventuwsgi.config.rows_static import STATIC
 from geventuwsgi.config.rows_stuck import STUCK
 from geventuwsgi.config.rows_tls import TLS
 from geventuwsgi.config.rows_uwsgi import ROWS as UWSGI_ROWS
-from geventuwsgi.config.rows_workers import RECYCLING
+from geventuwsgi.config.rows_workers import CHEAPER, RECYCLING
 
 LOOPBACK = ("127.0.0.0/8", "::1")
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")  # RFC 1918, RFC 4193
@@ -288,7 +288,7 @@ LOGIC = tuple(
 
 OPTIONS: tuple[Option, ...] = (
     *CONFIGURATION, *APPLICATION, *ASGI, *SOCKETS, *TLS, *PROCESSES, *RELOAD, *RECYCLING,
-    *REQUESTS, *STUCK, *TRUST, *RESPONSES, *STATIC, *LOGGING, *LOGIC, *UWSGI_ROWS)
+    *CHEAPER, *REQUESTS, *STUCK, *TRUST, *RESPONSES, *STATIC, *LOGGING, *LOGIC, *UWSGI_ROWS)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

@@ -22,6 +22,7 @@ from types import MappingProxyType
 
 from ..shared.scoreboard import Scoreboard
 from . import kernel, signals
+from .adapter import Adapters
 from .attached import Attached
 from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
@@ -84,6 +85,7 @@ class Master:
         self.reloads = Reloads(
             self.generations, self._generation, lambda: len(self._rows),
             renew or (lambda: Renewal(self.roles)), self._taken_over)
+        self._adapters = Adapters(self._selector)
         self._stoppers: list[Caller] = []
         self.console = Console(self._selector, {
             "reload": self._ordered_to_reload, "stop": self._ordered_to_stop, **commands})
@@ -104,7 +106,7 @@ class Master:
         self.console.open()
         logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
         for role in self.roles:
-            self.generations.append(self._generation(1, role, role.processes))
+            self.generations.append(self._generation(1, role, role.initial))
         self._loop()
         logger.info("goodbye to uWSGI.")
         for caller in self._stoppers:
@@ -149,6 +151,7 @@ class Master:
         now = time.monotonic()
         self._status = status
         self.reloads.give_up(now, "the server stops")
+        self._adapters.close()
         self._stopping()
         for generation in self.generations:
             generation.drain(now, stop=True)
@@ -165,7 +168,8 @@ class Master:
             if self._status is not None and not self.generations and self._ended(now):
                 return
             wake_up = min([generation.tend(now, awake) for generation in self.generations]
-                          + [one.tend(now) for one in self._attached], default=now + 1.0)
+                          + [one.tend(now) for one in self._attached]
+                          + [self._adapt(now)])
             for key, _ in self._selector.select(max(wake_up - time.monotonic(), 0.0)):
                 # An event before this one may have closed what it is about.
                 if self._selector.get_map().get(key.fd) is key:
@@ -201,6 +205,16 @@ class Master:
             if not attached.gone:
                 return False
         return True
+
+    def _adapt(self, now: float) -> float:
+        """Change the numbers of processes to what there is to do; return when to come again."""
+        if self._status is not None:
+            return now + 1.0
+        due = self._adapters.tend(self.generations, now)
+        if self._adapters.over:
+            self.stop()
+            return now
+        return due
 
     def _serve_first(self, generation: Generation) -> None:
         """Take note that a generation of the first start is complete."""
@@ -277,6 +291,7 @@ class Master:
         if self._status is None:
             self._status = 0
             self.reloads.give_up(now, "the server stops")
+            self._adapters.close()
             self._stopping()
         for generation in self.generations:
             generation.kill(now)
@@ -294,9 +309,13 @@ class Master:
             if generation.state == DRAINING:
                 continue
             count = generation.count + difference
-            if count < 1 or (difference > 0 and not self._rows):
-                logger.warning("%d %ss stay: %s", generation.count, generation.role.name,
-                               "there is always one" if count < 1 else "the scoreboard is full")
+            least, most = generation.role.bounds
+            if count < least or count > (most or count) or (difference > 0 and not self._rows):
+                reason = ("there is always one" if count < least == 1 else
+                          f"cheaper = {least}" if count < least else
+                          f"processes = {most}" if count > (most or count) else
+                          "the scoreboard is full")
+                logger.warning("%d %ss stay: %s", generation.count, generation.role.name, reason)
                 continue
             logger.info("%d %s%s from now on", count, generation.role.name,
                         "s" if count != 1 else "")

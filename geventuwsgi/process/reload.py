@@ -164,9 +164,13 @@ class Reloads:
         return found[-1] if found else None
 
     def _count(self, role: Role) -> int:
-        """How many there are to be: what TTIN and TTOU made of an unchanged number stands."""
+        """How many there are to be: what signals and load made of an unchanged
+        number stands.
+        """
         old = self._serving(role.name)
-        return old.count if old and old.role.processes == role.processes else role.processes
+        if old and (old.role.processes, old.role.cheaper) == (role.processes, role.cheaper):
+            return old.count
+        return role.initial
 
     def _succeed(self, present: Attempt, now: float) -> None:
         self._present = None

@@ -8,7 +8,13 @@ is a new row.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .cheaper import Cheaper
 from .recycling import Recycling
+
+
+def _no_backlog() -> int:
+    """Tell that nothing waits."""
+    return 0
 
 
 class Role(NamedTuple):
@@ -29,6 +35,10 @@ class Role(NamedTuple):
         otherwise: the row to go on with if a template, having loaded, finds that it is the
             wrong kind of process for what it loaded.
         recycling: when a process that serves well is replaced all the same; None = never.
+        cheaper: how the number changes with what there is to do; None = it stands.
+        sockets: the listening sockets among `fds`; the master waits for a connection there
+            while there is no process at all.
+        backlog: tells how many connections wait on them.
     """
 
     name: str
@@ -42,6 +52,25 @@ class Role(NamedTuple):
     replace_stuck: bool = True
     recycling: Recycling | None = None
     otherwise: "Role | None" = None
+    cheaper: Cheaper | None = None
+    sockets: tuple[int, ...] = ()
+    backlog: Callable[[], int] = _no_backlog
+
+    @property
+    def initial(self) -> int:
+        """How many the first start has."""
+        plan = self.cheaper
+        if plan is None:
+            return self.processes
+        return 0 if plan.asleep else plan.initial
+
+    @property
+    def bounds(self) -> tuple[int, int | None]:
+        """The least and the greatest number that TTIN and TTOU may lead to; None = no limit."""
+        plan = self.cheaper
+        if plan is None or plan.minimum == plan.maximum:
+            return 1, None
+        return plan.minimum, plan.maximum
 
 
 def _nothing() -> None:

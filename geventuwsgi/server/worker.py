@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from time import monotonic_ns, time
+from time import monotonic_ns, process_time_ns, time
 from typing import Any, Protocol
 
 from gevent import get_hub, getcurrent
@@ -236,6 +236,7 @@ class Worker:
         cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
         cells[scoreboard.CONNECTIONS] = len(service.connections)
         cells[scoreboard.IN_PROGRESS] = service.slots.busy
+        cells[scoreboard.CPU_US] = process_time_ns() // 1000
         own = (service.requests, service.exceptions, service.harakiris, service.bytes_sent,
                int(service.response_time * 1e6))
         for field, base, value in zip(scoreboard.COUNTERS, self._base, own):

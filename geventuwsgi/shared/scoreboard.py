@@ -19,10 +19,10 @@ import os
 from collections.abc import Iterator
 
 __all__ = [
-    "ACCEPTING", "BYTES_SENT", "CONNECTIONS", "CORES", "EXCEPTIONS", "GENERATION", "HARAKIRIS",
-    "HEARTBEAT_NS", "IN_PROGRESS", "PID", "REQUESTS", "RESPAWNS", "RESPONSE_TIME_US", "RSS",
-    "STARTED", "STATE", "STATE_BOOTING", "STATE_DEAD", "STATE_DRAINING", "STATE_READY",
-    "VSZ", "WORKER", "Row", "Scoreboard",
+    "ACCEPTING", "BYTES_SENT", "CONNECTIONS", "CORES", "CPU_US", "EXCEPTIONS", "GENERATION",
+    "HARAKIRIS", "HEARTBEAT_NS", "IN_PROGRESS", "PID", "REQUESTS", "RESPAWNS",
+    "RESPONSE_TIME_US", "RSS", "STARTED", "STATE", "STATE_BOOTING", "STATE_DEAD",
+    "STATE_DRAINING", "STATE_READY", "VSZ", "WORKER", "Row", "Scoreboard",
 ]
 
 # Indexes into `Row.cells`.
@@ -44,9 +44,10 @@ BYTES_SENT = 14
 RESPONSE_TIME_US = 15   # sum over all requests
 RESPAWNS = 16           # how often the master replaced the worker
 VSZ = 17                # address space in bytes, as last measured by the worker itself
+CPU_US = 18             # processor time of this process
 
 COUNTERS = range(REQUESTS, RESPAWNS + 1)
-GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ)
+GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US)
 
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 

@@ -15,9 +15,10 @@ HOUSE = Path(__file__).with_name("house.py")
 class House(Program):
     """A master of `house.py` with a template and workers."""
 
-    def __init__(self, directory, *, prefix=(), **plan):
+    def __init__(self, directory, *, prefix=(), pass_fds=(), **plan):
         plan = {"count": 2, "dir": str(directory), **plan}
-        super().__init__(*prefix, sys.executable, str(HOUSE), "master", json.dumps(plan))
+        super().__init__(*prefix, sys.executable, str(HOUSE), "master", json.dumps(plan),
+                         pass_fds=pass_fds)
 
     def pids(self):
         """Return {worker id: last pid} from the log."""

@@ -2,7 +2,8 @@
 
 Run as a script. `house.py master JSON` is the master; it execs `house.py template ...`
 through a role, as the server does. The work of a worker is a function of this file.
-JSON: count, work, load, cores, mercy, timeout, replace_stuck, recycling, dir.
+JSON: count, work, load, cores, mercy, timeout, replace_stuck, recycling, cheaper,
+socket (a listening descriptor), dir.
 """
 
 import faulthandler
@@ -16,6 +17,7 @@ import time
 
 from geventuwsgi.errors import AppLoadError
 from geventuwsgi.process import template as templates
+from geventuwsgi.process.cheaper import Cheaper
 from geventuwsgi.process.master import Master
 from geventuwsgi.process.recycling import Recycling
 from geventuwsgi.process.role import Role
@@ -36,6 +38,15 @@ def say(text: str) -> None:
     os.write(1, text.encode() + b"\n")
 
 
+def told(plan: dict, name: str) -> int:
+    """Return the number that a file of the test holds."""
+    try:
+        with open(os.path.join(plan["dir"], name)) as file:
+            return int(file.read() or 0)
+    except FileNotFoundError:
+        return 0
+
+
 # What workers do. `plan` is the JSON, `me` the Child.
 
 def serve(plan: dict, me) -> int:
@@ -49,7 +60,9 @@ def serve(plan: dict, me) -> int:
     me.ready()
     while not drains:
         me.row.cells[scoreboard.HEARTBEAT_NS] = time.monotonic_ns()
-        me.row.cells[scoreboard.REQUESTS] += 1
+        me.row.cells[scoreboard.REQUESTS] += 0 if "still" in plan else 1
+        me.row.cells[scoreboard.IN_PROGRESS] = told(plan, "busy")
+        me.row.cells[scoreboard.RSS] = told(plan, "rss") or me.row.cells[scoreboard.RSS]
         readable, _, _ = select.select([me.control], [], [], 0.05)
         if readable:
             message = me.received()
@@ -176,7 +189,10 @@ def master(plan: dict) -> int:
                  str(os.getpid())),
                 (board.fd,), cores=plan.get("cores", 1), mercy=plan.get("mercy", 5),
                 timeout=plan.get("timeout"), replace_stuck=plan.get("replace_stuck", True),
-                recycling=Recycling(**plan["recycling"]) if "recycling" in plan else None)
+                recycling=Recycling(**plan["recycling"]) if "recycling" in plan else None,
+                cheaper=Cheaper(**plan["cheaper"]) if "cheaper" in plan else None,
+                sockets=(plan["socket"],) if "socket" in plan else (),
+                backlog=lambda: told(plan, "backlog"))
     return Master([role], board, ready=lambda: say("instance ready"),
                   stopping=lambda: say("stopping"),
                   reopen=lambda: say("master reopened")).run()
