@@ -35,6 +35,7 @@ from ..shared import scoreboard
 from .acceptor import Acceptor, Batch
 from .connection import Connection
 from .http import HttpConnection
+from .https import HttpsConnection
 from .lifespan import Lifespan
 from .limits import NEVER, SWEEP, Policy
 from .service import Service
@@ -48,7 +49,7 @@ log = logging.getLogger("geventuwsgi.error")
 IDLE_ON_RELOAD = 5.0
 _RSS_EVERY = 8  # ticks
 KINDS: dict[str, Callable[..., Connection]] = {
-    "http": HttpConnection, "uwsgi": UwsgiConnection}
+    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
 
 
 class Child(Protocol):

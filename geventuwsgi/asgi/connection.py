@@ -91,7 +91,7 @@ class Connection(ABC, asyncio.Protocol):
         service.joined(self)
         self.deadline = monotonic() + service.policy.head_timeout
         proxies = service.proxies
-        if (proxies is not None and self.listener.protocol == "http"
+        if (proxies is not None and self.listener.protocol != "uwsgi"
                 and (not self.host or self.host in proxies)):
             self.take = self._take_proxy
         else:
@@ -451,7 +451,7 @@ class Connection(ABC, asyncio.Protocol):
         """
         if self.lost or self.transport.is_closing():
             return
-        if not patient or self._half_closed or not getattr(self.transport, "is_plain", False):
+        if not patient or self._half_closed:
             self.close()
             return
         self._left = LINGER_OCTETS

@@ -3,8 +3,8 @@
 The rules of this room: one system call to read and one to write, nothing in between. Both
 loops make a transport of an accepted socket only inside a coroutine, a task for each; a
 reader on the descriptor does without, works alike on both, and leaves the socket within
-reach for sendfile and for a close that resets. TLS connections have asyncio's transport,
-so whoever uses this one uses no more than that interface, except where it asks `is_plain`.
+reach for sendfile and for a close that resets. TLS (see `secure`) has the same interface
+but for sendfile, which is there only where `is_plain` says so.
 """
 
 import _socket
@@ -72,6 +72,10 @@ class SocketTransport:
         mostly there, and a turn of the loop is saved."""
         if self._reading:
             self._read()
+
+    def set_protocol(self, protocol: Any) -> None:
+        """From now on tell somebody else."""
+        self._protocol = protocol
 
     def pause_reading(self) -> None:
         """Leave what comes to the kernel, whose window then closes."""

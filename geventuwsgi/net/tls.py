@@ -15,14 +15,21 @@ import re
 import ssl
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..errors import ConfigError
 from .terms import Certificate, Terms
 
+_PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+# The certificate of each context, which cannot be asked of OpenSSL.
+_pems: WeakKeyDictionary[ssl.SSLContext, str] = WeakKeyDictionary()
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 HANDSHAKE = 0x16  # the first byte of a TLS connection (RFC 8446 section 5.1)
+# What a person reads who wrote http://, or forgot the s of `proxy_pass https://`.
+PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
 # How X509_NAME_oneline(3) calls the attributes of a name; others keep their long names.
 _SHORT = {
     "countryName": "C", "stateOrProvinceName": "ST", "localityName": "L",
@@ -76,6 +83,10 @@ def _context(terms: Terms, certificate: Certificate) -> ssl.SSLContext:
             raise ConfigError(f"{terms.ca} holds no certificate of an authority in PEM form "
                               f"({_reason(error)})", option=certificate.option) from None
     context.verify_mode = VERIFY[terms.verify]
+    with open(certificate.cert, encoding="ascii", errors="replace") as file:
+        found = _PEM.search(file.read())  # the private key may stand before it
+    if found:
+        _pems[context] = found[0] + "\n"
     return context
 
 
@@ -186,3 +197,51 @@ def client_variables(connection: Any, export: bool) -> dict[str, str]:
         pem = ssl.DER_cert_to_PEM_cert(connection.getpeercert(True))
         variables["HTTPS_CC"] = variables["HTTPS_CLIENT_CERTIFICATE"] = pem
     return variables
+
+
+def extension(connection: Any) -> dict[str, Any]:
+    """Return what ASGI's tls extension 0.2 tells of a TLS connection.
+
+    Of the chain of the client it has what Python gives: all of it from 3.13 on, else the
+    client's own certificate.
+    """
+    name: str | None = None
+    chain: list[str] = []
+    certificate = connection.getpeercert()
+    if certificate:
+        name = _rfc4514(certificate)
+        whole = getattr(connection, "get_verified_chain", None)
+        chain = [ssl.DER_cert_to_PEM_cert(der) for der in (
+            whole() if whole else [connection.getpeercert(True)])]
+    suite = connection.cipher()
+    return {"server_cert": _pems.get(connection.context), "client_cert_chain": chain,
+            "client_cert_name": name, "client_cert_error": None,
+            "tls_version": _NUMBERS.get(connection.version()),
+            "cipher_suite": _suites(connection.context).get(suite[0]) if suite else None}
+
+
+_NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+
+@cache
+def _suites(context: ssl.SSLContext) -> dict[str, int]:
+    """Number the cipher suites of a context as IANA does."""
+    return {one["name"]: one["id"] & 0xFFFF for one in context.get_ciphers()}  # type: ignore
+
+
+def _rfc4514(certificate: Mapping[str, Any]) -> str:
+    """Write the subject of `getpeercert()`, the most specific part first (RFC 4514)."""
+    groups = []
+    for group in reversed(certificate.get("subject", ())):
+        groups.append("+".join(f"{_SHORT.get(name, name)}={_escaped(value)}"
+                               for name, value in group))
+    return ",".join(groups)
+
+
+def _escaped(value: str) -> str:
+    value = re.sub(r'([,+"\\<>;])', r"\\\1", value).replace("\0", "\\00")
+    if value[:1] in ("#", " "):
+        value = "\\" + value
+    if value.endswith(" ") and len(value) > 1:
+        value = value[:-1] + "\\ "
+    return value

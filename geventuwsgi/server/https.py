@@ -17,9 +17,6 @@ from .http import HttpConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
-# What a person reads who wrote http:// or forgot `proxy_pass https://`.
-PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
-
 
 class HttpsConnection(HttpConnection):
     """Serve HTTP/1 through TLS. A PROXY header stands before the TLS, as HAProxy sends it."""
@@ -42,6 +39,7 @@ class HttpsConnection(HttpConnection):
             return self._no_tls(data)
         self.stream = stream = SecureStream(self.stream, self.listener.context)
         self.handed = TunnelSocket(stream)
+        self.idle = True  # nothing of a request has come
         try:
             stream.handshake(data, timeout)
         except HandshakeFailed as error:
@@ -50,6 +48,8 @@ class HttpsConnection(HttpConnection):
         except Expired:
             log.warning("%s: no TLS handshake within %g seconds; closed", self.peer, timeout)
             return False
+        finally:
+            self.idle = False
         self._client = tls.client_variables(stream.tls, self.service.export_cert)
         return super().converse(b"")
 
@@ -58,7 +58,7 @@ class HttpsConnection(HttpConnection):
             log.warning("%s: no TLS; closed", self.peer)
             return False
         log.warning("%s: plain HTTP on an HTTPS port; closed with 400", self.peer)
-        self.stream.send(error_response(400, self.standing, detail=PLAIN_HTTP))
+        self.stream.send(error_response(400, self.standing, detail=tls.PLAIN_HTTP))
         return True
 
     def _environ(self, parser: RequestParser) -> environs.Environ:
