@@ -62,6 +62,10 @@ class BootError(GeventuwsgiError):
     exit_status = 3
 
 
+class HookError(GeventuwsgiError):
+    """A hook of the start failed (exit status 1, as in uWSGI)."""
+
+
 class AppLoadError(GeventuwsgiError):
     """The application could not be imported or found.
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
+from ..process import signals
+from ..process.detach import detach
+from ..process.limits import open_files
 from ..process.master import Master
 from ..process.modules import Autoreload
 from ..process.pidfile import PidFile
@@ -18,7 +21,9 @@ from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
 from ..process.watch import Watch
 from . import certificates
+from .company import Company, rotate
 from .playing import Logs, cores_of, environ_of, found_asgi, packages_of, titles_of
+from .points import AT_THE_START, run_hooks
 from .sockets import Change, Sockets, open_all
 from .staffing import backlog_of, cheaper_of, recycling_of
 from .watching import watch_files
@@ -33,7 +38,8 @@ logger = logging.getLogger("geventuwsgi.error")
 SPARE_ROWS = 128
 
 # Attributes of the settings that a reload does not change.
-FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port", "exit_on_reload")
+FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port", "exit_on_reload",
+         "daemonize", "daemonize2", "max_fd", "bindings")
 
 # What `python -c` runs. The empty entry of sys.path is the current directory, where a
 # file of the application's may bear the name of a module of ours or of Python's.
@@ -58,7 +64,27 @@ def run(settings: Settings, again: Callable[[], Settings]) -> int:
     Raises:
         GeventuwsgiError: with its exit status, before anything was started.
     """
-    return Instance(settings, again).run()
+    log = settings.daemonize or settings.daemonize2
+    if not log:
+        return Instance(settings, again).run()
+    try:
+        report = detach(log, verbose=not settings.daemonize)
+    except OSError as error:
+        name = "daemonize" if settings.daemonize else "daemonize2"
+        raise settings.origin(name).error(f"{log}: {error.strerror}") from None
+    if isinstance(report, int):
+        return report
+    status = ConfigError.exit_status
+    try:
+        status = Instance(settings, again, lambda: report.tell(0)).run()
+    except GeventuwsgiError as error:
+        status = error.exit_status
+        logger.critical("%s", error)
+    except SystemExit:  # stopped by a signal
+        status = 0
+    finally:
+        report.tell(status)
+    return status
 
 
 class Instance:
@@ -67,10 +93,13 @@ class Instance:
     Args:
         settings: the configuration to start with.
         again: reads it anew.
+        ready: called when the instance serves.
     """
 
-    def __init__(self, settings: Settings, again: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings, again: Callable[[], Settings],
+                 ready: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
+        self._ready = ready
         self.logs = Logs(settings)
         self.titles = titles_of(settings)
         self.pid_files = [path for path in (settings.pidfile, settings.pidfile2) if path]
@@ -90,6 +119,10 @@ class Instance:
         identity = check(settings)
         if settings.umask is not None:
             os.umask(settings.umask)
+        if settings.max_fd:
+            open_files(settings.max_fd)
+        with signals.ending():
+            run_hooks(settings, environ_of(settings), *AT_THE_START)
         self.sockets = open_all(settings)
         try:
             write_pid_files(self.pid_files)
@@ -98,16 +131,25 @@ class Instance:
             self.board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
             self.role = worker_role(settings, self.sockets, self.board)
             self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
+            self.company = Company(settings, self.watch, lambda: rotate(self.settings))
             self.master = Master(
-                [self.role], self.board, reopen=lambda: self.logs.reopen(),
-                ready=lambda: write_pid_files(self.safe_pid_files),
+                [self.role], self.board, reopen=lambda: self.logs.reopen(), ready=self._serves,
                 stopping=lambda: self.sockets.close(), renew=self.renew,
-                attached=[self.watch, self.autoreload], exit_on_reload=settings.exit_on_reload,
-                heard_files=self.autoreload.add)
-            watch_files(self.watch, settings, self.master)
+                attached=[self.watch, self.autoreload, *self.company.attached],
+                exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
+                bindings=dict(settings.bindings))
+            self._watch_files(settings)
             return self.master.run()
         finally:
             self.clean_up()
+
+    def _watch_files(self, settings: Settings) -> None:
+        watch_files(self.watch, settings, self.master)
+        self.company.watch_for(settings, self.master)
+
+    def _serves(self) -> None:
+        write_pid_files(self.safe_pid_files)
+        self._ready()
 
     def renew(self) -> Renewal:
         """Read the configuration again, and prepare what it asks for (a reload).
@@ -138,7 +180,8 @@ class Instance:
             self.settings, self.sockets, self.role = settings, change.sockets, role
             if logs_change:
                 self._change_logs()
-            watch_files(self.watch, settings, self.master)
+            self.company.replace(settings)
+            self._watch_files(settings)
             self.autoreload.every = settings.py_autoreload
             self.titles = titles_of(settings)
             self.titles.set("master")

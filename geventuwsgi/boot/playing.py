@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError, GeventuwsgiError
+from ..process.limits import bind_processors
 from ..process.modules import Imported, files_of
 from ..process.privileges import Identity
 from ..process.title import Titles
 from . import certificates
+from .points import AT_THE_START, accepting, limits_of, run_hooks
 
 if TYPE_CHECKING:
     from ..app.loader import Applications
@@ -171,6 +173,9 @@ class Playing:
         self.listeners = [Listener.from_json(text) for text in plan["listeners"]]
         board = Scoreboard.open(plan["board"])
         os.set_inheritable(board.fd, False)
+        if generation > 1:  # at the first start the master ran them, before it bound sockets
+            run_hooks(settings, os.environ, *AT_THE_START)
+        limits_of(settings).apply()
         certificates.attach(settings, self.listeners)  # root may have to read the keys
         Identity(settings.uid, settings.gid).assume()
         self.template = Template(
@@ -184,6 +189,7 @@ class Playing:
     def load(self) -> "Applications | None":
         """Prepare the process, and load the application unless each worker does so."""
         settings = self.settings
+        run_hooks(settings, os.environ, "as-user")
         # In every worker, so once here: its pages are shared.
         if settings.interface == "asgi":
             from ..asgi import bridge  # noqa: F401
@@ -234,6 +240,10 @@ class Playing:
             gevent.reinit()  # the fork was the system's, not gevent's
         settings = self.settings
         child.reopen = self.logs.reopen
+        child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
+        if settings.cpu_affinity:
+            bind_processors(child.id, settings.cpu_affinity)
+        run_hooks(settings, os.environ, "post-fork")
         if applications is None:
             applications = self.load_applications(child.control, wait=False)
         if settings.py_autoreload:
@@ -311,9 +321,11 @@ def load_applications(settings: Settings) -> "Applications":
 
     Raises:
         AppLoadError: an application does not load.
+        HookError: a hook before or after it failed.
     """
     from ..app import loader
 
+    run_hooks(settings, os.environ, "pre-app")
     for source in settings.import_:
         try:
             loader.import_source(source)
@@ -331,6 +343,7 @@ def load_applications(settings: Settings) -> "Applications":
         logger.info("%s", line)
     names = ", ".join(application.source for application in applications) or "no application"
     logger.info("application %s loaded in %d ms", names, (time.monotonic() - started) * 1000)
+    run_hooks(settings, os.environ, "post-app")
     if settings.chdir2:
         change_directory(settings.chdir2, "chdir2")
     return applications

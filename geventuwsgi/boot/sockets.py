@@ -22,9 +22,21 @@ def options_of(settings: Settings) -> dict[str, Any]:
     """Return the keyword arguments of `net.listener.bind`."""
     return {
         "listen": settings.listen or None, "reuse_port": settings.reuse_port,
-        "chmod": settings.chmod_socket, "chown": settings.chown_socket,
+        "chmod": _mode(settings), "chown": settings.chown_socket,
         "keepalive": settings.so_keepalive, "sndbuf": settings.socket_sndbuf,
         "rcvbuf": settings.socket_rcvbuf}
+
+
+def _mode(settings: Settings) -> int | None:
+    """Return the mode of unix sockets; None leaves it to the umask.
+
+    uWSGI's daemonize sets the umask to 0, and the web server in front relies on it.
+    """
+    if settings.chmod_socket is None and settings.umask is None and settings.dialect == "uwsgi" \
+            and (settings.daemonize or settings.daemonize2):
+        return 0o777
+    mode: int | None = settings.chmod_socket
+    return mode
 
 
 class Sockets:

@@ -79,42 +79,36 @@ ROWS: tuple[Option, ...] = (
 
 # uWSGI 2.0's options less those of the table; the families below are left out.
 ABSENT: frozenset[str] = frozenset("""
-abstract-socket add-cache-item add-gid after-request-call after-request-hook alarm alarm-backlog
+abstract-socket add-cache-item add-gid alarm alarm-backlog
 alarm-cheap alarm-fd alarm-freq alarm-list alarm-listen-queue alarm-log alarm-lq alarm-metric
-alarm-msg-size alarm-segfault alarms-list allowed-modifiers attach-control-daemon attach-daemon
-attach-daemon2 auto-weight backlog-alarm backtrace-depth binary-append-data binsh blacklist
+alarm-msg-size alarm-segfault alarms-list allowed-modifiers
+auto-weight backlog-alarm backtrace-depth binary-append-data binsh blacklist
 body-read-warning brutal-reload-on-fd build-plugin cache cache-blocksize cache-expire-freq
 cache-no-expire cache-report-freed-items cache-store cache-store-sync cache-sync cache-udp-node
-cache-udp-server cache-use-last-modified cache2 call-as-emperor call-as-emperor1 call-as-emperor2
-call-as-emperor4 call-as-root call-as-user call-as-user-atexit call-as-vassal call-as-vassal1
-call-as-vassal3 call-asap call-in-jail call-post-app call-post-jail call-pre-app call-pre-jail cap
+cache-udp-server cache-use-last-modified cache2
+cap
 catch-exceptions cflags cgroup cgroup-dir-mode cgroup-opt
 cheaper-algo-list cheaper-algos-list
 cheaper-list
 check-cache check-interval check-mount check-mountpoint
 chunked-input-limit chunked-input-timeout clock clock-list
-clocks-list collect-header command-mode config-py connect-and-read cpu-affinity cron cron-harakiri
-cron2 daemonize daemonize2 daemons-honour-stdin declare-option declare-option2 del-header
+clocks-list collect-header command-mode config-py connect-and-read cron cron-harakiri
+cron2 declare-option declare-option2 del-header
 disable-sendfile dot-h drop-after-apps drop-after-init dump-options early-emperor
 early-envdir emperor enable-metrics end-blacklist end-whitelist envdir error-page-403
 error-page-404 error-page-500 error-route error-route-host error-route-if error-route-if-not
 error-route-label error-route-qs error-route-referer error-route-remote-addr
 error-route-remote-user error-route-run error-route-status error-route-uri error-route-user-agent
-eval exception-handler exec-as-emperor exec-as-root
-exec-as-user exec-as-user-atexit exec-as-vassal exec-asap exec-in-jail exec-post-app
-exec-post-jail exec-pre-app exec-pre-jail exit extract fallback-config farm
+eval exception-handler
+exit extract fallback-config farm
 fastcgi-modifier1 fastcgi-modifier2 fastrouter fd-safe file-write
 final-route final-route-host final-route-if final-route-if-not final-route-label final-route-qs
 final-route-referer final-route-remote-addr final-route-remote-user final-route-run
 final-route-status final-route-uri final-route-user-agent flock flock-wait flock-wait2 flock2
 force-cwd force-gateway forkbomb-delay freebind fs-signal get
 gevent-wait-for-hub harakiri-no-arh
-harakiri-queue-threshold heartbeat honour-stdin hook-accepting
-hook-accepting-once hook-accepting1 hook-accepting1-once hook-as-emperor hook-as-gateway
-hook-as-mule hook-as-root hook-as-user hook-as-user-atexit hook-as-vassal hook-asap
-hook-emperor-lost hook-emperor-reload hook-emperor-start hook-emperor-stop hook-in-jail
-hook-master-start hook-post-app hook-post-fork hook-post-jail hook-pre-app hook-pre-jail
-hook-touch http-auto-gzip http-buffer-size http-cheap http-connect-timeout
+harakiri-queue-threshold heartbeat honour-stdin
+http-auto-gzip http-buffer-size http-cheap http-connect-timeout
 http-enable-proxy-protocol http-events http-fallback http-gid http-gracetime http-harakiri
 http-manage-expect http-manage-rtsp http-manage-source http-modifier1 http-modifier2
 http-processes http-quiet http-resubscribe http-server-name-as-http-host http-socket-modifier1
@@ -123,28 +117,28 @@ http-to-https http-uid http-use-base http-use-cache http-use-code-string http-us
 http-use-socket http-var http-websockets http-workers http-zerg httprouter
 https-socket-modifier1 https-socket-modifier2
 ignore-script-name immediate-gid immediate-uid imperial-monitor-list imperial-monitors-list
-ini-paste ini-paste-logged inject-after inject-before iprint ksm limit-as limit-nproc
+ini-paste ini-paste-logged inject-after inject-before iprint ksm
 listen-queue-alarm load-file-in-cache load-file-in-cache-gzip locks log-4xx log-5xx log-alarm
 log-backupname log-big log-date log-drain log-encoder log-filter log-format-strftime log-ioerror
 log-maxsize log-prefix log-reopen log-req-encoder log-req-route log-route log-sendfile log-slow
 log-socket log-syslog log-truncate log-zero logdate logfile-chmod logfile-chown logformat-strftime
 logger logger-list logger-req loggers-list logto2 loop-list loops-list lq-alarm map-socket
-master-as-root master-fifo max-fd
+master-as-root master-fifo
 memory-report metric metric-alarm metric-dir
 metric-dir-restore metric-threshold metrics-dir metrics-dir-restore metrics-no-cores
-mode mount-as-emperor mount-as-root mount-as-vassal mount-asap
-mount-check mount-in-jail mount-post-jail mount-pre-jail mountpoint-check mule mule-harakiri
+mode
+mount-check mountpoint-check mule mule-harakiri
 mule-msg-size mule-reload-mercy mules multicast multicast-loop multicast-ttl namespace
 namespace-keep-mount namespace-net never-swap no-default-app no-fd-passing
 no-harakiri-after-req-hook no-harakiri-arh no-initgroups no-server no-site no-threads-wait
 not-alarm-log not-log-alarm notify-socket ns ns-net offload-thread offload-threads optimize paste
-paste-logger pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol prio
+paste-logger pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol
 privileged-binary-patch privileged-binary-patch-arg profiler propagate-touch pull-header py
 py-program-name py-programname py-sharedarea
 pyargv pymodule-alias pyrun pyshell pyshell-oneshot python
 python-raw python-version python-worker-override queue queue-blocksize
 queue-store queue-store-sync raw-modifier1 raw-modifier2 rbtimer re-fork re-fork-as-root
-re-fork-post-jail reaper refork refork-as-root refork-post-jail reload-mercy
+re-fork-post-jail reaper refork refork-as-root refork-post-jail
 reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value
 reload-on-fd reload-os-env rem-header remap-modifier req-logger resolve
 response-header-collect response-headers-limit response-route response-route-host
@@ -157,7 +151,7 @@ rsyslog-split-messages safe-fd scgi-modifier1 scgi-modifier2 segfault-alarm setn
 setns-skip setns-socket setns-socket-skip shared-import shared-py-import shared-pyimport
 shared-python-import shared-socket sharedarea shutdown-sockets signal signal-bufsize
 signal-rbtimer signal-timer signals-bufsize skip-atexit skip-atexit-teardown skip-zero
-smart-attach-daemon smart-attach-daemon2 so-send-timeout
+so-send-timeout
 so-write-timeout socket-send-timeout socket-write-timeout spooler
 st
 start-unsubscribed start_response-nodelay static-cache-paths static-cache-paths-name
@@ -169,14 +163,13 @@ subscription-notify-socket subscription-tolerance subscriptions-credentials-chec
 subscriptions-sign-check subscriptions-sign-check-tolerance subscriptions-sign-skip-uid
 subscriptions-use-credentials suspend tcp-fast-open tcp-fast-open-client tcp-fastopen
 tcp-fastopen-client test thread-stack-size thread-stacksize threads-stack-size threads-stacksize
-timer touch-exec touch-logreopen touch-logrotate touch-mules-reload
-touch-signal touch-spoolers-reload udp ugreen ugreen-stacksize
-umount-as-emperor umount-as-root umount-as-vassal umount-asap umount-in-jail umount-post-jail
-umount-pre-jail undeferred-shared-socket unique-cron unique-cron-legion unprivileged-binary-patch
+timer touch-mules-reload
+touch-spoolers-reload udp ugreen ugreen-stacksize
+undeferred-shared-socket unique-cron unique-cron-legion unprivileged-binary-patch
 unprivileged-binary-patch-arg unshare unshare2 unsubscribe-on-graceful-reload upload-progress
 use-abort vassal-cap vassal-set vassal-sos vassal-sos-backlog vassals-cap vassals-include
-vassals-include-before vassals-inherit vassals-inherit-before vassals-set vassals-start-hook
-vassals-stop-hook vhost vhost-host wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout
+vassals-include-before vassals-inherit vassals-inherit-before vassals-set
+vhost vhost-host wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout
 wait-for-iface wait-for-iface-timeout wait-for-interface wait-for-interface-timeout
 wait-for-mountpoint wait-for-socket wait-for-socket-timeout wait-iface wait-iface-timeout
 wait-interface wait-interface-timeout websocket-max-size websocket-ping-freq

@@ -7,10 +7,12 @@ concurrency is never raised and a socket never opened behind an operator's back.
 
 import ipaddress
 import json
+import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from geventuwsgi.config import conflicts, conflicts_workers
+from geventuwsgi.config import conflicts, conflicts_workers, orders
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
@@ -52,6 +54,7 @@ class Settings:
     - `notes`: what the start-up log should say beside.
     - `head_limit`: the greatest request head in bytes.
     - `worker_timeout_action`: 'replace', or 'log' for a stuck worker that is left alone.
+    - `hooks`, `touch_hooks`, `bindings`, `daemons`: what `orders` makes of those rows.
     - `given`: every line that was read, as (name, text or None), for the `uwsgi` module.
     """
 
@@ -165,6 +168,7 @@ class _Gathered:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, Origin] = {}
         self.places: dict[str, list[int]] = {}  # of repeated rows: when each item was written
+        self.items: dict[str, list[Origin]] = {}    # and where
         self.count = 0
 
     def take(self, entry: Entry) -> None:
@@ -185,11 +189,12 @@ class _Gathered:
         before = self.origins.get(name)
         if option.kind.repeats:
             self.count += 1
-            places = [self.count] * len(value)
+            places, items = [self.count] * len(value), [origin] * len(value)
             if before and (option.merge or self.together(before, origin)):
                 value = self.values[name] + value
                 places = self.places[name] + places
-            self.places[name] = places
+                items = self.items[name] + items
+            self.places[name], self.items[name] = places, items
         elif before and before.kind == "argv" and origin.kind == "file":
             self.reading.warnings.append(
                 f"{origin.place}: {origin.option}: the file comes behind --{before.option} on the "
@@ -240,6 +245,7 @@ class _Defaults:
         self.written = gathered.values
         self.origins = gathered.origins
         self.places = gathered.places
+        self.items = gathered.items
         self.reading = reading
         self.environ = reading.environ
         self.warnings = reading.warnings
@@ -265,6 +271,8 @@ class _Defaults:
             self.values["py_autoreload"] = 1
         conflicts.check(self.values, self.origins)
         conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
+        self.background()
+        self.values.update(orders.derive(self.values, self.items))
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
         self.values.update(
@@ -409,6 +417,22 @@ class _Defaults:
                 if name not in self.written:
                     self.values[name] = size
                     self.origins[name] = self.origins["buffer_size"]
+
+    def background(self) -> None:
+        """In the background all logs go to the file that daemonize names, as in uWSGI."""
+        name = "daemonize" if self.values["daemonize"] else "daemonize2"
+        if self.values["daemon"] and not self.values[name]:
+            name, self.values["daemonize"] = "daemonize", os.devnull
+        path = self.values[name]
+        if not path:
+            return
+        if path.startswith("udp:") or re.fullmatch(r"[\w.-]*:\d+", path):
+            raise self.origins[name].error(f"{path}: logs go to a file, not to an address")
+        if "logto" in self.origins:
+            origin = self.origins["logto"]
+            self.warnings.append(f"{origin.place}: {origin.option}: has no effect, {name} names "
+                                 f"the file of the logs")
+        self.values["logto"] = path
 
 
 def _beyond_loopback(text: str) -> bool:

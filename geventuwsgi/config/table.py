@@ -16,6 +16,8 @@ from geventuwsgi.config.kinds import (
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
+from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
+from geventuwsgi.config.rows_hooks import WITHOUT
 from geventuwsgi.config.rows_reload import RELOAD
 from geventuwsgi.config.rows_static import STATIC
 from geventuwsgi.config.rows_stuck import STUCK
@@ -288,7 +290,8 @@ LOGIC = tuple(
 
 OPTIONS: tuple[Option, ...] = (
     *CONFIGURATION, *APPLICATION, *ASGI, *SOCKETS, *TLS, *PROCESSES, *RELOAD, *RECYCLING,
-    *CHEAPER, *REQUESTS, *STUCK, *TRUST, *RESPONSES, *STATIC, *LOGGING, *LOGIC, *UWSGI_ROWS)
+    *CHEAPER, *HOOKS_ROWS, *REQUESTS, *STUCK, *TRUST, *RESPONSES, *STATIC, *LOGGING, *LOGIC,
+    *UWSGI_ROWS, *WITHOUT)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

@@ -32,6 +32,8 @@ class Child:
         master: the master's pid.
         reopen: reopens the error log and `logto`; set by whoever set these up.
         look: called now and then; tells the master what was imported (`py-autoreload`).
+        first: whether this is the first process of its number in its generation.
+        accepting: called before the worker is ready.
     """
 
     def __init__(self, number: int, generation: int, sock: socket.socket, board: Scoreboard,
@@ -44,9 +46,12 @@ class Child:
         self.master = master
         self.reopen: Callable[[], None] = _nothing
         self.look: Callable[[], None] = _nothing
+        self.first = True
+        self.accepting: Callable[[], None] = _nothing
 
     def ready(self) -> None:
         """Tell the master that connections are accepted; the first heartbeat."""
+        self.accepting()
         self.row.cells[scoreboard.STATE] = scoreboard.STATE_READY
         self.row.cells[scoreboard.HEARTBEAT_NS] = time.monotonic_ns()
         control.send(self.control, control.READY)

@@ -58,6 +58,8 @@ class Master:
         renew: returns what is to run after a reload; None is the same roles.
         exit_on_reload: stop instead of reloading.
         heard_files: called with paths that a template or worker has imported.
+        bindings: signals and what each is to do instead of what it does by itself: stop,
+            quit, reload, reopen or ignore.
     """
 
     def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
@@ -66,7 +68,8 @@ class Master:
                  commands: Mapping[str, Command] = MappingProxyType({}),
                  attached: Sequence[Attached] = (),
                  renew: Callable[[], Renewal] | None = None, exit_on_reload: bool = False,
-                 heard_files: Callable[[list[str]], None] = lambda paths: None) -> None:
+                 heard_files: Callable[[list[str]], None] = lambda paths: None,
+                 bindings: Mapping[int, str] = MappingProxyType({})) -> None:
         self.roles = tuple(roles)
         self.generations: list[Generation] = []
         self._rows = Rows(board)
@@ -92,12 +95,15 @@ class Master:
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGCHLD: self._reap, signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop, signal.SIGQUIT: self._asked_to_quit,
-            signal.SIGHUP: self.reload, signal.SIGUSR1: self._reopen_logs,
+            signal.SIGHUP: self.reload, signal.SIGUSR1: self.reopen_logs,
             signal.SIGTTIN: lambda: self._resize(1), signal.SIGTTOU: lambda: self._resize(-1)}
+        orders = {"stop": self._asked_to_stop, "quit": self._asked_to_quit, "ignore": _nothing,
+                  "reload": self.reload, "reopen": self.reopen_logs}
+        self._actions.update({number: orders[what] for number, what in bindings.items()})
 
     def run(self) -> int:
         """Keep the roles alive until told to stop; return the exit status."""
-        self._pipe.install(TAKEN, IGNORED)
+        self._pipe.install({*TAKEN, *self._actions}, IGNORED)
         self._selector.register(self._pipe.fd, selectors.EVENT_READ, self._on_signals)
         try:
             kernel.become_subreaper()
@@ -298,7 +304,8 @@ class Master:
         for attached in self._attached:
             attached.kill(now)
 
-    def _reopen_logs(self) -> None:
+    def reopen_logs(self) -> None:
+        """Open the log files anew in all processes (SIGUSR1)."""
         self._reopen()
         logger.info("logs reopened")
         for generation in self.generations:

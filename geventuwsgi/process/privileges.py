@@ -37,6 +37,11 @@ class Identity:
             self.gid = _group(str(gid), "gid")
         self.groups = [_group(str(name), "add-gid") for name in groups]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def _find_user(self, text: str) -> None:
         import pwd
         try:
@@ -48,10 +53,13 @@ class Identity:
             return
         self.uid, self.gid, self.user = entry.pw_uid, entry.pw_gid, entry.pw_name
 
-    def assume(self) -> None:
+    def assume(self, *, python: bool = True) -> None:
         """Become it for good.
 
         Not being root is told and survived, as in uWSGI.
+
+        Args:
+            python: whether modules of Python will be imported from here on.
 
         Raises:
             BootError: the kernel refuses, or root could be taken back.
@@ -82,7 +90,7 @@ class Identity:
             else:
                 raise BootError(f"uid {self.uid} could become root again")
             # pyenv in root's home: all that is imported from here on would not be found
-            if not os.access(os.__file__, os.R_OK):
+            if python and not os.access(os.__file__, os.R_OK):
                 raise BootError(f"uid {self.uid} cannot read Python's library "
                                 f"({os.path.dirname(os.__file__)}): install Python and this "
                                 "server where that user can read them")

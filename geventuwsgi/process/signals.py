@@ -6,10 +6,14 @@ reads it there like any other event. A full pipe drops bytes; a repeat of a sign
 waits unread says nothing new.
 """
 
+import logging
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+logger = logging.getLogger("geventuwsgi.error")
 
 
 class SignalPipe:
@@ -52,6 +56,24 @@ def reset(numbers: Iterable[int], action: Callable[..., object] | int = signal.S
     """Give these signals one action."""
     for number in numbers:
         signal.signal(number, action)  # type: ignore[arg-type]
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """End the process with status 0 if it is told to stop meanwhile.
+
+    For a master that waits before its loop runs; as PID 1 it has no default actions.
+    """
+    def end(number: int, frame: FrameType | None) -> None:
+        logger.info("stopped before the start was complete")
+        raise SystemExit(0)
+    before = {number: signal.signal(number, end)
+              for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
 
 
 def unblock_all() -> None:

@@ -65,6 +65,7 @@ class Template:
         self._reopen = reopen
         self._title = title
         self._pipe = signals.SignalPipe()
+        self._forked: set[bytes] = set()    # the numbers of the workers so far
 
     def run(self, load: Callable[[], Loaded], work: Callable[[Loaded, Child], int]) -> int:
         """Load, tell the master, and fork workers until it is gone.
@@ -136,6 +137,7 @@ class Template:
         of a worker that never said a word.
         """
         fork, waitpid = kernel.original("os", "fork"), kernel.original("os", "waitpid")
+        number = message.split()[1]
         # A signal between the fork and the worker's own handlers would write into our pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -143,10 +145,11 @@ class Template:
             if between == 0:
                 self._between(fork, message, descriptor, loaded, work)
             waitpid(between, 0)
+            self._forked.add(number)
         except OSError as error:
             logger.error("cannot fork a worker: %s", error.strerror)
         finally:
-            os.close(descriptor)
+            kernel.original("os", "close")(descriptor)  # gevent's waits for the hub
             signals.unblock_all()
 
     def _between(self, fork: Callable[[], int], message: bytes, descriptor: int, loaded: Loaded,
@@ -180,6 +183,7 @@ class Template:
         sock = type(self._control)(fileno=descriptor)
         me = child.become(int(number), self._generation, sock, self._board,
                           self._board.row(int(row)), self._master, self._cores)
+        me.first = number not in self._forked
         self._title(me.id)
         try:
             status = work(loaded, me)

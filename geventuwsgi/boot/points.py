@@ -1,0 +1,52 @@
+"""The points of a process's life at which the operator's hooks run, and its limits.
+
+Called in the master before it begins its loop, and in every role (docs/hooks.rst).
+"""
+
+from collections.abc import Mapping
+
+from ..config.settings import Settings
+from ..process import hooks
+from ..process.child import Child
+from ..process.command import Conditions
+from ..process.hooks import Hook
+from ..process.limits import Limits
+
+MEGABYTE = 2 ** 20
+AT_THE_START = ("asap", "pre-jail", "in-jail", "as-root")  # while we are who we were started as
+
+
+def accepting(child: Child) -> tuple[str, ...]:
+    """Return the phases that a worker passes before it accepts, in uWSGI's order."""
+    phases = ("accepting",) + ("accepting-once",) * child.first
+    if child.id == 1:
+        phases += ("accepting1",) + ("accepting1-once",) * child.first
+    return phases
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits of roles and daemons."""
+    size = settings.limit_as
+    return Limits(size and size * MEGABYTE, settings.limit_nproc, settings.prio)
+
+
+def hooks_of(settings: Settings, phase: str) -> list[Hook]:
+    """Return the hooks of a phase."""
+    return [Hook(*fields) for fields in settings.hooks if fields[0] == phase]
+
+
+def run_hooks(settings: Settings, environ: Mapping[str, str], *phases: str) -> None:
+    """Run the hooks of phases in this process, one after another.
+
+    Args:
+        settings: where the hooks stand.
+        environ: the environment of what they run.
+        phases: uWSGI's names.
+
+    Raises:
+        HookError: one failed.
+    """
+    for phase in phases:
+        found = hooks_of(settings, phase)
+        if found:
+            hooks.run(found, phase, Conditions(environ))
