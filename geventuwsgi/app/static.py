@@ -158,6 +158,15 @@ class StaticFiles:
                     break
         if found is None:
             return None
+        return self._contained(found, root)
+
+    def open_within(self, root: str, name: str) -> Found | None:
+        """Open the regular file `name` if it really is below the directory `root`."""
+        found = None if "\0" in name else self._regular(os.fsdecode(name.encode("latin-1")))
+        return found and self._contained(found, root)
+
+    def _contained(self, found: Found, root: str) -> Found | None:
+        """Return a file that is below its root or a safe directory, and close another."""
         for allowed in (root, *self._safe):
             real = os.path.realpath(allowed)
             if found.name == real or found.name.startswith(real.rstrip("/") + "/"):

@@ -133,6 +133,7 @@ class Exchange:
     pid = 0
     worker = 0
     fault = ""
+    logged = True
     logvars: dict[str, str] | None = None
 
     def __init__(self, transport: Transport, environ: Environ, method: str, uri: str,

@@ -144,9 +144,8 @@ reload-on-fd reload-os-env rem-header remap-modifier req-logger resolve
 response-header-collect response-headers-limit response-route response-route-host
 response-route-if response-route-if-not response-route-label response-route-qs
 response-route-referer response-route-remote-addr response-route-remote-user response-route-run
-response-route-status response-route-uri response-route-user-agent resume route route-host
-route-if route-if-not route-label route-qs route-referer route-remote-addr route-remote-user
-route-run route-uri route-user-agent router-list routers-list rpc-max rsyslog-packet-size
+response-route-status response-route-uri response-route-user-agent resume
+router-list routers-list rpc-max rsyslog-packet-size
 rsyslog-split-messages safe-fd scgi-modifier1 scgi-modifier2 segfault-alarm setns setns-preopen
 setns-skip setns-socket setns-socket-skip shared-import shared-py-import shared-pyimport
 shared-python-import shared-socket sharedarea shutdown-sockets signal signal-bufsize

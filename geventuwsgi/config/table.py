@@ -19,6 +19,7 @@ from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
 from geventuwsgi.config.rows_reload import RELOAD
+from geventuwsgi.config.rows_routes import ROUTES
 from geventuwsgi.config.rows_static import STATIC
 from geventuwsgi.config.rows_stuck import STUCK
 from geventuwsgi.config.rows_tls import TLS
@@ -289,9 +290,27 @@ LOGIC = tuple(
     for names, help_ in _CONDITIONS)
 
 OPTIONS: tuple[Option, ...] = (
-    *CONFIGURATION, *APPLICATION, *ASGI, *SOCKETS, *TLS, *PROCESSES, *RELOAD, *RECYCLING,
-    *CHEAPER, *HOOKS_ROWS, *REQUESTS, *STUCK, *TRUST, *RESPONSES, *STATIC, *LOGGING, *LOGIC,
-    *UWSGI_ROWS, *WITHOUT)
+    *CONFIGURATION,
+    *APPLICATION,
+    *ASGI,
+    *SOCKETS,
+    *TLS,
+    *PROCESSES,
+    *RELOAD,
+    *RECYCLING,
+    *CHEAPER,
+    *HOOKS_ROWS,
+    *REQUESTS,
+    *STUCK,
+    *TRUST,
+    *RESPONSES,
+    *STATIC,
+    *ROUTES,
+    *LOGGING,
+    *LOGIC,
+    *UWSGI_ROWS,
+    *WITHOUT,
+)
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
     {name: option for option in OPTIONS for name in option.names})

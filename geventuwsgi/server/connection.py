@@ -23,6 +23,7 @@ from greenlet import GreenletExit
 
 from ..app import environ as environs
 from ..app import input as inputs
+from ..app.routing import wrap
 from ..app.static import StaticFiles
 from ..app.wsgi import Exchange
 from ..errors import (
@@ -223,6 +224,11 @@ class Connection(ABC):
         environ["geventuwsgi.disconnected"] = self.disconnected
         if service.static is not None and self._static(service.static, exchange):
             return
+        visit = None
+        if service.routes is not None:
+            visit = service.routes.follow(exchange)
+            if visit.closed:
+                return
         app = service.only or self._choose(service.applications, environ)
         self.requests += 1
         free = service.slots.free
@@ -231,11 +237,13 @@ class Connection(ABC):
         self.greenlet.gr_context = service.context.copy()
         self.began = began = monotonic()
         try:
-            if app is None:
+            if visit is not None and visit.answer is not None:
+                exchange.run(visit.answer)
+            elif app is None:
                 self._no_application(exchange)
             else:
                 exchange.app = app.id
-                exchange.run(app.callable)
+                exchange.run(app.callable if visit is None else wrap(app.callable, visit))
         except BaseException as error:
             self._failed(exchange, error)
         self.began = inf
@@ -299,7 +307,7 @@ class Connection(ABC):
         """Complete the record of a finished request and add it to the request log."""
         service = self.service
         access = service.access
-        if access is None:
+        if access is None or not exchange.logged:
             return
         running = self.running
         if running is not None and running.deserted and running.request == self.requests:

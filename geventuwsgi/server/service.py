@@ -11,6 +11,7 @@ from typing import Any
 from gevent.monkey import get_original
 
 from ..app.loader import Applications
+from ..app.routing import Routes
 from ..app.static import StaticFiles
 from ..log.access import AccessLog
 from ..net.trust import AllowList
@@ -42,8 +43,10 @@ class Service:
         pid: its pid.
         export_cert: the application gets the certificates of clients.
         static: the files that are served without the application, None if there are none.
+        routes: the rules of internal routing, None if there are none.
 
         static: the files that are served without the application, None if there are none.
+        routes: the rules of internal routing, None if there are none.
 
     Attributes:
         draining: no connection outlives its present request any more.
@@ -57,7 +60,7 @@ class Service:
                  templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
                  forwarders: AllowList, proxies: AllowList | None,
                  patience: Patience, worker: int, pid: int, export_cert: bool,
-                 static: StaticFiles | None) -> None:
+                 static: StaticFiles | None, routes: Routes | None) -> None:
         self.hub = hub
         self.policy = policy
         self.head_limits = head_limits
@@ -80,6 +83,7 @@ class Service:
         self.thread = get_original("_thread", "get_ident")()
         self.export_cert = export_cert
         self.static = static
+        self.routes = routes
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()
         # By application; the last is for requests that found none (their app is -1).

@@ -22,6 +22,7 @@ from gevent.event import Event
 from .. import __version__
 from ..app import environ as environs
 from ..app.loader import Applications
+from ..app.routing import Routes
 from ..app.static import Gzipped, StaticFiles, expiries, pair
 from ..app.wsgi import FileWrapper
 from ..config.conflicts import harakiri_paths
@@ -287,7 +288,8 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
                  if settings.enable_proxy_protocol else None),
         worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
-        static=static_of(settings))
+        static=static_of(settings),
+        routes=Routes(settings.route) if settings.route else None)
     return service
 
 

@@ -1,0 +1,293 @@
+"""What the rules of internal routing do to one request, and to its response.
+
+The rules of this room: an action returns None to go on to the next rule, `FINISHED` to
+end the rules, or `GOTO`. An answer is a WSGI application.
+"""
+
+import hmac
+import logging
+import zlib
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from .static import StaticFiles
+from .template import Template
+from .wsgi import Exchange
+
+log = logging.getLogger("geventuwsgi.error")
+
+FINISHED = object()
+GOTO = object()
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Visit:
+    """One request on its way through the rules.
+
+    Attributes:
+        exchange, environ: the request.
+        captures: what the last pattern that matched captured, all of it first.
+        label: where `goto` leads.
+        answer: the application that answers instead; None if none does.
+        closed: the connection is to be closed without an answer.
+        added, removed, gzip: what is done to the application's response.
+    """
+
+    __slots__ = ("exchange", "environ", "captures", "label", "answer", "closed", "added",
+                 "removed", "gzip")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.environ = exchange.environ
+        self.captures: tuple[str, ...] = ()
+        self.label = ""
+        self.answer: Callable[..., Any] | None = None
+        self.closed = False
+        self.added: list[tuple[str, str]] = []
+        self.removed: set[str] = set()
+        self.gzip = False
+
+    def response_of(self, start_response: Callable[..., Any]) -> "Response":
+        return Response(self, start_response)
+
+    def reply(self, status: str, body: bytes, *headers: tuple[str, str]) -> object:
+        """Answer with this, and end the rules."""
+        added = self.added
+
+        def answer(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
+            start_response(status, [*headers, *added])
+            return [body]
+        self.answer = answer
+        return FINISHED
+
+
+class Response:
+    """The application's response as the rules want it."""
+
+    def __init__(self, visit: Visit, start_response: Callable[..., Any]) -> None:
+        self._visit = visit
+        self._start_response = start_response
+        self._compressor: Any = None
+
+    def start(self, status: str, headers: list[tuple[str, str]],
+              exc_info: Any = None) -> Callable[[bytes], Any]:
+        """Be the application's `start_response`."""
+        visit = self._visit
+        headers = [(name, value) for name, value in headers if name.lower() not in visit.removed]
+        headers += visit.added
+        names = {name.lower() for name, _ in headers}
+        if visit.gzip and status[:3] == "200" and "content-encoding" not in names:
+            self._compressor = zlib.compressobj(wbits=_GZIP)
+            headers = [one for one in headers if one[0].lower() not in ("content-length", "etag")]
+            headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+        write: Callable[[bytes], Any] = self._start_response(status, headers, exc_info)
+        return lambda data: write(self._compressed(data))
+
+    def body(self, result: Any) -> Any:
+        """Return the application's iterable, compressed if that is wanted."""
+        if not self._visit.gzip:
+            return result
+        return Compressed(self, result)
+
+    def pieces(self, result: Iterable[bytes]) -> Iterator[bytes]:
+        """Give the body piece by piece: each can be read as it comes."""
+        for piece in result:
+            yield self._compressed(piece)
+        if self._compressor is not None:
+            yield self._compressor.flush()
+
+    def _compressed(self, data: bytes) -> bytes:
+        compressor = self._compressor
+        if compressor is None or not data:
+            return data
+        octets: bytes = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        return octets
+
+
+class Compressed:
+    """An iterable that closes the one it reads from (PEP 3333)."""
+
+    def __init__(self, response: Response, result: Any) -> None:
+        self._response = response
+        self._result = result
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.pieces(self._result)
+
+    def close(self) -> None:
+        close = getattr(self._result, "close", None)
+        if close is not None:
+            close()
+
+
+# The actions.
+
+def _break(visit: Visit, argument: Template) -> object:
+    """`break:` closes, `break:403 Forbidden` answers without a body; both as uWSGI."""
+    status = argument.fill(visit).strip()
+    visit.exchange.transport.persists = False
+    if status:
+        return visit.reply(status, b"", ("Content-Type", "text/plain"))
+    visit.closed = True
+    return FINISHED
+
+
+def _return(visit: Visit, argument: Template) -> object:
+    code = argument.fill(visit).strip()[:3]
+    phrase = HTTPStatus(int(code)).phrase
+    return visit.reply(f"{code} {phrase}", phrase.encode(), ("Content-Type", "text/plain"))
+
+
+def _redirect(status: str) -> Callable[[Visit, Template], object]:
+    return lambda visit, argument: visit.reply(
+        status, b"Moved", ("Content-Type", "text/plain"), ("Location", _line(visit, argument)))
+
+
+def _line(visit: Visit, argument: Template) -> str:
+    """Fill a template that goes into a header: a request cannot bring in another line."""
+    return "".join(char for char in argument.fill(visit) if char >= " " and char != "\x7f").strip()
+
+
+def _set(name: str, *others: str) -> Callable[[Visit, Template], None]:
+    def action(visit: Visit, argument: Template) -> None:
+        value = argument.fill(visit)
+        for key in (name, *others):
+            visit.environ[key] = value
+    return action
+
+
+def _rewrite(visit: Visit, argument: Template) -> None:
+    path, _, query = argument.fill(visit).partition("?")
+    visit.environ["PATH_INFO"] = path
+    visit.environ["QUERY_STRING"] = query
+
+
+def _rewrite_last(visit: Visit, argument: Template) -> object:
+    _rewrite(visit, argument)
+    return FINISHED
+
+
+def _fix_path(visit: Visit, argument: Template) -> None:
+    """`fixpathinfo:` takes SCRIPT_NAME off the path (nginx sends it with the path)."""
+    script, path = visit.environ.get("SCRIPT_NAME", ""), visit.environ["PATH_INFO"]
+    if script and path.startswith(script):
+        visit.environ["PATH_INFO"] = path[len(script):]
+
+
+def _variable(visit: Visit, argument: Template) -> None:
+    name, _, value = argument.fill(visit).partition("=")
+    if "." not in name:  # the server's own: wsgi.input and the like
+        visit.environ[name] = value
+
+
+def _log_variable(visit: Visit, argument: Template) -> None:
+    name, _, value = argument.fill(visit).partition("=")
+    exchange = visit.exchange
+    exchange.logvars = {**(exchange.logvars or {}), name: value}
+
+
+def _header(visit: Visit, argument: Template) -> None:
+    name, _, value = _line(visit, argument).partition(":")
+    visit.added.append((name.strip(), value.strip()))
+
+
+def _remove_header(visit: Visit, argument: Template) -> None:
+    visit.removed.add(argument.fill(visit).strip().rstrip(":").lower())
+
+
+def _log(visit: Visit, argument: Template) -> None:
+    log.info("%s", _line(visit, argument))
+
+
+def _do_not_log(visit: Visit, argument: Template) -> None:
+    visit.exchange.logged = False
+
+
+def _goto(visit: Visit, argument: Template) -> object:
+    visit.label = argument.fill(visit).strip()
+    return GOTO
+
+
+def _gzip(visit: Visit, argument: Template) -> None:
+    visit.gzip = True
+
+
+def _file(visit: Visit, argument: Template) -> object:
+    """Serve a file. What the request brought along may not lead above the directory that
+    the rule names."""
+    files = _files()
+    found = files.open_within(argument.directory, argument.fill(visit))
+    if found is None:
+        return visit.reply("404 Not Found", b"Not Found", ("Content-Type", "text/plain"))
+    visit.answer = lambda environ, start: files.answer(found, environ, start)
+    return FINISHED
+
+
+@cache
+def _files() -> StaticFiles:
+    return StaticFiles()
+
+
+def _scheme(visit: Visit, argument: Template) -> None:
+    scheme = argument.fill(visit).lower()
+    if scheme in ("http", "https"):
+        visit.environ["wsgi.url_scheme"] = visit.environ["REQUEST_SCHEME"] = scheme
+
+
+def _basic_auth(visit: Visit, argument: Template) -> object:
+    if _authorized(visit, argument):
+        return None
+    realm = argument.text.partition(",")[0]
+    return visit.reply("401 Authorization Required", b"Unauthorized",
+                       ("Content-Type", "text/plain"),
+                       ("WWW-Authenticate", f'Basic realm="{realm}"'))
+
+
+def _basic_auth_next(visit: Visit, argument: Template) -> object:
+    """The same, but who is not let in here may be by a later rule: who is, is done."""
+    return FINISHED if _authorized(visit, argument) else None
+
+
+def _authorized(visit: Visit, argument: Template) -> bool:
+    """Check the credentials of RFC 7617 against `realm,user:password`; set REMOTE_USER."""
+    scheme, _, encoded = visit.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "basic":
+        return False
+    try:
+        given = b64decode(encoded.strip(), validate=True)
+    except ValueError:
+        return False
+    wanted = argument.text.partition(",")[2].encode()
+    if not hmac.compare_digest(given, wanted):
+        return False
+    visit.environ["REMOTE_USER"] = given.partition(b":")[0].decode("latin-1")
+    visit.environ["AUTH_TYPE"] = "Basic"
+    return True
+
+
+def _continue(visit: Visit, argument: Template) -> object:
+    return FINISHED
+
+
+def _nothing(visit: Visit, argument: Template) -> None:
+    """`chunked:`: responses without a length are chunked anyway."""
+
+
+ACTIONS: dict[str, Callable[[Visit, Template], object]] = {
+    "continue": _continue, "last": _continue, "break": _break,
+    "return": _return, "break-with-status": _return,
+    "redirect": _redirect("302 Found"), "redirect-302": _redirect("302 Found"),
+    "redirect-301": _redirect("301 Moved Permanently"),
+    "redirect-permanent": _redirect("301 Moved Permanently"),
+    "rewrite": _rewrite, "rewrite-last": _rewrite_last, "goto": _goto, "log": _log,
+    "donotlog": _do_not_log, "logvar": _log_variable, "addvar": _variable,
+    "addheader": _header, "delheader": _remove_header, "remheader": _remove_header,
+    "setuser": _set("REMOTE_USER"), "setscriptname": _set("SCRIPT_NAME"),
+    "setmethod": _set("REQUEST_METHOD"), "seturi": _set("REQUEST_URI", "RAW_URI"),
+    "setremoteaddr": _set("REMOTE_ADDR"), "setpathinfo": _set("PATH_INFO"),
+    "setdocroot": _set("DOCUMENT_ROOT"), "fixpathinfo": _fix_path, "setscheme": _scheme,
+    "static": _file, "file": _file, "sendfile": _file, "gzip": _gzip, "chunked": _nothing,
+    "basicauth": _basic_auth, "basicauth-next": _basic_auth_next}
