@@ -20,9 +20,9 @@ from ..process.privileges import Identity, warn_about_root
 from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
 from ..process.watch import Watch
-from . import certificates
+from . import certificates, logs
 from .company import Company, rotate
-from .playing import Logs, cores_of, environ_of, found_asgi, packages_of, titles_of
+from .playing import cores_of, environ_of, found_asgi, packages_of, titles_of
 from .points import AT_THE_START, run_hooks
 from .sockets import Change, Sockets, open_all
 from .staffing import backlog_of, cheaper_of, recycling_of
@@ -100,7 +100,7 @@ class Instance:
                  ready: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self._ready = ready
-        self.logs = Logs(settings)
+        self.logs = logs.Logs(settings)
         self.titles = titles_of(settings)
         self.pid_files = [path for path in (settings.pidfile, settings.pidfile2) if path]
         self.safe_pid_files = [path for path in (settings.safe_pidfile, settings.safe_pidfile2)
@@ -133,7 +133,7 @@ class Instance:
             self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
             self.company = Company(settings, self.watch, lambda: rotate(self.settings))
             self.master = Master(
-                [self.role], self.board, reopen=lambda: self.logs.reopen(), ready=self._serves,
+                [self.role], self.board, reopen=self.reopen_logs, ready=self._serves,
                 stopping=lambda: self.sockets.close(), renew=self.renew,
                 attached=[self.watch, self.autoreload, *self.company.attached],
                 exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
@@ -161,7 +161,7 @@ class Instance:
         settings = self._again()
         tell_configuration(settings)
         check(settings)
-        check_logs(settings)
+        logs.check(settings)
         umask = os.umask(0o077)
         os.umask(umask if settings.umask is None else settings.umask)
         try:
@@ -192,6 +192,12 @@ class Instance:
             os.umask(umask)
         return Renewal((role,), commit, discard, settings.chain_reload)
 
+    def reopen_logs(self) -> list[tuple[str, int]]:
+        """Open our logs anew, and those of roles that cannot for want of root (SIGUSR1)."""
+        self.logs.reopen()
+        leaves_root = Identity(self.settings.uid, self.settings.gid).leaves_root
+        return logs.opened(self.settings) if leaves_root else []
+
     def _tell_what_stays(self, settings: Settings) -> None:
         """Log the options whose change takes a restart."""
         for name in FIXED:
@@ -206,7 +212,7 @@ class Instance:
     def _change_logs(self) -> None:
         before = self.logs
         try:
-            self.logs = Logs(self.settings)
+            self.logs = logs.Logs(self.settings)
         except ConfigError as error:
             logger.error("%s; the logs stay where they are", error)
         else:
@@ -239,24 +245,6 @@ def check(settings: Settings) -> Identity:
         packages_of(settings.home)
     certificates.check(settings)
     return identity
-
-
-def check_logs(settings: Settings) -> None:
-    """Refuse log files that cannot be opened.
-
-    Raises:
-        ConfigError: naming file, line and option.
-    """
-    from ..log.sinks import STANDARD, open_file
-
-    for name in ("logto", "error_logfile"):
-        path = getattr(settings, name)
-        if path and path not in STANDARD:
-            try:
-                os.close(open_file(path))
-            except OSError as error:
-                raise settings.origin(name).error(
-                    f"cannot open {path}: {error.strerror}") from None
 
 
 def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:

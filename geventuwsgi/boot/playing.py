@@ -19,62 +19,14 @@ from ..process.modules import Imported, files_of
 from ..process.privileges import Identity
 from ..process.title import Titles
 from . import certificates
+from .logs import Logs
 from .points import AT_THE_START, accepting, limits_of, run_hooks
 
 if TYPE_CHECKING:
     from ..app.loader import Applications
-    from ..log.sinks import Sink
     from ..process.child import Child
 
 logger = logging.getLogger("geventuwsgi.error")
-
-
-class Logs:
-    """The error log of this process and, with `logto`, its standard output and error.
-
-    Args:
-        settings: the resolved configuration.
-        requests: also open the request log, as a role does before it drops root.
-
-    Attributes:
-        requests: the request log's sink; None if there is none.
-
-    Raises:
-        ConfigError: a file cannot be opened.
-    """
-
-    def __init__(self, settings: Settings, *, requests: bool = False) -> None:
-        from .. import log
-        from ..log.sinks import open_sink
-
-        self._logto: Sink | None = None
-        self.requests: Sink | None = None
-        option = "logto" if settings.logto else "error-logfile"
-        try:
-            if settings.logto:
-                self._logto = open_sink(settings.logto, also=(1, 2))
-            option = "error-logfile"
-            log.setup(level=settings.log_level, error_logfile=settings.error_logfile)
-            if requests and not settings.disable_logging:
-                option = "access-logfile"
-                self.requests = open_sink(settings.access_logfile or "-", warn=logger.warning)
-        except OSError as error:
-            raise ConfigError(f"cannot open {error.filename}: {error.strerror}",
-                              option=option) from None
-        self._reopen = log.reopen
-
-    def close(self) -> None:
-        """Close the file of `logto`, after another object of this kind took its place."""
-        if self._logto is not None:
-            self._logto.close()
-
-    def reopen(self) -> None:
-        """Open the files anew after a rotation (SIGUSR1)."""
-        if self._logto is not None:
-            self._logto.reopen()
-        if self.requests is not None:
-            self.requests.reopen()
-        self._reopen()
 
 
 def environ_of(settings: Settings) -> dict[str, str]:
@@ -177,10 +129,13 @@ class Playing:
             run_hooks(settings, os.environ, *AT_THE_START)
         limits_of(settings).apply()
         certificates.attach(settings, self.listeners)  # root may have to read the keys
-        Identity(settings.uid, settings.gid).assume()
+        identity = Identity(settings.uid, settings.gid)
+        self.logs.handed = identity.leaves_root
+        identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=cores_of(settings),
-            reopen=self.logs.reopen, title=lambda number: self.titles.set(f"worker {number}"))
+            reopen=self.logs.reopen, take=self.logs.take,
+            title=lambda number: self.titles.set(f"worker {number}"))
 
     def run(self) -> int:
         """Load and fork until the master says so."""
@@ -239,7 +194,7 @@ class Playing:
         if gevent is not None:
             gevent.reinit()  # the fork was the system's, not gevent's
         settings = self.settings
-        child.reopen = self.logs.reopen
+        child.reopen, child.take = self.logs.reopen, self.logs.take
         child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
         if settings.cpu_affinity:
             bind_processors(child.id, settings.cpu_affinity)

@@ -55,11 +55,6 @@ class AccessLog:
         self.sink.write(data)
         return self.sink.flush()
 
-    def reopen(self) -> None:
-        """Write what waits to the old file, then open the file of that name anew."""
-        self.flush()
-        self.sink.reopen()
-
     def close(self) -> None:
         """Write what waits and close the sink."""
         self.flush()

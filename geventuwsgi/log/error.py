@@ -77,7 +77,8 @@ def setup(level: str = "info", error_logfile: str | None = None) -> ErrorHandler
     if number is None:
         raise ValueError(f"no log level {level!r}; there are {', '.join(LEVELS)}")
     target = 2 if error_logfile in (None, "-") else error_logfile
-    handler = ErrorHandler(open_sink(target))
+    # A warning of standard error would go to standard error, which loses it as well.
+    handler = ErrorHandler(open_sink(target, warn=None if target == 2 else logger.warning))
     for old in list(logger.handlers):
         logger.removeHandler(old)
         if isinstance(old, ErrorHandler):

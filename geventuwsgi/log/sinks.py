@@ -49,6 +49,10 @@ class Sink:
     def reopen(self) -> None:
         """Open the file of the same name again, after a rotation. A descriptor stays."""
 
+    def take(self, fd: int) -> None:
+        """Go on with a file that another process opened for us. A descriptor stays."""
+        os.close(fd)
+
     def close(self) -> None:
         """Write what can be written without waiting, and close."""
 
@@ -121,6 +125,12 @@ class FileSink(Sink):
         except OSError as error:
             if self._warn is not None:
                 self._warn(f"{self.path} cannot be reopened, the old file stays: {error.strerror}")
+            return
+        self.take(fd)
+
+    def take(self, fd: int) -> None:
+        if self.path is None:
+            os.close(fd)
             return
         # The number stays the same: other threads may be about to write to it.
         os.dup2(fd, self._fd, inheritable=False)

@@ -31,6 +31,7 @@ class Child:
         board: the scoreboard.
         master: the master's pid.
         reopen: reopens the error log and `logto`; set by whoever set these up.
+        take: goes on with a log file that the master opened; likewise.
         look: called now and then; tells the master what was imported (`py-autoreload`).
         first: whether this is the first process of its number in its generation.
         accepting: called before the worker is ready.
@@ -45,6 +46,7 @@ class Child:
         self.row = row
         self.master = master
         self.reopen: Callable[[], None] = _nothing
+        self.take: Callable[[str, int], None] = _close
         self.look: Callable[[], None] = _nothing
         self.first = True
         self.accepting: Callable[[], None] = _nothing
@@ -65,12 +67,24 @@ class Child:
         control.send(self.control, control.worn(reason))
 
     def received(self) -> bytes | None:
-        """Return the master's next message, b"" if it is gone, None if it says nothing."""
-        return control.receive(self.control)
+        """Return the master's next message, b"" if it is gone, None if it says nothing.
+
+        A log file that came is taken here.
+        """
+        message, descriptor = control.receive_with_descriptor(self.control)
+        if descriptor is None:
+            return message
+        self.take((message or b"").removeprefix(control.LOG).decode(), descriptor)
+        return None
 
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _close(name: str, fd: int) -> None:
+    """Take no log file."""
+    os.close(fd)
 
 
 def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,

@@ -16,6 +16,7 @@ end-of-file means that the other side is gone. One message is one short line of 
     master -> worker     drain               stop accepting, finish, exit 0
                          stop                the same, and let no idle connection wait
                          die                 exit at once
+    master -> both       log NAME            a log file that it opened for them, as SCM_RIGHTS
 
 `drain` and `die` are frozen: a later master may speak them to an older worker.
 """
@@ -30,6 +31,7 @@ READY = b"ready"
 FILES = b"files "
 WORN = b"worn "
 OTHERWISE = b"otherwise"
+LOG = b"log "
 LIMIT = 4096    # longer than any message
 REASON = 1000   # bytes of a reason; the whole of it is in the log
 
@@ -108,13 +110,18 @@ def gone(sock: socket.socket) -> bool:
         return True
 
 
-def receive_with_descriptor(sock: socket.socket) -> tuple[bytes, int | None]:
-    """Wait for one message; b"" at the end, and the descriptor that came with it."""
+def receive_with_descriptor(sock: socket.socket) -> tuple[bytes | None, int | None]:
+    """Return one message, as `receive`, and the descriptor that came with it.
+
+    It waits for one if the socket is blocking.
+    """
     size = array.array("i").itemsize
     try:
         message, ancillary, _, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(size),
                                                 socket.MSG_CMSG_CLOEXEC)
-    except ConnectionResetError:
+    except (BlockingIOError, InterruptedError):
+        return None, None
+    except OSError:  # ECONNRESET, as in `receive`
         return b"", None
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -19,7 +19,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import BootError
 from ..shared import scoreboard
@@ -185,11 +185,11 @@ class Generation:
                 worker.cheaped = True
         self._leave_rows()
 
-    def signal(self, number: int) -> None:
-        """Send a signal to each of its processes."""
+    def reopen_logs(self, handed: Sequence[tuple[str, int]]) -> None:
+        """Have each of its processes reopen its logs, or go on with these."""
         for process in (self.template, *self.everybody()):
             if process is not None:
-                process.signal(number)
+                process.reopen_logs(handed)
 
     def pump(self) -> None:
         """Read what unnamed workers said; before reaping, for a pid may be among it."""

@@ -51,7 +51,8 @@ class Master:
             generations may stand side by side.
         ready: called once, when the first generation of every role serves.
         stopping: called when a stop begins; closes the listening sockets.
-        reopen: reopens the logs (SIGUSR1).
+        reopen: reopens the logs (SIGUSR1); returns, by name and descriptor, those that it
+            opened for children that cannot. None of them: they reopen their own.
         commands: further orders for the console (`console`), by name.
         attached: what is looked after beside the roles, in this order; they begin when
             the application is loaded, and end one after another once the workers are gone.
@@ -64,7 +65,7 @@ class Master:
 
     def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
                  ready: Callable[[], None] = _nothing, stopping: Callable[[], None] = _nothing,
-                 reopen: Callable[[], None] = _nothing,
+                 reopen: Callable[[], Sequence[tuple[str, int]]] = tuple,
                  commands: Mapping[str, Command] = MappingProxyType({}),
                  attached: Sequence[Attached] = (),
                  renew: Callable[[], Renewal] | None = None, exit_on_reload: bool = False,
@@ -306,10 +307,12 @@ class Master:
 
     def reopen_logs(self) -> None:
         """Open the log files anew in all processes (SIGUSR1)."""
-        self._reopen()
-        logger.info("logs reopened")
+        handed = self._reopen()
         for generation in self.generations:
-            generation.signal(signal.SIGUSR1)
+            generation.reopen_logs(handed)
+        for _, fd in handed:
+            os.close(fd)
+        logger.info("logs reopened")
 
     def _resize(self, difference: int) -> None:
         for generation in self.generations:

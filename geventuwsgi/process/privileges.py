@@ -53,6 +53,11 @@ class Identity:
             return
         self.uid, self.gid, self.user = entry.pw_uid, entry.pw_gid, entry.pw_name
 
+    @property
+    def leaves_root(self) -> bool:
+        """Whether `assume` turns root into somebody else."""
+        return os.geteuid() == 0 and bool(self.uid)
+
     def assume(self, *, python: bool = True) -> None:
         """Become it for good.
 

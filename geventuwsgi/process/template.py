@@ -51,11 +51,13 @@ class Template:
         master: the master's pid.
         cores: application slots of a worker, for the scoreboard.
         reopen: called on SIGUSR1; reopens the logs.
+        take: goes on with a log file that the master opened, by name and descriptor.
         title: sets the title of a worker's process, given its number.
     """
 
     def __init__(self, sock: socket.socket, board: Scoreboard, *, generation: int, master: int,
                  cores: int = 1, reopen: Callable[[], None] = lambda: None,
+                 take: Callable[[str, int], None] = lambda name, fd: os.close(fd),
                  title: Callable[[int], None] = lambda number: None) -> None:
         self._control = sock
         self._board = board
@@ -63,6 +65,7 @@ class Template:
         self._master = master
         self._cores = cores
         self._reopen = reopen
+        self._take = take
         self._title = title
         self._pipe = signals.SignalPipe()
         self._forked: set[bytes] = set()    # the numbers of the workers so far
@@ -126,7 +129,11 @@ class Template:
                 message, descriptor = control.receive_with_descriptor(self._control)
                 if message in (b"", control.DIE):
                     return 0
-                if message.startswith(b"fork ") and descriptor is not None:
+                if message is None or descriptor is None:
+                    continue
+                if message.startswith(control.LOG):
+                    self._take(message.removeprefix(control.LOG).decode(), descriptor)
+                else:
                     self._fork(message, descriptor, loaded, work)
 
     def _fork(self, message: bytes, descriptor: int, loaded: Loaded,

@@ -10,6 +10,7 @@ import random
 import signal
 import socket
 import time
+from collections.abc import Sequence
 
 from ..shared import scoreboard
 from ..shared.scoreboard import Row, Scoreboard
@@ -56,6 +57,13 @@ class Process:
     def signal(self, number: int) -> None:
         """Send it a signal, if it has said who it is."""
         kill(self.pid, number)
+
+    def reopen_logs(self, handed: Sequence[tuple[str, int]]) -> None:
+        """Have it reopen its logs, or go on with these."""
+        if not handed:
+            self.signal(signal.SIGUSR1)
+        for name, fd in handed:
+            control.send_with_descriptor(self.control, control.LOG + name.encode(), fd)
 
 
 class Worker(Process):

@@ -260,35 +260,59 @@ def test_root_is_dropped_after_the_sockets_are_bound(room):
 
 @pytest.mark.root
 @as_root
-def test_logs_in_a_directory_of_root_s(room):
-    """They are opened before root is dropped; a rotation as logrotate's `create` does it."""
+@pytest.mark.parametrize("names", [("access", "error"), ("access", "all")])
+def test_logs_that_only_root_can_open(room, names):
+    """They are opened before root is dropped; after a rotation the master hands them over."""
     python, packages = interpreter_for_all()
     logs, path = room / "logs", str(room / "app.sock")
-    logs.mkdir(mode=0o755)
+    logs.mkdir(mode=0o700)
+    access, errors = (logs / name for name in names)
+    option = "--logto" if errors.name == "all" else "--error-logfile"
     server = Server(room, "--http-socket", path, "--uid", "nobody", "--gid", "nogroup",
-                    "--access-logfile", logs / "access", "--error-logfile", logs / "error",
+                    "--access-logfile", access, option, errors,
                     "--wsgi-file", "trial.py", env={"PYTHONPATH": f"{HOUSE}:{packages}"},
                     ready=False)
     server.argv = (python, *server.argv[1:])
     with server:
-        wait_until(lambda: (logs / "error").exists() and "ready: " in (logs / "error").read_text(),
+        wait_until(lambda: errors.exists() and "ready: " in errors.read_text(),
                    lambda: server.log)
-        assert ask(path, "/fail?before").status == 500
-        for name in ("access", "error"):
-            (logs / name).rename(logs / f"{name}.1")
-            (logs / name).touch(mode=0o640)
-            os.chown(logs / name, NOBODY, 0)
-        server.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "logs reopened" in (logs / "error").read_text(), "the master")
-
-        def arrived():
-            assert ask(path, "/fail?after").status == 500
-            return "after" in (logs / "access").read_text() and (
-                "ValueError" in (logs / "error").read_text())
-        wait_until(arrived, "lines in the new files")
+        for turn in ("1", "2"):
+            def arrived():
+                assert ask(path, f"/fail?{turn}").status == 500
+                return all(f"/fail?{turn}" in file.read_text() for file in (access, errors))
+            wait_until(arrived, "lines in the new files")
+            for file in (access, errors):
+                file.rename(f"{file}.{turn}")
+            server.send_signal(signal.SIGUSR1)
+            wait_until(lambda: errors.exists() and "logs reopened" in errors.read_text())
+            # A worker that is forked later has the template's, which are the new ones too.
+            os.kill(int(ask(path, "/who").body.split()[0]), signal.SIGKILL)
+            wait_until(lambda: "Respawned" in errors.read_text())
+        wait_until(arrived, "lines in the newest files")
         assert server.stop() == 0
-    assert "before" in (logs / "access.1").read_text()
-    assert "goodbye" in (logs / "error").read_text()
+    for file in (access, errors):
+        assert "fail?2" not in file.with_name(f"{file.name}.1").read_text()
+    assert "cannot be reopened" not in "".join(file.read_text() for file in logs.iterdir())
+    assert "goodbye" in errors.read_text()
+
+
+@pytest.mark.root
+@as_root
+def test_a_log_that_even_root_cannot_open_again(room):
+    python, packages = interpreter_for_all()
+    logs, path = room / "logs", str(room / "app.sock")
+    logs.mkdir()
+    server = Server(room, "--http-socket", path, "--uid", "nobody", "--access-logfile",
+                    logs / "access", "--wsgi-file", "trial.py",
+                    env={"PYTHONPATH": f"{HOUSE}:{packages}"})
+    server.argv = (python, *server.argv[1:])
+    with server:
+        logs.rename(room / "elsewhere")
+        server.send_signal(signal.SIGUSR1)
+        server.wait_for(f"{logs / 'access'} cannot be reopened, the old file stays: No such file")
+        ask(path, "/who?still")
+        wait_until(lambda: "who?still" in (room / "elsewhere" / "access").read_text())
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("option", ["access-logfile", "error-logfile", "logto"])

@@ -48,10 +48,12 @@ def test_a_batch_is_bounded():
 
 def test_a_rotation_keeps_the_batch_in_the_old_file(tmp_path):
     path = tmp_path / "a.log"
-    log = AccessLog(lambda record: f"{record}\n", open_sink(str(path)), lambda flush: None)
+    sink = open_sink(str(path))
+    log = AccessLog(lambda record: f"{record}\n", sink, lambda flush: None)
     log.add(1)
     path.rename(tmp_path / "a.log.1")
-    log.reopen()
+    log.flush()
+    sink.reopen()
     log.add(2)
     log.close()
     assert (tmp_path / "a.log.1").read_text() == "1\n"

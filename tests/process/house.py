@@ -195,7 +195,7 @@ def master(plan: dict) -> int:
                 backlog=lambda: told(plan, "backlog"))
     return Master([role], board, ready=lambda: say("instance ready"),
                   stopping=lambda: say("stopping"),
-                  reopen=lambda: say("master reopened")).run()
+                  reopen=lambda: say("master reopened") or ()).run()
 
 
 def template(plan: dict, board: str, master_pid: str, generation: str, control: str) -> int:
