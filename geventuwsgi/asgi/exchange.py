@@ -86,6 +86,8 @@ class Exchange(Record):
             connection = self.connection
             if not self.recorded:
                 connection.record(self)
+            if self.gone and not self.complete and not connection.lost:
+                connection.close()  # a half-closed client to whom nothing more will be said
             connection.service.task_ended(self.task)
 
     # What comes in.
