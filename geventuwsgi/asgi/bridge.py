@@ -47,7 +47,7 @@ log = logging.getLogger("geventuwsgi.error")
 
 # On a reload a kept connection may bring one more request for so long, in seconds.
 IDLE_ON_RELOAD = 5.0
-_RSS_EVERY = 8  # ticks
+_MEASURE_EVERY = 4  # ticks
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
 
@@ -271,8 +271,8 @@ class Bridge:
         for field, base, value in zip(scoreboard.COUNTERS, self._base, own):
             cells[field] = base + value
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
-        if self._ticks % _RSS_EVERY == 0:
-            cells[scoreboard.RSS] = resident()
+        if self._ticks % _MEASURE_EVERY == 0:
+            self.child.row.measure()
         self._ticks += 1
 
 
@@ -295,7 +295,7 @@ def service_of(settings: Settings, applications: Applications, child: Child,
         policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
         max_connections=settings.worker_connections, standing=standing,
         applications=applications,
-        access=None if requests is None else access_log(settings, requests),
+        access=None if requests is None else access_log(settings, requests, child.row),
         root_path=settings.root_path.rstrip("/"),
         uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
         forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
@@ -304,17 +304,12 @@ def service_of(settings: Settings, applications: Applications, child: Child,
         worker=child.id, pid=os.getpid())
 
 
-def access_log(settings: Settings, sink: Sink) -> Callable[[Any], AccessLog]:
+def access_log(settings: Settings, sink: Sink, row: scoreboard.Row) -> Callable[[Any], AccessLog]:
     """Compile the request log's line (uWSGI's, unless told otherwise)."""
     try:
         line = compile_format(settings.log_format, micros=settings.log_micros,
-                              x_forwarded_for=settings.log_x_forwarded_for)
+                              x_forwarded_for=settings.log_x_forwarded_for,
+                              memory=(lambda: row.memory) if settings.memory_report else None)
     except ValueError as error:
         raise ConfigError(str(error), option="log-format") from error
     return lambda schedule: AccessLog(line, sink, schedule)
-
-
-def resident() -> int:
-    """The resident set of this process in octets."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -124,7 +124,7 @@ log-maxsize log-prefix log-reopen log-req-encoder log-req-route log-route log-se
 log-socket log-syslog log-truncate log-zero logdate logfile-chmod logfile-chown logformat-strftime
 logger logger-list logger-req loggers-list logto2 loop-list loops-list lq-alarm map-socket
 master-as-root master-fifo
-memory-report metric metric-alarm metric-dir
+metric metric-alarm metric-dir
 metric-dir-restore metric-threshold metrics-dir metrics-dir-restore metrics-no-cores
 mode
 mount-check mountpoint-check mule mule-harakiri

@@ -259,6 +259,9 @@ LOGGING = (
            default=False),
     Option("log-micros", Boolean(), "log microseconds instead of milliseconds", _LOGGING,
            default=False),
+    Option("memory-report", Boolean(), "tell the memory of the worker in front of each request "
+           "line", _LOGGING, default=False,
+           difference="it is measured once a second; a log-format has %(vsz) and %(rss)"),
     Option("access-logfile", Path(), "the file of the request lines; - is the standard output",
            _LOGGING, derived="the standard output"),
     Option("error-logfile", Path(), "the file of all other lines; - is the standard error",

@@ -105,8 +105,31 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
     return line
 
 
+def with_memory(line: Formatter, memory: Callable[[], tuple[int, int]]) -> Formatter:
+    """Put uWSGI's `memory-report` in front of a line.
+
+    Args:
+        line: makes the line.
+        memory: tells virtual and resident bytes.
+    """
+    last, report = (-1, -1), ""
+
+    def reported(record: Any) -> str:
+        nonlocal last, report
+        found = memory()
+        if found != last:
+            last = found
+            virtual, resident = found
+            report = (f"{{address space usage: {virtual} bytes/{virtual >> 20}MB}} "
+                      f"{{rss usage: {resident} bytes/{resident >> 20}MB}} ")
+        return report + line(record)
+
+    return reported
+
+
 def compile_format(text: str | None = None, *, style: str | None = None, micros: bool = False,
-                   x_forwarded_for: bool = False) -> Formatter:
+                   x_forwarded_for: bool = False,
+                   memory: Callable[[], tuple[int, int]] | None = None) -> Formatter:
     """Compile a format into a function from a finished request to its line.
 
     Args:
@@ -115,6 +138,7 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
             (`access-logformat`); None decides by the text: gunicorn's if every variable
             is one of its atoms and is followed by `s`.
         micros, x_forwarded_for: see `uwsgi_line`; they change nothing else.
+        memory: see `with_memory`; it changes nothing else either.
 
     A value between double quotes has its quotes and backslashes escaped; a format that
     starts with `{"` is taken for JSON, and its values are escaped for that. A value that
@@ -125,7 +149,8 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
             name is a log variable that the application may set.
     """
     if text is None:
-        return uwsgi_line(micros=micros, x_forwarded_for=x_forwarded_for)
+        line = uwsgi_line(micros=micros, x_forwarded_for=x_forwarded_for)
+        return line if memory is None else with_memory(line, memory)
     pieces = atoms.split(text, style)
     is_json = text.lstrip().startswith('{"')
     namespace = dict(atoms.NAMESPACE)

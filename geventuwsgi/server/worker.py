@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from time import monotonic_ns, process_time_ns, time
+from time import monotonic_ns, time
 from typing import Any, Protocol
 
 from gevent import get_hub, getcurrent
@@ -51,8 +51,7 @@ log = logging.getLogger("geventuwsgi.error")
 
 # On a reload a kept connection may bring one more request for so long, in seconds.
 IDLE_ON_RELOAD = 5.0
-_RSS_EVERY = 4  # sweeps
-PAGE = os.sysconf("SC_PAGESIZE")
+_MEASURE_EVERY = 4  # sweeps
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
 
@@ -237,7 +236,6 @@ class Worker:
         cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
         cells[scoreboard.CONNECTIONS] = len(service.connections)
         cells[scoreboard.IN_PROGRESS] = service.slots.busy
-        cells[scoreboard.CPU_US] = process_time_ns() // 1000
         own = (service.requests, service.exceptions, service.harakiris, service.bytes_sent,
                int(service.response_time * 1e6))
         for field, base, value in zip(scoreboard.COUNTERS, self._base, own):
@@ -246,16 +244,20 @@ class Worker:
         service.standing.tick(time())
         if self.access is not None:
             self.access.flush()
-        if self._sweeps % _RSS_EVERY == 0:
-            cells[scoreboard.VSZ], cells[scoreboard.RSS] = memory()
+        if self._sweeps % _MEASURE_EVERY == 0:
+            self.child.row.measure()
             self.child.look()
         self._sweeps += 1
+
+    def _memory(self) -> tuple[int, int]:
+        return self.child.row.memory
 
     def _access_log(self, settings: Settings, sink: Sink) -> AccessLog:
         """Compile the request log's line (uWSGI's, unless told otherwise)."""
         try:
             line = compile_format(settings.log_format, micros=settings.log_micros,
-                                  x_forwarded_for=settings.log_x_forwarded_for)
+                                  x_forwarded_for=settings.log_x_forwarded_for,
+                                  memory=self._memory if settings.memory_report else None)
         except ValueError as error:
             raise ConfigError(str(error), option="log-format") from error
         return AccessLog(line, sink, self.hub.loop.run_callback)
@@ -345,10 +347,3 @@ def header_of(text: str) -> tuple[str, str]:
     if not colon:
         raise ConfigError(f"{text!r} is not 'Name: value'", option="add-header")
     return name.strip(), value.strip()
-
-
-def memory() -> tuple[int, int]:
-    """The address space and the resident set of this process in octets."""
-    with open("/proc/self/statm", "rb") as file:
-        pages = file.read().split()
-    return int(pages[0]) * PAGE, int(pages[1]) * PAGE

@@ -16,6 +16,7 @@ Rules of the room:
 
 import mmap
 import os
+import time
 from collections.abc import Iterator
 
 __all__ = [
@@ -52,6 +53,7 @@ GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VS
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 
 CELLS = 32              # 256 bytes: rows of two workers share no cache line
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 TEXT = 514              # two bytes of length, then up to 512 of the current request
 
 
@@ -84,6 +86,19 @@ class Row:
         # One copy, so that a reader sees a length and a text of different requests
         # only while the copy runs.
         self._text[:length + 2] = length.to_bytes(2, "little") + text
+
+    @property
+    def memory(self) -> tuple[int, int]:
+        """Virtual and resident bytes of the owner, as last measured."""
+        return self.cells[VSZ], self.cells[RSS]
+
+    def measure(self) -> None:
+        """Note memory and processor time of this process, which owns the row."""
+        with open("/proc/self/statm", "rb") as file:
+            pages = file.read().split()
+        self.cells[VSZ] = int(pages[0]) * _PAGE
+        self.cells[RSS] = int(pages[1]) * _PAGE
+        self.cells[CPU_US] = time.process_time_ns() // 1000
 
     def vacate(self) -> None:
         """Forget the owner and what it was doing; the counters stay. Master only."""

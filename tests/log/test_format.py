@@ -41,6 +41,16 @@ def test_micros_and_forwarded_address():
     assert "] 10.0.0.9 (" in line(record({"HTTP_X_FORWARDED_FOR": "10.0.0.9"}))
 
 
+def test_the_memory_report_of_uwsgi():
+    memory = [27303936, 17604608]
+    line = compile_format(memory=lambda: tuple(memory))
+    assert line(record()).startswith("{address space usage: 27303936 bytes/26MB} "
+                                     "{rss usage: 17604608 bytes/16MB} [pid: 7701|app: 0|")
+    memory[1] += 1048576
+    assert "{rss usage: 18653184 bytes/17MB}" in line(record())
+    assert compile_format("%(uri)", memory=lambda: (1, 2))(record()) == "/p?q\n"
+
+
 def test_the_date_follows_the_request():
     line = compile_format()
     assert "[Sat Nov 21 10:12:06 2026]" in line(record())

@@ -1,0 +1,227 @@
+"""Workers that are replaced, and workers that come and go, while clients see nothing of it."""
+
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from tests.harness import Server, alive, wait_until
+from tests.integration.front import Load, ask
+
+APP = """
+import os, time, uuid
+KEPT = []
+
+def application(environ, start_response):
+    path, number = environ["PATH_INFO"], int(environ["QUERY_STRING"] or 0)
+    if path == "/wait":
+        open(f"begun-{os.getpid()}-{uuid.uuid4().hex}", "w").close()
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+    elif path == "/burn":
+        end = time.process_time() + number / 1000
+        while time.process_time() < end:
+            pass
+    elif path == "/grow":
+        KEPT.append(b"x" * (number << 20))
+    body = b"%d" % os.getpid()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start servers with these lines in their file."""
+    started = []
+
+    def start(more, **further):
+        ini = "[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:0\ndisable-logging = true\n" + more
+        started.append(Server(tmp_path, ini=ini, app=APP, **further).start())
+        return started[-1]
+    yield start
+    (tmp_path / "go").touch()
+    for server in started:
+        server.__exit__()
+
+
+class Asking:
+    """Requests that run beside the test."""
+
+    def __init__(self, address, path, count=1):
+        self.answers = []
+        self.threads = [threading.Thread(target=self._run, args=(address, path))
+                        for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, address, path):
+        try:
+            self.answers.append(ask(address, path).status)
+        except OSError as error:
+            self.answers.append(repr(error))
+
+    def end(self):
+        for thread in self.threads:
+            thread.join(20)
+        return self.answers
+
+
+def begun(server, count):
+    """Wait until so many requests wait inside the application; return the pids."""
+    def found():
+        names = [name for name in os.listdir(server.directory) if name.startswith("begun-")]
+        return [int(name.split("-")[1]) for name in names] if len(names) >= count else []
+    return wait_until(found, lambda: f"{count} requests to begin\n{server.log}")
+
+
+# Recycling.
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_recycling_under_load_fails_no_request(serve, fresh):
+    server = serve("processes = 3\ngevent = 50\nmax-requests = 150\nmin-worker-lifetime = 0\n"
+                   "max-requests-delta = 20\n")
+    with Load(server.address(), clients=6, path="/", fresh=fresh) as load:
+        server.wait_for("is done. Seeya!", 4)
+    assert not load.failures
+    assert len(load.answers) >= 5
+    assert not server.find("DAMN") and not server.find("NO MERCY")
+    assert server.stop() == 0
+
+
+def test_a_long_request_survives_the_recycling_of_its_worker(serve):
+    server = serve("processes = 1\ngevent = 50\nmax-requests = 20\nmin-worker-lifetime = 0\n")
+    waiting = Asking(server.address(), "/wait")
+    old, = begun(server, 1)
+    for _ in range(20):
+        assert ask(server.address(), "/").status == 200
+    server.wait_for("Respawned uWSGI worker 1")
+    wait_until(lambda: ask(server.address(), "/").body.decode() != str(old), "the replacement")
+    assert alive(old)
+    (server.directory / "go").touch()
+    assert waiting.end() == [200]
+    server.wait_for(f"The work of process {old} is done")
+    assert not server.find("NO MERCY")
+    assert server.stop() == 0
+
+
+def test_a_recycled_worker_that_does_not_end_is_killed(serve):
+    server = serve("processes = 1\ngevent = 50\nmax-requests = 5\nmin-worker-lifetime = 0\n"
+                   "worker-reload-mercy = 1\n")
+    Asking(server.address(), "/wait")
+    old, = begun(server, 1)
+    for _ in range(5):
+        ask(server.address(), "/")
+    server.wait_for(f"worker 1 (pid: {old}) is taking too much time to die...NO MERCY !!!")
+    wait_until(lambda: not alive(old))
+    assert ask(server.address(), "/").status == 200
+    assert server.stop() == 0
+
+
+def test_a_worker_that_grows_is_replaced(serve):
+    server = serve("processes = 2\ngevent = 5\nreload-on-rss = 120\nmin-worker-lifetime = 0\n")
+    first = server.workers()
+    grown = int(ask(server.address(), "/grow?120").body)
+    server.wait_for(f"(pid: {grown}) is replaced: it uses")
+    server.wait_for(f"The work of process {grown} is done")
+    assert len(set(server.workers()) & set(first)) == 1
+    assert server.stop() == 0
+
+
+def test_an_old_worker_is_replaced(serve):
+    server = serve("processes = 1\nmax-worker-lifetime = 1\n")
+    old, = server.workers()
+    server.wait_for("worker 1 lifetime reached, it was running for 1 second(s)")
+    server.wait_for(f"The work of process {old} is done")
+    assert ask(server.address(), "/").status == 200
+    assert server.stop() == 0
+
+
+def test_the_memory_report(serve):
+    server = serve("processes = 1\nmemory-report = true\ndisable-logging = false\n")
+    ask(server.address(), "/")
+    line = server.wait_for("GET / => generated")
+    assert re.match(r"\{address space usage: \d+ bytes/\d+MB\} \{rss usage: \d+ bytes/\d+MB\} "
+                    r"\[pid: ", line)
+    assert not line.startswith("{address space usage: 0 ")
+    assert server.stop() == 0
+
+
+# More and fewer.
+
+CHEAPER = "processes = 3\ncheaper = 1\ncheaper-overload = 1\n"
+
+
+def test_slots_in_use_bring_workers_and_free_ones_let_them_go(serve):
+    """Under gevent; a few requests that go on do not keep a worker that is not needed."""
+    server = serve(CHEAPER + "gevent = 4\n")
+    assert len(server.workers()) == 1
+    waiting = Asking(server.address(), "/wait", 6)
+    server.wait_for("2 workers from now on: 4.0 of 4 slots in use")
+    server.wait_for("spawned uWSGI worker 2")
+    with Load(server.address(), clients=1, path="/") as load:
+        load.wait_for(10)
+        (server.directory / "go").touch()
+        assert waiting.end() == [200] * 6
+        server.wait_for("uWSGI worker 2 cheaped.")
+        load.wait_for(10)
+    assert not load.failures and len(server.workers()) == 1
+    assert server.stop() == 0
+
+
+def test_requests_that_compute_bring_workers(serve):
+    """They are never seen in progress, for the hub runs between them only."""
+    server = serve(CHEAPER + "gevent = 100\n")
+    with Load(server.address(), clients=2, path="/burn?20") as load:
+        server.wait_for("2 workers from now on")
+    assert not load.failures
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("sockets", ["", "http-socket = app.sock\n"])
+def test_waiting_connections_bring_workers(serve, sockets):
+    """The queue of a unix socket is read as well."""
+    server = serve(CHEAPER + sockets + "cheaper-algo = backlog\ngevent = 1\n")
+    address = server.address(index=1 if sockets else 0)
+    waiting = Asking(address, "/wait", 5)
+    server.wait_for("connections wait (backlog)")
+    (server.directory / "go").touch()
+    assert waiting.end() == [200] * 5
+    server.wait_for("cheaped.")
+    assert server.stop() == 0
+
+
+def test_busyness(serve):
+    server = serve(CHEAPER + "gevent = 4\ncheaper-algo = busyness\ncheaper-busyness-max = 50\n"
+                   "cheaper-busyness-min = 20\ncheaper-busyness-multiplier = 1\n"
+                   "cheaper-busyness-verbose = true\n")
+    waiting = Asking(server.address(), "/wait", 3)
+    server.wait_for("[busyness] 1s average busyness is at")
+    server.wait_for("will spawn 1 new worker(s)")
+    server.wait_for("spawned uWSGI worker 2")
+    (server.directory / "go").touch()
+    assert waiting.end() == [200] * 3
+    server.wait_for("cheap one of 2 running workers")
+    server.wait_for("uWSGI worker 2 cheaped.")
+    assert server.stop() == 0
+
+
+def test_cheap_mode(serve):
+    server = serve("processes = 2\nidle = 1\ngevent = 4\ncheap = true\n")
+    assert server.find("cheap mode enabled") or server.wait_for("cheap mode enabled")
+    assert not server.workers()
+    for time in (1, 2):
+        assert ask(server.address(), "/").status == 200
+        server.wait_for("a connection came: leaving cheap mode", time)
+        server.wait_for("workers have been inactive for more than 1 seconds", time)
+        server.wait_for("worker 2 buried", time)
+    assert server.stop() == 0
+
+
+def test_the_worst_moment_a_stop_in_cheap_mode_with_a_connection_on_its_way(serve):
+    server = serve("processes = 1\ncheap = true\n")
+    server.wait_for("cheap mode enabled")
+    with server.connect():
+        assert server.stop(signal.SIGTERM) == 0
