@@ -5,6 +5,7 @@ own wing, never upward and never in a circle: not at import time, not inside a
 function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule.
 
     7  cli, __main__   arguments in, exit status out
+       runner          the same from a [server:main] section of PasteDeploy
     6  boot            settings become sockets, memory and roles: the one place that knows everyone
     5  api             the module an application imports as `uwsgi`
     4  server          a WSGI worker's I/O: worker, acceptor, connection, limits

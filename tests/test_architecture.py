@@ -20,7 +20,7 @@ FLOORS = {
     "server": 4, "asgi": 4, "router": 4, "jobs": 4, "process": 4,
     "api": 5,
     "boot": 6,
-    "cli": 7, "__main__": 7,
+    "cli": 7, "__main__": 7, "runner": 7,
 }
 SAME_WING = {"__main__": "cli"}
 IMPORTS_LATE = {"boot"}  # it plays roles, and the master must not load what a worker needs

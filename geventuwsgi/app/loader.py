@@ -7,6 +7,7 @@ Spellings of an application, wherever one is named:
     pkg.mod:factory()            what the factory returns
     pkg.mod:factory("x", a=1)    the same with arguments, literals only
     path/app.py  path/app.py:f() a file in place of a module (also `.wsgi`)
+    config:app.ini#name          what PasteDeploy makes of a file (`paste`)
 
 Rules of the room:
 
@@ -32,6 +33,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeGuard
 
 from ..errors import AppLoadError
+from . import paste as uris
 from .interface import check_callable, is_double_callable, single_callable
 
 log = logging.getLogger("geventuwsgi.error")
@@ -136,13 +138,15 @@ class Applications:
 def load(*, application: str | None = None, module: str | None = None,
          wsgi_file: str | None = None, callable: str | None = None,
          asgi: str | None = None, mounts: Iterable[str] = (), manage_script_name: bool = False,
-         need_app: bool = True, interface: str = "auto", factory: bool = False) -> Applications:
+         need_app: bool = True, interface: str = "auto", factory: bool = False,
+         paste: str | None = None) -> Applications:
     """Load everything that the configuration names, in uWSGI's order.
 
     Args:
         application: a module or a file, as the command line has it.
         asgi: as `application`, of an ASGI one.
-        module: uWSGI's `module`; wsgi_file: uWSGI's `wsgi-file`. Of these four the first
+        module: uWSGI's `module`; wsgi_file: uWSGI's `wsgi-file`.
+        paste: a URI of PasteDeploy, `config:app.ini#name`. Of these five the first
             given is mounted at ""; a further one is skipped with a warning, as in uWSGI.
         callable: the attribute (or `factory()`) where a spelling names none; the default is
             `application`, then `app`.
@@ -160,13 +164,14 @@ def load(*, application: str | None = None, module: str | None = None,
     """
     loading = _Loading(callable, interface, factory)
     wanted = [("", spelling, is_file) for spelling, is_file in (
-        (application, False), (asgi, False), (module, False), (wsgi_file, True)) if spelling]
+        (application, False), (asgi, False), (module, False), (paste, False), (wsgi_file, True))
+        if spelling]
     for mount in mounts:
         mountpoint, _, spelling = mount.partition("=")
         wanted.append((mountpoint.strip(), spelling.strip(), False))
     if not wanted and need_app:
         raise AppLoadError("no application is given: name one as module:callable or file.py, "
-                           "or set `module`, `wsgi-file`, `asgi` or `mount`")
+                           "or set `module`, `wsgi-file`, `asgi`, `paste` or `mount`")
     failures = []
     for mountpoint, spelling, is_file in wanted:
         try:
@@ -193,6 +198,9 @@ class _Loading:
         if self._taken(mountpoint, spelling):
             return
         started = time.monotonic()
+        if uris.is_uri(spelling):
+            self._add(mountpoint, load_uri(spelling), spelling, started)
+            return
         source, attribute = split_spelling(spelling, is_file)
         attribute = attribute or self.default_callable
         if self.factory and attribute and not attribute.endswith(")"):
@@ -306,6 +314,21 @@ def _import_file(path: str) -> types.ModuleType:
         del sys.modules[name]
         raise
     return sys.modules[name]
+
+
+def load_uri(spelling: str) -> Any:
+    """Build an application by PasteDeploy.
+
+    Raises:
+        AppLoadError: with the traceback of what went wrong inside it.
+    """
+    try:
+        return uris.load(spelling)
+    except AppLoadError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise AppLoadError(f"{spelling} cannot be loaded: {_last_line(error)}",
+                           own_traceback(error)) from error
 
 
 def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any, str]:

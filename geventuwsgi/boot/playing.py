@@ -278,9 +278,11 @@ def load_applications(settings: Settings) -> "Applications":
         AppLoadError: an application does not load.
         HookError: a hook before or after it failed.
     """
-    from ..app import loader
+    from ..app import loader, paste
 
     run_hooks(settings, os.environ, "pre-app")
+    if settings.paste_logger:
+        paste.configure_logging(paste.file_of(settings.paste or ""))
     for source in settings.import_:
         try:
             loader.import_source(source)
@@ -289,8 +291,8 @@ def load_applications(settings: Settings) -> "Applications":
     started = time.monotonic()
     applications = loader.load(
         application=settings.application, asgi=settings.asgi, module=settings.module,
-        wsgi_file=settings.wsgi_file, interface=settings.interface, factory=settings.factory,
-        callable=settings.callable, mounts=settings.mount,
+        wsgi_file=settings.wsgi_file, paste=settings.paste, interface=settings.interface,
+        factory=settings.factory, callable=settings.callable, mounts=settings.mount,
         manage_script_name=settings.manage_script_name, need_app=settings.need_app)
     for failure in applications.failures:
         logger.error("%s\n%s", failure, failure.traceback.rstrip())

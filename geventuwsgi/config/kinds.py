@@ -273,7 +273,7 @@ class Header(Kind):
 
 
 class Mount(Kind):
-    """`/prefix=module:callable` or `/prefix=file.py`."""
+    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy)."""
 
     metavar = "/PREFIX=APP"
     comments = True
@@ -284,8 +284,6 @@ class Mount(Kind):
             case.fail(f"{text!r} is not of the form /prefix=module:callable")
         if prefix and not prefix.startswith("/"):
             case.fail(f"{prefix!r}: a prefix begins with '/'; mounting by host name is not done")
-        if application.endswith(".ini"):
-            case.fail(f"{application}: only Python modules and files can be mounted")
         return f"{prefix}={application}"
 
 

@@ -164,6 +164,8 @@ class Reading:
         value = str(option.kind.cast(self._at_once(entry.text), case))
         if option.name == "ini":
             self.load(value, entry.origin)
+        elif option.name.startswith("ini-paste"):
+            self._paste(value, option.name.endswith("-logged"), entry.origin)
         elif option.name == "inherit":
             self._inherits[-1].append((value, entry.origin))
             if len(self._inherits) == 1:  # on the command line nothing is above it
@@ -177,6 +179,18 @@ class Reading:
             self.placeholders.add(name)
             if option.name == "set-placeholder":
                 self.entries.append(Entry(name, text, entry.origin))
+
+    def _paste(self, path: str, logged: bool, origin: Origin) -> None:
+        """Read what a file of PasteDeploy says to the server, and name its application."""
+        try:
+            sections = ini.read(path).sections
+        except (ConfigError, OSError) as error:
+            raise origin.error(getattr(error, "message", str(error))) from None
+        if "uwsgi" in sections or "geventuwsgi" in sections:
+            self.load(path, origin)
+        self.add("paste", f"config:{os.path.abspath(path)}", origin)
+        if logged:
+            self.add("paste-logger", "true", origin)
 
     def _at_once(self, text: str | None) -> str | None:
         """Expand the text of a directive, which in uWSGI is taken as it stands."""

@@ -117,7 +117,7 @@ http-to-https http-uid http-use-base http-use-cache http-use-code-string http-us
 http-use-socket http-var http-websockets http-workers http-zerg httprouter
 https-socket-modifier1 https-socket-modifier2
 ignore-script-name immediate-gid immediate-uid imperial-monitor-list imperial-monitors-list
-ini-paste ini-paste-logged inject-after inject-before iprint ksm
+inject-after inject-before iprint ksm
 listen-queue-alarm load-file-in-cache load-file-in-cache-gzip locks log-4xx log-5xx log-alarm
 log-backupname log-big log-date log-drain log-encoder log-filter log-format-strftime log-ioerror
 log-maxsize log-prefix log-reopen log-req-encoder log-req-route log-route log-sendfile log-slow
@@ -131,8 +131,8 @@ mount-check mountpoint-check mule mule-harakiri
 mule-msg-size mule-reload-mercy mules multicast multicast-loop multicast-ttl namespace
 namespace-keep-mount namespace-net never-swap no-default-app no-fd-passing
 no-harakiri-after-req-hook no-harakiri-arh no-initgroups no-server no-site no-threads-wait
-not-alarm-log not-log-alarm notify-socket ns ns-net offload-thread offload-threads optimize paste
-paste-logger pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol
+not-alarm-log not-log-alarm notify-socket ns ns-net offload-thread offload-threads optimize
+pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol
 privileged-binary-patch privileged-binary-patch-arg profiler propagate-touch pull-header py
 py-program-name py-programname py-sharedarea
 pyargv pymodule-alias pyrun pyshell pyshell-oneshot python

@@ -125,7 +125,8 @@ class Settings:
         Raises:
             ConfigError: saying how to name one.
         """
-        named = self.application or self.asgi or self.module or self.wsgi_file or self.mount
+        named = (self.application or self.asgi or self.module or self.wsgi_file or self.paste
+                 or self.mount)
         if self.need_app and not named:
             raise ConfigError("no application is named: write module = package.module:name, "
                               "or give package.module:name on the command line",

@@ -61,6 +61,14 @@ APPLICATION = (
            "module:factory()", _APPLICATION, aliases=("wsgi",)),
     Option("wsgi-file", Path(), "the Python file that holds the application", _APPLICATION,
            aliases=("file",)),
+    Option("paste", Path(), "the application that PasteDeploy builds: config:FILE.ini#name or "
+           "egg:Package#name", _APPLICATION),
+    Option("paste-logger", Boolean(), "set up logging from the [loggers] of the file of paste",
+           _APPLICATION, default=False),
+    Option("ini-paste", Path(), "read the [uwsgi] section of an INI file, if it has one, and serve "
+           "the application that PasteDeploy builds from it", _APPLICATION, status="directive"),
+    Option("ini-paste-logged", Path(), "the same with paste-logger", _APPLICATION,
+           status="directive"),
     Option("callable", Name(), "the name of the application in its module", _APPLICATION,
            derived="``application``, then ``app``"),
     Option("mount", Many(Mount()), "serve an application under a path; may be repeated",

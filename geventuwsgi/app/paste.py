@@ -1,0 +1,62 @@
+"""Applications that PasteDeploy builds, from `config:app.ini#name` or `egg:Package#name`.
+
+The rules of this room: composites, pipelines and filters are PasteDeploy's own. What is
+wrong is told as for any other application that does not load.
+"""
+
+import logging.config
+import os
+from configparser import Error as ParserError
+from typing import Any
+
+from ..errors import AppLoadError
+
+SCHEMES = ("config:", "egg:")
+
+
+def is_uri(spelling: str) -> bool:
+    """Whether an application is spelled as PasteDeploy has it; a mounted INI file counts."""
+    return spelling.startswith(SCHEMES) or spelling.partition("#")[0].endswith(".ini")
+
+
+def load(spelling: str) -> Any:
+    """Build the application of a URI; relative paths start at the working directory.
+
+    Raises:
+        AppLoadError: PasteDeploy is not installed, the file or section is not there, or
+            what it names does not load. `__cause__` is the error.
+    """
+    try:
+        from paste.deploy import loadapp  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise AppLoadError(f"{spelling}: PasteDeploy is not installed "
+                           "(pip install geventuwsgi[paste])") from error
+    uri = spelling if spelling.startswith(SCHEMES) else f"config:{spelling}"
+    path = file_of(uri)
+    if path and not os.path.isfile(path):
+        raise AppLoadError(f"{spelling}: no such file (looked in {os.getcwd()})")
+    return loadapp(uri, relative_to=os.getcwd())
+
+
+def file_of(uri: str) -> str:
+    """Return the path of a `config:` URI without its section, "" for others."""
+    return uri.removeprefix("config:").partition("#")[0] if uri.startswith("config:") else ""
+
+
+def configure_logging(path: str) -> None:
+    """Set up logging from the `[loggers]` of an INI file (logging.config.fileConfig).
+
+    A file without these sections changes nothing. Loggers that exist are kept.
+
+    Raises:
+        AppLoadError: the sections are wrong, or the file cannot be read.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        with open(path, encoding="utf-8") as file:
+            if not any(line.strip() == "[loggers]" for line in file):
+                return
+        logging.config.fileConfig(path, {"here": directory, "__file__": os.path.abspath(path)},
+                                  disable_existing_loggers=False)
+    except (OSError, ParserError, KeyError, ValueError, RuntimeError) as error:
+        raise AppLoadError(f"{path}: logging cannot be set up: {error!r}") from error

@@ -1,0 +1,189 @@
+"""PasteDeploy: composites, pipelines and filters of a real INI file, and a Pyramid application."""
+
+import subprocess
+import sys
+
+import pytest
+
+from geventuwsgi.errors import ConfigError
+from geventuwsgi.runner import arguments_of
+from tests.harness import HOUSE, Program, Server, wait_until
+
+pytest.importorskip("paste.deploy")
+
+APP = """
+import logging
+
+def hello(global_conf, **local):
+    logging.getLogger("shop").warning("built with %s", local)
+    def application(environ, start_response):
+        body = f"{local.get('text')} {environ['SCRIPT_NAME']} {environ.get('X')}".encode()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+    return application
+
+def marked(app, global_conf, mark):
+    def application(environ, start_response):
+        environ["X"] = mark
+        return app(environ, start_response)
+    return application
+
+def broken(global_conf):
+    raise ValueError("no such shop")
+"""
+INI = """
+[uwsgi]
+http-socket = 127.0.0.1:0
+processes = 2
+
+[composite:main]
+use = egg:Paste#urlmap
+
+[pipeline:front]
+pipeline = mark shop
+
+[filter:mark]
+paste.filter_app_factory = app:marked
+mark = filtered in %(here)s
+
+[app:shop]
+paste.app_factory = app:hello
+text = shop
+
+[app:broken]
+paste.app_factory = app:broken
+
+[server:main]
+use = egg:geventuwsgi#main
+host = 127.0.0.1
+port = 0
+
+[loggers]
+keys = root
+
+[handlers]
+keys = console
+
+[formatters]
+keys = plain
+
+[logger_root]
+level = INFO
+handlers = console
+
+[handler_console]
+class = StreamHandler
+args = (sys.stderr,)
+formatter = plain
+
+[formatter_plain]
+format = FROM THE INI %(message)s
+"""
+PYRAMID = """
+from pyramid.config import Configurator
+from pyramid.response import Response
+
+def main(global_config, **settings):
+    with Configurator(settings=settings) as config:
+        config.add_route("home", "/")
+        config.add_view(lambda request: Response("pyramid " + settings["shop"]), route_name="home")
+        return config.make_wsgi_app()
+"""
+PRODUCTION = """
+[app:main]
+paste.app_factory = site_of_shop:main
+pyramid.reload_templates = false
+shop = %(here)s
+
+[server:main]
+use = egg:geventuwsgi#main
+listen = 127.0.0.1:0
+workers = 2
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "production.ini").write_text(INI)
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+def test_a_pipeline(place):
+    with Server(place, "--paste", "config:production.ini#front", "--paste-logger",
+                "--http-socket", "127.0.0.1:0", app=APP) as server:
+        assert server.body("/").decode() == f"shop  filtered in {place}"
+        server.wait_for("FROM THE INI built with")
+
+
+@pytest.mark.parametrize("option", ["ini-paste", "ini-paste-logged"])
+def test_the_file_that_says_all(place, option):
+    text = INI.replace("[composite:main]\nuse = egg:Paste#urlmap", "[app:main]\nuse = shop")
+    (place / "production.ini").write_text(text)
+    with Server(place, f"--{option}", "production.ini", app=APP) as server:
+        assert server.body("/").decode() == "shop  None"
+        assert len(server.workers()) == 2
+        assert bool(server.find("FROM THE INI")) == (option == "ini-paste-logged")
+
+
+def test_a_mounted_file(place):
+    with Server(place, "--mount", "/shop=production.ini#front", "--manage-script-name",
+                "--http-socket", "127.0.0.1:0", app=APP) as server:
+        assert server.body("/shop/x").decode() == f"shop /shop filtered in {place}"
+
+
+@pytest.mark.parametrize("uri, reason", [
+    ("config:production.ini#broken", "ValueError: no such shop"),
+    ("config:production.ini#none", "'none'"),
+    ("config:none.ini", "none.ini: no such file"),
+    ("egg:NoSuchPackage#main", "NoSuchPackage"),
+])
+def test_what_does_not_load(place, uri, reason):
+    with Program(sys.executable, "-c", "from geventuwsgi.cli import main; exit(main())", "--paste",
+                 uri, "--http-socket", "127.0.0.1:0", cwd=place,
+                 env={"PYTHONPATH": str(HOUSE)}) as program:
+        assert program.wait() == 4
+        assert reason in program.log
+
+
+def test_a_pyramid_application_from_its_production_ini(tmp_path):
+    pytest.importorskip("pyramid")
+    (tmp_path / "production.ini").write_text(PRODUCTION)
+    (tmp_path / "site_of_shop.py").write_text(PYRAMID)
+    with Server(tmp_path, "--paste", "config:production.ini", "--http-socket",
+                "127.0.0.1:0") as server:
+        assert server.body("/").decode() == f"pyramid {tmp_path}"
+
+
+def test_the_runner_of_pserve(place):
+    """As pserve calls it: the process becomes the server."""
+    code = ("from geventuwsgi.runner import main; main(None, {'__file__': 'production.ini'},"
+            " app_name='front', listen='127.0.0.1:0', workers='1')")
+    with Program(sys.executable, "-c", code, cwd=place,
+                 env={"PYTHONPATH": str(HOUSE)}) as program:
+        line = program.wait_for("Listening at: http://127.0.0.1:")
+        port = int(line.rpartition("127.0.0.1:")[2].split()[0])
+        program.wait_for("ready: 1 worker")
+        answer = subprocess.run(["curl", "-fs", f"http://127.0.0.1:{port}/"], check=True,
+                                capture_output=True, text=True).stdout
+        assert answer.startswith("shop  filtered")
+        assert program.stop() == 0
+    wait_until(lambda: "goodbye" in program.log, "the end of the log")
+
+
+@pytest.mark.parametrize("section, arguments", [
+    ({}, ["--bind=127.0.0.1:8080"]),
+    ({"port": "80", "host": "::1"}, ["--bind=[::1]:80"]),
+    ({"listen": "*:6543 [::1]:6543"}, ["--bind=0.0.0.0:6543", "--bind=[::1]:6543"]),
+    ({"listen": "512", "bind": "unix:/x"}, ["--listen=512", "--bind=unix:/x"]),
+    ({"workers": "2", "port": "1", "max_requests": "5"},
+     ["--bind=127.0.0.1:1", "--workers=2", "--max-requests=5"]),
+])
+def test_sections_as_command_lines(section, arguments):
+    assert arguments_of({"__file__": "/x.ini"}, section) == [
+        "--paste=config:/x.ini#main", "--paste-logger", *arguments]
+
+
+def test_a_section_from_nowhere():
+    with pytest.raises(ConfigError, match="no __file__"):
+        arguments_of({}, {})
