@@ -1,0 +1,220 @@
+"""HTTPS among real programs: nginx in front of it, curl and http.client, reloads under load."""
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from tests.authority import Authority
+from tests.harness import DEADLINE, HOUSE, Server, installed, wait_until
+from tests.integration.conftest import MOUNTS, example_ini
+from tests.integration.front import Nginx
+from tests.integration.test_start import as_root, interpreter_for_all
+
+HTTPS = "https-socket = 127.0.0.1:0,%dhere.crt,%dhere.key\n"
+
+
+@pytest.fixture(scope="module")
+def authority(place):
+    made = Authority(place)
+    made.issue("here", "localhost", "127.0.0.1")
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(place, authority):
+    """The example deployment with HTTPS beside HTTP and uwsgi."""
+    with Server(place, ini=example_ini(MOUNTS + HTTPS)) as started:
+        yield started
+        assert started.stop() == 0
+
+
+@pytest.fixture(scope="module", params=["1.0", "1.1"])
+def front(server, place, authority, request):
+    """nginx that speaks HTTPS to the server, and checks its certificate."""
+    verify = (f"proxy_ssl_trusted_certificate {authority.pem}; proxy_ssl_verify on;"
+              "proxy_ssl_name localhost; proxy_ssl_server_name on;"
+              "proxy_ssl_protocols TLSv1.2 TLSv1.3;")
+    with Nginx(place / f"nginx-{request.param}", "http", "%s:%d" % server.address("https"),
+               location=verify,
+               edit=(("proxy_pass http://", "proxy_pass https://"),
+                     ("proxy_http_version 1.1", f"proxy_http_version {request.param}"))
+               ) as nginx:
+        yield nginx
+        assert not nginx.complaints
+
+
+def test_through_nginx(front):
+    body = os.urandom(5_000_000)
+    for _ in range(5):
+        assert front.ask("/trial/who").status == 200
+    answer = front.ask("/trial/digest", "POST", body)
+    assert answer.body.decode() == f"{len(body)} {hashlib.sha256(body).hexdigest()}"
+    assert front.ask("/trial/ignore", "POST", body).body == b"ignored"
+    seen = json.loads(front.ask("/trial/variables").body)
+    assert seen["wsgi.url_scheme"] == "http", "nginx is trusted, and its client spoke HTTP"
+    seen = json.loads(front.ask("/valid/variables", headers={"X": "y"}).body)
+    assert "HTTPS" not in seen
+
+
+def curl(server, authority, *arguments, ca=None):
+    port = server.address("https")[1]
+    done = subprocess.run(
+        [installed("curl"), "-sS", "--cacert", str(ca or authority.pem), *arguments[:-1],
+         f"https://localhost:{port}{arguments[-1]}"], capture_output=True, timeout=DEADLINE)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+@pytest.mark.parametrize("version", ["--tlsv1.2", "--tlsv1.3"])
+def test_curl(server, authority, version, tmp_path):
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(3_000_000))
+    expected = f"3000000 {hashlib.sha256(big.read_bytes()).hexdigest()}".encode()
+    limit = ["--tls-max", "1.2"] if version == "--tlsv1.2" else []
+    code, out, err = curl(server, authority, version, *limit, "-T", str(big), "-X", "POST",
+                          "/trial/digest")
+    assert (code, out) == (0, expected), err
+    code, out, err = curl(server, authority, version, *limit, "-H",
+                          "Transfer-Encoding: chunked", "-T", str(big), "-X", "POST",
+                          "/trial/digest")
+    assert (code, out) == (0, expected), err
+
+
+def test_curl_that_does_not_trust(server, authority, tmp_path):
+    code, _, err = curl(server, authority, "/trial/who", ca=Authority(tmp_path).pem)
+    assert code == 60, err  # CURLE_PEER_FAILED_VERIFICATION
+
+
+def test_http_client_keeps_the_connection(server, authority):
+    client = http.client.HTTPSConnection("localhost", server.address("https")[1],
+                                         context=authority.client(), timeout=DEADLINE)
+    pids = set()
+    for _ in range(20):
+        client.request("GET", "/trial/who")
+        pids.add(client.getresponse().read().split()[0])
+    assert len(pids) == 1
+    client.close()
+
+
+class Clients:
+    """Clients over TLS, each on a kept connection, until told to stop."""
+
+    def __init__(self, port, context, count):
+        self.port, self.context = port, context
+        self.answered, self.failures = 0, []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(count)]
+
+    def _run(self):
+        client = http.client.HTTPSConnection("localhost", self.port, context=self.context,
+                                             timeout=DEADLINE)
+        while not self._stop.is_set():
+            try:
+                client.request("POST", "/trial/digest", b"x" * 1000)
+                response = client.getresponse()
+                response.read()
+                assert response.status == 200
+                self.answered += 1
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                self.failures.append(repr(error))
+                client.close()
+        client.close()
+
+    def wait_for(self, more):
+        target = self.answered + more
+        wait_until(lambda: self.answered >= target, lambda: f"{self.failures[:5]}")
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+
+def test_reloads_lose_no_request(room):
+    """New certificates of the same authority under load, three times."""
+    authority = Authority(room)
+    authority.issue("here", "localhost")
+    with Server(room, ini=example_ini(MOUNTS + HTTPS)) as server:
+        with Clients(server.address("https")[1], authority.client(), 4) as clients:
+            for generation in (2, 3, 4):
+                clients.wait_for(50)
+                authority.issue("here", "localhost")
+                server.send_signal(signal.SIGHUP)
+                server.wait_for(f"(generation {generation})")
+            clients.wait_for(50)
+        assert not clients.failures
+        assert server.stop() == 0
+
+
+def test_workers_that_die_take_only_their_connections(room):
+    authority = Authority(room)
+    authority.issue("here", "localhost")
+    with Server(room, ini=example_ini(MOUNTS + HTTPS)) as server:
+        with Clients(server.address("https")[1], authority.client(), 4) as clients:
+            clients.wait_for(50)
+            server.kill(server.workers()[0])
+            server.wait_for("Respawned")
+            clients.wait_for(100)
+        assert len(clients.failures) <= 4
+        assert server.stop() == 0
+
+
+@pytest.mark.root
+@as_root
+def test_keys_that_only_root_can_read(room):
+    python, packages = interpreter_for_all()
+    authority = Authority(room)
+    key = authority.issue("here", "localhost")[1]
+    server = Server(room, "--https-socket", "127.0.0.1:0,here.crt,here.key", "--uid", "nobody",
+                    "--gid", "nogroup", "--wsgi-file", "trial.py",
+                    env={"PYTHONPATH": f"{HOUSE}:{packages}"})
+    server.argv = (python, *server.argv[1:])
+    with server:
+        for generation in (2, 3):
+            code, out, err = curl(server, authority, "/who")
+            assert out.split()[1:] == [b"65534", b"65534"], err
+            server.send_signal(signal.SIGHUP)
+            server.wait_for(f"(generation {generation})")
+        os.chmod(key, 0)  # root reads on
+        assert server.stop() == 0
+
+
+def test_many_handshakes_at_once(server, authority):
+    """A burst of new connections, of which half never finish their handshake."""
+    port = server.address("https")[1]
+    context = authority.client()
+    stalled = [server.connect("https") for _ in range(100)]
+    for sock in stalled[::2]:
+        sock.sendall(b"\x16\x03\x01\x02\x00\x01")
+    for _ in range(100):
+        client = http.client.HTTPSConnection("localhost", port, context=context, timeout=DEADLINE)
+        client.request("GET", "/trial/who")
+        assert client.getresponse().status == 200
+        client.close()
+    for sock in stalled:
+        sock.close()
+
+
+def test_a_session_of_openssl_is_resumed(server, authority, tmp_path):
+    host, port = server.address("https")
+    command = [installed("openssl"), "s_client", "-connect", f"{host}:{port}", "-CAfile",
+               str(authority.pem), "-tls1_2"]
+    path = str(tmp_path / "session")
+    request = "GET /trial/who HTTP/1.0\r\n\r\n"
+    first = subprocess.run([*command, "-sess_out", path, "-ign_eof"], input=request,
+                           capture_output=True, text=True, timeout=DEADLINE)
+    assert "New, TLSv1.2" in first.stdout and "Verify return code: 0" in first.stdout
+    for _ in range(6):  # whichever worker it is
+        again = subprocess.run([*command, "-sess_in", path, "-ign_eof"], input=request,
+                               capture_output=True, text=True, timeout=DEADLINE)
+        assert "Reused, TLSv1.2" in again.stdout
