@@ -27,7 +27,8 @@ class Order(NamedTuple):
     until_gone: bool = False
 
 
-ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True)}
+ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True),
+          "stacks": Order(("stacks",))}
 
 
 def main(argv: Sequence[str] | None = None, *, development: bool = False,

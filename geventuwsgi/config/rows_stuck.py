@@ -28,6 +28,8 @@ STUCK = (
            "number behind: who connects is told the stacks of its threads and greenlets", _STUCK,
            difference="a stack per greenlet too, named by its request; --stacks PIDFILE asks all "
                       "workers without any socket"),
+    Option("stacks", Path(), "print the stacks of all greenlets of every worker of this pid "
+           "file's server, then end", _STUCK, status="command"),
     Option("cancel-on-disconnect", Boolean(), "raise geventuwsgi.errors.RequestCancelled in a "
            "request whose client is gone", _STUCK, default=False),
     Option("queue-limit", Number(), "how many requests of a worker may wait for a slot of gevent; "

@@ -8,6 +8,7 @@ and leave through a sink, so that neither a full disk nor a reader that stopped 
 holds up the process that logs. Never ANSI: colours in a file serve nobody.
 """
 
+import _thread
 import logging
 import os
 import time
@@ -42,6 +43,8 @@ class ErrorHandler(logging.Handler):
     def __init__(self, sink: Sink) -> None:
         super().__init__()
         self.sink = sink
+        # Not logging's own, which gevent patches: `say` writes from native threads.
+        self._native = _thread.allocate_lock()
         self.setFormatter(ErrorFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -52,7 +55,14 @@ class ErrorHandler(logging.Handler):
             self.handleError(record)
             return
         # Surrogates stand for bytes of a path or a variable that are no UTF-8.
-        self.sink.write(line.encode("utf-8", "backslashreplace"))
+        data = line.encode("utf-8", "backslashreplace")
+        # A signal handler may find its own thread in here: it waits a moment, and writes.
+        held = self._native.acquire(timeout=0.1)
+        try:
+            self.sink.write(data)
+        finally:
+            if held:
+                self._native.release()
 
     def flush(self) -> None:
         """Write what waits for a slow reader, as far as it goes."""
@@ -87,6 +97,25 @@ def setup(level: str = "info", error_logfile: str | None = None) -> ErrorHandler
     logger.setLevel(number)
     logger.propagate = False
     return handler
+
+
+def say(level: int, text: str) -> None:
+    """Log from a native thread while the process is stuck: no lock of logging's is taken.
+
+    Those are gevent's once it has patched them, and one may be held by the greenlet that
+    is to be told of. Handlers that are not ours take theirs all the same.
+
+    Args:
+        level: one of logging's numbers.
+        text: the message as it stands.
+    """
+    if logger.isEnabledFor(level):
+        record = logger.makeRecord(logger.name, level, "", 0, text, (), None)
+        for handler in list(logger.handlers):
+            if isinstance(handler, ErrorHandler):
+                handler.emit(record)
+            else:
+                handler.handle(record)
 
 
 def reopen() -> None:

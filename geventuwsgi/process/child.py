@@ -45,6 +45,7 @@ class Child:
         self.board = board
         self.row = row
         self.master = master
+        self._question: int | None = None
         self.reopen: Callable[[], None] = _nothing
         self.take: Callable[[str, int], None] = _close
         self.look: Callable[[], None] = _nothing
@@ -69,13 +70,35 @@ class Child:
     def received(self) -> bytes | None:
         """Return the master's next message, b"" if it is gone, None if it says nothing.
 
-        A log file that came is taken here.
+        A log file that came is taken here. Any other descriptor waits for `answer`.
         """
         message, descriptor = control.receive_with_descriptor(self.control)
-        if descriptor is None:
-            return message
-        self.take((message or b"").removeprefix(control.LOG).decode(), descriptor)
-        return None
+        if message and message.startswith(control.LOG) and descriptor is not None:
+            self.take(message.removeprefix(control.LOG).decode(), descriptor)
+            return None
+        if self._question is not None:
+            os.close(self._question)  # of a message that nobody answered
+        self._question = descriptor
+        return message
+
+    def answer(self, text: str) -> None:
+        """Answer a message that brought a descriptor, with a text of any length.
+
+        It goes into a file without a name, whose descriptor is sent: nothing here waits
+        for the master to read.
+        """
+        if self._question is None:
+            return
+        question, self._question = self._question, None
+        # The class of before the patching.
+        with type(self.control)(fileno=question) as sock:
+            fd = os.memfd_create("geventuwsgi-answer", os.MFD_CLOEXEC)
+            try:
+                with os.fdopen(os.dup(fd), "wb") as file:
+                    file.write(text.encode("utf-8", "backslashreplace"))
+                control.send_with_descriptor(sock, b"answer", fd)
+            finally:
+                os.close(fd)
 
 
 def _nothing() -> None:

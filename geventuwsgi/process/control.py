@@ -16,6 +16,8 @@ end-of-file means that the other side is gone. One message is one short line of 
     master -> worker     drain               stop accepting, finish, exit 0
                          stop                the same, and let no idle connection wait
                          die                 exit at once
+                         stacks              with one end of a socket pair as SCM_RIGHTS: send
+                                             a file with the stacks of all greenlets there
     master -> both       log NAME            a log file that it opened for them, as SCM_RIGHTS
 
 `drain` and `die` are frozen: a later master may speak them to an older worker.
@@ -28,6 +30,7 @@ DRAIN = b"drain"
 STOP = b"stop"
 DIE = b"die"
 READY = b"ready"
+STACKS = b"stacks"
 FILES = b"files "
 WORN = b"worn "
 OTHERWISE = b"otherwise"

@@ -28,6 +28,7 @@ from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
 from .reload import Reloads
 from .role import Renewal, Role
+from .stacks import Stacks
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -77,11 +78,12 @@ class Master:
         self._ready = ready
         self._stopping = stopping
         self._reopen = reopen
-        self._attached = tuple(attached)
         self._begun = False
         self.exit_on_reload = exit_on_reload
         self.heard_files = heard_files
         self._selector = selectors.DefaultSelector()
+        stacks = Stacks(self._selector, self.generations)
+        self._attached = (*attached, stacks)
         self._pipe = signals.SignalPipe()
         self._status: int | None = None     # the exit status, once a stop has begun
         self._at_once = False
@@ -92,7 +94,8 @@ class Master:
         self._adapters = Adapters(self._selector)
         self._stoppers: list[Caller] = []
         self.console = Console(self._selector, {
-            "reload": self._ordered_to_reload, "stop": self._ordered_to_stop, **commands})
+            "reload": self._ordered_to_reload, "stop": self._ordered_to_stop,
+            "stacks": stacks.order, **commands})
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGCHLD: self._reap, signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop, signal.SIGQUIT: self._asked_to_quit,

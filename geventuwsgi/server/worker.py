@@ -36,8 +36,9 @@ from ..net.trust import AllowList
 from ..protocol.http1 import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
+from . import census, interruption, report
 from .acceptor import Acceptor
-from . import interruption, report
+from .blocked import BlockWatch
 from .connection import Connection
 from .http import HttpConnection
 from .https import HttpsConnection
@@ -45,6 +46,7 @@ from .limits import NEVER, Policy, Slots, Sweeper
 from .overload import Overload
 from .overtime import Overtime, Patience
 from .service import Service
+from .tracebacker import Tracebacker
 from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
@@ -67,6 +69,7 @@ class Child(Protocol):
     look: Callable[[], None]
 
     def ready(self) -> None: ...
+    def answer(self, text: str) -> None: ...
     def worn(self, reason: str) -> None: ...
     def received(self) -> bytes | None: ...
 
@@ -108,6 +111,12 @@ class Worker:
         self.service.overload = self.overload.room
         self.sweeper = Sweeper(hub.loop, self.service.connections, overtime,
                                (self._publish, self.overload.tell))
+        self.watches: list[BlockWatch | Tracebacker] = []
+        if settings.block_warning:
+            self.watches.append(BlockWatch(self.service, hub.loop, settings.block_warning))
+        if settings.py_tracebacker:
+            self.watches.append(Tracebacker(settings.py_tracebacker, settings.chmod_socket,
+                                            self.service))
         self._done = Event()
         self._sweeps = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
@@ -121,12 +130,16 @@ class Worker:
         self.sweeper.start()
         for acceptor in self.acceptors:
             acceptor.start()
+        for watch in self.watches:
+            watch.start()
         self.child.row.cells[scoreboard.ACCEPTING] = 1
         self.child.ready()
         self._done.wait()
         self._publish(0.0)
         self.sweeper.stop()
         self.overload.close()
+        for watch in self.watches:
+            watch.stop()
         for watcher in self._watchers:
             watcher.close()
         if self.access is not None:
@@ -149,13 +162,15 @@ class Worker:
         # A worker that is stuck cannot run its loop: the stack has to come from a signal
         # handler. faulthandler's writes it from C; ours then names the request, if Python
         # code still runs at all.
-        signal.signal(signal.SIGUSR2, self._tell_request)
+        signal.signal(signal.SIGUSR2, self._asked_by_signal)
         faulthandler.register(signal.SIGUSR2, file=2, all_threads=True, chain=True)
 
     def _hear(self) -> None:
         message = self.child.received()
-        if message is None:
-            return
+        if message is not None:
+            self._obey(message)
+
+    def _obey(self, message: bytes, frame: Any = None) -> None:
         if message == b"":
             log.error("the master disconnected from worker %d; shutting down", self.child.id)
         if message in (b"", b"die"):
@@ -164,6 +179,8 @@ class Worker:
             self.drain(False)
         elif message == b"stop":
             self.drain(True)
+        elif message == b"stacks":
+            self.child.answer(census.of_worker(self.service, frame))
 
     def _end_at_once(self) -> None:
         if self.access is not None:
@@ -177,7 +194,16 @@ class Worker:
             self.access.flush()  # to the file in which the requests before belong
         self.child.reopen()
 
-    def _tell_request(self, number: int, frame: Any) -> None:
+    def _asked_by_signal(self, number: int, frame: Any) -> None:
+        """The loop may be blocked, and this handler runs inside of what blocks it."""
+        self._tell_request()
+        message = self.child.received()
+        if message == b"stacks":
+            self._obey(message, frame)
+        elif message is not None:
+            self.hub.loop.run_callback(self._obey, message)
+
+    def _tell_request(self) -> None:
         current = getcurrent()
         for connection in tuple(self.service.connections):
             exchange = connection.exchange

@@ -15,6 +15,7 @@ from wsgiref.validate import validator
 
 import gevent
 from gevent.event import Event
+from gevent.monkey import get_original
 
 calls = []
 bodies = []
@@ -257,6 +258,27 @@ def busy(environ, start_response):
     while time.monotonic() < end:
         pass
     return reply(start_response, b"done")
+
+
+def in_c(environ, start_response):
+    """Block the hub in a system call, as a driver written in C does."""
+    get_original("time", "sleep")(number(environ))
+    return reply(start_response, b"slept")
+
+
+def with_the_lock(environ, start_response):
+    """Block it in C that never lets other threads run."""
+    return reply(start_response, b"%d" % sum(range(int(number(environ)))))
+
+
+def spawn(environ, start_response):
+    """Leave a greenlet behind that has no request."""
+    gevent.spawn(left_behind)
+    return reply(start_response, b"")
+
+
+def left_behind():
+    gevent.sleep(60)
 
 
 def upgrade(environ, start_response):

@@ -1,0 +1,192 @@
+"""Where greenlets stand: --stacks, py-tracebacker and block-warning, the hub blocked or not."""
+
+import itertools
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness import Program, Server, alive, wait_until
+from tests.server.conftest import APP
+from tests.server.wire import HOST, ask, connect, get
+
+ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--pidfile", "pid", "--py-tracebacker", "tb",
+             "--block-warning", "200", "--disable-logging")
+numbers = itertools.count()
+
+
+def stacks(server: Server, status: int = 0) -> str:
+    """Return what `--stacks` prints."""
+    with Program(sys.executable, "-m", "geventuwsgi", "--stacks", "pid",
+                 cwd=server.directory) as program:
+        assert program.wait() == status, program.log
+        return "\n".join((*program.out, *program.err))
+
+
+def traced(server: Server, number: int = 1) -> str:
+    """Return what a tracebacker's socket tells."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        sock.connect(str(server.directory / f"tb{number}"))
+        return b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+
+
+@pytest.fixture
+def asleep(server: Server) -> Iterator[str]:
+    """A request that waits; how it is named."""
+    with connect(server) as wire:
+        door = f"asleep{next(numbers)}"
+        wire.send(f"GET /hold?{door} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        wait_until(lambda: f"GET /hold?{door}" in ask(server, "/calls"))
+        yield f"request GET /hold?{door} from {wire.name} on core "
+        get(server, f"/open?{door}")
+        assert wire.answer().body == b"held"
+
+
+def test_stacks_of_requests_and_of_what_they_left(server: Server, asleep: str) -> None:
+    get(server, "/spawn")
+    with connect(server) as idle:
+        idle.get("/hello")
+        told = stacks(server)
+    assert re.search(r"^worker 1 \(pid: \d+\)$", told, re.M)
+    assert asleep in told and "in hold\n" in told and "running for" in told
+    assert re.search(r"^Greenlet at 0x[0-9a-f]+:\n(.*\n)*?.*in left_behind", told, re.M), told
+    assert "1 other connections: they wait for a request or for a slot" in told
+    assert "blocked" not in told
+    first = told[told.index(asleep):].splitlines()[1]
+    assert 'app.py", line' in first, "the application's frames, without the server's"
+
+
+@pytest.mark.parametrize("path", ["/busy?2.5", "/in-c?2.5"])
+def test_stacks_of_a_blocked_worker(server: Server, asleep: str, path: str) -> None:
+    time.sleep(1)
+    with connect(server) as wire:
+        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        server.wait_for(f"by request GET {path}")
+        told = stacks(server)
+        assert f"request GET {path} from {wire.name}" in told and "keeping the hub blocked" in told
+        assert asleep in told and "in hold\n" in told, told
+        assert ("in busy" in told) or ("in in_c" in told)
+        assert wire.answer().status == 200, "nothing was disturbed"
+
+
+def test_stacks_where_not_even_a_signal_is_heard(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--pidfile", "pid", "--processes", "2", app=APP,
+                ) as server:
+        with connect(server) as wire:
+            busy = int(wire.get("/pid").body)
+            wire.send(b"GET /with-the-lock?2000000000 HTTP/1.1\r\n" + HOST + b"\r\n")
+            time.sleep(0.2)  # until it is in there, which nothing tells from outside
+            told = stacks(server, 1)
+            assert re.search(rf"^worker \d \(pid: {busy}\) does not answer: code in C", told, re.M)
+            assert "1 workers did not answer" in told
+            other = next(pid for pid in server.workers() if pid != busy)
+            assert re.search(rf"^worker \d \(pid: {other}\)$", told, re.M), "the other one did"
+            server.wait_for("in with_the_lock")
+        server.send_signal(signal.SIGQUIT)
+        assert server.wait() == 0
+
+
+def test_a_worker_that_dies_while_it_is_asked(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--pidfile", "pid", "--processes", "2", app=APP,
+                ) as server:
+        stopped = server.workers()[0]
+        server.kill(stopped, signal.SIGSTOP)
+        killer = threading.Timer(0.5, server.kill, (stopped,))
+        killer.start()
+        told = stacks(server, 1)
+        killer.join()
+        assert f"(pid: {stopped}) ended" in told and "1 workers did not answer" in told
+        wait_until(lambda: len(server.workers()) == 2)
+        assert "did not answer" not in stacks(server)
+        assert server.stop() == 0, server.log
+
+
+def test_stacks_bad_input(server: Server) -> None:
+    for name, text, told in (("none", None, "cannot read the pid file"),
+                             ("text", "here", "holds no process id"),
+                             ("other", "1", "")):
+        path = server.directory / name
+        if text is not None:
+            path.write_text(text)
+        with Program(sys.executable, "-m", "geventuwsgi", "--stacks", str(path)) as program:
+            assert program.wait() == 1
+            assert program.err[0].startswith("geventuwsgi: error: ") and told in program.err[0]
+
+
+def test_tracebacker(server: Server, asleep: str) -> None:
+    told = traced(server)
+    assert told.startswith("*** uWSGI Python tracebacker output ***\n\n")
+    assert re.search(r"^thread_id = uWSGIWorker1Core\d+ GET /hold\?asleep\d+ filename = \S*app.py "
+                     r"lineno = \d+ function = application line = return function\(", told, re.M)
+    assert server.find("python tracebacker for worker 1 available on ")
+
+
+@pytest.mark.parametrize("path", ["/busy?1", "/in-c?1"])
+def test_tracebacker_of_a_blocked_worker(server: Server, path: str) -> None:
+    time.sleep(1)  # at most one stack a second is logged, and we wait for this one
+    with connect(server) as wire:
+        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        server.wait_for(f"by request GET {path}")
+        told = traced(server)
+        assert f"GET {path} filename" in told, told
+        assert wire.answer().status == 200
+
+
+def test_tracebacker_survives_its_clients(server: Server) -> None:
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(server.directory / "tb1"))
+    assert traced(server).startswith("*** uWSGI")
+
+
+def test_tracebacker_sockets_of_generations(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--py-tracebacker", "tb", "--processes", "2",
+                app=APP) as server:
+        assert traced(server, 1) and traced(server, 2)
+        before = (tmp_path / "tb1").stat().st_ino
+        old = server.workers()
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: ", 2)
+        wait_until(lambda: not any(map(alive, old)), "the end of the old workers")
+        assert traced(server, 1) and traced(server, 2), "the old took no file of the new away"
+        assert (tmp_path / "tb1").stat().st_ino != before
+        assert server.stop() == 0
+        assert not (tmp_path / "tb1").exists()
+
+
+def test_tracebacker_that_cannot_listen(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--py-tracebacker", "missing/tb", app=APP) as server:
+        server.wait_for("py-tracebacker: cannot listen on ")
+        assert get(server, "/hello").body == b"hello"
+
+
+@pytest.mark.parametrize("path, function", [
+    ("/busy?0.8", "busy"), ("/in-c?0.8", "in_c"), ("/with-the-lock?40000000", "with_the_lock")])
+def test_block_warning(server: Server, path: str, function: str) -> None:
+    start = len(server.err)
+    time.sleep(1)  # at most one stack a second
+    with connect(server) as wire:
+        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        wire.answer()
+    wait_until(lambda: [one for one in server.err[start:] if "runs again, after" in one])
+    told = "\n".join(server.err[start:])
+    found = re.search(r"\[WARNING\] the hub of worker 1 \(pid: \d+\) is blocked for (\d+) "
+                      r"milliseconds by request GET " + re.escape(path) + " from 127.0.0.1", told)
+    assert found and int(found[1]) >= 200, told
+    assert f"in {function}" in told and 'app.py", line' in told
+    assert told.count("is blocked for") == 1
+    after = re.search(r"runs again, after (\d+) milliseconds", told)
+    assert after and int(after[1]) >= int(found[1])
+
+
+def test_no_warning_without_a_block(server: Server) -> None:
+    start = len(server.err)
+    get(server, "/sleep?0.7")
+    get(server, "/busy?0.1")
+    assert not [one for one in server.err[start:] if "blocked" in one]
