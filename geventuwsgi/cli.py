@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance
-from geventuwsgi.config import manual
+from geventuwsgi.config import gunicorn, manual
 from geventuwsgi.config.argv import Command
-from geventuwsgi.config.reader import read
+from geventuwsgi.config.reader import check, read
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import GeventuwsgiError, UsageError
 from geventuwsgi.process import remote
@@ -74,7 +74,11 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
         if order is not None:
             return None, remote.call(command.about or "", order.words, _write,
                                      until_gone=order.until_gone)
-        print(_answer(settings, command), end="", flush=True)
+        if command.name in ("check-config", "format"):
+            report, in_json = check(arguments, environ)
+            _write(report.json() if in_json else report.text())
+            return None, 0 if report.fine else 1
+        _write(_answer(settings, command))
         return None, 0
     settings.require_application()
     settings.require_sockets()
@@ -98,7 +102,9 @@ def _write(text: str) -> None:
 
 
 def _answer(settings: Settings | None, command: Command) -> str:
-    """Return the text of --help, --version or --show-config."""
+    """Return the text of --help, --version, --from or --show-config."""
+    if command.name == "from":
+        return gunicorn.to_ini(*gunicorn.read(command.about or ""))
     if command.name == "help":
         return manual.about(command.about) if command.about else manual.usage()
     if settings is None:

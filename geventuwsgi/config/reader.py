@@ -8,13 +8,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from geventuwsgi.config import argv, environment
+from geventuwsgi.config import argv, checking, environment, gunicorn
 from geventuwsgi.config.argv import Command
+from geventuwsgi.config.checking import Report
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.settings import Settings, resolve
-from geventuwsgi.errors import UsageError
+from geventuwsgi.errors import ConfigError, UsageError
 
 
 def read(arguments: Sequence[str], environ: Mapping[str, str], *,
@@ -38,6 +39,54 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
         if command.name != "show-config":
             return None, command
     reading = Reading(environ)
+    _gather(reading, items, environ)
+    reading.finish()
+    return resolve(reading, development=development), commands[0] if commands else None
+
+
+def check(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Report, bool]:
+    """Give a verdict on each line of a configuration, without serving anything.
+
+    Args:
+        arguments: a command line with --check-config: options, an INI file, or a settings
+            file of gunicorn (a Python file).
+        environ: the environment.
+    Returns:
+        The verdicts, and whether they are wanted in JSON.
+    Raises:
+        UsageError: for what is wrong on the command line.
+    """
+    items = list(argv.parse(arguments))
+    form = next((item.about for item in items
+                 if isinstance(item, Command) and item.name == "format"), "text")
+    if form not in ("text", "json"):
+        raise UsageError(f"{form!r} is none of text, json", option="format")
+    reading = Reading(environ)
+    foreign = [item for item in items if isinstance(item, Entry) and item.key == "application"
+               and (item.text or "").endswith(".py")]
+    left: list[gunicorn.Left] = []
+    failure = None
+    try:
+        if foreign and not any(isinstance(item, Entry) and item.key == "ini" for item in items):
+            path = foreign[0].text or ""
+            reading.files.append(path)
+            entries, left = gunicorn.read(path)
+            for entry in entries:
+                reading.add(entry.key, entry.text, entry.origin)
+        else:
+            foreign = []
+            _gather(reading, items, environ)
+        reading.finish()
+    except UsageError:
+        raise
+    except ConfigError as error:
+        failure = error
+    return checking.check(reading, failure, left, whole=not foreign), form == "json"
+
+
+def _gather(reading: Reading, items: Sequence[Entry | Command],
+            environ: Mapping[str, str]) -> None:
+    """Read everything in its order: variables of uWSGI, arguments with files, our variables."""
     for entry in (*environment.uwsgi(environ), *_early(environ)):
         reading.add(entry.key, entry.text, entry.origin)
     applications = [item for item in items if isinstance(item, Entry) and item.key == "application"]
@@ -49,8 +98,6 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
             reading.add(item.key, item.text, item.origin)
     for entry in _late(environ):
         reading.add(entry.key, entry.text, entry.origin)
-    reading.finish()
-    return resolve(reading, development=development), commands[0] if commands else None
 
 
 def _early(environ: Mapping[str, str]) -> list[Entry]:

@@ -16,6 +16,7 @@ from geventuwsgi.config.kinds import (
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
+from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
 from geventuwsgi.config.rows_reload import RELOAD
@@ -46,6 +47,13 @@ CONFIGURATION = (
     Option("show-config", Boolean(), "print every value and where it came from, then end",
            _CONFIGURATION, gunicorn=("print-config",), status="command",
            difference="in a file it has no effect; uWSGI prints its options and goes on"),
+    Option("check-config", Boolean(), "tell for each line of the configuration what becomes of it, "
+           "then end; also of a gunicorn.conf.py; status 1 if anything is refused or wrong",
+           _CONFIGURATION, status="command"),
+    Option("format", Choice("text", "json"), "how --check-config prints", _CONFIGURATION,
+           status="command", everywhere=False),
+    Option("from", Path(), "print a gunicorn.conf.py as an INI file, then end", _CONFIGURATION,
+           status="command", everywhere=False),
     Option("help", Boolean(), "print this text, or with --help OPTION all about one option",
            _CONFIGURATION, aliases=("usage",), letters="h", status="command"),
     Option("version", Boolean(), "print the version", _CONFIGURATION, letters="V",
@@ -320,6 +328,7 @@ OPTIONS: tuple[Option, ...] = (
     *LOGGING,
     *LOGIC,
     *UWSGI_ROWS,
+    *GUNICORN_ROWS,
     *WITHOUT,
 )
 

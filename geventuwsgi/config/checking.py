@@ -1,0 +1,152 @@
+"""--check-config: what becomes of each line of a configuration, before it is served.
+
+The rules of this room: every line that was read has one verdict, in the words the operator
+needs: what to change, or what to expect. Nothing is started.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from geventuwsgi.config.gunicorn import Left
+from geventuwsgi.config.option import Entry
+from geventuwsgi.config.origin import Case, Origin
+from geventuwsgi.config.reading import Reading
+from geventuwsgi.config.rows_uwsgi import absent
+from geventuwsgi.config.settings import resolve
+from geventuwsgi.config.table import nearest, row
+from geventuwsgi.errors import ConfigError
+
+TAKEN = "taken"
+DIFFERENT = "taken with a difference"
+IGNORED = "ignored"
+REFUSED = "refused"
+UNKNOWN = "unknown"
+WRONG = "wrong"
+ORDER = (TAKEN, DIFFERENT, IGNORED, REFUSED, UNKNOWN, WRONG)
+FAILING = (REFUSED, WRONG)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line and its verdict.
+
+    Attributes:
+        file, line: where it stands; file is None for the command line and the environment.
+        option, text: what was written.
+        verdict: one of `ORDER`.
+        reasons: what to know about it.
+    """
+
+    file: str | None
+    line: int | None
+    option: str
+    text: str | None
+    verdict: str
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
+        said = self.option if self.text is None else f"{self.option} = {self.text}"
+        return f"{place}{said}: {self.verdict}" + "".join(f"\n    {one}" for one in self.reasons)
+
+
+class Report:
+    """The verdicts on a configuration."""
+
+    def __init__(self, lines: Iterable[Line], files: Sequence[str]) -> None:
+        self.lines = list(lines)
+        self.files = list(dict.fromkeys(files))
+        self.counts = Counter(line.verdict for line in self.lines)
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing is refused or wrong."""
+        return not any(self.counts[verdict] for verdict in FAILING)
+
+    def text(self) -> str:
+        """All verdicts and a summary, for people."""
+        counts = ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in ORDER
+                           if self.counts[verdict])
+        return "".join(f"{line}\n" for line in self.lines) + (
+            f"{len(self.lines)} line{'s' if len(self.lines) != 1 else ''}: {counts or 'nothing'}\n")
+
+    def json(self) -> str:
+        """The same for programs."""
+        return json.dumps({
+            "files": self.files, "lines": [asdict(line) for line in self.lines],
+            "summary": {verdict: self.counts[verdict] for verdict in ORDER},
+            "ok": self.fine}, indent=2) + "\n"
+
+
+def check(reading: Reading, failure: ConfigError | None, left: Iterable[Left] = (),
+          whole: bool = True) -> Report:
+    """Give each line of a configuration its verdict.
+
+    Args:
+        reading: what was read.
+        failure: what ended the reading early, if anything did.
+        left: names of a settings file of gunicorn that are not converted.
+        whole: an application and a socket have to be named, too.
+    """
+    lines = [_verdict(entry, reading) for entry in reading.entries]
+    lines += [_line(one.origin, one.name, None, REFUSED, one.reason) for one in left]
+    if left:
+        lines.sort(key=lambda line: line.line or 0)
+    if failure is None and not any(line.verdict in FAILING for line in lines):
+        # Each line is good by itself; are they together?
+        try:
+            known = len(reading.warnings)
+            settings = resolve(reading)
+            del reading.warnings[known:]
+            if whole:
+                settings.require_application()
+                settings.require_sockets()
+        except ConfigError as error:
+            failure = error
+    if failure is not None:
+        lines.append(Line(failure.file, failure.line, failure.option or "configuration", None,
+                          WRONG, (failure.message,)))
+    return Report(lines, reading.files)
+
+
+def _line(origin: Origin, option: str, text: str | None, verdict: str, *reasons: str) -> Line:
+    in_file = origin.kind == "file"
+    return Line(origin.file if in_file else origin.place, origin.line if in_file else None,
+                option, text, verdict, tuple(reason for reason in reasons if reason))
+
+
+def _verdict(entry: Entry, reading: Reading) -> Line:
+    key, text, origin = entry.key, entry.text, entry.origin
+    option = row(key, origin.uwsgi)
+    if option is None:
+        return _unknown(entry, reading)
+    if option.status == "refused":
+        return _line(origin, key, text, REFUSED, option.reason)
+    case = Case(origin, [])
+    try:
+        option.kind.cast(text, case)
+    except ConfigError as error:
+        return _line(origin, key, text, WRONG, error.message)
+    lead = f"{origin.place}: {origin.option}: "
+    told = [warning.removeprefix(lead) for warning in case.warnings]
+    if option.status == "ignored":
+        return _line(origin, key, text, IGNORED, option.reason, *told)
+    difference = option.difference.replace("``", "") if origin.uwsgi else ""
+    return _line(origin, key, text, DIFFERENT if difference or told else TAKEN, difference, *told)
+
+
+def _unknown(entry: Entry, reading: Reading) -> Line:
+    """Tell of a name that is no option: uWSGI's, a placeholder, or most likely a typo."""
+    key, text, origin = entry.key, entry.text, entry.origin
+    if key in reading.placeholders or (origin.uwsgi and key in reading.references):
+        return _line(origin, key, text, TAKEN, "a placeholder")
+    if absent(key):
+        return _line(origin, key, text, REFUSED,
+                     "this server does not have this option of uWSGI: the line has no effect")
+    close = nearest(key, origin.uwsgi)
+    hint = f"did you mean {close}?" if close else ""
+    if reading.strict or not origin.uwsgi:
+        return _line(origin, key, text, WRONG, "there is no such option", hint)
+    return _line(origin, key, text, UNKNOWN, "a placeholder that nothing refers to", hint)
