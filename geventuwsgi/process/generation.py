@@ -28,7 +28,7 @@ from .liveness import SILENT_TIME, STACK_TIME, look_after
 from .recycling import Recycler
 from .role import Role
 from .spawn import spawn
-from .worker import Process, Rows, Throttle, Worker, how
+from .worker import Process, Rows, Throttle, Worker, how, tell_delay
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -178,7 +178,7 @@ class Generation:
             self.wanted.add(number)
             number += 1
         while len(self.wanted) > count:
-            surplus = min(self.wanted, key=lambda number: (self._busy(number), -number))
+            surplus = min(self.wanted, key=self._ease)
             self.wanted.remove(surplus)
             self._throttles.pop(surplus, None)
             for worker in self._release(surplus, now):
@@ -410,7 +410,7 @@ class Generation:
             worker.row.cells[scoreboard.RESPAWNS] += 1
             if status and self.state == BOOTING:
                 self._fail(*(worker.failure or (BootError.exit_status, how(status))))
-            _tell_delay(delay)
+            tell_delay(delay)
 
     def _bury(self, worker: Worker, now: float) -> None:
         if worker.asked_at is not None and worker.pid:
@@ -432,12 +432,10 @@ class Generation:
 
     # Small things
 
-    def _busy(self, number: int) -> int:
-        """How many requests a worker has in progress; -1 if it does not serve at all."""
+    def _ease(self, number: int) -> tuple[int, int]:
+        """Sort workers by how little it costs to do without them; the last numbers first."""
         worker = self.workers.get(number)
-        if worker is None or not worker.ready:
-            return -1
-        return worker.row.cells[scoreboard.IN_PROGRESS]
+        return (worker.busy if worker is not None else -1), -number
 
     def _fail(self, status: int, reason: str) -> None:
         if self.failure is None:
@@ -455,12 +453,6 @@ class Generation:
     def _unwatch(self, sock: socket.socket) -> None:
         if sock.fileno() >= 0 and sock in self._selector.get_map():
             self._selector.unregister(sock)
-
-
-def _tell_delay(delay: float) -> None:
-    if delay:
-        logger.warning("worker respawning too fast !!! i have to sleep a bit "
-                       "(%.1f seconds)...", delay)
 
 
 def _nothing(paths: list[str]) -> None:

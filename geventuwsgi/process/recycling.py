@@ -73,6 +73,8 @@ class Recycler:
         limits = self.limits
         serving = [worker for worker in workers if worker.ready_at is not None]
         for worker in serving:
+            if not any(worker.first_memory):  # it had not told yet when it became ready
+                worker.first_memory = worker.memory
             if not worker.worn:
                 worker.worn = self._reason(worker, now - (worker.ready_at or now))
         if (limits.evil_rss or limits.evil_as) and now >= self._evil_due:

@@ -103,6 +103,11 @@ class Worker(Process):
         return self.row.cells[scoreboard.REQUESTS] - self._requests_before
 
     @property
+    def busy(self) -> int:
+        """How many requests it has in progress; -1 if it does not serve at all."""
+        return self.row.cells[scoreboard.IN_PROGRESS] if self.ready else -1
+
+    @property
     def memory(self) -> tuple[int, int]:
         """Resident and virtual bytes, as it last told."""
         return self.row.cells[scoreboard.RSS], self.row.cells[scoreboard.VSZ]
@@ -151,6 +156,13 @@ class Rows:
         self.board.retire(index)
         self._free.append(index)
         self._free.sort(reverse=True)
+
+
+def tell_delay(delay: float) -> None:
+    """Log that a respawn has to wait, if it has to."""
+    if delay:
+        logger.warning("worker respawning too fast !!! i have to sleep a bit "
+                       "(%.1f seconds)...", delay)
 
 
 def kill(pid: int, number: int) -> None:
