@@ -32,14 +32,16 @@ ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True
 
 
 def main(argv: Sequence[str] | None = None, *, development: bool = False,
-         run: Callable[[Settings, Callable[[], Settings]], int] = instance.run) -> int:
+         run: Callable[[Settings, Callable[[], Settings], Mapping[str, str]],
+                       int] = instance.run) -> int:
     """Run the server, or print what was asked for.
 
     Args:
         argv: the command line without the program's name; None is the process's own.
         development: one worker, HTTP on 127.0.0.1:8000 where no socket is named.
         run: what serves with the settings and returns the exit status; its second argument
-            reads the same command line, environment and files again.
+            reads the same command line, environment and files again; its third is the
+            environment as it was.
     Returns:
         The exit status.
     """
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None, *, development: bool = False,
         settings, status = _settings(arguments, environ, development)
         if settings is None:
             return status
-        return run(settings, lambda: _served(arguments, environ, development))
+        return run(settings, lambda: _served(arguments, environ, development), environ)
     except GeventuwsgiError as error:
         print(f"geventuwsgi: error: {error}", file=sys.stderr)
         if isinstance(error, UsageError):

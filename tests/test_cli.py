@@ -90,7 +90,7 @@ def test_settings_reach_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             monkeypatch.delenv(name)
     seen: list[Settings] = []
 
-    def run(settings: Settings, again: object) -> int:
+    def run(settings: Settings, *_: object) -> int:
         seen.append(settings)
         return 0
 
@@ -107,7 +107,7 @@ def test_settings_reach_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 ])
 def test_exit_statuses(error: GeventuwsgiError, status: int,
                        capsys: pytest.CaptureFixture[str]) -> None:
-    def run(settings: Settings, again: object) -> int:
+    def run(settings: Settings, *_: object) -> int:
         raise error
 
     assert cli.main(["a:b", "--bind", "127.0.0.1:0"], run=run) == status

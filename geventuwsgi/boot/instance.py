@@ -4,19 +4,21 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
-from ..process import signals
+from ..process import signals, upgrade
+from ..process.adopted import descriptors
 from ..process.detach import detach
 from ..process.limits import open_files
 from ..process.master import Master
 from ..process.modules import Autoreload
 from ..process.pidfile import PidFile
 from ..process.privileges import Identity, warn_about_root
+from ..process.remnants import Remnants
 from ..process.role import Renewal, Role
 from ..process.spawn import interpreter
 from ..process.watch import Watch
@@ -24,7 +26,7 @@ from . import certificates, logs
 from .company import Company, rotate
 from .playing import cores_of, environ_of, found_asgi, packages_of, titles_of
 from .points import AT_THE_START, run_hooks
-from .sockets import Change, Sockets, open_all
+from .sockets import Change, Sockets, describe, handed_over, open_all
 from .staffing import backlog_of, cheaper_of, recycling_of
 from .watching import watch_files
 
@@ -52,12 +54,13 @@ play(*map(int, sys.argv[1:]){more})
 """
 
 
-def run(settings: Settings, again: Callable[[], Settings]) -> int:
+def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str, str]) -> int:
     """Be the master of an instance until it is told to stop.
 
     Args:
         settings: the resolved configuration.
         again: reads the configuration anew, for a reload.
+        environ: the environment that this process was started with, for an upgrade in place.
 
     Returns:
         The exit status: 0, or 3 or 4 if the first start failed.
@@ -65,8 +68,8 @@ def run(settings: Settings, again: Callable[[], Settings]) -> int:
         GeventuwsgiError: with its exit status, before anything was started.
     """
     log = settings.daemonize or settings.daemonize2
-    if not log:
-        return Instance(settings, again).run()
+    if not log or upgrade.VARIABLE in os.environ:
+        return Instance(settings, again, environ).run()
     try:
         report = detach(log, verbose=not settings.daemonize)
     except OSError as error:
@@ -76,7 +79,7 @@ def run(settings: Settings, again: Callable[[], Settings]) -> int:
         return report
     status = ConfigError.exit_status
     try:
-        status = Instance(settings, again, lambda: report.tell(0)).run()
+        status = Instance(settings, again, environ, lambda: report.tell(0)).run()
     except GeventuwsgiError as error:
         status = error.exit_status
         logger.critical("%s", error)
@@ -93,11 +96,12 @@ class Instance:
     Args:
         settings: the configuration to start with.
         again: reads it anew.
+        environ: the environment that this process was started with.
         ready: called when the instance serves.
     """
 
     def __init__(self, settings: Settings, again: Callable[[], Settings],
-                 ready: Callable[[], None] = lambda: None) -> None:
+                 environ: Mapping[str, str], ready: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self._ready = ready
         self.logs = logs.Logs(settings)
@@ -107,6 +111,8 @@ class Instance:
                                if path]
         self.watch = Watch()
         self._again = again
+        self.environ = {name: text for name, text in environ.items()
+                        if name != upgrade.VARIABLE}
 
     def run(self) -> int:
         """Start, keep the roles alive until told to stop, clean up."""
@@ -116,27 +122,40 @@ class Instance:
         self.titles.set("master")
         logger.info("Starting geventuwsgi %s", __version__)
         tell_configuration(settings)
-        identity = check(settings)
+        handed = upgrade.handed_over(os.environ)
+        try:
+            identity = check(settings)
+        except ConfigError as error:
+            if not handed:
+                raise
+            # The generation that was handed over serves on; a reload may do better.
+            logger.error("%s", error)
+            identity = Identity(None, None)
         if settings.umask is not None:
             os.umask(settings.umask)
         if settings.max_fd:
             open_files(settings.max_fd)
-        with signals.ending():
-            run_hooks(settings, environ_of(settings), *AT_THE_START)
-        self.sockets = open_all(settings)
+        if not handed:
+            with signals.ending():
+                run_hooks(settings, environ_of(settings), *AT_THE_START)
+        self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
         try:
             write_pid_files(self.pid_files)
             self.sockets.tell()
             tell_workers(settings, identity)
             self.board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
             self.role = worker_role(settings, self.sockets, self.board)
+            self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
             self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
             self.company = Company(settings, self.watch, lambda: rotate(self.settings))
+            remnants = Remnants(handed["daemons"] if handed else (), settings.reload_mercy)
             self.master = Master(
                 [self.role], self.board, reopen=self.reopen_logs, ready=self._serves,
                 stopping=lambda: self.sockets.close(), renew=self.renew,
-                attached=[self.watch, self.autoreload, *self.company.attached],
+                attached=[remnants, self.watch, self.autoreload, self.upgrade,
+                          *self.company.attached],
                 exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
+                upgrade=self.upgrade.request, handed_over=handed or {},
                 bindings=dict(settings.bindings))
             self._watch_files(settings)
             return self.master.run()
@@ -197,6 +216,27 @@ class Instance:
         self.logs.reopen()
         leaves_root = Identity(self.settings.uid, self.settings.gid).leaves_root
         return logs.opened(self.settings) if leaves_root else []
+
+    def go(self) -> None:
+        """Become the version on disk, which the check found able to; return if that fails."""
+        signals.block_all()
+        try:
+            if self.master.signalled():
+                return  # a stop or a reload came first
+            state = self.master.hand_over()
+            state["sockets"] = describe(self.sockets)
+            state["daemons"] = self.company.daemons.pids
+            state["version"] = __version__
+            fds = [listener.socket.fileno() for listener in self.sockets.listeners]
+            fds += [fd for one in state["generations"] for fd in descriptors(one)]
+            fds += [state["console"]] if state["console"] >= 0 else []
+            logger.info("upgrade: %s", " ".join(upgrade.command()))
+            upgrade.execute(state, fds, self.environ)
+        except OSError as error:
+            logger.error("upgrade failed: cannot execute %s: %s; this version serves on",
+                         sys.executable, error.strerror)
+        finally:
+            signals.unblock_all()
 
     def _tell_what_stays(self, settings: Settings) -> None:
         """Log the options whose change takes a restart."""

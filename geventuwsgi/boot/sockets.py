@@ -85,6 +85,17 @@ def open_all(settings: Settings) -> Sockets:
     return Sockets(pairs)
 
 
+def describe(sockets: Sockets) -> list[list[Any]]:
+    """Return what the next version has to know of the sockets (an upgrade in place)."""
+    return [[text, listener.socket.fileno(), *listener.told()] for text, listener in sockets.pairs]
+
+
+def handed_over(described: Sequence[Sequence[Any]]) -> Sockets:
+    """Return the sockets that the version before described."""
+    Inherited(os.environ, 0)  # the variables of LISTEN_FDS are for no child
+    return Sockets([(text, Listener.taken(fd, *told)) for text, fd, *told in described])
+
+
 class Change:
     """From the present sockets to those of other settings: what stays, comes and goes.
 

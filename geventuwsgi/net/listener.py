@@ -78,6 +78,20 @@ class Listener:
         os.set_inheritable(sock.fileno(), False)
         return cls(sock, told["protocol"], addresses.of_socket(sock))
 
+    def told(self) -> tuple[str, bool, tuple[int, int] | None]:
+        """Return (protocol, owned, device and number of the file), for `taken`."""
+        return self.protocol, self.owned, self._inode
+
+    @classmethod
+    def taken(cls, fd: int, protocol: str, owned: bool,
+              inode: Sequence[int] | None) -> "Listener":
+        """Re-create a listener of this process that has gone through an exec."""
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        os.set_inheritable(fd, False)
+        return cls(sock, protocol, addresses.of_socket(sock), owned=owned,
+                   inode=(inode[0], inode[1]) if inode else None)
+
     def speaking(self, protocol: str) -> "Listener":
         """Return the same socket under another protocol."""
         return Listener(self.socket, protocol, self.address, inode=self._inode, owned=self.owned)

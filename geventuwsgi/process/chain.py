@@ -35,7 +35,7 @@ class Chain:
     def step(self, now: float) -> None:
         """Go on as far as it goes now."""
         while not self.done:
-            if not self._new.is_ready(self._at):
+            if self._new.wants(self._at) and not self._new.is_ready(self._at):
                 return
             if self._old.handed_over < self._at:
                 logger.info("chain next victim is worker %d", self._at)

@@ -434,6 +434,11 @@ class Daemons:
         """Whether no dumb one is left."""
         return all(daemon.gone for daemon in self._all)
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the dumb ones; the smart ones live on by themselves."""
+        return [daemon.pid for daemon in self._all if daemon.pid and not daemon.smart]
+
     def statistics(self) -> dict[str, object]:
         """Return uWSGI's fields of each."""
         return {"daemons": [{"cmd": daemon.order.command, "pid": daemon.pid,

@@ -19,9 +19,10 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from ..shared.scoreboard import Scoreboard
-from . import kernel, signals
+from . import adopted, kernel, signals
 from .adapter import Adapters
 from .attached import Attached
 from .console import Caller, Command, Console
@@ -33,8 +34,8 @@ from .stacks import Stacks
 logger = logging.getLogger("geventuwsgi.error")
 
 TAKEN = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP,
-         signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU)
-IGNORED = (signal.SIGUSR2, signal.SIGPIPE)
+         signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
+IGNORED = (signal.SIGPIPE,)
 
 PAUSE = 2.0  # seconds more than asked for in the selector: we were stopped, or the machine was
 
@@ -59,6 +60,9 @@ class Master:
             the application is loaded, and end one after another once the workers are gone.
         renew: returns what is to run after a reload; None is the same roles.
         exit_on_reload: stop instead of reloading.
+        upgrade: asked for the upgrade in place (SIGUSR2).
+        handed_over: what `hand_over` of the version before returned, instead of a first
+            start of the roles.
         heard_files: called with paths that a template or worker has imported.
         bindings: signals and what each is to do instead of what it does by itself: stop,
             quit, reload, reopen or ignore.
@@ -70,6 +74,8 @@ class Master:
                  commands: Mapping[str, Command] = MappingProxyType({}),
                  attached: Sequence[Attached] = (),
                  renew: Callable[[], Renewal] | None = None, exit_on_reload: bool = False,
+                 upgrade: Callable[[], None] = _nothing,
+                 handed_over: Mapping[str, Any] = MappingProxyType({}),
                  heard_files: Callable[[list[str]], None] = lambda paths: None,
                  bindings: Mapping[int, str] = MappingProxyType({})) -> None:
         self.roles = tuple(roles)
@@ -80,6 +86,7 @@ class Master:
         self._reopen = reopen
         self._begun = False
         self.exit_on_reload = exit_on_reload
+        self._handed_over = handed_over
         self.heard_files = heard_files
         self._selector = selectors.DefaultSelector()
         stacks = Stacks(self._selector, self.generations)
@@ -100,6 +107,7 @@ class Master:
             signal.SIGCHLD: self._reap, signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop, signal.SIGQUIT: self._asked_to_quit,
             signal.SIGHUP: self.reload, signal.SIGUSR1: self.reopen_logs,
+            signal.SIGUSR2: upgrade,
             signal.SIGTTIN: lambda: self._resize(1), signal.SIGTTOU: lambda: self._resize(-1)}
         orders = {"stop": self._asked_to_stop, "quit": self._asked_to_quit, "ignore": _nothing,
                   "reload": self.reload, "reopen": self.reopen_logs}
@@ -113,10 +121,13 @@ class Master:
             kernel.become_subreaper()
         except OSError as error:
             logger.warning("workers cannot become children of the master: %s", error.strerror)
-        self.console.open()
-        logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
-        for role in self.roles:
-            self.generations.append(self._generation(1, role, role.initial))
+        self.console.open(self._handed_over.get("console", -1))
+        if self._handed_over:
+            self._take_over()
+        else:
+            logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
+            for role in self.roles:
+                self.generations.append(self._generation(1, role, role.initial))
         self._loop()
         logger.info("goodbye to uWSGI.")
         for caller in self._stoppers:
@@ -135,6 +146,33 @@ class Master:
              "workers": {worker.id: worker.pid for worker in generation.workers.values()}}
             for generation in self.generations],
             **{name: value for one in self._attached for name, value in one.statistics().items()}}
+
+    @property
+    def idle(self) -> bool:
+        """Whether no start, reload or stop is on its way."""
+        return (self._status is None and not self.reloads.underway
+                and all(one.state != BOOTING for one in self.generations))
+
+    def hand_over(self) -> dict[str, Any]:
+        """Return what the next version of this server has to know; signals are blocked."""
+        self._reap()
+        return {"console": self.console.fd,
+                "generations": [adopted.describe(one) for one in self.generations]}
+
+    def signalled(self) -> bool:
+        """Whether a signal waits that is to be obeyed before an upgrade; obeys it."""
+        self._on_signals()
+        return self._status is not None or not self.idle
+
+    def _take_over(self) -> None:
+        """Adopt the children of the version before, and start a generation of our own."""
+        logger.info("gracefully (RE)spawned uWSGI master process (pid: %d) after an upgrade",
+                    os.getpid())
+        for described in self._handed_over["generations"]:
+            self.generations.append(adopted.Adopted(described, self._selector, self.reload))
+        self._reap()
+        signals.unblock_all()
+        self.reloads.request(time.monotonic())
 
     def reload(self) -> None:
         """Start a new generation of each role beside the present one (SIGHUP; `reload`)."""
@@ -236,6 +274,9 @@ class Master:
             self._ready()
 
     def _taken_over(self, now: float) -> None:
+        if not self._announced:
+            self._announced = True
+            self._ready()
         for attached in self._attached:
             attached.reloaded(now)
 

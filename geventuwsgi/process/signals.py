@@ -76,6 +76,11 @@ def ending() -> Iterator[None]:
             signal.signal(number, action)
 
 
+def block_all() -> None:
+    """Let all signals wait, through an exec too."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
 def unblock_all() -> None:
     """Clear the signal mask."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -8,6 +8,7 @@ the new process has those that are named here and no others.
 import os
 import socket
 import sys
+from collections.abc import Mapping, Sequence
 
 from .role import Role
 
@@ -43,3 +44,21 @@ def spawn(role: Role, generation: int, control: socket.socket) -> int:
     actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
     argv = [*role.argv, str(generation), str(control.fileno())]
     return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions, setsigmask=())
+
+
+def spawn_plain(argv: Sequence[str], environ: Mapping[str, str], errors: int) -> int:
+    """Exec a program without any descriptor of ours and return its pid.
+
+    Args:
+        argv: its command.
+        environ: its environment.
+        errors: where its standard error goes; its standard output goes nowhere.
+
+    Raises:
+        OSError: the system refuses another process.
+    """
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, errors, 2)]
+    return os.posix_spawn(argv[0], list(argv), environ, file_actions=actions, setsigmask=())
