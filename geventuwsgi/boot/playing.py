@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError, GeventuwsgiError
 from ..process.limits import bind_processors
@@ -122,6 +123,9 @@ class Playing:
         self.logs = Logs(settings, requests=True)
         self.titles = titles_of(settings)
         self.titles.set(f"template {generation}")
+        if plan["version"] != __version__:
+            logger.warning("this is geventuwsgi %s, its master is %s: SIGUSR2 upgrades it too",
+                           __version__, plan["version"])
         self.listeners = [Listener.from_json(text) for text in plan["listeners"]]
         board = Scoreboard.open(plan["board"])
         os.set_inheritable(board.fd, False)

@@ -62,6 +62,7 @@ class Reloads:
         self._renew = renew
         self._took_over = took_over
         self._present: Attempt | None = None
+        self._last = 0                      # the greatest number: none is used twice
         self._again = False
         self._chained = False               # the waiting request wants a chain
         self._waiting: list[Caller] = []    # for the next attempt
@@ -145,10 +146,9 @@ class Reloads:
                          "place (SIGUSR2)", callers)
             return
         attempt = Attempt(renewal, [], [], callers, now)
+        self._last = number = 1 + max([self._last, *(one.number for one in self._generations)])
         for role, count in zip(renewal.roles, counts):
             old = self._serving(role.name)
-            number = 1 + max((one.number for one in self._generations
-                              if one.role.name == role.name), default=0)
             logger.info("...gracefully reloading: generation %d of %s starts beside generation %d",
                         number, role.name, old.number if old else 0)
             new = self._start(number, role, count)

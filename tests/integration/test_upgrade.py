@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from geventuwsgi.process import remote
 from tests.harness import HOUSE, Server, alive, children, wait_until
 from tests.integration.load import Load
 
@@ -133,7 +134,7 @@ def test_a_version_whose_workers_do_not_start(server, tmp_path):
     assert server.body() == b"geventuwsgi/1.0" and server.workers() == old
     shutil.copy(HOUSE / "geventuwsgi/server/worker.py", tmp_path / "2.0/geventuwsgi/server")
     server.kill(old[0])  # it is not replaced, but another generation is tried
-    server.wait_for("ready: 2 workers (generation 2)")
+    server.wait_for("ready: 2 workers (generation 3)")
     assert server.body() == b"geventuwsgi/2.0"
     assert server.stop() == 0
 
@@ -144,8 +145,7 @@ def test_a_stop_and_a_reload_after_an_upgrade(server, tmp_path):
     switch(tmp_path, "2.0")
     server.send_signal(signal.SIGUSR2)
     server.send_signal(signal.SIGHUP)
-    wait_until(lambda: server.body() == b"geventuwsgi/2.0", "the new version")
-    from geventuwsgi.process import remote
+    server.wait_for("Starting geventuwsgi 2.0")
     assert remote.call(str(server.directory / "server.pid"), ["reload"], print) == 0
     server.send_signal(signal.SIGUSR2)
     server.wait_for("Starting geventuwsgi 2.0", 2)

@@ -285,7 +285,7 @@ def test_a_failed_reload_leaves_the_old_generation(house, tmp_path):
     assert made.pids() == first and all(map(alive, first.values()))
     (tmp_path / "broken").unlink()
     made.send_signal(signal.SIGHUP)
-    made.wait_for("ready: 2 workers (generation", count=2)
+    made.wait_for("ready: 2 workers (generation 3)")
     assert made.stop() == 0
 
 
