@@ -128,15 +128,15 @@ def test_strangers_are_refused(house, pid_file):
 def test_callers_that_say_nothing_or_read_nothing(house, pid_file):
     """They cost a descriptor until they go, and delay nobody."""
     made = house()
+    fds = f"/proc/{made.pid}/fd"
+    before = len(os.listdir(fds))
     silent = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(20)]
     for sock in silent:
         sock.connect(console.name_of(made.pid))
-    fds = f"/proc/{made.pid}/fd"
-    wait_until(lambda: len(os.listdir(fds)) >= 20, "20 connections")
-    before = len(os.listdir(fds))
+    wait_until(lambda: len(os.listdir(fds)) >= before + 20, "20 connections")
     for sock in silent:
         sock.close()
-    wait_until(lambda: len(os.listdir(fds)) <= before - 20, "their end")
+    wait_until(lambda: len(os.listdir(fds)) <= before, "their end")
     assert order("--stop", pid_file(made.pid))[0] == 0
 
 
