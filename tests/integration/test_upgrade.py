@@ -135,7 +135,7 @@ def test_a_version_whose_workers_do_not_start(server, tmp_path):
     shutil.copy(HOUSE / "geventuwsgi/server/worker.py", tmp_path / "2.0/geventuwsgi/server")
     server.kill(old[0])  # it is not replaced, but another generation is tried
     server.wait_for("ready: 2 workers (generation 3)")
-    assert server.body() == b"geventuwsgi/2.0"
+    wait_until(lambda: server.body() == b"geventuwsgi/2.0", "the new version")
     assert server.stop() == 0
 
 
