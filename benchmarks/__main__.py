@@ -8,13 +8,15 @@ import sys
 import time
 from importlib import metadata
 
-from benchmarks import peers
+from benchmarks import asgi, peers
 from benchmarks.clients import LoadError
 from benchmarks.measure import LOAD_CORE
-from benchmarks.scenarios import OURS, SCENARIOS, Row, Run
+from benchmarks.scenarios import OURS, Row, Run
+from benchmarks.scenarios import SCENARIOS as WSGI_SCENARIOS
 
 DISTRIBUTIONS = {"geventuwsgi": "geventuwsgi", "gunicorn": "gunicorn", "uwsgi": "pyuwsgi",
-                 "pywsgi": "gevent"}
+                 "pywsgi": "gevent", "uvicorn": "uvicorn", "granian": "granian"}
+SCENARIOS = {**WSGI_SCENARIOS, "asgi": asgi.http, "websocket": asgi.websocket}
 
 
 def verdict(row: Row) -> str:

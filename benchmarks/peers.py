@@ -29,7 +29,8 @@ SCRIPTS = Path(sys.executable).parent
 class Wanted:
     """What a scenario wants served.
 
-    `access_log` is a path or None; `protocol` is "http" or "uwsgi".
+    `access_log` is a path or None; `protocol` is "http" or "uwsgi"; `interface` is "wsgi" or
+    "asgi".
     """
 
     application: str
@@ -37,6 +38,7 @@ class Wanted:
     protocol: str = "http"
     workers: int = 1
     access_log: str | None = None
+    interface: str = "wsgi"
 
 
 def geventuwsgi(wanted: Wanted) -> list[str]:
@@ -45,6 +47,7 @@ def geventuwsgi(wanted: Wanted) -> list[str]:
         "--access-logfile", wanted.access_log]
     return [sys.executable, "-m", "geventuwsgi", wanted.application,
             "--bind", f"127.0.0.1:{wanted.port}", "--protocol", wanted.protocol,
+            "--interface", wanted.interface,
             "--workers", str(wanted.workers), "--worker-connections", "20000", *log]
 
 
@@ -73,7 +76,22 @@ def pywsgi(wanted: Wanted) -> list[str]:
             str(wanted.port), *log]
 
 
-COMMANDS = {"geventuwsgi": geventuwsgi, "gunicorn": gunicorn, "uwsgi": uwsgi, "pywsgi": pywsgi}
+def uvicorn(wanted: Wanted) -> list[str]:
+    """Make uvicorn's command, with what makes it fast."""
+    return [sys.executable, "-m", "uvicorn", wanted.application, "--port", str(wanted.port),
+            "--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level",
+            "warning", "--timeout-keep-alive", "75", "--lifespan", "off", "--backlog", "4096"]
+
+
+def granian(wanted: Wanted) -> list[str]:
+    """Make granian's command."""
+    return [sys.executable, "-m", "granian", "--interface", "asginl", "--port", str(wanted.port),
+            "--loop", "uvloop", "--no-log", "--backlog", "4096", wanted.application]
+
+
+COMMANDS = {"geventuwsgi": geventuwsgi, "gunicorn": gunicorn, "uwsgi": uwsgi, "pywsgi": pywsgi,
+            "uvicorn": uvicorn, "granian": granian}
+WSGI = {"geventuwsgi", "gunicorn", "uwsgi", "pywsgi"}
 SPEAKS_UWSGI = {"geventuwsgi", "uwsgi"}
 FORKS = {"geventuwsgi", "gunicorn", "uwsgi"}
 
@@ -119,7 +137,7 @@ def running(name: str, wanted: Wanted) -> Iterator[Server]:
         RuntimeError: it ended by itself or did not serve within 20 seconds.
     """
     wanted = Wanted(wanted.application, free_port(), wanted.protocol, wanted.workers,
-                    wanted.access_log)
+                    wanted.access_log, wanted.interface)
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             COMMANDS[name](wanted), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output,

@@ -49,7 +49,7 @@ class Run:
 
 
 Load = Callable[[Server, float], int]
-ALL = set(peers.COMMANDS)
+ALL = peers.WSGI
 
 
 @contextlib.contextmanager

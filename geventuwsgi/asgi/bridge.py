@@ -168,7 +168,7 @@ class Bridge:
         for fd, address, listener in batch:
             sock = adopt(fd, listener.address.family)
             SocketTransport(loop, sock, KINDS[listener.protocol](service, address, listener)
-                            ).read_now()
+                            ).start()
 
     def _reopen_logs(self) -> None:
         if self.service.access is not None:

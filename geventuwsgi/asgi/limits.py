@@ -15,7 +15,7 @@ DRAIN = 262144
 LINGER_SECONDS = 2.0
 LINGER_OCTETS = 64 << 20
 # So many octets of a request body wait for the application before reading stops.
-BODY_AHEAD = 65536
+BODY_AHEAD = 262144
 # A client that has ended its side, but not the connection, gets its answer if that takes no
 # longer; then it counts as gone, as with nginx.
 HALF_CLOSED = 0.5

