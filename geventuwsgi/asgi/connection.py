@@ -113,7 +113,7 @@ class Connection(ABC, asyncio.Protocol):
             self.deadline = min(self.deadline, monotonic() + HALF_CLOSED)
         else:
             self.body_broke(ProtocolError(400, "the connection ended inside the request body"))
-            exchange.lose()
+            self.deadline = monotonic() + HALF_CLOSED
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -352,8 +352,6 @@ class Connection(ABC, asyncio.Protocol):
         self.harakiri_at = inf
         self.record(exchange)
         self.exchange = None
-        if self.lost:
-            return
         if exchange.keep_alive and exchange.broken is None and not self._half_closed:
             if self.parser.body_complete:
                 self.next_request()

@@ -185,10 +185,11 @@ class SocketTransport:
     async def send_file(self, file: int, offset: int, count: int) -> int:
         """Send octets of a regular file by sendfile; return how many there were.
 
-        What was written before has to have left: see `flush`.
+        What was written before has to have left: see `flush`. Fewer octets than wanted mean
+        that the file ended, or the connection.
 
         Raises:
-            OSError: the connection broke.
+            OSError: the file cannot be sent in this way.
         """
         left = count
         while left and not self._closed:
@@ -197,6 +198,9 @@ class SocketTransport:
             except BlockingIOError:
                 await self._room()
                 continue
+            except (ConnectionError, TimeoutError) as error:
+                self._lose(error)
+                break
             if sent == 0:
                 break
             offset += sent

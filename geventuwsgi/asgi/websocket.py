@@ -173,17 +173,14 @@ class WebSocket(Record):
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the client; called by the connection."""
+        if self._state != _OPEN and self._state != _CLOSING:
+            if self._state != _CLOSED:
+                # A client must not send before the answer (RFC 6455 section 4.1).
+                self.connection.refuse(
+                    ProtocolError(400, "data before the WebSocket was accepted"))
+            return
         protocol = self._protocol
-        if self._state == _CONNECTING or self._state == _DENYING:
-            # A client must not send before the answer (RFC 6455 section 4.1).
-            self.connection.refuse(ProtocolError(400, "data before the WebSocket was accepted"))
-            return
-        if self._state == _CLOSED:
-            return
-        try:
-            protocol.receive_data(data)
-        except EOFError:
-            return
+        protocol.receive_data(data)
         for frame in protocol.events_received():
             kind = frame.opcode
             if kind == _TEXT or kind == _BINARY:
@@ -455,8 +452,8 @@ class WebSocket(Record):
             self._expect_pong()
         elif connection.transport.is_reading():
             log.debug("%s: %s: no pong; closed", connection.peer, self.title)
-            self._code = _ERROR
-            self._protocol.fail(_ERROR, "keepalive ping timeout")
+            self._code, self._reason = _ERROR, "keepalive ping timeout"
+            self._protocol.fail(self._code, self._reason)
             self._state = _CLOSED
             self.gone = True
             self._wake()

@@ -43,7 +43,7 @@ _statuses: dict[str, tuple[int, str]] = {}
 _codes: dict[int, str] = {}
 # Longer values (cookies, policies with a nonce) are mostly different each time.
 _LINE = 128
-_lines: dict[object, tuple[int, str, str, str]] = {}
+_lines: dict[object, tuple[int, str, str, str, int]] = {}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -171,7 +171,12 @@ class Response:
         Applications send the same few pairs again and again, so each is checked and
         written as a line once. Field names go out as they came.
         """
-        response = cls(_codes.get(code) or _code(code), ())
+        response = cls.__new__(cls)  # all that __init__ does, without its loop
+        response.code, response._line = (
+            _statuses.get(_codes.get(code, "")) or _status(_code(code)))
+        response.length = response.remaining = None
+        response._own = response.head_size = 0
+        response.keep_alive = response.chunked = response.bodiless = False
         fields = ""
         count = 0
         lines = _lines
@@ -180,10 +185,10 @@ class Response:
                 known = lines.get(pair) if type(pair) is tuple else None
                 if known is None:
                     known = _line(pair)
-                kind, name, value, line = known
+                kind, name, value, line, length = known
                 if kind:
                     if kind == _LENGTH and response.length is None:
-                        response.length = _octets(value)
+                        response.length = length
                         if code in _WITHOUT_LENGTH:
                             continue
                     elif response._drop(kind, name, value):
@@ -265,7 +270,7 @@ class Response:
         """
         lines = ["0\r\n"]
         for pair in headers:
-            _, name, _, line = _line(pair)
+            _, name, _, line, _ = _line(pair)
             if name.lower().encode("latin-1") in grammar.FORBIDDEN_TRAILERS:
                 raise ResponseError(f"{name} must not be a trailer field")
             lines.append(line)
@@ -372,15 +377,16 @@ def _code(code: int) -> str:
     return text
 
 
-def _line(pair: Iterable[bytes]) -> tuple[int, str, str, str]:
-    """Check one pair and write it as a line; (kind, name, value, line)."""
+def _line(pair: Iterable[bytes]) -> tuple[int, str, str, str, int]:
+    """Check one pair and write it as a line; (kind, name, value, line, Content-Length)."""
     octets_name, octets_value = pair
     if not isinstance(octets_name, bytes) or not isinstance(octets_value, bytes):
         raise ResponseError(f"a header is not a pair of bytes: {pair!r}")
     name, value = octets_name.decode("latin-1"), octets_value.decode("latin-1")
     kind = _kinds[name] if name in _kinds else _kind(name)
     _check_value(name, value)
-    found = kind, name, value, f"{name}: {value}\r\n"
+    length = _octets(value) if kind == _LENGTH else 0
+    found = kind, name, value, f"{name}: {value}\r\n", length
     if len(value) <= _LINE:
         if len(_lines) >= _REMEMBERED:
             _lines.clear()  # values that differ from response to response

@@ -1,0 +1,22 @@
+"""One server for each module that names one by `ARGUMENTS`, on each event loop."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server
+
+APP = Path(__file__).with_name("app.py").read_text()
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def server(request: pytest.FixtureRequest,
+           tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the module's `ARGUMENTS`, one worker unless these say otherwise."""
+    arguments = getattr(request.module, "ARGUMENTS", ())
+    with Server(tmp_path_factory.mktemp("server"), "--asgi", "app:app", "--asgi-loop",
+                request.param, *arguments, app=APP) as server:
+        yield server
+        assert server.stop() == 0, "\n".join(server.err)
+        server.wait_for("APP shutdown")

@@ -1,0 +1,255 @@
+"""The worker around the loop: drains, deadlines, stuck loops, and threads that are threads."""
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect as websocket
+
+from tests.asgi.conftest import APP
+from tests.harness import Server, alive, wait_until
+from tests.server.wire import connect, get
+
+BELOW_ROOT_PATH = APP.replace('scope["path"].strip',
+                              'scope["path"][len(scope["root_path"]):].strip')
+
+
+def serve(tmp_path: Path, *arguments: str, **options: object) -> Server:
+    return Server(tmp_path, "--asgi", "app:app", *arguments, app=APP, **options)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
+    """What breaks in a patched process works here."""
+    with serve(tmp_path, "--asgi-loop", loop) as server:
+        found = json.loads(get(server, "/thread").body)
+        assert not found["own"] and found["ticks"] > 10 and not found["main"]
+        assert found["loop"].startswith("uvloop" if loop == "uvloop" else "asyncio")
+        assert get(server, "/process").body == b"from a child"
+        assert get(server, "/signals").body in (b"ValueError", b"RuntimeError")
+        assert get(server, "/resolve").body == b"True"
+        assert server.stop() == 0
+
+
+def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
+    with Server(tmp_path, "app:app", app=APP) as server:
+        server.wait_for("interface = asgi saves that")
+        assert not json.loads(get(server, "/thread").body)["own"]
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: 1 worker (generation 2)")
+        assert get(server, "/hello").body == b"Hello, world!"
+        assert server.stop() == 0
+
+
+def test_uvicorns_worker_class_is_taken(tmp_path: Path) -> None:
+    with Server(tmp_path, "app:app", "-k", "uvicorn.workers.UvicornWorker", app=APP) as server:
+        server.wait_for("uvicorn does not run")
+        assert not server.find("saves that")
+        assert get(server, "/hello").body == b"Hello, world!"
+
+
+def test_an_ini_file_with_a_factory(tmp_path: Path) -> None:
+    with Server(tmp_path, app=BELOW_ROOT_PATH + "\ndef make(): return app\n", ini="""
+[uwsgi]
+asgi = app:make
+factory = true
+http-socket = 127.0.0.1:0
+processes = 2
+root-path = /cut
+""") as server:
+        scope = json.loads(get(server, "/scope").body)
+        assert (scope["path"], scope["root_path"], scope["raw_path"]) == (
+            "/cut/scope", "/cut", "/scope")
+        assert len(server.workers()) == 2
+
+
+def test_a_contradiction_is_an_error(tmp_path: Path) -> None:
+    with serve(tmp_path, "--interface", "wsgi", ready=False) as server:
+        assert server.wait() == 2
+        assert server.find("wsgi contradicts asgi")
+
+
+def test_an_application_that_does_not_load_is_exit_status_4(tmp_path: Path) -> None:
+    with Server(tmp_path, "--asgi", "app:absent", app=APP, ready=False) as server:
+        assert server.wait() == 4
+        assert server.find("app has no attribute 'absent'")
+
+
+def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> None:
+    with serve(tmp_path) as server:
+        wires = [connect(server) for _ in range(3)]
+        wires[0].send(b"GET /wait?for=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        wires[1].send(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wires[2].get("/hello").body == b"Hello, world!"
+        assert wires[2].get("/background?for=1").body == b"done"
+        server.wait_for("APP wait began")
+        server.wait_for("APP events began")
+        with websocket(f"ws://127.0.0.1:{server.port}/echo") as client:
+            client.send("there")
+            assert client.recv() == "there"
+            server.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as caught:
+                client.recv()
+            assert caught.value.rcvd.code == 1012
+        server.wait_for("APP disconnect 1012")
+        events = wires[1].answer()
+        assert events.whole and events.body == b"data: 1\n\n"
+        server.wait_for("APP events send raised")
+        answer = wires[0].answer()
+        assert answer.body == b"waited" and answer.headers["connection"] == "close"
+        assert wires[2].closed()
+        for wire in wires:
+            wire.sock.close()
+        assert server.wait() == 0
+        server.wait_for("APP background ended")  # it was waited for
+        assert server.out.index("APP background ended") < server.out.index("APP shutdown")
+
+
+def test_a_reload_gives_idle_connections_one_more_request(tmp_path: Path) -> None:
+    with serve(tmp_path) as server, connect(server) as wire:
+        assert wire.get("/hello").headers.get("connection") is None
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: 1 worker (generation 2)")
+        server.wait_for("APP startup", 2)
+        answer = wire.get("/hello")
+        assert answer.body == b"Hello, world!" and answer.headers["connection"] == "close"
+        assert wire.closed()
+        server.wait_for("APP shutdown")
+
+
+def test_tasks_are_cancelled_when_time_is_up(tmp_path: Path) -> None:
+    with serve(tmp_path, "--worker-reload-mercy", "1") as server:
+        with connect(server) as wire:
+            wire.send(b"GET /wait?for=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_for("APP wait began")
+            server.send_signal(signal.SIGTERM)
+            server.wait_for("APP wait cancelled")
+            assert wire.answer().status == 503
+        assert server.wait() == 0
+        server.wait_for("APP shutdown")
+
+
+def test_a_blocked_loop_is_named_and_the_worker_replaced(tmp_path: Path) -> None:
+    with serve(tmp_path, "--asgi-loop-timeout", "1", "--worker-timeout", "20") as server:
+        [pid] = server.workers()
+        with connect(server) as wire:
+            wire.send(b"GET /block?for=30 HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_for("the event loop has not answered for")
+            server.wait_for("time.sleep(float(query(scope")
+            wait_until(lambda: not alive(pid), "the end of the worker")
+        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("APP startup", 2)
+        assert get(server, "/hello").body == b"Hello, world!"
+        assert server.stop() == 0
+
+
+def test_harakiri_cancels_the_task(tmp_path: Path) -> None:
+    with serve(tmp_path, "--harakiri", "1") as server:
+        with connect(server) as wire:
+            assert wire.get("/wait?for=30").status == 504
+            assert wire.closed()
+        server.wait_for("*** HARAKIRI ON WORKER 1")
+        server.wait_for("HARAKIRI [core 0] 127.0.0.1 - GET /wait?for=30 since")
+        server.wait_for("await asyncio.sleep(float(query(scope")
+        server.wait_for("APP wait cancelled")
+        with websocket(f"ws://127.0.0.1:{server.port}/echo") as client:
+            time.sleep(1.6)  # a WebSocket has no harakiri
+            client.send("alive")
+            assert client.recv() == "alive"
+        answer = get(server, "/stubborn")
+        assert answer.status == 504  # some seconds later, the task left to itself
+        server.wait_for("GET /stubborn ignores its harakiri")
+        assert get(server, "/hello").body == b"Hello, world!"
+        assert len(server.workers()) == 1
+
+
+def test_deadlines(tmp_path: Path) -> None:
+    with serve(tmp_path, "--http-headers-timeout", "0.5", "--keepalive", "0.5",
+               "--socket-timeout", "0.7") as server:
+        silent, half, idle, body, reader = wires = [connect(server) for _ in range(5)]
+        half.send(b"GET / HTTP/1.1\r\nHo")
+        assert idle.get("/hello").status == 200
+        body.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
+        reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert silent.closed() and idle.closed()
+        assert half.answer().status == 408 and half.closed()
+        assert body.answer().status == 408 and body.closed()
+        server.wait_for("APP flood ended by ClientDisconnected")
+        server.wait_for("took nothing of a response for 0.7 seconds")
+        for wire in wires:
+            wire.sock.close()
+        assert get(server, "/hello").body == b"Hello, world!"
+
+
+def test_worker_connections_bound_what_is_open(tmp_path: Path) -> None:
+    with serve(tmp_path, "--worker-connections", "3") as server:
+        wires = [connect(server) for _ in range(3)]
+        assert all(wire.get("/hello").status == 200 for wire in wires)
+        with connect(server) as waiting:
+            waiting.send(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+            waiting.sock.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                waiting.sock.recv(1)
+            waiting.sock.settimeout(20)
+            for wire in wires:
+                wire.sock.close()
+            assert waiting.answer().body == b"Hello, world!"
+
+
+def test_the_worker_ends_with_its_master(tmp_path: Path) -> None:
+    with serve(tmp_path) as server:
+        [pid] = server.workers()
+        server.process.kill()
+        wait_until(lambda: not alive(pid), "the end of the worker")
+
+
+def test_a_worker_killed_in_the_middle_is_replaced(tmp_path: Path) -> None:
+    with serve(tmp_path) as server:
+        [pid] = server.workers()
+        with connect(server) as wire:
+            wire.send(b"GET /stream?n=1000&wait=0.05 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert wire.take(20)
+            os.kill(pid, signal.SIGKILL)
+            assert not wire.rest().endswith(b"0\r\n\r\n")
+        server.wait_for("APP startup", 2)
+        assert get(server, "/hello").body == b"Hello, world!"
+
+
+def test_logs_are_reopened(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with serve(tmp_path, "--access-logfile", str(log), "--log-format", "%(method) %(uri) %(addr) "
+               "%(var.HTTP_X_A)") as server:
+        get(server, "/hello?1", "X-A: b")
+        wait_until(lambda: "GET /hello?1 127.0.0.1 b\n" in log.read_text(), "the line")
+        log.rename(tmp_path / "old.log")
+        server.send_signal(signal.SIGUSR1)
+        wait_until(log.exists, "the new file")
+        get(server, "/hello?2")
+        wait_until(lambda: "GET /hello?2 127.0.0.1 -\n" in log.read_text(), "the line")
+
+
+def test_applications_under_paths(tmp_path: Path) -> None:
+    with Server(tmp_path, "app:app", "--interface", "asgi", "--mount", "/inner=app:app",
+                app=BELOW_ROOT_PATH) as server:
+        scope = json.loads(get(server, "/inner/scope").body)
+        assert (scope["path"], scope["root_path"]) == ("/inner/scope", "/inner")
+        scope = json.loads(get(server, "/scope").body)
+        assert (scope["path"], scope["root_path"]) == ("/scope", "")
+
+
+def test_the_proxy_protocol(tmp_path: Path) -> None:
+    with serve(tmp_path, "--enable-proxy-protocol") as server:
+        with connect(server) as wire:
+            wire.send(b"PROXY TCP4 9.8.7.6 1.1.1.1 4321 80\r\n"
+                      b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert json.loads(wire.answer().body)["client"] == ["9.8.7.6", 4321]
+        with connect(server) as wire:
+            wire.send(b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert wire.answer().status == 400
+        server.wait_for("no PROXY protocol header")
