@@ -135,7 +135,7 @@ def test_tasks_are_cancelled_when_time_is_up(tmp_path: Path) -> None:
 
 
 def test_a_blocked_loop_is_named_and_the_worker_replaced(tmp_path: Path) -> None:
-    with serve(tmp_path, "--asgi-loop-timeout", "1", "--worker-timeout", "20") as server:
+    with serve(tmp_path, "--asgi-loop-timeout", "1", "--worker-timeout", "3") as server:
         [pid] = server.workers()
         with connect(server) as wire:
             wire.send(b"GET /block?for=30 HTTP/1.1\r\nHost: a\r\n\r\n")
