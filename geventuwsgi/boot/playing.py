@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -117,6 +118,7 @@ class Playing:
         settings = Settings.from_json(plan["settings"])
         self.settings = settings = found_asgi(settings) if found_to_be_asgi else settings
         self.generation = generation
+        self.master: int = plan["master"]
         self.broken = False     # what was loaded is the page that tells of an error
         self.control = sock
         self.imported = Imported(settings.py_autoreload_ignore)
@@ -147,8 +149,14 @@ class Playing:
 
     def load(self) -> "Applications | None":
         """Prepare the process, and load the application unless each worker does so."""
+        from ..api import module
+
         settings = self.settings
         run_hooks(settings, os.environ, "as-user")
+        self.uwsgi = module.install(module.Instance(
+            settings.given, self.master, settings.processes, cores_of(settings),
+            settings.buffer_size, settings.pidfile or "",
+            tuple(one.socket.fileno() for one in self.listeners), self.generation > 1))
         # In every worker, so once here: its pages are shared.
         if settings.interface == "asgi":
             from ..asgi import bridge  # noqa: F401
@@ -194,6 +202,8 @@ class Playing:
 
     def work(self, applications: "Applications | None", child: "Child") -> int:
         """Be a worker; return its exit status."""
+        from ..api import module
+
         gevent = sys.modules.get("gevent")
         if gevent is not None:
             gevent.reinit()  # the fork was the system's, not gevent's
@@ -212,9 +222,15 @@ class Playing:
                 raise AppLoadError("the application is ASGI, which a worker that loads it for "
                                    "itself sees too late: with lazy-apps say interface = asgi")
             from ..asgi import bridge
-            return bridge.run(settings, self.listeners, applications, child, self.logs.requests)
-        from ..server import worker
-        return worker.run(settings, self.listeners, applications, child, self.logs.requests)
+            run = partial(bridge.run, settings, self.listeners, applications, child)
+        else:
+            from ..server import worker
+            run = partial(worker.run, settings, self.listeners, applications, child)
+        module.enter(self.uwsgi, child.id, lambda: child.logvars())
+        try:
+            return run(self.logs.requests)
+        finally:
+            module.leave(self.uwsgi)
 
 
 def prepare_paths(settings: Settings) -> None:

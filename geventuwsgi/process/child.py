@@ -35,6 +35,7 @@ class Child:
         look: called now and then; tells the master what was imported (`py-autoreload`).
         first: whether this is the first process of its number in its generation.
         accepting: called before the worker is ready.
+        logvars: returns the log variables of the present request, None outside of one.
     """
 
     def __init__(self, number: int, generation: int, sock: socket.socket, board: Scoreboard,
@@ -51,6 +52,7 @@ class Child:
         self.look: Callable[[], None] = _nothing
         self.first = True
         self.accepting: Callable[[], None] = _nothing
+        self.logvars: Callable[[], dict[str, str] | None] = _none
 
     def ready(self) -> None:
         """Tell the master that connections are accepted; the first heartbeat."""
@@ -103,6 +105,10 @@ class Child:
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+def _none() -> None:
+    """Be outside of any request."""
 
 
 def _close(name: str, fd: int) -> None:

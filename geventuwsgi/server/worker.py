@@ -67,6 +67,7 @@ class Child(Protocol):
     board: scoreboard.Scoreboard
     reopen: Callable[[], None]
     look: Callable[[], None]
+    logvars: Callable[[], dict[str, str] | None]
 
     def ready(self) -> None: ...
     def answer(self, text: str) -> None: ...
@@ -102,6 +103,7 @@ class Worker:
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
         self.acceptors = [Acceptor(one, KINDS[one.protocol], self.service)
                           for one in listeners]
+        child.logvars = self._logvars
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
@@ -145,6 +147,17 @@ class Worker:
         if self.access is not None:
             self.access.close()
         return 0
+
+    def _logvars(self) -> dict[str, str] | None:
+        """Return the log variables of the request whose greenlet asks."""
+        current = getcurrent()
+        for connection in self.service.connections:
+            exchange = connection.exchange
+            if exchange is not None and connection.greenlet is current:
+                if exchange.logvars is None:
+                    exchange.logvars = {}
+                return exchange.logvars
+        return None
 
     # The master, and signals.
 
