@@ -117,7 +117,7 @@ def install(instance: Instance) -> Uwsgi:
 
 
 def enter(module: Uwsgi, worker: int, logvars: Callable[[], dict[str, str] | None]) -> None:
-    """Take note that this is now a worker, and run the application's `post_fork_hook`.
+    """Take note that this is now a worker.
 
     Args:
         module: the module, made before the fork.
@@ -126,6 +126,10 @@ def enter(module: Uwsgi, worker: int, logvars: Callable[[], dict[str, str] | Non
     """
     module._worker = worker
     module._logvars = logvars
+
+
+def forked(module: Uwsgi) -> None:
+    """Run the application's `post_fork_hook`, which it may have set in this worker only."""
     _run(module.post_fork_hook, "post_fork_hook")
 
 

@@ -212,6 +212,7 @@ class Playing:
         child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
         if settings.cpu_affinity:
             bind_processors(child.id, settings.cpu_affinity)
+        module.enter(self.uwsgi, child.id, lambda: child.logvars())
         run_hooks(settings, os.environ, "post-fork")
         if applications is None:
             applications = self.load_applications(child.control, wait=False)
@@ -226,7 +227,7 @@ class Playing:
         else:
             from ..server import worker
             run = partial(worker.run, settings, self.listeners, applications, child)
-        module.enter(self.uwsgi, child.id, lambda: child.logvars())
+        module.forked(self.uwsgi)
         try:
             return run(self.logs.requests)
         finally:
