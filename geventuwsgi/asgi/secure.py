@@ -13,10 +13,10 @@ from typing import Any
 
 from ..net import tls
 
-_RECORD = 16384  # the largest plaintext of a record, RFC 8446 section 5.1
-# What is encrypted at a time. A memory BIO never shrinks: it keeps so much, and a third more,
-# for as long as the connection lives.
-_PIECE = 32768
+# The largest plaintext of a record, RFC 8446 section 5.1, and what is encrypted at a time. A
+# memory BIO never shrinks: it keeps so much, and a third more, as long as the connection lives.
+_RECORD = 16384
+_RECEIVE = 20480  # a whole record with what is around it, and a little more
 
 
 class SecureTransport:
@@ -69,10 +69,10 @@ class SecureTransport:
         if self._parting:
             self._connection.take(data)  # they are only counted
             return
-        self._incoming.write(data)
-        if not self.greeted and not self._shake():
-            return
-        self._pump()
+        for start in range(0, len(data), _RECEIVE):
+            self._incoming.write(data[start:start + _RECEIVE] if len(data) > _RECEIVE else data)
+            if self.greeted or self._shake():
+                self._pump()
 
     def eof_received(self) -> None:
         """The peer closed without a farewell."""
@@ -135,10 +135,10 @@ class SecureTransport:
         """Encrypt and send octets, or keep what the kernel does not take."""
         secure = self.tls.write
         try:
-            for start in range(0, len(data), _PIECE):
-                piece = memoryview(data)[start:start + _PIECE] if len(data) > _PIECE else data
+            for start in range(0, len(data), _RECORD):
+                piece = memoryview(data)[start:start + _RECORD] if len(data) > _RECORD else data
                 sent = secure(piece)
-                while sent < len(piece):  # a record at a time
+                while sent < len(piece):  # a client may want smaller records (RFC 6066)
                     sent += secure(memoryview(piece)[sent:])
                 self._flush()
         except ssl.SSLError:

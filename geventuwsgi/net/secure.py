@@ -25,10 +25,11 @@ from ..errors import ClientDisconnected
 from . import tls
 from .stream import Stream
 
-_RECORD = 16384  # the largest plaintext of a record, RFC 8446 section 5.1
-# What is encrypted or decrypted at a time. A memory BIO never shrinks: it keeps so much,
-# and a third more, for as long as the connection lives.
-_PIECE = 32768
+# The largest plaintext of a record, RFC 8446 section 5.1, and what is encrypted at a time. A
+# memory BIO never shrinks: it keeps so much, and a third more, as long as the connection lives.
+# Larger pieces save system calls and no CPU: 100 KB cost 74 us, in pieces of 32 KiB 80.
+_RECORD = 16384
+_RECEIVE = 20480  # a whole record with what is around it, and a little more
 
 
 def _surrendered(*_: object) -> NoReturn:
@@ -91,7 +92,7 @@ class SecureStream(Stream):
             data = Stream.receive(self, max(end - monotonic(), 0.0))
         self._greeted = True
 
-    def receive(self, timeout: float, size: int = _PIECE) -> bytes:
+    def receive(self, timeout: float, size: int = _RECORD) -> bytes:
         incoming = self._incoming
         end = 0.0
         while True:
@@ -110,7 +111,7 @@ class SecureStream(Stream):
             now = monotonic()
             # One deadline for a whole record: its bytes may come one by one.
             end = end or now + timeout
-            data = Stream.receive(self, max(end - now, 0.0), _PIECE)
+            data = Stream.receive(self, max(end - now, 0.0), _RECEIVE)
             if not data:
                 return b""
             incoming.write(data)
@@ -119,13 +120,13 @@ class SecureStream(Stream):
         return self.receive(timeout)
 
     def send(self, data: bytes) -> None:
-        if len(data) <= _PIECE:
+        if len(data) <= _RECORD:
             self._encrypt(data)
             self._flush()
             return
         view = memoryview(data)
-        for start in range(0, len(data), _PIECE):
-            self._encrypt(view[start:start + _PIECE])
+        for start in range(0, len(data), _RECORD):
+            self._encrypt(view[start:start + _RECORD])
             self._flush()
 
     def send_pair(self, head: bytes, body: bytes) -> None:
@@ -135,16 +136,16 @@ class SecureStream(Stream):
             return
         view = memoryview(body)
         self._encrypt(head)
-        self._encrypt(view[:_PIECE])
+        self._encrypt(view[:_RECORD])
         Stream.send_pair(self, b"", self._outgoing.read())
-        for start in range(_PIECE, len(body), _PIECE):
-            self._encrypt(view[start:start + _PIECE])
+        for start in range(_RECORD, len(body), _RECORD):
+            self._encrypt(view[start:start + _RECORD])
             self._flush()
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
         """Send a part of a file, read piece by piece: the kernel cannot encrypt it."""
         while count:
-            data = os.pread(fd, min(count, _PIECE), offset)
+            data = os.pread(fd, min(count, _RECORD), offset)
             if not data:
                 raise ClientDisconnected(f"the file ended {count} bytes early")
             self.send(data)
@@ -179,7 +180,7 @@ class SecureStream(Stream):
         write = self._write
         try:
             sent = write(data) if data else 0
-            while sent < len(data):  # a record at a time
+            while sent < len(data):  # a client may want smaller records (RFC 6066)
                 sent += write(memoryview(data)[sent:])
         except ssl.SSLError as error:
             raise ClientDisconnected(tls.why(error)) from error

@@ -85,6 +85,16 @@ def test_curl(server, authority, version, tmp_path):
     assert (code, out) == (0, expected), err
 
 
+def test_a_client_that_wants_small_records(server, authority):
+    """max_fragment_length, RFC 6066 section 4."""
+    host, port = server.address("https")
+    done = subprocess.run(
+        [installed("openssl"), "s_client", "-connect", f"{host}:{port}", "-maxfraglen", "512",
+         "-CAfile", str(authority.pem), "-quiet", "-ign_eof"],
+        input=b"GET /trial/large?1 HTTP/1.0\r\n\r\n", capture_output=True, timeout=DEADLINE)
+    assert len(done.stdout.partition(b"\r\n\r\n")[2]) == 1 << 20, done.stderr
+
+
 def test_curl_that_does_not_trust(server, authority, tmp_path):
     code, _, err = curl(server, authority, "/trial/who", ca=Authority(tmp_path).pem)
     assert code == 60, err  # CURLE_PEER_FAILED_VERIFICATION
