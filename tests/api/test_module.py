@@ -14,19 +14,22 @@ import uwsgi
 loaded_as = uwsgi.worker_id(), uwsgi.masterpid()
 forked = []
 
+def say(text):
+    os.write(1, text.encode() + b"\\n")  # whole, beside the other worker's
+
 def after_fork():
     forked.append(uwsgi.worker_id())
-    print("forked", uwsgi.worker_id(), flush=True)
+    say("forked %d" % uwsgi.worker_id())
 
 def at_exit():
-    print("leaving", uwsgi.worker_id(), flush=True)
+    say("leaving %d" % uwsgi.worker_id())
 
 uwsgi.post_fork_hook = after_fork
 uwsgi.atexit = at_exit
 try:
     uwsgi.set_logvar("user", "x")
 except SystemError:
-    print("no request here", flush=True)
+    say("no request here")
 
 def application(environ, start_response):
     uwsgi.set_logvar("who", b"alice")
