@@ -100,9 +100,9 @@ def _number(key: str, value: str, case: Case, minimum: int = 0) -> int:
 
 
 def _signal(key: str, value: str, case: Case) -> int:
-    name = value.upper().removeprefix("SIG")
-    if name.isalpha() and hasattr(signal, f"SIG{name}"):
-        return int(getattr(signal, f"SIG{name}"))
+    name = "SIG" + value.upper().removeprefix("SIG")
+    if name in signal.Signals.__members__:
+        return int(signal.Signals[name])
     if not value.isdigit() or int(value) not in signal.valid_signals():
         case.fail(f"{key}: {value!r} is no signal")
     return int(value)

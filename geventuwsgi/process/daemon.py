@@ -14,6 +14,7 @@ Called in the master only.
 """
 
 import logging
+import math
 import os
 import signal
 import time
@@ -203,10 +204,11 @@ class Daemon:
             self.pid = 0
         elif self._checks >= self.order.freq:
             self._checks = 0
-            if self._ours:
+            if self._ours and now - self._told >= SILENCE:
+                self._told = now
                 logger.warning('[uwsgi-daemons] "%s" (pid: %d) did not daemonize !!!',
                                self.order.command, self._ours)
-            else:
+            elif not self._ours:
                 self._throttle(now, f"has written no living pid to {self.order.pidfile}")
 
     def restart(self, now: float, number: int, mercy: float) -> None:
@@ -214,8 +216,10 @@ class Daemon:
         if self.pid and not self.dismissed:
             self._restarting = True
             self.early_ends = 0
-            _signal(self.pid, number)
-            if not self.smart:
+            if self.smart:
+                self._signal_smart(number)
+            else:
+                _signal(self.pid, number)
                 self.deadline = now + mercy
         elif self.due is not None:
             self.early_ends, self.due = 0, now
@@ -224,7 +228,8 @@ class Daemon:
         """Tell it of a reload: a signal if one is ordered, else a new start."""
         order = self.order
         if self.smart:
-            self._notify(order.reload_signal or signal.SIGHUP)
+            if order.notify and self.pid:
+                self._signal_smart(order.reload_signal or signal.SIGHUP)
         elif order.reload_signal and self.pid:
             self._restarting = True     # if it ends of it
             _signal(self.pid, order.reload_signal)
@@ -237,28 +242,28 @@ class Daemon:
             return
         self.dismissed, self.due = True, None
         if self.smart:
-            self._notify(self.order.stop_signal)
+            if self.order.notify and self.pid:
+                self._signal_smart(self.order.stop_signal)
         elif self.pid:
             logger.info("[uwsgi-daemons] stopping daemon (pid: %d): %s", self.pid,
                         self.order.command)
             _signal(self.pid, self.order.stop_signal)
             self.deadline = now + mercy
 
-    def _notify(self, number: int) -> None:
-        """Signal a smart one that is to be told, if it runs as whom it is to run as.
+    def _signal_smart(self, number: int) -> None:
+        """Signal a smart one, if it runs as whom it is to run as.
 
         The pid file is not ours: who may write it must not have root end any process.
         """
-        if self.order.notify and self.pid:
-            try:
-                owner = os.stat(f"/proc/{self.pid}").st_uid
-            except OSError:
-                return
-            if os.geteuid() != 0 or owner == self._who()[0]:
-                _signal(self.pid, number)
-            else:
-                logger.warning("[uwsgi-daemons] %s names a process of uid %d (pid: %d), which is "
-                               "not signalled", self.order.pidfile, owner, self.pid)
+        try:
+            owner = os.stat(f"/proc/{self.pid}").st_uid
+        except OSError:
+            return
+        if os.geteuid() != 0 or owner == self._who()[0]:
+            _signal(self.pid, number)
+        else:
+            logger.warning("[uwsgi-daemons] %s names a process of uid %d (pid: %d), which is "
+                           "not signalled", self.order.pidfile, owner, self.pid)
 
     def _spawn(self, now: float) -> None:
         order = self.order
@@ -348,7 +353,7 @@ class Daemons:
         self._fresh: list[Daemon] = []      # started with the present reload
         self._leaving: list[Daemon] = []    # that a reload did away with
         self._ending = False
-        self._check_due = 0.0
+        self._check_due = math.inf          # not before they are started
 
     def replace(self, orders: Sequence[Order], conditions: Conditions, mercy: float,
                 now: float) -> None:
