@@ -51,6 +51,16 @@ class Acceptor:
             self._timer.close()
             self.listener.close()
 
+    def finish(self) -> None:
+        """Take what already waits in the queue, as far as there is room, and close.
+
+        With the last descriptor the kernel resets what is left there: of a server that
+        stops, or of a socket that a reload removed.
+        """
+        if not self._closed and not self.paused:
+            self._accept()
+        self.close()
+
     def resume(self) -> None:
         """Take connections again after a pause."""
         if self.paused and not self._closed:

@@ -21,6 +21,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ..app.loader import Applications
+from ..config.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..errors import BootError, ConfigError
 from ..log.access import AccessLog
@@ -38,6 +39,7 @@ from .http import HttpConnection
 from .https import HttpsConnection
 from .lifespan import Lifespan
 from .limits import NEVER, SWEEP, Policy
+from .overtime import Patience, of_worker
 from .service import Service
 from .thread import LoopThread, loop_maker
 from .transport import SocketTransport
@@ -50,6 +52,16 @@ IDLE_ON_RELOAD = 5.0
 _MEASURE_EVERY = 4  # ticks
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
+_LOOP = "see asgi-loop-timeout, slow-request and --stacks"
+_SLOTS = "worker-connections bounds an event loop, which has no slots"
+_FILES = "files and routes are the application's, or nginx's"
+WITHOUT_EFFECT = {
+    "gevent": _SLOTS, "threads": _SLOTS, "queue_limit": _SLOTS,
+    "post_buffering": "bodies are streamed to the application as it receives them",
+    "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,
+    "cancel_on_disconnect": "the application is told by http.disconnect",
+    "static_map": _FILES, "static_map2": _FILES, "check_static": _FILES,
+    "check_static_docroot": _FILES, "route": _FILES}
 
 
 class Child(Protocol):
@@ -62,6 +74,8 @@ class Child(Protocol):
     reopen: Callable[[], None]
 
     def ready(self) -> None: ...
+    def look(self) -> None: ...
+    def answer(self, text: str) -> None: ...
     def received(self) -> bytes | None: ...
 
 
@@ -92,6 +106,7 @@ class Bridge:
         self.child = child
         self.hub = hub = get_hub()
         gevent.sleep(0)
+        tell_without_effect(settings)
         self.service = service = service_of(settings, applications, child, requests)
         self.thread = LoopThread(hub, loop_maker(settings.asgi_loop), self._died)
         self.acceptors = [Acceptor(one, self._hand_over, service.room, hub.loop)
@@ -227,6 +242,8 @@ class Bridge:
             self.drain(False)
         elif message == b"stop":
             self.drain(True)
+        elif message == b"stacks":
+            self.child.answer(of_worker(self.service))
 
     def drain(self, at_once: bool) -> None:
         """Stop accepting and end when the last request is done.
@@ -237,7 +254,7 @@ class Bridge:
         """
         self.child.row.cells[scoreboard.ACCEPTING] = 0
         for acceptor in self.acceptors:
-            acceptor.close()
+            acceptor.finish()
         self.thread.call(self._drain_loop,
                          0.0 if at_once else min(self._keepalive, IDLE_ON_RELOAD))
 
@@ -273,7 +290,17 @@ class Bridge:
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         if self._ticks % _MEASURE_EVERY == 0:
             self.child.row.measure()
+            self.child.look()
         self._ticks += 1
+
+
+def tell_without_effect(settings: Settings) -> None:
+    """Warn of options that were written and mean nothing to an ASGI worker."""
+    for name in WITHOUT_EFFECT:
+        origin = settings.origin(name)
+        if origin.kind != "default" and getattr(settings, name):
+            log.warning("%s: %s: has no effect with ASGI: %s", origin.place, origin.option,
+                        WITHOUT_EFFECT[name])
 
 
 def service_of(settings: Settings, applications: Applications, child: Child,
@@ -281,7 +308,7 @@ def service_of(settings: Settings, applications: Applications, child: Child,
     """Turn settings into the plain values that connections go by."""
     policy = Policy(
         head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
-        io_timeout=settings.socket_timeout or NEVER, harakiri=settings.harakiri,
+        io_timeout=settings.socket_timeout or NEVER,
         limit_post=settings.limit_post, ping_interval=settings.ws_ping_interval,
         ping_timeout=settings.ws_ping_timeout, max_size=settings.ws_max_size,
         max_queue=settings.ws_max_queue, deflate=settings.ws_per_message_deflate)
@@ -301,6 +328,8 @@ def service_of(settings: Settings, applications: Applications, child: Child,
         forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
         proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
                  if settings.enable_proxy_protocol else None),
+        patience=Patience(settings.harakiri, harakiri_paths(settings.harakiri_path),
+                          settings.slow_request, settings.harakiri_graceful_timeout),
         worker=child.id, pid=os.getpid())
 
 

@@ -25,7 +25,7 @@ from ..protocol import proxy
 from ..protocol.response import Response, error_response
 from . import report
 from .exchange import Exchange
-from .limits import DRAIN, HALF_CLOSED, HARAKIRI_GRACE, LINGER_OCTETS, LINGER_SECONDS
+from .limits import DRAIN, HALF_CLOSED, LINGER_OCTETS, LINGER_SECONDS
 from .scope import ASGI, Scope
 from .service import Service
 
@@ -261,8 +261,8 @@ class Connection(ABC, asyncio.Protocol):
             self.answer_error(500, False)
             return
         exchange.app = app.id
-        if service.policy.harakiri:
-            self.harakiri_at = exchange.began + service.policy.harakiri
+        if service.patience is not None:
+            self.harakiri_at = exchange.began + service.patience.first(scope["path"])
         exchange.task = service.run(exchange.run(app.callable))
 
     def start_websocket(self, websocket: Any, scope: Scope) -> None:
@@ -533,15 +533,22 @@ class Connection(ABC, asyncio.Protocol):
                 408, f"no whole request head within {self.service.policy.head_timeout:g} seconds"))
 
     def harakiri(self, now: float) -> None:
-        """The present request has been inside the application for too long."""
+        """The present request is slow, or has been inside the application for too long."""
         exchange = self.exchange
         service = self.service
-        if exchange is None or exchange.complete:
+        patience = service.patience
+        if exchange is None or exchange.complete or patience is None:
             self.harakiri_at = inf
             return
         if not exchange.killed:
-            self.harakiri_at = now + HARAKIRI_GRACE
-            report.harakiri(service.worker, service.pid, service.policy.harakiri, self.host,
+            limit = patience.limit(exchange.scope["path"])
+            if now < exchange.began + limit:
+                self.harakiri_at = exchange.began + limit
+                report.slow(service.worker, service.pid, self.peer, exchange.title,
+                            now - exchange.began, exchange.task)
+                return
+            self.harakiri_at = now + patience.grace
+            report.harakiri(service.worker, service.pid, limit, self.host,
                             exchange.method, exchange.uri, exchange.task)
             service.harakiris += 1
             exchange.kill()

@@ -32,7 +32,6 @@ class Policy(NamedTuple):
         head_timeout: for a whole request head from its first byte.
         keepalive: between two requests; 0 closes after each response.
         io_timeout: without progress in a body or a response.
-        harakiri: for a request inside the application.
         limit_post: of a request body.
         ping_interval: between two pings on a WebSocket.
         ping_timeout: for a pong.
@@ -44,7 +43,6 @@ class Policy(NamedTuple):
     head_timeout: float = 30.0
     keepalive: float = 75.0
     io_timeout: float = 30.0
-    harakiri: float = 0.0
     limit_post: int = 0
     ping_interval: float = 20.0
     ping_timeout: float = 20.0

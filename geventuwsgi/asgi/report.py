@@ -32,6 +32,13 @@ def stack(task: "asyncio.Task[None]") -> str:
     return "".join(lines).rstrip() or "  (no Python frame)"
 
 
+def slow(worker: int, pid: int, peer: str, what: str, seconds: float,
+         task: "asyncio.Task[None]") -> None:
+    """Log a request that has been running for `slow-request` seconds, and where it is."""
+    log.warning("slow request: %s from %s has been running for %.1f seconds on worker %d "
+                "(pid: %d), here:\n%s", what, peer, seconds, worker, pid, stack(task))
+
+
 def harakiri(worker: int, pid: int, limit: float, host: str, method: str, uri: str,
              task: "asyncio.Task[None]") -> None:
     """Log a request that exceeded `harakiri`, in uWSGI's words, with its task's stack."""

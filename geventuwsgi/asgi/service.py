@@ -18,6 +18,7 @@ from ..net.trust import AllowList
 from ..protocol.http1 import Limits
 from ..protocol.response import Standing
 from .limits import SWEEP, Policy
+from .overtime import Patience
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -38,6 +39,7 @@ class Service:
         uwsgi_peers: who may speak uwsgi over TCP.
         forwarders: whose X-Forwarded-* is believed.
         proxies: who may (and then must) send a PROXY header; None = nobody.
+        patience: how long requests may run.
         worker: the worker's number.
         pid: its pid.
 
@@ -60,7 +62,7 @@ class Service:
                  max_connections: int, standing: Standing, applications: Applications,
                  access: Callable[[Any], AccessLog] | None, root_path: str,
                  uwsgi_peers: AllowList, forwarders: AllowList, proxies: AllowList | None,
-                 worker: int, pid: int) -> None:
+                 patience: Patience, worker: int, pid: int) -> None:
         self.policy = policy
         self.head_limits = head_limits
         self.buffer_size = buffer_size
@@ -75,6 +77,7 @@ class Service:
         self.uwsgi_peers = uwsgi_peers
         self.forwarders = forwarders
         self.proxies = proxies
+        self.patience = None if patience.endless else patience
         self.worker = worker
         self.pid = pid
         self.context = contextvars.copy_context()

@@ -370,11 +370,6 @@ class _Defaults:
         if self.values["interface"] == "asgi":
             if "lazy_apps" not in self.written:
                 self.values["lazy_apps"] = True
-            for name in ("gevent", "threads"):
-                if self.written.get(name):
-                    place = self.origins[name]
-                    self.warnings.append(f"{place.place}: {place.option}: ASGI workers have no "
-                                         f"slots: worker-connections bounds their connections")
 
     def slots(self) -> None:
         """How many requests are in the application at a time: never more than was sized for."""

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as websocket
 
 from tests.asgi.conftest import APP
-from tests.harness import Server, alive, wait_until
+from tests.harness import Program, Server, alive, wait_until
 from tests.server.wire import connect, get
 
 BELOW_ROOT_PATH = APP.replace('scope["path"].strip',
@@ -253,3 +254,24 @@ def test_the_proxy_protocol(tmp_path: Path) -> None:
             wire.send(b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
             assert wire.answer().status == 400
         server.wait_for("no PROXY protocol header")
+
+
+def test_slow_requests_are_told_and_paths_have_their_own_harakiri(tmp_path: Path) -> None:
+    with serve(tmp_path, "--slow-request", "0.3", "--harakiri-path", "/wait=0.8",
+               "--gevent", "5") as server:
+        server.wait_for("gevent: has no effect with ASGI")
+        assert get(server, "/wait?for=20").status == 504
+        server.wait_for("slow request: GET /wait?for=20 from 127.0.0.1:")
+        assert get(server, "/stream?n=2&wait=0.6").body == b"0\n1\n"
+        server.wait_for("slow request: GET /stream?n=2&wait=0.6")
+
+
+def test_stacks_name_requests_and_threads(tmp_path: Path) -> None:
+    with serve(tmp_path, "--pidfile", "pid") as server, connect(server) as wire:
+        wire.send(b"GET /wait?for=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for("APP wait began")
+        with Program(sys.executable, "-m", "geventuwsgi", "--stacks", "pid",
+                     cwd=tmp_path) as asked:
+            assert asked.wait() == 0
+        assert asked.find("request GET /wait?for=60 from 127.0.0.1"), asked.log
+        assert asked.find("(asgi-loop):") and asked.find("await asyncio.sleep(float(query")
