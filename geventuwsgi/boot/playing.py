@@ -38,7 +38,8 @@ def environ_of(settings: Settings) -> dict[str, str]:
     What a service manager said to us is not said to the application's children.
     """
     environ = dict(os.environ)
-    environ.pop("NOTIFY_SOCKET", None)
+    for name in ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
     for assignment in settings.env:
         name, _, value = assignment.partition("=")
         environ[name] = value

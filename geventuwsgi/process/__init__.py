@@ -10,4 +10,6 @@ Rules of the wing:
 - Children are ended by the control socket, by signals to their own pid, and by the
   master's death; never by name.
 - A signal handler does nothing but write a byte.
+- What the operator runs (`hooks`, `errands`, `daemon`) is executed, never imported: by the
+  master with the rights of the application's user, before its loop with its own.
 """
