@@ -266,6 +266,7 @@ def test_the_master_stays_small(tmp_path):
     with Server(tmp_path, "app", app=APP) as server:
         maps = Path(f"/proc/{server.pid}/maps").read_text()
         assert "gevent" not in maps.replace("geventuwsgi", "")
+        assert "_lzma" not in maps, "somebody imports shutil, or what compresses"
         with open(f"/proc/{server.pid}/smaps_rollup") as file:
             private = sum(int(line.split()[1]) for line in file if line.startswith("Private_"))
         assert private < 14_000, f"{private} kB"

@@ -8,7 +8,6 @@ no number or a missing argument is an error that names the line.
 import re
 import signal
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 
 from geventuwsgi.config.kinds import Kind
 from geventuwsgi.config.origin import Case
@@ -60,6 +59,8 @@ def parsed(text: str, fail: Callable[[str], object]) -> Parsed:
     if action in REFUSED:
         fail(f"{action}: {REFUSED[action]}")
     if action not in ACTIONS:
+        from difflib import get_close_matches  # rarely needed, and 0.7 MB of the master
+
         close = get_close_matches(action, ACTIONS, 1)
         fail(f"there is no action {action!r}" + (f"; did you mean {close[0]}?" if close else
                                                  f" (there are {', '.join(ACTIONS)})"))
