@@ -20,6 +20,7 @@ import gevent
 from gevent import get_hub
 from gevent.event import Event
 
+from ..app.leaving import leave
 from ..app.loader import Applications
 from ..config.conflicts import harakiri_paths
 from ..config.settings import Settings
@@ -117,6 +118,7 @@ class Bridge:
                                    settings.lifespan_shutdown_timeout) for app in applications]
         self._mercy = settings.worker_reload_mercy
         self._keepalive = settings.keepalive
+        self._readiness = frozenset(settings.readiness_path)
         self._loop_timeout = settings.asgi_loop_timeout or NEVER
         self._master_timeout = settings.worker_timeout or 0.0
         self._started = Event()
@@ -238,6 +240,8 @@ class Bridge:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
+        elif message == b"leave":
+            self.thread.call(leave, self.service, self._readiness)
         elif message == b"drain":
             self.drain(False)
         elif message == b"stop":

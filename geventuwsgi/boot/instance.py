@@ -16,6 +16,7 @@ from ..process.detach import detach
 from ..process.limits import open_files
 from ..process.master import Master
 from ..process.modules import Autoreload
+from ..process.notify import ServiceManager
 from ..process.pidfile import PidFile
 from ..process.privileges import Identity, warn_about_root
 from ..process.remnants import Remnants
@@ -106,9 +107,8 @@ class Instance:
         self._ready = ready
         self.logs = logs.Logs(settings)
         self.titles = titles_of(settings)
-        self.pid_files = [path for path in (settings.pidfile, settings.pidfile2) if path]
-        self.safe_pid_files = [path for path in (settings.safe_pidfile, settings.safe_pidfile2)
-                               if path]
+        self.pid_files: list[PidFile] = []
+        self.safe_pid_files: list[PidFile] = []
         self.watch = Watch()
         self._again = again
         self.environ = {name: text for name, text in environ.items()
@@ -140,7 +140,11 @@ class Instance:
                 run_hooks(settings, environ_of(settings), *AT_THE_START)
         self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
         try:
-            write_pid_files(self.pid_files)
+            self.pid_files = pid_files_of(settings.pidfile, settings.pidfile2, identity)
+            self.safe_pid_files = pid_files_of(settings.safe_pidfile, settings.safe_pidfile2,
+                                               identity)
+            for file in self.pid_files:
+                file.write()
             self.sockets.tell()
             tell_workers(settings, identity)
             self.board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
@@ -148,12 +152,14 @@ class Instance:
             self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
             self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
             self.company = Company(settings, self.watch, lambda: rotate(self.settings))
+            self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
             remnants = Remnants(handed["daemons"] if handed else (), settings.reload_mercy)
             self.master = Master(
                 [self.role], self.board, reopen=self.reopen_logs, ready=self._serves,
-                stopping=lambda: self.sockets.close(), renew=self.renew,
-                attached=[remnants, self.watch, self.autoreload, self.upgrade,
+                stopping=self._stops, renew=self.renew, reloading=self._reloading,
+                attached=[self.manager, remnants, self.watch, self.autoreload, self.upgrade,
                           *self.company.attached],
+                shutdown_delay=lambda: self.settings.shutdown_delay,
                 exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
                 upgrade=self.upgrade.request, handed_over=handed or {},
                 bindings=dict(settings.bindings))
@@ -167,8 +173,21 @@ class Instance:
         self.company.watch_for(settings, self.master)
 
     def _serves(self) -> None:
-        write_pid_files(self.safe_pid_files)
+        for file in self.safe_pid_files:
+            file.write()
         self._ready()
+        self._reloading(False)
+
+    def _stops(self) -> None:
+        self.manager.stopping()
+        self.sockets.close()
+
+    def _reloading(self, begins: bool) -> None:
+        if begins:
+            self.manager.reloading()
+        else:
+            self.manager.ready(f"{self.settings.processes} workers, configured by "
+                               f"{', '.join(self.settings.files) or 'the command line'}")
 
     def renew(self) -> Renewal:
         """Read the configuration again, and prepare what it asks for (a reload).
@@ -269,8 +288,8 @@ class Instance:
             if settings.vacuum and listener.vacuum():
                 logger.info("VACUUM: unix socket %s removed.", listener.address.text)
         if settings.vacuum or settings.dialect != "uwsgi":
-            for path in self.pid_files + self.safe_pid_files:
-                if PidFile(path).remove():
+            for file in self.pid_files + self.safe_pid_files:
+                if file.remove():
                     logger.info("VACUUM: pidfile removed.")
 
 
@@ -350,7 +369,7 @@ def tell_workers(settings: Settings, identity: Identity) -> None:
     warn_about_root(identity)
 
 
-def write_pid_files(paths: list[str]) -> None:
-    """Write our pid to each of these files."""
-    for path in paths:
-        PidFile(path).write()
+def pid_files_of(own: str | None, users: str | None, identity: Identity) -> list[PidFile]:
+    """Return the pid files of these paths, the second one as the user of the workers."""
+    found = [PidFile(own)] if own else []
+    return found + ([PidFile(users, (identity.uid, identity.gid))] if users else [])

@@ -18,6 +18,7 @@ from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError, GeventuwsgiError
 from ..process.limits import bind_processors
 from ..process.modules import Imported, files_of
+from ..process.notify import VARIABLES
 from ..process.privileges import Identity
 from ..process.title import Titles
 from . import certificates
@@ -38,7 +39,7 @@ def environ_of(settings: Settings) -> dict[str, str]:
     What a service manager said to us is not said to the application's children.
     """
     environ = dict(os.environ)
-    for name in ("NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+    for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environ.pop(name, None)
     for assignment in settings.env:
         name, _, value = assignment.partition("=")

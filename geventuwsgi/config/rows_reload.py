@@ -36,6 +36,11 @@ RELOAD = (
     Option("stop", Path(), "stop the server of this pid file gracefully, wait for its end, then "
            "end", _RELOAD, status="command",
            difference="it waits, and tells on the standard error what went wrong"),
+    Option("shutdown-delay", Seconds(), "serve on for so many seconds after the order to stop, "
+           "while readiness checks are answered 503; 0 is off", _RELOAD, default=0),
+    Option("readiness-path", Many(Path(), split=","), "what a load balancer asks to know whether "
+           "to send requests here: with shutdown-delay answered by the server itself once it is "
+           "to stop; may be repeated", _RELOAD, default=("/readyz", "/healthz"), merge=False),
     Option("exit-on-reload", Boolean(), "stop instead of reloading, for a supervisor that starts "
            "the server anew", _RELOAD, default=False),
 )

@@ -14,6 +14,7 @@ end-of-file means that the other side is gone. One message is one short line of 
                          failed STATUS WHY   it could not boot; it ends with STATUS
     worker -> master     worn WHY            it serves on, but is to be replaced
     master -> worker     drain               stop accepting, finish, exit 0
+                         leave               a stop is near: readiness checks are to fail
                          stop                the same, and let no idle connection wait
                          die                 exit at once
                          stacks              with one end of a socket pair as SCM_RIGHTS: send
@@ -28,6 +29,7 @@ import socket
 
 DRAIN = b"drain"
 STOP = b"stop"
+LEAVE = b"leave"
 DIE = b"die"
 READY = b"ready"
 STACKS = b"stacks"

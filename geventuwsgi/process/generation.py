@@ -62,6 +62,7 @@ class Generation:
         self.workers: dict[int, Worker] = {}    # in charge, by number
         self.successors: dict[int, Worker] = {}     # to be in charge once they are ready
         self.leaving: list[Worker] = []
+        self.leaves = False                 # a stop is near
         self.heard_files: Callable[[list[str]], None] = _nothing    # what its processes import
         self.template: Process | None = None
         self._loaded = False        # the present template has loaded
@@ -190,6 +191,12 @@ class Generation:
         for process in (self.template, *self.everybody()):
             if process is not None:
                 process.reopen_logs(handed)
+
+    def leave(self) -> None:
+        """Have readiness checks fail: a stop is near."""
+        self.leaves = True
+        for worker in self.everybody():
+            control.send(worker.control, control.LEAVE)
 
     def pump(self) -> None:
         """Read what unnamed workers said; before reaping, for a pid may be among it."""
@@ -351,6 +358,8 @@ class Generation:
             worker.ready_at = time.monotonic()
             worker.first_memory = worker.memory
             self.proven = True
+            if self.leaves:
+                control.send(worker.control, control.LEAVE)
             if self.state != DRAINING and self.successors.get(worker.id) is worker:
                 old = self.workers[worker.id]
                 self._succeed(old)

@@ -60,6 +60,9 @@ class Master:
             the application is loaded, and end one after another once the workers are gone.
         renew: returns what is to run after a reload; None is the same roles.
         exit_on_reload: stop instead of reloading.
+        shutdown_delay: how many seconds to serve on after the order to stop, while
+            readiness checks fail.
+        reloading: called with True when a reload begins, with False when it has ended.
         upgrade: asked for the upgrade in place (SIGUSR2).
         handed_over: what `hand_over` of the version before returned, instead of a first
             start of the roles.
@@ -74,6 +77,8 @@ class Master:
                  commands: Mapping[str, Command] = MappingProxyType({}),
                  attached: Sequence[Attached] = (),
                  renew: Callable[[], Renewal] | None = None, exit_on_reload: bool = False,
+                 shutdown_delay: Callable[[], float] = lambda: 0.0,
+                 reloading: Callable[[bool], None] = lambda begins: None,
                  upgrade: Callable[[], None] = _nothing,
                  handed_over: Mapping[str, Any] = MappingProxyType({}),
                  heard_files: Callable[[list[str]], None] = lambda paths: None,
@@ -87,6 +92,8 @@ class Master:
         self._begun = False
         self.exit_on_reload = exit_on_reload
         self._handed_over = handed_over
+        self._shutdown_delay = shutdown_delay
+        self._leave_at: float | None = None     # when the delayed stop begins
         self.heard_files = heard_files
         self._selector = selectors.DefaultSelector()
         stacks = Stacks(self._selector, self.generations)
@@ -97,7 +104,7 @@ class Master:
         self._announced = False
         self.reloads = Reloads(
             self.generations, self._generation, lambda: len(self._rows),
-            renew or (lambda: Renewal(self.roles)), self._taken_over)
+            renew or (lambda: Renewal(self.roles)), self._taken_over, reloading)
         self._adapters = Adapters(self._selector)
         self._stoppers: list[Caller] = []
         self.console = Console(self._selector, {
@@ -148,9 +155,20 @@ class Master:
             **{name: value for one in self._attached for name, value in one.statistics().items()}}
 
     @property
+    def healthy(self) -> bool:
+        """Whether at least one worker serves."""
+        return any(worker.ready for one in self.generations if one.state == SERVING
+                   for worker in one.workers.values())
+
+    @property
+    def _serves(self) -> bool:
+        """Whether no stop has begun or is near."""
+        return self._status is None and self._leave_at is None
+
+    @property
     def idle(self) -> bool:
         """Whether no start, reload or stop is on its way."""
-        return (self._status is None and not self.reloads.underway
+        return (self._serves and not self.reloads.underway
                 and all(one.state != BOOTING for one in self.generations))
 
     def hand_over(self) -> dict[str, Any]:
@@ -176,17 +194,17 @@ class Master:
 
     def reload(self) -> None:
         """Start a new generation of each role beside the present one (SIGHUP; `reload`)."""
-        if self.exit_on_reload and self._status is None:
+        if self.exit_on_reload and self._serves:
             logger.info("exit-on-reload: the server ends instead of reloading")
             self._asked_to_stop()
-        elif self._status is None:
+        elif self._serves:
             self.reloads.request(time.monotonic())
 
     def chain_reload(self) -> None:
         """The same, worker by worker (`chain`)."""
         if self.exit_on_reload:
             self.reload()
-        elif self._status is None:
+        elif self._serves:
             self.reloads.request(time.monotonic(), chained=True)
 
     def _generation(self, number: int, role: Role, count: int) -> Generation:
@@ -218,6 +236,8 @@ class Master:
             wake_up = min([generation.tend(now, awake) for generation in self.generations]
                           + [one.tend(now) for one in self._attached]
                           + [self._adapt(now)])
+            if self._leave_at is not None and self._status is None:
+                wake_up = min(wake_up, self._leave_at)
             for key, _ in self._selector.select(max(wake_up - time.monotonic(), 0.0)):
                 # An event before this one may have closed what it is about.
                 if self._selector.get_map().get(key.fd) is key:
@@ -235,6 +255,9 @@ class Master:
             if generation.state == DRAINING and generation.gone:
                 self.generations.remove(generation)
         if self._status is not None:
+            return
+        if self._leave_at is not None and now >= self._leave_at:
+            self._stop_gracefully()
             return
         self.reloads.judge(now)
         if not self._begun and all(one.loaded for one in self.generations):
@@ -316,22 +339,33 @@ class Master:
     def _ordered_to_reload(self, caller: Caller, arguments: Sequence[str]) -> None:
         if self.exit_on_reload:
             self.reload()
-        if self._status is not None:
+        if not self._serves:
             caller.end(1, "reload failed: the server stops")
         else:
             self.reloads.request(time.monotonic(), caller, chained="chain" in arguments)
 
     def _ordered_to_stop(self, caller: Caller, arguments: Sequence[str]) -> None:
         self._stoppers.append(caller)
-        if self._status is None:
+        if self._serves:
             self._asked_to_stop()
 
     def _asked_to_stop(self) -> None:
-        if self._status is None:
-            logger.info("graceful shutdown triggered...")
-            self.stop(0)
-        else:
+        delay = self._shutdown_delay()
+        if not self._serves:
             self._asked_to_quit()
+        elif delay:
+            logger.info("shutdown in %g seconds; readiness checks are answered 503 until then",
+                        delay)
+            self._leave_at = time.monotonic() + delay
+            self.reloads.give_up(time.monotonic(), "the server stops")
+            for generation in self.generations:
+                generation.leave()
+        else:
+            self._stop_gracefully()
+
+    def _stop_gracefully(self) -> None:
+        logger.info("graceful shutdown triggered...")
+        self.stop(0)
 
     def _asked_to_quit(self) -> None:
         if self._at_once:

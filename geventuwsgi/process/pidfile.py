@@ -13,10 +13,13 @@ class PidFile:
 
     Args:
         path: where; made absolute, for the directory may change.
+        owner: (uid, gid) that the file is to belong to, if we are root; None of either
+            stays.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owner: tuple[int | None, int | None] = (None, None)) -> None:
         self.path = os.path.abspath(path)
+        self._owner = owner
 
     def write(self) -> None:
         """Write our pid, over whatever a dead process left.
@@ -41,6 +44,8 @@ class PidFile:
                 raise ConfigError(f"cannot write the pid file {self.path}: it is no regular file")
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             with os.fdopen(fd, "w") as file:
+                if os.geteuid() == 0:
+                    os.fchown(fd, *(-1 if one is None else one for one in self._owner))
                 file.write(f"{os.getpid()}\n")
             os.rename(draft, self.path)
         except OSError as error:

@@ -51,16 +51,19 @@ class Reloads:
         room: tells how many scoreboard rows are free.
         renew: returns what is to run from now on.
         took_over: called with time.monotonic() when new generations serve.
+        reloading: called with True when an attempt begins, with False when it has ended.
     """
 
     def __init__(self, generations: list[Generation],
                  start: Callable[[int, Role, int], Generation], room: Callable[[], int],
-                 renew: Callable[[], Renewal], took_over: Callable[[float], None]) -> None:
+                 renew: Callable[[], Renewal], took_over: Callable[[float], None],
+                 reloading: Callable[[bool], None] = lambda begins: None) -> None:
         self._generations = generations
         self._start = start
         self._room = room
         self._renew = renew
         self._took_over = took_over
+        self._reloading = reloading
         self._present: Attempt | None = None
         self._last = 0                      # the greatest number: none is used twice
         self._again = False
@@ -128,6 +131,7 @@ class Reloads:
         callers, self._waiting = self._waiting, []
         self._again = False
         chained = self._chained
+        self._reloading(True)
         try:
             renewal = self._renew()
         except GeventuwsgiError as error:
@@ -186,6 +190,7 @@ class Reloads:
             if one.state == SERVING and one not in present.generations:
                 one.drain(now)
         self._took_over(now)
+        self._reloading(False)
         self._answer(present.callers)
 
     def _fail(self, reason: str, now: float) -> None:
@@ -207,6 +212,7 @@ class Reloads:
         serving = [one.number for one in self._generations if one.state == SERVING]
         logger.error("reload failed: %s; generation %d serves on", reason,
                      max(serving, default=0))
+        self._reloading(False)
         self._answer(callers, reason)
 
     def _answer(self, callers: list[Caller], reason: str = "") -> None:

@@ -21,6 +21,7 @@ from gevent.event import Event
 
 from .. import __version__
 from ..app import environ as environs
+from ..app.leaving import leave
 from ..app.loader import Applications
 from ..app.routing import Routes
 from ..app.static import Gzipped, StaticFiles, expiries, pair
@@ -124,6 +125,7 @@ class Worker:
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
         self._watchers: list[Any] = []
         self._keepalive = settings.keepalive
+        self._readiness = frozenset(settings.readiness_path)
 
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
@@ -188,6 +190,8 @@ class Worker:
             log.error("the master disconnected from worker %d; shutting down", self.child.id)
         if message in (b"", b"die"):
             self._end_at_once()
+        elif message == b"leave":
+            leave(self.service, self._readiness)
         elif message == b"drain":
             self.drain(False)
         elif message == b"stop":

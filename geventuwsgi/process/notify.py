@@ -1,0 +1,93 @@
+"""What a service manager is told: ready, reloading, stopping, alive (sd_notify(3)).
+
+systemd's protocol: one datagram of NAME=VALUE lines to the socket in NOTIFY_SOCKET. Without
+that variable everything here does nothing. The watchdog is fed only while workers serve,
+at half the time that WATCHDOG_USEC grants.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+logger = logging.getLogger("geventuwsgi.error")
+
+VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+class ServiceManager:
+    """Who started this server; an `Attached` of the master.
+
+    Args:
+        environ: where the variables stand.
+        pid: ours; a watchdog that is meant for another process is not fed.
+        healthy: tells whether workers serve.
+
+    Attributes:
+        verdict: always None: it ends no instance.
+    """
+
+    verdict: int | None = None
+    gone = True
+
+    def __init__(self, environ: Mapping[str, str], pid: int, healthy: Callable[[], bool]) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._healthy = healthy
+        meant_for = environ.get("WATCHDOG_PID", str(pid))
+        micros = environ.get("WATCHDOG_USEC", "")
+        self._every = (int(micros) / 2e6 if micros.isascii() and micros.isdigit()
+                       and meant_for == str(pid) and self._address else 0.0)
+        self._due = 0.0
+
+    def ready(self, status: str) -> None:
+        """Say that the server serves, after a start or a reload."""
+        self._tell(f"READY=1\nMAINPID={os.getpid()}\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Say that a reload begins; `ready` is to follow, however it ends."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Say that the server stops."""
+        self._tell("STOPPING=1")
+
+    def begin(self, now: float) -> None:
+        """Go on as before."""
+
+    def tend(self, now: float) -> float:
+        """Feed the watchdog, if it is time and workers serve."""
+        if not self._every:
+            return now + 60.0
+        if now >= self._due:
+            self._due = now + self._every
+            if self._healthy():
+                self._tell("WATCHDOG=1")
+        return self._due
+
+    def exited(self, pid: int, status: int) -> bool:
+        """Say that it was not ours."""
+        return False
+
+    def reloaded(self, now: float) -> None:
+        """Go on as before."""
+
+    def stop(self, now: float) -> None:
+        """Go on as before."""
+
+    kill = stop
+
+    def statistics(self) -> dict[str, object]:
+        """Return nothing: it keeps no figures."""
+        return {}
+
+    def _tell(self, text: str) -> None:
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            try:
+                sock.sendto(text.encode(), socket.MSG_DONTWAIT, self._address)
+            except OSError as error:
+                logger.warning("cannot tell the service manager %r: %s",
+                               text.partition("\n")[0], error.strerror)
