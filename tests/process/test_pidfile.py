@@ -71,3 +71,12 @@ def test_it_cannot_be_written(tmp_path):
     (tmp_path / "directory").mkdir()
     with pytest.raises(ConfigError, match="is no regular file"):
         PidFile(str(tmp_path / "directory")).write()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_a_pid_file_of_another_user(tmp_path):
+    file = PidFile(str(tmp_path / "app.pid"), (65534, None))
+    file.write()
+    assert (tmp_path / "app.pid").stat().st_uid == 65534
+    assert file.remove()
