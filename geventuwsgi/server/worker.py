@@ -139,6 +139,10 @@ class Worker:
         self.child.row.cells[scoreboard.ACCEPTING] = 1
         self.child.ready()
         self._done.wait()
+        while self.service.connections:
+            # The last one left while the acceptors finished, and they took more.
+            self._done.clear()
+            self._done.wait()
         self._publish(0.0)
         self.sweeper.stop()
         self.overload.close()

@@ -225,3 +225,19 @@ def test_the_worst_moment_a_stop_in_cheap_mode_with_a_connection_on_its_way(serv
     server.wait_for("cheap mode enabled")
     with server.connect():
         assert server.stop(signal.SIGTERM) == 0
+
+
+def test_a_drain_serves_what_it_accepts_at_the_last_moment(serve):
+    """One connection that is done at once must not end the worker under the next one."""
+    server = serve("processes = 1\ngevent = 10\n")
+    old, = server.workers()
+    os.kill(old, signal.SIGSTOP)
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with server.connect() as quick, server.connect() as slow:
+        quick.sendall(request)
+        os.kill(old, signal.SIGHUP)  # drain, as on a reload
+        os.kill(old, signal.SIGCONT)
+        assert quick.makefile("rb").read().endswith(b"%d" % old)
+        slow.sendall(request)
+        assert slow.makefile("rb").read().endswith(b"%d" % old)
+    assert server.stop() == 0
