@@ -168,13 +168,19 @@ class Reloads:
         return found[-1] if found else None
 
     def _count(self, role: Role) -> int:
-        """How many there are to be: what signals and load made of an unchanged
-        number stands.
+        """How many there are to be: what signals and load made of the number stands.
+
+        Unless the configuration has another number and the load may not change it. Of a
+        generation that an upgrade in place adopted the configuration is not known.
         """
-        old = self._serving(role.name)
-        if old and (old.role.processes, old.role.cheaper) == (role.processes, role.cheaper):
+        old, plan = self._serving(role.name), role.cheaper
+        if old is None:
+            return role.initial
+        if (old.role.processes, old.role.cheaper) == (role.processes, plan):
             return old.count
-        return role.initial
+        if plan is None:
+            return role.processes
+        return min(max(old.count, plan.minimum), plan.maximum)
 
     def _succeed(self, present: Attempt, now: float) -> None:
         self._present = None

@@ -173,7 +173,9 @@ def test_slots_in_use_bring_workers_and_free_ones_let_them_go(serve):
 
 def test_requests_that_compute_bring_workers(serve):
     """They are never seen in progress, for the hub runs between them only."""
-    server = serve(CHEAPER + "gevent = 100\n")
+    # A fifth of a processor, for other tests compute as well.
+    server = serve(CHEAPER + "gevent = 100\ncheaper-algo = busyness\n"
+                   "cheaper-busyness-max = 20\ncheaper-busyness-min = 1\n")
     with Load(server.address(), clients=2, path="/burn?20") as load:
         server.wait_for("2 workers from now on")
     assert not load.failures
@@ -205,6 +207,38 @@ def test_busyness(serve):
     assert waiting.end() == [200] * 3
     server.wait_for("cheap one of 2 running workers")
     server.wait_for("uWSGI worker 2 cheaped.")
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_the_number_survives_reload_and_upgrade(serve, number):
+    server = serve("processes = 5\ncheaper = 1\ncheaper-algo = manual\n")
+    for count in (2, 3):
+        server.send_signal(signal.SIGTTIN)
+        server.wait_for(f"spawned uWSGI worker {count}")
+    old = server.workers()
+    with Load(server.address(), clients=2, path="/") as load:
+        server.send_signal(number)
+        server.wait_for("ready: 3 workers (generation 2)")
+        for pid in old:
+            wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}")
+        load.wait_for(10)
+    assert not load.failures
+    server.send_signal(signal.SIGTTOU)
+    server.wait_for("cheaped.")
+    assert server.stop() == 0
+
+
+def test_a_reload_while_workers_are_recycled(serve):
+    server = serve("processes = 3\ngevent = 20\nmax-requests = 100\nmin-worker-lifetime = 0\n")
+    with Load(server.address(), clients=4, path="/", fresh=True) as load:
+        server.wait_for("is replaced", 2)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: 3 workers (generation 2)")
+        seen = len(server.find("is replaced"))
+        server.wait_for("is replaced", seen + 1)
+    assert not load.failures
+    assert not server.find("DAMN")
     assert server.stop() == 0
 
 
