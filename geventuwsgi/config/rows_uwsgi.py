@@ -42,6 +42,8 @@ ROWS: tuple[Option, ...] = (
     *ignored("max-vars max-apps", "there is no such limit; buffer-size bounds a request", Kind()),
     *ignored("log-master log-master-stream log-master-req-stream threaded-logger", _NO_LOGGER),
     *ignored("log-master-bufsize", _NO_LOGGER, Kind()),
+    *ignored("post-buffering-bufsize", "a body is stored as it arrives, in pieces of up to 64 KiB",
+             Kind()),
     *ignored("py-call-uwsgi-fork-hooks py-call-osafterfork",
              "workers are forked by Python itself, whose hooks always run"),
     *ignored("wsgi-env-behaviour wsgi-env-behavior", "each request has an environ of its own",

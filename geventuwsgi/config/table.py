@@ -223,8 +223,6 @@ REQUESTS = (
            "no limit", _REQUESTS, default=0),
     Option("post-buffering", Size(on=65536), "store request bodies larger than this in a "
            "temporary file before the application is called; 0 is off", _REQUESTS, default=0),
-    Option("post-buffering-bufsize", Size(minimum=1024), "how much is read at a time when a body "
-           "is stored", _REQUESTS, default=65536),
     Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0 is "
            "no limit", _REQUESTS, default=30),
     Option("keepalive", Seconds(), "seconds that an idle connection is kept; 0 is off",

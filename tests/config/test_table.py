@@ -1,9 +1,12 @@
 """The table itself: no name twice, no row without its reason or its words."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+import geventuwsgi
 from geventuwsgi.config import manual
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_uwsgi import ABSENT, absent
@@ -28,6 +31,21 @@ def test_rows_are_whole(option: Option) -> None:
         assert isinstance(option.default, tuple)
     if option.to:
         assert row(option.to) is not None
+
+
+# Whole families that are read by a name put together: hooks, daemons, static-expires-*.
+FAMILIES = ("hook_", "exec_", "attach_", "smart_attach_", "touch_exec", "static_expires_")
+
+
+def test_what_is_taken_is_read_somewhere() -> None:
+    """A row without a reader would be a line that the operator wrote for nothing."""
+    tables = ("table.py", "rows_")
+    words = set(re.findall(r"\w+", "".join(
+        path.read_text() for path in Path(geventuwsgi.__file__).parent.rglob("*.py")
+        if not path.name.startswith(tables))))
+    taken = [option for option in OPTIONS if option.status == "taken" and not option.to]
+    assert [option.name for option in taken if option.attribute not in words
+            and not option.attribute.startswith(FAMILIES)] == []
 
 
 def test_gunicorns_names_are_placeholders_in_uwsgi_sections() -> None:
