@@ -24,15 +24,16 @@ def refuse(connection: Any, error: ProtocolError) -> bool:
     Returns:
         Whether to close with patience, as the peer may still be sending.
     """
+    is_head = connection.refused is not None and connection.refused.method == "HEAD"
     if isinstance(error, Overloaded):
         connection.service.refused += 1
-        return answer(connection, error_response(
-            503, connection.standing, extra=RETRY), 503) and unread(connection)
+        octets = error_response(503, connection.standing, is_head=is_head, extra=RETRY)
+        return answer(connection, octets, 503) and unread(connection)
     silent = isinstance(error, NotOurProtocol)
     log.warning("%s: %s; closed%s", connection.peer, error.reason,
                 "" if silent else f" with {error.status}")
-    return not silent and answer(
-        connection, error_response(error.status, connection.standing), error.status)
+    octets = error_response(error.status, connection.standing, is_head=is_head)
+    return not silent and answer(connection, octets, error.status)
 
 
 def unread(connection: Any) -> bool:

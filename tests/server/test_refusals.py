@@ -3,6 +3,7 @@
 import pytest
 
 from tests.harness import Server, wait_until
+from tests.server.conftest import APP
 from tests.server.wire import HOST, connect, get, packet, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--limit-post", "10",
@@ -87,3 +88,16 @@ def test_served_ones_are_counted_apart(server: Server) -> None:
     start = len(server.out)
     get(server, "/hello")
     assert f"req: {before + 1}/" in logged(server, "GET /hello", start=start)
+
+
+def test_response_headers_in_a_format(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--access-logformat",
+                '%(m)s %(U)s %(s)s "%({content-type}o)s" "%({X-None}o)s"', app=APP) as server:
+        for path in ("/hello", "/error", "/stream"):
+            get(server, path)
+        with connect(server) as wire:
+            wire.send(b"GET /refused HTTP/1.1\r\n\r\n")
+            wire.answer()
+        for line in ('GET /hello 200 "text/plain" "-"', 'GET /error 500 "-" "-"',
+                     'GET /stream 200 "text/plain" "-"', 'GET /refused 400 "-" "-"'):
+            assert logged(server, line)
