@@ -47,7 +47,7 @@ class Tracebacker:
             self._sock.bind(self.path)
             if self._mode is not None:
                 os.chmod(self.path, self._mode)
-            self._sock.listen(16)
+            self._sock.listen(128)
         except OSError as error:
             log.error("py-tracebacker: cannot listen on %s: %s", self.path, error.strerror)
             self._sock.close()

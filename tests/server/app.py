@@ -184,6 +184,15 @@ def sleep_later(environ, start_response):
     yield b"ended"
 
 
+def wait_for(environ, start_response):
+    """Begin, and end when there is such a file."""
+    start_response("200 OK", [])
+    yield b"begun"
+    while not os.path.exists(environ["QUERY_STRING"]):
+        gevent.sleep(0.02)
+    yield b"ended"
+
+
 def hold(environ, start_response):
     """Stay until `/open` names the same door."""
     doors.setdefault(environ["QUERY_STRING"], Event()).wait()
@@ -264,6 +273,19 @@ def in_c(environ, start_response):
     """Block the hub in a system call, as a driver written in C does."""
     get_original("time", "sleep")(number(environ))
     return reply(start_response, b"slept")
+
+
+def in_c_until(environ, start_response):
+    """Block the hub in a system call until somebody writes to the FIFO."""
+    with open(environ["QUERY_STRING"], "rb"):
+        return reply(start_response, b"opened")
+
+
+def busy_until(environ, start_response):
+    """Block it in Python until there is such a file."""
+    while not os.path.exists(environ["QUERY_STRING"]):
+        pass
+    return reply(start_response, b"found")
 
 
 def with_the_lock(environ, start_response):

@@ -107,11 +107,12 @@ def test_who_leaves_the_queue_is_not_served(tmp_path) -> None:
                 "--log-level", "debug", app=APP) as server:
         with connect(server) as first, connect(server) as other:
             assert other.get("/hello").body == b"hello"
-            first.send(b"GET /sleep-later?1 HTTP/1.1\r\n" + HOST + b"\r\n")
+            first.send(b"GET /wait-for?door HTTP/1.1\r\n" + HOST + b"\r\n")
             first.line()  # it is inside
             other.send(b"GET /left HTTP/1.1\r\n" + HOST + b"\r\n")
             server.wait_for("GET /left waits for a slot")
             other.sock.close()
+            (tmp_path / "door").touch()
             first.buffered = b"HTTP/1.1 200 OK\r\n" + first.buffered
             assert first.answer().body == b"begunended"
         assert "GET /left" not in ask(server, "/calls")

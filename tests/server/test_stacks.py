@@ -1,11 +1,12 @@
 """Where greenlets stand: --stacks, py-tracebacker and block-warning, the hub blocked or not."""
 
+import contextlib
 import itertools
+import os
 import re
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.harness import Program, Server, alive, wait_until
 from tests.server.conftest import APP
-from tests.server.wire import HOST, ask, connect, get
+from tests.server.wire import HOST, Wire, ask, connect, get
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--pidfile", "pid", "--py-tracebacker", "tb",
              "--block-warning", "200", "--disable-logging")
@@ -62,17 +63,30 @@ def test_stacks_of_requests_and_of_what_they_left(server: Server, asleep: str) -
     assert 'app.py", line' in first, "the application's frames, without the server's"
 
 
-@pytest.mark.parametrize("path", ["/busy?2.5", "/in-c?2.5"])
-def test_stacks_of_a_blocked_worker(server: Server, asleep: str, path: str) -> None:
-    time.sleep(1)
+@contextlib.contextmanager
+def blocked(server: Server, kind: str) -> Iterator[Wire]:
+    """Block the hub, in Python or in C, until the end of the block."""
+    door = server.directory / f"door{next(numbers)}"
+    path = f"/{kind}-until?{door.name}"
+    if kind == "in-c":
+        os.mkfifo(door)
+    time.sleep(1)  # at most one stack a second is logged, and we wait for this one
     with connect(server) as wire:
         wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         server.wait_for(f"by request GET {path}")
+        yield wire
+        with open(door, "wb"):
+            assert wire.answer().status == 200, "nothing was disturbed"
+
+
+@pytest.mark.parametrize("kind", ["busy", "in-c"])
+def test_stacks_of_a_blocked_worker(server: Server, asleep: str, kind: str) -> None:
+    with blocked(server, kind) as wire:
         told = stacks(server)
-        assert f"request GET {path} from {wire.name}" in told and "keeping the hub blocked" in told
+        assert f"request GET /{kind}-until?" in told and f"from {wire.name} on core" in told
+        assert "keeping the hub blocked" in told
         assert asleep in told and "in hold\n" in told, told
-        assert ("in busy" in told) or ("in in_c" in told)
-        assert wire.answer().status == 200, "nothing was disturbed"
+        assert f"in {kind.replace('-', '_')}_until\n" in told
 
 
 def test_stacks_where_not_even_a_signal_is_heard(tmp_path) -> None:
@@ -95,13 +109,15 @@ def test_stacks_where_not_even_a_signal_is_heard(tmp_path) -> None:
 def test_a_worker_that_dies_while_it_is_asked(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--pidfile", "pid", "--processes", "2", app=APP,
                 ) as server:
-        stopped = server.workers()[0]
+        stopped, other = server.workers()
         server.kill(stopped, signal.SIGSTOP)
-        killer = threading.Timer(0.5, server.kill, (stopped,))
-        killer.start()
-        told = stacks(server, 1)
-        killer.join()
-        assert f"(pid: {stopped}) ended" in told and "1 workers did not answer" in told
+        with Program(sys.executable, "-m", "geventuwsgi", "--stacks", "pid",
+                     cwd=tmp_path) as program:
+            program.wait_for(f"(pid: {other})")
+            server.kill(stopped)
+            assert program.wait() == 1
+        assert program.find(f"(pid: {stopped}) ended")
+        assert program.find("1 workers did not answer")
         wait_until(lambda: len(server.workers()) == 2)
         assert "did not answer" not in stacks(server)
         assert server.stop() == 0, server.log
@@ -127,15 +143,10 @@ def test_tracebacker(server: Server, asleep: str) -> None:
     assert server.find("python tracebacker for worker 1 available on ")
 
 
-@pytest.mark.parametrize("path", ["/busy?1", "/in-c?1"])
-def test_tracebacker_of_a_blocked_worker(server: Server, path: str) -> None:
-    time.sleep(1)  # at most one stack a second is logged, and we wait for this one
-    with connect(server) as wire:
-        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        server.wait_for(f"by request GET {path}")
-        told = traced(server)
-        assert f"GET {path} filename" in told, told
-        assert wire.answer().status == 200
+@pytest.mark.parametrize("kind", ["busy", "in-c"])
+def test_tracebacker_of_a_blocked_worker(server: Server, kind: str) -> None:
+    with blocked(server, kind):
+        assert f"GET /{kind}-until?" in traced(server)
 
 
 def test_tracebacker_survives_its_clients(server: Server) -> None:
