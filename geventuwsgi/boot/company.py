@@ -12,7 +12,8 @@ from functools import partial
 from ..config.settings import Settings
 from ..process.attached import Attached
 from ..process.command import Conditions
-from ..process.daemon import Daemons, Order
+from ..process.daemon import Order
+from ..process.daemons import Daemons
 from ..process.errands import Errands
 from ..process.hooks import Hook
 from ..process.master import Master

@@ -64,10 +64,17 @@ def argv_of(text: str, path: str | None) -> list[str]:
         return shell
     if not words or "=" in words[0]:
         return shell
-    from shutil import which  # with its compressors 0.7 MB, for a master that starts nothing
-
-    program = words[0] if "/" in words[0] else which(words[0], path=path)
+    program = words[0] if "/" in words[0] else _found(words[0], path or os.defpath)
     return [program, *words[1:]] if program else shell
+
+
+def _found(name: str, path: str) -> str | None:
+    # shutil.which would bring compression libraries into every process.
+    for directory in path.split(os.pathsep):
+        program = os.path.join(directory, name)
+        if os.path.isfile(program) and os.access(program, os.X_OK):
+            return program
+    return None
 
 
 def start(argv: list[str], conditions: Conditions, *, session: bool = False,
