@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tests.harness import Server
+from tests.harness import Server, installed
 from tests.integration.conftest import backend
 from tests.integration.front import Nginx
 
@@ -155,6 +155,7 @@ def serve(sites):
     def start(kind, *arguments, ini=None):
         key = (kind, arguments, ini)
         if key not in running:
+            installed("nginx")  # before there is a server that nobody would end
             option = "--socket" if kind == "uwsgi" else "--http-socket"
             server = Server(sites, option, "127.0.0.1:0", *arguments, ini=ini).start()
             nginx = Nginx(sites / f"nginx{len(running)}", kind, backend(server, kind, 0))
