@@ -51,7 +51,7 @@ class LoadError(Exception):
 
 def wrk(address: Address, seconds: float, connections: int,
         headers: dict[str, str] | None = None, closes: bool = False,
-        script: str = "") -> int:
+        script: str = "", scheme: str = "http") -> int:
     """Run `wrk` with one thread on the load core; return the number of requests served.
 
     `closes`: the server closes each connection, which `wrk`, reading on, counts as read
@@ -67,7 +67,7 @@ def wrk(address: Address, seconds: float, connections: int,
             file.write(script)
             file.flush()
             command += ["-s", file.name]
-        command.append(f"http://{address[0]}:{address[1]}/")
+        command.append(f"{scheme}://{address[0]}:{address[1]}/")
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     match = re.search(r"(\d+) requests in", output)
     wrong = re.search(r"Non-2xx.*|Socket errors: .*", output)

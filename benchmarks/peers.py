@@ -4,17 +4,21 @@ One worker unless a scenario asks for more, one application, no access log unles
 enough connections allowed for every scenario.
 """
 
+import atexit
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -29,8 +33,8 @@ SCRIPTS = Path(sys.executable).parent
 class Wanted:
     """What a scenario wants served.
 
-    `access_log` is a path or None; `protocol` is "http" or "uwsgi"; `interface` is "wsgi" or
-    "asgi".
+    `access_log` is a path or None; `protocol` is "http", "https" or "uwsgi"; `interface` is
+    "wsgi" or "asgi".
     """
 
     application: str
@@ -41,14 +45,35 @@ class Wanted:
     interface: str = "wsgi"
 
 
+def certified(wanted: Wanted, prefix: str = "") -> list[str]:
+    """Return the arguments for HTTPS, where it is wanted."""
+    if wanted.protocol != "https":
+        return []
+    cert, key = certificate()
+    return [f"--{prefix}certfile", cert, f"--{prefix}keyfile", key]
+
+
+@cache
+def certificate() -> tuple[str, str]:
+    """Make an ECDSA certificate for this run; return its file and that of its key."""
+    directory = tempfile.mkdtemp(prefix="benchmarks-")
+    atexit.register(shutil.rmtree, directory)
+    cert, key = f"{directory}/cert.pem", f"{directory}/key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "2",
+                    "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
 def geventuwsgi(wanted: Wanted) -> list[str]:
     """Make our own command."""
     log = ["--disable-logging"] if wanted.access_log is None else [
         "--access-logfile", wanted.access_log]
     return [sys.executable, "-m", "geventuwsgi", wanted.application,
-            "--bind", f"127.0.0.1:{wanted.port}", "--protocol", wanted.protocol,
-            "--interface", wanted.interface,
-            "--workers", str(wanted.workers), "--worker-connections", "20000", *log]
+            "--bind", f"127.0.0.1:{wanted.port}",
+            "--protocol", wanted.protocol.removesuffix("s"), "--interface", wanted.interface,
+            "--workers", str(wanted.workers), "--worker-connections", "20000", *log,
+            *certified(wanted)]
 
 
 def gunicorn(wanted: Wanted) -> list[str]:
@@ -56,7 +81,8 @@ def gunicorn(wanted: Wanted) -> list[str]:
     log = [] if wanted.access_log is None else ["--access-logfile", wanted.access_log]
     return [sys.executable, "-m", "gunicorn", wanted.application, "-k", "gevent",
             "-b", f"127.0.0.1:{wanted.port}", "-w", str(wanted.workers),
-            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", *log]
+            "--worker-connections", "20000", "--keep-alive", "75", "--log-level", "warning", *log,
+            *certified(wanted)]
 
 
 def uwsgi(wanted: Wanted) -> list[str]:
@@ -80,7 +106,8 @@ def uvicorn(wanted: Wanted) -> list[str]:
     """Make uvicorn's command, with what makes it fast."""
     return [sys.executable, "-m", "uvicorn", wanted.application, "--port", str(wanted.port),
             "--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level",
-            "warning", "--timeout-keep-alive", "75", "--lifespan", "off", "--backlog", "4096"]
+            "warning", "--timeout-keep-alive", "75", "--lifespan", "off", "--backlog", "4096",
+            *certified(wanted, "ssl-")]
 
 
 def granian(wanted: Wanted) -> list[str]:
@@ -92,6 +119,7 @@ def granian(wanted: Wanted) -> list[str]:
 COMMANDS = {"geventuwsgi": geventuwsgi, "gunicorn": gunicorn, "uwsgi": uwsgi, "pywsgi": pywsgi,
             "uvicorn": uvicorn, "granian": granian}
 WSGI = {"geventuwsgi", "gunicorn", "uwsgi", "pywsgi"}
+SPEAKS_HTTPS = {"geventuwsgi", "gunicorn"}
 SPEAKS_UWSGI = {"geventuwsgi", "uwsgi"}
 FORKS = {"geventuwsgi", "gunicorn", "uwsgi"}
 
@@ -157,10 +185,19 @@ def running(name: str, wanted: Wanted) -> Iterator[Server]:
                 process.wait()
 
 
+def _connected(server: Server) -> socket.socket:
+    connection = socket.create_connection(server.address, 5)
+    if server.wanted.protocol != "https":
+        return connection
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
+
+
 def _wait_until_it_serves(server: Server, output: IO[bytes]) -> None:
     # An answer, not an accepted connection: a master listens before its workers exist.
     request = NGINX_PACKET
-    if server.wanted.protocol == "http":
+    if server.wanted.protocol != "uwsgi":
         request = b"GET /?0 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
     deadline = time.monotonic() + 20
     while True:
@@ -169,7 +206,7 @@ def _wait_until_it_serves(server: Server, output: IO[bytes]) -> None:
             text = output.read().decode(errors="replace")
             raise RuntimeError(f"{server.name} did not start:\n{text[-3000:]}")
         try:
-            with socket.create_connection(server.address, 5) as connection:
+            with _connected(server) as connection:
                 connection.sendall(request)
                 if connection.recv(100):
                     return

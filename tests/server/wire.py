@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ class Wire:
         """Send as much as the server takes: it may have refused already."""
         try:
             self.sock.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             pass
 
     def get(self, path: str, *fields: str, method: str = "GET", version: str = "1.1") -> Answer:
