@@ -13,7 +13,7 @@ function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule
     3  app             one request, no sockets, no settings: loader, environ, start_response
        config          the option table, INI and argv, the frozen settings
     2  protocol        bytes in, events out; no socket, no clock, no log
-       net             sockets: addresses, listeners, streams; knows no settings
+       net             sockets: addresses, listeners, streams, TLS; knows no settings
        log             request lines, the error log, and where both are written
        shared          memory between processes: the scoreboard
     1  errors          all that may go wrong, whose fault it is, and what status follows
