@@ -4,12 +4,13 @@ A role makes them anew, so a reload takes certificates that were renewed meanwhi
 so before it drops root, forks, or patches anything (`net.tls` says why).
 """
 
-import itertools
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from ..config.settings import Settings
 from ..errors import ConfigError
+from ..net.change import Pair
 from ..net.listener import Listener
 from ..net.terms import Terms
 
@@ -34,25 +35,45 @@ def check(settings: Settings) -> None:
                            "chmod o-r it", key)
 
 
-def attach(settings: Settings, listeners: Sequence[Listener]) -> None:
+def terms_of(settings: Settings, pairs: Sequence[Pair]) -> list[Terms | None]:
+    """Find the terms of each socket: those of its address, or of `certfile`.
+
+    The sockets may be those of a configuration before, in another order (an upgrade), and
+    one text may stand for several (`127.0.0.1:0`): these are taken in turn.
+
+    Args:
+        pairs: (address as written, listener); "" for one that was handed over unasked.
+    """
+    left = [(text, terms) for (text, _), terms in zip(settings.listeners, settings.tls)]
+    found: list[Terms | None] = []
+    for text, _ in pairs:
+        own = next((entry for entry in left if entry[0] == text), None)
+        if own is not None:
+            left.remove(own)
+        found.append(settings.tls_bind if own is None else own[1])
+    return found
+
+
+def attach(settings: Settings, listeners: Sequence[Listener],
+           terms: Sequence[Sequence[Any] | None]) -> None:
     """Make the context of each listener that speaks HTTPS.
 
     Args:
-        listeners: those of `settings.listeners` in order, then those handed over.
+        listeners: the sockets of this process.
+        terms: for each of them what JSON made of `terms_of`.
 
     Raises:
         ConfigError: as `check`.
     """
-    named = itertools.chain(settings.tls, itertools.repeat(settings.tls_bind))
-    for listener, terms in zip(listeners, named):
+    for listener, told in zip(listeners, terms, strict=True):
         if listener.protocol != "https":
             continue
-        if terms is None:
-            raise ConfigError(f"{listener.url} was handed over to speak HTTPS, and there is no "
-                              "certificate for it: certfile is missing")
+        if told is None:
+            raise ConfigError(f"{listener.url} is to speak HTTPS, and there is no certificate for "
+                              "it: certfile is missing")
         from ..net import tls
         try:
-            listener.context = tls.context_of(Terms.from_json(terms))
+            listener.context = tls.context_of(Terms.from_json(told))
         except ConfigError as error:
             raise _placed(settings, error) from None
 

@@ -315,7 +315,7 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
     plan = json.dumps({
         "settings": settings.to_json(), "master": os.getpid(), "board": board.fd,
         "listeners": [listener.to_json() for listener in listeners], "argv": sys.argv[:1],
-        "version": __version__})
+        "tls": certificates.terms_of(settings, sockets.pairs), "version": __version__})
     fd = os.memfd_create("geventuwsgi-plan", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(fd), "wb") as file:
         file.write(plan.encode("utf-8", "surrogateescape"))

@@ -136,7 +136,8 @@ class Playing:
         if generation > 1:  # at the first start the master ran them, before it bound sockets
             run_hooks(settings, os.environ, *AT_THE_START)
         limits_of(settings).apply()
-        certificates.attach(settings, self.listeners)  # root may have to read the keys
+        # Root may have to read the keys.
+        certificates.attach(settings, self.listeners, plan["tls"])
         identity = Identity(settings.uid, settings.gid)
         self.logs.handed = identity.leaves_root
         identity.assume()

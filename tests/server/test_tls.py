@@ -518,3 +518,32 @@ def test_a_start_that_cannot_be(authority: Authority, tmp_path: Path, line: str,
     with Server(tmp_path, app=APP, ini=f"[uwsgi]\nmodule = app\n{line}\n", ready=False) as server:
         assert server.wait() == 1
         assert server.find(words)
+
+
+def test_an_upgrade_and_sockets_that_change_places(tmp_path: Path) -> None:
+    """Each socket keeps the certificate of its own line, whatever the order."""
+    authority = Authority(tmp_path)
+    for name in ("one", "two"):
+        authority.issue(name, "localhost", common_name=name)
+    lines = [f"https-socket = {tmp_path}/{name}.sock,{name}.crt,{name}.key\n"
+             for name in ("one", "two")]
+    ini = "[geventuwsgi]\nmodule = app:application\nhttp-socket = 127.0.0.1:0\n"
+    with Server(tmp_path, app=APP, ini=ini + lines[0] + lines[1]) as server:
+        def names() -> list[str]:
+            found = []
+            for name in ("one", "two"):
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(f"{tmp_path}/{name}.sock")
+                    with authority.client().wrap_socket(sock, server_hostname="localhost") as tls:
+                        subject = tls.getpeercert()["subject"]
+                        found.append(dict(part[0] for part in subject)["commonName"])
+            return found
+        assert names() == ["one", "two"]
+        (tmp_path / "app.ini").write_text(ini + lines[1] + lines[0])
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("ready: ", count=2)
+        assert names() == ["one", "two"]
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: ", count=3)
+        assert names() == ["one", "two"]
+        assert server.stop() == 0
