@@ -149,7 +149,7 @@ def test_the_memory_report(serve):
     assert server.stop() == 0
 
 
-# More and fewer.
+# More and fewer. These take some seconds each, for the master looks once a second.
 
 CHEAPER = "processes = 3\ncheaper = 1\ncheaper-overload = 1\n"
 
@@ -191,7 +191,6 @@ def test_waiting_connections_bring_workers(serve, sockets):
     server.wait_for("connections wait (backlog)")
     (server.directory / "go").touch()
     assert waiting.end() == [200] * 5
-    server.wait_for("cheaped.")
     assert server.stop() == 0
 
 
@@ -246,11 +245,11 @@ def test_cheap_mode(serve):
     server = serve("processes = 2\nidle = 1\ngevent = 4\ncheap = true\n")
     assert server.find("cheap mode enabled") or server.wait_for("cheap mode enabled")
     assert not server.workers()
-    for time in (1, 2):
-        assert ask(server.address(), "/").status == 200
-        server.wait_for("a connection came: leaving cheap mode", time)
-        server.wait_for("workers have been inactive for more than 1 seconds", time)
-        server.wait_for("worker 2 buried", time)
+    assert ask(server.address(), "/").status == 200
+    server.wait_for("a connection came: leaving cheap mode")
+    server.wait_for("workers have been inactive for more than 1 seconds")
+    server.wait_for("worker 2 buried")
+    assert ask(server.address(), "/").status == 200
     assert server.stop() == 0
 
 

@@ -78,6 +78,7 @@ def test_a_request_that_cannot_be_ended_costs_the_worker_only(tmp_path) -> None:
             doomed.send(b"GET /immortal HTTP/1.1\r\n" + HOST + b"\r\n")
             assert doomed.answer().status == 504 and doomed.closed()
         server.wait_for("ignores its harakiri; the connection is cut")
+        server.wait_for("is replaced: a request ignores its harakiri and keeps its slot")
         server.wait_for("Respawned uWSGI worker")
         wait_until(lambda: len(server.workers()) == 2 and worker not in server.workers())
         assert other in server.workers() and get(server, "/hello").body == b"hello"
