@@ -79,7 +79,7 @@ def test_an_upgrade_under_load(server, tmp_path):
     thread = threading.Thread(target=lambda: slow.append(server.body("/slow")))
     thread.start()
     wait_until(lambda: list(server.directory.glob("begun-*")), "the slow request")
-    with Load(server, uwsgi=0) as load:
+    with Load(server) as load:
         for number, version in ((2, "2.0"), (3, "3.0")):
             make(tmp_path, version)
             switch(tmp_path, version)
