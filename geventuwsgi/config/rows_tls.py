@@ -62,5 +62,7 @@ TLS = (
              "http-headers-timeout, and holds up no other"),
     *ignored("suppress-ragged-eofs", "a connection that ends without a farewell is a connection "
              "that ended; a body that is cut short is always an error"),
+    *refused("ssl-keyfile-password", "store the key without a passphrase, readable by root alone: "
+             "openssl pkey -in OLD -out NEW"),
     *refused("ssl-enable3 ssl-enable-sslv3 ssl-enable-tlsv1", _OLD),
 )
