@@ -35,6 +35,12 @@ def test_options_of_the_readme_exist(name):
     assert row(name) is not None
 
 
+def test_files_that_the_documentation_names_are_there():
+    for page in (PROJECT / "README.rst", *(PROJECT / "docs").glob("*.rst")):
+        for path in re.findall(r"``((?:conf|docs|init|benchmarks)/[\w./-]*\w)``", page.read_text()):
+            assert (PROJECT / path).exists(), f"{page.name} names {path}"
+
+
 @pytest.mark.parametrize("command", commands())
 def test_commands_of_the_readme_are_understood(command):
     words = shlex.split(command)

@@ -220,11 +220,8 @@ class Exchange:
 
     @property
     def response_headers(self) -> list[tuple[str, str]]:
-        """The application's header fields as they were sent; made when somebody asks."""
-        if self.response is None:
-            return []
-        pairs = (line.partition(": ") for line in self.response.fields.splitlines())
-        return [(name, value) for name, _, value in pairs]
+        """The application's header fields as they were sent."""
+        return self.response.pairs if self.response is not None else []
 
     @property
     def broken_off(self) -> bool:

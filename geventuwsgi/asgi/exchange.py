@@ -194,6 +194,11 @@ class Exchange(Record):
         else:
             await self._send_other(kind, message)
 
+    @property
+    def response_headers(self) -> list[tuple[str, str]]:
+        """The application's header fields as they were sent, for the log."""
+        return self.response.pairs if self.response is not None else []
+
     def _started(self) -> Response:
         response = self.response
         if response is None:

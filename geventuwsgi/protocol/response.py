@@ -320,6 +320,12 @@ class Response:
         return self._fields
 
     @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The same as (name, value) pairs; made anew each time, for a log that asks."""
+        split = (line.partition(": ") for line in self._fields.split("\r\n")[:-1])
+        return [(name, value) for name, _, value in split]
+
+    @property
     def until_close(self) -> bool:
         """Whether nothing but the end of the connection ends the body."""
         return self.remaining is None and not (self.chunked or self.bodiless)

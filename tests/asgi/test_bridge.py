@@ -235,6 +235,12 @@ def test_logs_are_reopened(tmp_path: Path) -> None:
         wait_until(lambda: "GET /hello?2 127.0.0.1 -\n" in log.read_text(), "the line")
 
 
+def test_a_response_field_in_the_log(tmp_path: Path) -> None:
+    with serve(tmp_path, "--access-logformat", "%(m)s %({Content-Length}o)s|%({x-none}o)s") as server:
+        get(server, "/hello")
+        server.wait_for("GET 13|-")
+
+
 def test_applications_under_paths(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--interface", "asgi", "--mount", "/inner=app:app",
                 app=BELOW_ROOT_PATH) as server:

@@ -333,3 +333,9 @@ def test_a_client_reads_what_was_sent(
     answer, found = read(octets + (b"next" if response.keep_alive else b""))
     assert found == body[:length]
     assert response.keep_alive is (length is not None or http11)
+
+
+def test_the_fields_as_pairs() -> None:
+    fields = [("X-A", "1: 2"), ("x-a", ""), ("X-B", "next\x85line")]
+    assert Response("200 OK", [*fields, ("Connection", "close")]).pairs == fields
+    assert Response("200 OK", []).pairs == []
