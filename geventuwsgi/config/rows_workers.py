@@ -27,7 +27,7 @@ RECYCLING = (
     Option("reload-on-rss", Megabytes(), "the resident memory at which a worker is replaced; 0 is "
            "no limit", _RECYCLING, default=0,
            difference=_SOON + ". A worker that takes more from its start is replaced only once it "
-           "has grown by a quarter, with a warning"),
+           "has grown, with a warning"),
     Option("reload-on-as", Megabytes(), "the same for its address space", _RECYCLING, default=0,
            difference="as reload-on-rss"),
     Option("evil-reload-on-rss", Megabytes(), "the resident memory at which the master kills a "

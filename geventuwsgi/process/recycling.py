@@ -17,7 +17,8 @@ from .worker import Worker
 logger = logging.getLogger("geventuwsgi.error")
 
 REVIEW = 0.5            # seconds between two looks at requests, age and memory
-GROWTH = 1.25           # of a worker that was over a memory limit when it started
+GROWTH = 0.25           # more than at its start, of a worker that was over a limit then,
+MOST_DOUBLED = 4        # and twice as much each time that did not help; at most so often
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -64,6 +65,7 @@ class Recycler:
         self._due = 0.0
         self._evil_due = 0.0
         self._warned: set[str] = set()
+        self._in_vain: dict[tuple[str, int], int] = {}  # replacements, by option and number
 
     def review(self, workers: Iterable[Worker], now: float) -> float:
         """Mark the workers that are worn; return when to come again."""
@@ -91,15 +93,13 @@ class Recycler:
             logger.info("worker %d lifetime reached, it was running for %d second(s)",
                         worker.id, age)
             return f"it lived {age:.0f} seconds (max-worker-lifetime)"
-        resident, virtual = worker.first_memory
-        too_much = (self._too_much("reload-on-rss", worker.memory[0], limits.rss, resident)
-                    or self._too_much("reload-on-as", worker.memory[1], limits.address_space,
-                                      virtual))
         if age < limits.min_lifetime:
             return ""
         if limits.max_requests and worker.requests >= limits.max_requests + self._spread(worker):
             return f"it served {worker.requests} requests (max-requests)"
-        return too_much
+        (resident, virtual), first = worker.memory, worker.first_memory
+        return (self._too_much(worker, "reload-on-rss", resident, limits.rss, first[0])
+                or self._too_much(worker, "reload-on-as", virtual, limits.address_space, first[1]))
 
     def _spread(self, worker: Worker) -> int:
         """How many requests more than others this worker serves, so that they differ."""
@@ -107,22 +107,27 @@ class Recycler:
         return ((worker.id - 1) * limits.max_requests_delta
                 + round(worker.luck * limits.max_requests_jitter))
 
-    def _too_much(self, option: str, used: int, limit: int, at_first: int) -> str:
+    def _too_much(self, worker: Worker, option: str, used: int, limit: int,
+                  at_first: int) -> str:
         """Say that memory is over a limit; "" if it is not.
 
         A worker that is over it from the start would be replaced for ever, and its
-        successors with it: such a one has to grow by a quarter.
+        successors with it: such a one has to grow by a quarter, its successor by a half,
+        the next one to twice its size, and so on up to five times.
         """
         if not limit or used < limit:
             return ""
         if at_first >= limit:
+            times = self._in_vain.get((option, worker.id), 0)
+            bearable = int(at_first * (1 + GROWTH * 2 ** times))
             if option not in self._warned:
                 self._warned.add(option)
                 logger.warning("%s is %d MB, but a worker takes %d MB when it starts: it is "
                                "replaced once it has grown to %d MB", option, limit >> 20,
-                               at_first >> 20, int(at_first * GROWTH) >> 20)
-            if used < at_first * GROWTH:
+                               at_first >> 20, bearable >> 20)
+            if used < bearable:
                 return ""
+            self._in_vain[option, worker.id] = min(times + 1, MOST_DOUBLED)
         return f"it uses {used >> 20} MB ({option})"
 
     def _evil(self, worker: Worker) -> None:
@@ -134,7 +139,7 @@ class Recycler:
                 ("RSS", resident, limits.evil_rss, first_resident),
                 ("ADDRESS SPACE", virtual, limits.evil_as, first_virtual)):
             option = "evil-reload-on-rss" if name == "RSS" else "evil-reload-on-as"
-            if self._too_much(option, used, limit, first):
+            if self._too_much(worker, option, used, limit, first):
                 logger.error("*** EVIL RELOAD ON WORKER %d %s: %d (pid: %d) ***", worker.id,
                              name, used, worker.pid)
                 worker.signal(signal.SIGKILL)

@@ -53,6 +53,16 @@ def test_who_is_worn(limits, number, cells, age, reason):
     assert worker.worn.startswith(reason) and bool(worker.worn) == bool(reason)
 
 
+def test_a_limit_that_cannot_help_counts_for_less_each_time():
+    recycler = Recycler(Recycling(rss=20 << 20))
+    for second, (resident, worn) in enumerate(((37, False), (38, True), (44, False), (45, True),
+                                               (59, False), (60, True), (89, False), (90, True),
+                                               (149, False), (150, True), (150, True))):
+        worker = made_worker(rss=resident << 20)
+        recycler.review([worker], 200.0 + second)
+        assert bool(worker.worn) == worn, resident
+
+
 def test_jitter_differs_from_worker_to_worker():
     workers = [made_worker(requests=1500) for _ in range(50)]
     Recycler(Recycling(max_requests=1000, max_requests_jitter=1000)).review(workers, 200.0)
