@@ -10,11 +10,8 @@ The rules of this room:
 - A new request begins in the service's context, never in that of a task before it.
 """
 
-import asyncio
 import logging
-import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from abc import abstractmethod
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -25,14 +22,15 @@ from ..protocol import proxy
 from ..protocol.response import Response, error_response
 from . import report
 from .exchange import Exchange
-from .limits import DRAIN, HALF_CLOSED, LINGER_OCTETS, LINGER_SECONDS
+from .limits import DRAIN, HALF_CLOSED
 from .scope import ASGI, Scope
 from .service import Service
+from .wire import Wire
 
 log = logging.getLogger("geventuwsgi.error")
 
 
-class Connection(ABC, asyncio.Protocol):
+class Connection(Wire):
     """Serve one accepted connection until it closes.
 
     Args:
@@ -41,48 +39,32 @@ class Connection(ABC, asyncio.Protocol):
         listener: the socket it came in by.
 
     Attributes:
-        take: what is done with the bytes that come now.
-        transport: its transport, from `connection_made` on.
-        deadline: monotonic seconds at which `expire` is to look, inf for never.
         harakiri_at: when the present request has to end, inf without `harakiri`.
         exchange: the request that is being answered.
         websocket: what the connection has become, if it has.
-        lost: the connection is closed.
-        writing_held: the client does not read as fast as the application sends.
+        idle: it waits for a request, and nothing of one has come.
     """
 
-    __slots__ = ("service", "listener", "transport", "parser", "take", "host", "port", "trusted",
-                 "deadline", "harakiri_at", "exchange", "websocket", "lost", "writing_held", "idle",
-                 "_writers", "_unsent", "_half_closed", "_early", "_left")
+    __slots__ = ("listener", "parser", "host", "port", "trusted", "harakiri_at", "exchange",
+                 "websocket", "idle", "_early")
 
     parser: Any
-    transport: Any
-    take: Callable[[bytes], None]
 
     def __init__(self, service: Service, address: Any, listener: Listener) -> None:
-        self.service = service
+        super().__init__(service)
         self.listener = listener
         self.host, self.port = address[:2] if type(address) is tuple else ("", 0)
         self.trusted = not self.host or self.host in service.forwarders
-        self.deadline = inf
         self.harakiri_at = inf
         self.exchange: Any = None
         self.websocket: Any = None
-        self.lost = False
-        self.writing_held = False
         self.idle = True
-        self._writers: list[asyncio.Future[None]] | None = None
-        self._unsent = 0
-        self._half_closed = False
         self._early = b""
-        self._left = 0
 
     @property
     def peer(self) -> str:
         """Who is at the other end, for the log."""
         return f"{self.host}:{self.port}" if self.host else f"a client of {self.listener.url}"
-
-    # What the transport tells (asyncio.Protocol).
 
     def connection_made(self, transport: Any) -> None:
         """The transport is there."""
@@ -96,10 +78,6 @@ class Connection(ABC, asyncio.Protocol):
             self.take = self._take_proxy
         else:
             self.begin()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes came."""
-        self.take(data)
 
     def eof_received(self) -> bool:
         """The peer sends no more. It may still read: a short answer is not held back."""
@@ -129,20 +107,7 @@ class Connection(ABC, asyncio.Protocol):
         self.resume_writing()
         self.service.left(self)
 
-    def pause_writing(self) -> None:
-        """More waits for the client than has to be kept: whoever sends waits."""
-        self.writing_held = True
-        self._watch_writing()
-
-    def resume_writing(self) -> None:
-        """The client has read enough."""
-        self.writing_held = False
-        writers, self._writers = self._writers, None
-        for writer in writers or ():
-            if not writer.done():
-                writer.set_result(None)
-        if self.lost:
-            return
+    def rest(self) -> None:
         policy = self.service.policy
         if self.websocket is not None:
             self.websocket.resume()
@@ -150,48 +115,6 @@ class Connection(ABC, asyncio.Protocol):
             self.deadline = inf
         else:
             self.deadline = monotonic() + (policy.keepalive or policy.io_timeout)
-
-    async def writable(self) -> None:
-        """Wait until the client has read enough, or is gone."""
-        while self.writing_held and not self.lost:
-            writer = self.service.loop.create_future()
-            if self._writers is None:
-                self._writers = []
-            self._writers.append(writer)
-            await writer
-
-    async def send_file(self, file: int, offset: int, count: int) -> int:
-        """Send octets of a file; return how many there were."""
-        transport = self.transport
-        if not getattr(transport, "is_plain", False):
-            return await self._copy_file(file, offset, count)
-        self._watch_writing()
-        await transport.flush()
-        left = count
-        while left and not self.lost:
-            # The deadline is for each piece, so that a large file may take its time.
-            self.deadline = monotonic() + self.service.policy.io_timeout
-            sent: int = await transport.send_file(file, offset, min(left, 1 << 20))
-            if not sent:
-                break
-            offset += sent
-            left -= sent
-        if not self.lost:
-            self.deadline = inf
-        return count - left
-
-    async def _copy_file(self, file: int, offset: int, count: int) -> int:
-        """The same where the octets have to pass through us, as with TLS."""
-        left = count
-        while left and not self.lost:
-            data = os.pread(file, min(left, 65536), offset)
-            if not data:
-                break
-            self.transport.write(data)
-            offset += len(data)
-            left -= len(data)
-            await self.writable()
-        return count - left
 
     # Before and between requests.
 
@@ -341,10 +264,6 @@ class Connection(ABC, asyncio.Protocol):
         """The application waits for more of the body: now the client has to send."""
         self.deadline = monotonic() + self.service.policy.io_timeout
 
-    def resume_reading(self) -> None:
-        """Read again, in the service's context: what is read may begin a request."""
-        self.service.context.copy().run(self.transport.resume_reading)
-
     # The end of a request.
 
     def answered(self, exchange: Exchange) -> None:
@@ -439,42 +358,7 @@ class Connection(ABC, asyncio.Protocol):
         self.transport.write(error_response(error.status, self.service.standing))
         self.finish(True)
 
-    # Closing.
-
-    def finish(self, patient: bool) -> None:
-        """Close behind what was written; with patience where the peer may still be sending.
-
-        Closing with unread input resets the connection, and a reset may destroy what was sent
-        before (RFC 9112 section 9.6). So: half-close, then take what still comes.
-        """
-        if self.lost or self.transport.is_closing():
-            return
-        if not patient or self._half_closed:
-            self.close()
-            return
-        self._left = LINGER_OCTETS
-        self.take = self._linger
-        self.deadline = monotonic() + LINGER_SECONDS
-        self.transport.write_eof()
-        self.transport.resume_reading()
-
-    def _linger(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0:
-            self.transport.abort()
-
-    def _discard(self, data: bytes) -> None:
-        """Nothing that comes now is of use."""
-
-    def close(self) -> None:
-        """Close once all is sent; give up on a client that does not read."""
-        self.take = self._discard
-        self._watch_writing()
-        self.transport.close()
-
-    def cut(self) -> None:
-        """Close at once, whatever is under way."""
-        self.transport.abort()
+    # Closing, and deadlines, both called by the sweep.
 
     def close_if_idle(self) -> None:
         """Close a connection that waits for a request of which nothing has come."""
@@ -490,18 +374,6 @@ class Connection(ABC, asyncio.Protocol):
             exchange.keep_alive = False
             if exchange.is_event_stream:
                 exchange.dismiss()
-
-    # Deadlines, called by the sweep.
-
-    def _watch_writing(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self.deadline = monotonic() + self.service.policy.io_timeout
-
-    def stalled(self) -> bool:
-        """Whether the client has taken nothing since the last look, with something to take."""
-        unsent, before = self.transport.get_write_buffer_size(), self._unsent
-        self._watch_writing()
-        return bool(unsent and unsent >= before)
 
     def expire(self, now: float) -> None:
         """The deadline has passed: for what?"""

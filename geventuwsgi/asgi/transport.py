@@ -13,7 +13,9 @@ import os
 import struct
 from typing import Any
 
-_RECEIVE = 262144  # asyncio's and uvloop's
+# More than malloc takes from its heap (128 KiB) costs a mapping per call: 120 octets are read
+# in 2.4 us with this, in 16 with asyncio's 256 KiB.
+_RECEIVE = 65536
 # asyncio's own bound: above so many octets that wait the application has to.
 HIGH_WATER = 65536
 # One call of sendfile blocks the whole worker while the file is read from disk.
