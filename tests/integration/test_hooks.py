@@ -81,6 +81,23 @@ def test_lazy_workers_run_the_hooks_of_loading_themselves(tmp_path):
                 "pre-app", "load", "post-app"]
 
 
+def test_asgi_workers_run_them_too(tmp_path):
+    app = """
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        raise NotImplementedError
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+    ini = INI.replace("wsgi-file = app.py", "module = app") + "interface = asgi\n" + noting(
+        "post-fork", "accepting", "accepting1-once")
+    with Server(tmp_path, app=app, ini=ini) as server:
+        assert b"ok" in server.get()
+        for number, pid in server.spawned().items():
+            assert [word for word, by in notes(tmp_path) if by == pid] == [
+                "post-fork", "accepting", "accepting1-once"][:4 - number]
+
+
 @pytest.mark.parametrize("phase", ["asap", "as-root", "as-user", "pre-app", "post-app",
                                    "post-fork", "accepting"])
 def test_a_failure_ends_the_start(tmp_path, phase):
