@@ -6,6 +6,7 @@ around the application (our own frames at its outer end) is left out.
 """
 
 import linecache
+import tokenize  # noqa: F401 (linecache imports it when it is first asked)
 import traceback
 from collections.abc import Iterable, Mapping
 from types import FrameType

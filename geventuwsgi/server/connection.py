@@ -428,5 +428,10 @@ class Connection(ABC):
             self.stream.interrupt()
 
     @property
+    def finished(self) -> bool:
+        """Whether the slot was given back: the answer is complete, and only being sent."""
+        return self._core < 0
+
+    @property
     def taken(self) -> bool:
         return self.handed.taken

@@ -38,7 +38,7 @@ def harakiri(connection: Any, running: Running) -> None:
 def client_gone(connection: Any, running: Running) -> None:
     """Tell a request that its client closed the connection, or its sending side."""
     exchange = connection.exchange
-    if exchange is None or running.request != connection.requests:
+    if exchange is None or running.request != connection.requests or connection.finished:
         return
     running.deserted = not exchange.head_sent
     connection.disconnected.tell()

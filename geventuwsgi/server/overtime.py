@@ -76,6 +76,8 @@ class Connection(Protocol):
 
     @property
     def taken(self) -> bool: ...
+    @property
+    def finished(self) -> bool: ...
 
 
 Act = Callable[[Any, Running], None]
@@ -118,8 +120,8 @@ class Overtime:
                 running = connection.running = self._begin(connection)
             if running.harakiri_at <= now:
                 later(self._harakiri, connection, running)
-            if connection.taken:
-                continue  # an upgraded connection is neither slow nor ours to look at
+            if connection.taken or connection.finished:
+                continue  # a tunnel, or an answer that is being sent: the application is done
             if running.slow_at <= now:
                 running.slow_at = inf
                 self._tell_slow(connection)

@@ -1,6 +1,7 @@
 """A client that goes away while the application works for it is noticed and told of."""
 
 import socket
+import time
 
 import pytest
 
@@ -96,6 +97,11 @@ def test_cancelled(tmp_path) -> None:
         server.wait_for("GET /late =>")
         for number in range(8):  # every slot is free again
             assert get(server, "/hello").body == b"hello"
+        with connect(server) as wire:
+            wire.send(b"GET /big?20000000 HTTP/1.1\r\n" + HOST + b"\r\n")
+            wire.sock.shutdown(socket.SHUT_WR)
+            time.sleep(1.5)  # a sweep sees it
+            assert wire.answer().whole, "a complete answer is not cut for half a close"
         with connect(server) as wire:
             wire.send(b"GET /survivor?1 HTTP/1.1\r\n" + HOST + b"\r\n")
             assert wire.answer().body == b"slept", "a client that stays is served"

@@ -371,6 +371,15 @@ def test_clients_that_leave_in_the_middle(server: Server, authority: Authority,
         assert wire.get("/hello").body == b"hello"
 
 
+def test_a_client_that_leaves_the_application_is_noticed(server: Server,
+                                                         authority: Authority) -> None:
+    with dial(server, authority.client()) as leaving, dial(server, authority.client()) as asking:
+        leaving.send(b"GET /gone?19 HTTP/1.1\r\nHost: test\r\n\r\n")
+        wait_until(lambda: "GET /gone?19" in json.loads(asking.get("/calls").body))
+        leaving.sock.close()
+        wait_until(lambda: [False, True, True] in json.loads(asking.get("/told").body), "it", 10)
+
+
 def test_a_broken_record_ends_the_connection(server: Server, authority: Authority) -> None:
     with dial(server, authority.client()) as wire:
         assert wire.get("/hello").body == b"hello"
