@@ -25,7 +25,7 @@ from ..errors import BootError
 from ..shared import scoreboard
 from . import control
 from .liveness import SILENT_TIME, STACK_TIME, look_after
-from .recycling import Recycler
+from .recycling import Recycler, next_worn
 from .role import Role
 from .spawn import spawn
 from .worker import Process, Rows, Throttle, Worker, how, tell_delay
@@ -35,7 +35,6 @@ logger = logging.getLogger("geventuwsgi.error")
 BOOTING, SERVING, DRAINING = "booting", "serving", "draining"
 
 DIE_TIME = 1.0          # seconds between "die" and SIGKILL
-SHARE = 4               # one in so many workers, but always one, drains after its replacement
 
 
 class Generation:
@@ -293,21 +292,13 @@ class Generation:
                     self.workers[number] = worker
 
     def _replace(self, now: float) -> None:
-        """Start a successor of the worker that has been worn out longest, one at a time.
-
-        So never more than one boots beside those that serve, and only a share of them
-        drains at a time: a worker's caches are warm only some time after its start.
-        """
-        worn = [worker for worker in self.workers.values()
-                if worker.worn and self.wants(worker.id)]
-        if not worn or not self._loaded or self.successors or now < self._succession.due:
+        """Start a successor of a worn worker; never more than one boots at a time."""
+        if not self._loaded or self.successors or now < self._succession.due:
             return
-        drain = sum(bool(worker.worn) for worker in self.leaving)
-        if drain >= max(1, self.count // SHARE):
-            return
-        worker = min(worn, key=lambda worker: worker.started)
-        successor = self._start_worker(worker.id, None)
-        if successor is not None:
+        wanted = (worker for worker in self.workers.values() if self.wants(worker.id))
+        worker = next_worn(wanted, self.leaving, self.count)
+        successor = None if worker is None else self._start_worker(worker.id, None)
+        if worker is not None and successor is not None:
             logger.info("worker %d (pid: %d) is replaced: %s", worker.id, worker.pid, worker.worn)
             self.successors[worker.id] = successor
 

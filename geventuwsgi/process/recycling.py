@@ -19,6 +19,7 @@ logger = logging.getLogger("geventuwsgi.error")
 REVIEW = 0.5            # seconds between two looks at requests, age and memory
 GROWTH = 0.25           # more than at its start, of a worker that was over a limit then,
 MOST_DOUBLED = 4        # and twice as much each time that did not help; at most so often
+SHARE = 4               # one in so many workers, but always one, drains after its replacement
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -144,6 +145,23 @@ class Recycler:
                              name, used, worker.pid)
                 worker.signal(signal.SIGKILL)
                 return
+
+
+def next_worn(workers: Iterable[Worker], leaving: Iterable[Worker], count: int) -> Worker | None:
+    """Return the worker to be replaced next, the oldest of the worn; None if it is not time.
+
+    Only a share of a generation drains after a replacement at a time: those are processes
+    beyond the number, and a worker's caches are warm only some time after its start.
+
+    Args:
+        workers: those in charge.
+        leaving: those that drain.
+        count: how many there are to be.
+    """
+    worn = [worker for worker in workers if worker.worn]
+    if not worn or sum(bool(worker.worn) for worker in leaving) >= max(1, count // SHARE):
+        return None
+    return min(worn, key=lambda worker: worker.started)
 
 
 def measure(pid: int) -> tuple[int, int]:

@@ -49,6 +49,7 @@ def house(tmp_path):
         started.append(made)
         if ready:
             made.wait_for("instance ready")
+            made.wait_for("ready: ")  # on the other stream, behind the pids
         return made
     yield start
     for made in started:

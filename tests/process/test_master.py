@@ -269,7 +269,7 @@ def test_a_reload_starts_beside_and_then_drains(house):
     made.wait_for("ready: 2 workers (generation 2)")
     for pid in first.values():
         wait_until(lambda: not alive(pid))
-    assert len(made.find(" drained")) == 2
+    made.wait_for(" drained", 2)
     log = made.log
     assert log.index("ready: 2 workers (generation 2)") < log.index("gracefully killing workers")
     assert len(made.find("instance ready")) == 1
