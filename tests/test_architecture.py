@@ -26,7 +26,8 @@ SAME_WING = {"__main__": "cli"}
 IMPORTS_LATE = {"boot"}  # it plays roles, and the master must not load what a worker needs
 WITHOUT_GEVENT = ("errors", "protocol", "net", "log", "shared", "config", "process", "boot", "cli")
 # Of a wing of the master, but a worker's.
-BLOCKS_ON_THE_HUB = {f"geventuwsgi.net.{room}" for room in ("stream", "secure", "tunnel")}
+BLOCKS_ON_THE_HUB = {f"geventuwsgi.net.{room}"
+                     for room in ("stream", "secure", "tunnel", "outgoing", "pair")}
 IO_MODULES = {"asyncio", "concurrent", "ctypes", "fcntl", "gevent", "greenlet", "io", "logging",
               "mmap", "multiprocessing", "os", "pathlib", "queue", "select", "selectors", "signal",
               "socket", "socketserver", "ssl", "subprocess", "tempfile", "threading", "time"}

@@ -41,6 +41,7 @@ from .https import HttpsConnection
 from .lifespan import Lifespan
 from .limits import NEVER, SWEEP, Policy
 from .overtime import Patience, of_worker
+from .routed import RoutedConnection
 from .service import Service
 from .thread import LoopThread, loop_maker
 from .transport import SocketTransport
@@ -52,7 +53,8 @@ log = logging.getLogger("geventuwsgi.error")
 IDLE_ON_RELOAD = 5.0
 _MEASURE_EVERY = 4  # ticks
 KINDS: dict[str, Callable[..., Connection]] = {
-    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
+    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
+    "routed": RoutedConnection}
 _LOOP = "see asgi-loop-timeout, slow-request and --stacks"
 _SLOTS = "worker-connections bounds an event loop, which has no slots"
 _FILES = "files and routes are the application's, or nginx's"
@@ -257,6 +259,7 @@ class Bridge:
                 one more request for a while, whose answer says `Connection: close`.
         """
         self.child.row.cells[scoreboard.ACCEPTING] = 0
+        self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
         for acceptor in self.acceptors:
             acceptor.finish()
         self.thread.call(self._drain_loop,

@@ -1,11 +1,10 @@
 """The master's part: logs, sockets, pid files, scoreboard, then the master's loop."""
 
-import json
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config.settings import Settings
@@ -21,18 +20,18 @@ from ..process.pidfile import PidFile
 from ..process.privileges import Identity, warn_about_root
 from ..process.remnants import Remnants
 from ..process.role import Renewal, Role
-from ..process.spawn import interpreter
 from ..process.watch import Watch
+from ..router import announcer
+from ..router.announcer import Announcer
+from ..shared import scoreboard
 from . import certificates, logs
 from .company import Company, rotate
-from .playing import cores_of, environ_of, found_asgi, packages_of, titles_of
+from .playing import cores_of, environ_of, packages_of, titles_of
 from .points import AT_THE_START, run_hooks
+from .roles import router_role, worker_role
+from .routing import Subscriptions
 from .sockets import Change, Sockets, describe, handed_over, open_all
-from .staffing import backlog_of, cheaper_of, recycling_of
 from .watching import watch_files
-
-if TYPE_CHECKING:
-    from ..shared.scoreboard import Scoreboard
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -43,16 +42,6 @@ SPARE_ROWS = 128
 # Attributes of the settings that a reload does not change.
 FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port", "exit_on_reload",
          "daemonize", "daemonize2", "max_fd", "bindings")
-
-# What `python -c` runs. The empty entry of sys.path is the current directory, where a
-# file of the application's may bear the name of a module of ours or of Python's.
-PROLOGUE = """\
-import sys
-if sys.path[:1] == ['']: del sys.path[0]
-if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.boot.playing import play
-play(*map(int, sys.argv[1:]){more})
-"""
 
 
 def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str, str]) -> int:
@@ -110,14 +99,13 @@ class Instance:
         self.pid_files: list[PidFile] = []
         self.safe_pid_files: list[PidFile] = []
         self.watch = Watch()
+        self.subscriptions = Subscriptions()
         self._again = again
         self.environ = {name: text for name, text in environ.items()
                         if name != upgrade.VARIABLE}
 
     def run(self) -> int:
         """Start, keep the roles alive until told to stop, clean up."""
-        from ..shared.scoreboard import Scoreboard
-
         settings = self.settings
         self.titles.set("master")
         logger.info("Starting geventuwsgi %s", __version__)
@@ -147,18 +135,23 @@ class Instance:
                 file.write()
             self.sockets.tell()
             tell_workers(settings, identity)
-            self.board = Scoreboard.create(2 * settings.processes + SPARE_ROWS)
-            self.role = worker_role(settings, self.sockets, self.board)
+            self.board = scoreboard.Scoreboard.create(
+                2 * (settings.processes + settings.http_processes) + SPARE_ROWS)
+            self.subscriptions.take((handed or {}).get("subscriptions"))
+            datagrams = self.subscriptions.prepare(settings)
+            self.subscriptions.commit(datagrams)
+            self.roles = self._roles_of(settings, self.sockets, datagrams)
             self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
+            self.announcer = Announcer(settings, self.sockets.of_uwsgi(), self._load)
             self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
             self.company = Company(settings, self.watch, lambda: rotate(self.settings))
             self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
             remnants = Remnants(handed["daemons"] if handed else (), settings.reload_mercy)
             self.master = Master(
-                [self.role], self.board, reopen=self.reopen_logs, ready=self._serves,
+                self.roles, self.board, reopen=self.reopen_logs, ready=self._serves,
                 stopping=self._stops, renew=self.renew, reloading=self._reloading,
-                attached=[self.manager, remnants, self.watch, self.autoreload, self.upgrade,
-                          *self.company.attached],
+                attached=[self.manager, remnants, self.announcer, self.watch, self.autoreload,
+                          self.upgrade, *self.company.attached],
                 shutdown_delay=lambda: self.settings.shutdown_delay,
                 exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
                 upgrade=self.upgrade.request, handed_over=handed or {},
@@ -172,6 +165,20 @@ class Instance:
         watch_files(self.watch, settings, self.master)
         self.company.watch_for(settings, self.master)
 
+    def _roles_of(self, settings: Settings, sockets: Sockets,
+                  datagrams: Mapping[str, socket.socket]) -> list[Role]:
+        """Return a row for each kind of process of these settings."""
+        roles = [] if settings.standalone else [worker_role(settings, sockets, self.board)]
+        if settings.router:
+            roles.append(router_role(
+                settings, sockets, self.board, [one.fileno() for one in datagrams.values()],
+                self.subscriptions.memory))
+        return roles
+
+    def _load(self) -> int:
+        """Count the requests that are being served."""
+        return self.board.total(scoreboard.IN_PROGRESS)
+
     def _serves(self) -> None:
         for file in self.safe_pid_files:
             file.write()
@@ -180,7 +187,9 @@ class Instance:
 
     def _stops(self) -> None:
         self.manager.stopping()
+        self.announcer.leave()
         self.sockets.close()
+        self.subscriptions.close()
 
     def _reloading(self, begins: bool) -> None:
         if begins:
@@ -203,19 +212,24 @@ class Instance:
         umask = os.umask(0o077)
         os.umask(umask if settings.umask is None else settings.umask)
         try:
-            change = Change(self.sockets, settings)
+            change, datagrams = self._change_to(settings)
         except GeventuwsgiError:
             os.umask(umask)
             raise
-        role = worker_role(settings, change.sockets, self.board)
+        roles = self._roles_of(settings, change.sockets, datagrams)
+        if settings.unsubscribe_on_graceful_reload:
+            self.announcer.leave()
 
         def commit() -> None:
             self._tell_what_stays(settings)
             change.commit()
-            os.close(self.role.fds[0])
+            self.announcer.replace(settings, change.sockets.of_uwsgi())
+            self.subscriptions.commit(datagrams)
+            for role in self.roles:
+                os.close(role.fds[0])
             logs_change = any(getattr(settings, name) != getattr(self.settings, name)
                               for name in ("logto", "error_logfile", "log_level"))
-            self.settings, self.sockets, self.role = settings, change.sockets, role
+            self.settings, self.sockets, self.roles = settings, change.sockets, roles
             if logs_change:
                 self._change_logs()
             self.company.replace(settings)
@@ -226,9 +240,27 @@ class Instance:
 
         def discard() -> None:
             change.discard()
-            os.close(role.fds[0])
+            self.subscriptions.discard(datagrams)
+            self.announcer.reloaded(0.0)
+            for role in roles:
+                os.close(role.fds[0])
             os.umask(umask)
-        return Renewal((role,), commit, discard, settings.chain_reload)
+        return Renewal(tuple(roles), commit, discard, settings.chain_reload)
+
+    def _change_to(self, settings: Settings) -> tuple[Change, dict[str, socket.socket]]:
+        """Bind what these settings want beyond what there is.
+
+        Raises:
+            GeventuwsgiError: it cannot be bound, or not be announced; nothing has changed.
+        """
+        change = Change(self.sockets, settings)
+        try:
+            announcer.check(settings, announcer.subscriptions_of(settings),
+                            change.sockets.of_uwsgi())
+            return change, self.subscriptions.prepare(settings)
+        except GeventuwsgiError:
+            change.discard()
+            raise
 
     def reopen_logs(self) -> list[tuple[str, int]]:
         """Open our logs anew, and those of roles that cannot for want of root (SIGUSR1)."""
@@ -246,7 +278,8 @@ class Instance:
             state["sockets"] = describe(self.sockets)
             state["daemons"] = self.company.daemons.pids
             state["version"] = __version__
-            fds = [listener.socket.fileno() for listener in self.sockets.listeners]
+            state["subscriptions"], fds = self.subscriptions.describe()
+            fds += [listener.socket.fileno() for listener in self.sockets.listeners]
             fds += [fd for one in state["generations"] for fd in descriptors(one)]
             fds += [state["console"]] if state["console"] >= 0 else []
             logger.info("upgrade: %s", " ".join(upgrade.command()))
@@ -306,50 +339,6 @@ def check(settings: Settings) -> Identity:
     return identity
 
 
-def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
-    """Return the row of the workers, with all that an exec'd role has to know in a memfd.
-
-    Settings are never read from disk again by a role, which may not be allowed to.
-    """
-    listeners = sockets.listeners
-    plan = json.dumps({
-        "settings": settings.to_json(), "master": os.getpid(), "board": board.fd,
-        "listeners": [listener.to_json() for listener in listeners], "argv": sys.argv[:1],
-        "tls": certificates.terms_of(settings, sockets.pairs), "version": __version__})
-    fd = os.memfd_create("geventuwsgi-plan", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(plan.encode("utf-8", "surrogateescape"))
-    house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    role = Role(
-        name="worker", processes=settings.processes,
-        argv=(*interpreter(PROLOGUE.format(house=house, more="")), str(fd)),
-        fds=(fd, board.fd, *(listener.socket.fileno() for listener in listeners)),
-        environ=environ_of(settings), cores=cores_of(settings),
-        mercy=mercy_of(settings), timeout=settings.worker_timeout,
-        replace_stuck=settings.worker_timeout_action == "replace",
-        recycling=recycling_of(settings), cheaper=cheaper_of(settings),
-        sockets=tuple(listener.socket.fileno() for listener in listeners),
-        backlog=backlog_of(settings, listeners).waiting)
-    if settings.interface != "auto":
-        return role
-    found = found_asgi(settings)
-    prologue = PROLOGUE.format(house=house, more=", found_to_be_asgi=True")
-    return role._replace(otherwise=role._replace(
-        argv=(*interpreter(prologue), str(fd)), cores=cores_of(found), mercy=mercy_of(found)))
-
-
-def mercy_of(settings: Settings) -> float:
-    """Return how long a worker may take to end, in seconds.
-
-    An ASGI worker keeps worker-reload-mercy itself and then runs the application's shutdown;
-    two seconds are for all that is quick.
-    """
-    mercy: float = settings.worker_reload_mercy
-    if settings.interface == "asgi" and settings.lifespan != "off":
-        mercy += settings.lifespan_shutdown_timeout + 2
-    return mercy
-
-
 def tell_configuration(settings: Settings) -> None:
     """Log the files that were read and what there is to say about them."""
     for file in settings.files:
@@ -361,6 +350,14 @@ def tell_configuration(settings: Settings) -> None:
 def tell_workers(settings: Settings, identity: Identity) -> None:
     """Log with how many workers we serve, and as whom."""
     cores = cores_of(settings)
+    if settings.router:
+        logger.info("%d router process%s in front of %s", settings.http_processes,
+                    "es" * (settings.http_processes != 1),
+                    "nodes alone, there is no application" if settings.standalone else
+                    ", ".join(settings.http_to) or "the workers")
+    if settings.standalone:
+        warn_about_root(identity)
+        return
     logger.info("%d worker%s, each with %d %s%s at a time", settings.processes,
                 "s" * (settings.processes != 1), cores,
                 "connection" if settings.interface == "asgi" else "request", "s" * (cores != 1))

@@ -24,6 +24,7 @@ from ..process.title import Titles
 from . import certificates
 from .logs import Logs
 from .points import AT_THE_START, accepting, limits_of, run_hooks
+from .routing import PlayingRouter
 
 if TYPE_CHECKING:
     from ..app.loader import Applications
@@ -95,7 +96,7 @@ def play(plan_fd: int, generation: int, control_fd: int,
         plan = json.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0)
                           .decode("utf-8", "surrogateescape"))
         sys.argv = plan["argv"]
-        status = Playing(plan, generation, sock, found_to_be_asgi).run()
+        status = KINDS[plan["kind"]](plan, generation, sock, found_to_be_asgi).run()
     except GeventuwsgiError as error:
         status = template.told_failure(error, "a role could not start")
         control.send(sock, control.failed(status, str(error)))
@@ -235,6 +236,13 @@ class Playing:
             return run(self.logs.requests)
         finally:
             module.leave(self.uwsgi)
+
+
+# What an exec'd role may be, by the kind that its plan names.
+KINDS: dict[str, Any] = {
+    "worker": Playing,
+    "router": lambda plan, generation, sock, _: PlayingRouter(
+        plan, generation, sock, titles_of)}
 
 
 def prepare_paths(settings: Settings) -> None:

@@ -9,13 +9,25 @@ from ..config.settings import Settings
 from ..config.tls import endpoint
 from ..errors import BindError, ConfigError
 from ..net import change
+from ..net.address import Address
 from ..net.change import Pair
 from ..net.listener import Inherited, Listener, bind_all, hint_about_mode
 
 logger = logging.getLogger("geventuwsgi.error")
 
 # The options that name sockets.
-_NAMES = ("http_socket", "socket", "uwsgi_socket", "bind", "http")
+_NAMES = ("http_socket", "socket", "uwsgi_socket", "bind", "http", "http_stats_server")
+
+
+# Where the workers listen for a router of this instance: in no directory, so that it needs
+# no writable one; who connects is asked by the workers (SO_PEERCRED).
+PRIVATE = f"@geventuwsgi-router/{os.urandom(8).hex()}"
+
+
+def wanted(settings: Settings) -> list[tuple[str, str]]:
+    """Return all sockets as (address, protocol), the one between router and workers last."""
+    between = [(PRIVATE, "routed")] if settings.router and not settings.standalone else []
+    return [*settings.listeners, *between]
 
 
 def options_of(settings: Settings) -> dict[str, Any]:
@@ -54,6 +66,10 @@ class Sockets:
         """The listeners alone."""
         return [listener for _, listener in self.pairs]
 
+    def of_uwsgi(self) -> list[Address]:
+        """List the addresses for the uwsgi protocol, which routers may be told of."""
+        return [listener.address for listener in self.listeners if listener.protocol == "uwsgi"]
+
     def close(self) -> None:
         """Close this process's descriptors."""
         for listener in self.listeners:
@@ -62,6 +78,8 @@ class Sockets:
     def tell(self) -> None:
         """Log where we listen."""
         for listener in self.listeners:
+            if listener.protocol == "routed":
+                continue
             logger.info("Listening at: %s (%d)", listener.url, os.getpid())
             hint_about_mode(listener)
 
@@ -73,8 +91,8 @@ def open_all(settings: Settings) -> Sockets:
         BindError: one cannot be bound.
     """
     inherited = Inherited(os.environ, os.getpid())
-    listeners = bind_all(settings.listeners, inherited, options_of(settings))
-    pairs = [(text, listener) for (text, _), listener in zip(settings.listeners, listeners)]
+    listeners = bind_all(wanted(settings), inherited, options_of(settings))
+    pairs = [(text, listener) for (text, _), listener in zip(wanted(settings), listeners)]
     default = "uwsgi" if settings.dialect == "uwsgi" else "http"
     if settings.tls_bind is not None:
         default = "https"
@@ -112,7 +130,7 @@ class Change:
         left = list(present.pairs)
         pairs = []
         try:
-            for text, protocol in settings.listeners:
+            for text, protocol in wanted(settings):
                 found = change.find(left, text)
                 if found is None:
                     found, = bind_all([(text, protocol)], _NONE, self._options)
@@ -135,12 +153,11 @@ class Change:
         for listener in self._kept:
             change.adjust(listener, **self._options)
         for listener in self._removed:
-            logger.info("no longer listening at: %s", listener.url)
+            if listener.protocol != "routed":
+                logger.info("no longer listening at: %s", listener.url)
             listener.vacuum()
             listener.close()
-        for listener in self._added:
-            logger.info("Listening at: %s (%d)", listener.url, os.getpid())
-            hint_about_mode(listener)
+        Sockets([("", listener) for listener in self._added]).tell()
 
     def discard(self) -> None:
         """Close what was bound."""
@@ -157,6 +174,8 @@ def _placed(settings: Settings, text: str, message: str) -> ConfigError:
     for name in _NAMES:
         if text in getattr(settings, name):
             return settings.origin(name).error(message)
+    if any(text == line.partition(",")[0].strip() for line in settings.http_to_https):
+        return settings.origin("http-to-https").error(message)
     for name in ("https_socket", "https"):
         if text in [endpoint(line).address for line in getattr(settings, name)]:
             return settings.origin(name).error(message)

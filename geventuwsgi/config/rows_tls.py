@@ -13,8 +13,8 @@ TLS = (
            "certificates, with ``!`` in front to insist on one; may be repeated", _TLS,
            default=()),
     Option("https", Many(TlsSocket()), "listen for HTTPS", _TLS, default=(),
-           difference="the workers accept the connections themselves, as with https-socket; "
-                      "there is no router process between"),
+           difference="workers that take several requests at a time accept the connections "
+                      "themselves, as with https-socket; http-router decides"),
     Option("https2", Many(TlsSocket()), "the same in the form addr=A,cert=C,key=K[,ciphers=...]"
            "[,client_ca=...]", _TLS, default=(), to="https", derived="as https",
            difference="spdy has no effect"),

@@ -52,7 +52,6 @@ ROWS: tuple[Option, ...] = (
              "chunked request bodies are always decoded"),
     *ignored("http-auto-chunked",
              "a response without a length is always sent in chunks over HTTP/1.1"),
-    *ignored("http-raw-body", "there is no router between client and worker"),
     *ignored("binary-path py-sys-executable py-executable",
              "sys.executable is the interpreter that runs the server", Kind()),
     *ignored("pcre-jit", "regular expressions are Python's"),
@@ -110,13 +109,13 @@ final-route-status final-route-uri final-route-user-agent flock flock-wait flock
 force-cwd force-gateway forkbomb-delay freebind fs-signal get
 gevent-wait-for-hub harakiri-no-arh
 harakiri-queue-threshold heartbeat honour-stdin
-http-auto-gzip http-buffer-size http-cheap http-connect-timeout
-http-enable-proxy-protocol http-events http-fallback http-gid http-gracetime http-harakiri
-http-manage-expect http-manage-rtsp http-manage-source http-modifier1 http-modifier2
-http-processes http-quiet http-resubscribe http-server-name-as-http-host http-socket-modifier1
-http-socket-modifier2 http-ss http-stats http-stats-server http-stud-prefix http-timeout http-to
-http-to-https http-uid http-use-base http-use-cache http-use-code-string http-use-pattern
-http-use-socket http-var http-websockets http-workers http-zerg httprouter
+http-auto-gzip http-cheap
+http-gid http-harakiri
+http-manage-rtsp http-manage-source
+http-quiet http-resubscribe http-server-name-as-http-host http-socket-modifier1
+http-socket-modifier2 http-stud-prefix
+http-uid http-use-base http-use-cache http-use-code-string http-use-pattern
+http-use-socket http-zerg httprouter
 https-socket-modifier1 https-socket-modifier2
 ignore-script-name immediate-gid immediate-uid imperial-monitor-list imperial-monitors-list
 inject-after inject-before iprint ksm
@@ -154,20 +153,19 @@ shared-python-import shared-socket sharedarea shutdown-sockets signal signal-buf
 signal-rbtimer signal-timer signals-bufsize skip-atexit skip-atexit-teardown skip-zero
 so-send-timeout
 so-write-timeout socket-send-timeout socket-write-timeout spooler
-st
 start-unsubscribed start_response-nodelay static-cache-paths static-cache-paths-name
 stats stats-http stats-min
 stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
-stats-pushers-default-freq stats-server subscribe subscribe-freq subscribe-to
-subscribe-with-modifier1 subscribe2 subscription-algo subscription-dotsplit
-subscription-notify-socket subscription-tolerance subscriptions-credentials-check
+stats-pushers-default-freq stats-server
+subscribe-with-modifier1
+subscription-notify-socket subscriptions-credentials-check
 subscriptions-sign-check subscriptions-sign-check-tolerance subscriptions-sign-skip-uid
 subscriptions-use-credentials suspend tcp-fast-open tcp-fast-open-client tcp-fastopen
 tcp-fastopen-client test thread-stack-size thread-stacksize threads-stack-size threads-stacksize
 timer touch-mules-reload
 touch-spoolers-reload udp ugreen ugreen-stacksize
 undeferred-shared-socket unique-cron unique-cron-legion unprivileged-binary-patch
-unprivileged-binary-patch-arg unshare unshare2 unsubscribe-on-graceful-reload upload-progress
+unprivileged-binary-patch-arg unshare unshare2 upload-progress
 use-abort vassal-cap vassal-set vassal-sos vassal-sos-backlog vassals-cap vassals-include
 vassals-include-before vassals-inherit vassals-inherit-before vassals-set
 vhost vhost-host wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout

@@ -18,6 +18,7 @@ from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_asgi import UVICORN_WORKERS
+from geventuwsgi.config.routing import Routing
 from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, nearest, row
 from geventuwsgi.config.tls import Secured
@@ -30,6 +31,7 @@ from geventuwsgi.net.terms import Terms
 _SOCKETS = {
     "http_socket": ("http", "http"), "http": ("http", "http"),
     "https_socket": ("https", "https"), "https": ("https", "https"),
+    "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
     "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
 }
 SLOTS = 1000          # gunicorn's worker-connections: what its gevent users are used to
@@ -44,6 +46,9 @@ class Settings:
 
     - `listeners`: tuple of (address as written, 'http', 'https' or 'uwsgi'), in the order
       written. Empty only if sockets are handed over (`LISTEN_FDS`).
+    - `routed`: for each of these whether it is the router's.
+    - `router`, `standalone`: there is a router; there is nothing else.
+    - `redirect_port`: what stands behind the host where HTTP is sent on to HTTPS.
     - `tls`: for each of these the `net.terms.Terms` of HTTPS, None for the others.
     - `tls_bind`: the terms of `certfile`, for sockets that are handed over; or None.
     - `inherits`: whether sockets are handed over (`LISTEN_FDS` is set).
@@ -127,7 +132,7 @@ class Settings:
         """
         named = (self.application or self.asgi or self.module or self.wsgi_file or self.paste
                  or self.mount)
-        if self.need_app and not named:
+        if self.need_app and not named and not self.standalone:
             raise ConfigError("no application is named: write module = package.module:name, "
                               "or give package.module:name on the command line",
                               file=self.files[0] if self.files else None)
@@ -262,10 +267,10 @@ class _Defaults:
     def settings(self) -> Settings:
         """Derive what depends on other values, and return the whole."""
         self.processes()
-        self.sockets()
-        self.trust()
         self.interface()
         self.slots()
+        self.sockets()
+        self.trust()
         self.worker_timeout()
         self.limits()
         if self.values["reload"] and "py_autoreload" not in self.written:
@@ -302,10 +307,14 @@ class _Defaults:
             self.unnamed_socket()
         protocol = self.values["protocol"]
         secured = Secured(self.values, self.origins, self.warnings)
-        found: list[tuple[int, str, str, Terms | None]] = []
+        routing = Routing(self.values, self.origins)
+        self.values.update(router=routing.wanted, standalone=routing.standalone,
+                           redirect_port=routing.redirect_port())
+        found: list[tuple[int, str, str, Terms | None, bool]] = []
         for name, (fixed, default) in _SOCKETS.items():
             addresses = self.values[name]
             places = self.places.get(name, [0] * len(addresses))
+            routed = routing.routed(name)
             for place, address in zip(places, addresses, strict=True):
                 spoken, terms = fixed or protocol or default, None
                 if spoken == "https":
@@ -315,10 +324,17 @@ class _Defaults:
                         raise self.origins["certfile"].error(
                             f"{address}: the uwsgi protocol has no TLS here: use a unix socket")
                     spoken, terms = "https", secured.bind
-                found.append((place, address, spoken, terms))
+                elif spoken == "redirect":
+                    address = address.partition(",")[0].strip()
+                elif spoken == "statistics" and not routed:
+                    self.warnings.append(f"{self.origins[name].place}: http-stats-server: there "
+                                         "is no router: the line has no effect")
+                    continue
+                found.append((place, address, spoken, terms, routed))
         found.sort(key=lambda item: item[0])
-        self.values["listeners"] = tuple((address, spoken) for _, address, spoken, _ in found)
-        self.values["tls"] = tuple(terms for *_, terms in found)
+        self.values["listeners"] = tuple((address, spoken) for _, address, spoken, *_ in found)
+        self.values["tls"] = tuple(terms for *_, terms, _ in found)
+        self.values["routed"] = tuple(routed for *_, routed in found)
         self.values["tls_bind"] = secured.bind
         secured.tell_unused(secured.bind in self.values["tls"]
                             or bool(self.environ.get("LISTEN_FDS")))

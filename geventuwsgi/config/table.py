@@ -19,6 +19,7 @@ from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
 from geventuwsgi.config.rows_reload import RELOAD
+from geventuwsgi.config.rows_router import ROUTER, SUBSCRIPTION
 from geventuwsgi.config.rows_routes import ROUTES
 from geventuwsgi.config.rows_static import STATIC
 from geventuwsgi.config.rows_stuck import STUCK
@@ -126,8 +127,8 @@ SOCKETS = (
            derived="127.0.0.1:8000 where no socket is named outside [uwsgi] sections; with "
                    "PORT in the environment 0.0.0.0 and that port"),
     Option("http", Many(Address()), "listen for HTTP", _SOCKETS, default=(),
-           difference="the workers accept the connections themselves, as with http-socket; "
-                      "there is no router process between"),
+           difference="workers that take several requests at a time accept the connections "
+                      "themselves, as with http-socket; http-router decides"),
     Option("protocol", Choice("uwsgi", "http",
                               fastcgi="FastCGI is not spoken here: use uwsgi and nginx's "
                                       "uwsgi_pass",
@@ -312,6 +313,8 @@ OPTIONS: tuple[Option, ...] = (
     *SOCKETS,
     *TLS,
     *PROCESSES,
+    *ROUTER,
+    *SUBSCRIPTION,
     *RELOAD,
     *RECYCLING,
     *CHEAPER,

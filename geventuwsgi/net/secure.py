@@ -156,6 +156,35 @@ class SecureStream(Stream):
         self._encrypt(data)
         self._try(self._outgoing.read())
 
+    def take(self, size: int = _RECORD) -> bytes | None:
+        incoming = self._incoming
+        while True:
+            if incoming.pending or self.tls.pending():
+                try:
+                    return self._read(min(size, _RECORD))
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLZeroReturnError:
+                    return b""
+                except ssl.SSLError as error:
+                    self._greeted = False
+                    raise ClientDisconnected(tls.why(error)) from error
+            data = Stream.take(self, _RECEIVE)
+            if not data:
+                return data
+            incoming.write(data)
+
+    def seal(self, data: bytes) -> bytes:
+        pieces = []
+        for start in range(0, len(data), _RECORD):
+            self._encrypt(data[start:start + _RECORD])
+            pieces.append(self._outgoing.read())
+        return b"".join(pieces)
+
+    def finish(self) -> None:
+        self._farewell()
+        Stream.finish(self)
+
     def readable(self) -> bool:
         return bool(self._incoming.pending or self.tls.pending()) or Stream.readable(self)
 

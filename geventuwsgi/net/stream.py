@@ -212,6 +212,46 @@ class Stream:
         if self.deadline != inf:
             self._waiter.throw(GreenletExit)
 
+    # For those who watch two connections at once and may not wait for one of them.
+
+    def take(self, size: int = _RECEIVE) -> bytes | None:
+        """Return what is there, b"" at the end, None if nothing is.
+
+        Raises:
+            ClientDisconnected: the connection broke.
+        """
+        try:
+            return self.sock.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise ClientDisconnected(*error.args) from error
+
+    def seal(self, data: bytes) -> bytes:
+        """Return the octets to `push` for `data`: here the same."""
+        return data
+
+    def push(self, octets: bytes) -> bytes:
+        """Send what the kernel takes now, and return the rest.
+
+        Raises:
+            ClientDisconnected: the connection broke.
+        """
+        try:
+            sent = self.sock.send(octets)
+        except BlockingIOError:
+            return octets
+        except OSError as error:
+            raise ClientDisconnected(*error.args) from error
+        return octets[sent:]
+
+    def finish(self) -> None:
+        """Say that nothing more will be sent; the other direction goes on."""
+        try:
+            self.sock.shutdown(_socket.SHUT_WR)
+        except OSError:
+            pass  # broken: the reader will notice
+
     def readable(self) -> bool:
         """Whether something waits to be read (end-of-file included)."""
         try:

@@ -317,7 +317,7 @@ class Generation:
                 if index != self._row_of.get(number):
                     self._rows.give_back(index)
                 return None
-        worker = Worker(number, self._rows.board.row(index), ours)
+        worker = Worker(number, self._rows.board.row(index), ours, self.role.name)
         self._watch(ours, lambda: self._hear_worker(worker))
         return worker
 
@@ -337,9 +337,10 @@ class Generation:
         if message.startswith(b"pid "):
             worker.pid = int(message[4:])
             if worker.id in self._throttles or worker.id in self.successors:
-                logger.info("Respawned uWSGI worker %d (new pid: %d)", worker.id, worker.pid)
+                logger.info("Respawned uWSGI %s %d (new pid: %d)", worker.name, worker.id,
+                            worker.pid)
             else:
-                logger.info("spawned uWSGI worker %d (pid: %d, cores: %d)",
+                logger.info("spawned uWSGI %s %d (pid: %d, cores: %d)", worker.name,
                             worker.id, worker.pid, self.role.cores)
             if worker.asked_at is not None:
                 worker.signal(signal.SIGTERM)
@@ -416,7 +417,8 @@ class Generation:
         if worker.asked_at is not None and worker.pid:
             if worker.worn:
                 logger.info("...The work of process %d is done. Seeya!", worker.pid)
-            logger.info("worker %d buried after %d seconds", worker.id, now - worker.asked_at)
+            logger.info("%s %d buried after %d seconds", worker.name, worker.id,
+                        now - worker.asked_at)
             if worker.cheaped:
                 logger.info("uWSGI worker %d cheaped.", worker.id)
         self._rows.give_back(worker.row.index)

@@ -31,8 +31,8 @@ def look_after(worker: Worker, role: Role, template: Process | None, now: float,
     """
     if worker.deadline is not None:
         if now >= worker.deadline and worker.pid:
-            logger.warning("worker %d (pid: %d) is taking too much time to die..."
-                           "NO MERCY !!!", worker.id, worker.pid)
+            logger.warning("%s %d (pid: %d) is taking too much time to die..."
+                           "NO MERCY !!!", worker.name, worker.id, worker.pid)
             worker.signal(signal.SIGKILL)
             worker.deadline = now + SILENT_TIME
         return
@@ -52,12 +52,12 @@ def _look_for_life(worker: Worker, timeout: float, replace: bool, now: float,
     if now - beat <= timeout:
         worker.stacks_at = None
     elif worker.stacks_at is None:
-        logger.critical("WORKER TIMEOUT (pid:%d): worker %d gave no sign of life for %.0f "
-                        "seconds, its stacks follow", worker.pid, worker.id, now - beat)
+        logger.critical("WORKER TIMEOUT (pid:%d): %s %d gave no sign of life for %.0f seconds, "
+                        "its stacks follow", worker.pid, worker.name, worker.id, now - beat)
         worker.signal(signal.SIGUSR2)
         worker.stacks_at = now
     elif replace and now - worker.stacks_at >= STACK_TIME:
-        logger.error("worker %d (pid:%d) is stuck and was sent SIGKILL",
-                     worker.id, worker.pid)
+        logger.error("%s %d (pid:%d) is stuck and was sent SIGKILL",
+                     worker.name, worker.id, worker.pid)
         worker.signal(signal.SIGKILL)
         worker.deadline = now + SILENT_TIME

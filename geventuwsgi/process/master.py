@@ -394,7 +394,7 @@ class Master:
 
     def _resize(self, difference: int) -> None:
         for generation in self.generations:
-            if generation.state == DRAINING:
+            if generation.state == DRAINING or generation.role.fixed:
                 continue
             count = generation.count + difference
             least, most = generation.role.bounds

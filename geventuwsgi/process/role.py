@@ -38,6 +38,7 @@ class Role(NamedTuple):
         cheaper: how the number changes with what there is to do; None = it stands.
         sockets: the listening sockets among `fds`; the master waits for a connection there
             while there is no process at all.
+        fixed: TTIN and TTOU do not change the number.
         backlog: tells how many connections wait on them.
     """
 
@@ -55,6 +56,7 @@ class Role(NamedTuple):
     cheaper: Cheaper | None = None
     sockets: tuple[int, ...] = ()
     backlog: Callable[[], int] = _no_backlog
+    fixed: bool = False
 
     @property
     def initial(self) -> int:

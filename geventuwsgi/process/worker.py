@@ -71,6 +71,7 @@ class Worker(Process):
 
     Attributes:
         id: its number; its successor has the same.
+        name: how logs call its kind.
         ready_at: when it began to accept, by time.monotonic(); None = not yet.
         worn: why it is to be replaced; "" = it is not.
         cheaped: it ends because there is no work for it.
@@ -78,9 +79,10 @@ class Worker(Process):
         first_memory: (resident, virtual) bytes that it had when it became ready.
     """
 
-    def __init__(self, number: int, row: Row, sock: socket.socket) -> None:
+    def __init__(self, number: int, row: Row, sock: socket.socket, name: str = "worker") -> None:
         super().__init__(0, sock)
         self.id = number
+        self.name = name
         self.row = row
         self.ready_at: float | None = None
         self.asked_at: float | None = None      # to drain or to die
@@ -128,13 +130,13 @@ class Worker(Process):
     def tell_death(self, status: int | None) -> None:
         """Log how it died; None = it was never there."""
         if status is None:
-            logger.error("worker %d could not be forked", self.id)
+            logger.error("%s %d could not be forked", self.name, self.id)
         elif status < 0:
-            logger.error("DAMN ! worker %d (pid: %d) died, killed by signal %d :( "
-                         "trying respawn ...", self.id, self.pid, -status)
+            logger.error("DAMN ! %s %d (pid: %d) died, killed by signal %d :( "
+                         "trying respawn ...", self.name, self.id, self.pid, -status)
         elif status > 0:
-            logger.error("DAMN ! worker %d (pid: %d) died :( trying respawn ...",
-                         self.id, self.pid)
+            logger.error("DAMN ! %s %d (pid: %d) died :( trying respawn ...",
+                         self.name, self.id, self.pid)
 
 
 class Rows:

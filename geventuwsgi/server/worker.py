@@ -46,6 +46,7 @@ from .https import HttpsConnection
 from .limits import NEVER, Policy, Slots, Sweeper
 from .overload import Overload
 from .overtime import Overtime, Patience
+from .routed import RoutedAcceptor, RoutedConnection
 from .service import Service
 from .tracebacker import Tracebacker
 from .uwsgi import UwsgiConnection
@@ -56,7 +57,8 @@ log = logging.getLogger("geventuwsgi.error")
 IDLE_ON_RELOAD = 5.0
 _MEASURE_EVERY = 4  # sweeps
 KINDS: dict[str, Callable[..., Connection]] = {
-    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
+    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
+    "routed": RoutedConnection}
 
 
 class Child(Protocol):
@@ -102,7 +104,9 @@ class Worker:
         self.hub = hub = get_hub()
         self.access = None if requests is None else self._access_log(settings, requests)
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
-        self.acceptors = [Acceptor(one, KINDS[one.protocol], self.service)
+        self.acceptors = [RoutedAcceptor(one, self.service, settings.http_processes)
+                          if one.protocol == "routed"
+                          else Acceptor(one, KINDS[one.protocol], self.service)
                           for one in listeners]
         child.logvars = self._logvars
         self.service.resume = self._resume
@@ -246,6 +250,7 @@ class Worker:
         if not service.draining:
             service.drain()
             self.child.row.cells[scoreboard.ACCEPTING] = 0
+            self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
             for acceptor in self.acceptors:
                 acceptor.finish()
         # Callbacks run behind the first turn of the connections that were just accepted.

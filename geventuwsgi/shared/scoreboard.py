@@ -22,7 +22,7 @@ from collections.abc import Iterator
 __all__ = [
     "ACCEPTING", "BYTES_SENT", "CONNECTIONS", "CORES", "CPU_US", "EXCEPTIONS", "GENERATION",
     "HARAKIRIS", "HEARTBEAT_NS", "IN_PROGRESS", "PID", "REQUESTS", "RESPAWNS",
-    "RESPONSE_TIME_US", "RSS", "STARTED", "STATE", "STATE_BOOTING", "STATE_DEAD",
+    "RESPONSE_TIME_US", "ROUTER", "RSS", "STARTED", "STATE", "STATE_BOOTING", "STATE_DEAD",
     "STATE_DRAINING", "STATE_READY", "VSZ", "WORKER", "Row", "Scoreboard",
 ]
 
@@ -46,9 +46,11 @@ RESPONSE_TIME_US = 15   # sum over all requests
 RESPAWNS = 16           # how often the master replaced the worker
 VSZ = 17                # address space in bytes, as last measured by the worker itself
 CPU_US = 18             # processor time of this process
+ROUTER = 19             # 1 where the process is a router and no worker
 
 COUNTERS = range(REQUESTS, RESPAWNS + 1)
-GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US)
+GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US,
+          ROUTER)
 
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 

@@ -1,0 +1,109 @@
+"""The rows of the master: what each kind of process is, and what it has to be told."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..config.settings import Settings
+from ..process.role import Role
+from ..process.spawn import interpreter
+from . import certificates
+from .playing import cores_of, environ_of, found_asgi
+from .routing import own
+from .sockets import Sockets
+from .staffing import backlog_of, cheaper_of, recycling_of
+
+if TYPE_CHECKING:
+    from ..shared.scoreboard import Scoreboard
+
+ROUTER_TIMEOUT = 30.0   # seconds without a sign of life until a router is replaced
+
+# What `python -c` runs. The empty entry of sys.path is the current directory, where a
+# file of the application's may bear the name of a module of ours or of Python's.
+PROLOGUE = """\
+import sys
+if sys.path[:1] == ['']: del sys.path[0]
+if {house!r} not in sys.path: sys.path.append({house!r})
+from geventuwsgi.boot.playing import play
+play(*map(int, sys.argv[1:]){more})
+"""
+
+
+def plan_of(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboard",
+            **more: object) -> tuple[int, tuple[int, ...]]:
+    """Write all that an exec'd role has to know into a memfd.
+
+    Settings are never read from disk again by a role, which may not be allowed to.
+
+    Returns:
+        The memfd, and the listening sockets of the role.
+    """
+    pairs = own(settings, sockets.pairs, kind == "router")
+    terms = dict(zip(map(id, sockets.listeners), certificates.terms_of(settings, sockets.pairs)))
+    listeners = [listener for _, listener in pairs]
+    plan = json.dumps({
+        "kind": kind, "settings": settings.to_json(), "master": os.getpid(), "board": board.fd,
+        "listeners": [listener.to_json() for listener in listeners],
+        "tls": [terms[id(listener)] for listener in listeners],
+        "argv": sys.argv[:1], "version": __version__, **more})
+    fd = os.memfd_create("geventuwsgi-plan", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(plan.encode("utf-8", "surrogateescape"))
+    return fd, tuple(listener.socket.fileno() for listener in listeners)
+
+
+def prologue_of(more: str = "") -> tuple[str, ...]:
+    """Return the command that plays a role."""
+    house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return interpreter(PROLOGUE.format(house=house, more=more))
+
+
+def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
+                datagrams: Sequence[int], memory: int) -> Role:
+    """Return the row of the routers.
+
+    Args:
+        datagrams: the sockets of subscription servers.
+        memory: of the registry; -1 = none.
+    """
+    fd, listening = plan_of("router", settings, sockets, board, datagrams=list(datagrams),
+                            memory=memory)
+    return Role(
+        name="router", processes=settings.http_processes, argv=(*prologue_of(), str(fd)),
+        fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
+        environ=environ_of(settings), mercy=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
+        fixed=True)
+
+
+def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
+    """Return the row of the workers."""
+    fd, listening = plan_of("worker", settings, sockets, board)
+    role = Role(
+        name="worker", processes=settings.processes,
+        argv=(*prologue_of(), str(fd)), fds=(fd, board.fd, *listening),
+        environ=environ_of(settings), cores=cores_of(settings),
+        mercy=mercy_of(settings), timeout=settings.worker_timeout,
+        replace_stuck=settings.worker_timeout_action == "replace",
+        recycling=recycling_of(settings), cheaper=cheaper_of(settings),
+        sockets=listening, backlog=backlog_of(settings, sockets.listeners).waiting)
+    if settings.interface != "auto":
+        return role
+    found = found_asgi(settings)
+    return role._replace(otherwise=role._replace(
+        argv=(*prologue_of(", found_to_be_asgi=True"), str(fd)), cores=cores_of(found),
+        mercy=mercy_of(found)))
+
+
+def mercy_of(settings: Settings) -> float:
+    """Return how long a worker may take to end, in seconds.
+
+    An ASGI worker keeps worker-reload-mercy itself and then runs the application's shutdown;
+    two seconds are for all that is quick.
+    """
+    mercy: float = settings.worker_reload_mercy
+    if settings.interface == "asgi" and settings.lifespan != "off":
+        mercy += settings.lifespan_shutdown_timeout + 2
+    return mercy

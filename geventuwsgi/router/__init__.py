@@ -1,0 +1,24 @@
+"""The HTTP(S) router and load balancer: clients on one side, nodes on the other.
+
+A router is a process of its own under the master, without any application. It reads
+requests as strictly as a worker does, chooses a node, hands the request on and gives the
+answer back. Its rooms:
+
+    gateway       the entry room: reads `Settings`, accepts, sweeps, drains
+    client        one connection of a client, request after request
+    exchange      one request: a node is chosen, tried, and answers
+    relay         both directions at once: uploads whose answer comes early, tunnels
+    forward       what a node is told: an HTTP head, or a uwsgi packet
+    reply         what the client is told: the answer's head, framed for this connection
+    upstream      one node: connections, health, counters
+    balance       nodes for the same requests, whose turn it is, and who waits
+    routes        which of these groups a request is for
+    spec          how nodes and routes are written in the configuration
+    subscription  nodes that announce themselves (uWSGI's datagrams)
+    announcer     the other side: the master announces this instance to routers
+    statistics    what all of them count, in uWSGI's JSON and for Prometheus
+
+Rules of the wing: only the gateway (and the announcer, in the master) reads settings. One
+greenlet serves a client's connection and talks to the node for it; nothing is shared
+between requests but nodes and counters, so there is no lock.
+"""

@@ -1,0 +1,225 @@
+"""What a node is told of a request: an HTTP head, or a uwsgi packet.
+
+The rules of this room:
+
+- A head is written anew and never passed through: what the client framed ends here, and a
+  node gets one framing, decided by the router.
+- Hop-by-hop fields stay here (RFC 9110 section 7.6.1), those that `Connection` names too;
+  so do names with "_", which CGI cannot tell from "-", and `Proxy` (CVE-2016-1000111).
+- Who the client is, the router says. What others say of it (`X-Forwarded-*`, `Forwarded`,
+  `X-Real-IP`) is continued for trusted peers, and else dropped.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from ..app import environ as environs
+from ..protocol import uwsgi
+from ..protocol.http1 import RequestParser
+
+# The first field of a request to our own workers. Only the router writes it; the workers
+# take it from the router's socket alone.
+CLIENT = "Geventuwsgi-Client"
+
+_KEPT, _DROPPED, _CONNECTION, _UPGRADE, _FORWARDED, _FOR, _PROTO, _HOST = range(8)
+_SPECIAL = {
+    "connection": _CONNECTION, "upgrade": _UPGRADE, "host": _HOST,
+    "content-length": _DROPPED, "transfer-encoding": _DROPPED, "keep-alive": _DROPPED,
+    "proxy-connection": _DROPPED, "te": _DROPPED, "trailer": _DROPPED, "expect": _DROPPED,
+    "http2-settings": _DROPPED, "proxy": _DROPPED, "proxy-authorization": _DROPPED,
+    CLIENT.lower(): _DROPPED,
+    "forwarded": _FORWARDED, "x-real-ip": _FORWARDED, "x-forwarded-for": _FOR,
+    "x-forwarded-proto": _PROTO}
+_kinds: dict[str, int] = {}
+_REMEMBERED = 2048
+# The environ keys of fields that end here. CONTENT_LENGTH is written anew.
+_HOPS = ("HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_KEEP_ALIVE", "HTTP_PROXY_CONNECTION",
+         "HTTP_TE", "HTTP_TRAILER", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT",
+         "HTTP_HTTP2_SETTINGS", "HTTP_PROXY_AUTHORIZATION", "HTTP_GEVENTUWSGI_CLIENT",
+         "RAW_URI")
+
+
+class Origin(NamedTuple):
+    """Where a request comes from.
+
+    Attributes:
+        host, port: of the client; "" if it has none.
+        scheme: "http" or "https".
+        server_name, server_port: where it came in.
+        trusted: the client's word on forwarding is taken.
+        variables: of its certificate.
+    """
+
+    host: str
+    port: str
+    scheme: str
+    server_name: str
+    server_port: str
+    trusted: bool
+    variables: Mapping[str, str] = {}
+
+
+class Manner(NamedTuple):
+    """How requests are handed on, from the configuration.
+
+    Attributes:
+        forwarded: say X-Forwarded-For and X-Forwarded-Proto.
+        upgrades: pass WebSocket handshakes on.
+        any_upgrade: pass other upgrades on too.
+        variables: for each packet (`http-var`).
+    """
+
+    forwarded: bool = True
+    upgrades: bool = True
+    any_upgrade: bool = False
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+class Request:
+    """A request on its way to a node.
+
+    Args:
+        parser: holds its head.
+        origin: where it comes from.
+        manner: how requests are handed on.
+
+    Attributes:
+        upgrade: the protocol that the client asks for, "" for none.
+    """
+
+    __slots__ = ("upgrade", "_parser", "_origin", "_manner", "_kept", "_for", "_proto", "_host",
+                 "_nominated")
+
+    def __init__(self, parser: RequestParser, origin: Origin, manner: Manner) -> None:
+        self._parser = parser
+        self._origin = origin
+        self._manner = manner
+        trusted = origin.trusted
+        kept: list[str] = []
+        chain: list[str] = []
+        options: list[str] = []
+        self._proto = self._host = wanted = ""
+        for line in parser.fields[:-2].split("\r\n"):
+            name, _, value = line.partition(":")
+            kind = _kinds[name] if name in _kinds else _kind(name)
+            if not kind:
+                kept.append(line)
+            elif kind == _HOST:
+                self._host = value.strip(" \t")
+            elif kind == _CONNECTION:
+                options += [word.strip(" \t").lower() for word in value.split(",")]
+            elif kind == _UPGRADE:
+                wanted = value.strip(" \t")
+            elif kind >= _FORWARDED and trusted:
+                if kind == _FOR:
+                    chain.append(value.strip(" \t"))
+                elif kind == _PROTO:
+                    self._proto = value.strip(" \t")
+                else:
+                    kept.append(line)
+        nominated = set(options) - {"close", "keep-alive", "upgrade", ""}
+        if nominated:
+            kept = [line for line in kept if line.partition(":")[0].lower() not in nominated]
+        self._nominated = nominated
+        self._kept = kept
+        if origin.host:
+            chain.append(origin.host)
+        self._for = ", ".join(chain)
+        self.upgrade = wanted if "upgrade" in options and self._upgrades(wanted) else ""
+
+    def _upgrades(self, wanted: str) -> bool:
+        """Whether an upgrade is passed on. HTTP/2 would be a second protocol with framing of
+        its own that this router does not read (h2c smuggling)."""
+        parser, manner, token = self._parser, self._manner, wanted.lower()
+        if not parser.http11 or not parser.body_complete or parser.method == "CONNECT":
+            return False
+        if token == "websocket":
+            return manner.upgrades
+        return (manner.any_upgrade and bool(token) and "," not in token
+                and not token.startswith(("h2", "http", "tls")))
+
+    def http(self, framing: str, routed: bool = False) -> bytes:
+        """Return the head for an HTTP node.
+
+        Args:
+            framing: the line that says how the body comes, with its CRLF; "" for none.
+            routed: the node is a worker of ours.
+        """
+        parser, origin = self._parser, self._origin
+        lines = [f"{parser.method} {parser.path or parser.target} HTTP/1.1"]
+        if routed:
+            lines.append(self._client())
+        lines.append(f"Host: {self._host if parser.authority is None else parser.authority}")
+        lines += self._kept
+        if self._manner.forwarded:
+            if self._for:
+                lines.append(f"X-Forwarded-For: {self._for}")
+            lines.append(f"X-Forwarded-Proto: {self._proto or origin.scheme}")
+        if self.upgrade:
+            lines.append(f"Connection: Upgrade\r\nUpgrade: {self.upgrade}")
+        lines.append(framing + "\r\n")
+        return "\r\n".join(lines).encode("latin-1")
+
+    def packet(self, length: int | None, modifiers: tuple[int, int]) -> bytes:
+        """Return the packet for a uwsgi node.
+
+        Args:
+            length: of the body; None for one that is passed on as it comes, in chunks.
+            modifiers: modifier1 and modifier2.
+
+        Raises:
+            ProtocolError: 431, it does not fit a packet.
+        """
+        parser, origin = self._parser, self._origin
+        environ = environs.from_http({
+            "SCRIPT_NAME": "", "QUERY_STRING": "", "SERVER_NAME": origin.server_name,
+            "SERVER_PORT": origin.server_port, "UWSGI_ROUTER": "http"}, parser)
+        for key in _HOPS:
+            environ.pop(key, None)
+        for name in self._nominated:
+            environ.pop("HTTP_" + name.upper().replace("-", "_"), None)
+        for key in [key for key in environ if key.startswith("HTTP_X_FORWARDED_")
+                    or key in ("HTTP_FORWARDED", "HTTP_X_REAL_IP")]:
+            if not origin.trusted or key in ("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_PROTO"):
+                del environ[key]
+        environ["REMOTE_ADDR"] = origin.host
+        environ["REMOTE_PORT"] = origin.port
+        environ["CONTENT_LENGTH"] = str(length) if length else ""
+        if length is None:
+            environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+        if origin.scheme == "https":
+            environ["HTTPS"] = "on"
+        if self._manner.forwarded:
+            if self._for:
+                environ["HTTP_X_FORWARDED_FOR"] = self._for
+            environ["HTTP_X_FORWARDED_PROTO"] = self._proto or origin.scheme
+        if self.upgrade:
+            environ["HTTP_UPGRADE"] = self.upgrade
+            environ["HTTP_CONNECTION"] = "Upgrade"
+        return uwsgi.encode(_pairs(environ, origin.variables, self._manner.variables),
+                            *modifiers)
+
+    def _client(self) -> str:
+        """Return the field that tells a worker of ours of the client."""
+        origin = self._origin
+        words = [origin.host or "-", origin.port or "-", origin.scheme, origin.server_port]
+        words += [f"{name}={quote(value)}" for source in (origin.variables.items(),
+                                                          self._manner.variables)
+                  for name, value in source]
+        return f"{CLIENT}: {' '.join(words)}"
+
+
+def _pairs(environ: Mapping[str, str], certificate: Mapping[str, str],
+           added: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [*environ.items(), *certificate.items(), *added]
+
+
+def _kind(name: str) -> int:
+    lower = name.lower()
+    kind = _DROPPED if "_" in name else _SPECIAL.get(lower, _KEPT)
+    if not kind and lower.startswith("x-forwarded-"):
+        kind = _FORWARDED
+    if len(_kinds) < _REMEMBERED:
+        _kinds[name] = kind
+    return kind

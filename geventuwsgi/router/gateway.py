@@ -1,0 +1,331 @@
+"""The router's process: listeners in, nodes out, deadlines and a drain; the entry room.
+
+The rules of this room: the only one of the wing, beside the announcer, that reads
+`Settings`. It runs in a process that was forked a moment ago and that no application is
+in: nothing is patched. It ends when the master says so or is gone, as a worker does.
+"""
+
+import faulthandler
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from time import monotonic, monotonic_ns, time
+from typing import Any, Protocol
+
+from gevent import get_hub
+from gevent.event import Event
+
+from ..config.settings import Settings
+from ..net.address import Address
+from ..net.listener import Listener
+from ..net.trust import AllowList
+from ..protocol.http1 import Limits
+from ..protocol.response import Standing
+from ..shared import scoreboard
+from .acceptor import Acceptor
+from .client import Client
+from .forward import Manner
+from .plan import Plan
+from .registry import Registry
+from .routes import Routes
+from .statistics import StatisticsServer, snapshot
+from .subscription import SubscriptionServer
+
+log = logging.getLogger("geventuwsgi.error")
+
+SWEEP = 0.25            # seconds between two looks at all deadlines
+NEVER = 1e9             # seconds: a timeout of 0 is no limit
+IDLE_ON_RELOAD = 5.0    # seconds that a kept connection may bring one more request
+GONE_AFTER = 0.5        # seconds of waiting after which a client is looked at
+# Connections to nodes are closed by us first, so that no request meets a node that is just
+# closing: nodes keep them for 75 s, Apache for 5, which only costs a new connection.
+POOL_IDLE = 30.0
+_RSS_EVERY = 8          # sweeps
+SPARE_DESCRIPTORS = 64
+
+
+class Child(Protocol):
+    """What a router knows of the process it runs in (see the process wing)."""
+
+    id: int
+    control: socket.socket
+    row: scoreboard.Row
+    board: scoreboard.Scoreboard
+    reopen: Callable[[], None]
+
+    def ready(self) -> None: ...
+    def received(self) -> bytes | None: ...
+
+
+class Gate:
+    """What all connections of a router share: limits, routes and counters.
+
+    Args:
+        settings: the configuration.
+        hub: the hub of this thread.
+        routes: which node a request is for.
+        manner: how requests are handed on.
+    """
+
+    def __init__(self, settings: Settings, hub: Any, routes: Routes, manner: Manner) -> None:
+        self.hub = hub
+        self.routes = routes
+        self.manner = manner
+        self.head_timeout = settings.http_headers_timeout or NEVER
+        self.client_timeout = settings.socket_timeout or NEVER
+        self.timeout = settings.http_timeout or NEVER
+        self.connect_timeout = settings.http_connect_timeout or NEVER
+        self.tunnel_timeout = settings.http_upgrade_timeout or NEVER
+        self.keepalive = settings.keepalive
+        self.persistent = settings.keepalive > 0
+        self.buffer = settings.http_buffer
+        self.limit_post = settings.limit_post
+        self.raw_body = settings.http_raw_body
+        self.export_cert = settings.https_export_cert
+        self.server_name = socket.gethostname()
+        self.redirect = settings.redirect_port
+        self.head_limits = Limits(
+            settings.limit_request_line, settings.limit_request_field_size,
+            settings.limit_request_fields, settings.head_limit)
+        self.answer_limits = Limits(65536, 65536, 1000, 65536)
+        self.standing = Standing(
+            "geventuwsgi" if settings.server_header else "", settings.date_header,
+            [_header(text) for text in settings.add_header])
+        self.forwarders = AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips")
+        self.proxies = (AllowList(settings.proxy_allow_ips, "proxy-allow-from")
+                        if settings.enable_proxy_protocol else None)
+        self.clients: set[Client] = set()
+        self.draining = False
+        self.accepted = self.requests = self.failures = self.refused = self.tunnels = 0
+        self.emptied: Callable[[], None] = _nothing
+        self.resume: Callable[[], None] = _nothing
+
+    def left(self, client: Client) -> None:
+        """A connection is closed."""
+        self.clients.discard(client)
+        self.resume()
+        if self.draining and not self.clients:
+            self.emptied()
+
+
+def run(settings: Settings, listeners: Sequence[Listener], child: Child, local: Address | None,
+        datagrams: Sequence[socket.socket], registry_fd: int) -> int:
+    """Route until told to stop; return the exit status of the process.
+
+    Args:
+        settings: the resolved configuration.
+        listeners: where clients come in.
+        child: this process.
+        local: where the workers of this instance listen for us; None = there are none.
+        datagrams: the sockets of the subscription servers.
+        registry_fd: the memory that routers share about subscriptions; -1 = none.
+    """
+    return Gateway(settings, listeners, child, local, datagrams, registry_fd).run()
+
+
+class Gateway:
+    """One router process, from its first accept to its last answer."""
+
+    def __init__(self, settings: Settings, listeners: Sequence[Listener], child: Child,
+                 local: Address | None, datagrams: Sequence[socket.socket],
+                 registry_fd: int) -> None:
+        self.child = child
+        self.hub = hub = get_hub()
+        self.plan = plan = Plan(settings, local)
+        self.registry = None if registry_fd < 0 else Registry(registry_fd, plan)
+        routes = Routes(plan.default, plan.written,
+                        self.registry.find if self.registry is not None else None)
+        manner = Manner(settings.http_x_forwarded_for, settings.http_websockets,
+                        settings.http_raw_body,
+                        tuple(_assignment(text) for text in settings.http_var))
+        self.gate = gate = Gate(settings, hub, routes, manner)
+        gate.emptied = self._emptied
+        gate.resume = self._resume
+        self._limit = _connections(
+            settings.http_connections, settings.origin("http-connections").kind != "default")
+        self.acceptors = [Acceptor(hub, one, self._serve, self._room) for one in listeners
+                          if one.protocol != "statistics"]
+        self.servers = [SubscriptionServer(hub, sock, self.registry)
+                        for sock in datagrams] if self.registry is not None else []
+        urls = [acceptor.listener.address.text for acceptor in self.acceptors]
+        self.statistics = [
+            StatisticsServer(hub, one, lambda: snapshot(gate, plan, self.registry, urls))
+            for one in listeners if one.protocol == "statistics"]
+        self._parts: list[Any] = [*self.acceptors, *self.servers, *self.statistics]
+        self._keepalive = settings.keepalive
+        self._done = Event()
+        self._sweeps = 0
+        self._watchers: list[Any] = []
+
+    def run(self) -> int:
+        """Accept, route, and return the exit status once everything is done."""
+        self._watch()
+        self.child.row.cells[scoreboard.ROUTER] = 1
+        self._sweep()
+        timer = self.hub.loop.timer(SWEEP, SWEEP)
+        timer.start(self._sweep)
+        self._watchers.append(timer)
+        for part in self._parts:
+            part.start()
+        self.child.ready()
+        self._done.wait()
+        self._beat()
+        for watcher in self._watchers:
+            watcher.close()
+        return 0
+
+    def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
+        Client(self.gate, sock, address, listener).serve()
+
+    def _room(self) -> int:
+        return self._limit - len(self.gate.clients)
+
+    def _resume(self) -> None:
+        if not self.gate.draining:
+            for acceptor in self.acceptors:
+                if acceptor.paused:
+                    acceptor.start()
+
+    # The master, and signals.
+
+    def _watch(self) -> None:
+        loop = self.hub.loop
+        control = loop.io(self.child.control.fileno(), 1)
+        control.start(self._hear)
+        self._watchers.append(control)
+        for number, call, arguments in ((signal.SIGTERM, self.drain, (True,)),
+                                        (signal.SIGHUP, self.drain, (False,)),
+                                        (signal.SIGUSR1, self._reopen, ())):
+            watcher = loop.signal(number)
+            watcher.start(call, *arguments)
+            self._watchers.append(watcher)
+        faulthandler.register(signal.SIGUSR2, file=2, all_threads=True, chain=False)
+
+    def _hear(self) -> None:
+        message = self.child.received()
+        if message is None:
+            return
+        if message == b"":
+            log.error("the master disconnected from router %d; shutting down", self.child.id)
+        if message in (b"", b"die"):
+            os._exit(0)
+        elif message == b"drain":
+            self.drain(False)
+        elif message == b"stop":
+            self.drain(True)
+
+    def _reopen(self) -> None:
+        self.child.reopen()
+
+    def drain(self, at_once: bool) -> None:
+        """Stop accepting and end when the last request is done.
+
+        Args:
+            at_once: a stop, which closes idle connections now; a reload lets each bring
+                one more request for a while, whose answer says `Connection: close`.
+        """
+        gate = self.gate
+        if not gate.draining:
+            gate.draining = True
+            gate.persistent = False
+            for part in self._parts:
+                part.close()
+        if at_once or not self._keepalive:
+            self._close_idle()
+        else:
+            timer = self.hub.loop.timer(min(self._keepalive, IDLE_ON_RELOAD))
+            timer.start(self._close_idle)
+            self._watchers.append(timer)
+        if not gate.clients:
+            self._emptied()
+
+    def _close_idle(self) -> None:
+        for client in tuple(self.gate.clients):
+            self.hub.loop.run_callback(client.interrupt_if_idle)
+
+    def _emptied(self) -> None:
+        self._done.set()
+
+    # A few times a second.
+
+    def _sweep(self) -> None:
+        now = monotonic()
+        gate = self.gate
+        later = self.hub.loop.run_callback
+        since = now - GONE_AFTER
+        waiting: dict[int, Client] = {}
+        for client in tuple(gate.clients):
+            if client.deadline() <= now:
+                later(client.expire)
+            if client.began <= since and client.link is not None and not client.tunnel \
+                    and client.link.stream.deadline != inf:
+                waiting[client.stream.sock.fileno()] = client
+        if waiting:
+            self._look_for_gone(waiting)
+        self.plan.tend(now - POOL_IDLE, self._capacity)
+        for one in self.statistics:
+            one.tend(now)
+        if self.registry is not None and not gate.draining:
+            self.registry.tend(now)
+        gate.standing.tick(time())
+        self._beat()
+
+    def _look_for_gone(self, waiting: Mapping[int, Client]) -> None:
+        """Find clients that left while a node works for them."""
+        poll = select.poll()
+        for fd in waiting:
+            poll.register(fd, select.POLLRDHUP)
+        for fd, _ in poll.poll(0):
+            self.hub.loop.run_callback(waiting[fd].desert)
+
+    def _capacity(self) -> int:
+        """How many requests the workers of this instance take at once, as of now."""
+        return sum(row.cells[scoreboard.CORES] for row in self.child.board.rows()
+                   if row.cells[scoreboard.PID] and not row.cells[scoreboard.ROUTER]
+                   and row.cells[scoreboard.STATE] == scoreboard.STATE_READY)
+
+    def _beat(self) -> None:
+        cells = self.child.row.cells
+        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
+        cells[scoreboard.CONNECTIONS] = len(self.gate.clients)
+        if self._sweeps % _RSS_EVERY == 0:
+            with open("/proc/self/statm", "rb") as file:
+                cells[scoreboard.RSS] = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        self._sweeps += 1
+
+
+def _connections(wanted: int, written: bool) -> int:
+    """Raise the limit of descriptors as far as may be; return how many clients fit it.
+
+    Each may need another descriptor for its node. Somebody who wrote the number is told if
+    it cannot be had.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = 2 * wanted + SPARE_DESCRIPTORS
+    if soft < need:
+        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    allowed = max((soft - SPARE_DESCRIPTORS) // 2, 1)
+    if allowed < wanted and written:
+        log.warning("http-connections = %d: the limit of open files (%d) allows %d", wanted, soft,
+                    allowed)
+    return min(wanted, allowed)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, _, value = text.partition(":")
+    return name, value.strip()
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,157 @@
+"""Both directions at once: uploads whose answer may come early, and tunnels.
+
+The rules of this room: one greenlet, two streams, and in each direction at most one piece
+that the other side has not taken yet. Nothing more is read meanwhile, so a slow reader
+slows the writer and no body gathers in memory.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import ClientDisconnected
+from ..net.pair import Pair
+from ..net.stream import READ, WRITE, Expired, Stream
+
+PIECE = 65536
+
+
+class Source(Protocol):
+    """Where a body comes from: the client's stream, or the file it was stored in."""
+
+    def take(self, size: int = PIECE) -> bytes | None: ...
+
+
+class NodeBroke(ClientDisconnected):
+    """The connection to the node broke."""
+
+
+class Relay:
+    """Carry octets between a client and a node.
+
+    Args:
+        hub: the hub of this thread.
+        client, node: the streams.
+        timeout: seconds without progress in either direction.
+        size: of a piece, in octets (`http-buffer`).
+    """
+
+    def __init__(self, hub: Any, client: Stream, node: Stream, timeout: float,
+                 size: int = PIECE) -> None:
+        self._pair = Pair(hub, client)
+        self._client = client
+        self._node = node
+        self._timeout = timeout
+        self._size = size
+
+    def exchange(self, source: Source, up: Callable[[bytes], bytes], sent: Callable[[], bool],
+                 down: Callable[[bytes], bytes], done: Callable[[], bool], first: bytes) -> bool:
+        """Send a request's body while its answer may come already.
+
+        Args:
+            source: where the body comes from.
+            up: turns octets of the source into octets for the node; b"" is its end.
+            sent: whether `up` has had all of the body.
+            down: turns octets of the node into octets for the client; b"" is its end.
+            done: whether `down` has had all of the answer.
+            first: for the node, before all others.
+
+        Returns:
+            Whether the node took all of the body.
+        Raises:
+            Expired: no progress.
+            NodeBroke: the node's connection broke before its answer was complete.
+            ClientDisconnected: the client's did.
+            ProtocolError: of `up` or `down`.
+        """
+        to_node, to_client = first, b""
+        deaf = False  # the node takes no more; its answer may still come
+        try:
+            while True:
+                moved = False
+                if to_node and not deaf:
+                    try:
+                        rest = self._node.push(to_node)
+                    except ClientDisconnected:
+                        deaf, rest = True, b""
+                    moved = len(rest) < len(to_node)
+                    to_node = rest
+                if not to_node and not deaf and not sent():
+                    data = source.take(self._size)
+                    if data is not None:
+                        to_node, moved = up(data), True
+                if to_client:
+                    rest = self._client.push(to_client)
+                    moved = moved or len(rest) < len(to_client)
+                    to_client = rest
+                elif done():
+                    return sent() and not to_node and not deaf
+                else:
+                    to_client, came = self._from_node(down)
+                    moved = moved or came
+                if not moved:
+                    self._wait(source, bool(to_node) and not deaf,
+                               not (to_node or deaf or sent()), bool(to_client))
+        finally:
+            self._pair.close()
+
+    def _from_node(self, down: Callable[[bytes], bytes]) -> tuple[bytes, bool]:
+        try:
+            data = self._node.take(self._size)
+        except ClientDisconnected as error:
+            raise NodeBroke(*error.args) from error
+        if data is None:
+            return b"", False
+        return self._client.seal(down(data)), True
+
+    def _wait(self, source: Source, node_write: bool, client_read: bool,
+              client_write: bool) -> None:
+        wanted: list[tuple[Stream, int]] = [
+            (self._client, WRITE) if client_write else (self._node, READ)]
+        if node_write:
+            wanted.append((self._node, WRITE))
+        elif client_read and source is self._client:
+            wanted.append((self._client, READ))
+        self._pair.wait(wanted, self._timeout)
+
+    def tunnel(self) -> tuple[int, int]:
+        """Carry everything both ways until both sides have ended, or one of them broke.
+
+        Returns:
+            How many octets went to the node, and how many to the client.
+        Raises:
+            Expired: no octet for as long as `timeout`.
+        """
+        waiting = {self._client: b"", self._node: b""}     # for whom
+        ended: set[Stream] = set()                         # who sends no more
+        carried = {self._client: 0, self._node: 0}
+        ways = ((self._client, self._node), (self._node, self._client))
+        try:
+            while len(ended) < 2 or any(waiting.values()):
+                moved = False
+                for source, target in ways:
+                    if waiting[target]:
+                        rest = target.push(waiting[target])
+                        moved = moved or len(rest) < len(waiting[target])
+                        waiting[target] = rest
+                    elif source not in ended:
+                        data = source.take(self._size)
+                        if data:
+                            waiting[target] = target.seal(data)
+                            carried[target] += len(data)
+                            moved = True
+                        elif data is not None:
+                            ended.add(source)
+                            target.finish()
+                            moved = True
+                if not moved:
+                    self._pair.wait(
+                        [(target, WRITE) if waiting[target] else (source, READ)
+                         for source, target in ways if waiting[target] or source not in ended],
+                        self._timeout)
+        except Expired:
+            raise
+        except ClientDisconnected:
+            pass  # whichever side broke, that is the end of both
+        finally:
+            self._pair.close()
+        return carried[self._node], carried[self._client]

@@ -1,0 +1,112 @@
+"""Answers of nodes: what is read of them, and that nothing ambiguous is."""
+
+import pytest
+
+from geventuwsgi.errors import ProtocolError
+from geventuwsgi.protocol.answer import AnswerParser
+from geventuwsgi.protocol.http1 import Limits
+
+from tests.protocol.pieces import splittings
+
+
+def read(pieces: list[bytes], method: str = "GET", limits: Limits = Limits()):
+    """Feed an answer and the node's close; return (status, fields, body) or (status, reason)."""
+    parser = AnswerParser(limits)
+    parser.begin(method)
+    body = b""
+    seen = []
+    try:
+        feed = iter(pieces)
+        while True:
+            ready = parser.head(b"")
+            while not ready:
+                data = next(feed, None)
+                if data is None:
+                    parser.eof()
+                    return seen or ("nothing",)
+                ready = parser.head(data)
+            seen.append((parser.facts.status, parser.facts.fields))
+            if parser.facts.status >= 200:
+                break
+        body += parser.body(b"")
+        for data in feed:
+            body += parser.body(data)
+        if not parser.body_complete:
+            parser.eof()
+    except ProtocolError as error:
+        return error.status, error.reason
+    return seen, body, parser.keep_alive, parser.buffered
+
+
+WHOLE = [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "GET",
+     ([(200, "")], b"ok", True, b"")),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokmore", "GET",
+     ([(200, "")], b"ok", True, b"more")),
+    (b"HTTP/1.1 200\r\nA: b\r\n\r\nrest", "GET", ([(200, "A: b\r\n")], b"rest", False, b"")),
+    (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "GET",
+     ([(200, "")], b"ok", False, b"")),
+    (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 0\r\n\r\n", "GET",
+     ([(200, "")], b"", True, b"")),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nKeep-Alive: timeout=5\r\n\r\n"
+     b"2;x=y\r\nok\r\n0\r\nTrailer-X: 1\r\n\r\n", "GET", ([(200, "")], b"ok", True, b"")),
+    (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", ([(204, "")], b"", True, b"")),
+    (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "GET",
+     ([(304, "")], b"", True, b"")),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "HEAD", ([(200, "")], b"", True, b"")),
+    (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+     "GET", ([(103, "Link: x\r\n"), (200, "")], b"", True, b"")),
+    (b"HTTP/1.1 200 OK\r\nConnection: X-Mine, close\r\nX-Mine: 1\r\nX-Yours: 2\r\n"
+     b"Content-Length: 0\r\n\r\n", "GET", ([(200, "X-Yours: 2\r\n")], b"", False, b"")),
+]
+BROKEN = [
+    (b"", "without an answer"), (b"HTTP/2 200 OK\r\n\r\n", "no HTTP answer"),
+    (b"HTTP/1.1 2x0 OK\r\n\r\n", "malformed"), (b"HTTP/1.1 600 OK\r\n\r\n", "malformed"),
+    (b"HTTP/1.1  200 OK\r\n\r\n", "malformed"), (b"HTTP/1.1 200 O\0K\r\n\r\n", "malformed"),
+    (b"HTTP/1.1 200 OK\r\nA b: c\r\n\r\n", "malformed"),
+    (b"HTTP/1.1 200 OK\r\n folded\r\n\r\n", "malformed"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", "more than one"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", "malformed Content-Length"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok", "malformed Content-Length"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999999999\r\n\r\nok", "malformed Content"),
+    (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "other than chunked"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+     "other than chunked"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", "malformed"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX", "not followed by CRLF"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n", "chunk size"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "within its answer"),
+]
+
+
+@pytest.mark.parametrize("data, method, expected", WHOLE)
+def test_whole_answers_however_they_are_cut(data: bytes, method: str, expected: tuple) -> None:
+    for pieces in splittings(data):
+        assert read(pieces, method) == expected
+
+
+@pytest.mark.parametrize("data, reason", BROKEN)
+def test_broken_answers_are_the_nodes_fault(data: bytes, reason: str) -> None:
+    for pieces in splittings(data):
+        if not data:
+            continue
+        status, told = read(pieces)
+        assert status == 502 and reason in told, pieces
+
+
+def test_a_head_without_end_is_bounded() -> None:
+    limits = Limits(head=1000)
+    parser = AnswerParser(limits)
+    parser.begin("GET")
+    with pytest.raises(ProtocolError, match="more than 1000"):
+        parser.head(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(100):
+            parser.head(b"A: " + b"b" * 50 + b"\r\n")
+
+
+def test_a_remembered_head_is_framed_by_its_own_request() -> None:
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    for method, complete in (("GET", False), ("HEAD", True), ("GET", False)):
+        parser = AnswerParser()
+        parser.begin(method)
+        assert parser.head(data) and parser.body_complete is complete
