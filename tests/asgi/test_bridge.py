@@ -236,7 +236,8 @@ def test_logs_are_reopened(tmp_path: Path) -> None:
 
 
 def test_a_response_field_in_the_log(tmp_path: Path) -> None:
-    with serve(tmp_path, "--access-logformat", "%(m)s %({Content-Length}o)s|%({x-none}o)s") as server:
+    line = "%(m)s %({Content-Length}o)s|%({x-none}o)s"
+    with serve(tmp_path, "--access-logformat", line) as server:
         get(server, "/hello")
         server.wait_for("GET 13|-")
 

@@ -113,6 +113,11 @@ DERIVED = [
     ("[geventuwsgi]\ntimeout = 0\n", {"worker_timeout": None, "harakiri": 0}),
     ("[geventuwsgi]\nharakiri = 10\n", {"worker_timeout": 10}),
     ("[geventuwsgi]\nharakiri = 90\n", {"worker_timeout": 30}),
+    # whose paths may take longer does not have the worker killed before
+    ("harakiri = 30\nharakiri-path = /a=120\n",
+     {"worker_timeout": 120, "worker_timeout_action": "replace"}),
+    ("harakiri = 30\nharakiri-path = /a=0\n", {"worker_timeout_action": "log"}),
+    ("[geventuwsgi]\nharakiri = 10\nharakiri-path = /a=20\n", {"worker_timeout": 20}),
     # buffer-size is the limit of everything that is shorter than a head
     ("", {"buffer_size": 65536, "head_limit": 65536, "limit_request_line": 8190,
           "limit_request_field_size": 8190, "limit_request_fields": 100}),
