@@ -30,14 +30,15 @@ class SecureTransport:
         failed: called with the reason when it cannot be made; the peer was sent the alert.
 
     Attributes:
-        tls: the TLS side of the connection.
+        tls: the TLS side of the connection; None when that is closed. A connection's objects
+            refer to each other and wait for the garbage collector, OpenSSL's 20 to 60 KB
+            must not.
         greeted: the handshake is made, and no farewell was said.
     """
 
     __slots__ = ("tls", "greeted", "_plain", "_connection", "_secured", "_failed", "_incoming",
                  "_outgoing", "_parting", "_loop", "is_reading", "is_closing",
-                 "get_write_buffer_size", "get_extra_info", "pause_writing", "resume_writing",
-                 "connection_lost")
+                 "get_write_buffer_size", "get_extra_info", "pause_writing", "resume_writing")
 
     is_plain = False
 
@@ -48,9 +49,9 @@ class SecureTransport:
         self._loop = loop
         self._secured = secured
         self._failed = failed
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._incoming: Any = ssl.MemoryBIO()
+        self._outgoing: Any = ssl.MemoryBIO()
+        self.tls: Any = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.greeted = False
         self._parting = False
         self.is_reading = plain.is_reading
@@ -59,7 +60,6 @@ class SecureTransport:
         self.get_extra_info = plain.get_extra_info
         self.pause_writing = connection.pause_writing
         self.resume_writing = connection.resume_writing
-        self.connection_lost = connection.connection_lost
         plain.set_protocol(self)
 
     # What the socket's transport tells.
@@ -70,6 +70,8 @@ class SecureTransport:
             self._connection.take(data)  # they are only counted
             return
         for start in range(0, len(data), _RECEIVE):
+            if self.tls is None:
+                return
             self._incoming.write(data[start:start + _RECEIVE] if len(data) > _RECEIVE else data)
             if self.greeted or self._shake():
                 self._pump()
@@ -80,6 +82,12 @@ class SecureTransport:
             self._connection.eof_received()
         else:
             self._plain.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is closed."""
+        self.greeted = False
+        self.tls = self._incoming = self._outgoing = None
+        self._connection.connection_lost(error)
 
     def _shake(self) -> bool:
         """Make the next step of the handshake; tell whether it is made."""
@@ -93,14 +101,16 @@ class SecureTransport:
             self._failed(tls.why(error))
             return False
         self.greeted = True
+        self._secured()
         if self.tls.version() != "TLSv1.3":
             self._flush()  # else it can wait for the first response: tickets
-        self._secured()
-        return True
+        return self.greeted
 
     def _pump(self) -> None:
         """Tell the connection what came, as long as it wants to know."""
         incoming, secure = self._incoming, self.tls
+        if secure is None:
+            return
         while (incoming.pending or secure.pending()) and self.greeted and self.is_reading():
             try:
                 data = secure.read(_RECORD)
@@ -128,11 +138,13 @@ class SecureTransport:
     def resume_reading(self) -> None:
         """Tell of bytes again, of those that came already from a callback of the loop."""
         self._plain.resume_reading()
-        if self._incoming.pending or self.tls.pending():
+        if self.tls is not None and (self._incoming.pending or self.tls.pending()):
             self._loop.call_soon(self._pump)
 
     def write(self, data: bytes) -> None:
         """Encrypt and send octets, or keep what the kernel does not take."""
+        if self.tls is None:
+            return
         secure = self.tls.write
         try:
             for start in range(0, len(data), _RECORD):
@@ -171,5 +183,5 @@ class SecureTransport:
         self._flush()
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
+        if self._outgoing is not None and self._outgoing.pending:
             self._plain.write(self._outgoing.read())
