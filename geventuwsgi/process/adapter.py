@@ -62,6 +62,11 @@ class Adapters:
             self.over = self.over or adapter.over
         return due
 
+    def statistics(self) -> dict[str, object]:
+        """Return the load of each role at the last look, by name."""
+        return {"cheaper": {name: adapter.statistics()
+                            for name, adapter in self._adapters.items()}}
+
     def close(self) -> None:
         """Let go of what is watched: the instance stops."""
         for adapter in self._adapters.values():
@@ -86,6 +91,12 @@ class Adapter:
         self._count = generation.count
         self._watched: list[socket.socket] = []
         self._memory_told = ""
+        self._load = Load(0.0, generation.count, 0)
+
+    def statistics(self) -> dict[str, object]:
+        """Return the load at the last look, and who decides."""
+        return {"algorithm": self.plan.algorithm, "minimum": self.plan.minimum,
+                "maximum": self.plan.maximum, **self._load._asdict()}
 
     def tend(self, booting: Sequence[Generation], now: float) -> float:
         """Adapt if it is time; return when to come again.
@@ -104,8 +115,8 @@ class Adapter:
         if not generation.count:
             self._watch()
             return self._due
-        load = self._gauge.measure(generation.workers.values(), generation.count,
-                                   generation.role.backlog(), now)
+        self._load = load = self._gauge.measure(generation.workers.values(), generation.count,
+                                                generation.role.backlog(), now)
         if self._idle(load) and not booting:
             self._go_cheap(now)
         else:

@@ -152,6 +152,7 @@ class Master:
              "template": generation.template.pid if generation.template else 0,
              "workers": {worker.id: worker.pid for worker in generation.workers.values()}}
             for generation in self.generations],
+            **self._adapters.statistics(),
             **{name: value for one in self._attached for name, value in one.statistics().items()}}
 
     @property

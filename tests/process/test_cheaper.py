@@ -4,12 +4,16 @@ import os
 import signal
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from geventuwsgi.process.adapter import Adapters
 from geventuwsgi.process.busyness import BusynessAlgorithm
 from geventuwsgi.process.cheaper import Backlog, Busyness, Cheaper, Manual, Spare, Spare2
+from geventuwsgi.process.generation import SERVING
 from geventuwsgi.process.load import Gauge, Load
+from geventuwsgi.process.role import Role
 from geventuwsgi.process.worker import Worker
 from geventuwsgi.shared import scoreboard
 from geventuwsgi.shared.scoreboard import Scoreboard
@@ -138,6 +142,16 @@ def test_a_worker_in_the_place_of_another_begins_at_nothing():
     worker.pid = 8
     worker.row.cells[scoreboard.RESPONSE_TIME_US] = 10 ** 9
     assert gauge.measure([worker], 1, 0, 100.5).busy == 0
+
+
+def test_an_adapter_tells_what_it_measured():
+    worker = a_worker(7, in_progress=4)
+    role = Role("worker", 8, (), cheaper=PLAN, backlog=lambda: 3)
+    generation = SimpleNamespace(role=role, state=SERVING, count=1, workers={1: worker})
+    adapters = Adapters(None)
+    assert adapters.tend([generation], 100.0) == 101.0
+    told = adapters.statistics()["cheaper"]["worker"]
+    assert (told["algorithm"], told["busy"], told["slots"], told["backlog"]) == ("spare", 4, 10, 3)
 
 
 # With real processes.
