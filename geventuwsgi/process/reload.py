@@ -186,11 +186,13 @@ class Reloads:
         self._present = None
         for one in present.generations:
             one.state = SERVING
-            logger.info("ready: %d %s%s (generation %d)", one.count, one.role.name,
-                        "s" if one.count != 1 else "", one.number)
         # Before the old ones drain: a socket that is gone must not be connected to any more
         # when the last one that accepts from it closes it.
         present.renewal.commit()
+        # Whoever reads this finds the new configuration in force, its watched files included.
+        for one in present.generations:
+            logger.info("ready: %d %s%s (generation %d)", one.count, one.role.name,
+                        "s" if one.count != 1 else "", one.number)
         logger.info("...gracefully killing workers...")
         for one in self._generations:
             if one.state == SERVING and one not in present.generations:
