@@ -62,7 +62,7 @@ class Generation:
         self.successors: dict[int, Worker] = {}     # to be in charge once they are ready
         self.leaving: list[Worker] = []
         self.leaves = False                 # a stop is near
-        self.heard_files: Callable[[list[str]], None] = _nothing    # what its processes import
+        self.heard_files: Callable[[list[str]], None] = lambda paths: None
         self.template: Process | None = None
         self._loaded = False        # the present template has loaded
         self._ever_loaded = False
@@ -414,13 +414,7 @@ class Generation:
             tell_delay(delay)
 
     def _bury(self, worker: Worker, now: float) -> None:
-        if worker.asked_at is not None and worker.pid:
-            if worker.worn:
-                logger.info("...The work of process %d is done. Seeya!", worker.pid)
-            logger.info("%s %d buried after %d seconds", worker.name, worker.id,
-                        now - worker.asked_at)
-            if worker.cheaped:
-                logger.info("uWSGI worker %d cheaped.", worker.id)
+        worker.tell_burial(now)
         self._rows.give_back(worker.row.index)
 
     def _successor_gone(self, worker: Worker, status: int | None, now: float) -> None:
@@ -455,7 +449,3 @@ class Generation:
     def _unwatch(self, sock: socket.socket) -> None:
         if sock.fileno() >= 0 and sock in self._selector.get_map():
             self._selector.unregister(sock)
-
-
-def _nothing(paths: list[str]) -> None:
-    """Do nothing."""

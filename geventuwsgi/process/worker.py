@@ -138,6 +138,15 @@ class Worker(Process):
             logger.error("DAMN ! %s %d (pid: %d) died :( trying respawn ...",
                          self.name, self.id, self.pid)
 
+    def tell_burial(self, now: float) -> None:
+        """Log that it has ended as it was asked to."""
+        if self.asked_at is not None and self.pid:
+            if self.worn:
+                logger.info("...The work of process %d is done. Seeya!", self.pid)
+            logger.info("%s %d buried after %d seconds", self.name, self.id, now - self.asked_at)
+            if self.cheaped:
+                logger.info("uWSGI worker %d cheaped.", self.id)
+
 
 class Rows:
     """The scoreboard rows that nobody uses."""

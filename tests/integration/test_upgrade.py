@@ -7,13 +7,15 @@ deployments have it.
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
+import urllib.request
 
 import pytest
 
 from geventuwsgi.process import remote
-from tests.harness import HOUSE, Server, alive, children, wait_until
+from tests.harness import HOUSE, Program, Server, alive, children, wait_until
 from tests.integration.load import Load
 
 APP = """
@@ -172,3 +174,27 @@ def test_daemons_change_with_the_version(server, tmp_path):
     wait_until(lambda: any(map(alive, daemons())), "the new daemon")
     assert server.stop() == 0
     assert not any(map(alive, daemons()))
+
+
+def test_sockets_of_a_service_manager_stay(server, tmp_path):
+    """LISTEN_FDS counts after an upgrade too, and is told to no child."""
+    app = APP.replace('environ["SERVER_SOFTWARE"].encode()',
+                      'repr([n for n in os.environ if "LISTEN" in n or "HANDOVER" in n]).encode()')
+    (server.directory / "app.py").write_text(app)
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    code = ("import os, sys; os.dup2(int(sys.argv[1]), 3); "
+            "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
+            "os.execv(sys.executable, [sys.executable, '-m', 'geventuwsgi', 'app:application'])")
+    program = Program(sys.executable, "-c", code, str(listening.fileno()), cwd=server.directory,
+                      env={"PYTHONPATH": str(tmp_path / "current")},
+                      pass_fds=(listening.fileno(),))
+    with program:
+        listening.close()
+        program.wait_for("ready: ")
+        for number in (2, 3):
+            program.send_signal(signal.SIGUSR2)
+            program.wait_for(f"ready: 1 worker (generation {number})")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+                assert answer.read() == b"[]"
+        assert program.stop() == 0
