@@ -104,7 +104,8 @@ def _load_certificate(context: ssl.SSLContext, certificate: Certificate) -> None
         context.load_cert_chain(cert, key or None, passphrase)
     except ssl.SSLError as error:
         reason = _reason(error)
-        if error.reason == "KEY_VALUES_MISMATCH":
+        # The second where one is RSA and the other is not: OpenSSL keeps a pair of each.
+        if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "KEY_TYPE_MISMATCH"):
             message = f"the private key {key or cert} does not belong to the certificate {cert}"
         elif not _holds(cert, "CERTIFICATE"):
             message = f"{cert} holds no certificate in PEM form"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net import tls
@@ -150,6 +151,11 @@ def bad(authority: Authority, kind: str) -> tuple[Terms, tuple[str, ...]]:
         return Terms(own._replace(key="/nowhere.key")), ("private key /nowhere.key", "No such")
     if kind == "of another":
         return Terms(own._replace(key=other)), (other, "does not belong to", cert)
+    if kind == "of another kind":
+        path = folder / "rsa.key"
+        path.write_bytes(trustme.CA().issue_cert(
+            "a.test", key_type=trustme.KeyType.RSA).private_key_pem.bytes())
+        return Terms(own._replace(key=str(path))), (str(path), "does not belong to", cert)
     if kind == "no certificate":
         return Terms(own._replace(cert=key)), (key, "holds no certificate")
     if kind == "no key":
@@ -173,7 +179,8 @@ def bad(authority: Authority, kind: str) -> tuple[Terms, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("kind", [
-    "missing", "missing key", "of another", "no certificate", "no key", "directory", "ciphers",
+    "missing", "missing key", "of another", "of another kind", "no certificate", "no key",
+    "directory", "ciphers",
     "authority", "missing authority", "missing directory", "authority of a host", "broken"])
 def test_bad_files_are_named(authority: Authority, kind: str) -> None:
     terms, words = bad(authority, kind)
