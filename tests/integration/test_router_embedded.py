@@ -1,0 +1,177 @@
+"""A router in front of the workers of its own instance: kept connections, reloads, deaths."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server, alive, children, wait_until
+from tests.integration.test_router import pid_of_router, status
+from tests.router.nodes import APP
+
+ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"].endswith("shutdown"):
+                return
+    names = [name for name, _ in scope["headers"]]
+    out = repr((scope["client"][0], scope["scheme"], b"geventuwsgi-client" in names)).encode()
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", str(len(out)).encode())]})
+    await send({"type": "http.response.body", "body": out})
+"""
+
+
+@pytest.fixture(scope="module")
+def one_slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Three workers that take one request at a time, which is why there is a router."""
+    with Server(tmp_path_factory.mktemp("slots"), "--http", "127.0.0.1:0", "-p", "3",
+                "--gevent", "1", "app", app=APP, ready=False) as server:
+        server.wait_for("ready: ", 2)
+        yield server
+
+
+def test_a_request_is_its_clients(one_slot: Server) -> None:
+    for _ in range(3):  # the head that comes again is not parsed again
+        lines = one_slot.get("/env", "X-Forwarded-Proto: https\r\n").decode().splitlines()
+        assert "REMOTE_ADDR=127.0.0.1" in lines
+        assert f"SERVER_PORT={one_slot.port}" in lines
+        assert "wsgi.url_scheme=https" in lines  # loopback may say so
+        assert not [line for line in lines if "GEVENTUWSGI_CLIENT" in line]
+
+
+def test_slow_requests_do_not_hold_up_others(one_slot: Server) -> None:
+    """Each worker has one slot: two of three are busy, and the third takes all that comes."""
+    slow = [threading.Thread(target=one_slot.get, args=("/slow?2",)) for _ in range(2)]
+    for thread in slow:
+        thread.start()
+    time.sleep(0.2)  # on their way; a slow machine only makes this test easier
+    started = time.monotonic()
+    assert all(status(one_slot.get("/")) == 200 for _ in range(20))
+    assert time.monotonic() - started < 1.7
+    for thread in slow:
+        thread.join()
+
+
+def test_a_client_that_stays_is_tied_to_no_worker(one_slot: Server) -> None:
+    pids: Counter[bytes] = Counter()
+
+    def ask() -> None:
+        with one_slot.connect() as sock:
+            for _ in range(60):
+                sock.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+                pids[sock.recv(1000).rpartition(b"\r\n")[2]] += 1
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(pids.values()) == 180 and len(pids) == 3
+
+
+def test_workers_and_router_may_die(one_slot: Server) -> None:
+    for pid in one_slot.workers():
+        one_slot.kill(pid)
+    assert status(one_slot.get("/")) == 200
+    one_slot.kill(pid_of_router(one_slot))
+    assert status(one_slot.get("/")) == 200
+
+
+def test_reloads_and_numbers_that_change_cost_no_request(one_slot: Server) -> None:
+    failed: list[bytes] = []
+    stop = threading.Event()
+
+    def load() -> None:
+        with contextlib.ExitStack() as stack:
+            sock = None
+            while not stop.is_set():
+                if sock is None:
+                    sock = stack.enter_context(one_slot.connect())
+                sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+                try:
+                    answer = sock.recv(1000)
+                except OSError as error:
+                    answer = repr(error).encode()
+                if b" 200 OK" not in answer:
+                    failed.append(answer)
+                if b"Connection: close" in answer or b" 200 OK" not in answer:
+                    sock = None
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    before = len(one_slot.find("gracefully killing workers"))
+    one_slot.send_signal(signal.SIGHUP)
+    one_slot.wait_for("gracefully killing workers", before + 1)
+    one_slot.send_signal(signal.SIGTTOU)
+    one_slot.wait_for("2 workers from now on")
+    one_slot.wait_for("router 1 buried")
+    one_slot.send_signal(signal.SIGTTIN)
+    one_slot.wait_for("3 workers from now on")
+    assert not one_slot.find("2 routers from now on")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not failed
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+def test_nobody_else_may_say_who_the_client_is(one_slot: Server) -> None:
+    """Another user finds the socket's name in /proc/net/unix, and gets nothing from it."""
+    with open("/proc/net/unix") as file:
+        name = next(line.split()[-1] for line in file if "@geventuwsgi-router/" in line)
+    script = ("import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
+              f"s.settimeout(10); s.connect({chr(0)!r} + {name[1:]!r});"
+              "s.sendall(b'GET /env HTTP/1.1\\r\\nGeventuwsgi-Client: 6.6.6.6 1 https 1\\r\\n"
+              "Host: x\\r\\n\\r\\n'); print(s.recv(100))")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "200" not in result.stdout
+
+
+def test_two_routers_and_an_asgi_application(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(ASGI)
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "--http-processes", "2",
+                "--interface", "asgi", "app:app", ready=False) as server:
+        server.wait_for("ready: ", 2)
+        server.wait_for("awned uWSGI router 2")
+        for _ in range(4):
+            assert server.body("/") == b"('127.0.0.1', 'http', False)"
+
+
+def test_the_uwsgi_section_of_an_old_file(tmp_path: Path) -> None:
+    """`http` and nothing else of the router: uWSGI's own quick start, one request at a time."""
+    ini = "[uwsgi]\nhttp = 127.0.0.1:0\nmaster = true\nprocesses = 2\nwsgi-file = app.py\n"
+    with Server(tmp_path, ini=ini, app=APP, ready=False) as server:
+        server.wait_for("ready: ", 2)
+        assert status(server.get("/")) == 200
+        master = server.pid
+        assert len(children(master)) == 5  # two templates, two workers, one router
+        assert server.stop() == 0
+        wait_until(lambda: not alive(master))
+
+
+def test_workers_with_many_slots_have_no_router(tmp_path: Path) -> None:
+    with Server(tmp_path, "--http", "127.0.0.1:0", "app", app=APP) as server:
+        assert not server.find("router")
+        assert status(server.get("/")) == 200
+
+
+def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        with Server(tmp_path, "--http", f"127.0.0.1:{port}", "--http-to", "127.0.0.1:1",
+                    ready=False) as server:
+            assert server.wait() == 1
+            server.wait_for("address already in use")

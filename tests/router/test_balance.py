@@ -1,0 +1,122 @@
+"""Whose turn it is: weights, least connections, nodes that fail, groups that are full."""
+
+from collections import Counter
+from time import monotonic
+
+import gevent
+import pytest
+
+from geventuwsgi.net.address import parse
+from geventuwsgi.router.balance import Group, NoRoom
+from geventuwsgi.router.upstream import Node
+
+
+def node(name: str, **more: int) -> Node:
+    return Node(name, parse("127.0.0.1:1"), "uwsgi", **more)  # type: ignore[arg-type]
+
+
+def turns(group: Group, count: int) -> str:
+    found = []
+    for _ in range(count):
+        one = group.take(())
+        assert one is not None
+        found.append(one.name)
+        group.give(one)
+    return "".join(found)
+
+
+def test_round_robin_is_smooth_and_follows_the_weights() -> None:
+    assert turns(Group("g", [node("a"), node("b"), node("c")]), 6) == "abcabc"
+    assert turns(Group("g", [node("a", weight=3), node("b")]), 8) == "aabaaaba"
+    assert Counter(turns(Group("g", [node("a", weight=5), node("b", weight=2)]), 70)) == {
+        "a": 50, "b": 20}
+
+
+def test_least_connections_counts_what_is_in_progress() -> None:
+    group = Group("g", [node("a", weight=2), node("b")], algorithm="lc")
+    held = [group.take(()) for _ in range(6)]
+    assert Counter(one.name for one in held if one) == {"a": 4, "b": 2}
+    for one in [one for one in held if one and one.name == "b"]:
+        group.give(one)
+    assert turns(group, 2) == "bb"
+
+
+def test_a_failed_node_is_left_out_longer_each_time_and_tried_by_one_request() -> None:
+    one, other = node("a", gracetime=30), node("b")
+    group = Group("g", [one, other])
+    now = monotonic()
+    assert [one.failed(now) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert turns(group, 4) == "bbbb"
+    one.down_until = now - 1
+    first = group.take(())
+    second, third = group.take(()), group.take(())
+    names = [found.name for found in (first, second, third) if found]
+    assert sorted(names) == ["a", "b", "b"]  # it is tried by one at a time
+    one.succeeded(monotonic())
+    assert "a" in turns(group, 2)
+
+
+def test_when_all_are_left_out_the_next_one_due_is_asked() -> None:
+    one, other = node("a"), node("b")
+    now = monotonic()
+    one.failed(now)
+    one.failed(now)
+    other.failed(now)
+    group = Group("g", [one, other])
+    assert group.take(()) is other
+    assert group.take((other,)) is one
+    assert group.take((one, other)) is None
+
+
+def test_fallback_nodes_are_for_want_of_others() -> None:
+    one, spare = node("a"), node("s")
+    group = Group("g", [one], [spare])
+    assert turns(group, 2) == "aa"
+    one.failed(monotonic())
+    assert turns(group, 2) == "ss"
+
+
+def test_no_node_at_all() -> None:
+    with pytest.raises(NoRoom, match="no node for g"):
+        Group("g").take(())
+
+
+def test_who_waits_is_served_in_order_and_the_queue_is_bounded() -> None:
+    one = node("a", limit=1)
+    group = Group("g", [one], queue=2, patience=10)
+    held = group.take(())
+    assert held is one
+    order: list[int] = []
+
+    def ask(number: int) -> None:
+        found = group.take(())
+        order.append(number)
+        assert found is one
+        gevent.sleep(0)
+        group.give(one)
+    waiting = [gevent.spawn(ask, number) for number in range(2)]
+    gevent.sleep(0)
+    assert group.waiting == 2
+    with pytest.raises(NoRoom, match="2 requests wait"):
+        group.take(())
+    group.give(one)
+    gevent.joinall(waiting, raise_error=True)
+    assert order == [0, 1] and one.busy == 0 and group.waiting == 0
+
+
+def test_nobody_waits_longer_than_the_patience() -> None:
+    group = Group("g", [node("a", limit=1)], patience=0.05)
+    group.take(())
+    with pytest.raises(NoRoom, match="had room within 0.05 seconds"):
+        group.take(())
+    assert group.waiting == 0
+
+
+def test_a_node_that_comes_serves_those_that_wait() -> None:
+    group = Group("g", [node("a", limit=1)], patience=10)
+    group.take(())
+    waiting = gevent.spawn(group.take, ())
+    gevent.sleep(0)
+    group.nodes.append(node("b"))
+    group.wake()
+    assert waiting.get(timeout=5).name == "b"
