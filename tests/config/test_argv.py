@@ -1,6 +1,7 @@
 """The command line, and the variables that hold options."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +92,19 @@ def test_variables() -> None:
         ("lazy-apps", "", "UWSGI_LAZY_APPS", True)]
     assert [(entry.key, entry.text, entry.origin.uwsgi) for entry in environment.own(environ)] == [
         ("processes", "3", False)]
+
+
+def test_reload_is_a_flag_unless_a_pid_file_follows(tmp_path: Path) -> None:
+    pid_file, other = tmp_path / "server", tmp_path / "app.py"
+    pid_file.write_text("4711\n")
+    other.write_text("x = 1")
+    assert parse(f"--reload {pid_file}") == parse(f"--reload={pid_file}") == [
+        ("reload", str(pid_file))]
+    assert [type(item) for item in argv.parse(["--reload", str(pid_file)])] == [Command]
+    assert [type(item) for item in argv.parse(["--reload", "not-there.pid"])] == [Command]
+    for line in (f"--reload {other}", "--reload app:app", "app:app --reload"):
+        assert {name for name, _ in parse(line)} == {"reload", "application"}
+        assert all(isinstance(item, Entry) for item in argv.parse(shlex.split(line)))
+    assert parse("--stop x.pid") == [("stop", "x.pid")]
+    with pytest.raises(UsageError, match="--stop: needs a value"):
+        parse("--stop")
