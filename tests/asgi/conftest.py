@@ -14,6 +14,8 @@ APP = Path(__file__).with_name("app.py").read_text()
 def server(request: pytest.FixtureRequest,
            tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the module's `ARGUMENTS`, one worker unless these say otherwise."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
     arguments = getattr(request.module, "ARGUMENTS", ())
     with Server(tmp_path_factory.mktemp("server"), "--asgi", "app:app", "--asgi-loop",
                 request.param, *arguments, app=APP) as server:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +29,8 @@ def serve(tmp_path: Path, *arguments: str, **options: object) -> Server:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
     """What breaks in a patched process works here."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
     with serve(tmp_path, "--asgi-loop", loop) as server:
         found = json.loads(get(server, "/thread").body)
         assert not found["own"] and found["ticks"] > 10 and not found["main"]
@@ -44,6 +48,41 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         server.send_signal(signal.SIGHUP)
         server.wait_for("ready: 1 worker (generation 2)")
         assert get(server, "/hello").body == b"Hello, world!"
+        assert server.stop() == 0
+
+
+def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
+    with Server(tmp_path, "app:app", "--lazy-apps", app=APP, ready=False) as server:
+        assert server.wait() == 4
+        assert server.find("with lazy-apps say interface = asgi")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0 or not all(
+    path.stat().st_mode & 1 for path in (Path(os.__file__).parent, *Path(os.__file__).parents)),
+    reason="only root can drop root, and where others can read this Python")
+def test_auto_after_root_was_dropped() -> None:
+    """The second template opens logs that only root can, as the first one did."""
+    directory = Path(tempfile.mkdtemp(prefix="geventuwsgi-"))
+    try:
+        directory.chmod(0o755)
+        with Server(directory, "app:app", "--uid", "65534", "--gid", "65534",
+                    "--access-logfile", "requests.log", app=APP) as server:
+            log = directory / "requests.log"
+            assert log.stat().st_uid == 0
+            assert get(server, "/hello").body == b"Hello, world!"
+            wait_until(lambda: "GET /hello" in log.read_text(), "the line")
+            assert Path(f"/proc/{server.workers()[0]}").stat().st_uid == 65534
+    finally:
+        shutil.rmtree(directory)
+
+
+def test_one_load_for_all_workers_where_that_is_wanted(tmp_path: Path) -> None:
+    with serve(tmp_path, "--lazy-apps=false", "--processes", "2") as server:
+        server.wait_for("APP startup", 2)
+        assert len(server.find("application app:app loaded in")) == 1
+        assert get(server, "/hello").body == b"Hello, world!"
+        assert not json.loads(get(server, "/thread").body)["own"]
         assert server.stop() == 0
 
 
