@@ -88,12 +88,12 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
 
 
 def _served(arguments: Sequence[str], environ: Mapping[str, str], development: bool) -> Settings:
-    """Return the settings of a command line that was to serve, read anew.
+    """Return the settings of a command line that was to serve, read anew for a reload.
 
     Raises:
         ConfigError: they do not read any more.
     """
-    settings, _ = _settings(arguments, environ, development)
+    settings, _ = _settings(arguments, {**environ, "UWSGI_RELOADS": "1"}, development)
     assert settings is not None
     return settings
 

@@ -67,9 +67,8 @@ def _plugin(text: str, facts: Facts) -> str | None:
 
 
 def _reload(text: str, facts: Facts) -> str | None:
-    # A reload is a fresh template that gets the settings from the master, never a second
-    # reading of the files by a process that was reloaded.
-    return None
+    # uWSGI's variable; the master reads its files again with it when it reloads.
+    return text if "UWSGI_RELOADS" in facts[0] else None
 
 
 CONDITIONS: Mapping[str, Condition] = {

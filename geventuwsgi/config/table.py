@@ -294,7 +294,7 @@ _CONDITIONS = (
     ("if-hostname if-not-hostname", "NAME: if it is this machine's name"),
     ("if-hostname-match if-not-hostname-match", "REGEX: if this machine's name matches"),
     ("if-plugin if-not-plugin ifplugin", "NAME: if uWSGI's plugin is built in here"),
-    ("if-reload if-not-reload", "never true: each start reads the files anew"),
+    ("if-reload if-not-reload", "if the files are read again for a reload"),
     ("for", "WORDS: the lines up to endfor, once for each word as %(_)"),
     ("for-glob", "PATTERN: once for each file that matches"),
     ("for-times", "N: once for each number from 1 to N"),

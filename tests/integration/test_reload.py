@@ -58,13 +58,14 @@ def free_port():
 def test_the_configuration_is_read_again(serve):
     server = serve("processes = 1\n")
     old = server.workers()
-    write(server, INI + "processes = 3\nadd-header = X-New: yes\nenv = COLOUR=red\n")
+    write(server, INI + "processes = 3\nif-reload = 1\nadd-header = X-New: yes\nendif =\n"
+          "if-not-reload = 1\nadd-header = X-New: no\nendif =\n")
     (server.directory / "app.py").write_text(APP.replace("[b\"one\"]", "[b\"two\"]"))
     server.send_signal(signal.SIGHUP)
     server.wait_for("ready: 3 workers (generation 2)")
     wait_until(lambda: not any(map(alive, old)), "the end of the old worker")
     answer = server.get()
-    assert b"X-New: yes" in answer and answer.endswith(b"two")
+    assert b"X-New: yes" in answer and b"X-New: no" not in answer and answer.endswith(b"two")
     assert server.stop() == 0
 
 
