@@ -9,7 +9,8 @@ end-of-file means that the other side is gone. One message is one short line of 
                          failed STATUS WHY   it is not; the template ends with STATUS
                          otherwise           it takes the role's other row; the template ends
     both -> master       files PATHS         what they imported, apart by NUL (`modules`)
-    worker -> master     pid N               the first thing it says, before any boot
+    worker -> master     forked PID          said for it by those that forked it
+                         pid N               the first thing it says, before any boot
                          ready               it accepts connections
                          failed STATUS WHY   it could not boot; it ends with STATUS
     worker -> master     worn WHY            it serves on, but is to be replaced

@@ -334,7 +334,9 @@ class Generation:
             self._obey(worker, message)
 
     def _obey(self, worker: Worker, message: bytes) -> None:
-        if message.startswith(b"pid "):
+        if message.startswith(b"forked "):
+            worker.forked.add(int(message[7:]))
+        elif message.startswith(b"pid "):
             worker.pid = int(message[4:])
             if worker.id in self._throttles or worker.id in self.successors:
                 logger.info("Respawned uWSGI %s %d (new pid: %d)", worker.name, worker.id,

@@ -35,12 +35,15 @@ def look_after(worker: Worker, role: Role, template: Process | None, now: float,
                            "NO MERCY !!!", worker.name, worker.id, worker.pid)
             worker.signal(signal.SIGKILL)
             worker.deadline = now + SILENT_TIME
+        elif now >= worker.deadline:
+            worker.kill_unnamed(() if template is None else (template.pid,))
+            worker.deadline = now + SILENT_TIME
         return
     if not worker.pid:
         if now - worker.started > FORK_PATIENCE and template is not None:
             logger.error("the template (pid: %d) forks nothing and is replaced", template.pid)
             template.signal(signal.SIGKILL)
-            worker.started = now
+            worker.deadline = now  # and whatever it has forked
         return
     if role.timeout and worker.ready:
         _look_for_life(worker, role.timeout, role.replace_stuck, now, awake)

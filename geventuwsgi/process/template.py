@@ -151,6 +151,7 @@ class Template:
             between = fork()
             if between == 0:
                 self._between(fork, message, descriptor, loaded, work)
+            self._tell_forked(descriptor, between)
             waitpid(between, 0)
             self._forked.add(number)
         except OSError as error:
@@ -170,6 +171,7 @@ class Template:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 worker = fork()
             if worker != 0:
+                self._tell_forked(descriptor, worker)
                 os._exit(0)
             status = self._worker(message, descriptor, loaded, work)
         except OSError as error:
@@ -179,6 +181,15 @@ class Template:
             raise
         finally:
             os._exit(status)
+
+    def _tell_forked(self, descriptor: int, pid: int) -> None:
+        """Tell the master of a child that may hang before it can speak for itself.
+
+        What libraries run in a forked child (`os.register_at_fork`) comes before us.
+        """
+        sock = type(self._control)(fileno=descriptor)
+        control.send(sock, b"forked %d" % pid)
+        sock.detach()
 
     def _worker(self, message: bytes, descriptor: int, loaded: Loaded,
                 work: Callable[[Loaded, Child], int]) -> int:

@@ -77,6 +77,7 @@ class Worker(Process):
         cheaped: it ends because there is no work for it.
         luck: a random number from 0 to 1, so that alike workers differ.
         first_memory: (resident, virtual) bytes that it had when it became ready.
+        forked: processes that are it, or were on the way to it, by word of who forked them.
     """
 
     def __init__(self, number: int, row: Row, sock: socket.socket, name: str = "worker") -> None:
@@ -88,11 +89,24 @@ class Worker(Process):
         self.asked_at: float | None = None      # to drain or to die
         self.stacks_at: float | None = None     # SIGUSR2 because it is stuck
         self.failure: tuple[int, str] | None = None
+        self.forked: set[int] = set()
         self.worn = ""
         self.cheaped = False
         self.luck = random.random()
         self.first_memory = (0, 0)
         self._requests_before = row.cells[scoreboard.REQUESTS]
+
+    def kill_unnamed(self, parents: Sequence[int]) -> None:
+        """Kill what was forked for it and never said a word: a library hangs in the fork.
+
+        Args:
+            parents: whose child it may be beside ours; any other pid was given anew.
+        """
+        for pid in self.forked:
+            if _parent(pid) in (os.getpid(), *parents):
+                logger.error("%s %d (pid: %d) hangs since it was forked and is killed", self.name,
+                             self.id, pid)
+                kill(pid, signal.SIGKILL)
 
     @property
     def ready(self) -> bool:
@@ -183,6 +197,15 @@ def kill(pid: int, number: int) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
+
+
+def _parent(pid: int) -> int:
+    """Return the parent of a process, 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError):
+        return 0
 
 
 def how(status: int) -> str:

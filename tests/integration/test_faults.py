@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.harness import Server, alive, wait_until
+from tests.harness import Server, alive, children, wait_until
 from tests.integration.conftest import MOUNTS, backend, example_ini
 from tests.integration.front import Load, Nginx, ask, connection
 
@@ -271,3 +271,35 @@ def test_a_stopped_worker_holds_nobody_up(server):
         thread.join()
     slow = [wait for wait in waits if wait > 0.5]
     assert len(waits) > 100 and len(slow) <= max(4, len(waits) * 0.02), (len(slow), len(waits))
+
+
+HANGS_IN_THE_FORK = """
+import os, signal
+pid = os.getpid()
+def hang():
+    if {condition} and not os.path.exists("healed"):
+        signal.pause()
+os.register_at_fork(after_in_child=hang)
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("condition", ["os.getppid() == pid", "os.getppid() != pid"])
+def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condition):
+    """As gRPC's fork handlers have done. Whoever hangs has not said who it is."""
+    with Server(tmp_path, "app", "--graceful-timeout", "1", ready=False,
+                app=HANGS_IN_THE_FORK.format(condition=condition)) as server:
+        server.wait_for("application app:application loaded in")
+        left = wait_until(lambda: offspring(server.pid) if len(offspring(server.pid)) > 1 else [],
+                          "the forked process")
+        assert server.stop() == 0, server.log
+        assert server.find("hangs since it was forked and is killed")
+        assert not any(map(alive, left))
+
+
+def offspring(pid):
+    """Return the pids of all living descendants."""
+    found = children(pid)
+    return found + [one for child in found for one in offspring(child)]
