@@ -38,8 +38,8 @@ try:
 except ImportError:
     ServerProtocol = None
 
-# 4 KiB windows and small hash tables: 16 KB per connection instead of 300, for a few per
-# cent of the compression.
+# 4 KiB windows and small hash tables, as uvicorn: measured 36 KB per connection, where zlib's
+# own defaults keep some 300.
 _DEFLATE = {"server_max_window_bits": 12, "client_max_window_bits": 12,
             "compress_settings": {"memLevel": 5}}
 _CONT, _TEXT, _BINARY, _CLOSE, _PONG = 0, 1, 2, 8, 10  # RFC 6455 section 5.2
