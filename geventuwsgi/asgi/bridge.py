@@ -31,7 +31,7 @@ from ..log.sinks import Sink
 from ..net.accept import adopt
 from ..net.listener import Listener
 from ..net.trust import AllowList
-from ..protocol.http1 import Limits
+from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
 from .acceptor import Acceptor, Batch

@@ -15,7 +15,7 @@ from typing import Any
 from ..app.loader import Application, Applications
 from ..log.access import AccessLog
 from ..net.trust import AllowList
-from ..protocol.http1 import Limits
+from ..protocol.message import Limits
 from ..protocol.response import Standing
 from .limits import SWEEP, Policy
 from .overtime import Patience

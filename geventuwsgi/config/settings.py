@@ -5,7 +5,6 @@ what nobody wrote gets its default. Several defaults depend on who wrote the res
 concurrency is never raised and a socket never opened behind an operator's back.
 """
 
-import ipaddress
 import json
 import os
 import re
@@ -23,7 +22,7 @@ from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, nearest, row
 from geventuwsgi.config.tls import Secured
 from geventuwsgi.errors import ConfigError
-from geventuwsgi.net.address import parse
+from geventuwsgi.net.address import beyond_loopback, parse
 from geventuwsgi.net.terms import Terms
 
 # The rows that name sockets, each with its protocol; None is what `protocol` says, or else
@@ -361,7 +360,7 @@ class _Defaults:
         if not self.uwsgi or "uwsgi_allow_from" in self.written:
             return
         beyond = [address for address, protocol in self.values["listeners"]
-                  if protocol == "uwsgi" and _beyond_loopback(address)]
+                  if protocol == "uwsgi" and beyond_loopback(parse(address))]
         if beyond:
             self.values["uwsgi_allow_from"] = (*LOOPBACK, *PRIVATE)
             self.warnings.append(
@@ -445,17 +444,6 @@ class _Defaults:
             self.warnings.append(f"{origin.place}: {origin.option}: has no effect, {name} names "
                                  f"the file of the logs")
         self.values["logto"] = path
-
-
-def _beyond_loopback(text: str) -> bool:
-    """Return whether a TCP peer of another machine may reach this address."""
-    parsed = parse(text)
-    if parsed.is_unix or parsed.inherited or parsed.host == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(parsed.host or "0.0.0.0").is_loopback
-    except ValueError:
-        return True
 
 
 def _tupled(value: object) -> object:

@@ -6,6 +6,7 @@ The spellings of uWSGI and of gunicorn: `host:port`, `:port` (all IPv4 addresses
 `fd://name` (one that systemd calls so). Nothing here opens a socket or asks a resolver.
 """
 
+import ipaddress
 import re
 import socket
 from typing import NamedTuple
@@ -73,6 +74,16 @@ def looks_like_tcp(address: Address) -> bool:
     """Tell whether a unix path is likelier a port or an IPv4 address without its port."""
     return address.is_unix and re.fullmatch(r"\d{1,5}|\d+\.\d+\.\d+\.\d+|localhost",
                                             address.path) is not None
+
+
+def beyond_loopback(address: Address) -> bool:
+    """Whether a TCP peer of another machine may reach this address."""
+    if address.is_unix or address.inherited or address.host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(address.host or "0.0.0.0").is_loopback
+    except ValueError:
+        return True
 
 
 def of_socket(sock: socket.socket) -> Address:

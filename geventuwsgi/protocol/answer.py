@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from ..errors import ProtocolError
 from . import grammar
-from .http1 import Limits, RequestParser
+from .message import Limits, Message
 
 # RFC 9112 section 4, the whole head of an answer in one pass. The blank behind the code may
 # be missing where there is no reason, as old servers have it.
@@ -65,7 +65,7 @@ class Facts(NamedTuple):
     dated: bool
 
 
-class AnswerParser(RequestParser):
+class AnswerParser(Message):
     """Parse the answers that come over one connection to a node.
 
     `begin()` says for what kind of request; then `head()` is fed until it returns True,
@@ -220,9 +220,7 @@ class AnswerParser(RequestParser):
             return
         if facts.chunked:
             self.chunked = True
-            self.body_complete = False
-            self._decode = self._chunk_size
-            self._extensions = self._trailers = self._trailer_size = 0
+            self.expect_chunks()
         elif facts.length is not None:
             self._left = facts.length
             self.body_complete = not facts.length

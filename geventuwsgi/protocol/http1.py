@@ -12,59 +12,30 @@ The rules of this room:
 - Limits come in as arguments; there is no clock here.
 """
 
-import dataclasses
-from typing import NoReturn
-
 from ..errors import ProtocolError
 from . import grammar
+from .message import Limits, Message
 
 # Digits of the largest Content-Length that fits 63 bits with room to add.
 _LENGTH_DIGITS = 18
-# A chunk-size line without extensions has 17 bytes; extensions are rare and bounded, per
-# line and per body (Go CVE-2023-39326: extensions as free amplification).
-_CHUNK_LINE = 4096
-_EXTENSIONS = 16384
 _SCHEMES = ("http", "https")
 
 _match = grammar.HEAD.match
 _framing = grammar.FRAMING.findall
 
-
+# content_length, chunked, keep_alive, expect_continue, upgrade.
+Framing = tuple[int | None, bool, bool, bool, bool]
 # The framing fields of a head -> what follows from them; with the minor version behind.
 # Few combinations make up most requests, on whatever connection. Bounded for peers that
 # invent Host fields.
-_facts: dict[str, tuple[int | None, bool, bool, bool, bool]] = {}
+_facts: dict[str, Framing] = {}
 # The same for heads with a body, apart, as lengths are many.
-_lengths: dict[str, tuple[int | None, bool, bool, bool, bool]] = {}
+_lengths: dict[str, Framing] = {}
 _REMEMBERED = 512
 _LONGEST = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """How large the parts of a head may be.
-
-    Attributes:
-        line: octets of the request line without its CRLF (8190: Apache's LimitRequestLine).
-        field: octets of one field line without its CRLF (8190: LimitRequestFieldSize).
-        fields: field lines in one head (100: LimitRequestFields).
-        head: octets of the whole head, or of a whole trailer section.
-        harmless: a head of up to so many octets cannot be over any of them, as the
-            shortest field line has four.
-    """
-
-    line: int = 8190
-    field: int = 8190
-    fields: int = 100
-    head: int = 65536
-    harmless: int = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "harmless",
-                           min(self.line, self.field, self.head, 4 * self.fields))
-
-
-class RequestParser:
+class RequestParser(Message):
     """Parse the requests of one connection (RFC 9112).
 
     Attributes, valid once `head()` returned True:
@@ -88,29 +59,20 @@ class RequestParser:
     """
 
     __slots__ = (
-        "limits", "buffered", "method", "target", "path", "version", "http11", "fields",
-        "authority", "content_length", "chunked", "keep_alive", "expect_continue", "upgrade",
-        "head_size", "body_complete", "repeated", "_last", "_checked", "_lines",
-        "_left", "_decode", "_extensions", "_trailers", "_trailer_size", "_walked")
+        "method", "target", "path", "version", "http11", "fields", "authority",
+        "content_length", "expect_continue", "upgrade", "repeated", "_last", "_lines", "_walked")
 
     def __init__(self, limits: Limits = Limits()) -> None:
-        self.limits = limits
-        self.buffered = b""
+        super().__init__(limits)
         self.method = self.target = self.path = self.fields = ""
         self.version = "HTTP/1.1"
         self.http11 = True
         self.authority: str | None = None
         self.content_length: int | None = None
-        self.chunked = self.keep_alive = self.expect_continue = self.upgrade = False
-        self.head_size = 0
-        self.body_complete = True
-        self.repeated = False
+        self.expect_continue = self.upgrade = self.repeated = False
         self._last: bytes | None = None
         self._walked: bytes | None = None
-        self._checked = self._lines = 0
-        self._left = 0
-        self._decode = self._chunk_size
-        self._extensions = self._trailers = self._trailer_size = 0
+        self._lines = 0
 
     def head(self, data: bytes) -> bool:
         """Add bytes and say whether the head of the next request is complete.
@@ -130,12 +92,9 @@ class RequestParser:
         if data[-4:] == b"\r\n\r\n":
             text = data.decode("latin-1")
         else:
-            end = data.find(b"\r\n\r\n", max(self._checked - 3, 0))
-            if end < 0:
-                self._walk(data)
-                self.buffered = data
+            text = self._first_head(data)
+            if not text:
                 return False
-            text = data[:end + 4].decode("latin-1")
         match = _match(text, 2 if data[0] == 13 and data[1] == 10 else 0)
         if match is None:
             self._walk(data[:len(text)])
@@ -161,22 +120,11 @@ class RequestParser:
             self._other_form(method, target)
         framing = _framing(text, start - 1, size)
         key = "".join(framing) + minor
-        facts = _facts.get(key)
-        if facts is None:
-            facts = _lengths.get(key)
-            if facts is None:
-                facts = self._frame(framing)
-                if len(key) <= _LONGEST:
-                    memory = _lengths if facts[0] or facts[1] else _facts
-                    if len(memory) >= _REMEMBERED:
-                        memory.clear()
-                    memory[key] = facts
+        facts = _facts.get(key) or _lengths.get(key) or self._remember(key, framing)
         (self.content_length, self.chunked, self.keep_alive, self.expect_continue,
          self.upgrade) = facts
         if self.chunked:
-            self.body_complete = False
-            self._decode = self._chunk_size
-            self._extensions = self._trailers = self._trailer_size = 0
+            self.expect_chunks()
         else:
             self._left = self.content_length or 0
             self.body_complete = not self._left
@@ -184,31 +132,24 @@ class RequestParser:
         self._last = data if self.body_complete and not self.buffered else None
         return True
 
-    def body(self, data: bytes) -> bytes:
-        """Add bytes and return those of the body that are decoded by now, maybe b"".
-
-        What comes behind the body's end stays buffered for the next `head()`.
-
-        Raises:
-            ProtocolError: 400 for a broken chunk or trailer (RFC 9112 section 7.1).
-        """
-        if self.buffered:
-            data = self.buffered + data
-            self.buffered = b""
-        if self.body_complete:
+    def _first_head(self, data: bytes) -> str:
+        """Return the first head of what came, "" if it is not whole yet."""
+        end = data.find(b"\r\n\r\n", max(self._checked - 3, 0))
+        if end < 0:
+            self._walk(data)
             self.buffered = data
-            return b""
-        if self.chunked:
-            return self._chunks(data)
-        left = self._left - len(data)
-        if left > 0:
-            self._left = left
-            return data
-        self.body_complete = True
-        if left == 0:
-            return data
-        self.buffered = data[left:]
-        return data[:left]
+            return ""
+        return data[:end + 4].decode("latin-1")
+
+    def _remember(self, key: str, framing: list[str]) -> Framing:
+        """Decide about framing fields, and keep the decision for heads with the same."""
+        facts = self._frame(framing)
+        if len(key) <= _LONGEST:
+            memory = _lengths if facts[0] or facts[1] else _facts
+            if len(memory) >= _REMEMBERED:
+                memory.clear()
+            memory[key] = facts
+        return facts
 
     def first_line(self) -> tuple[str, str, str]:
         """Return (method, target, version) of a head that was refused, "-" for what it lacks.
@@ -346,7 +287,7 @@ class RequestParser:
         self.authority = authority
         self.path = path if path.startswith("/") else "/" + path
 
-    def _frame(self, lines: list[str]) -> tuple[int | None, bool, bool, bool, bool]:
+    def _frame(self, lines: list[str]) -> Framing:
         """Decide about host, framing and persistence from the fields that matter.
 
         Returns (content_length, chunked, keep_alive, expect_continue, upgrade).
@@ -402,78 +343,3 @@ class RequestParser:
         if len(text) > _LENGTH_DIGITS:
             raise ProtocolError(413, "Content-Length of more than 18 digits")
         return int(text), False
-
-    # Chunked bodies (RFC 9112 section 7.1). `_decode` is the state: each step takes the
-    # bytes and an offset, and returns the offset behind what it took, or -1 to wait.
-
-    def _chunks(self, data: bytes) -> bytes:
-        pieces: list[bytes] = []
-        at = 0
-        while at < len(data) and not self.body_complete:
-            after = self._decode(data, at, pieces)
-            if after < 0:
-                break
-            at = after
-        self.buffered = data[at:]
-        return b"".join(pieces)
-
-    def _chunk_size(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        end = data.find(b"\n", at, at + _CHUNK_LINE)
-        if end < 0:
-            if len(data) - at >= _CHUNK_LINE:
-                self._broken("chunk size line of more than 4096 bytes")
-            return -1
-        match = grammar.CHUNK_LINE.fullmatch(data, at, end + 1)
-        if match is None:
-            self._broken("malformed chunk size line")
-        digits, extensions = match.groups()
-        if len(digits) > grammar.CHUNK_SIZE_DIGITS:
-            self._broken("chunk size of more than 15 digits")
-        self._extensions += len(extensions)
-        if self._extensions > _EXTENSIONS:
-            self._broken("chunk extensions of more than 16384 bytes")
-        self._left = int(digits, 16)
-        self._decode = self._chunk_data if self._left else self._trailer
-        return end + 1
-
-    def _chunk_data(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        piece = data[at:at + self._left]
-        pieces.append(piece)
-        self._left -= len(piece)
-        if not self._left:
-            self._decode = self._chunk_end
-        return at + len(piece)
-
-    def _chunk_end(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        end = data[at:at + 2]
-        if not b"\r\n".startswith(end):
-            self._broken("chunk data not followed by CRLF")
-        if len(end) < 2:
-            return -1
-        self._decode = self._chunk_size
-        return at + 2
-
-    def _trailer(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        """Check a trailer line and forget it: trailers never become headers."""
-        limit = self.limits.field + 2
-        end = data.find(b"\n", at, at + limit)
-        if end < 0:
-            if len(data) - at >= limit:
-                self._broken(f"trailer field of more than {self.limits.field} bytes")
-            return -1
-        if data[at:end + 1] == b"\r\n":
-            self.body_complete = True
-            return end + 1
-        match = grammar.TRAILER_LINE.fullmatch(data, at, end + 1)
-        if match is None:
-            self._broken("malformed trailer field")
-        if match[1].lower() in grammar.FORBIDDEN_TRAILERS:
-            self._broken("a trailer field that may only be a header")
-        self._trailers += 1
-        self._trailer_size += end + 1 - at
-        if self._trailers > self.limits.fields or self._trailer_size > self.limits.head:
-            self._broken("too many trailer fields")
-        return end + 1
-
-    def _broken(self, reason: str) -> NoReturn:
-        raise ProtocolError(400, reason)

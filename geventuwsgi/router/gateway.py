@@ -24,7 +24,7 @@ from ..config.settings import Settings
 from ..net.address import Address
 from ..net.listener import Listener
 from ..net.trust import AllowList
-from ..protocol.http1 import Limits
+from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
 from .acceptor import Acceptor

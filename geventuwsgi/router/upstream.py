@@ -13,7 +13,7 @@ from typing import Any
 from ..net.address import Address
 from ..net.outgoing import Outgoing
 from ..protocol.answer import AnswerParser
-from ..protocol.http1 import Limits
+from ..protocol.message import Limits
 
 # The first time that a failing node is left out, in seconds; doubled with each failure in a
 # row up to `http-gracetime`.

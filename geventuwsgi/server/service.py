@@ -15,7 +15,7 @@ from ..app.routing import Routes
 from ..app.static import StaticFiles
 from ..log.access import AccessLog
 from ..net.trust import AllowList
-from ..protocol.http1 import Limits
+from ..protocol.message import Limits
 from ..protocol.response import Standing
 from .limits import Policy, Slots
 from .overtime import Patience

@@ -34,7 +34,7 @@ from ..log.format import compile_format
 from ..log.sinks import Sink
 from ..net.listener import Listener
 from ..net.trust import AllowList
-from ..protocol.http1 import Limits
+from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
 from . import census, interruption, report

@@ -4,7 +4,7 @@ import pytest
 
 from geventuwsgi.errors import ProtocolError
 from geventuwsgi.protocol.answer import AnswerParser
-from geventuwsgi.protocol.http1 import Limits
+from geventuwsgi.protocol.message import Limits
 
 from tests.protocol.pieces import splittings
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from geventuwsgi.errors import ProtocolError
-from geventuwsgi.protocol.http1 import Limits, RequestParser
+from geventuwsgi.protocol.http1 import RequestParser
+from geventuwsgi.protocol.message import Limits
 from tests.protocol.pieces import Pieces, cut, drive, splittings
 
 LAST = b"GET /pipelined HTTP/1.1\r\nHost: behind\r\n\r\n"

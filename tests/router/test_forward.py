@@ -3,7 +3,8 @@
 import pytest
 
 from geventuwsgi.errors import ProtocolError
-from geventuwsgi.protocol.http1 import Limits, RequestParser
+from geventuwsgi.protocol.http1 import RequestParser
+from geventuwsgi.protocol.message import Limits
 from geventuwsgi.protocol.uwsgi import PacketParser
 from geventuwsgi.router.forward import Manner, Origin, Request
 
