@@ -8,7 +8,7 @@ import sys
 import time
 from importlib import metadata
 
-from benchmarks import asgi, https, peers
+from benchmarks import asgi, https, peers, router
 from benchmarks.clients import LoadError
 from benchmarks.measure import LOAD_CORE
 from benchmarks.scenarios import OURS, Row, Run
@@ -17,7 +17,8 @@ from benchmarks.scenarios import SCENARIOS as WSGI_SCENARIOS
 DISTRIBUTIONS = {"geventuwsgi": "geventuwsgi", "gunicorn": "gunicorn", "uwsgi": "pyuwsgi",
                  "pywsgi": "gevent", "uvicorn": "uvicorn", "granian": "granian"}
 SCENARIOS = {**WSGI_SCENARIOS, "asgi": asgi.http, "websocket": asgi.websocket,
-             "https": https.https}
+             "https": https.https,
+             "router": router.router}
 
 
 def verdict(row: Row) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -158,8 +158,11 @@ def _prepare() -> None:
 
 
 @contextlib.contextmanager
-def running(name: str, wanted: Wanted) -> Iterator[Server]:
+def running(name: str, wanted: Wanted,
+            command: Callable[[Wanted], list[str]] | None = None) -> Iterator[Server]:
     """Start a server, wait until it serves, and stop it in the end.
+
+    `command` makes another command than the peer's own.
 
     Raises:
         RuntimeError: it ended by itself or did not serve within 20 seconds.
@@ -168,8 +171,8 @@ def running(name: str, wanted: Wanted) -> Iterator[Server]:
                     wanted.access_log, wanted.interface)
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            COMMANDS[name](wanted), cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output,
-            stderr=output, preexec_fn=_prepare, start_new_session=True,
+            (command or COMMANDS[name])(wanted), cwd=PROJECT, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, preexec_fn=_prepare, start_new_session=True,
             env={**os.environ, "PYTHONPATH": str(PROJECT)})
         server = Server(name, wanted, process)
         try:

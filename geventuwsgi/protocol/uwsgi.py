@@ -16,6 +16,7 @@ Rules of the room:
   body are never read as the next packet (unbit/uwsgi#2336).
 """
 
+import struct
 from collections.abc import Iterable, Mapping
 
 from ..errors import NotOurProtocol, ProtocolError
@@ -32,6 +33,10 @@ LARGEST_BLOCK = 0xFFFF  # the size is a uint16
 # A longer number than 2**63 - 1 has no meaning as a length; CPython refuses to convert
 # text of more than 4300 digits with a ValueError, so the digits are counted first.
 LONGEST_LENGTH = 19
+
+_SIZE = struct.Struct("<H").pack
+_prefixed: dict[str, bytes] = {}
+_REMEMBERED = 1024
 
 # Names of this server, never of a peer. All contain "wsgi.", so one search finds them.
 RESERVED = ("wsgi.", "uwsgi.", "geventuwsgi.")
@@ -301,15 +306,26 @@ def encode(variables: Mapping[str, str] | Iterable[tuple[str, str]],
         ProtocolError: 431, when the block would not fit a packet (65,535 bytes).
     """
     pairs = variables.items() if isinstance(variables, Mapping) else variables
-    block = bytearray()
-    for pair in pairs:
-        for text in pair:
-            piece = text.encode("latin-1")
-            if len(piece) > LARGEST_BLOCK:
-                raise ProtocolError(431, f"a variable of {len(piece)} bytes does not fit a "
-                                         f"uwsgi packet (max {LARGEST_BLOCK})")
-            block += len(piece).to_bytes(2, "little") + piece
-    if len(block) > LARGEST_BLOCK:
-        raise ProtocolError(431, f"a block of {len(block)} bytes does not fit a uwsgi packet "
+    pieces: list[bytes] = []
+    try:
+        for name, value in pairs:
+            octets = value.encode("latin-1")
+            pieces += (_prefixed.get(name) or _prefix(name), _SIZE(len(octets)), octets)
+    except struct.error:
+        raise ProtocolError(431, "a variable of more than 65535 bytes does not fit a uwsgi "
+                                 f"packet (max {LARGEST_BLOCK})") from None
+    block = b"".join(pieces)
+    size = len(block)
+    if size > LARGEST_BLOCK:
+        raise ProtocolError(431, f"a block of {size} bytes does not fit a uwsgi packet "
                                  f"(max {LARGEST_BLOCK})")
-    return bytes((modifier1, len(block) & 0xFF, len(block) >> 8, modifier2)) + bytes(block)
+    return bytes((modifier1, size & 0xFF, size >> 8, modifier2)) + block
+
+
+def _prefix(name: str) -> bytes:
+    """Return the name of a variable as in a packet; remembered, as there are few."""
+    octets = name.encode("latin-1")
+    found = _SIZE(len(octets)) + octets
+    if len(_prefixed) < _REMEMBERED:
+        _prefixed[name] = found
+    return found

@@ -89,12 +89,13 @@ class Request:
     """
 
     __slots__ = ("upgrade", "_parser", "_origin", "_manner", "_kept", "_for", "_proto", "_host",
-                 "_nominated")
+                 "_nominated", "_made")
 
     def __init__(self, parser: RequestParser, origin: Origin, manner: Manner) -> None:
         self._parser = parser
         self._origin = origin
         self._manner = manner
+        self._made: tuple[object, bytes] | None = None  # of a head that comes again
         trusted = origin.trusted
         kept: list[str] = []
         chain: list[str] = []
@@ -146,6 +147,9 @@ class Request:
             framing: the line that says how the body comes, with its CRLF; "" for none.
             routed: the node is a worker of ours.
         """
+        made = self._made
+        if made is not None and made[0] == (framing, routed):
+            return made[1]
         parser, origin = self._parser, self._origin
         lines = [f"{parser.method} {parser.path or parser.target} HTTP/1.1"]
         if routed:
@@ -159,7 +163,9 @@ class Request:
         if self.upgrade:
             lines.append(f"Connection: Upgrade\r\nUpgrade: {self.upgrade}")
         lines.append(framing + "\r\n")
-        return "\r\n".join(lines).encode("latin-1")
+        head = "\r\n".join(lines).encode("latin-1")
+        self._made = (framing, routed), head
+        return head
 
     def packet(self, length: int | None, modifiers: tuple[int, int]) -> bytes:
         """Return the packet for a uwsgi node.
@@ -171,6 +177,9 @@ class Request:
         Raises:
             ProtocolError: 431, it does not fit a packet.
         """
+        made = self._made
+        if made is not None and made[0] == (length, modifiers):
+            return made[1]
         parser, origin = self._parser, self._origin
         environ = environs.from_http({
             "SCRIPT_NAME": "", "QUERY_STRING": "", "SERVER_NAME": origin.server_name,
@@ -197,8 +206,10 @@ class Request:
         if self.upgrade:
             environ["HTTP_UPGRADE"] = self.upgrade
             environ["HTTP_CONNECTION"] = "Upgrade"
-        return uwsgi.encode(_pairs(environ, origin.variables, self._manner.variables),
-                            *modifiers)
+        packet = uwsgi.encode(_pairs(environ, origin.variables, self._manner.variables),
+                              *modifiers)
+        self._made = (length, modifiers), packet
+        return packet
 
     def _client(self) -> str:
         """Return the field that tells a worker of ours of the client."""
