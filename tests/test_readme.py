@@ -66,12 +66,17 @@ def test_the_ini_of_the_readme_reads_without_a_warning(tmp_path):
     assert (settings.processes, settings.gevent, settings.harakiri) == (4, 100, 60)
 
 
+def test_conf_router_ini_is_strict():
+    settings, _ = read(["-c", str(PROJECT / "conf/router.ini"), "--strict"], {})
+    assert settings.standalone and settings.routed == (True, True)
+
+
 def test_conf_app_ini_is_strict(tmp_path):
     settings, _ = read(["-c", str(PROJECT / "conf/app.ini"), "--strict"], {})
     assert settings.listeners == (("127.0.0.1:8000", "http"), ("127.0.0.1:3031", "uwsgi"))
 
 
-@pytest.mark.parametrize("name", ["nginx-http.conf", "nginx-uwsgi.conf"])
+@pytest.mark.parametrize("name", ["nginx-http.conf", "nginx-uwsgi.conf", "nginx-balancer.conf"])
 def test_nginx_takes_its_configuration(tmp_path, name):
     result = subprocess.run([installed("nginx"), "-t", "-e", "stderr", "-p", str(tmp_path), "-c",
                              str(PROJECT / "conf" / name)], capture_output=True, text=True)
