@@ -84,6 +84,7 @@ class Registry:
 
     def announce(self, told: Announcement) -> None:
         """A node subscribes or leaves."""
+        self._refresh()  # another process may have heard it subscribe a moment ago
         if told.leaves:
             if told.address in self._table.get(told.key, {}):
                 self._change(lambda table: _leave(table, told))

@@ -56,6 +56,14 @@ def test_what_one_process_hears_all_know(memory: int) -> None:
     assert other.statistics()[0]["nodes"][0]["name"] == "127.0.0.1:2"
 
 
+def test_a_node_may_leave_by_another_process_than_it_came(memory: int) -> None:
+    one, other = Registry(memory, plan()), Registry(memory, plan())
+    one.announce(told("a"))
+    other.announce(told("a", leaves=True))
+    one.tend(monotonic())
+    assert not names(one, "a")
+
+
 def test_a_node_keeps_its_health_from_one_announcement_to_the_next(memory: int) -> None:
     one = Registry(memory, plan())
     one.announce(told("a"))
