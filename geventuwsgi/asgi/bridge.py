@@ -7,6 +7,7 @@ lock of a process in which two threads begin to import can never be had by eithe
 """
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -142,6 +143,9 @@ class Bridge:
         if self._failure is not None:
             self.thread.join(1.0)
             raise self._failure
+        # What is alive now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
         self._watch()
         self._publish()
         for acceptor in self.acceptors:

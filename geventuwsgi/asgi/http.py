@@ -12,8 +12,8 @@ from ..errors import ProtocolError
 from ..protocol.http1 import RequestParser
 from .connection import Connection
 from .exchange import Exchange
-from .scope import HTTP_EXTENSIONS, Scope, from_http, take_forwarded
-from .websocket import WebSocket, is_handshake
+from .scope import HTTP_EXTENSIONS, Scope, from_http, is_handshake, take_forwarded
+from .websocket import WebSocket
 
 
 class HttpConnection(Connection):

@@ -99,6 +99,12 @@ def from_http(base: Scope, parser: RequestParser) -> Scope:
     return scope
 
 
+def is_handshake(scope: Scope) -> bool:
+    """Whether a request with `Connection: upgrade` asks for a WebSocket."""
+    return scope["method"] == "GET" and any(
+        name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
+
+
 def from_packet(base: Scope, parser: PacketParser) -> Scope:
     """Build the scope from the variables of a uwsgi packet, whose sender is trusted.
 

@@ -33,6 +33,8 @@ _library_log.setLevel(logging.ERROR)
 
 try:
     ServerProtocol: Any = importlib.import_module("websockets.server").ServerProtocol
+    Frame: Any = importlib.import_module("websockets.frames").Frame
+    Opcode: Any = importlib.import_module("websockets.frames").Opcode
     Deflate: Any = importlib.import_module(
         "websockets.extensions.permessage_deflate").ServerPerMessageDeflateFactory
 except ImportError:
@@ -48,12 +50,6 @@ _NORMAL, _ABNORMAL, _INVALID, _ERROR, _RESTART = 1000, 1006, 1007, 1011, 1012  #
 _CONNECTING, _DENYING, _OPEN, _CLOSING, _CLOSED = range(5)
 
 Message = dict[str, Any]
-
-
-def is_handshake(scope: Scope) -> bool:
-    """Whether a request with `Connection: upgrade` asks for a WebSocket."""
-    return scope["method"] == "GET" and any(
-        name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
 
 
 class WebSocket(Record):
@@ -213,15 +209,18 @@ class WebSocket(Record):
                 self._protocol.fail(_INVALID, f"{error.reason} at position {error.start}")
                 self._broke(error)
                 return
-            self._queue.append(("text", text))
+            item: tuple[str, Any] = ("text", text)
         else:
-            self._queue.append(("bytes", bytes(data)))
-        size = self._queued = self._queued + len(data)
-        policy = self.connection.service.policy
-        if len(self._queue) >= policy.max_queue or size > policy.max_size:
-            self.connection.transport.pause_reading()
+            item = ("bytes", bytes(data))
+        queue = self._queue
+        queue.append(item)
+        self._queued += len(item[1])
         if self._waiters is not None:
             self._wake()
+            return
+        policy = self.connection.service.policy
+        if len(queue) >= policy.max_queue or self._queued > policy.max_size:
+            self.connection.transport.pause_reading()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
@@ -287,10 +286,7 @@ class WebSocket(Record):
                 return {"type": "websocket.disconnect", "code": self._code,
                         "reason": self._reason}
             waiter = self.connection.service.loop.create_future()
-            if self._waiters is None:
-                self._waiters = [waiter]
-            else:
-                self._waiters.append(waiter)
+            self._waiters = [waiter] if self._waiters is None else [*self._waiters, waiter]
             await waiter
         kind, data = queue.popleft()
         self._queued -= len(data)
@@ -314,15 +310,19 @@ class WebSocket(Record):
         kind = message["type"]
         if self._state == _OPEN:
             if kind == "websocket.send":
-                protocol = self._protocol
+                # The library's frame, past its list of what is to be written: a message is
+                # never in pieces here, and nothing else waits there.
                 data = message.get("bytes")
                 if data is not None:
-                    protocol.send_binary(data)
+                    frame = Frame(Opcode.BINARY, data)
                 else:
-                    protocol.send_text(message["text"].encode())
-                self._flush()
-                if self.connection.writing_held:
-                    await self.connection.writable()
+                    frame = Frame(Opcode.TEXT, message["text"].encode())
+                octets = frame.serialize(mask=False, extensions=self._protocol.extensions)
+                self.body_size += len(octets)
+                connection = self.connection
+                connection.transport.write(octets)
+                if connection.writing_held:
+                    await connection.writable()
             elif kind == "websocket.close":
                 self._close(message.get("code") or _NORMAL, message.get("reason") or "")
             else:

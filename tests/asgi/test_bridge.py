@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as websocket
 
 from tests.asgi.conftest import APP
-from tests.harness import Program, Server, alive, wait_until
+from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.server.wire import connect, get
 
 BELOW_ROOT_PATH = APP.replace('scope["path"].strip',
@@ -321,3 +321,31 @@ def test_stacks_name_requests_and_threads(tmp_path: Path) -> None:
             assert asked.wait() == 0
         assert asked.find("request GET /wait?for=60 from 127.0.0.1"), asked.log
         assert asked.find("(asgi-loop):") and asked.find("await asyncio.sleep(float(query")
+
+
+def without(tmp_path: Path, module: str) -> dict[str, str]:
+    """An environment in which a module cannot be imported."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / f"{module}.py").write_text("raise ImportError('not installed')\n")
+    return {"PYTHONPATH": f"{hidden}:{HOUSE}"}
+
+
+def test_without_the_library_a_websocket_is_refused_in_words(tmp_path: Path) -> None:
+    with serve(tmp_path, env=without(tmp_path, "websockets")) as server:
+        with connect(server) as wire:
+            answer = wire.get("/echo", "Connection: Upgrade", "Upgrade: websocket",
+                              "Sec-WebSocket-Version: 13",
+                              "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
+            assert answer.status == 501
+        server.wait_for("pip install geventuwsgi[asgi]")
+        assert get(server, "/hello").body == b"Hello, world!"
+
+
+def test_without_uvloop(tmp_path: Path) -> None:
+    environment = without(tmp_path, "uvloop")
+    with serve(tmp_path, env=environment) as server:
+        assert json.loads(get(server, "/thread").body)["loop"].startswith("asyncio")
+    with serve(tmp_path, "--asgi-loop", "uvloop", env=environment, ready=False) as server:
+        assert server.wait() in (1, 3)
+        assert server.find("uvloop is not installed: pip install geventuwsgi[asgi]")
