@@ -75,7 +75,7 @@ def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
         name="router", processes=settings.http_processes, argv=(*prologue_of(), str(fd)),
         fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
         environ=environ_of(settings), mercy=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
-        fixed=True)
+        front=True)
 
 
 def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:

@@ -24,9 +24,9 @@ _NAMES = ("http_socket", "socket", "uwsgi_socket", "bind", "http", "http_stats_s
 PRIVATE = f"@geventuwsgi-router/{os.urandom(8).hex()}"
 
 
-def wanted(settings: Settings) -> list[tuple[str, str]]:
+def wanted(settings: Settings, private: str = PRIVATE) -> list[tuple[str, str]]:
     """Return all sockets as (address, protocol), the one between router and workers last."""
-    between = [(PRIVATE, "routed")] if settings.router and not settings.standalone else []
+    between = [(private, "routed")] if settings.router and not settings.standalone else []
     return [*settings.listeners, *between]
 
 
@@ -130,7 +130,10 @@ class Change:
         left = list(present.pairs)
         pairs = []
         try:
-            for text, protocol in wanted(settings):
+            # That of the version before an upgrade, which its router still uses.
+            private = next((text for text, listener in left if listener.protocol == "routed"),
+                           PRIVATE)
+            for text, protocol in wanted(settings, private):
                 found = change.find(left, text)
                 if found is None:
                     found, = bind_all([(text, protocol)], _NONE, self._options)

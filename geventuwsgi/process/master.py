@@ -37,6 +37,7 @@ TAKEN = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.S
          signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU)
 IGNORED = (signal.SIGPIPE,)
 
+FRONT_TIME = 5.0    # seconds that a stop waits at most until the roles in front are gone
 PAUSE = 2.0  # seconds more than asked for in the selector: we were stopped, or the machine was
 
 
@@ -101,6 +102,7 @@ class Master:
         self._pipe = signals.SignalPipe()
         self._status: int | None = None     # the exit status, once a stop has begun
         self._at_once = False
+        self._front_until: float | None = None  # of a stop that waits for roles in front
         self._announced = False
         self.reloads = Reloads(
             self.generations, self._generation, lambda: len(self._rows),
@@ -220,8 +222,21 @@ class Master:
         self.reloads.give_up(now, "the server stops")
         self._adapters.close()
         self._stopping()
+        self._front_until = now + FRONT_TIME
         for generation in self.generations:
-            generation.drain(now, stop=True)
+            if generation.role.front:
+                generation.drain(now, stop=True)
+        self._stop_rest(now)
+
+    def _stop_rest(self, now: float) -> None:
+        """End those who are handed work once nobody is left to do so."""
+        if self._front_until is None or (now < self._front_until and any(
+                generation.role.front for generation in self.generations)):
+            return
+        self._front_until = None
+        for generation in self.generations:
+            if not generation.role.front:
+                generation.drain(now, stop=True)
 
     # The loop
 
@@ -256,6 +271,7 @@ class Master:
             if generation.state == DRAINING and generation.gone:
                 self.generations.remove(generation)
         if self._status is not None:
+            self._stop_rest(now)
             return
         if self._leave_at is not None and now >= self._leave_at:
             self._stop_gracefully()
@@ -395,7 +411,7 @@ class Master:
 
     def _resize(self, difference: int) -> None:
         for generation in self.generations:
-            if generation.state == DRAINING or generation.role.fixed:
+            if generation.state == DRAINING or generation.role.front:
                 continue
             count = generation.count + difference
             least, most = generation.role.bounds

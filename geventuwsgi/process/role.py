@@ -38,7 +38,8 @@ class Role(NamedTuple):
         cheaper: how the number changes with what there is to do; None = it stands.
         sockets: the listening sockets among `fds`; the master waits for a connection there
             while there is no process at all.
-        fixed: TTIN and TTOU do not change the number.
+        front: it hands work to the other roles: a stop ends it before them, and TTIN and TTOU
+            do not change its number.
         backlog: tells how many connections wait on them.
     """
 
@@ -56,7 +57,7 @@ class Role(NamedTuple):
     cheaper: Cheaper | None = None
     sockets: tuple[int, ...] = ()
     backlog: Callable[[], int] = _no_backlog
-    fixed: bool = False
+    front: bool = False
 
     @property
     def initial(self) -> int:

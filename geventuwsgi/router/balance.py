@@ -85,6 +85,10 @@ class Group:
             end = end or now + self._patience
             self._wait(end - now)
 
+    def has_other(self, tried: Collection[Node]) -> bool:
+        """Whether there is a node that has not been tried."""
+        return any(node not in tried for node in (*self.nodes, *self.fallback))
+
     def give(self, node: Node) -> None:
         """A request is done with its node."""
         node.busy -= 1

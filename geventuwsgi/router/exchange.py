@@ -113,10 +113,11 @@ class Exchange:
                 return self._ask(group, node)
             except NodeFailure as error:
                 failure = error
+                tried.append(node)
+                error.again = error.again and group.has_other(tried)
                 self._tell(node, error)
                 if not error.again:
                     raise
-                tried.append(node)
             finally:
                 group.give(node)
 

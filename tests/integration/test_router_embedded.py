@@ -175,3 +175,40 @@ def test_a_port_in_use_is_told(tmp_path: Path) -> None:
                     ready=False) as server:
             assert server.wait() == 1
             server.wait_for("address already in use")
+
+
+def test_an_upgrade_and_a_stop_cost_no_request(tmp_path: Path) -> None:
+    """The router is gone before its workers are, and both versions use one socket between."""
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "-p", "2",
+                "--http-subscription-server", "@subscriptions-" + tmp_path.name,
+                "--disable-logging", "app", app=APP, ready=False) as server:
+        server.wait_for("ready: ", 2)
+        wrong: list[bytes] = []
+        stop = threading.Event()
+
+        def load() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(ConnectionRefusedError), server.connect() as sock:
+                    while not stop.is_set():
+                        try:
+                            sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n"
+                                         b"Content-Length: 1\r\n\r\na")
+                            answer = sock.recv(1000)
+                        except ConnectionError:
+                            break  # it was closed while it was idle
+                        if answer and b" 200 OK" not in answer:
+                            wrong.append(answer)
+                        if not answer or b"Connection: close" in answer:
+                            break
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("after an upgrade")
+        server.wait_for("ready: ", 4)
+        wait_until(lambda: len(server.find("buried after")) >= 3)
+        assert server.stop() == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not wrong and not server.find("[ERROR]")

@@ -15,7 +15,7 @@ from geventuwsgi.router.subscription import _of_this_machine
 
 from tests.harness import Program, Server, installed, wait_until
 from tests.integration.test_router import pid_of_router, status
-from tests.router.nodes import APP, Scripted, node_of, router, saying
+from tests.router.nodes import APP, Scripted, free_port, node_of, router, saying
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -151,7 +151,7 @@ def test_real_uwsgi_subscribes_to_our_router(served: tuple[Server, int], tmp_pat
 
 
 def test_our_instance_subscribes_to_a_router_of_real_uwsgi(tmp_path: Path) -> None:
-    port, datagrams = free_udp_port(), free_udp_port()
+    port, datagrams = free_port(), free_udp_port()
     with Program(installed("uwsgi"), "--master", "--http", f"127.0.0.1:{port}",
                  "--http-subscription-server", f"127.0.0.1:{datagrams}", "--die-on-term",
                  cwd=tmp_path, env={"PYTHONPATH": ""}) as theirs:
