@@ -195,7 +195,9 @@ class Instance:
         if begins:
             self.manager.reloading()
         else:
-            self.manager.ready(f"{self.settings.processes} workers, configured by "
+            what = ("a router" if self.settings.standalone
+                    else f"{self.settings.processes} workers")
+            self.manager.ready(f"{what}, configured by "
                                f"{', '.join(self.settings.files) or 'the command line'}")
 
     def renew(self) -> Renewal:

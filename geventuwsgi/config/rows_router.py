@@ -1,6 +1,8 @@
 """The rows of the router and of subscriptions."""
 
-from geventuwsgi.config.kinds import Address, Assignment, Boolean, Choice, Many, Name
+from geventuwsgi.config.kinds import (
+    Address, Assignment, Boolean, Choice, Kind, Many, Name,
+)
 from geventuwsgi.config.numeric import Number, Seconds, Size
 from geventuwsgi.config.option import Option, ignored
 from geventuwsgi.config.routing import NODE, ROUTE, SUBSCRIBE2, SUBSCRIBE_TO, Redirect
@@ -66,7 +68,7 @@ ROUTER = (
            "and under /metrics for Prometheus", _ROUTER, default=(),
            aliases=("http-stats", "http-ss")),
     *ignored("http-manage-expect", "a client that expects 100 gets it when its body is wanted; "
-             "limit-post bounds the body", Number()),
+             "limit-post bounds the body", Kind()),
     *ignored("http-events", "there is no number of events to choose", Number()),
 )
 

@@ -139,6 +139,10 @@ class Exchange:
         if gate.limit_post and length is not None and length > gate.limit_post:
             raise ProtocolError(413, f"a request body of more than {gate.limit_post} bytes")
         self.expecting = parser.expect_continue and not self._early
+        if length is None and gate.raw_body:
+            self._whole = False  # in chunks, however small it is
+            self._sent = len(self._early)
+            return
         if length is not None and length > gate.buffer:
             self._whole = parser.body_complete
             return
@@ -256,6 +260,8 @@ class Exchange:
         early = self._early
         if chunked and early:
             early = b"%x\r\n%s\r\n" % (len(early), early)
+        if chunked and parser.body_complete:
+            early += b"0\r\n\r\n"
         return head + early
 
     def _converse(self, node: Node, link: Link, answer: Answer, opening: bytes) -> bool:

@@ -160,6 +160,30 @@ def test_large_bodies_do_not_gather_in_memory(mixed: Server) -> None:
     assert resident(pid) - before < 10 << 20
 
 
+CHUNKED_READ = """
+import uwsgi
+
+def application(environ, start_response):
+    body = b""
+    while piece := uwsgi.chunked_read(5):
+        body += piece
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_raw_bodies_for_the_chunked_read_of_real_uwsgi(tmp_path: Path) -> None:
+    with real_uwsgi(tmp_path / "u", "u", app=CHUNKED_READ) as real:
+        with router(tmp_path / "r", "--http-to", real, "--http-raw-body") as server:
+            for body in (b"abc", b"x" * 200_000):
+                pieces = b"".join(b"%x\r\n%s\r\n" % (len(body[at:at + 3000]), body[at:at + 3000])
+                                  for at in range(0, len(body), 3000))
+                answer = server.talk(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                                     b"Transfer-Encoding: chunked\r\n\r\n" + pieces
+                                     + b"0\r\n\r\n")
+                assert answer.partition(b"\r\n\r\n")[2] == body
+
+
 # Nodes that fail.
 
 

@@ -131,10 +131,10 @@ def text_of(address: object) -> str:
 
 
 @contextlib.contextmanager
-def real_uwsgi(directory: Path, name: str, *arguments: str) -> Iterator[str]:
+def real_uwsgi(directory: Path, name: str, *arguments: str, app: str = APP) -> Iterator[str]:
     """A real uWSGI on a unix socket; yields its address."""
     directory.mkdir(exist_ok=True)
-    (directory / "app.py").write_text(APP)
+    (directory / "app.py").write_text(app)
     address = str(directory / "uwsgi.sock")
     with Program(installed("uwsgi"), "--master", "--socket", address, "--wsgi-file", "app.py",
                  "--die-on-term", "--disable-logging", *arguments, cwd=directory,
