@@ -198,7 +198,7 @@ class Server(Program):
             (directory / "app.py").write_text(app)
         arguments = tuple(map(str, arguments))
         names_socket = any(word in " ".join(arguments) + (ini or "")
-                           for word in ("socket", "bind", "http ", "http=", "-b ", "-s "))
+                           for word in ("socket", "bind", "http ", "http=", "https ", "-b ", "-s "))
         if ini is not None:
             (directory / "app.ini").write_text(ini)
             arguments = ("-c", "app.ini", *arguments)

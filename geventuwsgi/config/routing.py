@@ -232,6 +232,11 @@ class Routing:
             place = origins.get(targets[0] if targets else "http_router", Origin())
             raise place.error("there is a router, and no socket for its clients: write "
                               "http = ADDRESS")
+        for name in ("http_socket", "https_socket", "socket", "uwsgi_socket", "bind"):
+            if self.standalone and values[name]:
+                raise origins[name].error(
+                    "there is no application to serve here: the router's own sockets are http "
+                    "and https")
         if values["http_subscription_fallback_key"] and not values["http_subscription_server"]:
             raise origins["http_subscription_fallback_key"].error(
                 "there is no http-subscription-server")

@@ -97,6 +97,7 @@ def test_when_there_is_a_router(resolve: Any, lines: str, router: bool, standalo
     ("http-to = 127.0.0.1:1", "http = ADDRESS"),
     ("http = :1\nhttp-router = false\nhttp-to = 127.0.0.1:1", "http-router is false"),
     ("http = :1\nhttp-to = nonsense:x:y", "http-to"),
+    ("http = :1\nsocket = :2\nhttp-to = a:1", "no application to serve"),
     ("http = :1\nmodule = a\nhttp-subscription-fallback-key = a", "http-subscription-server"),
     ("http-to-https = :1,443\nhttp-to-https = :2,8443\nmodule = a", "one port"),
 ])

@@ -1,6 +1,7 @@
 """The router towards clients: what it refuses, what it passes on, upgrades, HTTPS, PROXY."""
 
 import contextlib
+import signal
 import socket
 import ssl
 import threading
@@ -324,7 +325,7 @@ def test_websockets_pass_through_tls(tmp_path: Path, authority: trustme.CA) -> N
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
     with Scripted(accepting) as node:
-        with Server(tmp_path, "--https", "127.0.0.1:0,cert.pem,key.pem", "--http-socket=@unused",
+        with Server(tmp_path, "--https", "127.0.0.1:0,cert.pem,key.pem",
                     "--http-to", f"http://{node.address}") as server, \
                 secure(server, context) as sock:
             sock.sendall(WEBSOCKET)
@@ -338,3 +339,30 @@ def test_websockets_pass_through_tls(tmp_path: Path, authority: trustme.CA) -> N
             got = 0
             while got < len(big):
                 got += len(sock.recv(65536))
+
+
+def test_a_reload_takes_a_renewed_certificate(tmp_path: Path, authority: trustme.CA) -> None:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+
+    def renew() -> None:
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
+            tmp_path / "both.pem")
+
+    def serial(server: Server) -> str:
+        with secure(server, context) as sock:
+            told = sock.getpeercert()
+            assert told is not None
+            return str(told["serialNumber"])
+    renew()
+    with Recorder() as node:
+        with Server(tmp_path, "--https", "127.0.0.1:0,both.pem,both.pem", "--http-to",
+                    f"http://{node.address}") as server:
+            before = serial(server)
+            with secure(server, context) as kept:
+                renew()
+                server.send_signal(signal.SIGHUP)
+                server.wait_for("ready: 1 router (generation 2)")
+                assert serial(server) != before
+                kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")  # the old router serves on
+                assert b"Connection: close" in kept.recv(1000)
