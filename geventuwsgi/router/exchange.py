@@ -95,6 +95,8 @@ class Exchange:
             ClientDisconnected: the client is gone, or must not take what it got for whole.
         """
         parser, gate = self.parser, self._gate
+        if parser.method == "CONNECT":  # its answer would frame no body but a tunnel
+            raise ProtocolError(501, "CONNECT: this is no forward proxy")
         group = gate.routes.find(parser)
         if not parser.body_complete:
             self._read_early()
