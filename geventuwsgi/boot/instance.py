@@ -215,10 +215,16 @@ class Instance:
         os.umask(umask if settings.umask is None else settings.umask)
         try:
             change, datagrams = self._change_to(settings)
-        except GeventuwsgiError:
+        except (GeventuwsgiError, OSError):
             os.umask(umask)
             raise
-        roles = self._roles_of(settings, change.sockets, datagrams)
+        try:
+            roles = self._roles_of(settings, change.sockets, datagrams)
+        except OSError:
+            change.discard()
+            self.subscriptions.discard(datagrams)
+            os.umask(umask)
+            raise
         if settings.unsubscribe_on_graceful_reload:
             self.announcer.leave()
 
@@ -260,7 +266,7 @@ class Instance:
             announcer.check(settings, announcer.subscriptions_of(settings),
                             change.sockets.of_uwsgi())
             return change, self.subscriptions.prepare(settings)
-        except GeventuwsgiError:
+        except (GeventuwsgiError, OSError):
             change.discard()
             raise
 

@@ -50,7 +50,7 @@ def plan_of(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboard"
         "tls": [terms[id(listener)] for listener in listeners],
         "argv": sys.argv[:1], "version": __version__, **more})
     fd = os.memfd_create("geventuwsgi-plan", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(fd), "wb") as file:
+    with open(fd, "wb", closefd=False) as file:
         file.write(plan.encode("utf-8", "surrogateescape"))
     return fd, tuple(listener.socket.fileno() for listener in listeners)
 

@@ -199,15 +199,19 @@ class Adapter:
         logger.info("cheap mode enabled: waiting for socket connection...")
         for fd in self.generation.role.sockets:
             # A descriptor of our own: whoever closes a socket need not know of us.
-            sock = socket.socket(fileno=os.dup(fd))
+            try:
+                sock = socket.socket(fileno=os.dup(fd))
+            except OSError as error:
+                self._wake(f"its sockets cannot be watched ({error.strerror})")
+                return
             self._watched.append(sock)
             self._selector.register(sock, selectors.EVENT_READ, self._wake)
 
-    def _wake(self) -> None:
+    def _wake(self, why: str = "a connection came") -> None:
         self.close()
         self._active = None
         self._due = 0.0
         if not self.generation.count and self.generation.state == SERVING:
-            logger.info("a connection came: leaving cheap mode")
+            logger.info("%s: leaving cheap mode", why)
             self._count = self.plan.initial
             self.generation.resize(self._count, time.monotonic())

@@ -96,7 +96,7 @@ class Child:
         with type(self.control)(fileno=question) as sock:
             fd = os.memfd_create("geventuwsgi-answer", os.MFD_CLOEXEC)
             try:
-                with os.fdopen(os.dup(fd), "wb") as file:
+                with open(fd, "wb", closefd=False) as file:
                     file.write(text.encode("utf-8", "backslashreplace"))
                 control.send_with_descriptor(sock, b"answer", fd)
             finally:

@@ -15,6 +15,7 @@ Rules of the room:
   arguments. The call may keep the caller and end it later.
 """
 
+import errno
 import logging
 import os
 import selectors
@@ -22,6 +23,8 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+
+from . import control
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -143,6 +146,7 @@ class Console:
         self.commands = commands
         self._selector = selector
         self._sock: socket.socket | None = None
+        self._spare = -1            # a descriptor for when there are no more
 
     @property
     def fd(self) -> int:
@@ -169,6 +173,7 @@ class Console:
             return
         sock.setblocking(False)
         self._sock = sock
+        self._spare = _spare()
         self._selector.register(sock, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
@@ -177,22 +182,50 @@ class Console:
             self._selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
+            self._let_go()
 
     def _accept(self) -> None:
         assert self._sock is not None
         try:
             sock, _ = self._sock.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse(os.strerror(error.errno))
+            return  # it is gone again
+        caller = Caller(sock, self._selector, self._obey)
+        if caller.uid not in (0, os.geteuid()):  # at once: none may fill our descriptors
+            caller.end(1, f"uid {caller.uid} may not give orders to a server of uid "
+                       f"{os.geteuid()}")
+
+    def _refuse(self, reason: str) -> None:
+        """Answer on the descriptor kept for this: a caller must neither wait nor wake us again."""
+        assert self._sock is not None
+        logger.error("an order cannot be taken: %s (max-fd)", reason)
+        self._let_go()
+        try:
+            with self._sock.accept()[0] as sock:
+                control.send(sock, b"end 1 the master cannot take the order: %s (max-fd)"
+                             % reason.encode())
         except OSError:
-            return  # it is gone again, or we are out of descriptors
-        Caller(sock, self._selector, self._obey)
+            pass  # another process took the descriptor, or the caller is gone
+        self._spare = _spare()
+
+    def _let_go(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
 
     def _obey(self, caller: Caller, name: str, arguments: list[str]) -> None:
         command = self.commands.get(name)
-        if caller.uid not in (0, os.geteuid()):
-            caller.end(1, f"uid {caller.uid} may not give orders to a server of uid "
-                       f"{os.geteuid()}")
-        elif command is None:
+        if command is None:
             caller.end(2, f"there is no order {name!r}; there are: "
                        + ", ".join(sorted(self.commands)))
         else:
             command(caller, arguments)
+
+
+def _spare() -> int:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1

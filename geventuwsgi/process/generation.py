@@ -27,13 +27,14 @@ from . import control
 from .liveness import SILENT_TIME, STACK_TIME, look_after
 from .recycling import Recycler, next_worn
 from .role import Role
-from .spawn import spawn
+from .spawn import order_fork, spawn
 from .worker import Process, Rows, Throttle, Worker, how, tell_delay
 
 logger = logging.getLogger("geventuwsgi.error")
 
 BOOTING, SERVING, DRAINING = "booting", "serving", "draining"
 
+RETRY = 1.0             # seconds until a worker is tried again for which there was no descriptor
 DIE_TIME = 1.0          # seconds between "die" and SIGKILL
 
 
@@ -70,6 +71,7 @@ class Generation:
         self._throttles: dict[int, Throttle] = {}
         self._succession = Throttle()
         self._rows = rows
+        self._refused_until = 0.0   # the system had no descriptor for a worker
         self._row_of: dict[int, int] = {}
         self._selector = selector
         self._recycler = Recycler(role.recycling) if role.recycling else None
@@ -219,18 +221,15 @@ class Generation:
     # The template
 
     def _start_template(self, now: float) -> None:
-        ours, theirs = control.pair()
-        with theirs:
-            try:
-                pid = spawn(self.role, self.number, theirs)
-            except OSError as error:
-                ours.close()
-                delay = self._template_throttle.died(now, 0.0, False)
-                logger.error("cannot start a template: %s; again in %.1f seconds",
-                             error.strerror, delay)
-                if not self._ever_loaded:
-                    self._fail(BootError.exit_status, f"cannot start a process: {error.strerror}")
-                return
+        try:
+            ours, pid = spawn(self.role, self.number)
+        except OSError as error:
+            delay = self._template_throttle.died(now, 0.0, False)
+            logger.error("cannot start a template: %s; again in %.1f seconds",
+                         error.strerror, delay)
+            if not self._ever_loaded:
+                self._fail(BootError.exit_status, f"cannot start a process: {error.strerror}")
+            return
         self.template = template = Process(pid, ours)
         self._loaded = False
         self._watch(ours, lambda: self._hear_template(template))
@@ -305,18 +304,24 @@ class Generation:
     def _start_worker(self, number: int, index: int | None) -> Worker | None:
         """Have a worker forked, on a row of its own if `index` is None."""
         assert self.template is not None
+        if time.monotonic() < self._refused_until:
+            return None
         if index is None:
             if not self._rows:
                 return None
             index = self._rows.take()
-        ours, theirs = control.pair()
-        with theirs:
-            if not control.send_with_descriptor(self.template.control, b"fork %d %d"
-                                                % (number, index), theirs.fileno()):
-                ours.close()
-                if index != self._row_of.get(number):
-                    self._rows.give_back(index)
-                return None
+        try:
+            ours = order_fork(self.template.control, number, index)
+        except OSError as error:
+            self._refused_until = time.monotonic() + RETRY
+            ours, reason = None, f"cannot start {self.role.name} {number}: {error.strerror}"
+            logger.error("%s", reason)
+            if self.state == BOOTING:
+                self._fail(BootError.exit_status, reason)
+        if ours is None:
+            if index != self._row_of.get(number):
+                self._rows.give_back(index)
+            return None
         worker = Worker(number, self._rows.board.row(index), ours, self.role.name)
         self._watch(ours, lambda: self._hear_worker(worker))
         return worker

@@ -134,7 +134,7 @@ class Reloads:
         self._reloading(True)
         try:
             renewal = self._renew()
-        except GeventuwsgiError as error:
+        except (GeventuwsgiError, OSError) as error:  # as when descriptors are used up
             self._refuse(str(error), callers)
             return
         except Exception as error:  # whatever it is, the master lives on

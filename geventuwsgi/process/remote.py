@@ -54,11 +54,14 @@ def call(path: str, words: Sequence[str], write: Callable[[str], object], *,
     pid = pid_in(path)
     deadline = time.monotonic() + patience
     with _connect(pid, path) as sock:
-        sock.send(" ".join(words).encode())
+        try:
+            sock.send(" ".join(words).encode())
+        except OSError:
+            pass  # it has answered before, with a refusal
         while True:
             sock.settimeout(max(deadline - time.monotonic(), 0.01))
             try:
-                message = sock.recv(2 * console.PIECE)
+                message = _receive(sock)
             except TimeoutError:
                 raise GeventuwsgiError(
                     f"process {pid} has not answered {words[0]!r} for {patience:.0f} "
@@ -77,10 +80,19 @@ def call(path: str, words: Sequence[str], write: Callable[[str], object], *,
             failure.exit_status = int(status)
             raise failure
     elif not until_gone:
-        raise GeventuwsgiError(f"process {pid} ended before it had answered {words[0]!r}")
+        what = "broke off" if os.path.exists(f"/proc/{pid}") else "ended"
+        raise GeventuwsgiError(f"process {pid} {what} before it had answered {words[0]!r}; its log "
+                               "may say why")
     if until_gone:
         _wait_until_gone(pid, deadline)
     return 0
+
+
+def _receive(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(2 * console.PIECE)
+    except ConnectionResetError:    # it did not read the order; what it said is still there
+        return sock.recv(2 * console.PIECE)
 
 
 def _connect(pid: int, path: str) -> socket.socket:

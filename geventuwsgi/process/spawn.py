@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+from . import control
 from .role import Role
 
 
@@ -31,19 +32,51 @@ def interpreter(code: str) -> tuple[str, ...]:
     return (sys.executable, *flags, "-c", code)
 
 
-def spawn(role: Role, generation: int, control: socket.socket) -> int:
-    """Exec the role's template and return its pid.
+def spawn(role: Role, generation: int) -> tuple[socket.socket, int]:
+    """Exec the role's template; return our end of its control socket, and its pid.
 
     Raises:
-        OSError: the system refuses another process.
+        OSError: the system refuses another process or descriptor.
     """
+    ours, theirs = control.pair()
+    try:
+        with theirs:
+            return ours, _exec(role, generation, theirs.fileno())
+    except OSError:
+        ours.close()
+        raise
+
+
+def _exec(role: Role, generation: int, fd: int) -> int:
     environ = os.environ if role.environ is None else role.environ
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         # dup2 onto itself clears close-on-exec in posix_spawn (glibc 2.29, musl 1.1.21)
-        (os.POSIX_SPAWN_DUP2, fd, fd) for fd in (*role.fds, control.fileno())]
+        (os.POSIX_SPAWN_DUP2, one, one) for one in (*role.fds, fd)]
     actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
-    argv = [*role.argv, str(generation), str(control.fileno())]
+    argv = [*role.argv, str(generation), str(fd)]
     return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions, setsigmask=())
+
+
+def order_fork(template: socket.socket, number: int, index: int) -> socket.socket | None:
+    """Tell a template to fork a worker; return our end of the worker's control socket.
+
+    Args:
+        template: the template's control socket.
+        number: the worker's.
+        index: of its row on the scoreboard.
+
+    Returns:
+        None if the template takes no order now.
+    Raises:
+        OSError: the system refuses another descriptor.
+    """
+    ours, theirs = control.pair()
+    with theirs:
+        if control.send_with_descriptor(template, b"fork %d %d" % (number, index),
+                                        theirs.fileno()):
+            return ours
+    ours.close()
+    return None
 
 
 def spawn_plain(argv: Sequence[str], environ: Mapping[str, str], errors: int) -> int:

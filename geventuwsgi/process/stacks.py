@@ -87,7 +87,13 @@ class Stacks:
         inquiry.close()
 
     def _ask(self, inquiry: Inquiry, worker: Worker) -> None:
-        ours, theirs = control.pair()
+        try:
+            ours, theirs = control.pair()
+        except OSError as error:
+            inquiry.silent += 1
+            inquiry.caller.write(f"worker {worker.id} (pid: {worker.pid}) cannot be asked: "
+                                 f"{error.strerror}\n")
+            return
         question = Question(inquiry, worker, ours)
         with theirs:
             sent = control.send_with_descriptor(worker.control, control.STACKS, theirs.fileno())

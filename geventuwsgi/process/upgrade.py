@@ -98,11 +98,14 @@ class Upgrade:
 
     def _check(self, now: float) -> None:
         logger.info("upgrade: the version on disk reads the configuration")
-        self._output = os.memfd_create("geventuwsgi-check", os.MFD_CLOEXEC)
         try:
-            self._pid = spawn_plain(check_command(), self._environ, self._output)
+            self._output = os.memfd_create("geventuwsgi-check", os.MFD_CLOEXEC)
+            try:
+                self._pid = spawn_plain(check_command(), self._environ, self._output)
+            except OSError:
+                os.close(self._output)
+                raise
         except OSError as error:
-            os.close(self._output)
             self._asked = False
             logger.error("upgrade failed: cannot start %s: %s", sys.executable, error.strerror)
             return
@@ -152,7 +155,7 @@ def execute(state: Mapping[str, Any], fds: Sequence[int], environ: Mapping[str, 
         OSError: the system refuses; all is as before.
     """
     memory = os.memfd_create("geventuwsgi-handover", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(memory), "wb") as file:
+    with open(memory, "wb", closefd=False) as file:
         file.write(json.dumps({**state, "form": FORM}).encode("utf-8", "surrogateescape"))
     kept = [*fds, memory]
     for stream in (sys.stdout, sys.stderr):

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+from geventuwsgi.errors import GeventuwsgiError
+from geventuwsgi.process import console, remote
 from tests.harness import Server, alive, children, wait_until
 from tests.integration.conftest import MOUNTS, backend, example_ini
 from tests.integration.front import Load, Nginx, ask, connection
@@ -188,6 +190,53 @@ def test_descriptors_used_up(room):
         assert ask(server.address(), "/trial/who").body.startswith(b"%d " % pid)
         assert time.monotonic() - began < 1
         assert server.stop() == 0
+
+
+def test_descriptors_of_the_master_used_up(tmp_path):
+    """Orders, a reload, an upgrade, new processes fail with a reason; then all is well again."""
+    application = """
+def application(environ, start_response):
+    start_response("204 No Content", [])
+    return []
+"""
+    with Server(tmp_path, "-w", "app", "--processes", "2", "--pidfile", "pid",
+                app=application) as server:
+        pid_file = str(tmp_path / "pid")
+        assert remote.call(pid_file, ["reload"], print) == 0
+        wait_until(lambda: len(children(server.pid)) == 3, "the end of the first ones")
+        count = len(os.listdir(f"/proc/{server.pid}/fd"))
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (40, hard))
+        crowd = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]
+        for caller in crowd:
+            caller.connect(console.name_of(server.pid))
+        server.wait_for("an order cannot be taken: Too many open files")
+        for order in ("reload", "stacks"):
+            with pytest.raises(GeventuwsgiError, match="cannot take the order: Too many open"):
+                remote.call(pid_file, [order], print)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("reload failed: ")
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("upgrade failed: ")
+        server.send_signal(signal.SIGTTIN)
+        server.wait_for("cannot start worker 3: Too many open files")
+        server.kill(server.template())
+        server.wait_for("cannot start a template: Too many open files")
+        assert server.get("/").startswith(b"HTTP/1.1 204 ")
+        # Enough for an order, not for what it is about.
+        crowd.pop(0).close()
+        with pytest.raises(GeventuwsgiError, match="Too many open files"):
+            remote.call(pid_file, ["reload"], print)
+        for caller in crowd:
+            caller.close()
+        wait_until(lambda: len(server.workers()) == 3, lambda: server.log)
+        assert remote.call(pid_file, ["reload"], print) == 0
+        wait_until(lambda: len(children(server.pid)) == 4, "the end of the old ones")
+        # The third worker's control socket more; nothing else is left over.
+        wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) == count + 1, lambda:
+                   [os.readlink(one.path) for one in os.scandir(f"/proc/{server.pid}/fd")], 5)
+        assert server.stop() == 0
+        assert not server.find("Traceback")
 
 
 def test_clients_that_vanish(server):
