@@ -169,7 +169,7 @@ class Bridge:
             for lifespan in self.lifespans:
                 await lifespan.startup()
                 begun.append(lifespan)
-                service.state.update(lifespan.state)
+            service.states = [lifespan.state for lifespan in begun]
         except BootError as error:
             for lifespan in begun:
                 await lifespan.shutdown()

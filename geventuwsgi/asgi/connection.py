@@ -153,8 +153,11 @@ class Connection(Wire):
             if self.take != self._linger and hasattr(self, "parser"):
                 self.parser.eof()
         except ProtocolError as error:
-            self.refuse(error)
-            return
+            if self.take != self._drain_body:
+                self.refuse(error)
+                return
+            # The request was answered: a second answer would pass for that of another.
+            log.warning("%s: %s; closed", self.peer, error.reason)
         self.close()
 
     def base_scope(self) -> Scope:
@@ -175,7 +178,6 @@ class Connection(Wire):
         """Call the application for a request whose head is there."""
         service = self.service
         app = service.only or self._choose(scope)
-        scope["state"] = service.state.copy()
         self.exchange = exchange
         self.deadline = inf
         service.in_progress += 1
@@ -184,6 +186,7 @@ class Connection(Wire):
             self.answer_error(500, False)
             return
         exchange.app = app.id
+        scope["state"] = service.states[app.id].copy()
         if service.patience is not None:
             self.harakiri_at = exchange.began + service.patience.first(scope["path"])
         exchange.task = service.run(exchange.run(app.callable))
@@ -192,7 +195,6 @@ class Connection(Wire):
         """Call the application for a WebSocket whose handshake is sound."""
         service = self.service
         app = service.only or self._choose(scope)
-        scope["state"] = service.state.copy()
         self.deadline = inf
         service.in_progress += 1
         if app is None:
@@ -200,6 +202,7 @@ class Connection(Wire):
             self.answer_error(500, False)
             return
         websocket.app = app.id
+        scope["state"] = service.states[app.id].copy()
         websocket.task = service.run(websocket.run(app.callable))
 
     def _choose(self, scope: Scope) -> Any:

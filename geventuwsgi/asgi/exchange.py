@@ -129,13 +129,14 @@ class Exchange(Record):
     async def receive(self) -> Message:
         """ASGI's `receive`: the body in pieces, then `http.disconnect`."""
         connection = self.connection
-        while not self._handed_over:
+        # Behind the response the parser is at the rest of the body, or at the next request.
+        while not self._handed_over and not self.complete:
             whole = connection.parser.body_complete and self.broken is None
             if self._pieces or whole:
                 if self.gone and not whole:
                     break
                 return self._hand_over(whole)
-            if self.gone or self.broken is not None or self.complete:
+            if self.gone or self.broken is not None:
                 break
             if self.expects:
                 self.expects = False

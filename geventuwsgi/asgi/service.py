@@ -45,7 +45,7 @@ class Service:
 
     Attributes:
         loop: the event loop, from `attach` on.
-        state: of the lifespan; each scope has a shallow copy.
+        states: of the lifespans, by the id of the application; each scope has a shallow copy.
         tasks: the applications' tasks, those that outlive their request included.
         swept: monotonic seconds of the last sweep, the loop's sign of life.
         draining: no connection outlives its present request any more.
@@ -81,7 +81,7 @@ class Service:
         self.worker = worker
         self.pid = pid
         self.context = contextvars.copy_context()
-        self.state: dict[str, Any] = {}
+        self.states: list[dict[str, Any]] = [{} for _ in applications]
         self.connections: set[Any] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.app_requests = [0] * (len(applications) + 1)

@@ -69,7 +69,7 @@ class WebSocket(Record):
         self._state = _CONNECTING
         self._queue: deque[tuple[str, Any]] = deque()
         self._queued = 0
-        self._pieces: list[bytes] = []
+        self._pieces = bytearray()  # no list: of empty fragments there may be any number
         self._piece_kind = _BINARY
         self._waiters: list[asyncio.Future[None]] | None = None
         self._ping: bytes | None = None
@@ -184,12 +184,12 @@ class WebSocket(Record):
                     self._message(kind, frame.data)
                 else:
                     self._piece_kind = kind
-                    self._pieces = [frame.data]
+                    self._pieces += frame.data
             elif kind == _CONT:
-                self._pieces.append(frame.data)
+                self._pieces += frame.data
                 if frame.fin:
-                    pieces, self._pieces = self._pieces, []
-                    self._message(self._piece_kind, b"".join(pieces))
+                    pieces, self._pieces = self._pieces, bytearray()
+                    self._message(self._piece_kind, pieces)
             elif kind == _PONG:
                 self._ponged(bytes(frame.data))
             elif kind == _CLOSE:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from geventuwsgi.config.option import Option
+from geventuwsgi.config.rows_uvicorn import NAMES as UVICORN
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import OPTIONS, nearest, row
 from geventuwsgi.errors import UsageError
@@ -109,8 +110,9 @@ Options
 
 Each option may be written in a file (``name = value`` under ``[uwsgi]`` or
 ``[geventuwsgi]``), on the command line (``--name value`` or ``--name=value``) and in the
-environment (``GEVENTUWSGI_NAME``, and uWSGI's ``UWSGI_NAME``). gunicorn's names are read
-everywhere but in ``[uwsgi]`` sections, where they are placeholders.
+environment (``GEVENTUWSGI_NAME``, and uWSGI's ``UWSGI_NAME``). The names of
+gunicorn and uvicorn are read everywhere but in ``[uwsgi]`` sections, where they are
+placeholders.
 
 Times are in seconds, ``90s``, ``5m`` and ``1h`` are too; sizes are in bytes, or ``64k``,
 ``10M`` and ``1G``. A flag is true without a value.
@@ -119,7 +121,7 @@ _IGNORED_HEAD = """\
 Options without effect
 ----------------------
 
-These options of uWSGI and gunicorn are accepted and have no effect.
+These options of uWSGI, gunicorn and uvicorn are accepted and have no effect.
 """
 _REFUSED_HEAD = """\
 Options that are refused
@@ -184,8 +186,10 @@ def _facts(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
               for letter in _letters(option)]
     if names:
         yield "Also", ", ".join(names) + "."
-    if option.gunicorn:
-        yield "gunicorn", ", ".join(quoted.format(name) for name in option.gunicorn) + "."
+    for server, theirs in (("gunicorn", False), ("uvicorn", True)):
+        names = [quoted.format(name) for name in option.gunicorn if (name in UVICORN) is theirs]
+        if names:
+            yield server, ", ".join(names) + "."
     if option.difference:
         yield "Unlike uWSGI", _plain(option.difference, quoted) + "."
 
@@ -237,7 +241,8 @@ def _plain(text: str, quoted: str) -> str:
 
 def _sentence(text: str) -> str:
     # A name keeps its own spelling.
-    return (text if text.startswith(("uWSGI", "gunicorn")) else text[0].upper() + text[1:]) + "."
+    names = ("uWSGI", "gunicorn", "uvicorn")
+    return (text if text.startswith(names) else text[0].upper() + text[1:]) + "."
 
 
 def _filled(text: str, indent: str = "    ") -> str:

@@ -36,7 +36,7 @@ class Option:
         section: the heading it stands under in `--help` and in the reference.
         default: the value where nobody wrote one; None also where `settings` derives it.
         aliases: further names that uWSGI or we have; read everywhere.
-        gunicorn: gunicorn's names. In a [uwsgi] section they are what they are under
+        gunicorn: gunicorn's and uvicorn's names. In a [uwsgi] section they are what they are under
             uWSGI, placeholders: real files have `user`, `name` and `timeout` as such.
         letters: single letters of the command line.
         uwsgi_default: the default where a [uwsgi] section or `UWSGI_*` gave the settings.

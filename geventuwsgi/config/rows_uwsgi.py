@@ -9,8 +9,9 @@ that this server does not have; a line with one of them is told as such.
 from geventuwsgi.config.kinds import Choice, Kind, Plugins
 from geventuwsgi.config.option import Option, ignored, refused
 
-_NO_LOOP = "the loop of this server is gevent's"
-_LOOPS = Choice("gevent", "simple", "async", asyncio=_NO_LOOP, uv=_NO_LOOP, greenlet=_NO_LOOP)
+_NO_LOOP = "the loop of this server is gevent's; of ASGI workers asgi-loop chooses it"
+_LOOPS = Choice("gevent", "simple", "async", asyncio=_NO_LOOP, uv=_NO_LOOP, greenlet=_NO_LOOP,
+                auto="write asgi-loop = auto", uvloop="write asgi-loop = uvloop")
 _NO_LOCK = "each worker accepts through its own event loop; there is no lock to choose"
 _NO_PLUGIN = "there are no plugins to load"
 _GONE = "a client that goes away is no error in the log"

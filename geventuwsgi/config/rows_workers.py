@@ -12,11 +12,13 @@ _SOON = ("the replacement accepts connections before the worker stops; the maste
 _RECYCLING = "Recycling of workers"
 RECYCLING = (
     Option("max-requests", Number(), "how many requests a worker serves before it is replaced; "
-           "0 is no limit", _RECYCLING, default=0, letters="R", difference=_SOON),
+           "0 is no limit", _RECYCLING, default=0, letters="R", difference=_SOON,
+           gunicorn=("limit-max-requests",)),
     Option("max-requests-delta", Number(), "how many more each worker serves than the one before "
            "it", _RECYCLING, default=0),
     Option("max-requests-jitter", Number(), "a random number up to this is added to the "
-           "max-requests of each worker", _RECYCLING, default=0),
+           "max-requests of each worker", _RECYCLING, default=0,
+           gunicorn=("limit-max-requests-jitter",)),
     Option("min-worker-lifetime", Seconds(), "no worker is replaced for its requests or its "
            "memory before this age", _RECYCLING, default=10),
     Option("max-worker-lifetime", Seconds(), "the age at which a worker is replaced; 0 is no "

@@ -16,6 +16,7 @@ from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
 from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
+from geventuwsgi.config.rows_uvicorn import ROWS as UVICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
 from geventuwsgi.config.rows_reload import RELOAD
@@ -97,7 +98,8 @@ APPLICATION = (
            "the application is imported", _APPLICATION, default=True),
     Option("pythonpath", Many(Path(), split=",", split_in_uwsgi=False),
            "put a directory in front of sys.path; may be repeated, globs are expanded",
-           _APPLICATION, default=(), merge=True, aliases=("python-path", "pp")),
+           _APPLICATION, default=(), merge=True, aliases=("python-path", "pp"),
+           gunicorn=("app-dir",)),
     Option("home", Path(), "use the packages of this virtual environment", _APPLICATION,
            aliases=("virtualenv", "venv", "pyhome"), letters="H",
            difference="the interpreter stays the one that runs the server; an environment of "
@@ -178,12 +180,13 @@ PROCESSES = (
     Option("worker-connections", Number(minimum=1), "how many connections a worker keeps open",
            _PROCESSES, default=1000),
     Option("worker-timeout", Seconds(), "after how many seconds without a sign of life a worker "
-           "is killed and replaced; 0 is never", _PROCESSES, gunicorn=("timeout",), letters="t",
+           "is killed and replaced; 0 is never", _PROCESSES, letters="t",
+           gunicorn=("timeout", "timeout-worker-healthcheck"),
            derived="30, or harakiri if that is less; in a [uwsgi] section harakiri if it is "
                    "set, else a worker stuck for 30 seconds is logged and left alone"),
     Option("worker-reload-mercy", Seconds(), "how many seconds requests in progress have to "
            "finish when a worker stops or is reloaded", _PROCESSES, default=30, uwsgi_default=60,
-           gunicorn=("graceful-timeout",),
+           gunicorn=("graceful-timeout", "timeout-graceful-shutdown"),
            difference="it holds for a stop by signal too; uWSGI cuts the requests there"),
     Option("uid", Account(), "the user to become before the application is loaded", _PROCESSES,
            gunicorn=("user",), letters="u",
@@ -227,7 +230,7 @@ REQUESTS = (
     Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0 is "
            "no limit", _REQUESTS, default=30),
     Option("keepalive", Seconds(), "seconds that an idle connection is kept; 0 is off",
-           _REQUESTS, default=KEEPALIVE, gunicorn=("keep-alive",)),
+           _REQUESTS, default=KEEPALIVE, gunicorn=("keep-alive", "timeout-keep-alive")),
     Option("http-keepalive", Keepalive(default=KEEPALIVE), "uWSGI's form of keepalive: 0 is "
            "off, 1 or true is on, more is seconds", _REQUESTS, to="keepalive",
            derived="as keepalive"),
@@ -255,7 +258,7 @@ TRUST = (
 _RESPONSES = "Responses"
 RESPONSES = (
     Option("add-header", Many(Header()), "add a header to each response; may be repeated",
-           _RESPONSES, default=(), merge=True),
+           _RESPONSES, default=(), merge=True, gunicorn=("header",)),
     Option("server-header", Boolean(), "send a Server header", _RESPONSES, default=True),
     Option("date-header", Boolean(), "send a Date header", _RESPONSES, default=True),
 )
@@ -263,7 +266,7 @@ RESPONSES = (
 _LOGGING = "Logging"
 LOGGING = (
     Option("disable-logging", Boolean(), "write no line per request", _LOGGING, default=False,
-           letters="L"),
+           gunicorn=("no-access-log",), letters="L"),
     Option("logto", Path(), "write all logs, and what the application prints, to this file",
            _LOGGING),
     Option("log-format", Kind(), "the form of the line per request, with uWSGI's %(names)",
@@ -329,6 +332,7 @@ OPTIONS: tuple[Option, ...] = (
     *LOGIC,
     *UWSGI_ROWS,
     *GUNICORN_ROWS,
+    *UVICORN_ROWS,
     *WITHOUT,
 )
 

@@ -191,6 +191,14 @@ async def background(scope, receive, send):
     tell("background ended")
 
 
+async def receive_after(scope, receive, send):
+    """Ask for the body when the response is complete and the connection goes on."""
+    await answer(send, b"answered")
+    await asyncio.sleep(0.2)
+    message = await receive()
+    tell(f"received after: {message['type']} {len(message.get('body', b''))}")
+
+
 async def spawn(scope, receive, send):
     async def later():
         try:

@@ -313,6 +313,18 @@ def test_background_tasks_hold_up_nobody(server: Server) -> None:
     told(server, "spawned ended")
 
 
+@pytest.mark.parametrize("size", [3, 100_000, 250_000])
+def test_half_a_body_never_looks_whole_behind_the_response(server: Server, size: int) -> None:
+    before = len(server.find("APP received after"))
+    with connect(server) as wire:
+        wire.send(b"POST /receive_after HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
+                  + b"x" * (size // 2))
+        assert wire.answer().body == b"answered"
+        wire.send(b"x" * (size - size // 2))
+        assert wire.get("/hello").body == b"Hello, world!"
+    server.wait_for("APP received after: http.disconnect 0", before + 1)
+
+
 def test_a_request_sees_nothing_of_the_context_of_another(server: Server) -> None:
     with connect(server) as wire:
         for _ in range(3):

@@ -60,6 +60,28 @@ def test_an_application_without_lifespan_is_served(tmp_path: Path, name: str,
         assert server.stop() == 0
 
 
+def test_each_application_has_a_state_of_its_own(tmp_path: Path) -> None:
+    source = """
+def make(name):
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            await receive()
+            scope["state"][name] = "mine"
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": str(scope["state"]).encode()})
+    return app
+
+one, two = make("one"), make("two")
+"""
+    with Server(tmp_path, "--asgi", "app:one", "--mount", "/two=app:two", app=source) as server:
+        assert server.get("/").endswith(b"{'one': 'mine'}")
+        assert server.get("/two/x").endswith(b"{'two': 'mine'}")
+
+
 def test_a_reload_that_fails_leaves_the_old_generation(tmp_path: Path) -> None:
     good = app("unknown").replace("served", "the old one")
     with Server(tmp_path, "--asgi", "app:app", app=good) as server:

@@ -35,6 +35,13 @@ def test_the_scope(server: Server) -> None:
         "http.response.pathsend", "http.response.zerocopysend"]
 
 
+@pytest.mark.parametrize(("said", "version"), [
+    ("HTTP/1.0", "1.0"), ("HTTP/1.1", "1.1"), ("HTTP/2.0", "2"), ("HTTP/3.0", "3")])
+def test_versions_are_written_as_asgi_has_them(server: Server, said: str, version: str) -> None:
+    _, _, rest = talk(server, "/scope", SERVER_PROTOCOL=said)
+    assert json.loads(rest)["http_version"] == version
+
+
 def test_script_name_is_the_root_path(server: Server) -> None:
     _, _, rest = talk(server, "/scope/x", PATH_INFO="/x", SCRIPT_NAME="/scope")
     scope = json.loads(rest)

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -71,6 +72,22 @@ def test_fragments_and_pings_in_between(server: Server) -> None:
                   + frame(Opcode.CONT, b"!", True))
         assert received(wire) == (Opcode.PONG, b"p")
         assert received(wire) == (Opcode.TEXT, "\u20ac!".encode())
+
+
+def test_no_end_of_empty_fragments(server: Server) -> None:
+    def memory() -> int:
+        [pid] = server.workers()
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+    with raw(server) as wire:
+        wire.send(frame(Opcode.BINARY, b"", False))
+        sizes = []
+        for _ in range(8):
+            wire.send(frame(Opcode.CONT, b"", False) * 20_000 + frame(Opcode.PING, b"there?"))
+            assert received(wire) == (Opcode.PONG, b"there?")
+            sizes.append(memory())
+        wire.send(frame(Opcode.CONT, b"end"))
+        assert received(wire) == (Opcode.BINARY, b"end")
+        assert sizes[-1] - sizes[0] < 1_000_000, sizes
 
 
 def test_a_frame_byte_by_byte(server: Server) -> None:

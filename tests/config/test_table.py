@@ -3,14 +3,17 @@
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import geventuwsgi
 from geventuwsgi.config import manual
 from geventuwsgi.config.option import Option
+from geventuwsgi.config.rows_uvicorn import NAMES
 from geventuwsgi.config.rows_uwsgi import ABSENT, absent
 from geventuwsgi.config.table import BY_NAME, OPTIONS, nearest, row
+from geventuwsgi.errors import ConfigError
 
 
 def test_no_name_and_no_letter_twice() -> None:
@@ -46,6 +49,37 @@ def test_what_is_taken_is_read_somewhere() -> None:
     taken = [option for option in OPTIONS if option.status == "taken" and not option.to]
     assert [option.name for option in taken if option.attribute not in words
             and not option.attribute.startswith(FAMILIES)] == []
+
+
+def test_names_of_uvicorn(resolve: Any) -> None:
+    settings = resolve(None, "--timeout-keep-alive", "5", "--timeout-graceful-shutdown=9",
+                       "--limit-max-requests", "100", "--limit-max-requests-jitter", "10",
+                       "--app-dir", "src", "--header", "X-A:b", "--no-access-log",
+                       "--ssl-certfile", "a.pem", "--proxy-headers", "--ws", "auto",
+                       "--ws-ping-interval", "7", "--timeout-worker-healthcheck", "11", "a:b")
+    assert (settings.keepalive, settings.worker_reload_mercy, settings.max_requests,
+            settings.max_requests_jitter, settings.worker_timeout) == (5, 9, 100, 10, 11)
+    assert settings.pythonpath[-1].endswith("src") and settings.disable_logging
+    assert len(settings.add_header) == 1
+    assert settings.certfile == "a.pem" and settings.ws_ping_interval == 7
+    for name in NAMES:  # a file of uWSGI may use them as placeholders
+        assert row(name) is not None and row(name, uwsgi=True) is None
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("--host", "0.0.0.0"), "--host: write both as bind = HOST:PORT"),
+    (("--port", "80"), "--port: write both as bind = HOST:PORT"),
+    (("--uds", "/run/x"), "--uds: write bind = unix:PATH"),
+    (("--env-file", ".env"), "--env-file: use env"),
+    (("--no-server-header",), "write server-header = false"),
+    (("--ws", "none"), "--ws: none: they are served"),
+    (("--loop", "uvloop"), "--loop: uvloop: write asgi-loop = uvloop"),
+])
+def test_what_uvicorn_spells_another_way(resolve: Any, arguments: tuple[str, ...],
+                                         words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(None, *arguments, "a:b")
+    assert words in str(caught.value)
 
 
 def test_gunicorns_names_are_placeholders_in_uwsgi_sections() -> None:
