@@ -58,7 +58,8 @@ class HttpConnection(Connection):
         else:
             self._repeated = None
             scope = self._scope(parser)
-        if parser.upgrade and is_handshake(scope):
+        # RFC 9110 section 7.8: an Upgrade in HTTP/1.0 is ignored.
+        if parser.upgrade and parser.http11 and is_handshake(scope):
             self._repeated = None
             WebSocket(self, scope, parser.target).begin()
             return

@@ -120,6 +120,12 @@ def test_a_broken_handshake(server: Server, more: str, status: int) -> None:
     server.wait_for("a broken WebSocket handshake")
 
 
+def test_an_upgrade_in_http_1_0_is_a_plain_request(server: Server) -> None:
+    with wire_to(server) as wire:
+        wire.send(HANDSHAKE.format(path="/hello", more="").replace("P/1.1", "P/1.0").encode())
+        assert wire.answer().body == b"Hello, world!"
+
+
 def test_an_upgrade_to_something_else_is_a_plain_request(server: Server) -> None:
     assert get(server, "/hello", "Upgrade: h2c", "Connection: Upgrade").body == b"Hello, world!"
 
