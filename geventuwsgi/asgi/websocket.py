@@ -282,7 +282,7 @@ class WebSocket(Record):
             return {"type": "websocket.connect"}
         queue = self._queue
         while not queue:
-            if self._state == _CLOSED:
+            if self._state == _CLOSED or self.gone:
                 return {"type": "websocket.disconnect", "code": self._code,
                         "reason": self._reason}
             waiter = self.connection.service.loop.create_future()
@@ -424,8 +424,7 @@ class WebSocket(Record):
         """The worker stops: close with 1012 (service restart)."""
         if self._state == _OPEN:
             self._close(_RESTART, "")
-            self._state = _CLOSED  # for the application it ends now
-            self.gone = True
+            self.gone = True  # for the application it ends now; the client's answer is awaited
             self._wake()
         elif self._state == _CONNECTING:
             self.gone = True

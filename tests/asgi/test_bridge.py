@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
+from geventuwsgi.asgi.limits import CLOSE_TIMEOUT
 from tests.asgi.conftest import APP
+from tests.asgi.test_websocket import frame, raw, received
 from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.server.wire import connect, get
 
@@ -150,6 +153,18 @@ def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> No
         assert server.out.index("APP background ended") < server.out.index("APP shutdown")
 
 
+def test_a_websocket_told_to_go_ends_with_the_answer_of_its_client(tmp_path: Path) -> None:
+    with serve(tmp_path) as server, raw(server) as wire:
+        wire.sock.settimeout(CLOSE_TIMEOUT / 2)
+        server.send_signal(signal.SIGTERM)
+        kind, code = received(wire)
+        assert (kind, code) == (Opcode.CLOSE, (1012).to_bytes(2, "big"))
+        server.wait_for("APP disconnect 1012")
+        wire.send(frame(Opcode.CLOSE, code))
+        assert wire.closed()
+        assert server.wait() == 0
+
+
 def test_a_reload_gives_idle_connections_one_more_request(tmp_path: Path) -> None:
     with serve(tmp_path) as server, connect(server) as wire:
         assert wire.get("/hello").headers.get("connection") is None
@@ -189,7 +204,7 @@ def test_a_blocked_loop_is_named_and_the_worker_replaced(tmp_path: Path) -> None
 
 
 def test_harakiri_cancels_the_task(tmp_path: Path) -> None:
-    with serve(tmp_path, "--harakiri", "1") as server:
+    with serve(tmp_path, "--harakiri", "1", "--harakiri-graceful-timeout", "1") as server:
         with connect(server) as wire:
             assert wire.get("/wait?for=30").status == 504
             assert wire.closed()
