@@ -417,7 +417,9 @@ class Generation:
             delay = throttle.died(now, now - worker.started, worker.ready)
             worker.row.cells[scoreboard.RESPAWNS] += 1
             if status and self.state == BOOTING:
-                self._fail(*(worker.failure or (BootError.exit_status, how(status))))
+                self._fail(*(worker.failure or (
+                    BootError.exit_status, f"{worker.name} {worker.id} ended before it was ready "
+                    f"({how(status)})")))
             tell_delay(delay)
 
     def _bury(self, worker: Worker, now: float) -> None:

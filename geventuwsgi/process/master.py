@@ -91,6 +91,8 @@ class Master:
         self._stopping = stopping
         self._reopen = reopen
         self._begun = False
+        self._fresh = False     # what is attached began with the reload on its way (an upgrade)
+        self._reloading = reloading
         self.exit_on_reload = exit_on_reload
         self._handed_over = handed_over
         self._shutdown_delay = shutdown_delay
@@ -106,7 +108,7 @@ class Master:
         self._announced = False
         self.reloads = Reloads(
             self.generations, self._generation, lambda: len(self._rows),
-            renew or (lambda: Renewal(self.roles)), self._taken_over, reloading)
+            renew or (lambda: Renewal(self.roles)), self._taken_over, self._on_reloading)
         self._adapters = Adapters(self._selector)
         self._stoppers: list[Caller] = []
         self.console = Console(self._selector, {
@@ -116,7 +118,7 @@ class Master:
             signal.SIGCHLD: self._reap, signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop, signal.SIGQUIT: self._asked_to_quit,
             signal.SIGHUP: self.reload, signal.SIGUSR1: self.reopen_logs,
-            signal.SIGUSR2: upgrade,
+            signal.SIGUSR2: lambda: self._unless_it_stops("upgrade", upgrade),
             signal.SIGTTIN: lambda: self._resize(1), signal.SIGTTOU: lambda: self._resize(-1)}
         orders = {"stop": self._asked_to_stop, "quit": self._asked_to_quit, "ignore": _nothing,
                   "reload": self.reload, "reopen": self.reopen_logs}
@@ -200,8 +202,14 @@ class Master:
         if self.exit_on_reload and self._serves:
             logger.info("exit-on-reload: the server ends instead of reloading")
             self._asked_to_stop()
-        elif self._serves:
-            self.reloads.request(time.monotonic())
+        else:
+            self._unless_it_stops("reload", lambda: self.reloads.request(time.monotonic()))
+
+    def _unless_it_stops(self, name: str, action: Callable[[], None]) -> None:
+        if self._serves:
+            action()
+        else:
+            logger.warning("no %s: the server stops", name)
 
     def chain_reload(self) -> None:
         """The same, worker by worker (`chain`)."""
@@ -279,6 +287,7 @@ class Master:
         self.reloads.judge(now)
         if not self._begun and all(one.loaded for one in self.generations):
             self._begun = True
+            self._fresh = self.reloads.underway
             for attached in self._attached:
                 attached.begin(now)
         for attached in self._attached:
@@ -317,8 +326,13 @@ class Master:
         if not self._announced:
             self._announced = True
             self._ready()
-        for attached in self._attached:
+        for attached in () if self._fresh else self._attached:
             attached.reloaded(now)
+
+    def _on_reloading(self, begins: bool) -> None:
+        if begins:
+            self._fresh = False
+        self._reloading(begins)
 
     def _judge_failure(self, generation: Generation) -> None:
         assert generation.failure is not None
@@ -420,7 +434,8 @@ class Master:
                           f"cheaper = {least}" if count < least else
                           f"processes = {most}" if count > (most or count) else
                           "the scoreboard is full")
-                logger.warning("%d %ss stay: %s", generation.count, generation.role.name, reason)
+                logger.warning("it stays at %d %s%s: %s", generation.count, generation.role.name,
+                               "s" if generation.count != 1 else "", reason)
                 continue
             logger.info("%d %s%s from now on", count, generation.role.name,
                         "s" if count != 1 else "")

@@ -1,11 +1,13 @@
 """Executing a fresh interpreter with a few descriptors, and nothing else of ours.
 
-`posix_spawn` instead of `subprocess`: no module to load, no thread, and the child begins
-with a clear signal mask. Every descriptor that Python opens is close-on-exec, so that
-the new process has those that are named here and no others.
+`posix_spawn` instead of `subprocess`: no module to load, no thread, and the child's signal
+mask is ours to choose: a role clears it when it has its handlers. Every descriptor that
+Python opens is close-on-exec, so that the new process has those that are named here and
+no others.
 """
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,7 +56,9 @@ def _exec(role: Role, generation: int, fd: int) -> int:
         (os.POSIX_SPAWN_DUP2, one, one) for one in (*role.fds, fd)]
     actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
     argv = [*role.argv, str(generation), str(fd)]
-    return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions, setsigmask=())
+    # It has no handlers yet: what is sent to it meanwhile, or to the whole group, waits.
+    return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions,
+                          setsigmask=signal.valid_signals())
 
 
 def order_fork(template: socket.socket, number: int, index: int) -> socket.socket | None:

@@ -82,6 +82,7 @@ class Template:
             The template's exit status; the workers never return.
         """
         self._pipe.install((signal.SIGUSR1,), IGNORED)
+        signals.unblock_all()
         try:
             kernel.die_with_parent()
         except OSError as error:

@@ -34,6 +34,9 @@ def test_readiness_checks_fail_before_the_stop(tmp_path, app, more):
         server.wait_for("Respawned uWSGI worker 1")
         wait_until(lambda: b" 503 " in server.get("/ready"), "a failing check again")
         server.send_signal(signal.SIGHUP)
+        server.wait_for("no reload: the server stops")
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("no upgrade: the server stops")
         server.send_signal(signal.SIGTERM)  # again: at once
         assert server.wait(5) == 0
         assert not server.find("gracefully reloading")

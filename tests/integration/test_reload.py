@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.harness import HOUSE, Server, alive, wait_until
+from tests.harness import HOUSE, Server, alive, children, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -136,6 +136,8 @@ def test_what_fails_changes_nothing(serve):
              f"app.ini:6: http-socket: cannot bind 127.0.0.1:{port}: address already in use"),
             (INI + "logto = /nowhere/log\n", APP, "app.ini:5: logto: cannot open /nowhere/log"),
             (INI, "import nothing_of_this_name", "nothing_of_this_name"),
+            (INI + "lazy-apps = true\n", "import os; os._exit(7)",
+             " ended before it was ready (exit status 7)"),
             (INI, APP, "")]):
         write(server, ini)
         (server.directory / "app.py").write_text(app)
@@ -144,7 +146,7 @@ def test_what_fails_changes_nothing(serve):
             assert status == 1 and said.startswith("geventuwsgi: error: reload failed: ")
             assert reason in said, said
             server.wait_for("generation 1 serves on", number + 1)
-            assert server.get().endswith(b"one") and server.workers() == old
+            assert server.get().endswith(b"one") and all(map(alive, old))
             assert not (server.directory / "new.sock").exists()
         else:
             assert (status, said) == (0, "")
@@ -190,6 +192,20 @@ def test_a_template_killed_during_a_reload(serve):
     assert server.get().endswith(b"one")
     (server.directory / "app.py").write_text(APP)
     assert reload(server) == (0, "")
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2])
+def test_a_signal_to_a_template_that_has_just_begun(serve, number):
+    """It waits until there are handlers: a log rotation or a signal to the group ends no reload."""
+    server = serve()
+    server.send_signal(signal.SIGHUP)
+    server.wait_for("generation 2 of worker starts")
+    new = [pid for pid in children(server.pid) if pid not in server.spawned().values()]
+    for pid in new:
+        os.kill(pid, number)
+    server.wait_for("ready: 1 worker (generation 2)")
+    assert len(new) == 2 and not server.find("reload failed")
     assert server.stop() == 0
 
 

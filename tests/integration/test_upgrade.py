@@ -172,7 +172,11 @@ def test_daemons_change_with_the_version(server, tmp_path):
     server.wait_for("Starting geventuwsgi 2.0")
     wait_until(lambda: not alive(first), "the end of the old daemon")
     wait_until(lambda: any(map(alive, daemons())), "the new daemon")
+    server.wait_for("gracefully killing workers", 2)
     assert server.stop() == 0
+    # Once with each version: a take-over is no further reload.
+    assert len(server.find("[uwsgi-daemons] spawning")) == 2
+    assert not server.find("[uwsgi-daemons] respawning")
     assert not any(map(alive, daemons()))
 
 

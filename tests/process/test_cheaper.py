@@ -209,11 +209,11 @@ def test_memory_bounds_the_number(house, tmp_path):
 def test_signals_keep_to_the_bounds(house):
     made = cheap_house(house, cheaper={"algorithm": "manual", "maximum": 2})
     made.send_signal(signal.SIGTTOU)
-    made.wait_for("1 workers stay: there is always one")
+    made.wait_for("it stays at 1 worker: there is always one")
     made.send_signal(signal.SIGTTIN)
     made.wait_for("spawned uWSGI worker 2")
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("2 workers stay: processes = 2")
+    made.wait_for("it stays at 2 workers: processes = 2")
     made.send_signal(signal.SIGTTOU)
     made.wait_for("uWSGI worker 2 cheaped.")
     assert made.stop() == 0

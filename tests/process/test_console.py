@@ -145,6 +145,7 @@ def test_a_chain_reload_goes_worker_by_worker(house, pid_file):
     made = house(count=3)
     old = made.pids()
     remote.call(str(pid_file(made.pid)), ["reload", "chain"], print)
+    made.wait_for("gracefully killing workers")  # what was told before has been read then
     told = [line.split("] ")[-1] for line in made.err]
     steps = [line for line in told if "chain next victim" in line
              or ("spawned uWSGI worker" in line) or "buried" in line][3:]

@@ -225,7 +225,7 @@ def test_one_more_and_one_fewer(house):
                    + len(made.find("there is always one")) > count)
     made.wait_for("worker 3 buried")
     made.wait_for("worker 2 buried")
-    assert made.find("1 workers stay: there is always one") and alive(made.pids()[1])
+    assert made.find("it stays at 1 worker: there is always one") and alive(made.pids()[1])
     made.send_signal(signal.SIGTTIN)
     made.wait_for("spawned uWSGI worker 2", 2)
     assert made.stop() == 0
