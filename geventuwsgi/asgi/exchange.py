@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
+from stat import S_ISREG
 from time import monotonic
 from typing import Any
 
@@ -304,9 +305,12 @@ class Exchange(Record):
                          more: bool) -> None:
         """Send octets of a file descriptor, from its position or `offset` to its end."""
         response = self._started()
+        found = os.fstat(file)
+        if not S_ISREG(found.st_mode):
+            raise ResponseError("pathsend and zerocopysend take regular files")
         if offset is None:
             offset = os.lseek(file, 0, os.SEEK_CUR)
-        rest = max(os.fstat(file).st_size - offset, 0)
+        rest = max(found.st_size - offset, 0)
         count = rest if count is None else min(count, rest)
         head = b""
         if not self.head_sent:

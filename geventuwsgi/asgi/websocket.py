@@ -151,12 +151,19 @@ class WebSocket(Record):
 
     def _leave(self, status: int, code: int) -> None:
         """The application has ended: close with `code`, or answer the handshake."""
-        if self._state == _CONNECTING:
-            self._refuse(status)
-        elif self._state == _OPEN:
+        if self._state == _OPEN:
             self._close(code, "")
+        elif self.gone:
+            return
+        elif self._state == _CONNECTING:
+            self._refuse(status)
         elif self._state == _DENYING:
-            self.connection.cut()
+            log.error("%s: %s: the application ended before its denial response was complete",
+                      self.connection.peer, self.title)
+            if self.head_sent:
+                self.connection.cut()
+            else:
+                self._refuse(500)
 
     def _refuse(self, status: int) -> None:
         self._state = _CLOSED
@@ -170,10 +177,8 @@ class WebSocket(Record):
     def feed(self, data: bytes) -> None:
         """Take bytes from the client; called by the connection."""
         if self._state != _OPEN and self._state != _CLOSING:
-            if self._state != _CLOSED:
-                # A client must not send before the answer (RFC 6455 section 4.1).
-                self.connection.refuse(
-                    ProtocolError(400, "data before the WebSocket was accepted"))
+            if self._state == _CONNECTING and not self.gone:
+                self._too_early()
             return
         protocol = self._protocol
         protocol.receive_data(data)
@@ -198,6 +203,14 @@ class WebSocket(Record):
             self._broke(protocol.parser_exc)
         if protocol.writes:
             self._flush()
+
+    def _too_early(self) -> None:
+        """A client must not send before the answer (RFC 6455 section 4.1)."""
+        self.status = 400
+        self.connection.record(self)
+        self.gone = True
+        self._wake()
+        self.connection.refuse(ProtocolError(400, "data before the WebSocket was accepted"))
 
     def _message(self, kind: int, data: Any) -> None:
         if self._state != _OPEN:

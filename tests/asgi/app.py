@@ -466,6 +466,10 @@ async def ws_slow(scope, receive, send):
     await receive()
 
 
+async def ws_deny_half(scope, receive, send):
+    await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+
+
 async def ws_flood(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})

@@ -165,6 +165,22 @@ def test_a_websocket_told_to_go_ends_with_the_answer_of_its_client(tmp_path: Pat
         assert server.wait() == 0
 
 
+def test_no_end_of_empty_fragments(tmp_path: Path) -> None:
+    def memory() -> int:
+        [pid] = server.workers()
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+    with serve(tmp_path) as server, raw(server) as wire:
+        wire.send(frame(Opcode.BINARY, b"", False))
+        sizes = []
+        for _ in range(5):
+            wire.send(frame(Opcode.CONT, b"", False) * 10_000 + frame(Opcode.PING, b"there?"))
+            assert received(wire) == (Opcode.PONG, b"there?")
+            sizes.append(memory())
+        wire.send(frame(Opcode.CONT, b"end"))
+        assert received(wire) == (Opcode.BINARY, b"end")
+        assert sizes[-1] - sizes[0] < 1_000_000, sizes
+
+
 def test_a_reload_gives_idle_connections_one_more_request(tmp_path: Path) -> None:
     with serve(tmp_path) as server, connect(server) as wire:
         assert wire.get("/hello").headers.get("connection") is None

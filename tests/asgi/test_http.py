@@ -294,6 +294,11 @@ def test_a_part_of_a_file_between_other_pieces(server: Server, tmp_path: Path) -
         assert answer.body == b"23456!" and answer.whole
 
 
+@pytest.mark.parametrize("file", ["/", "/dev/null", "/nothing/of/the/kind"])
+def test_what_is_no_file_is_a_500(server: Server, file: str) -> None:
+    assert get(server, f"/path?file={file}").status == 500
+
+
 def test_a_client_that_leaves_in_a_file(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "file"
     with file.open("wb") as handle:

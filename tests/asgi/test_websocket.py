@@ -5,7 +5,6 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -72,22 +71,6 @@ def test_fragments_and_pings_in_between(server: Server) -> None:
                   + frame(Opcode.CONT, b"!", True))
         assert received(wire) == (Opcode.PONG, b"p")
         assert received(wire) == (Opcode.TEXT, "\u20ac!".encode())
-
-
-def test_no_end_of_empty_fragments(server: Server) -> None:
-    def memory() -> int:
-        [pid] = server.workers()
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
-    with raw(server) as wire:
-        wire.send(frame(Opcode.BINARY, b"", False))
-        sizes = []
-        for _ in range(8):
-            wire.send(frame(Opcode.CONT, b"", False) * 20_000 + frame(Opcode.PING, b"there?"))
-            assert received(wire) == (Opcode.PONG, b"there?")
-            sizes.append(memory())
-        wire.send(frame(Opcode.CONT, b"end"))
-        assert received(wire) == (Opcode.BINARY, b"end")
-        assert sizes[-1] - sizes[0] < 1_000_000, sizes
 
 
 def test_a_frame_byte_by_byte(server: Server) -> None:
@@ -193,9 +176,19 @@ def test_a_client_that_breaks_the_protocol(server: Server, octets: bytes, code: 
 
 def test_data_before_the_answer_is_refused(server: Server) -> None:
     with wire_to(server) as wire:
-        wire.send(HANDSHAKE.format(path="/echo", more="").encode() + frame(Opcode.TEXT, b"x"))
-        assert wire.answer().status == 400
+        wire.send(HANDSHAKE.format(path="/echo?early=1", more="").encode()
+                  + frame(Opcode.TEXT, b"x"))
+        assert wire.answer().status == 400 and wire.closed()
     server.wait_for("data before the WebSocket was accepted")
+    assert "(HTTP/1.1 400)" in server.wait_for("GET /echo?early=1 =>")
+
+
+def test_half_a_denial_is_told(server: Server) -> None:
+    with wire_to(server) as wire:
+        wire.send(HANDSHAKE.format(path="/deny_half", more="").encode())
+        assert wire.answer().status == 500
+    server.wait_for("GET /deny_half: the application ended before its denial response was")
+    assert "(HTTP/1.1 500)" in server.wait_for("GET /deny_half =>")
 
 
 def test_pings_are_sent_and_have_to_be_answered(server: Server) -> None:
