@@ -71,10 +71,10 @@ class Group:
             node = nodes[0]
             if not node.limit or node.busy < node.limit:
                 return self._given(node, monotonic())
-        if not nodes and not self.fallback:
-            raise NoRoom(f"there is no node for {self.name}")
         end = 0.0
         while True:
+            if not (self.nodes or self.fallback or tried):  # the last may leave meanwhile
+                raise NoRoom(f"there is no node for {self.name}")
             now = monotonic()
             chosen = self._choose(tried, now)
             if chosen is not None:

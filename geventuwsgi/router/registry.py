@@ -9,6 +9,8 @@ Rules of the room:
 
 - The table is changed under a lock of the file, from what is in it and not from what this
   process believes.
+- The memory has two halves, and the version says by its last bit which one counts. A
+  process that is killed while it writes has changed nothing.
 - Times are `time.monotonic`, which all processes of a machine share.
 """
 
@@ -32,8 +34,8 @@ from .upstream import Node
 
 log = logging.getLogger("geventuwsgi.error")
 
-SIZE = 1 << 20          # octets of the memory, some 5,000 nodes
-_HEADER = struct.Struct("QQ")   # version, octets of the JSON behind it
+SIZE = 2 << 20          # octets of the memory, for some 5,000 nodes
+_NUMBER = struct.Struct("Q")    # the version; and before each half, the octets of its JSON
 _RENEW = 1.0            # seconds: an announcement sooner than that after the last is no news
 
 Table = dict[str, dict[str, dict[str, Any]]]    # key -> address -> what was announced
@@ -150,18 +152,21 @@ class Registry:
             version, table = self._read()
             change(table)
             data = json.dumps(table).encode()
-            if len(data) > SIZE - _HEADER.size:
+            at = _half(version + 1)
+            if len(data) > _half(1) - _half(0) - _NUMBER.size:
                 log.error("[uwsgi-subscription] there is no room for another node")
                 return
-            self._memory[_HEADER.size:_HEADER.size + len(data)] = data
-            _HEADER.pack_into(self._memory, 0, version + 1, len(data))
+            _NUMBER.pack_into(self._memory, at, len(data))
+            at += _NUMBER.size
+            self._memory[at:at + len(data)] = data
+            _NUMBER.pack_into(self._memory, 0, version + 1)
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
         self._version = version + 1
         self._adopt(table)
 
     def _refresh(self) -> None:
-        version, = struct.unpack_from("Q", self._memory, 0)
+        version, = _NUMBER.unpack_from(self._memory, 0)
         if version == self._version:
             return
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
@@ -172,10 +177,13 @@ class Registry:
         self._adopt(table)
 
     def _read(self) -> tuple[int, Table]:
-        version, size = _HEADER.unpack_from(self._memory, 0)
-        if not size:
+        version, = _NUMBER.unpack_from(self._memory, 0)
+        if not version:
             return version, {}
-        table: Table = json.loads(self._memory[_HEADER.size:_HEADER.size + size])
+        at = _half(version)
+        size, = _NUMBER.unpack_from(self._memory, at)
+        at += _NUMBER.size
+        table: Table = json.loads(self._memory[at:at + size])
         return version, table
 
     def _adopt(self, table: Table) -> None:
@@ -183,12 +191,15 @@ class Registry:
         self._table = table
         groups = self._groups
         for key in [key for key in groups if key not in table]:
-            for node in groups.pop(key).nodes:
+            group = groups.pop(key)
+            for node in group.nodes:
                 node.close()
+            group.nodes = []
+            group.wake()
         for key, nodes in table.items():
-            group = groups.get(key)
-            if group is None:
-                group = groups[key] = self._plan.group(key)
+            if key not in groups:
+                groups[key] = self._plan.group(key)
+            group = groups[key]
             present = {node.name: node for node in group.nodes}
             for name in present.keys() - nodes.keys():
                 present[name].close()
@@ -203,6 +214,11 @@ class Registry:
         present.weight = told["weight"]
         present.modifiers = modifiers
         return present
+
+
+def _half(version: int) -> int:
+    """Return where the half of a version begins."""
+    return _NUMBER.size + (version & 1) * ((SIZE - _NUMBER.size) // 2)
 
 
 def create() -> int:

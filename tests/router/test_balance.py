@@ -120,3 +120,14 @@ def test_a_node_that_comes_serves_those_that_wait() -> None:
     group.nodes.append(node("b"))
     group.wake()
     assert waiting.get(timeout=5).name == "b"
+
+
+def test_who_waits_for_nodes_that_all_leave_is_told() -> None:
+    group = Group("g", [node("a", limit=1)], patience=10)
+    group.take(())
+    waiting = gevent.spawn(group.take, ())
+    gevent.sleep(0)
+    group.nodes.clear()
+    group.wake()
+    with pytest.raises(NoRoom, match="no node for g"):
+        waiting.get(timeout=5)

@@ -94,7 +94,7 @@ def test_silence(memory: int) -> None:
 
 
 def test_there_is_an_end_to_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "SIZE", 8192)
+    monkeypatch.setattr(registry, "SIZE", 16384)
     fd = registry.create()
     one = Registry(fd, plan())
     for number in range(100):
@@ -102,3 +102,26 @@ def test_there_is_an_end_to_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 10 < len(names(one, "k")) < 60
     assert names(Registry(fd, plan()), "k") == names(one, "k")
     os.close(fd)
+
+
+def test_a_process_that_dies_while_it_writes_has_changed_nothing(memory: int) -> None:
+    one = Registry(memory, plan())
+    one.announce(told("a"))
+    one.announce(told("b"))
+    before = os.pread(memory, 8, 0)
+    one.announce(told("c", "/" + "x" * 90))
+    assert os.pread(memory, 8, 0) != before
+    os.pwrite(memory, before, 0)  # as if it had died before its last store
+    assert names(Registry(memory, plan()), "b") == ["127.0.0.1:1"]
+    assert names(Registry(memory, plan()), "c") == []
+
+
+def test_who_waits_for_nodes_that_have_left_is_woken(memory: int) -> None:
+    one = Registry(memory, plan())
+    one.announce(told("a"))
+    group = one.find("a")
+    assert group is not None
+    woken: list[bool] = []
+    group.wake = lambda: woken.append(not group.nodes)  # type: ignore[method-assign]
+    one.announce(told("a", leaves=True))
+    assert woken == [True] and one.find("a") is None
