@@ -69,7 +69,7 @@ def from_http(base: Environ, parser: RequestParser) -> Environ:
         environ["QUERY_STRING"] = path[query + 1:]
         path = path[:query]
     if "%" in path or "/." in path:
-        path = _decode(path)
+        path = decode(path)
     environ["PATH_INFO"] = path
     keys = _keys
     for line in parser.fields[:-2].split("\r\n"):
@@ -139,7 +139,8 @@ def _join(environ: Environ, key: str, value: str) -> None:
     environ[key] = f"{environ[key]}{separator}{value}"
 
 
-def _decode(path: str) -> str:
+def decode(path: str) -> str:
+    """Return a path as PATH_INFO has it: dot segments removed, then escapes decoded."""
     if "/." in path:
         path = without_dot_segments(path)
     if "%" in path:

@@ -7,6 +7,7 @@ to take what an operator wrote.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ..app.environ import decode
 from ..protocol.http1 import RequestParser
 from .balance import Group, NoRoom
 
@@ -47,7 +48,7 @@ class Routes:
             return self.only
         host = host_of(parser).lower()
         name = without_port(host)
-        path = parser.path.partition("?")[0]
+        path = decode(parser.path.partition("?")[0])  # as an application sees it
         for wanted, prefix, group in self._written:
             if _fits(wanted, name) and (not prefix or path == prefix
                                         or path.startswith(prefix.rstrip("/") + "/")):

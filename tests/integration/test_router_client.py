@@ -207,6 +207,7 @@ def test_routes_by_host_and_path(tmp_path: Path) -> None:
         for host, path, name in (
                 ("x", "/", "d"), ("a.example", "/", "a"), ("A.Example:80", "/x", "a"),
                 ("x", "/api", "p"), ("x", "/api/more", "p"), ("x", "/apix", "d"),
+                ("x", "/x/../api/a", "p"), ("x", "/%61pi?q", "p"), ("x", "/api/../x", "d"),
                 ("b.wild.example", "/", "w"), ("wild.example", "/", "d")):
             answer = conversation(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n"
                                           "Connection: close\r\n\r\n".encode())
