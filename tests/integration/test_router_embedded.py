@@ -128,10 +128,21 @@ def test_reloads_and_numbers_that_change_cost_no_request(one_slot: Server) -> No
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
-def test_nobody_else_may_say_who_the_client_is(one_slot: Server) -> None:
+def test_nobody_else_may_say_who_the_client_is(tmp_path: Path) -> None:
     """Another user finds the socket's name in /proc/net/unix, and gets nothing from it."""
-    with open("/proc/net/unix") as file:
-        name = next(line.split()[-1] for line in file if "@geventuwsgi-router/" in line)
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "app", app=APP,
+                ready=False) as server:
+        server.wait_for("ready: ", 2)
+        held = {os.readlink(f"/proc/{server.pid}/fd/{fd}")
+                for fd in os.listdir(f"/proc/{server.pid}/fd")}
+        with open("/proc/net/unix") as file:
+            name = next(words[7] for words in map(str.split, file)
+                        if f"socket:[{words[6]}]" in held and "@geventuwsgi-router/" in words[-1])
+        refused_as_another_user(name)
+        server.wait_for("a process of user 65534 connected")
+
+
+def refused_as_another_user(name: str) -> None:
     script = ("import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
               f"s.settimeout(10); s.connect({chr(0)!r} + {name[1:]!r});"
               "s.sendall(b'GET /env HTTP/1.1\\r\\nGeventuwsgi-Client: 6.6.6.6 1 https 1\\r\\n"
