@@ -4,7 +4,8 @@ A router is a process of its own under the master, without any application. It r
 requests as strictly as a worker does, chooses a node, hands the request on and gives the
 answer back. Its rooms:
 
-    gateway       the entry room: reads `Settings`, accepts, sweeps, drains
+    gateway       the entry room: reads `Settings`, sweeps, drains
+    acceptor      one listener: connections in
     client        one connection of a client, request after request
     exchange      one request: a node is chosen, tried, and answers
     relay         both directions at once: uploads whose answer comes early, tunnels
@@ -13,8 +14,9 @@ answer back. Its rooms:
     upstream      one node: connections, health, counters
     balance       nodes for the same requests, whose turn it is, and who waits
     routes        which of these groups a request is for
-    spec          how nodes and routes are written in the configuration
+    plan          the nodes and groups of the configuration, made and tended
     subscription  nodes that announce themselves (uWSGI's datagrams)
+    registry      who has subscribed, in memory that all router processes share
     announcer     the other side: the master announces this instance to routers
     statistics    what all of them count, in uWSGI's JSON and for Prometheus
 

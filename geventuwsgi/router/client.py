@@ -14,6 +14,7 @@ from greenlet import GreenletExit
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..net import tls
+from ..net.accept import SHORTAGE
 from ..net.listener import Listener
 from ..net.secure import HandshakeFailed, SecureStream
 from ..net.stream import Expired, Stream
@@ -31,6 +32,10 @@ log = logging.getLogger("geventuwsgi.error")
 LINGER_SECONDS, LINGER_OCTETS = 2.0, 64 << 20
 PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
 RETRY = (("Retry-After", "1"),)
+
+
+class _Failure(ProtocolError):
+    """This process could not do its part."""
 
 
 class Client:
@@ -96,8 +101,8 @@ class Client:
                 self.stream.abort()
         except GreenletExit:
             pass  # drained while idle
-        except Exception:
-            log.exception("%s: the router failed", self.peer)
+        except Exception as error:
+            patient = self._fail(error)
         finally:
             self.began = inf
             if patient:
@@ -223,6 +228,15 @@ class Client:
         self.stream.send(error_response(301, self.gate.standing, extra=[("Location", target)],
                                         is_head=parser.method == "HEAD"))
 
+    def _fail(self, error: Exception) -> bool:
+        """Something is wrong with this process or its machine, not with the request."""
+        if isinstance(error, OSError):  # no descriptors, no room for a body
+            log.error("%s: the router failed: %s", self.peer, error)
+        else:
+            log.error("%s: the router failed", self.peer, exc_info=error)
+        lacking = isinstance(error, OSError) and error.errno in SHORTAGE
+        return self._refuse(_Failure(503 if lacking else 500, str(error)))
+
     def _refuse(self, error: ProtocolError) -> bool:
         """Tell the client what is wrong; tell whether it may still be sending."""
         exchange, parser = self._exchange, self._parser
@@ -234,7 +248,7 @@ class Client:
         if isinstance(error, NoRoom):
             gate.refused += 1
             log.error("%s: %s; answered 503", self.peer, error.reason)
-        elif not isinstance(error, NodeFailure):
+        elif not isinstance(error, (NodeFailure, _Failure)):  # those are told already
             log.warning("%s: %s; closed with %d", self.peer, error.reason, error.status)
         whole = parser is not None and parser.body_complete and not parser.buffered
         is_head = exchange is not None and exchange.parser.method == "HEAD"
@@ -253,11 +267,35 @@ class Client:
         if self.link is not None:
             self.link.stream.expire()
 
+    @property
+    def waits(self) -> bool:
+        """Whether it has said all it had to say, and waits for a node or for one with room."""
+        exchange, link = self._exchange, self.link
+        if exchange is None or self.tunnel:
+            return False
+        own = self.stream.deadline != inf
+        if link is None:
+            return not own  # in a queue; it would be sending or receiving otherwise
+        return link.stream.deadline != inf or (  # both streams are watched by one deadline
+            own and exchange.parser.body_complete
+            and not (exchange.answer is not None and exchange.answer.touched))
+
     def desert(self) -> None:
         """The client is gone: nobody waits for the node's answer any more."""
-        if self.link is not None and self.link.stream.deadline != inf:
-            self.deserted = True
+        if not self.waits:
+            return
+        self.deserted = True
+        if self.link is None:
+            self.greenlet.throw(ClientDisconnected("it left before a node had room"))
+        elif self.link.stream.deadline != inf:
             self.link.stream.interrupt()
+        else:
+            self.stream.interrupt()
+
+    def end_tunnel(self) -> None:
+        """End it if it has switched protocols: nobody can say when that would be over."""
+        if self.tunnel:
+            self.stream.interrupt()
 
     def interrupt_if_idle(self) -> None:
         """End it if it waits for a request."""

@@ -68,7 +68,7 @@ class Exchange:
     Attributes:
         answer: what the node has said so far; None before a node was asked.
         link: the connection to the node.
-        refused: nothing of the body was asked for yet; the client may wait for a 100.
+        expecting: the client waits for a 100 before it sends the body.
     """
 
     __slots__ = ("client", "parser", "answer", "link", "expecting", "_gate", "_request",
@@ -236,6 +236,9 @@ class Exchange:
                       if isinstance(error, Expired) else f"cannot connect: {error}")
             raise NodeFailure(504 if isinstance(error, Expired) else 502,
                               f"{reason}; left out for {pause:g} seconds", True) from error
+        except BaseException:
+            link.stream.close()
+            raise
         finally:
             self.client.link = None
         return link
@@ -404,11 +407,11 @@ class Exchange:
     def _tunnel(self, node: Node, link: Link) -> None:
         gate, client = self._gate, self.client
         early, self.parser.buffered = self.parser.buffered, b""
+        gate.tunnels += 1
+        client.tunnel = True
         try:
             if early:
                 link.stream.send(early)
-            gate.tunnels += 1
-            client.tunnel = True
             sent, received = Relay(gate.hub, client.stream, link.stream, gate.tunnel_timeout,
                                    gate.buffer).tunnel()
             node.sent += sent

@@ -13,7 +13,6 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from math import inf
 from time import monotonic, monotonic_ns, time
 from typing import Any, Protocol
 
@@ -158,6 +157,7 @@ class Gateway:
             for one in listeners if one.protocol == "statistics"]
         self._parts: list[Any] = [*self.acceptors, *self.servers, *self.statistics]
         self._keepalive = settings.keepalive
+        self._stopping = False
         self._done = Event()
         self._sweeps = 0
         self._watchers: list[Any] = []
@@ -227,7 +227,8 @@ class Gateway:
 
         Args:
             at_once: a stop, which closes idle connections now; a reload lets each bring
-                one more request for a while, whose answer says `Connection: close`.
+                one more request for a while, whose answer says `Connection: close`. A stop
+                ends tunnels too; at a reload the nodes of this instance end theirs.
         """
         gate = self.gate
         if not gate.draining:
@@ -235,6 +236,9 @@ class Gateway:
             gate.persistent = False
             for part in self._parts:
                 part.close()
+        if at_once:
+            self._stopping = True
+            self._end_tunnels()
         if at_once or not self._keepalive:
             self._close_idle()
         else:
@@ -243,6 +247,10 @@ class Gateway:
             self._watchers.append(timer)
         if not gate.clients:
             self._emptied()
+
+    def _end_tunnels(self) -> None:
+        for client in tuple(self.gate.clients):
+            self.hub.loop.run_callback(client.end_tunnel)
 
     def _close_idle(self) -> None:
         for client in tuple(self.gate.clients):
@@ -262,11 +270,12 @@ class Gateway:
         for client in tuple(gate.clients):
             if client.deadline() <= now:
                 later(client.expire)
-            if client.began <= since and client.link is not None and not client.tunnel \
-                    and client.link.stream.deadline != inf:
+            if client.began <= since and client.waits:
                 waiting[client.stream.sock.fileno()] = client
         if waiting:
             self._look_for_gone(waiting)
+        if self._stopping:
+            self._end_tunnels()
         self.plan.tend(now - POOL_IDLE, self._capacity)
         for one in self.statistics:
             one.tend(now)
@@ -276,7 +285,7 @@ class Gateway:
         self._beat()
 
     def _look_for_gone(self, waiting: Mapping[int, Client]) -> None:
-        """Find clients that left while a node works for them."""
+        """Find clients that left while a node works for them or they wait for one."""
         poll = select.poll()
         for fd in waiting:
             poll.register(fd, select.POLLRDHUP)

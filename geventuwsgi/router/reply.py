@@ -107,7 +107,8 @@ class Answer:
         elif not self._http11:
             framing += "Connection: keep-alive\r\n"
         dated = "" if facts.dated else standing.date
-        head = f"{facts.line}{facts.fields}{dated}{standing.added}{framing}\r\n".encode("latin-1")
+        head = (f"{facts.line}{facts.fields}{dated}{self._added(facts)}{framing}\r\n"
+                .encode("latin-1"))
         return head + self._framed(parser.body(b""))
 
     def _switch(self, facts: Facts) -> bytes:
@@ -118,8 +119,15 @@ class Answer:
         self.keep_alive = False
         self.status = 101
         rest, self._parser.buffered = self._parser.buffered, b""
-        return (f"{facts.line}{facts.fields}{self._standing.added}Connection: Upgrade\r\n"
+        return (f"{facts.line}{facts.fields}{self._added(facts)}Connection: Upgrade\r\n"
                 f"Upgrade: {facts.upgrade}\r\n\r\n").encode("latin-1") + rest
+
+    def _added(self, facts: Facts) -> str:
+        """Return the fields of `add-header`; workers of this instance have added them."""
+        added = self._standing.added
+        if added and f"\r\n{added}" in f"\r\n{facts.fields}":
+            return ""
+        return added
 
     def _framed(self, data: bytes) -> bytes:
         if self._parser.body_complete:

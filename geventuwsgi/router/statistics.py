@@ -28,7 +28,7 @@ _OF_NODES = (
     ("active_requests", "gauge", "Requests that the node serves now.", "active"),
     ("sent_bytes_total", "counter", "Octets sent to the node.", "tx"),
     ("received_bytes_total", "counter", "Octets received from the node.", "rx"),
-    ("up", "gauge", "Whether the node is given requests.", "up"))
+    ("up", "gauge", "0 if the node failed last and is left out or tried by one request.", "up"))
 _OF_ALL = (
     ("connections", "gauge", "Connections of clients.", "active_sessions"),
     ("accepted_total", "counter", "Connections accepted.", "accepted"),
@@ -67,7 +67,7 @@ def metrics(told: dict[str, Any]) -> str:
         full = f"geventuwsgi_router_node_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
         for group, node in nodes:
-            value = int(not node["grace"]) if key == "up" else node[key]
+            value = int(not node["failcnt"]) if key == "up" else node[key]
             lines.append(f'{full}{{group="{_quoted(group)}",node="{_quoted(node["name"])}"}} '
                          f"{value}")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,123 @@
+"""Clients that leave, a machine that lacks something, a stop: what the router does then."""
+
+import json
+import socket
+import threading
+from pathlib import Path
+
+import psutil
+
+from tests.harness import Server, children, wait_until
+from tests.integration.test_router import OK, status
+from tests.integration.test_router_client import WEBSOCKET, accepting
+from tests.router.nodes import APP, Scripted, head_of, hanging, our_node, router, saying, text_of
+
+
+def told(server: Server) -> dict[str, object]:
+    answer: dict[str, object] = json.loads(server.talk(b"", "statistics"))
+    return answer
+
+
+def test_who_leaves_the_queue_reaches_no_node(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def act(peer: socket.socket) -> None:
+        head_of(peer)
+        go.wait(15)
+        peer.sendall(OK)
+    with Scripted(act) as node:
+        with router(tmp_path, "--http-to", f"http://{node.address},connections=1",
+                    "--http-stats-server", "127.0.0.1:0") as server:
+            first, second = server.connect(), server.connect()
+            first.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            wait_until(lambda: node.seen)
+            second.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            wait_until(lambda: told(server)["waiting"] == 1)
+            second.close()
+            wait_until(lambda: told(server)["waiting"] == 0)
+            go.set()
+            assert b" 200 " in first.recv(1000)
+            first.close()
+            wait_until(lambda: told(server)["active_sessions"] == 0)
+            assert status(server.get("/")) == 200 and node.seen == 2
+
+
+def test_who_leaves_after_a_large_upload_takes_its_request_along(tmp_path: Path) -> None:
+    left = threading.Event()
+
+    def act(peer: socket.socket) -> None:
+        got = len(head_of(peer).partition(b"\r\n\r\n")[2])
+        peer.settimeout(15)
+        while got < 200_000:
+            got += len(peer.recv(65536))
+        if peer.recv(100) == b"":
+            left.set()
+    with Scripted(act) as node:
+        with router(tmp_path, "--http-to", f"http://{node.address}") as server:
+            with server.connect() as sock:
+                sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+                             + bytes(200_000))
+                wait_until(lambda: node.seen)
+            assert left.wait(10)
+
+
+def test_without_descriptors_the_client_is_told(tmp_path: Path) -> None:
+    with Scripted(saying(OK)) as node:
+        with router(tmp_path, "--http-to", f"http://{node.address}") as server:
+            assert status(server.get("/")) == 200
+            own = next(pid for pid in children(server.pid)
+                       if f"router 1 (pid: {pid}," in server.log)
+            with server.connect() as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")  # accepted, with room left
+                wait_until(lambda: any(
+                    one.raddr and one.raddr.port == sock.getsockname()[1]
+                    for one in psutil.Process(own).net_connections()))
+                psutil.Process(own).rlimit(psutil.RLIMIT_NOFILE, (3, 4096))
+                sock.sendall(b"\r\n")
+                assert status(sock.recv(1000)) == 503
+            server.wait_for("the router failed: [Errno 24] Too many open files")
+            psutil.Process(own).rlimit(psutil.RLIMIT_NOFILE, (1024, 4096))
+            assert status(server.get("/")) == 200
+
+
+def test_a_stop_ends_tunnels(tmp_path: Path) -> None:
+    with Scripted(accepting) as node:
+        with router(tmp_path, "--http-to", f"http://{node.address}",
+                    "--worker-reload-mercy", "60") as server, server.connect() as sock:
+            sock.sendall(WEBSOCKET)
+            answer = b""
+            while not answer.endswith(b"hello "):
+                answer += sock.recv(1000)
+            assert server.stop() == 0  # within the patience of the test, not of the mercy
+            assert sock.recv(100) == b""
+
+
+def test_added_fields_come_once(tmp_path: Path) -> None:
+    added = ("--add-header", "X-One: 1", "--add-header", "X-Two: 2")
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", *added, "app", app=APP,
+                ready=False) as server:
+        server.wait_for("ready: ", 2)
+        answer = server.get("/")
+        assert answer.count(b"X-One: 1\r\n") == answer.count(b"X-Two: 2\r\n") == 1
+
+
+def test_added_fields_come_from_a_router_alone_too(tmp_path: Path) -> None:
+    with our_node(tmp_path / "n", "n") as node, \
+            router(tmp_path, "--http-to", text_of(node.address("uwsgi")),
+                   "--add-header", "X-One: 1") as server:
+        assert server.get("/").count(b"X-One: 1\r\n") == 1
+
+
+def test_the_metrics_say_that_a_node_is_down(tmp_path: Path) -> None:
+    with Scripted(hanging) as node:
+        with router(tmp_path, "--http-to", f"http://{node.address}", "--http-timeout", "1",
+                    "--http-gracetime", "1", "--http-stats-server", "127.0.0.1:0") as server:
+            def up() -> bytes:
+                text = server.talk(b"GET /metrics HTTP/1.0\r\n\r\n", "statistics")
+                return next(line for line in text.splitlines()
+                            if line.startswith(b"geventuwsgi_router_node_up{"))[-1:]
+            assert up() == b"1"
+            assert status(server.get("/")) == 504
+            assert up() == b"0"
+            wait_until(lambda: told(server)["static_nodes"][0]["grace"] == 0)  # type: ignore
+            assert up() == b"0"  # due, and not yet back
