@@ -2,15 +2,14 @@
 
 The rules of this room:
 
-- Frames, compression and the closing handshake are the library's; the order of ASGI's
-  messages, the queue, pings and deadlines are ours.
+- Frames, compression and the closing handshake are the library's (see `frames`); the order of
+  ASGI's messages, the queue, pings and deadlines are ours.
 - The application's side of the handshake decides: until it accepts nothing is sent.
 - At most `max_queue` messages wait for the application; then reading stops. A client that
   does not answer pings while nothing is read from it is not to blame.
 """
 
 import asyncio
-import importlib
 import logging
 import os
 from collections import deque
@@ -21,31 +20,15 @@ from typing import Any
 
 from ..errors import ClientDisconnected, ProtocolError, ResponseError
 from ..protocol.response import Response
-from . import report
+from . import frames, report
+from .frames import BINARY, CLOSE, CONT, PONG, TEXT
 from .limits import CLOSE_TIMEOUT
 from .record import Record, by_disconnection
 from .scope import WEBSOCKET_EXTENSIONS, Scope
 
 log = logging.getLogger("geventuwsgi.error")
-# What the library has to say of its own errors stands in our log, and no more than that.
-_library_log = logging.getLogger("geventuwsgi.error.websockets")
-_library_log.setLevel(logging.ERROR)
-
-try:
-    ServerProtocol: Any = importlib.import_module("websockets.server").ServerProtocol
-    Frame: Any = importlib.import_module("websockets.frames").Frame
-    Opcode: Any = importlib.import_module("websockets.frames").Opcode
-    Deflate: Any = importlib.import_module(
-        "websockets.extensions.permessage_deflate").ServerPerMessageDeflateFactory
-except ImportError:
-    ServerProtocol = None
-
-# 4 KiB windows and small hash tables, as uvicorn: measured 36 KB per connection, where zlib's
-# own defaults keep some 300.
-_DEFLATE = {"server_max_window_bits": 12, "client_max_window_bits": 12,
-            "compress_settings": {"memLevel": 5}}
-_CONT, _TEXT, _BINARY, _CLOSE, _PONG = 0, 1, 2, 8, 10  # RFC 6455 section 5.2
-_NORMAL, _ABNORMAL, _INVALID, _ERROR, _RESTART = 1000, 1006, 1007, 1011, 1012  # section 7.4.1
+# RFC 6455 section 7.4.1, and IANA's registry of close codes.
+_NORMAL, _ABNORMAL, _INVALID, _ERROR, _RESTART = 1000, 1006, 1007, 1011, 1012
 
 _CONNECTING, _DENYING, _OPEN, _CLOSING, _CLOSED = range(5)
 
@@ -70,7 +53,7 @@ class WebSocket(Record):
         self._queue: deque[tuple[str, Any]] = deque()
         self._queued = 0
         self._pieces = bytearray()  # no list: of empty fragments there may be any number
-        self._piece_kind = _BINARY
+        self._piece_kind = BINARY
         self._waiters: list[asyncio.Future[None]] | None = None
         self._ping: bytes | None = None
         self._code = _ABNORMAL
@@ -86,14 +69,12 @@ class WebSocket(Record):
         Raises:
             ProtocolError: the handshake is wrong, or there is no library for WebSockets.
         """
-        if ServerProtocol is None:
+        if frames.ServerProtocol is None:
             raise ProtocolError(501, "a WebSocket handshake, and the websockets library is not "
                                      "installed: pip install geventuwsgi[asgi]")
         connection = self.connection
         policy = connection.service.policy
-        self._protocol = protocol = ServerProtocol(
-            extensions=[Deflate(**_DEFLATE)] if policy.deflate else None,
-            max_size=policy.max_size, logger=_library_log)
+        self._protocol = protocol = frames.protocol(policy.deflate, policy.max_size)
         parser = connection.parser
         protocol.receive_data(f"GET {parser.path} HTTP/1.1\r\n{parser.fields}\r\n"
                               .encode("latin-1"))
@@ -184,20 +165,20 @@ class WebSocket(Record):
         protocol.receive_data(data)
         for frame in protocol.events_received():
             kind = frame.opcode
-            if kind == _TEXT or kind == _BINARY:
+            if kind == TEXT or kind == BINARY:
                 if frame.fin:
                     self._message(kind, frame.data)
                 else:
                     self._piece_kind = kind
                     self._pieces += frame.data
-            elif kind == _CONT:
+            elif kind == CONT:
                 self._pieces += frame.data
                 if frame.fin:
                     pieces, self._pieces = self._pieces, bytearray()
                     self._message(self._piece_kind, pieces)
-            elif kind == _PONG:
+            elif kind == PONG:
                 self._ponged(bytes(frame.data))
-            elif kind == _CLOSE:
+            elif kind == CLOSE:
                 self._ended()
         if protocol.parser_exc is not None:
             self._broke(protocol.parser_exc)
@@ -215,7 +196,7 @@ class WebSocket(Record):
     def _message(self, kind: int, data: Any) -> None:
         if self._state != _OPEN:
             return
-        if kind == _TEXT:
+        if kind == TEXT:
             try:
                 text = data.decode()
             except UnicodeDecodeError as error:
@@ -323,14 +304,16 @@ class WebSocket(Record):
         kind = message["type"]
         if self._state == _OPEN:
             if kind == "websocket.send":
-                # The library's frame, past its list of what is to be written: a message is
-                # never in pieces here, and nothing else waits there.
+                # Past the library's list of what is to be written: a message is never in
+                # pieces here, and nothing else waits there.
                 data = message.get("bytes")
-                if data is not None:
-                    frame = Frame(Opcode.BINARY, data)
+                extensions = self._protocol.extensions
+                if data is None:
+                    octets = frames.message(TEXT, message["text"].encode(), extensions)
                 else:
-                    frame = Frame(Opcode.TEXT, message["text"].encode())
-                octets = frame.serialize(mask=False, extensions=self._protocol.extensions)
+                    if type(data) is not bytes:
+                        data = bytes(memoryview(data))  # bytes() of a number would be zeros
+                    octets = frames.message(BINARY, data, extensions)
                 self.body_size += len(octets)
                 connection = self.connection
                 connection.transport.write(octets)

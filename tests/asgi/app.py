@@ -470,6 +470,15 @@ async def ws_deny_half(scope, receive, send):
     await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
 
 
+async def ws_kinds(scope, receive, send):
+    """Everything that is a message, and at last something that is none."""
+    await send({"type": "websocket.accept"})
+    for data in (b"bytes", bytearray(b"array"), memoryview(b"view")):
+        await send({"type": "websocket.send", "bytes": data})
+    await send({"type": "websocket.send", "bytes": None, "text": "text"})
+    await send({"type": "websocket.send", "bytes": 5})
+
+
 async def ws_flood(scope, receive, send):
     await receive()
     await send({"type": "websocket.accept"})

@@ -64,6 +64,15 @@ def test_messages_come_back(server: Server, compression: str | None) -> None:
         assert bool(socket.protocol.extensions) == (compression is not None)
 
 
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_what_an_application_may_send(server: Server, compression: str | None) -> None:
+    with opened(server, "/kinds", compression=compression) as socket:
+        assert [socket.recv() for _ in range(4)] == [b"bytes", b"array", b"view", "text"]
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv()
+    assert caught.value.rcvd.code == 1011
+
+
 def test_fragments_and_pings_in_between(server: Server) -> None:
     with raw(server) as wire:
         wire.send(frame(Opcode.TEXT, "\u20ac".encode()[:2], False) + frame(Opcode.PING, b"p")
