@@ -111,6 +111,7 @@ class Instance:
         logger.info("Starting geventuwsgi %s", __version__)
         tell_configuration(settings)
         handed = upgrade.handed_over(os.environ)
+        self.upgraded = bool(handed)
         try:
             identity = check(settings)
         except ConfigError as error:
@@ -180,8 +181,16 @@ class Instance:
         return self.board.total(scoreboard.IN_PROGRESS)
 
     def _serves(self) -> None:
-        for file in self.safe_pid_files:
-            file.write()
+        try:
+            for file in self.safe_pid_files:
+                file.write()
+        except ConfigError as error:
+            if self.upgraded:       # whoever is being served has no part in it
+                logger.error("safe-pidfile: %s", error)
+            else:
+                logger.critical("safe-pidfile: %s; shutting down", error)
+                self.master.stop(error.exit_status)
+                return
         self._ready()
         self._reloading(False)
 

@@ -92,6 +92,7 @@ def test_signals_and_touches(resolve: Any) -> None:
     ("daemonize = udp:log.example:514", "logs go to a file, not to an address"),
     ("daemonize =", "needs a path"),
     ("prio = 40", "not a number from -20 to 19"),
+    ("max-fd = 5", "must be at least 64"),
     ("limit-as = much", "is not a number"),
     ("cpu-affinity = all", "is not a number"),
     ("reload-mercy = 0", "must be at least 1"),

@@ -181,6 +181,15 @@ def test_a_pid_file_in_no_directory(room):
     assert not [line for line in lines if "Traceback" in line]
 
 
+def test_a_safe_pid_file_in_no_directory(room):
+    """It is written when all workers serve: then they are stopped, and it is said why."""
+    with Server(room, "--wsgi-file", "app.py", "--safe-pidfile", "/nowhere/safe.pid", app=APP,
+                ready=False) as server:
+        assert server.wait() == 1
+        assert server.find("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
+        assert server.find("goodbye to uWSGI.") and not server.find("the master disconnected")
+
+
 # Workers.
 
 def test_the_application_is_loaded_once(room):
