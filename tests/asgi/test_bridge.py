@@ -155,11 +155,11 @@ def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> No
 
 def test_a_websocket_told_to_go_ends_with_the_answer_of_its_client(tmp_path: Path) -> None:
     with serve(tmp_path) as server, raw(server) as wire:
-        wire.sock.settimeout(CLOSE_TIMEOUT / 2)
         server.send_signal(signal.SIGTERM)
         kind, code = received(wire)
         assert (kind, code) == (Opcode.CLOSE, (1012).to_bytes(2, "big"))
         server.wait_for("APP disconnect 1012")
+        wire.sock.settimeout(CLOSE_TIMEOUT / 2)
         wire.send(frame(Opcode.CLOSE, code))
         assert wire.closed()
         assert server.wait() == 0
