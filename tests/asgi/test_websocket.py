@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -173,6 +174,13 @@ def test_the_application_closes(server: Server, path: str, code: int, reason: st
     (frame(Opcode.CONT, b"nothing before"), 1002),
     (Frame(Opcode.TEXT, b"unmasked").serialize(mask=False), 1002),
     (b"\x83\x80\0\0\0\0", 1002),
+    (b"\xa2\x80\0\0\0\0", 1002),  # a reserved bit
+    (b"\x09\x80\0\0\0\0", 1002),  # a ping in fragments
+    (b"\x89\xfe\0\x80" + bytes(132), 1002),  # one of 128 octets
+    (b"\x82\xff" + (1 << 62).to_bytes(8, "big"), 1009),
+    (b"\x82\xff" + (1 << 30).to_bytes(8, "big") + bytes(1000), 1009),
+    (b"\x88\x82\0\0\0\0" + (1005).to_bytes(2, "big"), 1002),
+    (b"\x88\x83\0\0\0\0" + (1000).to_bytes(2, "big") + b"\xff", 1007),
 ])
 def test_a_client_that_breaks_the_protocol(server: Server, octets: bytes, code: int) -> None:
     before = len(server.find(f"APP disconnect {code}"))
@@ -181,6 +189,19 @@ def test_a_client_that_breaks_the_protocol(server: Server, octets: bytes, code: 
         kind, data = received(wire)
         assert kind == Opcode.CLOSE and int.from_bytes(data[:2], "big") == code
     server.wait_for(f"APP disconnect {code}", before + 1)
+
+
+@pytest.mark.parametrize(("data", "code"), [(None, 1009), (b"\xff" * 50, 1002)])
+def test_what_does_not_decompress_or_too_much(server: Server, data: bytes | None,
+                                              code: int) -> None:
+    if data is None:
+        press = zlib.compressobj(9, zlib.DEFLATED, -12)
+        data = (press.compress(bytes(40 << 20)) + press.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    with raw(server, more="Sec-WebSocket-Extensions: permessage-deflate\r\n") as wire:
+        wire.send(b"\xc2" + frame(Opcode.BINARY, data)[1:])
+        kind, close = received(wire)
+        assert kind == Opcode.CLOSE and int.from_bytes(close[:2], "big") == code
+        assert wire.closed()
 
 
 def test_data_before_the_answer_is_refused(server: Server) -> None:
