@@ -60,7 +60,8 @@ _pairs = _Pairs()
 def headers_of(parser: RequestParser) -> list[Pair]:
     """The request's header fields, in order; Host is the target's where that names one."""
     pairs = _pairs
-    found: list[Any] = list(map(pairs.__getitem__, parser.fields[:-2].split("\r\n")))
+    lines = parser.fields[:-2].split("\r\n") if parser.fields else ()  # HTTP/1.0 asks for none
+    found: list[Any] = list(map(pairs.__getitem__, lines))
     if pairs.dropped:
         pairs.dropped = False
         found = [pair for pair in found if pair is not None]
