@@ -235,7 +235,7 @@ class Exchange:
             reason = (f"no connection within {gate.connect_timeout:g} seconds"
                       if isinstance(error, Expired) else f"cannot connect: {error}")
             raise NodeFailure(504 if isinstance(error, Expired) else 502,
-                              f"{reason}; left out for {pause:g} seconds", True) from error
+                              f"{reason}; left out for {pause:.3g} seconds", True) from error
         except BaseException:
             link.stream.close()
             raise
@@ -378,7 +378,7 @@ class Exchange:
         told = ""
         if node.answered_at < started and not answer.started:
             # It has answered nobody meanwhile: it is not only this request that is slow.
-            told = f"; left out for {node.failed(monotonic()):g} seconds"
+            told = f"; left out for {node.failed(monotonic()):.3g} seconds"
         raise NodeFailure(504, f"no answer for {self._gate.timeout:g} seconds{told}", False)
 
     def _gone(self, node: Node, link: Link, answer: Answer, error: OSError) -> Exception:

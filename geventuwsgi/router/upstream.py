@@ -127,7 +127,13 @@ class Node:
             self.trying = False
 
     def failed(self, now: float) -> float:
-        """It could not be reached or did not answer; return the seconds it is left out."""
+        """It could not be reached or did not answer; return the seconds it is left out.
+
+        Requests that fail while it is left out were given to it before, or for want of
+        others: they say nothing new, and do not double the pause.
+        """
+        if self.down_until > now:
+            return self.down_until - now
         pause = min(FIRST_PAUSE * 2.0 ** min(self.failures, 16), self._gracetime)
         self.failures += 1
         self.down_until = now + pause

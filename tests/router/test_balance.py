@@ -45,7 +45,9 @@ def test_a_failed_node_is_left_out_longer_each_time_and_tried_by_one_request() -
     one, other = node("a", gracetime=30), node("b")
     group = Group("g", [one, other])
     now = monotonic()
-    assert [one.failed(now) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    pauses = [one.failed(now + 100 * count) for count in range(-7, 0)]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+    one.down_until = now + 30
     assert turns(group, 4) == "bbbb"
     one.down_until = now - 1
     first = group.take(())
@@ -59,7 +61,7 @@ def test_a_failed_node_is_left_out_longer_each_time_and_tried_by_one_request() -
 def test_when_all_are_left_out_the_next_one_due_is_asked() -> None:
     one, other = node("a"), node("b")
     now = monotonic()
-    one.failed(now)
+    one.failed(now - 2)
     one.failed(now)
     other.failed(now)
     group = Group("g", [one, other])
@@ -131,3 +133,10 @@ def test_who_waits_for_nodes_that_all_leave_is_told() -> None:
     group.wake()
     with pytest.raises(NoRoom, match="no node for g"):
         waiting.get(timeout=5)
+
+
+def test_requests_that_fail_together_are_one_failure() -> None:
+    one = node("a")
+    assert one.failed(100.0) == 1.0
+    assert [one.failed(100.25), one.failed(100.5)] == [0.75, 0.5]
+    assert one.failed(101.5) == 2.0 and not one.available(103.0) and one.available(103.5)
