@@ -31,6 +31,9 @@ _SPECIAL = {
     CLIENT.lower(): _DROPPED,
     "forwarded": _FORWARDED, "x-real-ip": _FORWARDED, "x-forwarded-for": _FOR,
     "x-forwarded-proto": _PROTO}
+# Options of Connection that name no field of this connection (RFC 9110 section 7.6.1: a
+# field for all recipients must not be named; these two say what the request is).
+_NOT_HOPS = frozenset(("close", "keep-alive", "upgrade", "host", "content-type", ""))
 _kinds: dict[str, int] = {}
 _REMEMBERED = 2048
 # The environ keys of fields that end here. CONTENT_LENGTH is written anew.
@@ -101,7 +104,7 @@ class Request:
         chain: list[str] = []
         options: list[str] = []
         self._proto = self._host = wanted = ""
-        for line in parser.fields[:-2].split("\r\n"):
+        for line in parser.fields[:-2].split("\r\n") if parser.fields else ():
             name, _, value = line.partition(":")
             kind = _kinds[name] if name in _kinds else _kind(name)
             if not kind:
@@ -119,7 +122,7 @@ class Request:
                     self._proto = value.strip(" \t")
                 else:
                     kept.append(line)
-        nominated = set(options) - {"close", "keep-alive", "upgrade", ""}
+        nominated = set(options) - _NOT_HOPS
         if nominated:
             kept = [line for line in kept if line.partition(":")[0].lower() not in nominated]
         self._nominated = nominated
@@ -154,7 +157,7 @@ class Request:
         lines = [f"{parser.method} {parser.path or parser.target} HTTP/1.1"]
         if routed:
             lines.append(self._client())
-        lines.append(f"Host: {self._host if parser.authority is None else parser.authority}")
+        lines.append(f"Host: {parser.authority or self._host or self._own_host()}")
         lines += self._kept
         if self._manner.forwarded:
             if self._for:
@@ -166,6 +169,12 @@ class Request:
         head = "\r\n".join(lines).encode("latin-1")
         self._made = (framing, routed), head
         return head
+
+    def _own_host(self) -> str:
+        """Return the host for a request that names none (HTTP/1.0), which HTTP/1.1 wants."""
+        origin = self._origin
+        port = "" if origin.server_port in ("80", "443") else f":{origin.server_port}"
+        return f"{origin.server_name}{port}"
 
     def packet(self, length: int | None, modifiers: tuple[int, int]) -> bytes:
         """Return the packet for a uwsgi node.

@@ -86,6 +86,17 @@ def test_a_node_gets_one_framing_and_no_field_of_this_connection(
                      "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http", "", ""]
 
 
+def test_a_bare_request_is_one_request_to_a_node(recorded: tuple[Recorder, Server]) -> None:
+    """Two of them on one connection to the node: nothing was left of the first."""
+    node, server = recorded
+    before = len(node.heads)
+    for _ in range(2):
+        assert conversation(server, b"GET / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    heads = node.heads[before:]
+    assert len(heads) == 2 and heads[0] == heads[1]
+    assert all(head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1 for head in heads)
+
+
 def test_connect_is_not_done(recorded: tuple[Recorder, Server]) -> None:
     node, server = recorded
     before = len(node.heads)

@@ -80,6 +80,23 @@ def test_fields_that_connection_names_end_here() -> None:
     assert "HTTP_X_A" not in variables(one.packet(0, (0, 0)))
 
 
+def test_what_the_request_is_cannot_be_named_by_connection() -> None:
+    one = request("GET / HTTP/1.1\nHost: h\nContent-Type: t\n"
+                  "Connection: host, content-type\n\n")
+    assert one.http("").startswith(b"GET / HTTP/1.1\r\nHost: h\r\nContent-Type: t\r\n")
+    found = variables(one.packet(0, (0, 0)))
+    assert (found["HTTP_HOST"], found["CONTENT_TYPE"]) == ("h", "t")
+
+
+@pytest.mark.parametrize("data", ["GET / HTTP/1.0\n\n", "GET / HTTP/1.1\nHost:\n\n"])
+def test_a_request_without_fields_or_host_gets_one_head(data: str) -> None:
+    one = request(data)
+    assert one.http("") == (b"GET / HTTP/1.1\r\nHost: node:8080\r\nX-Forwarded-For: 192.0.2.1\r\n"
+                            b"X-Forwarded-Proto: http\r\n\r\n")
+    found = variables(one.packet(0, (0, 0)))
+    assert not found.get("HTTP_HOST") and "" not in found and "HTTP_" not in found
+
+
 @pytest.mark.parametrize("line, upgrade", [
     ("Connection: Upgrade\nUpgrade: WebSocket", "WebSocket"),
     ("Connection: keep-alive, upgrade\nUpgrade: websocket", "websocket"),
