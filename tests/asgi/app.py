@@ -137,6 +137,11 @@ async def flood(scope, receive, send):
         raise
 
 
+async def go(scope, receive, send):
+    STARTED["go"] = True
+    await answer(send, b"")
+
+
 async def flooded(scope, receive, send):
     await answer(send, str(STARTED.get("flood", 0)).encode())
 
@@ -456,10 +461,11 @@ async def ws_close(scope, receive, send):
 
 
 async def ws_slow(scope, receive, send):
-    """Read nothing for a while, then count what is there."""
+    """Read nothing before `/go`, then count what is there."""
     await receive()
     await send({"type": "websocket.accept"})
-    await asyncio.sleep(float(query(scope, "for", "0.5")))
+    while not STARTED.pop("go", False):
+        await asyncio.sleep(0.01)
     for _ in range(int(query(scope, "n"))):
         assert (await receive())["type"] == "websocket.receive"
     await send({"type": "websocket.send", "text": "all"})

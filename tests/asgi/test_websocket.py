@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -236,19 +237,23 @@ def test_pings_are_sent_and_have_to_be_answered(server: Server) -> None:
 
 
 def test_reading_stops_while_the_application_does_not_receive(server: Server) -> None:
-    with raw(server, "/slow?for=1&n=300") as wire:
-        wire.sock.setblocking(False)
-        data = frame(Opcode.BINARY, b"x" * 65536) * 300
-        sent, end = 0, time.monotonic() + 0.8
-        while time.monotonic() < end and sent < len(data):
-            with contextlib.suppress(BlockingIOError):
-                sent += wire.sock.send(data[sent:sent + 65536])
-                continue
-            time.sleep(0.01)
-        assert sent < len(data)
-        wire.sock.setblocking(True)
-        wire.send(data[sent:])
-        assert received(wire) == (Opcode.TEXT, b"all")
+    sent: list[int] = []
+
+    def steady() -> int:
+        before = len(sent)
+        time.sleep(0.2)
+        return before if before == len(sent) else 0
+    with opened(server, "/slow?n=300", compression=None) as socket:
+        def send() -> None:
+            for number in range(300):
+                socket.send(b"x" * 65536)
+                sent.append(number)
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert wait_until(steady, "the client to be held up") < 300
+        assert get(server, "/go").status == 200
+        assert socket.recv() == "all"
+        sender.join()
 
 
 def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
