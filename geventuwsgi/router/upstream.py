@@ -97,12 +97,22 @@ class Node:
 
     def keep(self, link: Link, now: float) -> None:
         """Put a connection back for the next request."""
-        if self.gone:
+        if self.gone or self._crowded:
             link.stream.close()
             return
         link.used = True
         link.idle_since = now
         self._pool.append(link)
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether our workers are fewer than the connections to them.
+
+        A worker accepts one for each slot. Where there are more, one of them waits in the
+        socket's queue with a request on it, and nobody would take it while the others stay.
+        """
+        return (self.protocol == "routed" and self.limit > 0
+                and self.busy + len(self._pool) > self.limit)
 
     def shrink(self, before: float) -> None:
         """Close connections that have waited since before a point in time."""

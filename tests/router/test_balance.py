@@ -7,6 +7,7 @@ import gevent
 import pytest
 
 from geventuwsgi.net.address import parse
+from geventuwsgi.protocol.message import Limits
 from geventuwsgi.router.balance import Group, NoRoom
 from geventuwsgi.router.upstream import Node
 
@@ -140,3 +141,19 @@ def test_requests_that_fail_together_are_one_failure() -> None:
     assert one.failed(100.0) == 1.0
     assert [one.failed(100.25), one.failed(100.5)] == [0.75, 0.5]
     assert one.failed(101.5) == 2.0 and not one.available(103.0) and one.available(103.5)
+
+
+def test_more_connections_than_our_workers_have_slots_are_not_kept() -> None:
+    """One of them waits to be accepted, and only the end of another lets it in."""
+    one = Node("the workers", parse("127.0.0.1:1"), "routed", limit=3)
+    links = [one.link(gevent.get_hub(), Limits()) for _ in range(3)]
+    one.busy = 3
+    one.limit = 2  # a worker has gone
+    one.keep(links[0], 0.0)
+    assert one.statistics()["idle"] == 0
+    one.busy = 2
+    one.keep(links[1], 0.0)
+    one.busy = 1
+    one.keep(links[2], 0.0)
+    assert one.statistics()["idle"] == 2
+    one.close()
