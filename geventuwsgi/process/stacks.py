@@ -50,7 +50,7 @@ class Question:
 
     def __init__(self, inquiry: Inquiry, worker: Worker, sock: socket.socket) -> None:
         self.inquiry = inquiry
-        self.name = f"worker {worker.id} (pid: {worker.pid})"
+        self.name = f"{worker.name} {worker.id} (pid: {worker.pid})"
         self.worker = worker
         self.sock = sock
         self.due = monotonic() + PATIENCE
@@ -81,7 +81,8 @@ class Stacks:
         for generation in self._generations:
             for worker in generation.workers.values():
                 if worker.ready_at is None:
-                    caller.write(f"worker {worker.id} (pid: {worker.pid}) is still starting\n")
+                    caller.write(f"{worker.name} {worker.id} (pid: {worker.pid}) is still "
+                                 "starting\n")
                 else:
                     self._ask(inquiry, worker)
         inquiry.close()
@@ -91,7 +92,7 @@ class Stacks:
             ours, theirs = control.pair()
         except OSError as error:
             inquiry.silent += 1
-            inquiry.caller.write(f"worker {worker.id} (pid: {worker.pid}) cannot be asked: "
+            inquiry.caller.write(f"{worker.name} {worker.id} (pid: {worker.pid}) cannot be asked: "
                                  f"{error.strerror}\n")
             return
         question = Question(inquiry, worker, ours)

@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from time import monotonic, monotonic_ns, time
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ..config.settings import Settings
+from ..log import stacks
 from ..net.address import Address
 from ..net.listener import Listener
 from ..net.trust import AllowList
@@ -46,6 +48,7 @@ GONE_AFTER = 0.5        # seconds of waiting after which a client is looked at
 POOL_IDLE = 30.0
 _RSS_EVERY = 8          # sweeps
 SPARE_DESCRIPTORS = 64
+TOLD = 100              # requests whose stacks are told
 
 
 class Child(Protocol):
@@ -59,6 +62,7 @@ class Child(Protocol):
 
     def ready(self) -> None: ...
     def received(self) -> bytes | None: ...
+    def answer(self, text: str) -> None: ...
 
 
 class Gate:
@@ -214,10 +218,21 @@ class Gateway:
             log.error("the master disconnected from router %d; shutting down", self.child.id)
         if message in (b"", b"die"):
             os._exit(0)
+        elif message == b"stacks":
+            self.child.answer(self._stacks())
         elif message == b"drain":
             self.drain(False)
         elif message == b"stop":
             self.drain(True)
+
+    def _stacks(self) -> str:
+        """Tell of each request where its greenlet stands (`--stacks`)."""
+        serving = [client for client in self.gate.clients if client.began != inf]
+        parts = [f"router {self.child.id} (pid: {os.getpid()}): {len(self.gate.clients)} "
+                 f"connections, {len(serving)} requests"]
+        parts += [f"{client.peer}\n{stacks.text(client.greenlet.gr_frame)}"
+                  for client in serving[:TOLD]]
+        return "\n\n".join(parts) + "\n"
 
     def _reopen(self) -> None:
         self.child.reopen()

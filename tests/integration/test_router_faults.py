@@ -2,12 +2,13 @@
 
 import json
 import socket
+import sys
 import threading
 from pathlib import Path
 
 import psutil
 
-from tests.harness import Server, children, wait_until
+from tests.harness import Program, Server, children, wait_until
 from tests.integration.test_router import OK, status
 from tests.integration.test_router_client import WEBSOCKET, accepting
 from tests.router.nodes import APP, Scripted, head_of, hanging, our_node, router, saying, text_of
@@ -90,6 +91,18 @@ def test_a_stop_ends_tunnels(tmp_path: Path) -> None:
                 answer += sock.recv(1000)
             assert server.stop() == 0  # within the patience of the test, not of the mercy
             assert sock.recv(100) == b""
+
+
+def test_the_stacks_of_a_router_are_told(tmp_path: Path) -> None:
+    with Scripted(hanging) as node:
+        with router(tmp_path, "--http-to", f"http://{node.address}",
+                    "--pidfile", "pid") as server, server.connect() as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            wait_until(lambda: node.seen)
+            with Program(sys.executable, "-m", "geventuwsgi", "--stacks", "pid",
+                         cwd=tmp_path) as asking:
+                assert asking.wait() == 0
+                assert asking.find("1 connections, 1 requests") and asking.find("exchange.py")
 
 
 def test_added_fields_come_once(tmp_path: Path) -> None:
