@@ -209,6 +209,8 @@ class Routing:
     """
 
     _TARGETS = ("http_to", "http_route", "http_subscription_server")
+    # What only a router does, also where there is nothing to route to.
+    _DEEDS = ("http_var", "http_stats_server", "http_to_https")
     OWN = ("http", "https", "http_to_https")
 
     def __init__(self, values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
@@ -222,10 +224,10 @@ class Routing:
         chosen = values["http_router"]
         if chosen is None:
             # A client that keeps its connection would be tied to a worker that is busy.
-            chosen = bool(targets or values["http_to_https"]) or (
-                bool(fronts) and values["gevent"] == 1)
+            chosen = bool(targets or values["http_to_https"]) or bool(fronts) and (
+                values["gevent"] == 1 or any(values[name] for name in self._DEEDS))
         elif not chosen:
-            for name in (*targets, *(["http_to_https"] if values["http_to_https"] else ())):
+            for name in (*targets, *(name for name in self._DEEDS if values[name])):
                 raise origins[name].error("http-router is false: there is nobody to do this")
         self.wanted = bool(chosen)
         if self.wanted and not fronts:

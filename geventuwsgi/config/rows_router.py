@@ -11,8 +11,8 @@ _ROUTER = "Router"
 ROUTER = (
     Option("http-router", Boolean(), "let a router process take the connections of http and "
            "https, and hand the requests to the workers", _ROUTER,
-           derived="true where there is something to route to, and where a worker takes one "
-                   "request at a time",
+           derived="true where there is something to route to, with http-var or "
+                   "http-stats-server, and where a worker takes one request at a time",
            difference="uWSGI always has a router process for http; here workers that take "
                       "several requests at a time accept by themselves"),
     Option("http-to", Many(NODE), "a node that requests are handed to: ADDRESS for the uwsgi "

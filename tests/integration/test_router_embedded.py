@@ -179,6 +179,18 @@ def test_workers_with_many_slots_have_no_router(tmp_path: Path) -> None:
         assert status(server.get("/")) == 200
 
 
+@pytest.mark.parametrize("option", ["--http-var=X_FROM=router", "--http-stats-server=127.0.0.1:0"])
+def test_what_only_a_router_does_brings_one(tmp_path: Path, option: str) -> None:
+    with Server(tmp_path, "--http", "127.0.0.1:0", option, "app", app=APP, ready=False) as server:
+        server.wait_for("ready: 1 router")
+        server.wait_for("ready: ", 2)
+        assert (b"X_FROM=router" in server.get("/env")) == ("var" in option)
+    with Server(tmp_path, "--http", "127.0.0.1:0", option, "--http-router=false", "app", app=APP,
+                ready=False) as server:
+        assert server.wait() in (1, 2)
+        server.wait_for("http-router is false: there is nobody to do this")
+
+
 def test_a_port_in_use_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
