@@ -9,11 +9,12 @@ import os
 import socket
 from typing import Any
 
+from gevent import Timeout
 from gevent.socket import getaddrinfo
 
 from ..errors import ClientDisconnected
 from .address import Address
-from .stream import WRITE, Stream
+from .stream import WRITE, Expired, Stream
 
 _UNDERWAY = (errno.EINPROGRESS, errno.EALREADY)
 
@@ -49,7 +50,7 @@ class Outgoing(Stream):
         if not address.is_unix:
             name = (address.host or "127.0.0.1", address.port)
             if address.family == socket.AF_UNSPEC:
-                name = self._resolve(address)
+                name = self._resolve(address, connect_timeout)
         self.timeout = connect_timeout
         code = self.sock.connect_ex(name)
         if code == errno.EAGAIN:  # a unix socket's queue is full, and nothing will tell
@@ -65,10 +66,13 @@ class Outgoing(Stream):
             raise ClientDisconnected(code, os.strerror(code))
         self.timeout = timeout
 
-    def _resolve(self, address: Address) -> Any:
+    def _resolve(self, address: Address, timeout: float) -> Any:
         """Look a host name up, in a thread of the hub's pool; IPv4 first."""
         try:
-            found = getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            with Timeout(timeout, Expired("its name is looked up for too long")):
+                found = getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        except Expired:
+            raise
         except OSError as error:
             raise ClientDisconnected(f"no address for the name {address.host!r} "
                                      f"({error.strerror})") from error
