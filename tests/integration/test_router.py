@@ -354,7 +354,7 @@ def test_a_full_node_has_a_queue_and_a_full_queue_says_503(tmp_path: Path) -> No
             assert node.seen == 2
 
 
-def test_nodes_die_hang_and_restart_under_load(tmp_path: Path) -> None:
+def test_nodes_die_and_restart_under_load(tmp_path: Path) -> None:
     with real_uwsgi(tmp_path / "u", "u", "-p", "2") as real, \
             our_node(tmp_path / "a", "a") as ours, our_node(tmp_path / "b", "b") as dying:
         with router(tmp_path / "r", "--http-to", real, "--http-to",
