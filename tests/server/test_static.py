@@ -45,7 +45,7 @@ def test_a_file_comes_before_the_application(server: Server) -> None:
         assert wire.get("/static/link").body == b"hello"
     wait_until(lambda: "app: -1|req: -1/1]" in server.log and "via sendfile()" in server.log,
                "the request line of a file")
-    assert "/etc/passwd is not under" in server.log
+    server.wait_for("/etc/passwd is not under")
 
 
 def test_over_uwsgi(server: Server) -> None:
