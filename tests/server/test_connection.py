@@ -51,8 +51,8 @@ def test_a_response_that_cannot_be_sent_is_told_in_one_line(server: Server) -> N
     """There is no frame of the application's to show, and ours would help nobody."""
     start = len(server.err)
     get(server, "/no-start")
-    server.wait_for("did not call start_response")
-    line = next(line for line in server.err[start:] if "start_response" in line)
+    line = wait_until(lambda: [line for line in server.err[start:] if "start_response" in line],
+                      "the line of this request")[0]
     assert "Error handling request GET /no-start from 127.0.0.1" in line
     assert not [line for line in server.err[start:] if line.startswith("  File ")]
 

@@ -59,7 +59,8 @@ def test_past_the_queue_it_is_503_at_once(tmp_path) -> None:
         counted = sum(int(line.partition("worker 1: ")[2].split()[0]) for line in lines)
         assert counted == 7 and len(lines) <= 2, lines
         assert "all 2 slots are busy" in lines[0]
-        assert len([line for line in server.out if " 503) " in line]) == 7
+        wait_until(lambda: len([line for line in server.out if " 503) " in line]) == 7,
+                   "seven request lines")
         assert server.stop() == 0, server.log
 
 
