@@ -14,6 +14,7 @@ Rules of the room:
 import os
 import select
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import _socket  # its sockets are the kernel's, also in a process that gevent has patched
@@ -26,7 +27,7 @@ STANDARD = {"-": 1, "/dev/stdout": 1, "/proc/self/fd/1": 1, "/dev/stderr": 2, "/
 Warn = Callable[[str], object]
 
 
-class Sink:
+class Sink(ABC):
     """One destination of log lines.
 
     Args:
@@ -38,9 +39,9 @@ class Sink:
         self._warn = warn
         self._untold = 0
 
+    @abstractmethod
     def write(self, data: bytes) -> None:
         """Write whole lines, now or as soon as the other side takes them."""
-        raise NotImplementedError
 
     def flush(self) -> bool:
         """Write what waits, as far as it goes; tell whether nothing waits any more."""
