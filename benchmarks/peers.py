@@ -27,6 +27,9 @@ from benchmarks.measure import SERVER_CORE
 
 PROJECT = Path(__file__).parent.parent
 SCRIPTS = Path(sys.executable).parent
+# What the command `geventuwsgi` runs; `python -m geventuwsgi` would be a development run.
+GEVENTUWSGI = (sys.executable, "-c",
+               "import sys; from geventuwsgi.cli import main; sys.exit(main())")
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,7 @@ def geventuwsgi(wanted: Wanted) -> list[str]:
     """Make our own command."""
     log = ["--disable-logging"] if wanted.access_log is None else [
         "--access-logfile", wanted.access_log]
-    return [sys.executable, "-m", "geventuwsgi", wanted.application,
-            "--bind", f"127.0.0.1:{wanted.port}",
+    return [*GEVENTUWSGI, wanted.application, "--bind", f"127.0.0.1:{wanted.port}",
             "--protocol", wanted.protocol.removesuffix("s"), "--interface", wanted.interface,
             "--workers", str(wanted.workers), "--worker-connections", "20000", *log,
             *certified(wanted)]

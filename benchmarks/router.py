@@ -6,13 +6,12 @@ it does best: uWSGI its own socket, we connections that stay.
 """
 
 import contextlib
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.peers import SCRIPTS, Server, Wanted
+from benchmarks.peers import GEVENTUWSGI, SCRIPTS, Server, Wanted
 from benchmarks.scenarios import OURS, Limit, Row, Run, _wrk, cpu_per_request
 
 Command = Callable[[Wanted], list[str]]
@@ -27,8 +26,7 @@ server {{ listen 127.0.0.1:{port}; location / {{ uwsgi_pass unix:{node}; }} }} }
 
 
 def _ours(node: str) -> Command:
-    return lambda wanted: [sys.executable, "-m", "geventuwsgi", "--http",
-                           f"127.0.0.1:{wanted.port}", "--http-to", node]
+    return lambda wanted: [*GEVENTUWSGI, "--http", f"127.0.0.1:{wanted.port}", "--http-to", node]
 
 
 def _uwsgi(node: str) -> Command:
@@ -46,8 +44,8 @@ def _nginx(node: str, directory: str) -> Command:
 
 
 def _ours_whole(wanted: Wanted) -> list[str]:
-    return [sys.executable, "-m", "geventuwsgi", wanted.application, "--http",
-            f"127.0.0.1:{wanted.port}", "--http-router", "--disable-logging"]
+    return [*GEVENTUWSGI, wanted.application, "--http", f"127.0.0.1:{wanted.port}",
+            "--http-router", "--disable-logging"]
 
 
 def _uwsgi_whole(wanted: Wanted) -> list[str]:
@@ -84,8 +82,7 @@ def router(run: Run) -> Iterator[Row]:
         node = f"{directory}/node.sock"
         Path(directory).chmod(0o755)  # nginx leaves root
         with peers.running(OURS, Wanted("benchmarks.apps:hello"), lambda wanted: [
-                sys.executable, "-m", "geventuwsgi", wanted.application, "--uwsgi-socket", node,
-                "--chmod-socket=666",
+                *GEVENTUWSGI, wanted.application, "--uwsgi-socket", node, "--chmod-socket=666",
                 "--bind", f"127.0.0.1:{wanted.port}", "--disable-logging"]):
             values = _measure(run, {name: command for name, command in (
                 (OURS, _ours(node)), ("uwsgi", _uwsgi(node)),

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.load import Load, connect
-from benchmarks.peers import free_port
+from benchmarks.peers import GEVENTUWSGI, free_port
 from geventuwsgi.process import remote
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -64,7 +64,7 @@ class Server:
         (directory / "app.py").write_text(APP)
         (directory / "app.ini").write_text(INI.format(port=self.port, workers=WORKERS))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "geventuwsgi", "-c", "app.ini"], cwd=directory,
+            [*GEVENTUWSGI, "-c", "app.ini"], cwd=directory,
             env={**os.environ, "PYTHONPATH": str(HOUSE)}, stdin=subprocess.DEVNULL)
         wait(lambda: "ready: " in self.log(), "the start")
 

@@ -26,6 +26,9 @@ import pytest
 HOUSE = Path(__file__).resolve().parent.parent
 # Where programs are looked for: beside this Python, as others do, and where root has them.
 PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+# What the command `geventuwsgi` runs; `python -m geventuwsgi` would be a development run.
+GEVENTUWSGI = (sys.executable, "-c",
+               "import sys; from geventuwsgi.cli import main; sys.exit(main())")
 # Seconds. Twenty were not always enough for two workers to import FastAPI without bytecode
 # on two cores with a load of fifteen.
 DEADLINE = 60.0
@@ -204,8 +207,7 @@ class Server(Program):
             arguments = ("-c", "app.ini", *arguments)
         if not names_socket:
             arguments = ("--http-socket", "127.0.0.1:0", *arguments)
-        super().__init__(sys.executable, "-m", "geventuwsgi", *arguments, cwd=directory, env=env,
-                         **popen)
+        super().__init__(*GEVENTUWSGI, *arguments, cwd=directory, env=env, **popen)
         self.directory = directory
         self._wait_ready = ready
 

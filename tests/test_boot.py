@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, alive, wait_until
+from tests.harness import GEVENTUWSGI, Server, alive, wait_until
 
 APP = """
 import os, sys
@@ -227,9 +227,9 @@ def test_systemd_hands_over_its_sockets(tmp_path):
         # LISTEN_PID is the pid of the process that execs the server.
         script = ("import os, sys; os.dup2(int(sys.argv[1]), 3); "
                   "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
-                  "os.execv(sys.executable, [sys.executable, '-m', 'geventuwsgi', 'app'])")
+                  "os.execv(sys.executable, sys.argv[2:])")
         server = Server(tmp_path, "app", app=APP, pass_fds=(sock.fileno(),))
-        server.argv = (sys.executable, "-c", script, str(sock.fileno()))
+        server.argv = (sys.executable, "-c", script, str(sock.fileno()), *GEVENTUWSGI, "app")
         with server:
             assert server.port == sock.getsockname()[1]
             assert ask(server, "os.environ.get('LISTEN_FDS')") is None

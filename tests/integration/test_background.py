@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, alive, wait_until
+from tests.harness import GEVENTUWSGI, Program, alive, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -25,8 +25,7 @@ class Started:
         self.directory = directory
         (directory / "app.py").write_text(app)
         (directory / "app.ini").write_text(ini)
-        self.starter = Program(sys.executable, "-m", "geventuwsgi", "app.ini", cwd=directory,
-                               **popen)
+        self.starter = Program(*GEVENTUWSGI, "app.ini", cwd=directory, **popen)
 
     def __enter__(self) -> "Started":
         self.starter.start()
@@ -143,9 +142,10 @@ def test_sockets_of_a_service_manager_reach_the_server(tmp_path):
         (tmp_path / "run.py").write_text(
             "import os, sys\nos.dup2(int(sys.argv[1]), 3)\n"
             "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1')\n"
-            "os.execv(sys.executable, [sys.executable, '-m', 'geventuwsgi', 'app.ini'])\n")
+            "os.execv(sys.executable, sys.argv[2:])\n")
         started = Started(tmp_path, ini, pass_fds=(sock.fileno(),))
-        started.starter.argv = (sys.executable, "run.py", str(sock.fileno()))
+        started.starter.argv = (sys.executable, "run.py", str(sock.fileno()), *GEVENTUWSGI,
+                                "app.ini")
         with started:
             assert started.starter.wait() == 0, started.log
             with socket.create_connection(sock.getsockname(), 10) as client:

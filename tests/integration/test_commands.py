@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from tests.harness import HOUSE, Server, wait_until
+from tests.harness import GEVENTUWSGI, HOUSE, Server, wait_until
 from tests.integration.conftest import example_ini
 from tests.integration.front import CONF, ask
 
@@ -50,9 +50,9 @@ class Command(Server):
     def __init__(self, directory, line, **named):
         words = shlex.split(line)
         assert words[0] == "geventuwsgi" or words[:3] == ["python", "-m", "geventuwsgi"]
-        arguments = words[1 if words[0] == "geventuwsgi" else 3:]
         super().__init__(directory, "--bind", "not used", **named)
-        argv = [sys.executable, "-m", "geventuwsgi", *arguments]
+        argv = ([*GEVENTUWSGI, *words[1:]] if words[0] == "geventuwsgi"
+                else [sys.executable, *words[1:]])
         if OWN_NETWORK:
             argv = ["unshare", "--net", sys.executable, "-c", LAUNCHER, *argv]
         else:

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.harness import HOUSE, Server, alive, wait_until
+from tests.harness import GEVENTUWSGI, HOUSE, Server, alive, wait_until
 from tests.integration.conftest import readable
 from tests.integration.front import NOBODY, ask
 
@@ -356,8 +356,8 @@ def test_log_pipes_that_nobody_reads(room, reader):
     """Requests and errors go on, and so do the master, its signals and its end."""
     path = str(room / "app.sock")
     server = subprocess.Popen(
-        [sys.executable, "-m", "geventuwsgi", "--http-socket", path, "--wsgi-file", "trial.py",
-         "--workers", "2"], cwd=room, env={**os.environ, "PYTHONPATH": str(HOUSE)},
+        [*GEVENTUWSGI, "--http-socket", path, "--wsgi-file", "trial.py", "--workers", "2"],
+        cwd=room, env={**os.environ, "PYTHONPATH": str(HOUSE)},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         wait_until(lambda: os.path.exists(path), "the socket")

@@ -15,7 +15,9 @@ import urllib.request
 import pytest
 
 from geventuwsgi.process import remote
-from tests.harness import HOUSE, Program, Server, alive, children, wait_until
+from tests.harness import (
+    GEVENTUWSGI, HOUSE, Program, Server, alive, children, wait_until,
+)
 from tests.integration.load import Load
 
 APP = """
@@ -189,8 +191,9 @@ def test_sockets_of_a_service_manager_stay(server, tmp_path):
     port = listening.getsockname()[1]
     code = ("import os, sys; os.dup2(int(sys.argv[1]), 3); "
             "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
-            "os.execv(sys.executable, [sys.executable, '-m', 'geventuwsgi', 'app:application'])")
-    program = Program(sys.executable, "-c", code, str(listening.fileno()), cwd=server.directory,
+            "os.execv(sys.executable, sys.argv[2:])")
+    program = Program(sys.executable, "-c", code, str(listening.fileno()), *GEVENTUWSGI,
+                      "app:application", cwd=server.directory,
                       env={"PYTHONPATH": str(tmp_path / "current")},
                       pass_fds=(listening.fileno(),))
     with program:

@@ -1,12 +1,11 @@
 """Static files of a live server: before the application, without a slot, over both protocols."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, Server, wait_until
+from tests.harness import GEVENTUWSGI, Program, Server, wait_until
 from tests.server.wire import connect, get, packet, request
 
 APP = Path(__file__).with_name("app.py").read_text()
@@ -68,7 +67,7 @@ def test_a_slow_reader_of_a_file_takes_no_slot(server: Server) -> None:
     ("static-expires", "( 5"), ("static-expires-type", "text/css 5"), ("static-gzip", "*"),
     ("file-serve-mode", "apache")])
 def test_a_broken_option_is_named(tmp_path: Path, option: str, text: str) -> None:
-    with Program(sys.executable, "-m", "geventuwsgi", "--http-socket", "127.0.0.1:0",
-                 f"--{option}", text, "app:application", cwd=tmp_path) as program:
+    with Program(*GEVENTUWSGI, "--http-socket", "127.0.0.1:0", f"--{option}", text,
+                 "app:application", cwd=tmp_path) as program:
         assert program.wait() == 2  # usage
         assert f"--{option}" in program.log and "Traceback" not in program.log
