@@ -16,11 +16,14 @@ from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
 from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
+from geventuwsgi.config.rows_http import ROWS as HTTP_ROWS
 from geventuwsgi.config.rows_uvicorn import ROWS as UVICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
+from geventuwsgi.config.rows_python import ROWS as PYTHON_ROWS
 from geventuwsgi.config.rows_reload import RELOAD
 from geventuwsgi.config.rows_router import ROUTER, SUBSCRIPTION
+from geventuwsgi.config.rows_routers import ROWS as ROUTERS_ROWS
 from geventuwsgi.config.rows_routes import ROUTES
 from geventuwsgi.config.rows_static import STATIC
 from geventuwsgi.config.rows_stuck import STUCK
@@ -331,6 +334,9 @@ OPTIONS: tuple[Option, ...] = (
     *LOGGING,
     *LOGIC,
     *UWSGI_ROWS,
+    *HTTP_ROWS,
+    *PYTHON_ROWS,
+    *ROUTERS_ROWS,
     *GUNICORN_ROWS,
     *UVICORN_ROWS,
     *WITHOUT,
