@@ -81,34 +81,33 @@ ROWS: tuple[Option, ...] = (
 
 # uWSGI 2.0's options less those of the table; the families below are left out.
 ABSENT: frozenset[str] = frozenset("""
-abstract-socket add-cache-item add-gid alarm alarm-backlog
-alarm-cheap alarm-fd alarm-freq alarm-list alarm-listen-queue alarm-log alarm-lq alarm-metric
-alarm-msg-size alarm-segfault alarms-list
-auto-weight backlog-alarm binary-append-data binsh blacklist
-brutal-reload-on-fd build-plugin cache cache-blocksize cache-expire-freq
-cache-no-expire cache-report-freed-items cache-store cache-store-sync cache-sync cache-udp-node
-cache-udp-server cache-use-last-modified cache2
-cap
-catch-exceptions cgroup cgroup-dir-mode cgroup-opt
-cheaper-algo-list cheaper-algos-list
-cheaper-list
-check-cache check-interval check-mount check-mountpoint
+abstract-socket add-gid
+alarm-log
+auto-weight blacklist
+
+
+
+
+catch-exceptions
+
+
+
 chunked-input-timeout
-collect-header connect-and-read cron cron-harakiri
-cron2 declare-option declare-option2 del-header
-disable-sendfile drop-after-apps drop-after-init dump-options early-emperor
-early-envdir emperor enable-metrics end-blacklist end-whitelist envdir error-page-403
+collect-header connect-and-read
+declare-option declare-option2 del-header
+disable-sendfile drop-after-apps
+early-envdir end-blacklist end-whitelist envdir error-page-403
 error-page-404 error-page-500 error-route error-route-host error-route-if error-route-if-not
 error-route-label error-route-qs error-route-referer error-route-remote-addr
 error-route-remote-user error-route-run error-route-status error-route-uri error-route-user-agent
-exit extract fallback-config farm
-fd-safe file-write
+exit extract fallback-config
+fd-safe
 final-route final-route-host final-route-if final-route-if-not final-route-label final-route-qs
 final-route-referer final-route-remote-addr final-route-remote-user final-route-run
 final-route-status final-route-uri final-route-user-agent flock flock-wait flock-wait2 flock2
-force-cwd force-gateway forkbomb-delay freebind fs-signal get
+force-cwd freebind get
 gevent-wait-for-hub
-heartbeat honour-stdin
+honour-stdin
 http-auto-gzip
 
 
@@ -116,60 +115,57 @@ http-server-name-as-http-host
 
 
 httprouter
-ignore-script-name immediate-gid immediate-uid imperial-monitor-list imperial-monitors-list
-inject-after inject-before iprint ksm
-listen-queue-alarm locks log-4xx log-5xx log-alarm
+ignore-script-name immediate-gid immediate-uid
+inject-after inject-before iprint
+log-4xx log-5xx log-alarm
 log-backupname log-big log-date log-drain log-encoder log-filter log-format-strftime log-ioerror
 log-maxsize log-prefix log-reopen log-req-encoder log-req-route log-route log-sendfile log-slow
 log-socket log-syslog log-truncate log-zero logdate logfile-chmod logfile-chown logformat-strftime
-logger logger-list logger-req loggers-list logto2 lq-alarm map-socket
-master-as-root master-fifo
-metric metric-alarm metric-dir
-metric-dir-restore metric-threshold metrics-dir metrics-dir-restore metrics-no-cores
-mode
-mount-check mountpoint-check mule mule-harakiri
-mule-msg-size mule-reload-mercy mules multicast multicast-loop multicast-ttl namespace
-namespace-keep-mount namespace-net never-swap no-default-app no-fd-passing
-no-initgroups no-server
-not-alarm-log not-log-alarm notify-socket ns ns-net optimize
-pause pecan ping ping-timeout post-pymodule-alias print print-sym print-symbol
-privileged-binary-patch privileged-binary-patch-arg propagate-touch pull-header
+logger logger-list logger-req loggers-list logto2 map-socket
+master-fifo
+
+
+
+
+
+no-default-app
+no-initgroups
+not-alarm-log not-log-alarm optimize
+pause pecan ping ping-timeout post-pymodule-alias print
+pull-header
 pyargv pymodule-alias
-queue queue-blocksize
-queue-store queue-store-sync rbtimer re-fork re-fork-as-root
-re-fork-post-jail reaper refork refork-as-root refork-post-jail
+
+
+reaper
 reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value
-reload-on-fd rem-header req-logger resolve
+rem-header req-logger resolve
 response-header-collect response-route response-route-host
 response-route-if response-route-if-not response-route-label response-route-qs
 response-route-referer response-route-remote-addr response-route-remote-user response-route-run
 response-route-status response-route-uri response-route-user-agent resume
-rpc-max rsyslog-packet-size
-rsyslog-split-messages safe-fd segfault-alarm setns setns-preopen
-setns-skip setns-socket setns-socket-skip shared-import shared-py-import shared-pyimport
-shared-python-import shared-socket sharedarea shutdown-sockets signal signal-bufsize
-signal-rbtimer signal-timer signals-bufsize skip-atexit skip-zero
+rsyslog-packet-size
+rsyslog-split-messages safe-fd
+shared-import shared-py-import shared-pyimport
+shared-python-import shared-socket
+skip-atexit
 so-send-timeout
-so-write-timeout socket-send-timeout socket-write-timeout spooler
+so-write-timeout socket-send-timeout socket-write-timeout
 stats stats-http stats-min
 stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
 stats-pushers-default-freq stats-server
 subscribe-with-modifier1
 suspend tcp-fast-open tcp-fast-open-client tcp-fastopen
-tcp-fastopen-client thread-stack-size thread-stacksize threads-stack-size threads-stacksize
-timer touch-mules-reload
-touch-spoolers-reload udp
-undeferred-shared-socket unique-cron unique-cron-legion unprivileged-binary-patch
-unprivileged-binary-patch-arg unshare unshare2
-vassal-cap vassal-set vassal-sos vassal-sos-backlog vassals-cap vassals-include
-vassals-include-before vassals-inherit vassals-inherit-before vassals-set
+tcp-fastopen-client
+
+
+undeferred-shared-socket
 vhost vhost-host wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout
 wait-for-iface wait-for-iface-timeout wait-for-interface wait-for-interface-timeout
 wait-for-mountpoint wait-for-socket wait-for-socket-timeout wait-iface wait-iface-timeout
 wait-interface wait-interface-timeout websocket-max-size websocket-ping-freq
 websocket-pong-tolerance websockets-max-size websockets-ping-freq websockets-pong-tolerance weight
-whitelist worker-exec worker-exec2 worker-mount wsgi-accept-buffer wsgi-accept-buffers
-wsgi-disable-file-wrapper zerg zerg-fallback zerg-server
+whitelist wsgi-accept-buffer wsgi-accept-buffers
+wsgi-disable-file-wrapper
 """.split())
 
 # Families of options that are too many to name one by one.

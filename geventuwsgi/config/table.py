@@ -15,6 +15,7 @@ from geventuwsgi.config.kinds import (
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
+from geventuwsgi.config.rows_facilities import ROWS as FACILITY_ROWS
 from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
 from geventuwsgi.config.rows_http import ROWS as HTTP_ROWS
 from geventuwsgi.config.rows_uvicorn import ROWS as UVICORN_ROWS
@@ -337,6 +338,7 @@ OPTIONS: tuple[Option, ...] = (
     *HTTP_ROWS,
     *PYTHON_ROWS,
     *ROUTERS_ROWS,
+    *FACILITY_ROWS,
     *GUNICORN_ROWS,
     *UVICORN_ROWS,
     *WITHOUT,

@@ -44,7 +44,7 @@ def test_each_line_has_its_verdict(write: Callable[..., str]) -> None:
         "legion": "refused", "gevent": "taken with a difference"}
     assert found["base"].reasons == ("a placeholder",)
     assert "did you mean vacuum?" in found["vaccum"].reasons
-    assert "does not have this option of uWSGI" in found["legion"].reasons[0]
+    assert "there is no legion" in found["legion"].reasons[0]
     assert "the inline comment '; slots' is cut off" in found["gevent"].reasons[-1]
     text = report.text()
     assert f"{path}:9: chroot = /jail: refused\n    " in text

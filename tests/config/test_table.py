@@ -99,7 +99,7 @@ def test_nearest(name: str, close: str | None) -> None:
 
 
 def test_uwsgis_other_names() -> None:
-    assert absent("emperor") and absent("legion-node")
+    assert absent("stats") and absent("spooler-of-tomorrow")
     assert not absent("vaccum") and not absent("processes")
 
 
