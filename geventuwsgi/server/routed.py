@@ -6,15 +6,19 @@ The rules of this room:
   a process of our own user, and nobody else, may say who the client is.
 - A worker takes no more of these connections than it has slots, so that each connection the
   router keeps is a request that can be served at once. Otherwise two of them could meet
-  in a worker of one slot, and one wait while other workers have nothing to do.
+  in a worker of one slot, and one wait while other workers have nothing to do. Where all
+  workers have theirs and a connection still waits (a reload has routers beside routers),
+  they share after a moment.
 """
 
 import logging
 import os
+import select
 import socket
 import struct
-from typing import Any
 from urllib.parse import unquote
+
+from gevent.monkey import get_original
 
 from ..app import environ as environs
 from ..errors import ProtocolError
@@ -28,6 +32,8 @@ log = logging.getLogger("geventuwsgi.error")
 
 # The first field of each request (router.forward writes it).
 CLIENT = "Geventuwsgi-Client: "
+# Seconds that a router may wait although workers have as many connections as slots.
+PATIENCE = 0.05
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
@@ -82,11 +88,39 @@ class RoutedAcceptor(Acceptor):
         self._all = service.room
         self._most = service.slots.count * routers
         self._room = self._left
+        self._relented = False
+        self._patience = service.hub.loop.timer(PATIENCE)
+
+    def close(self) -> None:
+        self._patience.close()
+        super().close()
+
+    def _routed(self) -> list[RoutedConnection]:
+        return [one for one in self._service.connections if type(one) is RoutedConnection]
 
     def _left(self) -> int:
-        service: Any = self._service
-        taken = sum(type(one) is RoutedConnection for one in service.connections)
-        if taken >= self._most:
-            service.crowded = True
-            return 0
-        return min(self._all(), self._most - taken)
+        spare = self._most - len(self._routed())
+        if spare <= 0 and self._relented:
+            spare = 1
+        self._relented = False
+        if spare > 0:
+            return min(self._all(), spare)
+        self._service.crowded = True
+        self._patience.start(self._relent)
+        return 0
+
+    def _relent(self) -> None:
+        """Take one more if it still waits, or have the others end with their next answers."""
+        if not self.paused or self.closed:
+            return  # there was room meanwhile
+        if self._somebody_waits():
+            self._relented = True
+            for connection in self._routed():
+                connection.persists = False
+        self.resume()
+
+    def _somebody_waits(self) -> bool:
+        """Whether no other worker has taken the connection."""
+        poll = get_original("select", "poll")()
+        poll.register(self.listener.socket, select.POLLIN)
+        return bool(poll.poll(0))

@@ -126,6 +126,38 @@ def test_reloads_and_numbers_that_change_cost_no_request(one_slot: Server) -> No
     assert not failed
 
 
+def test_routers_share_workers_that_have_no_connection_left(tmp_path: Path) -> None:
+    """A router that a reload replaces needs workers until its clients have gone."""
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--gevent", "1", "app", app=APP,
+                ready=False) as server, contextlib.ExitStack() as stack:
+        server.wait_for("ready: ", 2)
+        first, second, third = (stack.enter_context(socket.socket(socket.AF_UNIX))
+                                for _ in range(3))
+        name = "\0" + private_socket(server)[1:]
+        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http 80\r\nHost: x\r\n\r\n"
+        for sock in first, second:  # both stay
+            sock.connect(name)
+            sock.settimeout(20)
+            sock.sendall(request % b"a")
+            assert sock.recv(1000).endswith(b"/a")
+        first.sendall(request % b"slow?1")
+        second.sendall(request % b"b")
+        third.connect(name)
+        third.settimeout(20)
+        third.sendall(request % b"c")  # there is not even a slot free
+        answers = [sock.recv(1000) for sock in (first, second, third)]
+        assert [answer[-2:] for answer in answers] == [b"ow", b"/b", b"/c"]
+
+
+def private_socket(server: Server) -> str:
+    """Return the address between the router and the workers of a server, "@" for its NUL."""
+    held = {os.readlink(f"/proc/{server.pid}/fd/{fd}")
+            for fd in os.listdir(f"/proc/{server.pid}/fd")}
+    with open("/proc/net/unix") as file:
+        return next(words[7] for words in map(str.split, file)
+                    if f"socket:[{words[6]}]" in held and "@geventuwsgi-router/" in words[-1])
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
 def test_nobody_else_may_say_who_the_client_is(tmp_path: Path) -> None:
@@ -133,12 +165,7 @@ def test_nobody_else_may_say_who_the_client_is(tmp_path: Path) -> None:
     with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "app", app=APP,
                 ready=False) as server:
         server.wait_for("ready: ", 2)
-        held = {os.readlink(f"/proc/{server.pid}/fd/{fd}")
-                for fd in os.listdir(f"/proc/{server.pid}/fd")}
-        with open("/proc/net/unix") as file:
-            name = next(words[7] for words in map(str.split, file)
-                        if f"socket:[{words[6]}]" in held and "@geventuwsgi-router/" in words[-1])
-        refused_as_another_user(name)
+        refused_as_another_user(private_socket(server))
         server.wait_for("a process of user 65534 connected")
 
 
