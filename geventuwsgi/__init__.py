@@ -21,7 +21,8 @@ function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule
 The wings of one floor never name each other. Only the entry room of a wing
 (`server.worker`, `process.master`) reads the settings; the rooms beneath take plain
 arguments. `boot` alone may import inside a function, in the process that plays the
-role.
+role. One arrow runs up: `serve` below, a door to `boot.embedded` that loads nothing until it
+is used.
 
 The processes:
 
@@ -42,4 +43,35 @@ signal: a byte in a pipe, the master's loop, messages to the workers, and the sa
 sees them leave.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def serve(application: Any, **settings: Any) -> None:
+    """Serve an application in this process until SIGTERM or SIGINT; return when it is drained.
+
+        from geventuwsgi import serve
+        serve(application, bind="127.0.0.1:8000", harakiri=30)
+
+    It is one worker, as it would be under a master, with the requests in progress finished
+    at the end (`worker_reload_mercy` seconds at most; a second signal ends them at once), the
+    sockets closed and the signal handlers given back. docs/embedding.rst tells the rest.
+
+    Args:
+        application: a WSGI or ASGI callable, not its name.
+        settings: options by their names with underscores (gunicorn's names too): text,
+            numbers, booleans, paths, and lists of these where an option repeats. Without a
+            socket it is http://127.0.0.1:8000.
+
+    Raises:
+        ConfigError: an option is unknown or wrong, or needs a master or processes of its
+            own; this is not the main thread; a WSGI application and threads that run in a
+            process that is not monkey-patched, or an ASGI one in a process that is.
+        AppLoadError: it is no application.
+        BindError: a socket cannot be bound.
+        BootError: the startup of an ASGI application failed.
+    """
+    from .boot import embedded  # the door: see above
+
+    embedded.serve(application, settings)

@@ -141,6 +141,7 @@ class Bridge:
         self.thread.start(self._live)
         self._started.wait()
         if self._failure is not None:
+            self._unwatch()
             self.thread.join(1.0)
             raise self._failure
         # What is alive now stays: the collector need not look at it again.
@@ -153,11 +154,17 @@ class Bridge:
         self.child.row.cells[scoreboard.ACCEPTING] = 1
         self.child.ready()
         self._done.wait()
-        for watcher in self._watchers:
-            watcher.close()
+        self._unwatch()
         self.thread.join(2.0)
         self._publish()
         return self._status
+
+    def cut(self) -> None:
+        """End without waiting for anything; requests in progress are broken off."""
+        for acceptor in self.acceptors:
+            acceptor.close()
+        self.thread.call(self.service.cut)
+        self._done.set()
 
     # On the loop's thread.
 
@@ -235,6 +242,10 @@ class Bridge:
         # A worker that is stuck cannot run its loops: the stacks have to come from a signal
         # handler, and faulthandler's writes them from C.
         faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+
+    def _unwatch(self) -> None:
+        for watcher in self._watchers:
+            watcher.close()
 
     def _hear(self) -> None:
         message = self.child.received()

@@ -202,9 +202,10 @@ class Service:
                         "is" if len(self.tasks) == 1 else "are")
         for task in tuple(self.tasks):
             task.cancel()
-        self.loop.call_later(1.0, self._cut)
+        self.loop.call_later(1.0, self.cut)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Close every connection as it stands, and count as ended."""
         for connection in tuple(self.connections):
             connection.cut()
         if not self.ended.done():

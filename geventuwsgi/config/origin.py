@@ -15,7 +15,7 @@ class Origin:
     """Where a value came from.
 
     Args:
-        kind: 'default', 'environment', 'file' or 'argv'.
+        kind: 'default', 'environment', 'file', 'argv' or 'serve()' (`keywords`).
         file: the configuration file, where it was one.
         line: its line, from 1.
         option: the name as it was written: an alias, a letter, a variable.
@@ -37,7 +37,7 @@ class Origin:
 
     @property
     def place(self) -> str:
-        """Say where, for people: `app.ini:3`, `environment`, `command line`, `default`."""
+        """Say where, for people: `app.ini:3`, `environment`, `command line`, `serve()`."""
         if self.kind == "file":
             return f"{self.file}:{self.line}" if self.line else str(self.file)
         return {"argv": "command line"}.get(self.kind, self.kind)

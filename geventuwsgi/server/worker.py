@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from gevent import get_hub, getcurrent
 from gevent.event import Event
+from greenlet import GreenletExit
 
 from .. import __version__
 from ..app import environ as environs
@@ -133,20 +134,38 @@ class Worker:
 
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
-        self._watch()
-        self._publish(0.0)
-        self.sweeper.start()
-        for acceptor in self.acceptors:
-            acceptor.start()
-        for watch in self.watches:
-            watch.start()
-        self.child.row.cells[scoreboard.ACCEPTING] = 1
-        self.child.ready()
-        self._done.wait()
-        while self.service.connections:
-            # The last one left while the acceptors finished, and they took more.
-            self._done.clear()
+        try:
+            self._watch()
+            self._publish(0.0)
+            self.sweeper.start()
+            for acceptor in self.acceptors:
+                acceptor.start()
+            for watch in self.watches:
+                watch.start()
+            self.child.row.cells[scoreboard.ACCEPTING] = 1
+            self.child.ready()
             self._done.wait()
+            while self.service.connections:
+                # The last one left while the acceptors finished, and they took more.
+                self._done.clear()
+                self._done.wait()
+        finally:
+            self._end()
+        return 0
+
+    def cut(self) -> None:
+        """End without waiting for anything; requests in progress are broken off."""
+        later = self.hub.loop.run_callback
+        for acceptor in self.acceptors:
+            acceptor.close()
+        for connection in tuple(self.service.connections):
+            connection.stream.abort()
+            later(connection.greenlet.throw, GreenletExit)
+        self.service.connections.clear()
+        later(self._done.set)
+
+    def _end(self) -> None:
+        """Write the last figures and lines, and let go of the hub."""
         self._publish(0.0)
         self.sweeper.stop()
         self.overload.close()
@@ -156,7 +175,6 @@ class Worker:
             watcher.close()
         if self.access is not None:
             self.access.close()
-        return 0
 
     def _logvars(self) -> dict[str, str] | None:
         """Return the log variables of the request whose greenlet asks."""
