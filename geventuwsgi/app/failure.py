@@ -4,7 +4,7 @@ import html
 from collections.abc import Callable, Iterable
 
 from ..errors import AppLoadError
-from .loader import Application, Applications
+from .applications import Application, Applications
 
 _PAGE = """<!DOCTYPE html>
 <title>The application does not load</title>

@@ -8,7 +8,7 @@ applications are replaced by wrapped ones only then; before, this costs nothing.
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
-from .loader import Applications
+from .applications import Applications
 
 BODY = b"stopping\n"
 HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY))),
@@ -24,9 +24,7 @@ def leave(service: Any, paths: Collection[str]) -> None:
     """
     before: Applications = service.applications
     wrap = wrap_asgi if before.asgi else wrap_wsgi
-    after = Applications(
-        [app._replace(callable=wrap(app.callable, paths)) for app in before],
-        manage_script_name=before.manage_script_name, failures=before.failures)
+    after = before.wrapped(lambda application: wrap(application, paths))
     service.applications = after
     if service.only is not None:
         service.only = after.all[service.only.id]

@@ -1,4 +1,4 @@
-"""Load applications, and find the one that a request is for.
+"""Load applications, by the names that configurations give them.
 
 Spellings of an application, wherever one is named:
 
@@ -29,11 +29,12 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeGuard
+from collections.abc import Iterable
+from typing import Any, TypeGuard
 
 from ..errors import AppLoadError
 from . import paste as uris
+from .applications import Application, Applications, place_of
 from .interface import check_callable, is_double_callable, single_callable
 
 log = logging.getLogger("geventuwsgi.error")
@@ -47,99 +48,12 @@ FROZEN_FRAMES = "<frozen importlib"
 Call = tuple[list[Any], dict[str, Any]]  # positional and named arguments of a factory
 
 
-class Application(NamedTuple):
-    """One loaded application.
-
-    Attributes:
-        id: its number, from 0 in the order of loading.
-        mountpoint: as it was written; "" for the one without a path of its own.
-        script_name: the SCRIPT_NAME it is found by: the mountpoint without a slash at the end,
-            as WSGI's latin-1 text of its UTF-8 bytes.
-        callable: the WSGI or ASGI callable.
-        source: the spelling it was loaded from.
-        milliseconds: how long loading took.
-        default: requests for no mountpoint come here.
-        asgi: it is an ASGI application, else a WSGI one.
-    """
-
-    id: int
-    mountpoint: str
-    script_name: str
-    callable: Callable[..., Any]
-    source: str
-    milliseconds: int
-    default: bool = False
-    asgi: bool = False
-
-    def ready_line(self, pid: int) -> str:
-        """Say that it is loaded, in uWSGI's words (log scrapers look for them)."""
-        kind = "ASGI" if self.asgi else "WSGI"
-        return (f"{kind} app {self.id} (mountpoint='{self.mountpoint}') ready in "
-                f"{self.milliseconds} ms pid: {pid}{' (default app)' if self.default else ''}")
-
-
-class Applications:
-    """The loaded applications and their mountpoints.
-
-    Attributes:
-        all: the applications; the index is the id.
-        default: the first without a mountpoint, else the first loaded; None if none was.
-        manage_script_name: a request's application is found by `split`, not by `find`.
-        failures: what did not load, where that was allowed (`need_app=False`).
-        asgi: they are ASGI applications; a server has but one kind.
-    """
-
-    def __init__(self, loaded: Iterable[Application] = (), *, manage_script_name: bool = False,
-                 failures: Iterable[AppLoadError] = ()) -> None:
-        found = list(loaded)
-        if found:
-            first = next((app.id for app in found if not app.script_name), 0)
-            found[first] = found[first]._replace(default=True)
-        self.all = tuple(found)
-        self.default = next((app for app in found if app.default), None)
-        self.asgi = any(app.asgi for app in found)
-        self.manage_script_name = manage_script_name
-        self.failures = tuple(failures)
-        self._by_name = {app.script_name: app for app in reversed(found)}
-        # nginx may be told `uwsgi_param SCRIPT_NAME /app/;` or `/`.
-        for app in found:
-            self._by_name.setdefault(app.script_name + "/", app)
-        self._prefixes = [(app.script_name, app.script_name + "/", app)
-                          for app in sorted(found, key=lambda app: -len(app.script_name))
-                          if app.script_name]
-
-    def __len__(self) -> int:
-        return len(self.all)
-
-    def __iter__(self) -> Iterator[Application]:
-        return iter(self.all)
-
-    def find(self, script_name: str) -> Application | None:
-        """Return the application mounted at `script_name` exactly, else the default one."""
-        return self._by_name.get(script_name, self.default)
-
-    def split(self, path_info: str) -> tuple[Application | None, str, str]:
-        """Return (application, SCRIPT_NAME, PATH_INFO) by the longest mountpoint that starts
-        `path_info` and ends at a "/" or its end (uWSGI's manage-script-name).
-
-        Without a match SCRIPT_NAME is "", as in uWSGI. Unlike there (2.0), a PATH_INFO of
-        one character is no exception.
-        """
-        for name, slashed, app in self._prefixes:
-            if path_info.startswith(slashed) or path_info == name:
-                return app, name, path_info[len(name):]
-        return self._by_name.get("", self.default), "", path_info
-
-    def ready_lines(self, pid: int) -> list[str]:
-        """Return the line of each application that says that it is loaded."""
-        return [app.ready_line(pid) for app in self.all]
-
-
 def load(*, application: str | None = None, module: str | None = None,
          wsgi_file: str | None = None, callable: str | None = None,
          asgi: str | None = None, mounts: Iterable[str] = (), manage_script_name: bool = False,
          need_app: bool = True, interface: str = "auto", factory: bool = False,
-         paste: str | None = None) -> Applications:
+         paste: str | None = None, ignore_script_name: bool = False,
+         no_default_app: bool = False, virtual_host: str = "") -> Applications:
     """Load everything that the configuration names, in uWSGI's order.
 
     Args:
@@ -150,8 +64,9 @@ def load(*, application: str | None = None, module: str | None = None,
             given is mounted at ""; a further one is skipped with a warning, as in uWSGI.
         callable: the attribute (or `factory()`) where a spelling names none; the default is
             `application`, then `app`.
-        mounts: texts `/prefix=spelling`.
-        manage_script_name: kept for `Applications`.
+        mounts: texts `[HOST|]/prefix=spelling`.
+        manage_script_name, ignore_script_name, no_default_app, virtual_host: kept for
+            `Applications`.
         need_app: False keeps what loads and puts the rest into `failures`.
         interface: "wsgi", "asgi", or "auto" to look at each callable.
         factory: a spelling without a call names a factory (uvicorn's `--factory`).
@@ -180,7 +95,10 @@ def load(*, application: str | None = None, module: str | None = None,
             if need_app:
                 raise
             failures.append(error)
-    return Applications(loading.loaded, manage_script_name=manage_script_name, failures=failures)
+    return Applications(
+        loading.loaded, manage_script_name=manage_script_name,
+        ignore_script_name=ignore_script_name, no_default=no_default_app,
+        virtual_host=virtual_host, failures=failures)
 
 
 class _Loading:
@@ -221,8 +139,8 @@ class _Loading:
             started = time.monotonic()
 
     def _taken(self, mountpoint: str, spelling: str) -> bool:
-        name = script_name_of(mountpoint)
-        if not any(app.script_name == name for app in self.loaded):
+        place = place_of(mountpoint)
+        if not any((app.host, app.script_name) == place for app in self.loaded):
             return False
         log.warning("mountpoint '%s' already configured, %s is skipped", mountpoint, spelling)
         return True
@@ -235,14 +153,10 @@ class _Loading:
                                f"{kinds[1]} ones; a server has but one kind: run a second one")
         if asgi and is_double_callable(found):
             found = single_callable(found)
+        host, name = place_of(mountpoint)
         self.loaded.append(Application(
-            len(self.loaded), mountpoint, script_name_of(mountpoint), found, source,
-            round((time.monotonic() - started) * 1000), asgi=asgi))
-
-
-def script_name_of(mountpoint: str) -> str:
-    """Write a mountpoint as it appears in an environ: no slash at the end, latin-1."""
-    return mountpoint.rstrip("/").encode("utf-8", "surrogateescape").decode("latin-1")
+            len(self.loaded), mountpoint, name, found, source,
+            round((time.monotonic() - started) * 1000), asgi=asgi, host=host))
 
 
 def is_mapping(found: object) -> TypeGuard[dict[str, Any]]:

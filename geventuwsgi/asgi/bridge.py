@@ -22,7 +22,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ..app.leaving import leave
-from ..app.loader import Applications
+from ..app.applications import Applications
 from ..config.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..errors import BootError, ConfigError
@@ -59,13 +59,14 @@ KINDS: dict[str, Callable[..., Connection]] = {
 _LOOP = "see asgi-loop-timeout, slow-request and --stacks"
 _SLOTS = "worker-connections bounds an event loop, which has no slots"
 _FILES = "files and routes are the application's, or nginx's"
+_HOSTS = "the path alone chooses the application"
 WITHOUT_EFFECT = {
     "gevent": _SLOTS, "threads": _SLOTS, "queue_limit": _SLOTS,
     "post_buffering": "bodies are streamed to the application as it receives them",
     "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,
     "cancel_on_disconnect": "the application is told by http.disconnect",
     "static_map": _FILES, "static_map2": _FILES, "check_static": _FILES,
-    "check_static_docroot": _FILES, "route": _FILES}
+    "check_static_docroot": _FILES, "route": _FILES, "vhost": _HOSTS, "vhost_host": _HOSTS}
 
 
 class Child(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
-from ..app.loader import Application, Applications
+from ..app.applications import Application, Applications
 from ..log.access import AccessLog
 from ..net.trust import AllowList
 from ..protocol.message import Limits

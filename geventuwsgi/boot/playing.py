@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ from .points import AT_THE_START, accepting, limits_of, run_hooks
 from .routing import PlayingRouter
 
 if TYPE_CHECKING:
-    from ..app.loader import Applications
+    from ..app.applications import Applications
     from ..process.child import Child
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -156,6 +158,10 @@ class Playing:
         from ..api import module
 
         settings = self.settings
+        if settings.pyargv is not None:
+            sys.argv = ["uwsgi", *settings.pyargv.split()]
+        if settings.threads_stack_size:
+            threading.stack_size(settings.threads_stack_size * 1024)
         run_hooks(settings, os.environ, "as-user")
         self.uwsgi = module.install(module.Instance(
             settings.given, self.master, settings.processes, cores_of(settings),
@@ -171,6 +177,7 @@ class Playing:
                 monkey.patch_all()
             from ..server import worker  # noqa: F401
         prepare_paths(settings)
+        prepare_modules(settings)
         if settings.lazy_apps:
             return None
         applications = self.load_applications(self.control, wait=True)
@@ -270,6 +277,32 @@ def prepare_paths(settings: Settings) -> None:
             sys.path.insert(0, os.path.abspath(path))
 
 
+def prepare_modules(settings: Settings) -> None:
+    """Make the modules of `pymodule-alias`, then import those of `shared-import`.
+
+    Raises:
+        AppLoadError: what an alias stands for cannot be imported.
+    """
+    from ..app import loader
+
+    for alias in settings.pymodule_alias:
+        name, _, target = alias.partition("=")
+        sys.modules[name] = loader.import_source(target, "/" in target)
+        logger.info('mapped virtual pymodule "%s" to real pymodule "%s"', name, target)
+    import_all(settings.shared_import, "shared-import")
+
+
+def import_all(sources: Iterable[str], option: str) -> None:
+    """Import modules; one that fails is told, and the start goes on, as in uWSGI."""
+    from ..app import loader
+
+    for source in sources:
+        try:
+            loader.import_source(source)
+        except loader.AppLoadError as error:
+            logger.error("%s = %s: %s\n%s", option, source, error, error.traceback.rstrip())
+
+
 def packages_of(home: str) -> str:
     """Return the site-packages directory of a virtual environment.
 
@@ -315,17 +348,16 @@ def load_applications(settings: Settings) -> "Applications":
     run_hooks(settings, os.environ, "pre-app")
     if settings.paste_logger:
         paste.configure_logging(paste.file_of(settings.paste or ""))
-    for source in settings.import_:
-        try:
-            loader.import_source(source)
-        except loader.AppLoadError as error:  # uWSGI goes on too
-            logger.error("import = %s: %s\n%s", source, error, error.traceback.rstrip())
+    import_all(settings.import_, "import")
     started = time.monotonic()
     applications = loader.load(
         application=settings.application, asgi=settings.asgi, module=settings.module,
         wsgi_file=settings.wsgi_file, paste=settings.paste, interface=settings.interface,
         factory=settings.factory, callable=settings.callable, mounts=settings.mount,
-        manage_script_name=settings.manage_script_name, need_app=settings.need_app)
+        manage_script_name=settings.manage_script_name, need_app=settings.need_app,
+        ignore_script_name=settings.ignore_script_name,
+        no_default_app=settings.no_default_app,
+        virtual_host="HTTP_HOST" if settings.vhost_host else "SERVER_NAME")
     for failure in applications.failures:
         logger.error("%s\n%s", failure, failure.traceback.rstrip())
     for line in applications.ready_lines(os.getpid()):

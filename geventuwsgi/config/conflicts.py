@@ -32,6 +32,7 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
     Raises:
         ConfigError: at the place of the option that has to change.
     """
+    _hosts(values, origins)
     _paths(values, origins)
     _slow_request(values, origins)
     _block_warning(values, origins)
@@ -42,6 +43,15 @@ def _told(name: str, value: object, origins: Mapping[str, Origin]) -> str:
     """Say an option, its value and where it was written."""
     origin = origins.get(name.replace("-", "_"))
     return f"{name} = {value} ({origin.place if origin else 'default'})"
+
+
+def _hosts(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
+    if values["vhost"] or values["vhost_host"]:
+        return
+    for mount in values["mount"]:
+        if "|" in mount.partition("=")[0]:
+            raise origins["mount"].error(f"{mount}: an application of one host wants vhost = true, "
+                                         "or vhost-host = true for the Host header")
 
 
 def _paths(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:

@@ -273,17 +273,22 @@ class Header(Kind):
 
 
 class Mount(Kind):
-    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy)."""
+    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy); with
+    vhost `HOST|/prefix=...` too."""
 
-    metavar = "/PREFIX=APP"
+    metavar = "[HOST|]/PREFIX=APP"
     comments = True
 
     def value(self, text: str, case: Case) -> object:
         prefix, equals, application = (part.strip() for part in text.partition("="))
         if not equals or not application:
             case.fail(f"{text!r} is not of the form /prefix=module:callable")
-        if prefix and not prefix.startswith("/"):
-            case.fail(f"{prefix!r}: a prefix begins with '/'; mounting by host name is not done")
+        host, bar, path = prefix.rpartition("|")
+        if path and not path.startswith("/"):
+            case.fail(f"{prefix!r}: a prefix begins with '/'; with vhost = true a host stands in "
+                      f"front of it, as in {path}|/prefix")
+        if bar and not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?", host):
+            case.fail(f"{host!r} is no host")
         return f"{prefix}={application}"
 
 

@@ -1,11 +1,69 @@
-"""The rows of uWSGI's options on Python and its loops that have no effect here.
+"""The rows of uWSGI's options on Python: how it is set up, and which application is for whom.
 
-`ignored` and `refused` as in `rows_uwsgi`.
+`ROWS` are those without an effect here, `ignored` and `refused` as in `rows_uwsgi`.
 """
 
-from geventuwsgi.config.kinds import Kind
+import re
+
+from geventuwsgi.config.kinds import Boolean, Kind, Many, Mount, Name, Path
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Option, ignored, refused
+from geventuwsgi.config.origin import Case
+
+
+class ModuleAlias(Kind):
+    """`name=module`, or `name=path/of/file.py`: what has a slash in it is a file."""
+
+    metavar = "NAME=MODULE"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        name, equals, target = (part.strip() for part in text.partition("="))
+        if not equals or not target or not re.fullmatch(r"\w+(\.\w+)*", name):
+            case.fail(f"{text!r} is not of the form name=module")
+        return f"{name}={target}"
+
+
+class Pecan(Path):
+    """A configuration file of Pecan; the value is what makes the application of it."""
+
+    def value(self, text: str, case: Case) -> object:
+        return f"pecan.deploy:deploy({super().value(text, case)!r})"
+
+
+_APPLICATION = "Application"
+PYTHON = (
+    Option("vhost", Boolean(), "choose the application by the host too, which mount names in front "
+           "of the path; the host is SERVER_NAME", _APPLICATION, default=False,
+           difference="a mount without a host is for every host; what names none is found with or "
+                      "without the port"),
+    Option("vhost-host", Boolean(), "the same by the Host header", _APPLICATION, default=False),
+    Option("ignore-script-name", Boolean(), "let the application without a mount serve all "
+           "requests, whatever SCRIPT_NAME says", _APPLICATION, default=False),
+    Option("no-default-app", Boolean(), "answer 500 where a request finds no application, instead "
+           "of asking the first one", _APPLICATION, default=False),
+    Option("worker-mount", Many(Mount()), "as mount", _APPLICATION, to="mount", default=(),
+           merge=True, derived="as mount",
+           difference="the application is loaded with the others: lazy-apps loads all of them in "
+                      "the workers"),
+    Option("pecan", Pecan(), "the application that Pecan makes of a configuration file",
+           _APPLICATION, to="module", derived="as module"),
+    Option("shared-import", Many(Name()), "import a module or a Python file once, before the "
+           "workers fork and before import, also with lazy-apps; may be repeated", _APPLICATION,
+           default=(), merge=True,
+           aliases=("shared-pyimport", "shared-py-import", "shared-python-import")),
+    Option("pymodule-alias", Many(ModuleAlias()), "let a name be imported as another module or "
+           "file, as in json=ujson; may be repeated", _APPLICATION, default=(), merge=True),
+    Option("post-pymodule-alias", Many(ModuleAlias()), "the same", _APPLICATION, default=(),
+           merge=True, to="pymodule-alias", derived="none"),
+    Option("pyargv", Kind(), "what stands behind the program in sys.argv, separated by blanks",
+           _APPLICATION, derived="the arguments of the server"),
+    Option("threads-stack-size", Number(minimum=32, off=True), "the stack of the application's "
+           "threads, in KiB", _APPLICATION, derived="the system's",
+           aliases=("threads-stacksize", "thread-stack-size", "thread-stacksize"),
+           difference="requests run in greenlets, whose stacks grow; it is that of native "
+                      "threads"),
+)
 
 _ANY = Kind()
 _NUMBER = Number(on=1)

@@ -115,7 +115,7 @@ http-server-name-as-http-host
 
 
 httprouter
-ignore-script-name immediate-gid immediate-uid
+immediate-gid immediate-uid
 inject-after inject-before iprint
 log-4xx log-5xx log-alarm
 log-backupname log-big log-date log-drain log-encoder log-filter log-format-strftime log-ioerror
@@ -128,12 +128,12 @@ master-fifo
 
 
 
-no-default-app
+
 no-initgroups
 not-alarm-log not-log-alarm optimize
-pause pecan ping ping-timeout post-pymodule-alias print
+pause ping ping-timeout print
 pull-header
-pyargv pymodule-alias
+
 
 
 reaper
@@ -145,8 +145,8 @@ response-route-referer response-route-remote-addr response-route-remote-user res
 response-route-status response-route-uri response-route-user-agent resume
 rsyslog-packet-size
 rsyslog-split-messages safe-fd
-shared-import shared-py-import shared-pyimport
-shared-python-import shared-socket
+
+shared-socket
 skip-atexit
 so-send-timeout
 so-write-timeout socket-send-timeout socket-write-timeout
@@ -159,7 +159,7 @@ tcp-fastopen-client
 
 
 undeferred-shared-socket
-vhost vhost-host wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout
+wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout
 wait-for-iface wait-for-iface-timeout wait-for-interface wait-for-interface-timeout
 wait-for-mountpoint wait-for-socket wait-for-socket-timeout wait-iface wait-iface-timeout
 wait-interface wait-interface-timeout websocket-max-size websocket-ping-freq

@@ -21,6 +21,7 @@ from geventuwsgi.config.rows_http import ROWS as HTTP_ROWS
 from geventuwsgi.config.rows_uvicorn import ROWS as UVICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
+from geventuwsgi.config.rows_python import PYTHON
 from geventuwsgi.config.rows_python import ROWS as PYTHON_ROWS
 from geventuwsgi.config.rows_reload import RELOAD
 from geventuwsgi.config.rows_router import ROUTER, SUBSCRIPTION
@@ -84,8 +85,8 @@ APPLICATION = (
            status="directive"),
     Option("callable", Name(), "the name of the application in its module", _APPLICATION,
            derived="``application``, then ``app``"),
-    Option("mount", Many(Mount()), "serve an application under a path; may be repeated",
-           _APPLICATION, default=(), merge=True),
+    Option("mount", Many(Mount()), "serve an application under a path, and with vhost of one "
+           "host; may be repeated", _APPLICATION, default=(), merge=True),
     Option("manage-script-name", Boolean(), "move the path of a mount from PATH_INFO to "
            "SCRIPT_NAME", _APPLICATION, default=False),
     Option("need-app", Boolean(), "end with exit status 4 if the application cannot be loaded",
@@ -316,6 +317,7 @@ LOGIC = tuple(
 OPTIONS: tuple[Option, ...] = (
     *CONFIGURATION,
     *APPLICATION,
+    *PYTHON,
     *ASGI,
     *SOCKETS,
     *TLS,

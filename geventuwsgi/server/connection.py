@@ -229,7 +229,7 @@ class Connection(ABC):
             visit = service.routes.follow(exchange)
             if visit.closed:
                 return
-        app = service.only or self._choose(service.applications, environ)
+        app = service.only or service.applications.choose(environ)
         self.requests += 1
         free = service.slots.free
         self._core = exchange.core = free.pop() if free else self._queue(exchange)
@@ -321,15 +321,6 @@ class Connection(ABC):
         if not exchange.vars:
             self.measure(exchange)
         access.add(exchange)
-
-    def _choose(self, applications: Any, environ: environs.Environ) -> Any:
-        """Find the application by SCRIPT_NAME, or by the path with manage-script-name."""
-        if applications.manage_script_name:
-            app, script_name, path = applications.split(environ["PATH_INFO"])
-            environ["SCRIPT_NAME"] = script_name
-            environ["PATH_INFO"] = path
-            return app
-        return applications.find(environ["SCRIPT_NAME"])
 
     def _no_application(self, exchange: Exchange) -> None:
         log.error("--- no python application found for %s, check your startup logs for "

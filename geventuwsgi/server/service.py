@@ -10,7 +10,7 @@ from typing import Any
 
 from gevent.monkey import get_original
 
-from ..app.loader import Applications
+from ..app.applications import Applications
 from ..app.routing import Routes
 from ..app.static import StaticFiles
 from ..log.access import AccessLog
@@ -70,8 +70,7 @@ class Service:
         self.standing = standing
         self.applications = applications
         # The one application, where a request needs no choosing.
-        self.only = (applications.default if len(applications) == 1
-                     and not applications.manage_script_name else None)
+        self.only = applications.only
         self.access = access
         self.templates = templates
         self.uwsgi_peers = uwsgi_peers

@@ -23,7 +23,7 @@ from greenlet import GreenletExit
 from .. import __version__
 from ..app import environ as environs
 from ..app.leaving import leave
-from ..app.loader import Applications
+from ..app.applications import Applications
 from ..app.routing import Routes
 from ..app.static import Gzipped, StaticFiles, expiries, pair
 from ..app.wsgi import FileWrapper

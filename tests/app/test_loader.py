@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from geventuwsgi.app.interface import is_asgi
-from geventuwsgi.app.loader import Application, Applications, import_source, load
+from geventuwsgi.app.applications import Application, Applications
+from geventuwsgi.app.loader import import_source, load
 from geventuwsgi.errors import AppLoadError
 
 WSGI = """

@@ -37,3 +37,12 @@ def test_a_format_under_gunicorn_s_name_has_its_atoms_only(resolve: Resolve) -> 
         resolve(None, "a:a", environ={"GEVENTUWSGI_ACCESS_LOGFORMAT": "%(uri)s"})
     assert resolve(None, "a:a", "--access-logformat", "%({X-Id}i)s %(s)s").log_format
     assert resolve(None, "a:a", "--log-format", "%(h)s %(Q)s").log_format == "%(h)s %(Q)s"
+
+
+def test_a_host_wants_vhost(resolve: Resolve) -> None:
+    with pytest.raises(ConfigError, match=r"app.ini:2: mount: a.test\|/x=m: an application of one "
+                                          "host wants vhost = true"):
+        resolve("mount = a.test|/x=m")
+    assert resolve("mount = a.test|/x=m\nvhost = true").mount == ("a.test|/x=m",)
+    with pytest.raises(ConfigError, match="'a/b' is no host"):
+        resolve("mount = a/b|/x=m\nvhost = true")

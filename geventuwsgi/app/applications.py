@@ -1,0 +1,182 @@
+"""The loaded applications, and which of them a request is for.
+
+uWSGI's key is SCRIPT_NAME, or with `vhost` the host and SCRIPT_NAME; `manage-script-name`
+takes it off the path. The rules of this room: what does not depend on the request is worked
+out once, and nothing here loads anything.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ..errors import AppLoadError
+
+
+class Application(NamedTuple):
+    """One loaded application.
+
+    Attributes:
+        id: its number, from 0 in the order of loading.
+        mountpoint: as it was written; "" for the one without a path of its own.
+        script_name: the SCRIPT_NAME it is found by: the mountpoint without a slash at the end,
+            as WSGI's latin-1 text of its UTF-8 bytes.
+        callable: the WSGI or ASGI callable.
+        source: the spelling it was loaded from.
+        milliseconds: how long loading took.
+        default: requests for no mountpoint come here.
+        asgi: it is an ASGI application, else a WSGI one.
+        host: the one it is for with `vhost`, in small letters; "" is any.
+    """
+
+    id: int
+    mountpoint: str
+    script_name: str
+    callable: Callable[..., Any]
+    source: str
+    milliseconds: int
+    default: bool = False
+    asgi: bool = False
+    host: str = ""
+
+    def ready_line(self, pid: int) -> str:
+        """Say that it is loaded, in uWSGI's words (log scrapers look for them)."""
+        kind = "ASGI" if self.asgi else "WSGI"
+        return (f"{kind} app {self.id} (mountpoint='{self.mountpoint}') ready in "
+                f"{self.milliseconds} ms pid: {pid}{' (default app)' if self.default else ''}")
+
+
+def place_of(mountpoint: str) -> tuple[str, str]:
+    """Split `[HOST|]/path` into the host and the name that an environ has for the path: no
+    slash at the end, latin-1."""
+    host, bar, path = mountpoint.rpartition("|")
+    return (host.lower() if bar else "",
+            path.rstrip("/").encode("utf-8", "surrogateescape").decode("latin-1"))
+
+
+class Mounts:
+    """The applications of one host, by their paths.
+
+    Args:
+        applications: those of the host.
+        default: the one for requests of no mountpoint, or None.
+    """
+
+    def __init__(self, applications: Iterable[Application], default: Application | None) -> None:
+        found = list(applications)
+        self.default = default
+        self._by_name = {app.script_name: app for app in reversed(found)}
+        # nginx may be told `uwsgi_param SCRIPT_NAME /app/;` or `/`.
+        for app in found:
+            self._by_name.setdefault(app.script_name + "/", app)
+        self._prefixes = [(app.script_name, app.script_name + "/", app)
+                          for app in sorted(found, key=lambda app: -len(app.script_name))
+                          if app.script_name]
+
+    def find(self, script_name: str) -> Application | None:
+        """Return the application mounted at `script_name` exactly, else the default one."""
+        return self._by_name.get(script_name, self.default)
+
+    def split(self, path_info: str) -> tuple[Application | None, str, str]:
+        """Return (application, SCRIPT_NAME, PATH_INFO) by the longest mountpoint that starts
+        `path_info` and ends at a "/" or its end (uWSGI's manage-script-name).
+
+        Without a match SCRIPT_NAME is "", as in uWSGI. Unlike there (2.0), a PATH_INFO of
+        one character is no exception.
+        """
+        for name, slashed, app in self._prefixes:
+            if path_info.startswith(slashed) or path_info == name:
+                return app, name, path_info[len(name):]
+        return self._by_name.get("", self.default), "", path_info
+
+
+class Applications:
+    """The loaded applications and their mountpoints.
+
+    Args:
+        loaded: the applications, by their ids.
+        manage_script_name: the path of a mountpoint is taken off PATH_INFO.
+        ignore_script_name: what a request says of SCRIPT_NAME chooses nothing.
+        no_default: requests for no mountpoint find no application.
+        virtual_host: the variable that holds the host, where applications have one.
+        failures: what did not load, where that was allowed (`need_app=False`).
+
+    Attributes:
+        all: the applications; the index is the id.
+        default: the first without a mountpoint, else the first loaded; None if none was.
+        only: the one for all requests, None where they have to be looked at.
+        asgi: they are ASGI applications; a server has but one kind.
+    """
+
+    def __init__(self, loaded: Iterable[Application] = (), *, manage_script_name: bool = False,
+                 ignore_script_name: bool = False, no_default: bool = False,
+                 virtual_host: str = "", failures: Iterable[AppLoadError] = ()) -> None:
+        found = list(loaded)
+        anywhere = [app.id for app in found if not app.host]
+        if anywhere and not no_default:
+            first = next((one for one in anywhere if not found[one].script_name), anywhere[0])
+            found[first] = found[first]._replace(default=True)
+        self._terms: dict[str, Any] = {
+            "manage_script_name": manage_script_name, "ignore_script_name": ignore_script_name,
+            "no_default": no_default, "virtual_host": virtual_host, "failures": tuple(failures)}
+        self.all = tuple(found)
+        self.default = next((app for app in found if app.default), None)
+        self.asgi = any(app.asgi for app in found)
+        self.manage_script_name = manage_script_name
+        self.failures = self._terms["failures"]
+        self._ignore = ignore_script_name
+        self._virtual_host = virtual_host
+        self._mounts = Mounts([found[one] for one in anywhere], self.default)
+        self._hosts = {host: self._of(host) for host in {app.host for app in found if app.host}}
+        self.only: Application | None = None
+        if not (manage_script_name or self._hosts):
+            if ignore_script_name:
+                self.only = self._mounts.find("")
+            elif len(found) == 1:
+                self.only = self.default
+
+    def _of(self, host: str) -> Mounts:
+        found = [app for app in self.all if app.host == host]
+        return Mounts(found, next((app for app in found if not app.script_name), self.default))
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def __iter__(self) -> Iterator[Application]:
+        return iter(self.all)
+
+    def choose(self, environ: dict[str, Any]) -> Application | None:
+        """Find the application of a request; with manage-script-name change its SCRIPT_NAME
+        and PATH_INFO."""
+        mounts = self._mounts
+        if self._hosts:
+            # As it was sent, for which uWSGI looks, else without the port.
+            host = environ.get(self._virtual_host, "").lower()
+            mounts = self._hosts.get(host) or self._hosts.get(without_port(host)) or mounts
+        if self.manage_script_name:
+            app, script_name, path = mounts.split(environ["PATH_INFO"])
+            environ["SCRIPT_NAME"] = script_name
+            environ["PATH_INFO"] = path
+            return app
+        return mounts.find("" if self._ignore else environ["SCRIPT_NAME"])
+
+    def find(self, script_name: str) -> Application | None:
+        """Return the application of no host at `script_name`, as `Mounts.find`."""
+        return self._mounts.find(script_name)
+
+    def split(self, path_info: str) -> tuple[Application | None, str, str]:
+        """Find the application of no host by the path, as `Mounts.split`."""
+        return self._mounts.split(path_info)
+
+    def wrapped(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> "Applications":
+        """Return the same applications, each callable replaced by what `wrap` makes of it."""
+        return Applications([app._replace(callable=wrap(app.callable)) for app in self.all],
+                            **self._terms)
+
+    def ready_lines(self, pid: int) -> list[str]:
+        """Return the line of each application that says that it is loaded."""
+        return [app.ready_line(pid) for app in self.all]
+
+
+def without_port(host: str) -> str:
+    """Return the host of `host:port`; that of an IPv6 address keeps its brackets."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
