@@ -26,7 +26,7 @@ import _socket
 
 from .. import __version__
 from ..app.interface import check_callable, is_double_callable, single_callable
-from ..app.loader import Application, Applications
+from ..app.applications import Application, Applications
 from ..config import keywords
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError

@@ -141,8 +141,6 @@ WAYS: tuple[Option, ...] = (
     *ignored("skip-zero", "descriptor 0 is /dev/null in workers unless honour-stdin is set"),
     *ignored("notify-socket", "nothing is sent to it here, and what "
              "others would send was only logged", Kind()),
-    *ignored("thread-stacksize threads-stacksize thread-stack-size threads-stack-size",
-             "requests run in greenlets, whose stacks grow as needed", Kind()),
     *ignored("mode", "it sets a text that only uWSGI's own configuration logic reads", Kind()),
     *refused("reload-on-fd brutal-reload-on-fd", "no descriptor is listened to: for the memory "
              "of a cgroup use reload-on-rss, for a file touch-reload"),
@@ -152,7 +150,6 @@ WAYS: tuple[Option, ...] = (
     *refused("binsh", "hooks and daemons run by /bin/sh: name another shell in the command, "
              "exec:/bin/bash -c '...'"),
     *refused("file-write", "use hook-as-root = write:FILE TEXT"),
-    *refused("worker-mount", "all workers serve the same: use mount"),
     *refused("no-server", "to look at a configuration without serving it use --check-config or "
              "--show-config"),
     *refused("print-sym print-symbol binary-append-data", "there is no binary with symbols in it"),

@@ -29,6 +29,29 @@ def other(environ, start_response):
     return [b"other"]
 """
 
+HOSTS = """[uwsgi]
+http-socket = 127.0.0.1:0
+vhost-host = true
+mount = one.test|=app:application
+worker-mount = one.test|/other=app:other
+manage-script-name = true
+pyargv = --flag value
+pymodule-alias = zork=json.decoder
+post-pymodule-alias = helper=lib/real.py
+shared-import = first
+shared-import = not_there
+threads-stack-size = 512
+lazy-apps = true
+no-default-app = true
+"""
+SCRIPT_NAME = """[uwsgi]
+http-socket = 127.0.0.1:0
+module = app:other
+mount = /x=app:application
+ignore-script-name = true
+route-run = setscriptname:/x
+"""
+
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory):
@@ -37,21 +60,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory):
     (directory / "lib").mkdir()
     (directory / "lib" / "real.py").write_text("VALUE = 'from the file'\n")
     (directory / "first.py").write_text("import os, sys\nsys.shared_in = os.getpid()\n")
-    with Server(directory, app=APP, ini="""[uwsgi]
-        http-socket = 127.0.0.1:0
-        vhost-host = true
-        mount = one.test|=app:application
-        worker-mount = one.test|/other=app:other
-        manage-script-name = true
-        pyargv = --flag value
-        pymodule-alias = zork=json.decoder
-        post-pymodule-alias = helper=lib/real.py
-        shared-import = first
-        shared-import = not_there
-        threads-stack-size = 512
-        lazy-apps = true
-        no-default-app = true
-        """) as server:
+    with Server(directory, app=APP, ini=HOSTS) as server:
         yield server
 
 
@@ -84,14 +93,9 @@ def test_python_as_it_is_set_up(hosts: Server) -> None:
 
 def test_ignore_script_name(tmp_path: Path) -> None:
     """A web server may send SCRIPT_NAME for its own reasons."""
-    with Server(tmp_path, app=APP.replace("import helper, zork", "")
-                .replace("zork.__name__", "1").replace("helper.VALUE", "1"), ini="""[uwsgi]
-        http-socket = 127.0.0.1:0
-        module = app:other
-        mount = /x=app:application
-        ignore-script-name = true
-        route-run = setscriptname:/x
-        """) as server:
+    (tmp_path / "zork.py").write_text("")
+    (tmp_path / "helper.py").write_text("VALUE = 1\n")
+    with Server(tmp_path, app=APP, ini=SCRIPT_NAME) as server:
         assert server.body() == b"other"
 
 
@@ -101,7 +105,8 @@ def test_pecan(tmp_path: Path) -> None:
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "deploy.py").write_text(
-        "import app\ndef deploy(path):\n    assert open(path).read() == 'x'\n    return app.other\n")
+        "import app\n"
+        "def deploy(path):\n    assert open(path).read() == 'x'\n    return app.other\n")
     (tmp_path / "config.py").write_text("x")
     with Server(tmp_path, "--pecan", "config.py", "--processes", "1",
                 app=APP.replace("import helper, zork", "")) as server:
