@@ -7,7 +7,7 @@ Rules of the wing:
 
 - Runs in a worker only, and nothing is monkey-patched: with patched threads an executor's
   jobs run on the loop's own thread, and `anyio.to_thread` hangs for ever.
-- `bridge` is the entry room and the only one that reads settings. It and `acceptor` are the
+- `bridge` is the entry room and the only one that reads settings. It alone is the
   hub's; every other room belongs to the loop's thread and names no gevent.
 - Connections cross over, not messages: the hub accepts, the loop adopts. What else crosses
   goes through `thread` alone: `call_soon_threadsafe` there, a deque and one async watcher

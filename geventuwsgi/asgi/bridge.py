@@ -30,12 +30,12 @@ from ..log.access import AccessLog
 from ..log.format import compile_format
 from ..log.sinks import Sink
 from ..net.accept import adopt
+from ..net.acceptor import Acceptor, Batch
 from ..net.listener import Listener
 from ..net.trust import AllowList
 from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
-from .acceptor import Acceptor, Batch
 from .connection import Connection
 from .http import HttpConnection
 from .https import HttpsConnection

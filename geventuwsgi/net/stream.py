@@ -13,15 +13,18 @@ The rules of this room:
 import _socket
 import os
 import struct
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 from typing import Any
 
 from gevent import getcurrent
 from gevent.socket import socket as cooperative_socket
-from greenlet import GreenletExit
+from greenlet import GreenletExit, greenlet
 
 from ..errors import ClientDisconnected
+from .accept import adopt
+from .acceptor import Batch
 
 READ, WRITE = 1, 2
 _RECEIVE = 65536
@@ -300,6 +303,21 @@ class Stream:
         if self._reader is not None:
             self._reader.close()
         self.sock.close()
+
+
+def in_greenlets(hub: Any, serve: Callable[..., None]) -> Callable[[Batch], None]:
+    """Return what serves each connection of a batch in a greenlet of its own.
+
+    Args:
+        hub: the hub of this thread.
+        serve: called with socket, peer's address and listener; it runs at once, until its
+            first wait.
+    """
+    def take(batch: Batch) -> None:
+        for fd, address, listener in batch:
+            sock = adopt(fd, listener.address.family)
+            greenlet(serve, hub).switch(sock, address, listener)
+    return take
 
 
 class HandedSocket:

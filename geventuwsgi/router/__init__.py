@@ -5,7 +5,6 @@ requests as strictly as a worker does, chooses a node, hands the request on and 
 answer back. Its rooms:
 
     gateway       the entry room: reads `Settings`, sweeps, drains
-    acceptor      one listener: connections in
     client        one connection of a client, request after request
     exchange      one request: a node is chosen, tried, and answers
     relay         both directions at once: uploads whose answer comes early, tunnels

@@ -22,13 +22,14 @@ from gevent.event import Event
 
 from ..config.settings import Settings
 from ..log import stacks
+from ..net.acceptor import Acceptor
 from ..net.address import Address
 from ..net.listener import Listener
+from ..net.stream import in_greenlets
 from ..net.trust import AllowList
 from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
-from .acceptor import Acceptor
 from .client import Client
 from .forward import Manner
 from .plan import Plan
@@ -151,8 +152,8 @@ class Gateway:
         gate.resume = self._resume
         self._limit = _connections(
             settings.http_connections, settings.origin("http-connections").kind != "default")
-        self.acceptors = [Acceptor(hub, one, self._serve, self._room) for one in listeners
-                          if one.protocol != "statistics"]
+        self.acceptors = [Acceptor(one, in_greenlets(hub, self._serve), self._room, hub.loop)
+                          for one in listeners if one.protocol != "statistics"]
         self.servers = [SubscriptionServer(hub, sock, self.registry)
                         for sock in datagrams] if self.registry is not None else []
         urls = [acceptor.listener.address.text for acceptor in self.acceptors]
@@ -178,6 +179,10 @@ class Gateway:
             part.start()
         self.child.ready()
         self._done.wait()
+        while self.gate.clients:
+            # The last one left while the acceptors finished, and they took more.
+            self._done.clear()
+            self._done.wait()
         self._beat()
         for watcher in self._watchers:
             watcher.close()
@@ -192,8 +197,7 @@ class Gateway:
     def _resume(self) -> None:
         if not self.gate.draining:
             for acceptor in self.acceptors:
-                if acceptor.paused:
-                    acceptor.start()
+                acceptor.resume()
 
     # The master, and signals.
 
@@ -249,6 +253,8 @@ class Gateway:
         if not gate.draining:
             gate.draining = True
             gate.persistent = False
+            for acceptor in self.acceptors:
+                acceptor.finish()
             for part in self._parts:
                 part.close()
         if at_once:

@@ -13,9 +13,9 @@ from greenlet import GreenletExit
 
 from .. import __version__
 from ..errors import ClientDisconnected
+from ..net.acceptor import Acceptor
 from ..net.listener import Listener
-from ..net.stream import Expired, Stream
-from .acceptor import Acceptor
+from ..net.stream import Expired, Stream, in_greenlets
 from .plan import Plan
 from .registry import Registry
 
@@ -86,8 +86,8 @@ class StatisticsServer:
         self._hub = hub
         self._tell = tell
         self._streams: set[Stream] = set()
-        self._acceptor = Acceptor(hub, listener, self._serve,
-                                  lambda: _CONNECTIONS - len(self._streams))
+        self._acceptor = Acceptor(listener, in_greenlets(hub, self._serve),
+                                  lambda: _CONNECTIONS - len(self._streams), hub.loop)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -102,8 +102,7 @@ class StatisticsServer:
         for stream in tuple(self._streams):
             if stream.deadline <= now:
                 self._hub.loop.run_callback(stream.expire)
-        if self._acceptor.paused:
-            self._acceptor.start()
+        self._acceptor.resume()
 
     def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
         stream = Stream(sock, self._hub, 5.0)

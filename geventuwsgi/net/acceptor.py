@@ -1,7 +1,8 @@
-"""Accept connections of one listening socket for the loop, in batches.
+"""Accept connections of one listening socket, in batches.
 
-The rules of this room: it runs in hub callbacks and never blocks. It makes no object per
-connection: a batch of descriptors crosses to the loop with one wake-up.
+The rules of this room: it runs in callbacks of a loop and never blocks. It makes no object
+per connection: a batch of descriptors is handed over, to another thread maybe. (The workers
+of a WSGI application have an acceptor of their own, which goes by their slots.)
 """
 
 import logging
@@ -9,8 +10,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from ..net.accept import BACK_OFF, BATCH, Shortage, accept
-from ..net.listener import Listener
+from .accept import BACK_OFF, BATCH, Shortage, accept
+from .listener import Listener
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -19,13 +20,13 @@ Batch = list[tuple[int, Any, Listener]]
 
 
 class Acceptor:
-    """The watcher of one listening socket; it pauses when the worker is full.
+    """The watcher of one listening socket; it pauses when there is no room.
 
     Args:
         listener: the listening socket, non-blocking.
         hand_over: called with a batch of (descriptor, peer address, listener).
-        room: how many more connections the worker can take now.
-        loop: the hub's loop.
+        room: how many more connections can be taken now.
+        loop: a hub's loop.
     """
 
     def __init__(self, listener: Listener, hand_over: Callable[[Batch], object],
@@ -44,7 +45,7 @@ class Acceptor:
         self._watcher.start(self._accept)
 
     def close(self) -> None:
-        """Take no more, for good; what waits in the kernel's queue is for other workers."""
+        """Take no more, for good; what waits in the kernel's queue is for others."""
         if not self._closed:
             self._closed = True
             self._watcher.close()
