@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance
-from geventuwsgi.config import gunicorn, manual
+from geventuwsgi.config import completion, gunicorn, manual
 from geventuwsgi.config.argv import Command
 from geventuwsgi.config.reader import check, read
 from geventuwsgi.config.settings import Settings
@@ -104,9 +104,11 @@ def _write(text: str) -> None:
 
 
 def _answer(settings: Settings | None, command: Command) -> str:
-    """Return the text of --help, --version, --from or --show-config."""
+    """Return the text of --help, --version, --completion, --from or --show-config."""
     if command.name == "from":
         return gunicorn.to_ini(*gunicorn.read(command.about or ""))
+    if command.name == "completion":
+        return completion.script(command.about or "")
     if command.name == "help":
         return manual.about(command.about) if command.about else manual.usage()
     if settings is None:

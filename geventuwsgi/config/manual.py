@@ -7,6 +7,7 @@ reference, `docs/options.rst`; a test fails when that file is stale.
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from geventuwsgi.config.names import by_server
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_uvicorn import NAMES as UVICORN
 from geventuwsgi.config.settings import Settings
@@ -19,7 +20,7 @@ Usage: geventuwsgi [OPTIONS] APPLICATION
        geventuwsgi [OPTIONS] -c FILE.ini[:SECTION]
        python -m geventuwsgi [OPTIONS] APPLICATION     (a development run)
 
-Serve a WSGI application over HTTP and the uwsgi protocol.
+Serve a WSGI or ASGI application over HTTP and the uwsgi protocol.
 APPLICATION is package.module:name, package.module:factory() or file.py:name.
 """
 _CLOSING = """\
@@ -35,7 +36,7 @@ _BY_VALUE = {"processes": {"p": "with a number", "w": "with a number"},
 def usage() -> str:
     """Return the text of `--help`: the options under their headings, in 80 columns."""
     lines = [_USAGE]
-    for section, options in _sections():
+    for section, options in sections():
         if section == "INI logic":
             continue
         lines.append(f"{section}:")
@@ -53,25 +54,32 @@ def about(name: str) -> str:
     Raises:
         UsageError: if there is no such option.
     """
-    plain = name.lstrip("-")
-    option = row(plain)
+    bare = name.lstrip("-")
+    option = row(bare)
     if option is None:
-        close = nearest(plain)
+        close = nearest(bare)
         hint = f"; did you mean --{close}?" if close else ""
-        raise UsageError(f"there is no such option{hint}", option=plain)
+        raise UsageError(f"there is no such option{hint}", option=bare)
     lines = [_spelled(option)]
     if option.status in ("ignored", "refused"):
-        lines.append(_filled(f"{option.status.capitalize()}: {option.reason}."))
+        lines.append(_filled(f"{option.status.capitalize()}: {option.reason}.", width=WIDTH))
     else:
-        lines.append(_filled(_sentence(_plain(option.help, "{}"))))
-    lines += [_filled(f"{title}: {text}") for title, text in _facts(option, "{}")]
+        lines.append(_filled(sentence(plain(option.help, "{}")), width=WIDTH))
+    facts = dict(facts_of(option, "{}"))
+    theirs = by_server(option)
+    letters = facts.get("Also", "").rstrip(".").split(", ")[len(option.aliases):]
+    also = [*theirs.pop("Also", ()), *filter(None, letters)]
+    told = {"Default": facts.get("Default", ""), "Also": ", ".join(also) + "." if also else "",
+            **{server: ", ".join(names) + "." for server, names in theirs.items()},
+            "Unlike uWSGI": facts.get("Unlike uWSGI", "")}
+    lines += [_filled(f"{title}: {text}", width=WIDTH) for title, text in told.items() if text]
     return "\n".join(lines) + "\n"
 
 
 def reference() -> str:
     """Return the reference of all options, in reStructuredText."""
     lines = [_REFERENCE_HEAD]
-    for section, options in _sections():
+    for section, options in sections():
         lines += [section, "-" * len(section), ""]
         for option in options:
             lines += _entry(option)
@@ -131,7 +139,7 @@ With one of these options the server does not start.
 """
 
 
-def _sections() -> Iterator[tuple[str, list[Option]]]:
+def sections() -> Iterator[tuple[str, list[Option]]]:
     """Yield each heading with its options, in the order of the table."""
     found: dict[str, list[Option]] = {}
     for option in OPTIONS:
@@ -140,13 +148,13 @@ def _sections() -> Iterator[tuple[str, list[Option]]]:
     yield from found.items()
 
 
-def _letters(option: Option) -> str:
+def letters_of(option: Option) -> str:
     return "".join(_BY_VALUE.get(option.name, option.letters))
 
 
 def _spelled(option: Option) -> str:
     """Write the option as on the command line: `-s, --socket ADDRESS`."""
-    letters = "".join(f"-{letter}, " for letter in _letters(option))
+    letters = "".join(f"-{letter}, " for letter in letters_of(option))
     metavar = option.kind.metavar
     if option.name == "application":
         return "APPLICATION"
@@ -154,7 +162,7 @@ def _spelled(option: Option) -> str:
 
 
 def _help_lines(option: Option) -> list[str]:
-    text = _plain(option.help, "{}")
+    text = plain(option.help, "{}")
     default = _default(option, "{}")
     if default and default != "off":
         text += f" [{default}]"
@@ -169,21 +177,21 @@ def _entry(option: Option) -> list[str]:
     """Write one option for the reference, as an item of a definition list."""
     metavar = option.kind.metavar
     lines = [f"``{option.name}``" + (f" *{metavar}*" if metavar else "")]
-    lines.append(_filled(_sentence(option.help), "    "))
-    for title, text in _facts(option, "``{}``"):
+    lines.append(_filled(sentence(option.help), "    "))
+    for title, text in facts_of(option, "``{}``"):
         lines += ["", _filled(f"{title}: {text}", "    ")]
     return [*lines, ""]
 
 
-def _facts(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
+def facts_of(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
     """Yield what else there is to know of an option."""
     default = _default(option, quoted)
     if default:
-        yield "Default", _plain(default, quoted) + "."
+        yield "Default", plain(default, quoted) + "."
     names = [quoted.format(name) for name in option.aliases]
     notes = _BY_VALUE.get(option.name, {})
     names += [quoted.format(f"-{letter}") + (f" ({notes[letter]})" if notes else "")
-              for letter in _letters(option)]
+              for letter in letters_of(option)]
     if names:
         yield "Also", ", ".join(names) + "."
     for server, theirs in (("gunicorn", False), ("uvicorn", True)):
@@ -191,13 +199,13 @@ def _facts(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
         if names:
             yield server, ", ".join(names) + "."
     if option.difference:
-        yield "Unlike uWSGI", _plain(option.difference, quoted) + "."
+        yield "Unlike uWSGI", plain(option.difference, quoted) + "."
 
 
 def _default(option: Option, quoted: str) -> str:
     """Describe the default; "" where there is none to speak of."""
     if option.derived:
-        return _plain(option.derived, quoted)
+        return plain(option.derived, quoted)
     if option.status != "taken" or option.default in (None, (), ""):
         return ""
     text = _constant(option, option.default, quoted)
@@ -230,23 +238,23 @@ def _reasons(status: str) -> Iterable[str]:
             found.setdefault(option.reason, []).append(f"``{option.name}``")
     for reason, names in found.items():
         yield ", ".join(names)
-        yield _filled(_sentence(reason), "    ")
+        yield _filled(sentence(reason), "    ")
         yield ""
 
 
-def _plain(text: str, quoted: str) -> str:
+def plain(text: str, quoted: str) -> str:
     """Drop the quoting of reStructuredText where the text is for a terminal."""
     return text if "``" in quoted else text.replace("``", "")
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     # A name keeps its own spelling.
     names = ("uWSGI", "gunicorn", "uvicorn")
     return (text if text.startswith(names) else text[0].upper() + text[1:]) + "."
 
 
-def _filled(text: str, indent: str = "    ") -> str:
-    return textwrap.fill(text, 90 if indent else WIDTH, initial_indent=indent,
+def _filled(text: str, indent: str = "    ", width: int = 90) -> str:
+    return textwrap.fill(text, width if indent else WIDTH, initial_indent=indent,
                          subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 

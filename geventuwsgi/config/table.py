@@ -60,6 +60,9 @@ CONFIGURATION = (
            status="command", everywhere=False),
     Option("from", Path(), "print a gunicorn.conf.py as an INI file, then end", _CONFIGURATION,
            status="command", everywhere=False),
+    Option("completion", Choice("bash", "zsh", "fish"), "print what completes this command line in "
+           "a shell, then end: source <(geventuwsgi --completion bash)", _CONFIGURATION,
+           status="command", everywhere=False),
     Option("help", Boolean(), "print this text, or with --help OPTION all about one option",
            _CONFIGURATION, aliases=("usage",), letters="h", status="command"),
     Option("version", Boolean(), "print the version", _CONFIGURATION, letters="V",
