@@ -84,8 +84,8 @@ def test_fish(place: Path) -> None:
 def test_zsh(place: Path) -> None:
     """Syntax, and each of the specifications as zsh takes it."""
     script = ("autoload -U compinit; compinit -u -D; source ./complete.zsh; "
-              "print $_comps[geventuwsgi]; _arguments() { print $#; for one in $@; do [[ $one == *:* || $one == *\\] ]] || "
-              "print wrong $one; done }; _geventuwsgi")
+              "print $_comps[geventuwsgi]; _arguments() { print $#; for one in $@; do "
+              "[[ $one == *:* || $one == *\\] ]] || print wrong $one; done }; _geventuwsgi")
     name, count = run(place, "zsh", "-f", "-c", script)
     assert name == "_geventuwsgi"
     assert int(count) == 1 + sum(len(names) for _, names in completion.options())
