@@ -9,19 +9,21 @@ function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule
     6  boot            settings become sockets, memory and roles: the one place that knows everyone
     5  api             the module an application imports as `uwsgi`
     4  server          a WSGI worker's I/O: worker, acceptor, connection, limits
+       asgi            an ASGI worker's: the hub accepts, asyncio in a thread serves
+       router          the HTTP(S) router: clients on one side, nodes on the other
        process         master, template, child, role, signals; knows no HTTP
     3  app             one request, no sockets, no settings: loader, environ, start_response
        config          the option table, INI and argv, the frozen settings
     2  protocol        bytes in, events out; no socket, no clock, no log
        net             sockets: addresses, listeners, streams, TLS; knows no settings
        log             request lines, the error log, and where both are written
-       shared          memory between processes: the scoreboard
+       shared          what all processes have in common: the scoreboard, the master's orders
     1  errors          all that may go wrong, whose fault it is, and what status follows
 
 The wings of one floor never name each other. Only the entry room of a wing
-(`server.worker`, `process.master`) reads the settings; the rooms beneath take plain
-arguments. `boot` alone may import inside a function, in the process that plays the
-role. One arrow runs up: `serve` below, a door to `boot.embedded` that loads nothing until it
+(`server.worker`, `asgi.bridge`, `process.master`...) reads the settings; the rooms
+beneath take plain arguments. `boot` alone may import inside a function, in the process
+that plays the role. One arrow runs up: `serve` below, a door to `boot.embedded` that loads nothing until it
 is used.
 
 The processes:

@@ -6,13 +6,10 @@ the master, and watches the loop; it is warmed up before the thread starts, sinc
 lock of a process in which two threads begin to import can never be had by either.
 """
 
-import faulthandler
 import gc
 import logging
 import os
-import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from time import monotonic, monotonic_ns
 from typing import Any, Protocol
@@ -36,6 +33,7 @@ from ..net.trust import AllowList
 from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
+from ..shared.orders import Orders
 from .connection import Connection
 from .http import HttpConnection
 from .https import HttpsConnection
@@ -126,36 +124,36 @@ class Bridge:
         self._loop_timeout = settings.asgi_loop_timeout or NEVER
         self._master_timeout = settings.worker_timeout or 0.0
         self._started = Event()
+        self.orders = Orders(child, hub.loop, self)
         self._done = Event()
         self._failure: BaseException | None = None
         self._status = 0
         self._told_stuck = False
         self._ticks = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
-        self._watchers: list[Any] = []
 
     def run(self) -> int:
         """Start the application, serve, and return the exit status once everything is done."""
         tick = self.hub.loop.timer(SWEEP, SWEEP)
         tick.start(self._tick)
-        self._watchers.append(tick)
         self.thread.start(self._live)
         self._started.wait()
         if self._failure is not None:
-            self._unwatch()
+            tick.close()
             self.thread.join(1.0)
             raise self._failure
         # What is alive now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        self._watch()
+        self.orders.start()
         self._publish()
         for acceptor in self.acceptors:
             acceptor.start()
         self.child.row.cells[scoreboard.ACCEPTING] = 1
         self.child.ready()
         self._done.wait()
-        self._unwatch()
+        self.orders.close()
+        tick.close()
         self.thread.join(2.0)
         self._publish()
         return self._status
@@ -229,43 +227,20 @@ class Bridge:
             self._started.set()
         self._done.set()
 
-    def _watch(self) -> None:
-        loop = self.hub.loop
-        control = loop.io(self.child.control.fileno(), 1)
-        control.start(self._hear)
-        self._watchers.append(control)
-        for number, call, argument in ((signal.SIGTERM, self.drain, True),
-                                       (signal.SIGHUP, self.drain, False),
-                                       (signal.SIGUSR1, self.thread.call, self._reopen_logs)):
-            watcher = loop.signal(number)
-            watcher.start(call, argument)
-            self._watchers.append(watcher)
-        # A worker that is stuck cannot run its loops: the stacks have to come from a signal
-        # handler, and faulthandler's writes them from C.
-        faulthandler.register(signal.SIGUSR2, file=2, all_threads=True)
+    def leave(self) -> None:
+        """Have readiness checks fail: a stop is near."""
+        self.thread.call(leave, self.service, self._readiness)
 
-    def _unwatch(self) -> None:
-        for watcher in self._watchers:
-            watcher.close()
+    def reopen(self) -> None:
+        """Open the logs anew."""
+        self.thread.call(self._reopen_logs)
 
-    def _hear(self) -> None:
-        message = self.child.received()
-        if message is None:
-            return
-        if message == b"":
-            log.error("the master disconnected from worker %d; shutting down", self.child.id)
-        if message in (b"", b"die"):
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(0)
-        elif message == b"leave":
-            self.thread.call(leave, self.service, self._readiness)
-        elif message == b"drain":
-            self.drain(False)
-        elif message == b"stop":
-            self.drain(True)
-        elif message == b"stacks":
-            self.child.answer(of_worker(self.service))
+    def stacks(self, frame: Any) -> str:
+        """Tell where each request stands; the frame is of the hub, which serves none."""
+        return of_worker(self.service)
+
+    def write_out(self) -> None:
+        """Write nothing: the lines of requests that are done are the loop's."""
 
     def drain(self, at_once: bool) -> None:
         """Stop accepting and end when the last request is done.

@@ -5,12 +5,10 @@ The rules of this room: the only one of the wing, beside the announcer, that rea
 in: nothing is patched. It ends when the master says so or is gone, as a worker does.
 """
 
-import faulthandler
 import logging
 import os
 import resource
 import select
-import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
@@ -30,6 +28,7 @@ from ..net.trust import AllowList
 from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
+from ..shared.orders import Orders
 from .client import Client
 from .forward import Manner
 from .plan import Plan
@@ -163,13 +162,14 @@ class Gateway:
         self._parts: list[Any] = [*self.acceptors, *self.servers, *self.statistics]
         self._keepalive = settings.keepalive
         self._stopping = False
+        self.orders = Orders(child, hub.loop, self, "router")
         self._done = Event()
         self._sweeps = 0
         self._watchers: list[Any] = []
 
     def run(self) -> int:
         """Accept, route, and return the exit status once everything is done."""
-        self._watch()
+        self.orders.start()
         self.child.row.cells[scoreboard.ROUTER] = 1
         self._sweep()
         timer = self.hub.loop.timer(SWEEP, SWEEP)
@@ -184,6 +184,7 @@ class Gateway:
             self._done.clear()
             self._done.wait()
         self._beat()
+        self.orders.close()
         for watcher in self._watchers:
             watcher.close()
         return 0
@@ -201,35 +202,13 @@ class Gateway:
 
     # The master, and signals.
 
-    def _watch(self) -> None:
-        loop = self.hub.loop
-        control = loop.io(self.child.control.fileno(), 1)
-        control.start(self._hear)
-        self._watchers.append(control)
-        for number, call, arguments in ((signal.SIGTERM, self.drain, (True,)),
-                                        (signal.SIGHUP, self.drain, (False,)),
-                                        (signal.SIGUSR1, self._reopen, ())):
-            watcher = loop.signal(number)
-            watcher.start(call, *arguments)
-            self._watchers.append(watcher)
-        faulthandler.register(signal.SIGUSR2, file=2, all_threads=True, chain=False)
+    def leave(self) -> None:
+        """Do nothing: readiness checks are answered by workers."""
 
-    def _hear(self) -> None:
-        message = self.child.received()
-        if message is None:
-            return
-        if message == b"":
-            log.error("the master disconnected from router %d; shutting down", self.child.id)
-        if message in (b"", b"die"):
-            os._exit(0)
-        elif message == b"stacks":
-            self.child.answer(self._stacks())
-        elif message == b"drain":
-            self.drain(False)
-        elif message == b"stop":
-            self.drain(True)
+    def write_out(self) -> None:
+        """Write nothing: a router keeps nothing back."""
 
-    def _stacks(self) -> str:
+    def stacks(self, frame: Any) -> str:
         """Tell of each request where its greenlet stands (`--stacks`)."""
         serving = [client for client in self.gate.clients if client.began != inf]
         parts = [f"router {self.child.id} (pid: {os.getpid()}): {len(self.gate.clients)} "
@@ -238,7 +217,8 @@ class Gateway:
                   for client in serving[:TOLD]]
         return "\n\n".join(parts) + "\n"
 
-    def _reopen(self) -> None:
+    def reopen(self) -> None:
+        """Open the logs anew."""
         self.child.reopen()
 
     def drain(self, at_once: bool) -> None:

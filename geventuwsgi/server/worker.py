@@ -5,7 +5,6 @@ that was forked a moment ago and whose modules are patched. It ends when the mas
 so, when the master is gone, or when its last request is done after a drain.
 """
 
-import faulthandler
 import logging
 import os
 import re
@@ -38,6 +37,7 @@ from ..net.trust import AllowList
 from ..protocol.message import Limits
 from ..protocol.response import Standing
 from ..shared import scoreboard
+from ..shared.orders import Orders
 from . import census, interruption, report
 from .acceptor import Acceptor
 from .blocked import BlockWatch
@@ -125,6 +125,7 @@ class Worker:
         if settings.py_tracebacker:
             self.watches.append(Tracebacker(settings.py_tracebacker, settings.chmod_socket,
                                             self.service))
+        self.orders = Orders(child, hub.loop, self, chain=True)
         self._done = Event()
         self._sweeps = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
@@ -135,7 +136,10 @@ class Worker:
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
         try:
-            self._watch()
+            # Behind the stacks of faulthandler, which come from C, ours names the request,
+            # if Python code still runs at all.
+            signal.signal(signal.SIGUSR2, self._asked_by_signal)
+            self.orders.start()
             self._publish(0.0)
             self.sweeper.start()
             for acceptor in self.acceptors:
@@ -171,6 +175,7 @@ class Worker:
         self.overload.close()
         for watch in self.watches:
             watch.stop()
+        self.orders.close()
         for watcher in self._watchers:
             watcher.close()
         if self.access is not None:
@@ -189,62 +194,32 @@ class Worker:
 
     # The master, and signals.
 
-    def _watch(self) -> None:
-        loop = self.hub.loop
-        control = loop.io(self.child.control.fileno(), 1)
-        control.start(self._hear)
-        self._watchers.append(control)
-        for number, call, argument in ((signal.SIGTERM, self.drain, True),
-                                       (signal.SIGHUP, self.drain, False),
-                                       (signal.SIGUSR1, self._reopen, None)):
-            watcher = loop.signal(number)
-            watcher.start(call, *(() if argument is None else (argument,)))
-            self._watchers.append(watcher)
-        # A worker that is stuck cannot run its loop: the stack has to come from a signal
-        # handler. faulthandler's writes it from C; ours then names the request, if Python
-        # code still runs at all.
-        signal.signal(signal.SIGUSR2, self._asked_by_signal)
-        faulthandler.register(signal.SIGUSR2, file=2, all_threads=True, chain=True)
+    def leave(self) -> None:
+        """Have readiness checks fail: a stop is near."""
+        leave(self.service, self._readiness)
 
-    def _hear(self) -> None:
-        message = self.child.received()
-        if message is not None:
-            self._obey(message)
+    def reopen(self) -> None:
+        """Open the logs anew."""
+        self.write_out()  # to the file in which the requests before belong
+        self.child.reopen()
 
-    def _obey(self, message: bytes, frame: Any = None) -> None:
-        if message == b"":
-            log.error("the master disconnected from worker %d; shutting down", self.child.id)
-        if message in (b"", b"die"):
-            self._end_at_once()
-        elif message == b"leave":
-            leave(self.service, self._readiness)
-        elif message == b"drain":
-            self.drain(False)
-        elif message == b"stop":
-            self.drain(True)
-        elif message == b"stacks":
-            self.child.answer(census.of_worker(self.service, frame))
+    def stacks(self, frame: Any) -> str:
+        """Tell where each request stands."""
+        return census.of_worker(self.service, frame)
 
-    def _end_at_once(self) -> None:
+    def write_out(self) -> None:
+        """Write the lines of requests that are done."""
         if self.access is not None:
             self.access.flush()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-
-    def _reopen(self) -> None:
-        if self.access is not None:
-            self.access.flush()  # to the file in which the requests before belong
-        self.child.reopen()
 
     def _asked_by_signal(self, number: int, frame: Any) -> None:
         """The loop may be blocked, and this handler runs inside of what blocks it."""
         self._tell_request()
         message = self.child.received()
         if message == b"stacks":
-            self._obey(message, frame)
+            self.orders.obey(message, frame)
         elif message is not None:
-            self.hub.loop.run_callback(self._obey, message)
+            self.hub.loop.run_callback(self.orders.obey, message)
 
     def _tell_request(self) -> None:
         current = getcurrent()
