@@ -90,12 +90,14 @@ class ProtocolError(GeventuwsgiError):
     Args:
         status: the HTTP status code that answers it (RFC 9110 section 15).
         reason: why, for the log; never shown to the peer.
+        fields: header fields that the status requires.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, fields: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"{reason} ({status})")
         self.status = status
         self.reason = reason
+        self.fields = fields
 
 
 class NotOurProtocol(ProtocolError):

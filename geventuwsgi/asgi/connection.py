@@ -358,7 +358,8 @@ class Connection(Wire):
         if silent:
             self.close()
             return
-        self.transport.write(error_response(error.status, self.service.standing))
+        self.transport.write(error_response(error.status, self.service.standing,
+                                            extra=error.fields))
         self.finish(True)
 
     # Closing, and deadlines, both called by the sweep.

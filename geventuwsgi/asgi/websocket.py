@@ -12,6 +12,7 @@ The rules of this room:
 import asyncio
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Mapping
 from math import inf
@@ -29,6 +30,8 @@ from .scope import WEBSOCKET_EXTENSIONS, Scope
 log = logging.getLogger("geventuwsgi.error")
 # RFC 6455 section 7.4.1, and IANA's registry of close codes.
 _NORMAL, _ABNORMAL, _INVALID, _ERROR, _RESTART = 1000, 1006, 1007, 1011, 1012
+
+_OTHER_VERSION = re.compile(r"(?im)^sec-websocket-version:(?![ \t]*13[ \t]*\r?$)")
 
 _CONNECTING, _DENYING, _OPEN, _CLOSING, _CLOSED = range(5)
 
@@ -81,9 +84,11 @@ class WebSocket(Record):
         events = protocol.events_received()
         reply = protocol.accept(events[0]) if events else None
         if reply is None or reply.status_code != 101:
-            reason = protocol.handshake_exc
-            raise ProtocolError(400 if reply is None else reply.status_code,
-                                f"a broken WebSocket handshake: {reason}")
+            reason = f"a broken WebSocket handshake: {protocol.handshake_exc}"
+            if _OTHER_VERSION.search(parser.fields):  # RFC 6455 section 4.4
+                raise ProtocolError(426, reason, (("Upgrade", "websocket"),
+                                                  ("Sec-WebSocket-Version", "13")))
+            raise ProtocolError(400 if reply is None else reply.status_code, reason)
         self._reply = reply
         connection.measure(self)
         self._enter(parser.buffered)

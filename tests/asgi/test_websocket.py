@@ -103,14 +103,16 @@ def test_the_scope_and_the_handshake(server: Server) -> None:
 
 @pytest.mark.parametrize(("more", "status"), [
     ("Sec-WebSocket-Key: too short\r\n", 400),
-    ("Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", 400),
+    ("Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", 426),
     ("", 400),
 ])
 def test_a_broken_handshake(server: Server, more: str, status: int) -> None:
     with wire_to(server) as wire:
         wire.send(("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
                    f"Upgrade: websocket\r\n{more}\r\n").encode())
-        assert wire.answer().status == status and wire.closed()
+        answer = wire.answer()
+        assert answer.status == status and wire.closed()
+        assert (answer.headers.get("sec-websocket-version") == "13") == (status == 426)
     server.wait_for("a broken WebSocket handshake")
 
 
