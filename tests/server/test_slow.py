@@ -2,92 +2,105 @@
 
 import re
 import time
+from functools import partial
 
 import pytest
 
 from tests.harness import Server, wait_until
 from tests.server.conftest import APP
-from tests.server.wire import HOST, connect, get, packet, request
+from tests.server.wire import HOST, Wire, connect, packet, request
+from tests.together import together
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--slow-request", "0.5",
-             "--harakiri", "2", "--harakiri-path", "/sleep-later=1", "--harakiri-path", "/s=1.5",
-             "--harakiri-path", "/sleep=0", "--harakiri-verbose", "--disable-logging")
+             "--harakiri", "1", "--harakiri-path", "/su=30", "--harakiri-path", "/sl=1",
+             "--harakiri-path", "/sleep=0", "--harakiri-path", "/sleep-later=1",
+             "--harakiri-path", "/wait-for=0", "--harakiri-verbose", "--disable-logging")
+LONGER = 1.6  # seconds, than the limit and a sweep
 
 
-def test_a_slow_request_is_told_once_and_served(server: Server) -> None:
-    start = len(server.err)
+def slow(server: Server, wire: Wire, door: str) -> str:
+    """Make a request that stays until it was told of; return the line."""
+    wire.send(f"GET /wait-for?{door} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    line = server.wait_for(f"slow request: GET /wait-for?{door} from {wire.name}")
+    (server.directory / door).touch()
+    assert wire.answer().body == b"begunended"
+    return line
+
+
+def a_slow_request_is_told_once_and_served(server: Server) -> None:
+    with connect(server) as first:
+        first.send(b"GET /wait-for?first HTTP/1.1\r\n" + HOST + b"\r\n")
+        told = server.wait_for("slow request: GET /wait-for?first ")
+        with connect(server) as second:
+            slow(server, second, "second")  # which takes another two sweeps at least
+            assert second.get("/hello").body == b"hello"
+        (server.directory / "first").touch()
+        assert first.answer().body == b"begunended"
+        name = first.name
+    assert server.find("slow request: GET /wait-for?first ") == [told]
+    found = re.search(r"\[WARNING\] slow request: GET /wait-for\?first from (\S+) has been running "
+                      r"for (\d+\.\d) seconds on core \d+ of worker 1 \(pid: \d+\), here:", told)
+    assert found and found[1] == name and float(found[2]) >= 0.5
+    stack = server.err[server.err.index(told) + 1:]
+    assert 'app.py", line' in stack[0] and "in wait_for" in stack[0], "the application's frames"
+
+
+def each_request_of_a_connection_counts(server: Server) -> None:
     with connect(server) as wire:
-        assert wire.get("/sleep?1.2").body == b"slept"
-        assert wire.get("/sleep?0.1").body == b"slept"
-        name = wire.name
-    told = [line for line in server.err[start:] if "slow request" in line]
-    assert len(told) == 1, told
-    assert re.search(rf"\[WARNING\] slow request: GET /sleep\?1.2 from {name} has been running "
-                     r"for 0\.[5-9] seconds on core \d+ of worker 1 \(pid: \d+\), here:", told[0])
-    stack = server.err[server.err.index(told[0]) + 1:]
-    assert 'app.py", line' in stack[0] and "in application" in stack[0], "the application's frames"
+        for door in ("third", "fourth"):
+            slow(server, wire, door)
 
 
-def test_each_request_of_a_connection_counts(server: Server) -> None:
-    start = len(server.err)
+def lasts(server: Server, path: str) -> None:
     with connect(server) as wire:
-        for seconds in ("0.81", "0.82"):
-            wire.get(f"/sleep?{seconds}")
-            assert any(f"slow request: GET /sleep?{seconds}" in line
-                       for line in server.err[start:])
+        assert wire.get(path).body == b"slept"
 
 
-@pytest.mark.parametrize("path, least, most", [
-    ("/sleep-later?30", 1, 1.5), ("/survivor?30", 1.5, 2), ("/hold?never", 2, 2.5)])
-def test_the_longest_prefix_counts(server: Server, path: str, least: float, most: float) -> None:
+def is_ended(server: Server, path: str) -> None:
     began = time.monotonic()
     with connect(server) as wire:
         wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        wire.rest()
-    assert least <= time.monotonic() - began < most + 1
+        answer = wire.rest()
+        assert b"slept" not in answer and b"held" not in answer and b"ended" not in answer
+        assert time.monotonic() - began > 0.9
 
 
-def test_zero_is_no_limit(server: Server) -> None:
-    with connect(server) as wire:
-        assert wire.get("/sleep?2.6").body == b"slept"
-
-
-def test_script_name_and_dot_segments_count(server: Server) -> None:
+def script_name_counts(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request("/sleep?30", SCRIPT_NAME="/mounted")))
         assert wire.answer().status == 504, "the path is /mounted/sleep"
-    with connect(server) as wire:
-        wire.send(b"GET /x/../sleep?2.6 HTTP/1.1\r\n" + HOST + b"\r\n")
-        assert wire.answer().body == b"slept"
+
+
+def test_what_is_told_and_the_longest_prefix(server: Server) -> None:
+    """Zero is no limit; a path without a prefix of its own has that of harakiri."""
+    together([
+        *(partial(lasts, server, path) for path in (
+            f"/sleep?{LONGER}", f"/x/../sleep?{LONGER}", f"/survivor?{LONGER}")),
+        *(partial(is_ended, server, path) for path in (
+            "/sleep-later?30", "/hold?never", "/x/../hold?never")),
+        *(partial(check, server) for check in (
+            script_name_counts, a_slow_request_is_told_once_and_served,
+            each_request_of_a_connection_counts))])
 
 
 def test_verbose_tells_of_the_whole_worker(server: Server) -> None:
     start = len(server.err)
     with connect(server) as other, connect(server) as doomed:
-        other.send(b"GET /sleep?3 HTTP/1.1\r\n" + HOST + b"\r\n")
+        other.send(b"GET /wait-for?verbose HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+        other.line()  # it is inside
         doomed.send(b"GET /hold?verbose HTTP/1.1\r\n" + HOST + b"Cookie: secret=1\r\n"
                     b"User-Agent: probe\r\nAuthorization: Basic secret\r\n\r\n")
         assert doomed.answer().status == 504
         wait_until(lambda: [one for one in server.err[start:] if "end of worker 1 status" in one])
-        other.answer()
+        (server.directory / "verbose").touch()
+        other.rest()
     told = "\n".join(server.err[start:])
     assert "REQUEST_URI = /hold?verbose" in told and "HTTP_USER_AGENT = probe" in told
     assert "secret" not in told
     assert "HARAKIRI !!! worker 1 status !!!" in told
-    assert re.search(r"request GET /sleep\?3 from 127.0.0.1:\d+ on core \d, running for", told)
-    assert "in sleep" in told and "in hold" in told
-
-
-def test_grace(tmp_path) -> None:
-    with Server(tmp_path, "app:application", "--harakiri", "1", "--harakiri-graceful-timeout", "1",
-                "--disable-logging", app=APP) as server:
-        began = time.monotonic()
-        with connect(server) as doomed:
-            doomed.send(b"GET /immortal HTTP/1.1\r\n" + HOST + b"\r\n")
-            assert doomed.answer().status == 504
-        assert 2 <= time.monotonic() - began < 4
-        server.wait_for("Respawned uWSGI worker 1")
-        assert get(server, "/hello").body == b"hello"
+    assert re.search(r"request GET /wait-for\?verbose from 127.0.0.1:\d+ on core \d+, "
+                     r"running for", told)
+    assert "in wait_for" in told and "in hold" in told
 
 
 @pytest.mark.parametrize("lines, told", [

@@ -19,6 +19,7 @@ from tests.server.wire import HOST, Wire, ask, connect, get
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--pidfile", "pid", "--py-tracebacker", "tb",
              "--block-warning", "200", "--disable-logging")
 numbers = itertools.count()
+LOGGED = [0.0]  # when a stack of a blocked hub was: at most one a second is
 
 
 def stacks(server: Server, status: int = 0) -> str:
@@ -70,23 +71,56 @@ def blocked(server: Server, kind: str) -> Iterator[Wire]:
     path = f"/{kind}-until?{door.name}"
     if kind == "in-c":
         os.mkfifo(door)
-    time.sleep(1)  # at most one stack a second is logged, and we wait for this one
+    time.sleep(max(0, LOGGED[-1] + 1 - time.monotonic()))  # and this one is to be logged
     with connect(server) as wire:
         wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         server.wait_for(f"by request GET {path}")
         yield wire
         with open(door, "wb"):
             assert wire.answer().status == 200, "nothing was disturbed"
+        server.wait_for("runs again, after", len(LOGGED))
+        LOGGED.append(time.monotonic())
 
 
 @pytest.mark.parametrize("kind", ["busy", "in-c"])
-def test_stacks_of_a_blocked_worker(server: Server, asleep: str, kind: str) -> None:
+def test_a_blocked_worker(server: Server, asleep: str, kind: str) -> None:
+    """It is warned of, and tells --stacks and the tracebacker where it is."""
+    start = len(server.err)
     with blocked(server, kind) as wire:
         told = stacks(server)
         assert f"request GET /{kind}-until?" in told and f"from {wire.name} on core" in told
         assert "keeping the hub blocked" in told
         assert asleep in told and "in hold\n" in told, told
         assert f"in {kind.replace('-', '_')}_until\n" in told
+        assert f"GET /{kind}-until?" in traced(server)
+    warned_of(server, start, f"/{kind}-until?", f"{kind.replace('-', '_')}_until")
+
+
+def warned_of(server: Server, start: int, path: str, function: str) -> None:
+    """Check what the log says of a hub that was blocked, once."""
+    told = "\n".join(server.err[start:])
+    found = re.search(r"\[WARNING\] the hub of worker 1 \(pid: \d+\) is blocked for (\d+) "
+                      r"milliseconds by request GET " + re.escape(path) + r"\S* from 127.0.0.1",
+                      told)
+    assert found and int(found[1]) >= 200, told
+    assert f"in {function}" in told and 'app.py", line' in told
+    assert told.count("is blocked for") == 1
+    after = re.search(r"runs again, after (\d+) milliseconds", told)
+    assert after and int(after[1]) >= int(found[1])
+
+
+def test_a_worker_blocked_with_the_lock_is_warned_of(server: Server) -> None:
+    time.sleep(max(0, LOGGED[-1] + 1 - time.monotonic()))
+    start = len(server.err)
+    get(server, "/with-the-lock?40000000")
+    wait_until(lambda: [one for one in server.err[start:] if "runs again, after" in one])
+    warned_of(server, start, "/with-the-lock?40000000", "with_the_lock")
+
+
+def computed(pid: int) -> int:
+    """Hundredths of a second that a process has computed, in the kernel's file for it."""
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[11])
 
 
 def test_stacks_where_not_even_a_signal_is_heard(tmp_path) -> None:
@@ -95,7 +129,8 @@ def test_stacks_where_not_even_a_signal_is_heard(tmp_path) -> None:
         with connect(server) as wire:
             busy = int(wire.get("/pid").body)
             wire.send(b"GET /with-the-lock?2000000000 HTTP/1.1\r\n" + HOST + b"\r\n")
-            time.sleep(0.2)  # until it is in there, which nothing tells from outside
+            before = computed(busy)
+            wait_until(lambda: computed(busy) > before + 10, "it computes")
             told = stacks(server, 1)
             assert re.search(rf"^worker \d \(pid: {busy}\) does not answer: code in C", told, re.M)
             assert "1 workers did not answer" in told
@@ -143,12 +178,6 @@ def test_tracebacker(server: Server, asleep: str) -> None:
     assert server.find("python tracebacker for worker 1 available on ")
 
 
-@pytest.mark.parametrize("kind", ["busy", "in-c"])
-def test_tracebacker_of_a_blocked_worker(server: Server, kind: str) -> None:
-    with blocked(server, kind):
-        assert f"GET /{kind}-until?" in traced(server)
-
-
 def test_tracebacker_survives_its_clients(server: Server) -> None:
     for _ in range(20):
         with socket.socket(socket.AF_UNIX) as sock:
@@ -177,27 +206,8 @@ def test_tracebacker_that_cannot_listen(tmp_path) -> None:
         assert get(server, "/hello").body == b"hello"
 
 
-@pytest.mark.parametrize("path, function", [
-    ("/busy?0.8", "busy"), ("/in-c?0.8", "in_c"), ("/with-the-lock?40000000", "with_the_lock")])
-def test_block_warning(server: Server, path: str, function: str) -> None:
-    start = len(server.err)
-    time.sleep(1)  # at most one stack a second
-    with connect(server) as wire:
-        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        wire.answer()
-    wait_until(lambda: [one for one in server.err[start:] if "runs again, after" in one])
-    told = "\n".join(server.err[start:])
-    found = re.search(r"\[WARNING\] the hub of worker 1 \(pid: \d+\) is blocked for (\d+) "
-                      r"milliseconds by request GET " + re.escape(path) + " from 127.0.0.1", told)
-    assert found and int(found[1]) >= 200, told
-    assert f"in {function}" in told and 'app.py", line' in told
-    assert told.count("is blocked for") == 1
-    after = re.search(r"runs again, after (\d+) milliseconds", told)
-    assert after and int(after[1]) >= int(found[1])
-
-
 def test_no_warning_without_a_block(server: Server) -> None:
     start = len(server.err)
-    get(server, "/sleep?0.7")
-    get(server, "/busy?0.1")
+    get(server, "/sleep?0.4")
+    get(server, "/busy?0.05")
     assert not [one for one in server.err[start:] if "blocked" in one]

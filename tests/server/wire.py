@@ -162,7 +162,7 @@ def refused(server: Server, wire: Wire, *words: str) -> str:
     def told() -> list[str]:
         return [line for line in server.find(f"{wire.name}: ")
                 if all(word in line for word in words)]
-    return wait_until(told, lambda: f"{words} in {server.find(wire.name)}", 5)[0]
+    return wait_until(told, lambda: f"{words} in {server.find(wire.name)}")[0]
 
 
 def packet(variables: Mapping[str, str] | Iterable[tuple[str, str]] = (), body: bytes = b"",
