@@ -9,6 +9,9 @@ be taken from its old bytecode: a change of it is seen by the second and the siz
 import compileall
 import os
 
+import pytest
+
+from tests.authority import Authority
 from tests.harness import HOUSE
 
 
@@ -16,3 +19,12 @@ def pytest_sessionstart() -> None:
     """Compile the package once, unless that has been done or its directory is not ours."""
     compileall.compile_dir(HOUSE / "geventuwsgi", quiet=2)
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority, and certificates of it for localhost and for other.test."""
+    made = Authority(tmp_path_factory.mktemp("tls"))
+    made.issue("here", "localhost")
+    made.issue("other", "other.test")
+    return made

@@ -5,9 +5,7 @@ import os
 import random
 import re
 import signal
-import socket
 import ssl
-import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -20,6 +18,9 @@ from websockets.sync.client import connect as websocket
 from tests.authority import Authority
 from tests.harness import Server, installed, wait_until
 from tests.server.wire import Wire
+from tests.tls import (
+    VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused,
+)
 
 APP = '''
 import json
@@ -81,15 +82,6 @@ disable-logging = true
 asgi-loop = %s
 """
 REQUIRED = 1
-VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    made = Authority(tmp_path_factory.mktemp("tls"))
-    made.issue("here", "localhost")
-    made.issue("other", "other.test")
-    return made
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])
@@ -100,19 +92,6 @@ def server(authority: Authority, request: pytest.FixtureRequest) -> Iterator[Ser
         yield server
         assert server.stop() == 0, "\n".join(server.err)
         assert not server.find("Exception in callback")
-
-
-def dial(server: Server, client: ssl.SSLContext, index: int = 0, name: str = "localhost",
-         **options: Any) -> Wire:
-    """Connect; the end of the connection has to be told (close_notify), or it is an error."""
-    return Wire(client.wrap_socket(server.connect("https", index), server_hostname=name,
-                                   suppress_ragged_eofs=False, **options))
-
-
-def refused(server: Server, name: str, words: str) -> str:
-    """Wait for the line that says why a connection was refused."""
-    return wait_until(lambda: [line for line in server.find(f"{name}: ") if words in line],
-                      lambda: f"{words} in {server.find(name)}", 5)[0]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -205,15 +184,7 @@ def test_clients_that_are_turned_away(server: Server, authority: Authority,
     expired = authority.issue("old", "me@localhost", expired=True)
     for cert, words in ((None, "did not return a certificate"),
                         (expired, "certificate has expired")):
-        sock = server.connect("https", REQUIRED)
-        name = Wire(sock).name
-        with pytest.raises((ssl.SSLError, ConnectionResetError)):
-            with authority.client(cert, version).wrap_socket(
-                    sock, server_hostname="localhost") as secure:
-                secure.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-                while secure.recv(100):
-                    pass
-        refused(server, name, words)
+        refused(server, fails(server, authority.client(cert, version), REQUIRED), words)
 
 
 @pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
@@ -239,16 +210,6 @@ def test_garbage_is_closed(server: Server, garbage: bytes, words: str, first: by
         refused(server, wire.name, words)
 
 
-def hello() -> bytes:
-    """A ClientHello."""
-    outgoing = ssl.MemoryBIO()
-    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing,
-                                                server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()
-
-
 def test_handshakes_that_stall(server: Server, authority: Authority) -> None:
     data = hello()
     with Wire(server.connect("https")) as half, Wire(server.connect("https")) as whole, \
@@ -267,23 +228,8 @@ def test_handshakes_that_stall(server: Server, authority: Authority) -> None:
 @pytest.mark.parametrize("reset", [False, True])
 def test_clients_that_leave_in_the_middle(server: Server, authority: Authority,
                                           reset: bool) -> None:
-    data = hello()
-    for size in (0, 1, 100, len(data)):
-        with server.connect("https") as sock:
-            sock.sendall(data[:size])
-            if reset:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    with dial(server, authority.client()) as wire:
-        wire.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n" + b"x" * 9)
-    with dial(server, authority.client()) as wire:
-        wire.send(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
-        wire.take(100_000)
-    with dial(server, authority.client()) as wire:
-        raw = socket.socket(fileno=os.dup(wire.sock.fileno()))
-        raw.sendall(b"\x17\x03\x03\x00\x20" + b"x" * 32)
-        with pytest.raises(ssl.SSLError, match="(?i)bad record mac"):
-            wire.sock.recv(100)
-        raw.close()
+    leave_in_the_middle(server, authority, reset)
+    break_a_record(server, authority)
     with dial(server, authority.client()) as wire:
         assert wire.get("/").body == b"hello"
 

@@ -5,9 +5,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.authority import Authority
 from tests.harness import Server
 
 APP = Path(__file__).with_name("app.py").read_text()
+HTTPS = """\
+[geventuwsgi]
+module = app:application
+https-socket = 127.0.0.1:0,here.crt,here.key
+https-socket = 127.0.0.1:0,here.crt,here.key,,ca.pem
+https = 127.0.0.1:0,here.crt,here.key,ECDHE+AESGCM,!ca.pem
+sni = other.test other.crt,other.key
+https-export-cert = true
+http-headers-timeout = 1
+forwarded-allow-ips = 127.0.0.1
+disable-logging = true
+"""
+# The sockets by index.
+OPTIONAL, REQUIRED = 1, 2
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +38,12 @@ def server(request: pytest.FixtureRequest,
         assert server.stop() == 0, "\n".join(server.err)
         traces = [line for line in server.err if " failed with " in line]
         assert not traces, traces
+
+
+@pytest.fixture(scope="module")
+def https(authority: Authority) -> Iterator[Server]:
+    """A server whose three HTTPS sockets take, ask for and require certificates of clients."""
+    with Server(authority.directory, app=APP, ini=HTTPS) as server:
+        yield server
+        assert server.stop() == 0, "\n".join(server.err)
+        assert not server.find(" failed with ") and not server.find("an error of this server")
