@@ -5,6 +5,9 @@
     action                      route-run
     label                       route-label
 
+The same options with `error-`, `response-` and `final-` in front are followed later: when a
+response with a status of 400 and more is about to leave, when any is, and when it has left.
+
 The rules of this room: rules are followed in the order they were written, across all
 options. An action goes on to the next rule, ends the rules, or answers the request. What
 a request brings along never names a file above the directory that the rule wrote.
@@ -16,7 +19,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .environ import Environ
 from .template import Template
 from .visit import ACTIONS, FINISHED, GOTO, Visit
 from .wsgi import Exchange
@@ -25,6 +27,8 @@ SUBJECTS = {"route": "PATH_INFO", "route-uri": "REQUEST_URI", "route-host": "HTT
             "route-qs": "QUERY_STRING", "route-remote-addr": "REMOTE_ADDR",
             "route-user-agent": "HTTP_USER_AGENT", "route-remote-user": "REMOTE_USER",
             "route-referer": "HTTP_REFERER"}
+# What stands in front of an option whose rules are followed later.
+PHASES = ("error-", "response-", "final-")
 
 
 class Rule(NamedTuple):
@@ -43,34 +47,100 @@ class Rule(NamedTuple):
     label: str = ""
 
 
+class Filters(NamedTuple):
+    """What is done to the fields of each request or response, as options say it.
+
+    Attributes:
+        removed: the fields that are not sent, in small letters (del-header).
+        collected: (field in small letters, variable): the value is put into the variable
+            (collect-header).
+        auto_gzip: a response with `uWSGI-Encoding: gzip` is compressed (http-auto-gzip).
+        host_named: over HTTP SERVER_NAME is the Host field (http-server-name-as-http-host).
+    """
+
+    removed: frozenset[str] = frozenset()
+    collected: tuple[tuple[str, str], ...] = ()
+    auto_gzip: bool = False
+    host_named: bool = False
+
+
 class Routes:
     """The rules of an instance.
 
     Args:
         texts: the option's name, a blank and its text, in the order written.
+        filters: what is done to all responses beside.
+
+    Attributes:
+        later: a response has to be looked at before it leaves.
+        final: there are rules for what comes behind it.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._rules = [rule_of(*text.split(" ", 1)) for text in texts]
+    def __init__(self, texts: Iterable[str], filters: Filters = Filters()) -> None:
+        rules: dict[str, list[Rule]] = {phase: [] for phase in ("", *PHASES)}
+        for text in texts:
+            option, _, rest = text.partition(" ")
+            phase = next((phase for phase in PHASES if option.startswith(phase)), "")
+            rules[phase].append(rule_of(option.removeprefix(phase), rest))
+        self._request, self._error = rules[""], rules["error-"]
+        self._response, self._final = rules["response-"], rules["final-"]
+        self.filters = filters
+        self.later = bool(self._error or self._response or filters.collected
+                          or filters.auto_gzip)
+        self.final = bool(self._final)
+
+    def visit(self, exchange: Exchange) -> Visit:
+        """Begin with a request whose own rules are not followed."""
+        return Visit(exchange, self, self.filters.removed)
 
     def follow(self, exchange: Exchange) -> Visit:
         """Follow the rules for one request. The environ is changed in place; what is to
         become of the response is told by the visit that is returned."""
-        visit = Visit(exchange)
-        sought = ""
-        for rule in self._rules:
-            if sought:
-                if rule.label != sought:
-                    continue
-                sought = ""
-            if rule.label or not rule.matches(visit):
-                continue
-            result = ACTIONS[rule.action](visit, rule.argument)
-            if result is FINISHED:
-                break
-            if result is GOTO:
-                sought = visit.label
+        visit = Visit(exchange, self, self.filters.removed)
+        if self.filters.host_named and not exchange.raw and "HTTP_HOST" in exchange.environ:
+            exchange.environ["SERVER_NAME"] = exchange.environ["HTTP_HOST"]
+        _follow(self._request, visit)
         return visit
+
+    def respond(self, visit: Visit, status: str,
+                headers: Iterable[tuple[str, str]]) -> Callable[..., Any] | None:
+        """Follow the rules for a response that is about to leave.
+
+        Returns:
+            What answers in its place, if a rule says so.
+        """
+        visit.status = int(status[:3]) if status[:3].isdigit() else 0
+        visit.answer = None
+        for field, variable in self.filters.collected:
+            for name, value in headers:
+                if name.lower() == field:
+                    visit.environ[variable] = value
+        if visit.status >= 400:
+            _follow(self._error, visit)
+        if visit.answer is None:
+            _follow(self._response, visit)
+        return visit.answer
+
+    def finish(self, visit: Visit) -> None:
+        """Follow the rules for a request that is done, before it is logged."""
+        visit.status = visit.exchange.status
+        _follow(self._final, visit)
+
+
+def _follow(rules: Iterable[Rule], visit: Visit) -> None:
+    sought = ""
+    for rule in rules:
+        if sought:
+            if rule.label != sought:
+                continue
+            sought = ""
+        if rule.label or not rule.matches(visit):
+            continue
+        result = ACTIONS[rule.action](visit, rule.argument)
+        if result is FINISHED:
+            break
+        if result is GOTO:
+            sought = visit.label
 
 
 def rule_of(option: str, text: str) -> Rule:
@@ -84,6 +154,8 @@ def rule_of(option: str, text: str) -> Rule:
         subject, _, rest = text.strip().partition(" ")
         if option in ("route-if", "route-if-not"):
             matches = _condition(subject, option == "route-if-not")
+        elif option == "route-status":
+            matches = _status(re.compile(subject))
         else:
             matches = _pattern(SUBJECTS[option], re.compile(subject))
     action, _, argument = rest.strip().partition(":")
@@ -101,6 +173,10 @@ def _pattern(variable: str, pattern: re.Pattern[str]) -> Callable[[Visit], bool]
             visit.captures = (found[0], *(group or "" for group in found.groups()))
         return found is not None
     return matches
+
+
+def _status(pattern: re.Pattern[str]) -> Callable[[Visit], bool]:
+    return lambda visit: pattern.search(str(visit.status)) is not None
 
 
 def _condition(text: str, negated: bool) -> Callable[[Visit], bool]:
@@ -162,14 +238,3 @@ CONDITIONS.update({
     "eq": CONDITIONS["equal"], "==": CONDITIONS["equal"], "re": CONDITIONS["regexp"],
     ">": CONDITIONS["ishigher"], ">=": CONDITIONS["ishigherequal"],
     "<": CONDITIONS["islower"], "<=": CONDITIONS["islowerequal"]})
-
-
-def wrap(application: Callable[..., Any], visit: Visit) -> Callable[..., Any]:
-    """Return the application with what a visit wants done to its response."""
-    if not (visit.added or visit.removed or visit.gzip):
-        return application
-
-    def routed(environ: Environ, start_response: Callable[..., Any]) -> Any:
-        response = visit.response_of(start_response)
-        return response.body(application(environ, response.start))
-    return routed

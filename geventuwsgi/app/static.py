@@ -95,6 +95,7 @@ class StaticFiles:
             any /etc/mime.types.
         offload: "x-sendfile" or "x-accel-redirect": the web server in front sends the file.
         ranges: byte ranges are served.
+        wrapper: how files are sent.
     """
 
     def __init__(self, *, maps: Sequence[tuple[str, str]] = (),
@@ -102,7 +103,8 @@ class StaticFiles:
                  docroot: bool = False, index: Sequence[str] = (), skip: Sequence[str] = (),
                  safe: Sequence[str] = (), expiries: Sequence[Expiry] = (),
                  gzipped: Gzipped = Gzipped(), mime_files: Sequence[str] = (),
-                 offload: str = "", ranges: bool = True) -> None:
+                 offload: str = "", ranges: bool = True,
+                 wrapper: type[FileWrapper] = FileWrapper) -> None:
         self._maps = tuple(maps)
         self._whole_maps = tuple(whole_maps)
         self._roots = tuple(roots)
@@ -114,6 +116,7 @@ class StaticFiles:
         self._gzipped = gzipped
         self._offload = offload
         self._ranges = ranges
+        self._wrapper = wrapper
         self._types = mimetypes.MimeTypes()
         for file in mime_files or (MIME_TYPES,):
             if os.path.exists(file):
@@ -228,7 +231,7 @@ class StaticFiles:
         if first is None:
             file.close()
             return []
-        return FileWrapper(file)
+        return self._wrapper(file)
 
     def _describe(self, found: Found, environ: Environ, media: str,
                   headers: list[tuple[str, str]]) -> tuple[int, int | None]:

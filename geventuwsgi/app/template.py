@@ -90,5 +90,7 @@ class Template:
             if variable is not None:
                 found = environ.get(variable, "")
                 return found if isinstance(found, str) else ""
+            if function == "uwsgi" and argument == "status":
+                return str(visit.status)
             return FUNCTIONS[function](environ, argument)
         return _PLACES.sub(value, self.text)

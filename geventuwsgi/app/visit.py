@@ -1,4 +1,4 @@
-"""What the rules of internal routing do to one request, and to its response.
+"""What the rules of internal routing do to one request, and want done to its response.
 
 The rules of this room: an action returns None to go on to the next rule, `FINISHED` to
 end the rules, or `GOTO`. An answer is a WSGI application.
@@ -6,9 +6,8 @@ end the rules, or `GOTO`. An answer is a WSGI application.
 
 import hmac
 import logging
-import zlib
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -21,7 +20,6 @@ log = logging.getLogger("geventuwsgi.error")
 
 FINISHED = object()
 GOTO = object()
-_GZIP = 16 + zlib.MAX_WBITS
 
 
 class Visit:
@@ -33,94 +31,44 @@ class Visit:
         label: where `goto` leads.
         answer: the application that answers instead; None if none does.
         closed: the connection is to be closed without an answer.
-        added, removed, gzip: what is done to the application's response.
+        added, removed, gzip: what is done to the response.
+        rules: what knows the rules for responses.
+        status: of the response, 0 before there is one.
     """
 
     __slots__ = ("exchange", "environ", "captures", "label", "answer", "closed", "added",
-                 "removed", "gzip")
+                 "removed", "gzip", "rules", "status")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, rules: Any, removed: Iterable[str]) -> None:
         self.exchange = exchange
+        self.rules = rules
+        self.status = 0
         self.environ = exchange.environ
         self.captures: tuple[str, ...] = ()
         self.label = ""
         self.answer: Callable[..., Any] | None = None
         self.closed = False
         self.added: list[tuple[str, str]] = []
-        self.removed: set[str] = set()
+        self.removed = set(removed)
         self.gzip = False
 
-    def response_of(self, start_response: Callable[..., Any]) -> "Response":
-        return Response(self, start_response)
+    def finish(self) -> None:
+        """The response has left: follow the rules for that."""
+        if self.rules.final:
+            self.rules.finish(self)
 
     def reply(self, status: str, body: bytes, *headers: tuple[str, str]) -> object:
         """Answer with this, and end the rules."""
-        added = self.added
-
         def answer(environ: Any, start_response: Callable[..., Any]) -> list[bytes]:
-            start_response(status, [*headers, *added])
+            start_response(status, list(headers))
             return [body]
+        return self.answered(answer)
+
+    def answered(self, answer: Callable[..., Any]) -> object:
+        """Have an application answer instead, and end the rules."""
         self.answer = answer
+        self.gzip = False
         return FINISHED
-
-
-class Response:
-    """The application's response as the rules want it."""
-
-    def __init__(self, visit: Visit, start_response: Callable[..., Any]) -> None:
-        self._visit = visit
-        self._start_response = start_response
-        self._compressor: Any = None
-
-    def start(self, status: str, headers: list[tuple[str, str]],
-              exc_info: Any = None) -> Callable[[bytes], Any]:
-        """Be the application's `start_response`."""
-        visit = self._visit
-        headers = [(name, value) for name, value in headers if name.lower() not in visit.removed]
-        headers += visit.added
-        names = {name.lower() for name, _ in headers}
-        if visit.gzip and status[:3] == "200" and "content-encoding" not in names:
-            self._compressor = zlib.compressobj(wbits=_GZIP)
-            headers = [one for one in headers if one[0].lower() not in ("content-length", "etag")]
-            headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
-        write: Callable[[bytes], Any] = self._start_response(status, headers, exc_info)
-        return lambda data: write(self._compressed(data))
-
-    def body(self, result: Any) -> Any:
-        """Return the application's iterable, compressed if that is wanted."""
-        if not self._visit.gzip:
-            return result
-        return Compressed(self, result)
-
-    def pieces(self, result: Iterable[bytes]) -> Iterator[bytes]:
-        """Give the body piece by piece: each can be read as it comes."""
-        for piece in result:
-            yield self._compressed(piece)
-        if self._compressor is not None:
-            yield self._compressor.flush()
-
-    def _compressed(self, data: bytes) -> bytes:
-        compressor = self._compressor
-        if compressor is None or not data:
-            return data
-        octets: bytes = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        return octets
-
-
-class Compressed:
-    """An iterable that closes the one it reads from (PEP 3333)."""
-
-    def __init__(self, response: Response, result: Any) -> None:
-        self._response = response
-        self._result = result
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._response.pieces(self._result)
-
-    def close(self) -> None:
-        close = getattr(self._result, "close", None)
-        if close is not None:
-            close()
 
 
 # The actions.
@@ -221,9 +169,11 @@ def _file(visit: Visit, argument: Template) -> object:
     files = _files()
     found = files.open_within(argument.directory, argument.fill(visit))
     if found is None:
+        page = visit.exchange.transport.standing.pages.get(404)
+        if page is not None:
+            return visit.reply("404 Not Found", page, ("Content-Type", "text/html"))
         return visit.reply("404 Not Found", b"Not Found", ("Content-Type", "text/plain"))
-    visit.answer = lambda environ, start: files.answer(found, environ, start)
-    return FINISHED
+    return visit.answered(lambda environ, start: files.answer(found, environ, start))
 
 
 @cache

@@ -99,6 +99,13 @@ class FileWrapper:
         return file.fileno(), offset, max(info.st_size - offset, 0)
 
 
+class ReadWrapper(FileWrapper):
+    """The same without sendfile (`disable-sendfile`): it is read, as any other iterable is."""
+
+    def region(self) -> None:
+        return None
+
+
 class Exchange:
     """One request and its response; also the record that the request log formats.
 

@@ -18,8 +18,10 @@ import gevent
 from gevent import get_hub
 from gevent.event import Event
 
-from ..app.leaving import leave
 from ..app.applications import Applications
+from ..app.leaving import leave
+from ..app.mishap import Mishaps
+from ..app.pages import standing_of
 from ..config.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..errors import BootError, ConfigError
@@ -31,7 +33,6 @@ from ..net.acceptor import Acceptor, Batch
 from ..net.listener import Listener
 from ..net.trust import AllowList
 from ..protocol.message import Limits
-from ..protocol.response import Standing
 from ..shared import scoreboard
 from ..shared.orders import Orders
 from .connection import Connection
@@ -57,6 +58,8 @@ KINDS: dict[str, Callable[..., Connection]] = {
 _LOOP = "see asgi-loop-timeout, slow-request and --stacks"
 _SLOTS = "worker-connections bounds an event loop, which has no slots"
 _FILES = "files and routes are the application's, or nginx's"
+_FIELDS = "fields of a response are the application's, or nginx's, to leave out"
+_BUFFERS = "any buffer is taken, and files go as pathsend and zerocopysend say"
 _HOSTS = "the path alone chooses the application"
 WITHOUT_EFFECT = {
     "gevent": _SLOTS, "threads": _SLOTS, "queue_limit": _SLOTS,
@@ -64,7 +67,12 @@ WITHOUT_EFFECT = {
     "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,
     "cancel_on_disconnect": "the application is told by http.disconnect",
     "static_map": _FILES, "static_map2": _FILES, "check_static": _FILES,
-    "check_static_docroot": _FILES, "route": _FILES, "vhost": _HOSTS, "vhost_host": _HOSTS}
+    "check_static_docroot": _FILES, "route": _FILES, "vhost": _HOSTS, "vhost_host": _HOSTS,
+    "del_header": _FIELDS, "collect_header": _FIELDS, "pull_header": _FIELDS,
+    "http_auto_gzip": "compression is the application's, or nginx's",
+    "wsgi_accept_buffer": _BUFFERS, "wsgi_disable_file_wrapper": _BUFFERS,
+    "disable_sendfile": _BUFFERS, "chunked_input_timeout": "socket-timeout holds",
+    "http_server_name_as_http_host": "a scope tells the address that was connected to"}
 
 
 class Child(Protocol):
@@ -79,6 +87,7 @@ class Child(Protocol):
     def ready(self) -> None: ...
     def look(self) -> None: ...
     def answer(self, text: str) -> None: ...
+    def worn(self, reason: str) -> None: ...
     def received(self) -> bytes | None: ...
 
 
@@ -312,10 +321,9 @@ def service_of(settings: Settings, applications: Applications, child: Child,
         max_queue=settings.ws_max_queue, deflate=settings.ws_per_message_deflate)
     limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
                     settings.limit_request_fields, settings.head_limit)
-    added = [(name.strip(), value.strip()) for name, _, value in (
-        text.partition(":") for text in settings.add_header)]
-    standing = Standing("geventuwsgi" if settings.server_header else "", settings.date_header,
-                        added)
+    standing = standing_of(
+        server=settings.server_header, date=settings.date_header, added=settings.add_header,
+        removed=settings.del_header, pages=settings.error_page)
     return Service(
         policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
         max_connections=settings.worker_connections, standing=standing,
@@ -328,7 +336,11 @@ def service_of(settings: Settings, applications: Applications, child: Child,
                  if settings.enable_proxy_protocol else None),
         patience=Patience(settings.harakiri, harakiri_paths(settings.harakiri_path),
                           settings.slow_request, settings.harakiri_graceful_timeout),
-        worker=child.id, pid=os.getpid())
+        worker=child.id, pid=os.getpid(),
+        mishaps=Mishaps(
+            child.worn, told=settings.catch_exceptions, reload=settings.reload_on_exception,
+            types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
+            reprs=settings.reload_on_exception_repr))
 
 
 def access_log(settings: Settings, sink: Sink, row: scoreboard.Row) -> Callable[[Any], AccessLog]:

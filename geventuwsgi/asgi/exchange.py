@@ -379,9 +379,10 @@ class Exchange(Record):
         elif self.broken is not None and not self.head_sent:
             self._answer(self.broken.status)
         else:
-            connection.service.exceptions += 1
+            service = connection.service
+            service.exceptions += 1
             report.application_error(connection.peer, self.title, error)
-            self._answer(500)
+            self._answer(500, service.mishaps.happened(self.title, error))
 
     def kill(self) -> None:
         """The request exceeded `harakiri`: cancel it; what it still sends is discarded."""
@@ -403,7 +404,7 @@ class Exchange(Record):
         log.error("%s: %s: the application returned %s", self.connection.peer, self.title, what)
         self._answer(500)
 
-    def _answer(self, status: int) -> None:
+    def _answer(self, status: int, text: bytes = b"") -> None:
         """Send an error page if nothing was sent yet, else cut the connection."""
         if self.complete or self.gone:
             return
@@ -414,5 +415,5 @@ class Exchange(Record):
         else:
             self.status = status
             self.header_count = 0
-            self.connection.answer_error(status, self.scope["method"] == "HEAD")
+            self.connection.answer_error(status, self.scope["method"] == "HEAD", text)
         self.wake()

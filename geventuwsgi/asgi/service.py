@@ -13,6 +13,7 @@ from time import monotonic, time
 from typing import Any
 
 from ..app.applications import Application, Applications
+from ..app.mishap import Mishaps
 from ..log.access import AccessLog
 from ..net.trust import AllowList
 from ..protocol.message import Limits
@@ -42,6 +43,7 @@ class Service:
         patience: how long requests may run.
         worker: the worker's number.
         pid: its pid.
+        mishaps: what follows an exception of the application, beside the log.
 
     Attributes:
         loop: the event loop, from `attach` on.
@@ -62,7 +64,8 @@ class Service:
                  max_connections: int, standing: Standing, applications: Applications,
                  access: Callable[[Any], AccessLog] | None, root_path: str,
                  uwsgi_peers: AllowList, forwarders: AllowList, proxies: AllowList | None,
-                 patience: Patience, worker: int, pid: int) -> None:
+                 patience: Patience, worker: int, pid: int,
+                 mishaps: Mishaps) -> None:
         self.policy = policy
         self.head_limits = head_limits
         self.buffer_size = buffer_size
@@ -80,6 +83,7 @@ class Service:
         self.patience = None if patience.endless else patience
         self.worker = worker
         self.pid = pid
+        self.mishaps = mishaps
         self.context = contextvars.copy_context()
         self.states: list[dict[str, Any]] = [{} for _ in applications]
         self.connections: set[Any] = set()

@@ -1,10 +1,12 @@
-"""The rows of uWSGI's options on requests and responses that have no effect here.
+"""The rows of uWSGI's further options on requests and responses.
 
-`ignored` and `refused` as in `rows_uwsgi`.
+`ROWS` are those without an effect here, `ignored` and `refused` as in `rows_uwsgi`.
 """
 
-from geventuwsgi.config.kinds import Kind
-from geventuwsgi.config.numeric import Number
+from dataclasses import dataclass
+
+from geventuwsgi.config.kinds import TOKEN, Boolean, Kind, Many, Name, Path
+from geventuwsgi.config.numeric import Number, Seconds
 from geventuwsgi.config.option import Option, ignored, refused
 from geventuwsgi.config.origin import Case
 
@@ -21,6 +23,119 @@ class Modifier(Number):
             case.fail(f"{number}: this server runs Python alone, which is modifier 0")
         return number
 
+
+# The statuses that the server itself answers with; uWSGI has pages for three of them.
+STATUSES = (400, 403, 404, 408, 413, 414, 421, 431, 500, 501, 502, 503, 504, 505)
+
+
+class ErrorPage(Path):
+    """The file of a page for one status, or `STATUS=FILE`."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+        self.metavar = "FILE" if status else "STATUS=FILE"
+
+    def value(self, text: str, case: Case) -> object:
+        status = str(self.status)
+        if not self.status:
+            status, equals, text = (part.strip() for part in text.partition("="))
+            if not equals or not status.isdigit() or int(status) not in STATUSES:
+                case.fail(f"{status!r} is none of the statuses that the server itself answers "
+                          f"with: {', '.join(map(str, STATUSES))}")
+        return f"{status}={super().value(text, case)}"
+
+
+class FieldName(Kind):
+    """The name of a header."""
+
+    metavar = "NAME"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        if not TOKEN.fullmatch(text.rstrip(":")):
+            case.fail(f"{text!r} is no name of a header")
+        return text.rstrip(":")
+
+
+class FieldVariable(Kind):
+    """`NAME VARIABLE`: a header, and the variable that its value goes into."""
+
+    metavar = "NAME VARIABLE"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        name, _, variable = text.strip().partition(" ")
+        variable = variable.strip()
+        if not TOKEN.fullmatch(name) or not TOKEN.fullmatch(variable) or "." in variable:
+            case.fail(f"{text!r} is not of the form NAME VARIABLE, such as X-User REMOTE_USER")
+        return f"{name} {variable}"
+
+
+@dataclass(frozen=True)
+class Kibibytes(Number):
+    """A size in KiB; the value is in bytes."""
+
+    metavar = "KIB"
+
+    def value(self, text: str, case: Case) -> object:
+        number = super().value(text, case)
+        assert isinstance(number, int)
+        return number * 1024
+
+
+_RESPONSES = "Responses"
+_REQUESTS = "Requests: limits and times"
+RESPONSES = (
+    Option("del-header", Many(FieldName()), "leave a header out of each response; may be repeated",
+           _RESPONSES, default=(), merge=True, aliases=("rem-header",)),
+    Option("collect-header", Many(FieldVariable()), "put the value of a response's header into a "
+           "variable of the request, for final-route and the log; may be repeated", _RESPONSES,
+           default=(), merge=True, aliases=("response-header-collect",)),
+    Option("pull-header", Many(FieldVariable()), "the same, and leave the header out; may be "
+           "repeated", _RESPONSES, default=(), merge=True),
+    Option("error-page", Many(ErrorPage()), "the HTML that is sent with a status where the server "
+           "itself answers; may be repeated, the first that can be read counts", _RESPONSES,
+           default=(), merge=True),
+    *(Option(f"error-page-{status}", Many(ErrorPage(status)), f"the same for {status}", _RESPONSES,
+             default=(), merge=True, to="error-page", derived="as error-page",
+             difference="it serves whenever the server answers so by itself; an application's "
+                        "own response is left alone")
+      for status in STATUSES),
+    Option("catch-exceptions", Boolean(), "send the traceback of an exception to the client; for "
+           "tests alone", _RESPONSES, default=False),
+    Option("reload-on-exception", Boolean(), "replace the worker when the application raises "
+           "anything", _RESPONSES, default=False,
+           difference="the new worker serves before the old one ends"),
+    Option("reload-on-exception-type", Many(Name()), "the same for one class of exceptions; may be "
+           "repeated", _RESPONSES, default=(), merge=True),
+    Option("reload-on-exception-value", Many(Name()), "the same for one message of exceptions; may "
+           "be repeated", _RESPONSES, default=(), merge=True),
+    Option("reload-on-exception-repr", Many(Name()), "the same for exceptions that read so, as in "
+           "ValueError: message; may be repeated", _RESPONSES, default=(), merge=True),
+    Option("wsgi-accept-buffer", Boolean(), "let the pieces of a response be bytearray or "
+           "memoryview", _RESPONSES, default=False, aliases=("wsgi-accept-buffers",)),
+    Option("wsgi-disable-file-wrapper", Boolean(), "leave wsgi.file_wrapper out of the environ",
+           _RESPONSES, default=False),
+    Option("disable-sendfile", Boolean(), "read files and write them, instead of sendfile",
+           _RESPONSES, default=False),
+    Option("http-auto-gzip", Boolean(), "compress a response that says uWSGI-Encoding: gzip, if "
+           "the client takes that", _RESPONSES, default=False,
+           difference="the workers do it, not the router: also without one, and not for other "
+                      "nodes"),
+)
+REQUESTS = (
+    Option("chunked-input-timeout", Seconds(), "seconds without progress in a chunked body",
+           _REQUESTS, derived="socket-timeout"),
+    Option("http-server-name-as-http-host", Boolean(), "let SERVER_NAME be what the Host header "
+           "says", _REQUESTS, default=False),
+    Option("websocket-max-size", Kibibytes(minimum=1), "ws-max-size in KiB", _REQUESTS,
+           to="ws-max-size", derived="as ws-max-size", aliases=("websockets-max-size",)),
+    Option("websocket-ping-freq", Seconds(), "as ws-ping-interval", _REQUESTS,
+           to="ws-ping-interval", derived="as ws-ping-interval", aliases=("websockets-ping-freq",)),
+    Option("websocket-pong-tolerance", Seconds(), "as ws-ping-timeout", _REQUESTS,
+           to="ws-ping-timeout", derived="as ws-ping-timeout",
+           aliases=("websockets-pong-tolerance",)),
+)
 
 ROWS: tuple[Option, ...] = (
     *ignored("http-socket-modifier1 http-socket-modifier2 https-socket-modifier1 "

@@ -5,6 +5,7 @@ finds nothing wrong. What of uWSGI's language is not here is named with what to 
 """
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 
 from geventuwsgi.config.kinds import Kind, Many
@@ -41,6 +42,12 @@ INSTEAD = {
                      "resetheaders", "fixcl", "forcecl"),
                     "it would break the framing of HTTP; use addheader, delheader or return"),
 }
+# What has no sense any more when the application has answered, and what has when all is done.
+_BEFORE = {"rewrite", "rewrite-last", "setscriptname", "setmethod", "seturi", "setpathinfo",
+           "setdocroot", "fixpathinfo", "setscheme", "basicauth", "basicauth-next"}
+_BEHIND = {"continue", "last", "goto", "log", "donotlog", "logvar", "addvar", "setuser",
+           "setremoteaddr"}
+PHASES = ("error-", "response-", "final-")
 _PLACES = re.compile(r"\$\{([^}]*)\}")
 _GIVEN = re.compile(r"(\w+)(?:\[[^\]]*\])?")
 
@@ -50,22 +57,24 @@ class Rule(Kind):
 
     def __init__(self, option: str) -> None:
         self.option = option
+        self.phase = next((phase for phase in PHASES if option.startswith(phase)), "")
+        self.kind = option.removeprefix(self.phase)
         self.metavar = {
             "route-label": "NAME", "route-run": "ACTION", "route-if": "CONDITION ACTION",
-            "route-if-not": "CONDITION ACTION"}.get(option, "REGEX ACTION")
+            "route-if-not": "CONDITION ACTION"}.get(self.kind, "REGEX ACTION")
 
     def value(self, text: str, case: Case) -> object:
         text = text.strip()
         if not text:
             case.fail(f"a rule is of the form {self.metavar}")
-        if self.option == "route-label":
+        if self.kind == "route-label":
             return f"{self.option} {text}"
         action = text
-        if self.option != "route-run":
+        if self.kind != "route-run":
             subject, blank, action = text.partition(" ")
             if not blank or not action.strip():
                 case.fail(f"{text!r} is not of the form {self.metavar}")
-            if self.option.startswith("route-if"):
+            if self.kind.startswith("route-if"):
                 self.condition(subject, case)
             else:
                 self.pattern(subject, case)
@@ -99,6 +108,7 @@ class Rule(Kind):
             case.fail(f"{name} is not done here: {INSTEAD[name]}")
         if name not in ACTIONS:
             case.fail(f"{name!r} is no action; there are {', '.join(ACTIONS)}")
+        self.timely(name, argument, case)
         if ACTIONS[name] and not argument.strip():
             case.fail(f"{name} wants an argument behind its colon")
         if name in ("return", "break-with-status") or name == "break" and argument.strip():
@@ -111,6 +121,14 @@ class Rule(Kind):
         if name in ("addvar", "logvar") and "=" not in argument:
             case.fail(f"{argument!r} is not of the form name=value")
         self.places(argument, case)
+
+    def timely(self, name: str, argument: str, case: Case) -> None:
+        """Refuse an action that comes too late for the request, or for its response."""
+        if self.phase == "final-" and name not in _BEHIND:
+            case.fail(f"{name}: the response has left: there are {', '.join(sorted(_BEHIND))}")
+        if self.phase and (name in _BEFORE or name == "break" and not argument.strip()):
+            case.fail(f"{name}: the application has answered already: write it without "
+                      f"{self.phase} in front")
 
     @staticmethod
     def status(text: str, case: Case) -> None:
@@ -140,15 +158,33 @@ def _rule(name: str, about: str) -> Option:
                   derived="" if name == "route" else "no rules")
 
 
+def _rules(phase: str, about: str, variables: Iterable[tuple[str, str]]) -> tuple[Option, ...]:
+    """Make the rows of one phase; the first of them says what the phase is."""
+    return (
+        _rule(f"{phase}route", about),
+        *(_rule(f"{phase}route-{name}", f"the same for those whose {variable} matches")
+          for name, variable in variables),
+        _rule(f"{phase}route-if", "do something with requests for which a condition holds"),
+        _rule(f"{phase}route-if-not", "do something with requests for which a condition does not "
+              "hold"),
+        _rule(f"{phase}route-run", "do something with all requests that come to this rule"),
+        _rule(f"{phase}route-label", "where a goto goes on"))
+
+
+_VARIABLES = (
+    ("uri", "REQUEST_URI"), ("host", "HTTP_HOST"), ("qs", "QUERY_STRING"),
+    ("remote-addr", "REMOTE_ADDR"), ("user-agent", "HTTP_USER_AGENT"),
+    ("remote-user", "REMOTE_USER"), ("referer", "HTTP_REFERER"))
+_LATER = (("status", "status"), *_VARIABLES)
 ROUTES = (
-    _rule("route", "do something with requests whose PATH_INFO matches, as in "
-          "^/healthz$ donotlog:; the rules of all these options are followed in their order"),
-    *(_rule(f"route-{name}", f"the same for those whose {variable} matches")
-      for name, variable in (("uri", "REQUEST_URI"), ("host", "HTTP_HOST"), ("qs", "QUERY_STRING"),
-                             ("remote-addr", "REMOTE_ADDR"), ("user-agent", "HTTP_USER_AGENT"),
-                             ("remote-user", "REMOTE_USER"), ("referer", "HTTP_REFERER"))),
-    _rule("route-if", "do something with requests for which a condition holds"),
-    _rule("route-if-not", "do something with requests for which a condition does not hold"),
-    _rule("route-run", "do something with all requests that come to this rule"),
-    _rule("route-label", "where a goto goes on"),
+    *_rules("", "do something with requests whose PATH_INFO matches, as in "
+            "^/healthz$ donotlog:; the rules of all these options are followed in their order",
+            _VARIABLES),
+    *_rules("error-", "do something with a response with a status of 400 or more that is about to "
+            "leave, where PATH_INFO matches; what the server answers by itself has error-page",
+            _LATER),
+    *_rules("response-", "do something with any response that is about to leave, where PATH_INFO "
+            "matches", _LATER),
+    *_rules("final-", "do something when the response has left and before the request is logged, "
+            "where PATH_INFO matches", _LATER),
 )

@@ -88,33 +88,21 @@ auto-weight blacklist
 
 
 
-catch-exceptions
 
 
 
-chunked-input-timeout
-collect-header connect-and-read
-declare-option declare-option2 del-header
-disable-sendfile drop-after-apps
-early-envdir end-blacklist end-whitelist envdir error-page-403
-error-page-404 error-page-500 error-route error-route-host error-route-if error-route-if-not
-error-route-label error-route-qs error-route-referer error-route-remote-addr
-error-route-remote-user error-route-run error-route-status error-route-uri error-route-user-agent
+
+
+connect-and-read
+declare-option declare-option2
+drop-after-apps
+early-envdir end-blacklist end-whitelist envdir
 exit extract fallback-config
 fd-safe
-final-route final-route-host final-route-if final-route-if-not final-route-label final-route-qs
-final-route-referer final-route-remote-addr final-route-remote-user final-route-run
-final-route-status final-route-uri final-route-user-agent flock flock-wait flock-wait2 flock2
+flock flock-wait flock-wait2 flock2
 force-cwd freebind get
 gevent-wait-for-hub
 honour-stdin
-http-auto-gzip
-
-
-http-server-name-as-http-host
-
-
-httprouter
 immediate-gid immediate-uid
 inject-after inject-before iprint
 log-4xx log-5xx log-alarm
@@ -132,17 +120,16 @@ master-fifo
 no-initgroups
 not-alarm-log not-log-alarm optimize
 pause ping ping-timeout print
-pull-header
+
 
 
 
 reaper
-reload-on-exception reload-on-exception-repr reload-on-exception-type reload-on-exception-value
-rem-header req-logger resolve
-response-header-collect response-route response-route-host
-response-route-if response-route-if-not response-route-label response-route-qs
-response-route-referer response-route-remote-addr response-route-remote-user response-route-run
-response-route-status response-route-uri response-route-user-agent resume
+req-logger resolve
+
+
+
+resume
 rsyslog-packet-size
 rsyslog-split-messages safe-fd
 
@@ -162,10 +149,10 @@ undeferred-shared-socket
 wait-for-dir wait-for-file wait-for-fs wait-for-fs-timeout
 wait-for-iface wait-for-iface-timeout wait-for-interface wait-for-interface-timeout
 wait-for-mountpoint wait-for-socket wait-for-socket-timeout wait-iface wait-iface-timeout
-wait-interface wait-interface-timeout websocket-max-size websocket-ping-freq
-websocket-pong-tolerance websockets-max-size websockets-ping-freq websockets-pong-tolerance weight
-whitelist wsgi-accept-buffer wsgi-accept-buffers
-wsgi-disable-file-wrapper
+wait-interface wait-interface-timeout
+weight
+whitelist
+
 """.split())
 
 # Families of options that are too many to name one by one.

@@ -17,6 +17,8 @@ from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
 from geventuwsgi.config.rows_facilities import ROWS as FACILITY_ROWS
 from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
+from geventuwsgi.config.rows_http import REQUESTS as HTTP_REQUESTS
+from geventuwsgi.config.rows_http import RESPONSES as HTTP_RESPONSES
 from geventuwsgi.config.rows_http import ROWS as HTTP_ROWS
 from geventuwsgi.config.rows_uvicorn import ROWS as UVICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
@@ -137,6 +139,7 @@ SOCKETS = (
            derived="127.0.0.1:8000 where no socket is named outside [uwsgi] sections; with "
                    "PORT in the environment 0.0.0.0 and that port"),
     Option("http", Many(Address()), "listen for HTTP", _SOCKETS, default=(),
+           aliases=("httprouter",),
            difference="workers that take several requests at a time accept the connections "
                       "themselves, as with http-socket; http-router decides"),
     Option("protocol", Choice("uwsgi", "http",
@@ -332,9 +335,11 @@ OPTIONS: tuple[Option, ...] = (
     *CHEAPER,
     *HOOKS_ROWS,
     *REQUESTS,
+    *HTTP_REQUESTS,
     *STUCK,
     *TRUST,
     *RESPONSES,
+    *HTTP_RESPONSES,
     *STATIC,
     *ROUTES,
     *LOGGING,

@@ -11,9 +11,10 @@ The rules of this room:
   `Connection: close` is honoured.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from http import HTTPStatus
+from types import MappingProxyType
 
 from ..errors import ResponseError
 from . import grammar
@@ -87,12 +88,14 @@ class Standing:
         server: value of the Server field, "" to leave it out.
         with_date: whether to send Date (an origin server with a clock does, RFC 9110 6.6.1).
         added: further (name, value) pairs, from `add-header`.
+        pages: HTML in place of the server's own pages, by status, from `error-page`.
     """
 
-    __slots__ = ("server", "date", "added", "text", "_with_date", "_second")
+    __slots__ = ("server", "date", "added", "pages", "text", "_with_date", "_second")
 
-    def __init__(self, server: str, with_date: bool,
-                 added: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, server: str, with_date: bool, added: Iterable[tuple[str, str]] = (),
+                 pages: Mapping[int, bytes] = MappingProxyType({})) -> None:
+        self.pages = pages
         self.server = check_fields([("Server", server)]) if server else ""
         self.added = check_fields(added)
         self.date = ""
@@ -337,16 +340,21 @@ class Response:
 
 
 def error_response(status: int, standing: Standing, *, is_head: bool = False,
-                   extra: Iterable[tuple[str, str]] = (), detail: str = "") -> bytes:
+                   extra: Iterable[tuple[str, str]] = (), detail: str = "",
+                   text: bytes = b"") -> bytes:
     """Return a whole response for an error of the peer or of the server; it closes.
 
     Its page says the status, a `detail` that is always the same, and nothing of the
-    request (CVE-2022-39348 class).
+    request (CVE-2022-39348 class); unless the configuration has a page for the status, or
+    wants a `text` (in UTF-8) to be told.
     """
     phrase = HTTPStatus(status).phrase
-    body = f"{status} {phrase}\n{detail}{chr(10) * bool(detail)}".encode("latin-1")
-    response = Response(f"{status} {phrase}",
-                        [("Content-Type", "text/plain; charset=utf-8"), *extra])
+    media, body = "text/plain; charset=utf-8", text
+    if not body and status in standing.pages and not detail:
+        media, body = "text/html", standing.pages[status]
+    if not body:
+        body = f"{status} {phrase}\n{detail}{chr(10) * bool(detail)}".encode("latin-1")
+    response = Response(f"{status} {phrase}", [("Content-Type", media), *extra])
     head = response.head(standing, http11=True, is_head=is_head, keep_alive=False,
                          known=len(body))
     return head if is_head else head + body

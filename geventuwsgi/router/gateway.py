@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from gevent import get_hub
 from gevent.event import Event
 
+from ..app.pages import standing_of
 from ..config.settings import Settings
 from ..log import stacks
 from ..net.acceptor import Acceptor
@@ -26,7 +27,6 @@ from ..net.listener import Listener
 from ..net.stream import in_greenlets
 from ..net.trust import AllowList
 from ..protocol.message import Limits
-from ..protocol.response import Standing
 from ..shared import scoreboard
 from ..shared.orders import Orders
 from .client import Client
@@ -96,9 +96,9 @@ class Gate:
             settings.limit_request_line, settings.limit_request_field_size,
             settings.limit_request_fields, settings.head_limit)
         self.answer_limits = Limits(65536, 65536, 1000, 65536)
-        self.standing = Standing(
-            "geventuwsgi" if settings.server_header else "", settings.date_header,
-            [_header(text) for text in settings.add_header])
+        self.standing = standing_of(
+            server=settings.server_header, date=settings.date_header, added=settings.add_header,
+            removed=settings.del_header, pages=settings.error_page)
         self.forwarders = AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips")
         self.proxies = (AllowList(settings.proxy_allow_ips, "proxy-allow-from")
                         if settings.enable_proxy_protocol else None)
@@ -325,11 +325,6 @@ def _connections(wanted: int, written: bool) -> int:
         log.warning("http-connections = %d: the limit of open files (%d) allows %d", wanted, soft,
                     allowed)
     return min(wanted, allowed)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, _, value = text.partition(":")
-    return name, value.strip()
 
 
 def _assignment(text: str) -> tuple[str, str]:

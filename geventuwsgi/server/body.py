@@ -72,7 +72,9 @@ class IncomingBody:
         return b""
 
     def _more(self) -> bytes:
-        timeout = self.policy.io_timeout
+        policy = self.policy
+        chunked = self.parser.content_length is None
+        timeout = policy.chunk_timeout if chunked else policy.io_timeout
         if self.expects:
             self.expects = False
             self.stream.send(CONTINUE)

@@ -23,7 +23,7 @@ from greenlet import GreenletExit
 
 from ..app import environ as environs
 from ..app import input as inputs
-from ..app.routing import wrap
+from ..app.outcome import wrap
 from ..app.static import StaticFiles
 from ..app.wsgi import Exchange
 from ..errors import (
@@ -238,7 +238,7 @@ class Connection(ABC):
         self.began = began = monotonic()
         try:
             if visit is not None and visit.answer is not None:
-                exchange.run(visit.answer)
+                exchange.run(wrap(visit.answer, visit))
             elif app is None:
                 self._no_application(exchange)
             else:
@@ -250,6 +250,8 @@ class Connection(ABC):
         self.exchange = None
         if self._core >= 0:
             self.release()
+        if visit is not None:
+            visit.finish()
         self._account(exchange, monotonic() - began)
 
     def _static(self, static: StaticFiles, exchange: Exchange) -> bool:
@@ -260,11 +262,16 @@ class Connection(ABC):
         self.requests += 1
         self.exchange = exchange
         began = monotonic()
+        answer: Any = partial(static.answer, found)
+        routes = self.service.routes
+        visit = None if routes is None else routes.visit(exchange)
         try:
-            exchange.run(partial(static.answer, found))
+            exchange.run(answer if visit is None else wrap(answer, visit))
         except BaseException as error:
             self._failed(exchange, error)
         self.exchange = None
+        if visit is not None:
+            visit.finish()
         self._account(exchange, monotonic() - began)
         return True
 
@@ -358,18 +365,20 @@ class Connection(ABC):
         else:
             service.exceptions += 1
             report.application_error(self.peer, exchange.method, exchange.uri, error)
-            self._error(exchange, 500)
+            what = f"{exchange.method} {exchange.uri}"
+            self._error(exchange, 500, service.mishaps.happened(what, error))
         if broken_off:
             self.stream.abort()
 
-    def _error(self, exchange: Exchange, status: int) -> None:
+    def _error(self, exchange: Exchange, status: int, text: bytes = b"") -> None:
         """Answer with an error page if nothing was sent yet, else leave the cut to close."""
         exchange.status = status
         if exchange.head_sent or self.abandoned:
             return
         exchange.head_sent = True
         exchange.response = Response(str(status), [])
-        octets = error_response(status, self.standing, is_head=exchange.method == "HEAD")
+        octets = error_response(status, self.standing, is_head=exchange.method == "HEAD",
+                                text=text)
         exchange.replaced(status, octets)
         try:
             self.stream.send(octets)

@@ -35,7 +35,7 @@ NEVER = 1e9
 
 class Policy(NamedTuple):
     """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit
-    (`NEVER` for head_timeout and io_timeout).
+    (`NEVER` for head_timeout, io_timeout and chunk_timeout).
 
     Attributes:
         head_timeout: for a whole request head from its first byte.
@@ -44,6 +44,7 @@ class Policy(NamedTuple):
         limit_post: of a request body.
         post_buffering: bodies are read whole before the application runs, up to so many
             octets in memory and else in a file; 0 streams them.
+        chunk_timeout: without progress in a chunked body.
     """
 
     head_timeout: float = 30.0
@@ -51,6 +52,7 @@ class Policy(NamedTuple):
     io_timeout: float = 30.0
     limit_post: int = 0
     post_buffering: int = 0
+    chunk_timeout: float = 30.0
 
 
 class Slots:

@@ -11,6 +11,7 @@ from typing import Any
 from gevent.monkey import get_original
 
 from ..app.applications import Applications
+from ..app.mishap import Mishaps
 from ..app.routing import Routes
 from ..app.static import StaticFiles
 from ..log.access import AccessLog
@@ -44,9 +45,7 @@ class Service:
         export_cert: the application gets the certificates of clients.
         static: the files that are served without the application, None if there are none.
         routes: the rules of internal routing, None if there are none.
-
-        static: the files that are served without the application, None if there are none.
-        routes: the rules of internal routing, None if there are none.
+        mishaps: what follows an exception of the application, beside the log.
 
     Attributes:
         draining: no connection outlives its present request any more.
@@ -60,7 +59,8 @@ class Service:
                  templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
                  forwarders: AllowList, proxies: AllowList | None,
                  patience: Patience, worker: int, pid: int, export_cert: bool,
-                 static: StaticFiles | None, routes: Routes | None) -> None:
+                 static: StaticFiles | None, routes: Routes | None,
+                 mishaps: Mishaps) -> None:
         self.hub = hub
         self.policy = policy
         self.head_limits = head_limits
@@ -83,6 +83,7 @@ class Service:
         self.export_cert = export_cert
         self.static = static
         self.routes = routes
+        self.mishaps = mishaps
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()
         # By application; the last is for requests that found none (their app is -1).

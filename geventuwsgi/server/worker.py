@@ -21,11 +21,14 @@ from greenlet import GreenletExit
 
 from .. import __version__
 from ..app import environ as environs
-from ..app.leaving import leave
+from ..app.adapting import buffers
 from ..app.applications import Applications
-from ..app.routing import Routes
+from ..app.leaving import leave
+from ..app.mishap import Mishaps
+from ..app.pages import standing_of
+from ..app.routing import Filters, Routes
 from ..app.static import Gzipped, StaticFiles, expiries, pair
-from ..app.wsgi import FileWrapper
+from ..app.wsgi import FileWrapper, ReadWrapper
 from ..config.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..errors import ConfigError
@@ -35,7 +38,6 @@ from ..log.sinks import Sink
 from ..net.listener import Listener
 from ..net.trust import AllowList
 from ..protocol.message import Limits
-from ..protocol.response import Standing
 from ..shared import scoreboard
 from ..shared.orders import Orders
 from . import census, interruption, report
@@ -314,12 +316,16 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
     policy = Policy(
         head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
         io_timeout=settings.socket_timeout or NEVER,
-        limit_post=settings.limit_post, post_buffering=settings.post_buffering)
+        limit_post=settings.limit_post, post_buffering=settings.post_buffering,
+        chunk_timeout=_chunk_timeout(settings))
     limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
                     settings.limit_request_fields, settings.head_limit)
-    standing = Standing("geventuwsgi" if settings.server_header else "", settings.date_header,
-                        map(header_of, settings.add_header))
+    standing = standing_of(
+        server=settings.server_header, date=settings.date_header, added=settings.add_header,
+        removed=settings.del_header, pages=settings.error_page)
     standing.tick(time())
+    if settings.wsgi_accept_buffer:
+        applications = applications.wrapped(buffers)
     service = Service(
         hub=hub, policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
         slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),
@@ -336,8 +342,30 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
                  if settings.enable_proxy_protocol else None),
         worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
         static=static_of(settings),
-        routes=Routes(settings.route) if settings.route else None)
+        routes=routes_of(settings), mishaps=Mishaps(
+            child.worn, told=settings.catch_exceptions, reload=settings.reload_on_exception,
+            types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
+            reprs=settings.reload_on_exception_repr))
     return service
+
+
+def _chunk_timeout(settings: Settings) -> float:
+    """Return how long a chunked body may stand still."""
+    seconds: float | None = settings.chunked_input_timeout
+    return (settings.socket_timeout if seconds is None else seconds) or NEVER
+
+
+def routes_of(settings: Settings) -> Routes | None:
+    """Make the rules and filters that requests and responses go through, if there are any."""
+    pulled = [one.split() for one in settings.pull_header]
+    filters = Filters(
+        frozenset(name.lower() for name in (*settings.del_header, *(one[0] for one in pulled))),
+        tuple((name.lower(), variable)
+              for name, variable in (*(one.split() for one in settings.collect_header), *pulled)),
+        settings.http_auto_gzip, settings.http_server_name_as_http_host)
+    if not settings.route and filters == Filters():
+        return None
+    return Routes(settings.route, filters)
 
 
 def static_of(settings: Settings) -> StaticFiles | None:
@@ -360,6 +388,7 @@ def static_of(settings: Settings) -> StaticFiles | None:
         gzipped=Gzipped(settings.static_gzip_all, tuple(map(re.compile, settings.static_gzip)),
                         settings.static_gzip_dir, settings.static_gzip_ext),
         mime_files=settings.mimefile, ranges=settings.honour_range,
+        wrapper=ReadWrapper if settings.disable_sendfile else FileWrapper,
         offload="X-Sendfile" if mode == "x-sendfile" else "X-Accel-Redirect" if mode else "")
 
 
@@ -372,23 +401,13 @@ def template_of(settings: Settings, listener: Listener) -> environs.Environ:
         if address.host and address.host not in ("0.0.0.0", "::"):
             name = address.host
     scheme = "https" if listener.protocol == "https" else "http"
+    wrapper = ReadWrapper if settings.disable_sendfile else FileWrapper
     template = environs.template(
-        errors=sys.stderr, file_wrapper=FileWrapper, multithread=settings.gevent > 1,
+        errors=sys.stderr, file_wrapper=None if settings.wsgi_disable_file_wrapper else wrapper,
+        multithread=settings.gevent > 1,
         multiprocess=settings.processes > 1, server_name=name, server_port=port,
         scheme=scheme, software=f"geventuwsgi/{__version__}",
         version=__version__.encode(), node=socket.gethostname().encode())
     if scheme == "https":
         template["HTTPS"] = "on"
     return template
-
-
-def header_of(text: str) -> tuple[str, str]:
-    """Split an `add-header` value, "Name: value".
-
-    Raises:
-        ConfigError: there is no colon in it.
-    """
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise ConfigError(f"{text!r} is not 'Name: value'", option="add-header")
-    return name.strip(), value.strip()

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from geventuwsgi.app import routing, template, visit as visits
-from geventuwsgi.app.routing import Routes, wrap
+from geventuwsgi.app.outcome import wrap
+from geventuwsgi.app.routing import Filters, Routes
 from geventuwsgi.app.wsgi import Exchange
 from geventuwsgi.config import rows_routes
+from geventuwsgi.protocol.response import Standing
 
 
 class Transport:
     persists = True
+    standing = Standing("", False)
 
 
 def request(path: str = "/", **more: str) -> dict[str, Any]:
@@ -23,10 +26,11 @@ def request(path: str = "/", **more: str) -> dict[str, Any]:
             "wsgi.url_scheme": "http", **more}
 
 
-def follow(environ: dict[str, Any], *rules: str) -> visits.Visit:
+def follow(environ: dict[str, Any], *rules: str,
+           filters: Filters = Filters()) -> visits.Visit:
     exchange = Exchange(Transport(), environ, "GET", "/", "HTTP/1.1",  # type: ignore[arg-type]
                         True, False)
-    return Routes(rules).follow(exchange)
+    return Routes(rules, filters).follow(exchange)
 
 
 def answered(visit: visits.Visit) -> tuple[str, dict[str, str], bytes]:
@@ -228,3 +232,80 @@ def test_without_rules_for_the_response_the_application_is_itself() -> None:
     def application(environ: Any, start_response: Any) -> list[bytes]:
         return []
     assert wrap(application, follow(request(), "route-run addvar:A=1")) is application
+
+
+def later(*rules: str, status: str = "200 OK", headers: Any = (), lazily: bool = False,
+          filters: Filters = Filters(), environ: dict[str, Any] | None = None) -> Any:
+    """Run an application behind rules for responses; (status, headers, body, visit, closes)."""
+    seen: list[Any] = []
+    closes: list[str] = []
+
+    class Body:
+        def __init__(self, start: Any) -> None:
+            self.start = start
+
+        def __iter__(self) -> Any:
+            if lazily:
+                self.start(status, list(headers))
+            yield b"own"
+
+        def close(self) -> None:
+            closes.append("own")
+
+    def application(environ: Any, start_response: Any) -> Any:
+        if not lazily:
+            start_response(status, list(headers))
+        return Body(start_response)
+    visit = follow(request() if environ is None else environ, *rules, filters=filters)
+    body = wrap(application, visit)(visit.environ, lambda *args: seen.append(args))
+    data = b"".join(body)
+    if hasattr(body, "close"):
+        body.close()
+    assert closes == ["own"]
+    return seen[-1][0], dict(seen[-1][1]), data, visit
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_responses_that_are_replaced(lazily: bool) -> None:
+    rules = ("error-route-status ^404$ redirect:/gone", "error-route-run addheader:X-Error: 1",
+             "response-route ^/ addheader:X-Any: ${uwsgi[status]}")
+    status, headers, body, _ = later(*rules, status="404 Not Found", lazily=lazily)
+    assert (status, headers["Location"], body) == ("302 Found", "/gone", b"Moved")
+    status, headers, body, _ = later(*rules, status="500 Error", lazily=lazily)
+    assert (status, headers, body) == ("500 Error", {"X-Error": "1", "X-Any": "500"}, b"own")
+    status, headers, body, _ = later(*rules, lazily=lazily)
+    assert (status, headers, body) == ("200 OK", {"X-Any": "200"}, b"own")
+    assert later("response-route-if empty:${X} return:503", lazily=lazily)[2] == (
+        b"Service Unavailable")
+
+
+def test_rules_for_what_comes_behind() -> None:
+    visit = later("final-route-status ^5 donotlog:", "final-route-run logvar:s=${uwsgi[status]}",
+                  "route-run addvar:X=1")[3]
+    visit.exchange.status = 503
+    visit.finish()
+    assert visit.exchange.logged is False and visit.exchange.logvars == {"s": "503"}
+
+
+def test_fields_of_responses() -> None:
+    filters = Filters(frozenset(("x-gone", "x-user")), (("x-user", "REMOTE_USER"),))
+    _, headers, _, visit = later(
+        "response-route-remote-user ^alice$ addheader:X-Seen: yes", filters=filters,
+        headers=[("X-User", "alice"), ("X-Gone", "1"), ("X-Kept", "1")])
+    assert headers == {"X-Kept": "1", "X-Seen": "yes"}
+    assert visit.environ["REMOTE_USER"] == "alice"
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_compression_that_the_application_asks_for(lazily: bool) -> None:
+    told = {"headers": [("uWSGI-Encoding", "gzip"), ("Content-Length", "3")], "lazily": lazily,
+            "filters": Filters(auto_gzip=True)}
+    _, headers, body, _ = later(environ=request(HTTP_ACCEPT_ENCODING="gzip"), **told)
+    assert headers["Content-Encoding"] == "gzip" and zlib.decompress(body, 31) == b"own"
+    assert later(**told)[1:3] == ({"Content-Length": "3"}, b"own")
+
+
+def test_the_server_as_the_client_calls_it() -> None:
+    environ = request(SERVER_NAME="machine")
+    follow(environ, filters=Filters(host_named=True))
+    assert environ["SERVER_NAME"] == "shop.example"

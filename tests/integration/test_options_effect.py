@@ -44,6 +44,55 @@ threads-stack-size = 512
 lazy-apps = true
 no-default-app = true
 """
+RESPONSES_APP = """
+import io, json
+
+def application(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/raise":
+        raise LookupError(environ["QUERY_STRING"])
+    if path == "/buffer":
+        start_response("200 OK", [("Content-Length", "4")])
+        return [bytearray(b"ab"), memoryview(b"cd")]
+    if path == "/gzip":
+        start_response("200 OK", [("uWSGI-Encoding", "gzip"), ("Content-Length", "3")])
+        return [b"zip"]
+    if path == "/missing":
+        start_response("404 Not Found", [("Content-Length", "2")])
+        return [b"no"]
+    body = json.dumps([environ["SERVER_NAME"], sorted(environ)]).encode()
+    start_response("200 OK", [("X-User", "alice"), ("X-Pulled", "1"), ("X-Powered-By", "us"),
+                              ("Content-Length", str(len(body)))])
+    return [body]
+"""
+RESPONSES = """[uwsgi]
+http-socket = 127.0.0.1:0
+socket = 127.0.0.1:0
+wsgi-file = app.py
+processes = 1
+del-header = X-Powered-By
+rem-header = Server
+collect-header = X-User REMOTE_USER
+pull-header = X-Pulled PULLED
+catch-exceptions = true
+reload-on-exception-repr = LookupError: replace
+wsgi-accept-buffer = true
+wsgi-disable-file-wrapper = true
+disable-sendfile = true
+static-map = /file=%dfile.txt
+static-map = /absent=%dabsent
+error-page-404 = %dnone.html
+error-page-404 = %d404.html
+error-page = 400=%d404.html
+http-auto-gzip = true
+http-server-name-as-http-host = true
+route = ^/nofile static:%dnofile
+error-route-status = ^404$ addheader:X-Error: ${uwsgi[status]}
+response-route = ^/secret return:403
+final-route-status = ^403$ donotlog:
+chunked-input-timeout = 1
+log-format = %(method) %(uri) %(user) %(status) %(via)
+"""
 SCRIPT_NAME = """[uwsgi]
 http-socket = 127.0.0.1:0
 module = app:other
@@ -111,3 +160,101 @@ def test_pecan(tmp_path: Path) -> None:
     with Server(tmp_path, "--pecan", "config.py", "--processes", "1",
                 app=APP.replace("import helper, zork", "")) as server:
         assert server.body() == b"other"
+
+
+@pytest.fixture(scope="module")
+def responses(tmp_path_factory: pytest.TempPathFactory):
+    """A server that does much to responses."""
+    directory = tmp_path_factory.mktemp("responses")
+    (directory / "404.html").write_text("<p>nothing</p>")
+    (directory / "file.txt").write_text("file")
+    with Server(directory, app=RESPONSES_APP, ini=RESPONSES) as server:
+        yield server
+
+
+def split(answer: bytes) -> tuple[str, str, bytes]:
+    """Return status line, fields in small letters, and body."""
+    head, _, body = answer.decode("latin-1").partition("\r\n\r\n")
+    line, _, fields = head.partition("\r\n")
+    return line.partition(" ")[2], fields.lower(), body.encode("latin-1")
+
+
+def test_fields_of_responses(responses: Server) -> None:
+    """del-header, rem-header, collect-header, pull-header, http-server-name-as-http-host,
+    wsgi-disable-file-wrapper."""
+    status, fields, body = split(responses.get("/fields"))
+    assert status == "200 OK" and "x-user: alice" in fields
+    for name in ("x-pulled", "x-powered-by", "server:"):
+        assert name not in fields
+    name, keys = json.loads(body)
+    assert name == "test" and "wsgi.file_wrapper" not in keys
+    responses.wait_for("GET /fields alice 200")
+    packet = b"".join(len(one).to_bytes(2, "little") + one for one in (
+        b"REQUEST_METHOD", b"GET", b"SERVER_NAME", b"nginx", b"HTTP_HOST", b"x",
+        b"PATH_INFO", b"/"))
+    answer = responses.talk(b"\0" + len(packet).to_bytes(2, "little") + b"\0" + packet, "uwsgi")
+    assert json.loads(split(answer)[2])[0] == "nginx"
+
+
+def test_what_responses_are_made_of(responses: Server) -> None:
+    """wsgi-accept-buffer, http-auto-gzip, disable-sendfile."""
+    assert split(responses.get("/buffer"))[2] == b"abcd"
+    _, fields, body = split(responses.get("/gzip", "Accept-Encoding: gzip\r\n"))
+    assert "content-encoding: gzip" in fields and "uwsgi-encoding" not in fields
+    assert body.startswith(b"\x1f\x8b") or b"\r\n\x1f\x8b" in body
+    assert split(responses.get("/gzip"))[2] == b"zip"
+    assert split(responses.get("/file"))[2] == b"file"
+    assert "sendfile" not in responses.wait_for("GET /file ")
+
+
+def test_pages_and_later_rules(responses: Server) -> None:
+    """error-page-404, error-page, error-route, response-route, final-route."""
+    assert split(responses.get("/nofile"))[::2] == ("404 Not Found", b"<p>nothing</p>")
+    status, fields, body = split(responses.get("/missing"))
+    assert (status, body) == ("404 Not Found", b"no") and "x-error: 404" in fields
+    assert split(responses.get("/secret"))[::2] == ("403 Forbidden", b"Forbidden")
+    assert split(responses.talk(b"GET /\r\n\r\n"))[::2] == ("400 Bad Request", b"<p>nothing</p>")
+    responses.get("/last")
+    responses.wait_for("GET /last ")
+    assert not responses.find("GET /secret")
+
+
+def test_a_chunked_body_that_stands_still(responses: Server) -> None:
+    """chunked-input-timeout: far below socket-timeout, which is 30 seconds."""
+    with responses.connect() as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while sock.recv(65536):
+            pass
+    responses.wait_for("no progress of the request body for 1 seconds")
+
+
+def test_exceptions(responses: Server) -> None:
+    """catch-exceptions, reload-on-exception-repr. The last of this server."""
+    before = responses.spawned()[1]
+    status, fields, body = split(responses.get("/raise?no"))
+    assert status == "500 Internal Server Error" and "text/plain" in fields
+    assert body.startswith(b"GET /raise?no\n\nTraceback") and b"LookupError: no" in body
+    responses.get("/raise?replace")
+    responses.wait_for("raised LookupError (reload-on-exception)")
+    responses.wait_for("Respawned uWSGI worker 1")
+    assert responses.spawned()[1] != before
+
+
+ASGI = """
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        raise LookupError("asgi")
+"""
+
+
+def test_exceptions_of_asgi_applications(tmp_path: Path) -> None:
+    """catch-exceptions, reload-on-exception, error-page."""
+    (tmp_path / "400.html").write_text("<p>bad</p>")
+    with Server(tmp_path, "--asgi", "app:application", "--catch-exceptions",
+                "--reload-on-exception", "--error-page-400", "400.html", "--workers", "1",
+                app=ASGI) as server:
+        status, _, body = split(server.get("/x"))
+        assert status == "500 Internal Server Error" and b"LookupError: asgi" in body
+        assert b"geventuwsgi" not in body.replace(str(tmp_path).encode(), b"")
+        server.wait_for("Respawned uWSGI worker 1")
+        assert split(server.talk(b"GET\r\n\r\n"))[2] == b"<p>bad</p>"
