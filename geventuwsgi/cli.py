@@ -28,7 +28,8 @@ class Order(NamedTuple):
 
 
 ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True),
-          "stacks": Order(("stacks",))}
+          "stacks": Order(("stacks",)), "pause": Order(("pause",)),
+          "resume": Order(("resume",))}
 
 
 def main(argv: Sequence[str] | None = None, *, development: bool = False,

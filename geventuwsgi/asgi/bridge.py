@@ -240,6 +240,13 @@ class Bridge:
         """Have readiness checks fail: a stop is near."""
         self.thread.call(leave, self.service, self._readiness)
 
+    def suspend(self, suspended: bool) -> None:
+        """Accept nothing, or go on."""
+        if not self.service.draining:
+            for acceptor in self.acceptors:
+                (acceptor.suspend if suspended else acceptor.wake)()
+            self.child.row.cells[scoreboard.ACCEPTING] = not suspended
+
     def reopen(self) -> None:
         """Open the logs anew."""
         self.thread.call(self._reopen_logs)

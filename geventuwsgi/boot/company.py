@@ -54,7 +54,7 @@ class Company:
         for path in settings.touch_logreopen:
             watch.add(path, master.reopen_logs, "reopening logs")
         for path in settings.touch_logrotate:
-            watch.add(path, partial(self._rotated, master), "rotating logs")
+            watch.add(path, partial(self.rotated, master), "rotating logs")
         for path, place, action, argument, private in settings.touch_hooks:
             hook = Hook("touch", place, action, argument, private)
             watch.add(path, partial(self.errands.send, [hook]), "running its hook")
@@ -67,7 +67,7 @@ class Company:
         self.errands.replace(hooks_of(settings, "as-user-atexit"), conditions,
                              settings.worker_reload_mercy)
 
-    def _rotated(self, master: Master) -> None:
+    def rotated(self, master: Master) -> None:
         self._rotate()
         master.reopen_logs()
 

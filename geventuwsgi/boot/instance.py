@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from ..errors import ConfigError, GeventuwsgiError
 from ..process import signals, upgrade
 from ..process.adopted import descriptors
 from ..process.detach import detach
+from ..process.fifo import Fifo
 from ..process.limits import open_files
 from ..process.master import Master
 from ..process.modules import Autoreload
@@ -25,6 +27,7 @@ from ..router import announcer
 from ..router.announcer import Announcer
 from ..shared import scoreboard
 from . import certificates, logs
+from .commands import commands_of, terminal
 from .company import Company, rotate
 from .playing import cores_of, environ_of, packages_of, titles_of
 from .points import AT_THE_START, run_hooks
@@ -41,7 +44,7 @@ SPARE_ROWS = 128
 
 # Attributes of the settings that a reload does not change.
 FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port", "exit_on_reload",
-         "daemonize", "daemonize2", "max_fd", "bindings")
+         "daemonize", "daemonize2", "max_fd", "bindings", "master_fifo")
 
 
 def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str, str]) -> int:
@@ -99,6 +102,7 @@ class Instance:
         self.pid_files: list[PidFile] = []
         self.safe_pid_files: list[PidFile] = []
         self.watch = Watch()
+        self.fifo = Fifo(())
         self.subscriptions = Subscriptions()
         self._again = again
         self.environ = {name: text for name, text in environ.items()
@@ -134,6 +138,8 @@ class Instance:
                                                identity)
             for file in self.pid_files:
                 file.write()
+            self.fifo = Fifo(settings.master_fifo, (identity.uid, identity.gid))
+            self.fifo.open()
             self.sockets.tell()
             tell_workers(settings, identity)
             self.board = scoreboard.Scoreboard.create(
@@ -152,11 +158,16 @@ class Instance:
                 self.roles, self.board, reopen=self.reopen_logs, ready=self._serves,
                 stopping=self._stops, renew=self.renew, reloading=self._reloading,
                 attached=[self.manager, remnants, self.announcer, self.watch, self.autoreload,
-                          self.upgrade, *self.company.attached],
+                          self.upgrade, self.fifo, *self.company.attached],
                 shutdown_delay=lambda: self.settings.shutdown_delay,
                 exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
                 upgrade=self.upgrade.request, handed_over=handed or {},
-                bindings=dict(settings.bindings))
+                bindings={**({} if terminal() else {signal.SIGTSTP: "pause"}),
+                          **dict(settings.bindings)})
+            self.fifo.listen(self.master.selector, commands_of(
+                self.master.orders, rotate=lambda: self.company.rotated(self.master),
+                subscriptions=self.announcer.toggle, board=self.board,
+                pid_files=self.pid_files + self.safe_pid_files))
             self._watch_files(settings)
             return self.master.run()
         finally:
@@ -333,6 +344,7 @@ class Instance:
         uWSGI keeps its pid file without `vacuum`; gunicorn's users expect it to go.
         """
         settings = self.settings
+        self.fifo.close(remove=settings.vacuum)
         for listener in self.sockets.listeners:
             listener.close()
             if settings.vacuum and listener.vacuum():

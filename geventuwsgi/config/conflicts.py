@@ -37,6 +37,8 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
     _slow_request(values, origins)
     _block_warning(values, origins)
     _access_format(values, origins)
+    if len(values["master_fifo"]) > 10:
+        raise origins["master_fifo"].error("there are ten slots, 0 to 9")
 
 
 def _told(name: str, value: object, origins: Mapping[str, Origin]) -> str:

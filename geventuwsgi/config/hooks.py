@@ -43,7 +43,8 @@ REFUSED: Mapping[str, str] = {
 # uWSGI's functions that people bind signals to, and what the master does for each.
 FUNCTIONS: Mapping[str, str] = {
     "gracefully_kill_them_all": "stop", "kill_them_all": "quit", "grace_them_all": "reload",
-    "stats": "ignore", "uwsgi_log_reopen": "reopen"}
+    "stats": "ignore", "uwsgi_log_reopen": "reopen",
+    "suspend_resume_them_all": "pause"}
 
 Parsed = tuple[str, str, bool]  # action, argument, private
 

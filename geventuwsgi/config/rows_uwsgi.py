@@ -110,7 +110,7 @@ log-backupname log-big log-date log-drain log-encoder log-filter log-format-strf
 log-maxsize log-prefix log-reopen log-req-encoder log-req-route log-route log-sendfile log-slow
 log-socket log-syslog log-truncate log-zero logdate logfile-chmod logfile-chown logformat-strftime
 logger logger-list logger-req loggers-list logto2 map-socket
-master-fifo
+
 
 
 
@@ -119,7 +119,7 @@ master-fifo
 
 no-initgroups
 not-alarm-log not-log-alarm optimize
-pause ping ping-timeout print
+ping ping-timeout print
 
 
 
@@ -129,7 +129,7 @@ req-logger resolve
 
 
 
-resume
+
 rsyslog-packet-size
 rsyslog-split-messages safe-fd
 
@@ -141,7 +141,7 @@ stats stats-http stats-min
 stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
 stats-pushers-default-freq stats-server
 subscribe-with-modifier1
-suspend tcp-fast-open tcp-fast-open-client tcp-fastopen
+tcp-fast-open tcp-fast-open-client tcp-fastopen
 tcp-fastopen-client
 
 

@@ -24,6 +24,7 @@ from geventuwsgi.config.rows_uvicorn import ROWS as UVICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
 from geventuwsgi.config.rows_python import PYTHON
+from geventuwsgi.config.rows_operation import OPERATION
 from geventuwsgi.config.rows_python import ROWS as PYTHON_ROWS
 from geventuwsgi.config.rows_reload import RELOAD
 from geventuwsgi.config.rows_router import ROUTER, SUBSCRIPTION
@@ -334,6 +335,7 @@ OPTIONS: tuple[Option, ...] = (
     *RECYCLING,
     *CHEAPER,
     *HOOKS_ROWS,
+    *OPERATION,
     *REQUESTS,
     *HTTP_REQUESTS,
     *STUCK,

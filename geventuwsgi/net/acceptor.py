@@ -39,10 +39,23 @@ class Acceptor:
         self._complained = 0.0
         self._closed = False
         self.paused = False
+        self.suspended = False
 
     def start(self) -> None:
         """Take connections from now on."""
-        self._watcher.start(self._accept)
+        if not self.suspended:
+            self._watcher.start(self._accept)
+
+    def suspend(self) -> None:
+        """Leave connections in the kernel's queue until `wake`: an operator said so."""
+        self.suspended = True
+        self._watcher.stop()
+
+    def wake(self) -> None:
+        """Take connections again, if there is room."""
+        self.suspended = False
+        if not self.paused and not self._closed:
+            self.start()
 
     def close(self) -> None:
         """Take no more, for good; what waits in the kernel's queue is for others."""
@@ -66,7 +79,7 @@ class Acceptor:
         """Take connections again after a pause."""
         if self.paused and not self._closed:
             self.paused = False
-            self._watcher.start(self._accept)
+            self.start()
 
     def _accept(self) -> None:
         room = self._room()

@@ -62,6 +62,14 @@ class Adapters:
             self.over = self.over or adapter.over
         return due
 
+    def sleep(self, now: float) -> bool:
+        """Have none of these workers until a connection comes; False if there is no plan."""
+        found = [one for one in self._adapters.values()
+                 if one.generation.state == SERVING and not one.plan.end]
+        for adapter in found:
+            adapter.sleep(now)
+        return bool(found)
+
     def statistics(self) -> dict[str, object]:
         """Return the load of each role at the last look, by name."""
         return {"cheaper": {name: adapter.statistics()
@@ -184,13 +192,17 @@ class Adapter:
             self._served, self._active = load.requests, load.at
         return load.at - (self._active or load.at) >= self.plan.idle
 
+    def sleep(self, now: float) -> None:
+        """Have no workers until a connection comes."""
+        self._resize(0, (), now)
+        self._watch()
+
     def _go_cheap(self, now: float) -> None:
         logger.info("workers have been inactive for more than %g seconds", self.plan.idle)
         if self.plan.end:
             self.over = True
             return
-        self._resize(0, (), now)
-        self._watch()
+        self.sleep(now)
 
     def _watch(self) -> None:
         """Wait for a connection, which starts the workers again."""

@@ -16,6 +16,8 @@ end-of-file means that the other side is gone. One message is one short line of 
     worker -> master     worn WHY            it serves on, but is to be replaced
     master -> worker     drain               stop accepting, finish, exit 0
                          leave               a stop is near: readiness checks are to fail
+                         pause               accept nothing, serve those who are there
+                         resume              accept again
                          stop                the same, and let no idle connection wait
                          die                 exit at once
                          stacks              with one end of a socket pair as SCM_RIGHTS: send
@@ -31,6 +33,8 @@ import socket
 DRAIN = b"drain"
 STOP = b"stop"
 LEAVE = b"leave"
+PAUSE = b"pause"
+RESUME = b"resume"
 DIE = b"die"
 READY = b"ready"
 STACKS = b"stacks"

@@ -27,6 +27,7 @@ from .adapter import Adapters
 from .attached import Attached
 from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
+from .pause import Pause
 from .reload import Reloads
 from .role import Renewal, Role
 from .stacks import Stacks
@@ -69,7 +70,11 @@ class Master:
             start of the roles.
         heard_files: called with paths that a template or worker has imported.
         bindings: signals and what each is to do instead of what it does by itself: stop,
-            quit, reload, reopen or ignore.
+            quit, reload, reopen, pause or ignore.
+
+    Attributes:
+        orders: what may be done to the instance, by name.
+        selector: what the loop waits with; the data of a key is what to call.
     """
 
     def __init__(self, roles: Sequence[Role], board: Scoreboard, *,
@@ -98,9 +103,10 @@ class Master:
         self._shutdown_delay = shutdown_delay
         self._leave_at: float | None = None     # when the delayed stop begins
         self.heard_files = heard_files
-        self._selector = selectors.DefaultSelector()
-        stacks = Stacks(self._selector, self.generations)
-        self._attached = (*attached, stacks)
+        self.selector = selectors.DefaultSelector()
+        stacks = Stacks(self.selector, self.generations)
+        self.pause = Pause(self.generations)
+        self._attached = (*attached, stacks, self.pause)
         self._pipe = signals.SignalPipe()
         self._status: int | None = None     # the exit status, once a stop has begun
         self._at_once = False
@@ -109,25 +115,29 @@ class Master:
         self.reloads = Reloads(
             self.generations, self._generation, lambda: len(self._rows),
             renew or (lambda: Renewal(self.roles)), self._taken_over, self._on_reloading)
-        self._adapters = Adapters(self._selector)
+        self._adapters = Adapters(self.selector)
         self._stoppers: list[Caller] = []
-        self.console = Console(self._selector, {
+        self.console = Console(self.selector, {
             "reload": self._ordered_to_reload, "stop": self._ordered_to_stop,
-            "stacks": stacks.order, **commands})
+            "stacks": stacks.order, "pause": self.pause.order_pause,
+            "resume": self.pause.order_resume, **commands})
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGCHLD: self._reap, signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop, signal.SIGQUIT: self._asked_to_quit,
             signal.SIGHUP: self.reload, signal.SIGUSR1: self.reopen_logs,
             signal.SIGUSR2: lambda: self._unless_it_stops("upgrade", upgrade),
             signal.SIGTTIN: lambda: self._resize(1), signal.SIGTTOU: lambda: self._resize(-1)}
-        orders = {"stop": self._asked_to_stop, "quit": self._asked_to_quit, "ignore": _nothing,
-                  "reload": self.reload, "reopen": self.reopen_logs}
-        self._actions.update({number: orders[what] for number, what in bindings.items()})
+        self.orders: Mapping[str, Callable[[], None]] = {
+            "stop": self._asked_to_stop, "quit": self._asked_to_quit, "ignore": _nothing,
+            "reload": self.reload, "chain": self.chain_reload, "reopen": self.reopen_logs,
+            "pause": self.pause.toggle, "more": lambda: self._resize(1),
+            "fewer": lambda: self._resize(-1), "sleep": self._sleep}
+        self._actions.update({number: self.orders[what] for number, what in bindings.items()})
 
     def run(self) -> int:
         """Keep the roles alive until told to stop; return the exit status."""
         self._pipe.install({*TAKEN, *self._actions}, IGNORED)
-        self._selector.register(self._pipe.fd, selectors.EVENT_READ, self._on_signals)
+        self.selector.register(self._pipe.fd, selectors.EVENT_READ, self._on_signals)
         try:
             kernel.become_subreaper()
         except OSError as error:
@@ -144,7 +154,7 @@ class Master:
         for caller in self._stoppers:
             caller.end()
         self.console.close()
-        self._selector.close()
+        self.selector.close()
         assert self._status is not None
         return self._status
 
@@ -179,7 +189,7 @@ class Master:
     def hand_over(self) -> dict[str, Any]:
         """Return what the next version of this server has to know; signals are blocked."""
         self._reap()
-        return {"console": self.console.fd,
+        return {"console": self.console.fd, "paused": self.pause.paused,
                 "generations": [adopted.describe(one) for one in self.generations]}
 
     def signalled(self) -> bool:
@@ -192,8 +202,9 @@ class Master:
         logger.info("gracefully (RE)spawned uWSGI master process (pid: %d) after an upgrade",
                     os.getpid())
         for described in self._handed_over["generations"]:
-            self.generations.append(adopted.Adopted(described, self._selector, self.reload))
+            self.generations.append(adopted.Adopted(described, self.selector, self.reload))
         self._reap()
+        self.pause.set(self._handed_over.get("paused", False))
         signals.unblock_all()
         self.reloads.request(time.monotonic())
 
@@ -219,7 +230,7 @@ class Master:
             self.reloads.request(time.monotonic(), chained=True)
 
     def _generation(self, number: int, role: Role, count: int) -> Generation:
-        generation = Generation(number, role, count, self._rows, self._selector)
+        generation = Generation(number, role, count, self._rows, self.selector)
         generation.heard_files = self.heard_files
         return generation
 
@@ -262,9 +273,9 @@ class Master:
                           + [self._adapt(now)])
             if self._leave_at is not None and self._status is None:
                 wake_up = min(wake_up, self._leave_at)
-            for key, _ in self._selector.select(max(wake_up - time.monotonic(), 0.0)):
+            for key, _ in self.selector.select(max(wake_up - time.monotonic(), 0.0)):
                 # An event before this one may have closed what it is about.
-                if self._selector.get_map().get(key.fd) is key:
+                if self.selector.get_map().get(key.fd) is key:
                     key.data()
 
     def _judge(self, now: float) -> None:
@@ -422,6 +433,12 @@ class Master:
         for _, fd in handed:
             os.close(fd)
         logger.info("logs reopened")
+
+    def _sleep(self) -> None:
+        """Have no workers until a connection comes (cheap mode)."""
+        if not self._serves or not self._adapters.sleep(time.monotonic()):
+            logger.warning("no cheap mode: it is for workers that serve, of a configuration with "
+                           "cheap, cheaper or idle")
 
     def _resize(self, difference: int) -> None:
         for generation in self.generations:

@@ -51,6 +51,7 @@ class Announcer:
         self._failing: set[str] = set()
         self._announced: set[tuple[Address, Announcement]] = set()
         self.sent = 0
+        self._blocked = False
         self.replace(settings, sockets)
 
     def replace(self, settings: Settings, sockets: Sequence[Address]) -> None:
@@ -85,10 +86,17 @@ class Announcer:
             return now + 3600.0
         if now >= self._due:
             self._due = now + self._frequency
+            if self._blocked:
+                return self._due
             for server, one in self._announcements():
                 self._send(server, one)
                 self._announced.add((server, one._replace(load=0)))
         return self._due
+
+    def toggle(self) -> None:
+        """Announce nothing any more, or go on; what was announced runs out at the routers."""
+        self._blocked = not self._blocked
+        log.info("subscriptions blocked" if self._blocked else "subscriptions re-enabled")
 
     def leave(self) -> None:
         """Take everything back: the instance stops, or reloads and wants it so."""

@@ -217,6 +217,9 @@ class Gateway:
                   for client in serving[:TOLD]]
         return "\n\n".join(parts) + "\n"
 
+    def suspend(self, suspended: bool) -> None:
+        """Go on: a pause is the workers', and what is for them waits in their queues."""
+
     def reopen(self) -> None:
         """Open the logs anew."""
         self.child.reopen()

@@ -51,6 +51,7 @@ class Acceptor(StreamServer):
         self._complained = 0.0
         self._parked: list[greenlet] = []
         self.paused = False
+        self.suspended = False
 
     def _do_read(self) -> None:
         """Accept and serve until nobody waits, `BATCH` is reached or there is no room.
@@ -126,6 +127,22 @@ class Acceptor(StreamServer):
         if self.started and not self.paused:
             self._do_read()
         self.close()
+
+    def suspend(self) -> None:
+        """Leave connections in the kernel's queue until `wake`: an operator said so."""
+        self.suspended = True
+        self.stop_accepting()
+
+    def wake(self) -> None:
+        """Take connections again, if there is room."""
+        self.suspended = False
+        if self.started and not self.paused:
+            self.start_accepting()
+
+    def start_accepting(self) -> None:
+        """Watch the socket, unless we are suspended."""
+        if not self.suspended:
+            super().start_accepting()
 
     def resume(self) -> None:
         """Take connections again after a pause."""

@@ -200,6 +200,13 @@ class Worker:
         """Have readiness checks fail: a stop is near."""
         leave(self.service, self._readiness)
 
+    def suspend(self, suspended: bool) -> None:
+        """Accept nothing, or go on."""
+        if not self.service.draining:
+            for acceptor in self.acceptors:
+                (acceptor.suspend if suspended else acceptor.wake)()
+            self.child.row.cells[scoreboard.ACCEPTING] = not suspended
+
     def reopen(self) -> None:
         """Open the logs anew."""
         self.write_out()  # to the file in which the requests before belong
@@ -247,6 +254,8 @@ class Worker:
             self.child.row.cells[scoreboard.ACCEPTING] = 0
             self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
             for acceptor in self.acceptors:
+                if acceptor.suspended:
+                    acceptor.wake()  # what waits in the queue is served
                 acceptor.finish()
         # Callbacks run behind the first turn of the connections that were just accepted.
         if at_once or not self._keepalive:

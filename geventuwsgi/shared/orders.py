@@ -8,6 +8,8 @@ the end here, whoever serves.
     stop    the same, idle connections at once        SIGTERM
     die     end now
     leave   fail readiness checks: a stop is near
+    pause   accept nothing, serve those who are there
+    resume  accept again
     stacks  answer where each request stands
             reopen the logs                           SIGUSR1
             the stacks of all threads, to stderr      SIGUSR2
@@ -44,6 +46,9 @@ class Serving(Protocol):
 
     def leave(self) -> None:
         """Fail readiness checks."""
+
+    def suspend(self, suspended: bool) -> None:
+        """Accept nothing, or go on."""
 
     def reopen(self) -> None:
         """Open the logs anew."""
@@ -108,6 +113,8 @@ class Orders:
             self._serving.drain(False)
         elif message == b"stop":
             self._serving.drain(True)
+        elif message in (b"pause", b"resume"):
+            self._serving.suspend(message == b"pause")
         elif message == b"stacks":
             self._child.answer(self._serving.stacks(frame))
 
