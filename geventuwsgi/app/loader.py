@@ -203,12 +203,12 @@ def looks_like_file(source: str) -> bool:
 
 
 def _import_file(path: str) -> types.ModuleType:
-    """Import a file under uWSGI's name for it: uwsgi_file_ and its path, / and . as _.
+    """Import a file under uWSGI's name for it: uwsgi_file_ and its path, / and . as _, less .py.
 
     Its directory goes to the end of sys.path, so that its neighbours can be imported as
     they can when Python runs it; uWSGI leaves that to `chdir` and `pythonpath`.
     """
-    name = "uwsgi_file_" + path.replace("/", "_").replace(".", "_")
+    name = "uwsgi_file_" + path.removesuffix(".py").replace("/", "_").replace(".", "_")
     path = os.path.abspath(path)
     loaded = sys.modules.get(name)
     if loaded is not None and loaded.__file__ == path:

@@ -219,7 +219,8 @@ class StaticFiles:
         try:
             if self._offload:
                 status, first = 200, None
-                headers.append((self._offload, found.name))
+                headers += [(self._offload, found.name),
+                            ("Last-Modified", imf_fixdate(int(found.info.st_mtime)))]
             else:
                 status, first = self._describe(found, environ, media or "", headers)
             start_response(str(status), headers)

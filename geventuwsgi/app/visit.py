@@ -90,8 +90,10 @@ def _return(visit: Visit, argument: Template) -> object:
 
 
 def _redirect(status: str) -> Callable[[Visit, Template], object]:
+    # uWSGI's words: "Moved" for 302, the phrase for 301.
+    body = b"Moved Permanently" if status.startswith("301") else b"Moved"
     return lambda visit, argument: visit.reply(
-        status, b"Moved", ("Content-Type", "text/plain"), ("Location", _line(visit, argument)))
+        status, body, ("Content-Type", "text/plain"), ("Location", _line(visit, argument)))
 
 
 def _line(visit: Visit, argument: Template) -> str:
@@ -108,9 +110,11 @@ def _set(name: str, *others: str) -> Callable[[Visit, Template], None]:
 
 
 def _rewrite(visit: Visit, argument: Template) -> None:
+    """`rewrite:/path?query` sets the path; the client's query stays, behind that of the rule."""
     path, _, query = argument.fill(visit).partition("?")
     visit.environ["PATH_INFO"] = path
-    visit.environ["QUERY_STRING"] = query
+    visit.environ["QUERY_STRING"] = "&".join(
+        filter(None, (query, visit.environ.get("QUERY_STRING"))))
 
 
 def _rewrite_last(visit: Visit, argument: Template) -> object:

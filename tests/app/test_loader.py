@@ -116,6 +116,9 @@ def test_wsgi_file_has_the_name_that_uwsgi_gives_it(write: Write) -> None:
     assert module.name == "uwsgi_file_conf_my_app_wsgi" and module.file == str(path)
     load(wsgi_file=str(path))
     assert "uwsgi_file_" + str(path).replace("/", "_").replace(".", "_") in sys.modules
+    write("conf/plain.py", wsgi())
+    load(wsgi_file="conf/plain.py")  # an ending .py is no part of the name
+    assert "uwsgi_file_conf_plain" in sys.modules
 
 
 def test_a_file_in_place_of_a_module(write: Write) -> None:

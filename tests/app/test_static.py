@@ -186,6 +186,7 @@ def test_the_web_server_in_front_sends_the_file(tree: Path) -> None:
     files = StaticFiles(roots=[str(tree)], offload="X-Sendfile")
     answer = Answer(files, ask("/css/a.css"))
     assert answer.headers["X-Sendfile"] == str(tree / "css/a.css") and answer.body == b""
+    assert answer.headers["Last-Modified"].endswith(" GMT")  # as uWSGI has it
 
 
 def test_media_types_of_a_file(tree: Path, tmp_path: Path,

@@ -1,0 +1,59 @@
+"""Record what real uWSGI answers: `python -m tests.corpus --record [NAME...]`.
+
+    python -m tests.corpus NAME...      what differs from the record, and uWSGI is not run
+"""
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.corpus import trial
+from tests.corpus.catalogue import ENTRIES
+from tests.corpus.comparison import unexpected
+
+RECORD = Path(__file__).with_name("answers.json")
+
+
+def main(arguments: list[str]) -> int:
+    """Record or compare; return 1 if anything differs."""
+    record = "--record" in arguments
+    names = [name for name in arguments if name != "--record"]
+    chosen = [entry for entry in ENTRIES if not names or entry.name in names]
+    known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    bad = 0
+    with ThreadPoolExecutor(3) as pool:
+        if record:
+            asked = [entry for entry in chosen if entry.alone is None]
+            for entry, result in zip(asked, pool.map(_kept(trial.theirs), asked)):
+                if isinstance(result, BaseException):
+                    bad += 1
+                    print(f"{entry.name}: {result}\n")
+                else:
+                    known[entry.name] = result
+            names = {entry.name for entry in ENTRIES}
+            RECORD.write_text(json.dumps({name: known[name] for name in sorted(known)
+                                          if name in names}, indent=1, sort_keys=True) + "\n")
+            return bool(bad)
+        for entry, result in zip(chosen, pool.map(_kept(trial.ours), chosen)):
+            if isinstance(result, BaseException):
+                lines = [str(result)]
+            else:
+                lines = unexpected(entry, result, known.get(entry.name, trial.NOTHING))
+            bad += bool(lines)
+            print(f"{entry.name}: " + ("\n    ".join(["", *lines]) if lines else "as uWSGI"))
+    return bool(bad)
+
+
+def _kept(run):
+    """Return what a run returns, or what it raises."""
+    def keep(entry):
+        try:
+            return run(entry)
+        except Exception as error:
+            return error
+    return keep
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

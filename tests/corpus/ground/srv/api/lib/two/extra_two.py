@@ -1,0 +1,3 @@
+"""Found by a glob in pythonpath."""
+
+NAME = "two"

@@ -1,0 +1,3 @@
+"""A module that has no application."""
+
+NAME = "nothing"

@@ -1,0 +1,99 @@
+"""Files as people run them start here, and answer as real uWSGI does.
+
+What uWSGI answers is recorded in answers.json: `python -m tests.corpus --record` asks it
+again. A few files are asked of it in each test run; with CORPUS=all every file is.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from geventuwsgi import cli
+from tests.corpus import trial
+from tests.corpus.__main__ import RECORD
+from tests.corpus.catalogue import ENTRIES
+from tests.corpus.comparison import unexpected
+from tests.corpus.entry import Entry
+from tests.integration.conftest import readable
+
+RECORDED = json.loads(RECORD.read_text())
+# Cheap ones, of each kind of socket; the others are asked of uWSGI when they change.
+LIVE = ("both", "routes", "static-maps")
+BY_NAME = {entry.name: entry for entry in ENTRIES}
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future]]:
+    """Our run of each chosen entry, begun before it is asked for: two at a time."""
+    chosen = [item.callspec.params["name"] for item in request.session.items
+              if getattr(item, "function", None) is test_answers_as_uwsgi]
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(trial.ours, BY_NAME[name]) for name in chosen
+               if runnable(BY_NAME[name])}
+
+
+def runnable(entry: Entry) -> bool:
+    """Whether this user can start this file."""
+    return not entry.root or os.getuid() == 0 and readable(os.__file__)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_answers_as_uwsgi(name: str, runs: dict[str, Future]) -> None:
+    if name not in runs:
+        pytest.skip("needs root, and a Python that www-data can read")
+    assert unexpected(BY_NAME[name], runs[name].result(),
+                      RECORDED.get(name, trial.NOTHING)) == []
+
+
+@pytest.mark.parametrize(
+    "name", [entry.name for entry in ENTRIES if entry.alone is None]
+    if os.environ.get("CORPUS") == "all" else LIVE)
+def test_the_record_is_what_uwsgi_answers(name: str) -> None:
+    entry = BY_NAME[name]
+    if not runnable(entry):
+        pytest.skip("needs root, and a Python that www-data can read")
+    known = Entry(entry.file, entry.asks)  # without any difference
+    assert unexpected(known, trial.theirs(entry), RECORDED[name]) == []
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_every_line_has_a_verdict(name: str, monkeypatch: pytest.MonkeyPatch,
+                                  capsys: pytest.CaptureFixture[str]) -> None:
+    entry = BY_NAME[name]
+    run = trial.Run(entry)
+    try:
+        monkeypatch.chdir(run.root / entry.directory)
+        for variable in [*os.environ]:
+            if variable.startswith(("UWSGI_", "GEVENTUWSGI_")):
+                monkeypatch.delenv(variable)
+        for variable, text in run.env.items():
+            monkeypatch.setenv(variable, text)
+        status = cli.main(["--check-config", "--format", "json", "--ini", run.file])
+    finally:
+        monkeypatch.chdir("/")
+        run.remove()
+    report = json.loads(capsys.readouterr().out)
+    refused = {line["option"] for line in report["lines"] if line["verdict"] == "refused"}
+    assert refused == set(entry.refused)
+    assert not [line for line in report["lines"] if line["verdict"] == "wrong"]
+    assert status == (1 if entry.refused else 0)
+
+
+def test_the_record_is_of_these_entries() -> None:
+    assert set(RECORDED) == {entry.name for entry in ENTRIES if entry.alone is None}
+    assert len(BY_NAME) == len(ENTRIES) >= 40
+
+
+def test_each_file_is_asked_for() -> None:
+    named = {entry.file.partition(":")[0] for entry in ENTRIES}
+    known = {str(path.relative_to(trial.GROUND)) for path in trial.GROUND.rglob("*.ini")}
+    # What other files read, and what only an emperor runs.
+    assert known - named == {
+        "etc/uwsgi/conf.d/10-first.ini", "etc/uwsgi/conf.d/20-second.ini",
+        "etc/uwsgi/defaults.ini", "srv/board/development.ini", "etc/uwsgi/emperor.ini"}
+    assert not any(stat.S_ISLNK(path.lstat().st_mode) for path in Path(trial.GROUND).rglob("*"))
