@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
                     print(f"{entry.name}: {result}\n")
                 else:
                     known[entry.name] = result
-            names = {entry.name for entry in ENTRIES}
+            names = {entry.name for entry in ENTRIES if entry.alone is None}
             RECORD.write_text(json.dumps({name: known[name] for name in sorted(known)
                                           if name in names}, indent=1, sort_keys=True) + "\n")
             return bool(bad)

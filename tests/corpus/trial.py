@@ -40,7 +40,8 @@ NOTHING: dict[str, object] = {"answers": {}, "running": {}, "after": {}, "status
 MOVED = (".ini", ".conf", ".env")
 CHANGED = 1577836800.0  # 2020-01-01, so that Last-Modified is the same everywhere
 OWN = {"date", "server", "connection", "keep-alive", "transfer-encoding"}
-DEADLINE = 20.0  # seconds for one answer
+DEADLINE = 60.0  # seconds for one answer
+UWSGI_ENDS = 20.0  # or never: at times a worker of it does not
 
 
 class Run:
@@ -71,9 +72,11 @@ class Run:
                         ignore=shutil.ignore_patterns("__pycache__"))
         for place in EMPTY:
             (self.root / place).mkdir(parents=True, exist_ok=True)
+        if self.entry.root and os.getuid() == 0:
+            shutil.chown(self.root / "run/shop", "www-data")
         for path in (self.root / "srv/www/docs/words.txt", self.root / "srv/shop/static/js/app.js"):
             path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-        (self.root / "srv/www/docs/leaving").symlink_to("/etc/passwd")
+        (self.root / "srv/www/docs/leaving").symlink_to(self.root / "srv/data/release")
         self._environment()
         for path in self.root.rglob("*"):
             if path.suffix in MOVED or path.name == ".env":
@@ -194,7 +197,7 @@ class Quiet(Program):
     """A program in an environment of its own, not in ours."""
 
     def __init__(self, *argv: str, cwd: Path, env: dict[str, str]) -> None:
-        super().__init__(*argv, cwd=cwd)
+        super().__init__(*argv, cwd=cwd, umask=0o022)
         self.env = env
 
 
@@ -231,7 +234,7 @@ def answers(run: Run, program: Program, ending: int) -> dict[str, object]:
 def _stopped(program: Program, ending: int) -> int | None:
     """Stop a server; None where it is uWSGI, and that does not end, as it does at times."""
     try:
-        return program.stop(ending, DEADLINE)
+        return program.stop(ending, DEADLINE if ending == signal.SIGTERM else UWSGI_ENDS)
     except AssertionError:
         if ending == signal.SIGTERM:
             raise
