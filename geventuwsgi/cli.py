@@ -14,9 +14,9 @@ from geventuwsgi import __version__
 from geventuwsgi.boot import instance
 from geventuwsgi.config import completion, gunicorn, manual
 from geventuwsgi.config.argv import Command
-from geventuwsgi.config.reader import check, read
+from geventuwsgi.config.reader import check, read, value_of
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.errors import GeventuwsgiError, UsageError
+from geventuwsgi.errors import ConfigError, ConfigurationEnd, GeventuwsgiError, UsageError
 from geventuwsgi.process import remote
 
 
@@ -47,21 +47,35 @@ def main(argv: Sequence[str] | None = None, *, development: bool = False,
         The exit status.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    status, fallback = _attempt(arguments, development, run)
+    if fallback is None or status != 1:
+        return status
+    # Once: two files may well name each other.
+    print(f"geventuwsgi: fallback-config: {fallback} is read instead", file=sys.stderr)
+    return _attempt(["-c", fallback], development, run)[0]
+
+
+def _attempt(arguments: Sequence[str], development: bool,
+             run: Callable[[Settings, Callable[[], Settings], Mapping[str, str]], int]
+             ) -> tuple[int, str | None]:
+    """Run the server; return the exit status, and after an error what else to read."""
+    settings = None
     try:
         environ = dict(os.environ)  # the sockets of LISTEN_FDS are taken out of the other
         settings, status = _settings(arguments, environ, development)
         if settings is None:
-            return status
-        return run(settings, lambda: _served(arguments, environ, development), environ)
+            return status, None
+        return run(settings, lambda: _served(arguments, environ, development), environ), None
     except GeventuwsgiError as error:
-        print(f"geventuwsgi: error: {error}", file=sys.stderr)
+        noun = "" if isinstance(error, ConfigurationEnd) else "error: "
+        print(f"geventuwsgi: {noun}{error}", file=sys.stderr)
         if isinstance(error, UsageError):
             print("geventuwsgi: --help lists the options", file=sys.stderr)
-        return error.exit_status
+        return error.exit_status, error.fallback or (settings.fallback_config if settings else None)
     except BrokenPipeError:
         # Of `geventuwsgi --help | head`: the interpreter would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0, None
 
 
 def _settings(arguments: Sequence[str], environ: Mapping[str, str],
@@ -77,14 +91,22 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
         if order is not None:
             return None, remote.call(command.about or "", order.words, _write,
                                      until_gone=order.until_gone)
+        if command.name == "get":
+            text, status = value_of(arguments, environ, command.about or "")
+            _write(text)
+            return None, status
         if command.name in ("check-config", "format"):
             report, in_json = check(arguments, environ)
             _write(report.json() if in_json else report.text())
             return None, 0 if report.fine else 1
         _write(_answer(settings, command))
         return None, 0
-    settings.require_application()
-    settings.require_sockets()
+    try:
+        settings.require_application()
+        settings.require_sockets()
+    except ConfigError as error:
+        error.fallback = settings.fallback_config
+        raise
     return settings, 0
 
 
@@ -110,6 +132,8 @@ def _answer(settings: Settings | None, command: Command) -> str:
         return gunicorn.to_ini(*gunicorn.read(command.about or ""))
     if command.name == "completion":
         return completion.script(command.about or "")
+    if command.name == "dump-options":
+        return manual.names()
     if command.name == "help":
         return manual.about(command.about) if command.about else manual.usage()
     if settings is None:

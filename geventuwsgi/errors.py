@@ -10,10 +10,12 @@ turns the former into exit codes (`cli`). Nothing here imports anything of ours.
 class GeventuwsgiError(Exception):
     """Anything this server raises on purpose.
 
-    `exit_status` is what a process that cannot go on because of it ends with.
+    `exit_status` is what a process that cannot go on because of it ends with; `fallback`
+    the configuration that is to be tried then (`fallback-config`).
     """
 
     exit_status = 1
+    fallback: str | None = None
 
 
 class ConfigError(GeventuwsgiError):
@@ -44,6 +46,16 @@ class ConfigError(GeventuwsgiError):
         if self.option is not None:
             place += f"{self.option}: "
         return place + self.message
+
+
+class ConfigurationEnd(ConfigError):
+    """The configuration itself ends the start, with a status of its own (`exit = N`)."""
+
+    def __init__(self, status: int, *, file: str | None, line: int | None,
+                 option: str | None) -> None:
+        super().__init__(f"the configuration ends the start here, with status {status}",
+                         file=file, line=line, option=option)
+        self.exit_status = status
 
 
 class UsageError(ConfigError):

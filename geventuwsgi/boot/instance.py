@@ -374,6 +374,8 @@ def tell_configuration(settings: Settings) -> None:
         logger.info("getting INI configuration from %s", file)
     for warning in settings.warnings:
         logger.warning("%s", warning)
+    for text in settings.print:
+        logger.info("%s", text)
 
 
 def tell_workers(settings: Settings, identity: Identity) -> None:

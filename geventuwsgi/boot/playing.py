@@ -36,7 +36,7 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 def environ_of(settings: Settings) -> dict[str, str]:
-    """Return the environment of the roles: ours, `env` and `unenv`.
+    """Return the environment of the roles: ours, `env` and `unenv`, and those of envdir.
 
     It is set before their interpreter starts, so that PYTHONPATH, TZ and LANG count too.
     What a service manager said to us is not said to the application's children.
@@ -44,11 +44,13 @@ def environ_of(settings: Settings) -> dict[str, str]:
     environ = dict(os.environ)
     for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environ.pop(name, None)
-    for assignment in settings.env:
-        name, _, value = assignment.partition("=")
-        environ[name] = value
-    for name in settings.unenv:
-        environ.pop(name, None)
+    assigned = [assignment.partition("=") for assignment in settings.env]
+    for name, value in (*settings.early_variables, *((name, value) for name, _, value in assigned),
+                        *((name, None) for name in settings.unenv), *settings.late_variables):
+        if value is None:
+            environ.pop(name, None)
+        else:
+            environ[name] = value
     return environ
 
 

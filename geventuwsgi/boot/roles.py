@@ -55,10 +55,10 @@ def plan_of(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboard"
     return fd, tuple(listener.socket.fileno() for listener in listeners)
 
 
-def prologue_of(more: str = "") -> tuple[str, ...]:
+def prologue_of(settings: Settings, more: str = "") -> tuple[str, ...]:
     """Return the command that plays a role."""
     house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return interpreter(PROLOGUE.format(house=house, more=more))
+    return interpreter(PROLOGUE.format(house=house, more=more), settings.optimize)
 
 
 def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
@@ -72,7 +72,7 @@ def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
     fd, listening = plan_of("router", settings, sockets, board, datagrams=list(datagrams),
                             memory=memory)
     return Role(
-        name="router", processes=settings.http_processes, argv=(*prologue_of(), str(fd)),
+        name="router", processes=settings.http_processes, argv=(*prologue_of(settings), str(fd)),
         fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
         environ=environ_of(settings), mercy=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
         front=True)
@@ -83,7 +83,7 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
     fd, listening = plan_of("worker", settings, sockets, board)
     role = Role(
         name="worker", processes=settings.processes,
-        argv=(*prologue_of(), str(fd)), fds=(fd, board.fd, *listening),
+        argv=(*prologue_of(settings), str(fd)), fds=(fd, board.fd, *listening),
         environ=environ_of(settings), cores=cores_of(settings),
         mercy=mercy_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",
@@ -93,7 +93,7 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         return role
     found = found_asgi(settings)
     return role._replace(otherwise=role._replace(
-        argv=(*prologue_of(", found_to_be_asgi=True"), str(fd)), cores=cores_of(found),
+        argv=(*prologue_of(settings, ", found_to_be_asgi=True"), str(fd)), cores=cores_of(found),
         mercy=mercy_of(found)))
 
 

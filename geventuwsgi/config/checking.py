@@ -14,7 +14,7 @@ from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_uwsgi import absent
-from geventuwsgi.config.settings import resolve
+from geventuwsgi.config.settings import COMMAND, resolve
 from geventuwsgi.config.table import nearest, row
 from geventuwsgi.errors import ConfigError
 
@@ -120,8 +120,12 @@ def _line(origin: Origin, option: str, text: str | None, verdict: str, *reasons:
 def _verdict(entry: Entry, reading: Reading) -> Line:
     key, text, origin = entry.key, entry.text, entry.origin
     option = row(key, origin.uwsgi)
+    if key in reading.declared:
+        return _declared(entry, reading)
     if option is None:
         return _unknown(entry, reading)
+    if option.status == "command":
+        return _line(origin, key, text, IGNORED, COMMAND)
     if option.status == "refused":
         return _line(origin, key, text, REFUSED, option.reason)
     case = Case(origin, [])
@@ -135,6 +139,18 @@ def _verdict(entry: Entry, reading: Reading) -> Line:
         return _line(origin, key, text, IGNORED, option.reason, *told)
     difference = option.difference.replace("``", "") if origin.uwsgi else ""
     return _line(origin, key, text, DIFFERENT if difference or told else TAKEN, difference, *told)
+
+
+def _declared(entry: Entry, reading: Reading) -> Line:
+    """Tell of a name of declare-option what becomes of the lines that it stands for."""
+    try:
+        lines = [_verdict(one, reading) for one in reading.stands_for(entry)]
+    except ConfigError as error:
+        return _line(entry.origin, entry.key, entry.text, WRONG, error.message)
+    worst = max((line.verdict for line in lines), key=ORDER.index, default=TAKEN)
+    told = [f"{line.option} = {line.text or ''}: {line.verdict}" for line in lines]
+    return _line(entry.origin, entry.key, entry.text, worst, *told,
+                 *(reason for line in lines for reason in line.reasons))
 
 
 def _unknown(entry: Entry, reading: Reading) -> Line:

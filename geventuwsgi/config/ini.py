@@ -8,8 +8,9 @@ The rules, as uWSGI's `core/ini.c` has them:
 - `[name]` opens a section; a section that occurs twice is read twice. A key is the text
   before the first `=`; a line without `=` is a key with an empty value.
 
-One departure: an unknown magic letter is replaced by nothing, but a `%` at the end of a
-line stays, where uWSGI joins the line with the next one.
+Departures, all where uWSGI loses lines: a `%` at the end of a line stays, where uWSGI joins
+the line with the next one; a byte order mark is no part of the first header, nor is what
+stands behind its bracket; a line without a name is an error.
 """
 
 import grp
@@ -19,7 +20,8 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from geventuwsgi import __version__
@@ -27,14 +29,15 @@ from geventuwsgi.errors import ConfigError
 
 # Schemes that uWSGI reads and this server does not, each with the way out.
 SCHEMES_REFUSED = {
-    "http": "fetch the file first, with exec://curl or before the start",
     "data": "nothing is appended to a binary here",
     "sym": "there are no symbols in a binary here",
     "section": "there are no sections in a binary here",
     "call": "write the function's result to a file",
     "callint": "write the function's result to a file",
     "dlopen": "write the text to a file",
+    "emperor": "there is no emperor to ask: give the file itself",
 }
+_PATIENCE = 10  # seconds that a server has for http://
 _SCHEME = re.compile(r"(\w+)://(.*)", re.DOTALL)
 _MAGIC = re.compile(r"%([^\n(])")
 
@@ -67,10 +70,15 @@ class Source:
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def content(name: str) -> bytes:
-    """Read a file, the standard input (`-`), `fd://N` or the output of `exec://command`.
+def content(name: str, warn: Callable[[str], None] | None = None) -> bytes:
+    """Read a file, the standard input (`-`), `fd://N`, `exec://command` or `http://host/path`.
 
     Schemes are taken from configuration alone, never from anything of a request.
+
+    Args:
+        name: the name.
+        warn: takes a command's failure, whose output counts all the same, as in uWSGI;
+            without it, that is an error.
 
     Raises:
         ConfigError: without a place, if it cannot be read.
@@ -86,45 +94,72 @@ def content(name: str) -> bytes:
             with open(int(scheme[2]), "rb", closefd=False) as file:
                 return file.read()
         if scheme[1] == "exec":
-            return _output(scheme[2])
+            return _output(scheme[2], warn)
+        if scheme[1] == "http":
+            return _fetched(scheme[2])
         reason = SCHEMES_REFUSED.get(scheme[1], "there is no such scheme")
         raise ConfigError(f"{scheme[1]}:// is not read here: {reason}")
     except OSError as error:
-        raise ConfigError(f"cannot read {name}: {error.strerror}") from None
+        raise ConfigError(f"cannot read {name}: {error.strerror or error}") from None
     except ValueError as error:
         raise ConfigError(f"cannot read {name}: {error}") from None
 
 
-def _output(command: str) -> bytes:
+def _output(command: str, warn: Callable[[str], None] | None) -> bytes:
     """Return what a shell command writes to its standard output."""
     import subprocess  # the master would keep its 0.4 MB for ever
 
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE)
+    if done.returncode:
+        message = f"exec://{command} ended with status {done.returncode}"
+        if warn is None:
+            raise ValueError(message)
+        warn(f"{message}; what it wrote counts, as in uWSGI")
+    return done.stdout
+
+
+def _fetched(rest: str) -> bytes:
+    """Return the body of a response over plain HTTP; anything but a 200 is an error."""
+    import http.client  # as above: the master has no other use for it
+
+    host, _, path = rest.partition("/")
     try:
-        return subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE).stdout
-    except subprocess.CalledProcessError as error:
-        raise ValueError(error) from None
+        with closing(http.client.HTTPConnection(host, timeout=_PATIENCE)) as connection:
+            connection.request("GET", "/" + path, headers={"User-Agent": "geventuwsgi"})
+            response = connection.getresponse()
+            if response.status != 200:
+                raise ValueError(f"the server answered {response.status} {response.reason}")
+            return response.read()
+    except http.client.HTTPException as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def split_section(spec: str) -> tuple[str, str | None]:
     """Split `file.ini:section`; the section is None where none is named."""
     scheme, separator, rest = spec.rpartition("://")
     name, colon, section = rest.rpartition(":")
-    if not colon:
+    if not colon or (separator and "/" in section):  # a port, not a section
         return spec, None
     return scheme + separator + name, section
 
 
 def read(name: str) -> Source:
-    """Read an INI file; bytes that are no UTF-8 are kept, as in file names."""
-    text = content(name).decode("utf-8-sig", "surrogateescape")
-    return Source(name, text)
+    """Read an INI file; bytes that are no UTF-8 are kept, as in file names.
+
+    Raises:
+        ConfigError: without a place, if it cannot be read or is no text in such bytes.
+    """
+    octets = content(name)
+    if octets.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError(f"{name} is UTF-16: save it as UTF-8")
+    return Source(name, octets.decode("utf-8-sig", "surrogateescape"))
 
 
 def lines(text: str, section: str) -> list[Line]:
     """Return the lines of a section, whose magic variables are replaced already.
 
     Raises:
-        ConfigError: with the line, for a line that has no key.
+        ConfigError: with the line, for one that has no key, or a NUL.
     """
     found = []
     current = None
@@ -137,6 +172,8 @@ def lines(text: str, section: str) -> list[Line]:
             key, _, value = line.partition("=")
             if not key.strip(" \t"):
                 raise ConfigError(f"{line!r} has no name before '='", line=number)
+            if "\0" in line:
+                raise ConfigError(f"{line!r} holds a NUL: uWSGI reads no further", line=number)
             found.append(Line(number, key.strip(" \t"), value.strip(" \t")))
     return found
 

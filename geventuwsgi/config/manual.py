@@ -76,6 +76,12 @@ def about(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def names() -> str:
+    """Return the names of all options, a line each."""
+    return "".join(f"{name}\n" for option in OPTIONS if option.name != "application"
+                   for name in option.names)
+
+
 def reference() -> str:
     """Return the reference of all options, in reStructuredText."""
     lines = [_REFERENCE_HEAD]

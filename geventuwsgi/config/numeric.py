@@ -12,7 +12,8 @@ from geventuwsgi.config import cpu
 from geventuwsgi.config.kinds import FALSE, TRUE, Kind
 from geventuwsgi.config.origin import Case
 
-_NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(.*)", re.DOTALL)
+_NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(.*)", re.DOTALL)
+_ENDLESS = 2.0 ** 63  # more fits no integer of the system's
 _UNSET = re.compile(r"\$\((\w+)\)")
 
 
@@ -87,6 +88,8 @@ class Number(Kind):
         elif factor != 1 and case.origin.uwsgi:
             case.warn(f"{text!r} is read with its unit; to uWSGI it is {digits}")
         number = float(digits) * factor
+        if abs(number) >= _ENDLESS:
+            case.fail(f"{text[:20]!r}...: there is no such {self.noun}")
         if number.is_integer():
             return int(number)
         if self.whole:

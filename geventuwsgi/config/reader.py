@@ -39,9 +39,28 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
         if command.name != "show-config":
             return None, command
     reading = Reading(environ)
-    _gather(reading, items, environ)
+    try:
+        _gather(reading, items, environ)
+        reading.finish()
+        settings = resolve(reading, development=development)
+    except ConfigError as error:
+        error.fallback = next((entry.text for entry in reversed(reading.entries)
+                               if entry.key == "fallback-config"), None)
+        raise
+    return settings, commands[0] if commands else None
+
+
+def value_of(arguments: Sequence[str], environ: Mapping[str, str], name: str) -> tuple[str, int]:
+    """Return the first text of an option or placeholder, a line, and the exit status.
+
+    Raises:
+        ConfigError, UsageError: the configuration cannot be read.
+    """
+    reading = Reading(environ)
+    _gather(reading, list(argv.parse(arguments)), environ)
     reading.finish()
-    return resolve(reading, development=development), commands[0] if commands else None
+    text = reading.firsts().get(name)
+    return ("", 1) if text is None else (f"{text}\n", 0)
 
 
 def check(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Report, bool]:

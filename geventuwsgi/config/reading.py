@@ -8,18 +8,22 @@ which the last one wins.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from geventuwsgi.config import expand, ini, logic
+from geventuwsgi.config import directives, expand, ini, logic
+from geventuwsgi.config.directives import Declared, Permission
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.table import row
-from geventuwsgi.errors import ConfigError
+from geventuwsgi.errors import ConfigError, ConfigurationEnd
 
+T = TypeVar("T")
 _REFERENCES = re.compile(r"%\(([^()]*)\)")
 # uWSGI reads these at once too, without the late passes, so that `listen =
 # @(/proc/sys/net/core/somaxconn)` is 0 there.
 _IMMEDIATE = ("listen", "umask")
+_FIXED = ("set-placeholder", "set-ph")  # nor are these expanded there
 
 
 class Reading:
@@ -38,7 +42,10 @@ class Reading:
         self.placeholders: set[str] = set()
         self.references: set[str] = set()
         self.strict = False
-        self._block: tuple[str, str] | None = None
+        self.declared: dict[str, Declared] = {}
+        self.early: dict[str, str | None] = {}  # variables of early-envdir; None is removed
+        self._block: logic.Block | None = None
+        self._permission = Permission()
         self._loading: list[tuple[str, str]] = []
         self._inherits: list[list[tuple[str, Origin]]] = [[]]
         self._first_magic: dict[str, str] | None = None
@@ -51,19 +58,32 @@ class Reading:
         """
         self.references.update(word for names in _REFERENCES.findall(text or "")
                                for word in names.split())
+        case = Case(origin, self.warnings)
         if key in logic.END:
             self._block = None
             self.entries.append(Entry(key, text, origin))
-        elif logic.opens(key):
-            if self._block is not None:
-                raise origin.error(f"blocks do not nest: {self._block[0]} is still open")
-            self._block = key, text or ""
-            self.entries.append(Entry(key, text, origin))
-        elif self._block is None:
-            self._take(Entry(key, text, origin))
+            return
+        _without_place(lambda: self._permission.check(key), case)
+        values = self._block.values((self.environ, self.firsts())) if self._block else [None]
+        if logic.opens(key):
+            self._open(Entry(key, text, origin), case, skipped=not values)
+            return
+        for value in values:
+            changed = text if text is None or value is None else text.replace("%(_)", value)
+            self._take(Entry(key, changed, origin))
+
+    def _open(self, entry: Entry, case: Case, skipped: bool) -> None:
+        """Begin a block, which may not stand in another that holds."""
+        if self._block is None:
+            option = row(entry.key)
+            text = option.kind.uncomment(entry.text or "", case) if option else entry.text or ""
+            self._block = logic.Block(entry.key, text, case)
+            self.entries.append(entry)
+        elif skipped:
+            case.warn(f"blocks do not nest: this one is skipped with the {self._block.key} it "
+                      f"stands in, and the first end ends both")
         else:
-            for value in self._block_values(origin):
-                self._take(Entry(key, text and text.replace("%(_)", value), origin))
+            case.fail(f"blocks do not nest: {self._block.key} is still open")
 
     def load(self, spec: str, origin: Origin) -> None:
         """Read a file, or a section of one (`file.ini:section`), at this point.
@@ -103,9 +123,9 @@ class Reading:
 
     def finish(self) -> None:
         """Make the three late passes over all values."""
-        self._pass(lambda text: expand.environment(text, self.environ))
+        self._pass(lambda text, warn: expand.environment(text, self.environ, warn))
         self._pass(expand.files)
-        self._pass(lambda text: expand.options(text, self._firsts()))
+        self._pass(lambda text, warn: expand.options(text, self.firsts(), warn))
 
     def ordered(self) -> list[Entry]:
         """Return the lines in the order in which the last one wins.
@@ -114,13 +134,35 @@ class Reading:
         command line from left to right with each file where it is named; our own variables
         come behind the files. Else it is `UWSGI_*`, files, variables, command line.
         """
-        own = [entry for entry in self.entries if _rank(entry) == 2]
+        entries = [one for entry in self.entries for one in (entry, *self.stands_for(entry))]
+        own = [entry for entry in entries if _rank(entry) == 2]
         if not self.reads_uwsgi:
-            return sorted(self.entries, key=_rank)
-        others = [entry for entry in self.entries if _rank(entry) != 2]
+            return sorted(entries, key=_rank)
+        others = [entry for entry in entries if _rank(entry) != 2]
         behind = max((index for index, entry in enumerate(others, 1)
                       if entry.origin.kind == "file"), default=0)
         return others[:behind] + own + others[behind:]
+
+    def stands_for(self, entry: Entry, within: tuple[str, ...] = ()) -> list[Entry]:
+        """Return the lines that a line with a name of declare-option stands for.
+
+        Raises:
+            ConfigError: at the line, for a name that stands for itself, or for what acts
+                while lines are read, which is over.
+        """
+        declared = self.declared.get(entry.key)
+        if declared is None:
+            return []
+        if entry.key in within:
+            raise entry.origin.error(f"{entry.key} stands for itself")
+        found: list[Entry] = []
+        for one in declared.entries(entry):
+            option = row(one.key, one.origin.uwsgi)
+            if option is not None and option.status == "directive":
+                raise entry.origin.error(f"{one.key} acts while the file is read: it cannot stand "
+                                         f"in a declare-option")
+            found += [one, *self.stands_for(one, (*within, entry.key))]
+        return found
 
     @property
     def dialect(self) -> str:
@@ -158,27 +200,56 @@ class Reading:
 
     def _act(self, option: Option, entry: Entry) -> None:
         case = Case(entry.origin, self.warnings)
-        if option.name == "strict":
+        name = option.name
+        if name == "strict":
             self.strict = bool(option.kind.cast(entry.text, case))
-            return
-        value = str(option.kind.cast(self._at_once(entry.text), case))
-        if option.name == "ini":
-            self.load(value, entry.origin)
-        elif option.name.startswith("ini-paste"):
-            self._paste(value, option.name.endswith("-logged"), entry.origin)
-        elif option.name == "inherit":
-            self._inherits[-1].append((value, entry.origin))
+        elif name in ("blacklist", "whitelist", "end-blacklist", "end-whitelist"):
+            self._permission.turn(name, entry.text or "")
+        elif name == "declare-option":
+            self._declare(entry.text or "", case)
+        elif name == "set":
+            key, _, text = str(option.kind.cast(entry.text, case)).partition("=")
+            self.placeholders.add(key)
+            self.add(key, text, entry.origin)
+        elif name == "exit":
+            status = option.kind.cast(entry.text or "0", case)
+            raise ConfigurationEnd(int(str(status)), file=entry.origin.file,
+                                   line=entry.origin.line, option=entry.origin.option)
+        else:
+            value = str(option.kind.cast(self._at_once(entry.text, case), case))
+            self._act_on(name, value, entry.origin, case)
+
+    def _act_on(self, name: str, value: str, origin: Origin, case: Case) -> None:
+        """Do what a directive with a file, a variable or a placeholder says."""
+        if name == "ini":
+            self.load(value, origin)
+        elif name.startswith("ini-paste"):
+            self._paste(value, name.endswith("-logged"), origin)
+        elif name == "inherit":
+            self._inherits[-1].append((value, origin))
             if len(self._inherits) == 1:  # on the command line nothing is above it
                 self.load(*self._inherits[-1].pop())
-        elif option.name in ("set", "set-placeholder"):
-            name, _, text = value.partition("=")
-            if option.name == "set":
-                self.add(name, text, entry.origin)
-            elif row(name, entry.origin.uwsgi):
-                case.fail(f"{name} is an option, no placeholder")
-            self.placeholders.add(name)
-            if option.name == "set-placeholder":
-                self.entries.append(Entry(name, text, entry.origin))
+        elif name == "early-envdir":
+            found = _without_place(lambda: directives.variables(value), case)
+            self.early |= found
+            self.environ = {key: text for key, text in {**self.environ, **found}.items()
+                            if text is not None}
+        else:  # set-placeholder, resolve
+            key, _, text = value.partition("=")
+            if row(key, origin.uwsgi):
+                case.fail(f"{key} is an option, no placeholder")
+            if name == "resolve":
+                text = _without_place(lambda: directives.address_of(text), case)
+            self.placeholders.add(key)
+            self.entries.append(Entry(key, text, origin))
+
+    def _declare(self, text: str, case: Case) -> None:
+        """Take an option that stands for others."""
+        declared = _without_place(lambda: Declared.read(text), case)
+        if row(declared.name, case.origin.uwsgi):
+            case.warn(f"{declared.name} is an option already: the line has no effect")
+        else:
+            self.declared[declared.name] = declared
 
     def _paste(self, path: str, logged: bool, origin: Origin) -> None:
         """Read what a file of PasteDeploy says to the server, and name its application."""
@@ -192,41 +263,50 @@ class Reading:
         if logged:
             self.add("paste-logger", "true", origin)
 
-    def _at_once(self, text: str | None) -> str | None:
+    def _at_once(self, text: str | None, case: Case) -> str | None:
         """Expand the text of a directive, which in uWSGI is taken as it stands."""
         if text is None or "(" not in text:
             return text
-        text = expand.files(expand.environment(text, self.environ))
-        return expand.options(text, self._firsts())
+        warn = case.warn if case.origin.uwsgi else None
 
-    def _block_values(self, origin: Origin) -> list[str]:
-        assert self._block is not None
-        key, text = self._block
-        try:
-            return logic.values(key, text, (self.environ, self._firsts()))
-        except (ConfigError, ValueError) as error:
-            raise origin.error(f"{key} = {text}: {error}") from None
+        def expanded() -> str:
+            changed = expand.files(expand.environment(text, self.environ), warn)
+            return expand.options(changed, self.firsts())
+        changed = _without_place(expanded, case)
+        if changed != text and case.origin.uwsgi:
+            case.warn(f"{text} is read as {changed}; uWSGI takes it as it stands")
+        return changed
 
-    def _firsts(self) -> dict[str, str]:
+    def firsts(self) -> dict[str, str]:
         """Return the first text of each key; uWSGI's `%(name)` sees the first one."""
         return {entry.key: entry.text or "" for entry in reversed(self.entries)}
 
-    def _pass(self, change: expand.Change) -> None:
+    def _pass(self, change: Callable[[str, expand.Warn | None], str]) -> None:
         for index, entry in enumerate(self.entries):
             option = row(entry.key, entry.origin.uwsgi)
             text = entry.text
             if text is None or "(" not in text or (option and option.status == "directive"):
                 continue
-            try:
-                changed = change(text)
-            except ConfigError as error:
-                raise entry.origin.error(error.message) from None
+            case = Case(entry.origin, self.warnings)
+            changed = _without_place(
+                lambda: change(text, case.warn if case.origin.uwsgi else None), case)
             if changed == text:
                 continue
             if entry.key in _IMMEDIATE and entry.origin.uwsgi:
-                Case(entry.origin, self.warnings).warn(
-                    f"{text} is read as {changed}; uWSGI takes it as it stands, which is 0")
+                case.warn(f"{text} is read as {changed}; uWSGI takes it as it stands, which is 0")
+            if entry.origin.option in _FIXED and entry.origin.uwsgi:
+                case.warn(f"{entry.key} = {text} is read as {changed}; uWSGI takes it as it stands")
             self.entries[index] = Entry(entry.key, changed, entry.origin)
+
+
+def _without_place(read: Callable[[], T], case: Case) -> T:
+    """Return what `read` returns; what it raises gets the place."""
+    try:
+        return read()
+    except ConfigError as error:
+        case.fail(error.message)
+    except (OSError, ValueError) as error:
+        case.fail(str(error))
 
 
 def _rank(entry: Entry) -> int:

@@ -154,7 +154,6 @@ WAYS: tuple[Option, ...] = (
              "--show-config"),
     *refused("print-sym print-symbol binary-append-data", "there is no binary with symbols in it"),
     *refused("build-plugin", _BUILD),
-    *refused("dump-options", "--help lists the options"),
     *ignored("cheaper-algo-list cheaper-algos-list cheaper-list alarm-list alarms-list "
              "imperial-monitor-list imperial-monitors-list", _LIST),
 )

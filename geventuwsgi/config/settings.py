@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from geventuwsgi.config import conflicts, conflicts_workers, orders
+from geventuwsgi.config.directives import variables
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
@@ -38,6 +39,9 @@ WORKER_TIMEOUT = 30   # seconds, gunicorn's timeout
 DEFAULT_BIND = "127.0.0.1:8000"  # gunicorn's
 
 
+COMMAND = "it acts on the command line alone, and has no effect here"
+
+
 class Settings:
     """All options, as attributes: `settings.http_socket` is the option `http-socket`.
 
@@ -59,6 +63,8 @@ class Settings:
     - `head_limit`: the greatest request head in bytes.
     - `worker_timeout_action`: 'replace', or 'log' for a stuck worker that is left alone.
     - `hooks`, `touch_hooks`, `bindings`, `daemons`: what `orders` makes of those rows.
+    - `early_variables`, `late_variables`: of early-envdir and envdir, to be set before and
+      after `env`, as (name, value), where None removes.
     - `given`: every line that was read, as (name, text or None), for the `uwsgi` module.
     """
 
@@ -180,9 +186,12 @@ class _Gathered:
         """Make of a line what its row says."""
         option = row(entry.key, entry.origin.uwsgi)
         if option is None:
-            self.unknown(entry)
+            if entry.key not in self.reading.declared:
+                self.unknown(entry)
         elif option.status == "refused":
             raise entry.origin.error(option.reason)
+        elif option.status == "command":
+            Case(entry.origin, self.reading.warnings).warn(COMMAND)
         elif option.status in ("taken", "ignored"):
             value = option.kind.cast(entry.text, Case(entry.origin, self.reading.warnings))
             if option.status == "taken":
@@ -277,6 +286,7 @@ class _Defaults:
         conflicts.check(self.values, self.origins)
         conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
         self.background()
+        self.variables()
         self.values.update(orders.derive(self.values, self.items))
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
@@ -428,6 +438,17 @@ class _Defaults:
                 if name not in self.written:
                     self.values[name] = size
                     self.origins[name] = self.origins["buffer_size"]
+
+    def variables(self) -> None:
+        """What stands in the directories of envdir; no value is shown by --show-config."""
+        found: dict[str, str | None] = {}
+        for path, origin in zip(self.values["envdir"], self.items.get("envdir", ())):
+            try:
+                found |= variables(path)
+            except ValueError as error:
+                raise origin.error(str(error)) from None
+        self.values["early_variables"] = tuple(self.reading.early.items())
+        self.values["late_variables"] = tuple(found.items())
 
     def background(self) -> None:
         """In the background all logs go to the file that daemonize names, as in uWSGI."""

@@ -15,6 +15,7 @@ from geventuwsgi.config.kinds import (
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
+from geventuwsgi.config.rows_dialect import ROWS as DIALECT
 from geventuwsgi.config.rows_facilities import ROWS as FACILITY_ROWS
 from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
 from geventuwsgi.config.rows_http import REQUESTS as HTTP_REQUESTS
@@ -300,29 +301,32 @@ LOGGING = (
 )
 
 _LOGIC = "INI logic"
+_TEXT, _PATH = Kind(), Path()  # an inline comment is cut from a path (decisions 39)
 _CONDITIONS = (
-    ("if-env if-not-env ifenv", "NAME[=VALUE]: lines up to endif count if the variable is set"),
-    ("if-opt if-not-opt", "KEY[=VALUE]: if the option is set"),
-    ("if-file if-not-file", "PATH: if it is a file"),
-    ("if-dir if-not-dir ifdir if-directory", "PATH: if it is a directory"),
-    ("if-exists if-not-exists ifexists", "PATH: if it exists"),
-    ("if-hostname if-not-hostname", "NAME: if it is this machine's name"),
-    ("if-hostname-match if-not-hostname-match", "REGEX: if this machine's name matches"),
-    ("if-plugin if-not-plugin ifplugin", "NAME: if uWSGI's plugin is built in here"),
-    ("if-reload if-not-reload", "if the files are read again for a reload"),
-    ("for", "WORDS: the lines up to endfor, once for each word as %(_)"),
-    ("for-glob", "PATTERN: once for each file that matches"),
-    ("for-times", "N: once for each number from 1 to N"),
-    ("for-readline", "PATH: once for each line of a file"),
-    ("endif end-if endfor end-for end", "ends the block"),
+    ("if-env if-not-env ifenv", _TEXT,
+     "NAME[=VALUE]: lines up to endif count if the variable is set"),
+    ("if-opt if-not-opt", _TEXT, "KEY[=VALUE]: if the option is set"),
+    ("if-file if-not-file", _PATH, "PATH: if it is a file"),
+    ("if-dir if-not-dir ifdir if-directory if-not-directory", _PATH, "PATH: if it is a directory"),
+    ("if-exists if-not-exists ifexists", _PATH, "PATH: if it exists"),
+    ("if-hostname if-not-hostname", _TEXT, "NAME: if it is this machine's name"),
+    ("if-hostname-match if-not-hostname-match", _TEXT, "REGEX: if this machine's name matches"),
+    ("if-plugin if-not-plugin ifplugin", _TEXT, "NAME: if uWSGI's plugin is built in here"),
+    ("if-reload if-not-reload", _TEXT, "if the files are read again for a reload"),
+    ("for", _TEXT, "WORDS: the lines up to endfor, once for each word as %(_)"),
+    ("for-glob", _PATH, "PATTERN: once for each file that matches"),
+    ("for-times", _PATH, "N: once for each number from 1 to N"),
+    ("for-readline", _PATH, "PATH: once for each line of a file"),
+    ("endif end-if endfor end-for end", _TEXT, "ends the block"),
 )
 LOGIC = tuple(
-    Option(names.split()[0], Kind(), help_, _LOGIC, aliases=tuple(names.split()[1:]),
+    Option(names.split()[0], kind, help_, _LOGIC, aliases=tuple(names.split()[1:]),
            status="directive")
-    for names, help_ in _CONDITIONS)
+    for names, kind, help_ in _CONDITIONS)
 
 OPTIONS: tuple[Option, ...] = (
     *CONFIGURATION,
+    *DIALECT,
     *APPLICATION,
     *PYTHON,
     *ASGI,

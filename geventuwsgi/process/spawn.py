@@ -16,17 +16,23 @@ from . import control
 from .role import Role
 
 
-def interpreter(code: str) -> tuple[str, ...]:
+def interpreter(code: str, optimize: int | None = None) -> tuple[str, ...]:
     """Return the command that runs `code` in an interpreter with our own flags.
 
     The flags are those that change what a program means (-O, -W, -X dev, ...), as
     `subprocess` and `multiprocessing` hand them on.
+
+    Args:
+        code: what it runs.
+        optimize: 1 for -O, 2 for -OO, 0 for neither; None is as we were started.
     """
     flags = []
     for name, letter in (("dont_write_bytecode", "B"), ("ignore_environment", "E"),
                          ("no_user_site", "s"), ("no_site", "S"), ("safe_path", "P"),
                          ("bytes_warning", "b"), ("optimize", "O")):
-        flags += ["-" + letter] * int(getattr(sys.flags, name, 0))
+        count = int(getattr(sys.flags, name, 0))
+        flags += ["-" + letter] * (optimize if name == "optimize" and optimize is not None
+                                   else count)
     for option in sys.warnoptions:
         flags.append("-W" + option)
     for name, value in getattr(sys, "_xoptions", {}).items():

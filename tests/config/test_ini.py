@@ -81,7 +81,8 @@ def test_files_without_a_path_have_no_name() -> None:
 @pytest.mark.parametrize(("spec", "expected"), [
     ("a.ini", ("a.ini", None)), ("a.ini:x", ("a.ini", "x")), (":x", ("", "x")),
     ("/a/b.ini:x y", ("/a/b.ini", "x y")), ("exec://cat a", ("exec://cat a", None)),
-    ("fd://3:x", ("fd://3", "x")),
+    ("fd://3:x", ("fd://3", "x")), ("http://h:80/a.ini", ("http://h:80/a.ini", None)),
+    ("http://h:80/a.ini:x", ("http://h:80/a.ini", "x")),
 ])
 def test_sections_in_names(spec: str, expected: tuple[str, str | None]) -> None:
     assert ini.split_section(spec) == expected
@@ -107,10 +108,11 @@ def test_contents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "message"), [
     ("/nowhere/x", "cannot read /nowhere/x: No such file or directory"),
     ("/", "cannot read /: Is a directory"),
-    ("exec://false", "cannot read exec://false: .*status 1"),
+    ("exec://false", "cannot read exec://false: .*status 1$"),
     ("fd://x", "cannot read fd://x"),
     ("fd://999", "cannot read fd://999: Bad file descriptor"),
-    ("http://127.0.0.1/x", "http:// is not read here"),
+    ("http://127.0.0.1:1/x", "cannot read http://127.0.0.1:1/x: Connection refused"),
+    ("http://127.0.0.1:x/", "cannot read http://127.0.0.1:x/: .*port"),
     ("sym://x", "sym:// is not read here"),
     ("what://x", "there is no such scheme"),
 ])

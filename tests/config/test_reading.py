@@ -133,10 +133,10 @@ def test_lines_of_a_file(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("if-env = A\nif-env = B\n", "3: if-env: blocks do not nest: if-env is still open"),
-    ("for-times = x\na = 1\n", "3: a: for-times = x: 'x' is not a number"),
-    ("for-readline = /nowhere\na = 1\n", "3: a: for-readline = /nowhere: cannot read"),
-    ("if-hostname-match = (\na = 1\n", "3: a: .* not a regular expression"),
+    ("if-not-env = A\nif-env = B\n", "3: if-env: blocks do not nest: if-not-env is still open"),
+    ("for-times = x\na = 1\n", "2: for-times: 'x' is not a number from 0 to 100000"),
+    ("[geventuwsgi]\nfor-readline = /nowhere\na = 1\n", "3: for-readline: cannot read"),
+    ("if-hostname-match = (\na = 1\n", "2: if-hostname-match: .* not a regular expression"),
     ("set-placeholder = processes=3\n", "2: set-placeholder: processes is an option"),
     ("set = processes\n", "2: set: 'processes' is not of the form NAME=VALUE"),
     ("a = %(b)\nb = %(a)\n", "2: a: .* refers to itself"),
