@@ -6,6 +6,7 @@ function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule
 
     7  cli, __main__   arguments in, exit status out
        runner          the same from a [server:main] section of PasteDeploy
+       django, flask   the same from `manage.py rungeventuwsgi` and `flask geventuwsgi`
     6  boot            settings become sockets, memory and roles: the one place that knows everyone
     5  api             the module an application imports as `uwsgi`
     4  server          a WSGI worker's I/O: worker, acceptor, connection, limits

@@ -1,8 +1,11 @@
-"""Server runner of PasteDeploy: `[server:main] use = egg:geventuwsgi#main` under `pserve`."""
+"""Server runner of PasteDeploy: `[server:main] use = egg:geventuwsgi#main` under `pserve`.
+
+`become` is what the other frameworks' commands (`django`, `flask`) end in as well.
+"""
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from .errors import ConfigError
@@ -26,7 +29,11 @@ def main(app: Any, global_conf: Mapping[str, str] | None = None, **local_conf: s
     Raises:
         ConfigError: the file is not known.
     """
-    arguments = arguments_of(global_conf or {}, local_conf)
+    become(arguments_of(global_conf or {}, local_conf))
+
+
+def become(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by a server with this command line."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-c", _START, *arguments])

@@ -22,7 +22,7 @@ FLOORS = {
     "boot": 6,
     "cli": 7, "__main__": 7, "runner": 7,
 }
-SAME_WING = {"__main__": "cli"}
+SAME_WING = {"__main__": "cli", "django": "runner", "flask": "runner"}
 # The one arrow that runs up: what `from geventuwsgi import serve` gives, loaded when it is used.
 DOORS = {("geventuwsgi", "geventuwsgi.boot.embedded")}
 IMPORTS_LATE = {"boot"}  # it plays roles, and the master must not load what a worker needs

@@ -1,0 +1,61 @@
+"""`flask geventuwsgi [OPTIONS]`: the application of Flask's command line under geventuwsgi.
+
+The rules of this room: Flask and click are imported here and nowhere else. Flask finds the
+command by the entry point group `flask.commands`, and how it finds the application (`--app`,
+FLASK_APP, app.py, factories) stays its own: the server asks it again.
+"""
+
+import os
+from typing import Any
+
+import click
+from flask.cli import ScriptInfo, pass_script_info
+from flask.helpers import get_debug_flag
+
+from .runner import become
+
+_ANY: dict[str, Any] = {"ignore_unknown_options": True, "allow_interspersed_args": True}
+
+
+@click.command("geventuwsgi", context_settings=_ANY,
+               short_help="Run the application with geventuwsgi.")
+@click.option("--host", "-h", help="The address to listen on.")
+@click.option("--port", "-p", type=int, help="The port to listen on, 8000 unless set.")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF GEVENTUWSGI]")
+@pass_script_info
+def command(info: ScriptInfo, host: str | None, port: int | None,
+            options: tuple[str, ...]) -> None:
+    """Serve the application with geventuwsgi, which this process becomes.
+
+    Every option of `geventuwsgi --help` may follow. With --debug (or FLASK_DEBUG) the server
+    reloads when files change.
+    """
+    if info.create_app is not None:
+        raise click.UsageError("this command line makes its application itself (create_app): "
+                               "start geventuwsgi with package.module:factory()")
+    if info.app_import_path:
+        os.environ["FLASK_APP"] = info.app_import_path
+    become(arguments(host, port, options, debug=get_debug_flag()))
+
+
+def arguments(host: str | None, port: int | None, options: tuple[str, ...], *,
+              debug: bool) -> list[str]:
+    """Return the server's command line.
+
+    Args:
+        host, port: of `flask run`; None where nobody wrote them.
+        options: the server's own.
+        debug: reload when files change.
+    """
+    found = ["--module=geventuwsgi.flask:application()"]
+    if debug:
+        found.append("--reload")
+    if host is not None or port is not None:
+        name = f"[{host}]" if ":" in (host or "") else host or "127.0.0.1"
+        found.append(f"--bind={name}:{8000 if port is None else port}")
+    return [*found, *options]
+
+
+def application() -> Any:
+    """Load the application that Flask's command line means; called in the server."""
+    return ScriptInfo(os.environ.get("FLASK_APP")).load_app()

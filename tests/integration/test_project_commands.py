@@ -1,0 +1,221 @@
+"""`manage.py rungeventuwsgi` and `flask geventuwsgi`: real projects become real servers."""
+
+import configparser
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import HOUSE, Program, Server
+
+
+def needs(name: str) -> None:
+    """Skip the test where a framework is not installed; in CI it fails."""
+    try:
+        __import__(name)
+    except ImportError:
+        (pytest.fail if "CI" in os.environ else pytest.skip)(f"{name} is not installed")
+
+
+class Command(Server):
+    """A command that becomes a server.
+
+    Args:
+        directory: where it is started.
+        words: behind the interpreter.
+    """
+
+    def __init__(self, directory: Path, *words: str, **env: str) -> None:
+        Program.__init__(self, sys.executable, *words, cwd=directory, env=env)
+        self.directory = directory
+        self._wait_ready = True
+
+
+def ran(directory: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, *words], cwd=directory, text=True, timeout=60,
+                          capture_output=True, env={**os.environ, "PYTHONPATH": str(HOUSE)})
+
+
+# Django
+
+MANAGE = """
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """
+DEBUG = {debug}
+ALLOWED_HOSTS = ["*"]
+SECRET_KEY = "not a secret, and as long as the checks want it to be: 0123456789"
+ROOT_URLCONF = "shop.urls"
+INSTALLED_APPS = ["django.contrib.staticfiles", "shop", "geventuwsgi.django"]
+STATIC_URL = "/static/"
+{more}
+"""
+URLS = """
+import sys
+from django.http import HttpResponse
+from django.urls import path
+
+def home(request):
+    return HttpResponse(f"{type(request).__name__} {'gevent.monkey' in sys.modules}")
+
+urlpatterns = [path("", home)]
+"""
+WSGI = """
+from django.core.wsgi import get_wsgi_application
+application = get_wsgi_application()
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project in DIRECTORY/site, with `development.py` beside its settings."""
+    needs("django")
+    site = tmp_path / "site"
+    (site / "shop" / "static").mkdir(parents=True)
+    (site / "manage.py").write_text(MANAGE)
+    for name, text in (
+            ("__init__", ""), ("urls", URLS), ("wsgi", WSGI),
+            ("settings", SETTINGS.format(debug=False, more="WSGI_APPLICATION = "
+                                         "'shop.wsgi.application'")),
+            ("development", SETTINGS.format(debug=True, more=""))):
+        (site / "shop" / f"{name}.py").write_text(text)
+    (site / "shop" / "static" / "shop.css").write_text("shop {}")
+    return site
+
+
+def test_django_from_another_directory(project):
+    """Options, an address, and the project's WSGI_APPLICATION; no reload and no static files."""
+    with Command(project.parent, "site/manage.py", "rungeventuwsgi", "--workers", "2",
+                 "127.0.0.1:0", "--log-format=%(uri)", "--settings", "shop.settings") as server:
+        assert len(server.workers()) == 2
+        assert b"WSGIRequest True" in server.get()
+        assert b" 404 " in server.get("/static/shop.css")
+        assert server.find("application shop.wsgi:application loaded")
+        assert server.stop() == 0
+
+
+def test_django_in_development(project):
+    """ASGI without ASGI_APPLICATION, with static files, as runserver; a change reloads."""
+    with Command(project, "manage.py", "rungeventuwsgi", "127.0.0.1:0", "--asgi",
+                 "--settings=shop.development") as server:
+        assert b"ASGIRequest" in server.get()
+        assert server.get("/static/shop.css").endswith(b"shop {}")
+        (project / "shop" / "newer.py").write_text(URLS.replace("(f", "('newer' f"))
+        with open(project / "shop" / "development.py", "a") as file:
+            file.write("ROOT_URLCONF = 'shop.newer'\n")
+        server.wait_for("(generation 2)")
+        assert b"newerASGIRequest" in server.get()
+        assert server.stop() == 0
+
+
+def test_djangos_refusals_and_help(project):
+    told = ran(project, "manage.py", "rungeventuwsgi", "--help").stdout
+    assert "WSGI_APPLICATION" in told and "geventuwsgi --help" in told
+    wrong = ran(project, "manage.py", "rungeventuwsgi", "--wrokers", "2")
+    assert (wrong.returncode, wrong.stderr) == (
+        2, "CommandError: --wrokers: there is no such option; did you mean --workers?\n")
+    wrong = ran(project, "manage.py", "rungeventuwsgi", "shop.wsgi")
+    assert wrong.returncode == 2 and "'shop.wsgi' is no port and no address:port" in wrong.stderr
+
+
+def test_djangos_words(project, monkeypatch):
+    """The server's command line, without a server."""
+    project_room = pytest.importorskip("geventuwsgi.django.project")
+
+    class Settings:
+        DEBUG = False
+        INSTALLED_APPS = ["django.contrib.staticfiles"]
+        WSGI_APPLICATION = "shop.wsgi.application"
+        ASGI_APPLICATION = None
+
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "shop.settings")
+    monkeypatch.syspath_prepend(project)
+    monkeypatch.chdir(project)
+
+    def words(*given, debug=False):
+        Settings.DEBUG = debug
+        return project_room.arguments(project_room.Command(given), Settings)
+
+    plain = "--module=shop.wsgi:application"
+    assert words() == [plain]
+    assert words("8080", "-p", "4") == [plain, "--bind=127.0.0.1:8080", "--processes=4"]
+    assert words("0:80", "--nothreading") == [plain, "--bind=0.0.0.0:80", "--gevent=1"]
+    assert words("-v", "2", "--traceback", "[::1]:1", "--ini=x.ini") == [
+        plain, "--bind=[::1]:1", "--ini=x.ini"]
+    assert words("--asgi") == ["--asgi=django.core.asgi:get_asgi_application()"]
+    assert words("--nostatic", "--noreload", debug=True) == [plain]
+    assert words(debug=True) == ["--reload", "--module=geventuwsgi.django.static:wsgi()"]
+    assert words("--show-config") == [plain, "--show-config"]
+
+
+# Flask
+
+FLASK = """
+from flask import Flask
+
+def create_app(greeting="hello"):
+    app = Flask(__name__)
+
+    @app.get("/")
+    def index():
+        return f"{greeting} {app.debug}"
+
+    return app
+"""
+# What the entry point does, in a tree that may not be installed.
+RUN = """
+import sys
+from flask import cli
+from geventuwsgi.flask import command
+if "geventuwsgi" not in cli.cli.commands:
+    cli.cli.add_command(command)
+cli.main()
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    needs("flask")
+    (tmp_path / "hello.py").write_text(FLASK)
+    (tmp_path / "run.py").write_text(RUN)
+    return tmp_path
+
+
+def test_flask(site):
+    with Command(site, "run.py", "--app", "hello:create_app('good day')", "--debug",
+                 "geventuwsgi", "--port", "0", "--workers", "1", "-L") as server:
+        assert server.body() == b"good day True"
+        (site / "hello.py").write_text(FLASK.replace("{greeting}", "new {greeting}"))
+        server.wait_for("(generation 2)")
+        assert server.body() == b"new good day True"
+        assert server.stop() == 0
+
+
+def test_flask_by_its_variables(site):
+    with Command(site, "run.py", "geventuwsgi", "-b", "127.0.0.1:0",
+                 FLASK_APP="hello.py") as server:
+        assert server.body() == b"hello False"
+        assert server.stop() == 0
+
+
+def test_flasks_refusals_and_entry_point(site):
+    wrong = ran(site, "run.py", "--app", "nowhere", "geventuwsgi", "--port", "0")
+    assert wrong.returncode == 4 and "Could not import 'nowhere'" in wrong.stderr
+    assert "geventuwsgi --help" in ran(site, "run.py", "geventuwsgi", "--help").stdout
+    setup = configparser.ConfigParser()
+    setup.read(HOUSE / "setup.cfg")
+    assert "geventuwsgi = geventuwsgi.flask:command" in setup["options.entry_points"][
+        "flask.commands"]
+
+
+def test_an_address_of_flasks(site):
+    from geventuwsgi import flask
+    assert flask.arguments("::1", None, (), debug=False)[1:] == ["--bind=[::1]:8000"]
+    assert flask.arguments(None, 5000, ("-L",), debug=True)[1:] == [
+        "--reload", "--bind=127.0.0.1:5000", "-L"]
+    assert flask.arguments(None, None, (), debug=False)[1:] == []
