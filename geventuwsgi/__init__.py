@@ -24,8 +24,8 @@ function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule
 The wings of one floor never name each other. Only the entry room of a wing
 (`server.worker`, `asgi.bridge`, `process.master`...) reads the settings; the rooms
 beneath take plain arguments. `boot` alone may import inside a function, in the process
-that plays the role. One arrow runs up: `serve` below, a door to `boot.embedded` that loads nothing until it
-is used.
+that plays the role. One arrow runs up: `serve` below, a door to `boot.embedded` that loads
+nothing until it is used.
 
 The processes:
 

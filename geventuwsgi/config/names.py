@@ -22,7 +22,8 @@ chain-reload py-autoreload-ignore shutdown-delay readiness-path
 max-requests-jitter cheaper-idle daemon
 limit-request-line limit-request-fields limit-request-field-size limit-request-field_size
 keepalive harakiri-path slow-request block-warning stacks cancel-on-disconnect queue-limit
-uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header honor-range
+uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header error-page
+honor-range
 access-logfile error-logfile log-level
 """.split())
 # First names and aliases that gunicorn has as well, beside those that are its alone.
