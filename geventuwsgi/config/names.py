@@ -22,8 +22,9 @@ chain-reload py-autoreload-ignore shutdown-delay readiness-path
 max-requests-jitter cheaper-idle daemon
 limit-request-line limit-request-fields limit-request-field-size limit-request-field_size
 keepalive harakiri-path slow-request block-warning stacks cancel-on-disconnect queue-limit
-uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header error-page
-honor-range
+uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header honor-range
+error-page error-page-400 error-page-408 error-page-413 error-page-414 error-page-421 error-page-431
+error-page-501 error-page-502 error-page-503 error-page-504 error-page-505
 access-logfile error-logfile log-level
 """.split())
 # First names and aliases that gunicorn has as well, beside those that are its alone.
