@@ -10,10 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 
-def together(checks: Iterable[Callable[[], object]]) -> None:
-    """Call them all in threads; fail as the first of them that failed, which is named."""
+def together(checks: Iterable[Callable[[], object]], at_once: int | None = None) -> None:
+    """Call them all in threads; fail as the first of them that failed, which is named.
+
+    Args:
+        checks: what to call.
+        at_once: how many at a time, where each starts a server: some four keep two processors
+            busy and leave no one waiting for long; None for all.
+    """
     checks = list(checks)
-    with ThreadPoolExecutor(len(checks)) as pool:
+    with ThreadPoolExecutor(at_once or len(checks)) as pool:
         running = [(check, pool.submit(check)) for check in checks]
     for check, future in running:
         error = future.exception()

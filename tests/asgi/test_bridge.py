@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -229,11 +228,10 @@ def test_harakiri_cancels_the_task(tmp_path: Path) -> None:
         server.wait_for("await asyncio.sleep(float(query(scope")
         server.wait_for("APP wait cancelled")
         with websocket(f"ws://127.0.0.1:{server.port}/echo") as client:
-            time.sleep(1.6)  # a WebSocket has no harakiri
-            client.send("alive")
+            answer = get(server, "/stubborn")
+            assert answer.status == 504  # two seconds later, the task left to itself
+            client.send("alive")  # a WebSocket has no harakiri
             assert client.recv() == "alive"
-        answer = get(server, "/stubborn")
-        assert answer.status == 504  # some seconds later, the task left to itself
         server.wait_for("GET /stubborn ignores its harakiri")
         assert get(server, "/hello").body == b"Hello, world!"
         assert len(server.workers()) == 1

@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 
 from tests.harness import DEADLINE, HOUSE, Program, installed, wait_until
@@ -131,6 +132,11 @@ class Nginx(Program):
         return [line for line in self.err if re.search(r"\[(error|crit|alert|emerg)\]", line)]
 
 
+# Seconds between two requests of a client: what a load shows is that none fails, and without
+# a pause it takes the processor that a reload needs.
+PAUSE = 0.01
+
+
 class Load:
     """Clients that ask for `path`, each on a kept connection, until told to stop.
 
@@ -191,6 +197,7 @@ class Load:
                     self.failures.append((pid, repr(error)))
                 client.close()
                 pid = 0
+                time.sleep(PAUSE)
                 continue
             pid = int(body.split()[0])
             with self._lock:
@@ -198,6 +205,7 @@ class Load:
             if self.fresh or response.will_close:
                 client.close()
                 pid = 0
+            time.sleep(PAUSE)
         client.close()
 
     def __enter__(self) -> "Load":

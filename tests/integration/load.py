@@ -2,6 +2,7 @@
 
 from benchmarks import load
 from tests.harness import Server, wait_until
+from tests.integration.front import PAUSE
 
 
 class Load(load.Load):
@@ -15,7 +16,7 @@ class Load(load.Load):
     def __init__(self, server: Server, **options: object) -> None:
         speaks = [protocol for protocol, _ in server.listeners]
         super().__init__(server.address(), server.address("uwsgi") if "uwsgi" in speaks else None,
-                         **options)
+                         pause=PAUSE, **options)
 
     def wait_for(self, count: int) -> None:
         """Wait until so many requests were answered."""

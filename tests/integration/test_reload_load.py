@@ -1,4 +1,4 @@
-"""Nobody notices a reload: five in a row under load over every protocol, long answers too."""
+"""Nobody notices a reload: three in a row under load over every protocol, long answers too."""
 
 import signal
 import subprocess
@@ -22,9 +22,9 @@ def application(environ, start_response):
     return [b"hello"]
 
 def slowly():
-    for _ in range(100):
+    for _ in range(50):
         time.sleep(0.03)
-        yield b"0123456789"
+        yield b"01234567890123456789"
 """
 INI = """[uwsgi]
 module = app
@@ -47,7 +47,7 @@ def test_reloads_under_load(tmp_path, order):
         fds = server.directory / f"/proc/{server.pid}/fd"
         before = len(list(fds.iterdir()))
         with Load(server, kept=2, closed=1, packets=1, long=2) as load:
-            for _ in range(5 if len(order) == 1 else 1):
+            for _ in range(3 if len(order) == 1 else 1):
                 done = load.count
                 remote.call(pid_file, order, print)
                 load.wait_for(done + 50)

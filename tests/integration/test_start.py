@@ -9,12 +9,14 @@ import socket
 import stat
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from tests.harness import GEVENTUWSGI, HOUSE, Server, alive, wait_until
 from tests.integration.conftest import readable
 from tests.integration.front import NOBODY, ask
+from tests.together import together
 
 APP = """
 import os
@@ -51,12 +53,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("lazy", [False, True], ids=["", "lazy-apps"])
-@pytest.mark.parametrize("name", BAD)
-def test_an_application_that_does_not_load(room, name, lazy):
-    """Exit status 4; the application's traceback, and no frame of this server in it."""
+def does_not_load(directory, name, lazy):
+    directory.mkdir()
     app, arguments, expected = BAD[name]
-    status, lines = refused(room, *arguments, *["--lazy-apps"] * lazy, app=app)
+    status, lines = refused(directory, *arguments, *["--lazy-apps"] * lazy, app=app)
     text = "\n".join(lines)
     assert status == 4, text
     assert expected in text
@@ -65,6 +65,12 @@ def test_an_application_that_does_not_load(room, name, lazy):
     assert not [frame for frame in frames if "gevent/" in frame or "<frozen" in frame], text
     if name == "exception":
         assert len(frames) == 2 and all(frame.endswith("app.py") for frame in frames)
+
+
+def test_an_application_that_does_not_load(tmp_path):
+    """Exit status 4; the application's traceback, and no frame of this server in it."""
+    together((partial(does_not_load, tmp_path / f"{name}, {lazy}", name, lazy)
+              for name in BAD for lazy in (False, True)), at_once=4)
 
 
 def test_an_application_that_need_not_load(room):

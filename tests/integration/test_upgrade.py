@@ -44,8 +44,7 @@ gevent = 20
 def make(directory, version, broken=""):
     """Copy the package, give it a version, and break a file of it."""
     package = directory / version / "geventuwsgi"
-    shutil.copytree(HOUSE / "geventuwsgi", package,
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HOUSE / "geventuwsgi", package)
     init = package / "__init__.py"
     text = init.read_text()
     assert "__version__ = " in text

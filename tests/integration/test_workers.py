@@ -1,14 +1,17 @@
 """Workers that are replaced, and workers that come and go, while clients see nothing of it."""
 
+import itertools
 import os
 import re
 import signal
 import threading
+from functools import partial
 
 import pytest
 
 from tests.harness import Server, alive, wait_until
 from tests.integration.front import Load, ask
+from tests.together import together
 
 APP = """
 import os, time, uuid
@@ -34,16 +37,20 @@ def application(environ, start_response):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Start servers with these lines in their file."""
+    """Start servers with these lines in their file, each in a directory of its own."""
     started = []
+    numbers = itertools.count()
 
-    def start(more, **further):
+    def start(more):
+        directory = tmp_path / str(next(numbers))
+        directory.mkdir()
         ini = "[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:0\ndisable-logging = true\n" + more
-        started.append(Server(tmp_path, ini=ini, app=APP, **further).start())
-        return started[-1]
+        server = Server(directory, ini=ini, app=APP).start()
+        started.append(server)
+        return server
     yield start
-    (tmp_path / "go").touch()
     for server in started:
+        (server.directory / "go").touch()
         server.__exit__()
 
 
@@ -79,8 +86,7 @@ def begun(server, count):
 
 # Recycling.
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_recycling_under_load_fails_no_request(serve, fresh):
+def recycling_under_load_fails_no_request(serve, fresh):
     server = serve("processes = 3\ngevent = 50\nmax-requests = 150\nmin-worker-lifetime = 0\n"
                    "max-requests-delta = 20\n")
     with Load(server.address(), clients=6, path="/", fresh=fresh) as load:
@@ -91,7 +97,7 @@ def test_recycling_under_load_fails_no_request(serve, fresh):
     assert server.stop() == 0
 
 
-def test_a_long_request_survives_the_recycling_of_its_worker(serve):
+def a_long_request_survives_the_recycling_of_its_worker(serve):
     server = serve("processes = 1\ngevent = 50\nmax-requests = 20\nmin-worker-lifetime = 0\n")
     waiting = Asking(server.address(), "/wait")
     old, = begun(server, 1)
@@ -107,7 +113,7 @@ def test_a_long_request_survives_the_recycling_of_its_worker(serve):
     assert server.stop() == 0
 
 
-def test_a_recycled_worker_that_does_not_end_is_killed(serve):
+def a_recycled_worker_that_does_not_end_is_killed(serve):
     server = serve("processes = 1\ngevent = 50\nmax-requests = 5\nmin-worker-lifetime = 0\n"
                    "worker-reload-mercy = 1\n")
     Asking(server.address(), "/wait")
@@ -120,7 +126,7 @@ def test_a_recycled_worker_that_does_not_end_is_killed(serve):
     assert server.stop() == 0
 
 
-def test_a_worker_that_grows_is_replaced(serve):
+def a_worker_that_grows_is_replaced(serve):
     server = serve("processes = 2\ngevent = 5\nreload-on-rss = 120\nmin-worker-lifetime = 0\n")
     first = server.workers()
     grown = int(ask(server.address(), "/grow?120").body)
@@ -130,13 +136,35 @@ def test_a_worker_that_grows_is_replaced(serve):
     assert server.stop() == 0
 
 
-def test_an_old_worker_is_replaced(serve):
+def an_old_worker_is_replaced(serve):
     server = serve("processes = 1\nmax-worker-lifetime = 1\n")
     old, = server.workers()
     server.wait_for("worker 1 lifetime reached, it was running for 1 second(s)")
     server.wait_for(f"The work of process {old} is done")
     assert ask(server.address(), "/").status == 200
     assert server.stop() == 0
+
+
+def a_reload_while_workers_are_recycled(serve):
+    server = serve("processes = 3\ngevent = 20\nmax-requests = 100\nmin-worker-lifetime = 0\n")
+    with Load(server.address(), clients=4, path="/", fresh=True) as load:
+        server.wait_for("is replaced", 2)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: 3 workers (generation 2)")
+        seen = len(server.find("is replaced"))
+        server.wait_for("is replaced", seen + 1)
+    assert not load.failures
+    assert not server.find("DAMN")
+    assert server.stop() == 0
+
+
+def test_recycling(serve):
+    together([*(partial(recycling_under_load_fails_no_request, serve, fresh)
+                for fresh in (False, True)),
+              *(partial(check, serve) for check in (
+                  a_long_request_survives_the_recycling_of_its_worker,
+                  a_recycled_worker_that_does_not_end_is_killed, a_worker_that_grows_is_replaced,
+                  an_old_worker_is_replaced, a_reload_while_workers_are_recycled))], at_once=4)
 
 
 def test_the_memory_report(serve):
@@ -149,12 +177,13 @@ def test_the_memory_report(serve):
     assert server.stop() == 0
 
 
-# More and fewer. These take some seconds each, for the master looks once a second.
+# More and fewer. These take some seconds each, for the master looks once a second, and are
+# therefore tried beside each other.
 
 CHEAPER = "processes = 3\ncheaper = 1\ncheaper-overload = 1\n"
 
 
-def test_slots_in_use_bring_workers_and_free_ones_let_them_go(serve):
+def slots_in_use_bring_workers_and_free_ones_let_them_go(serve):
     """Under gevent; a few requests that go on do not keep a worker that is not needed."""
     server = serve(CHEAPER + "gevent = 4\n")
     assert len(server.workers()) == 1
@@ -171,7 +200,7 @@ def test_slots_in_use_bring_workers_and_free_ones_let_them_go(serve):
     assert server.stop() == 0
 
 
-def test_requests_that_compute_bring_workers(serve):
+def requests_that_compute_bring_workers(serve):
     """They are never seen in progress, for the hub runs between them only."""
     # A fifth of a processor, for other tests compute as well.
     server = serve(CHEAPER + "gevent = 100\ncheaper-algo = busyness\n"
@@ -182,8 +211,7 @@ def test_requests_that_compute_bring_workers(serve):
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("sockets", ["", "http-socket = app.sock\n"])
-def test_waiting_connections_bring_workers(serve, sockets):
+def waiting_connections_bring_workers(serve, sockets):
     """The queue of a unix socket is read as well."""
     server = serve(CHEAPER + sockets + "cheaper-algo = backlog\ngevent = 1\n")
     address = server.address(index=1 if sockets else 0)
@@ -194,7 +222,7 @@ def test_waiting_connections_bring_workers(serve, sockets):
     assert server.stop() == 0
 
 
-def test_busyness(serve):
+def busyness(serve):
     server = serve(CHEAPER + "gevent = 4\ncheaper-algo = busyness\ncheaper-busyness-max = 50\n"
                    "cheaper-busyness-min = 20\ncheaper-busyness-multiplier = 1\n"
                    "cheaper-busyness-verbose = true\n")
@@ -209,8 +237,7 @@ def test_busyness(serve):
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
-def test_the_number_survives_reload_and_upgrade(serve, number):
+def the_number_survives_reload_and_upgrade(serve, number):
     server = serve("processes = 5\ncheaper = 1\ncheaper-algo = manual\n")
     for count in (2, 3):
         server.send_signal(signal.SIGTTIN)
@@ -228,20 +255,7 @@ def test_the_number_survives_reload_and_upgrade(serve, number):
     assert server.stop() == 0
 
 
-def test_a_reload_while_workers_are_recycled(serve):
-    server = serve("processes = 3\ngevent = 20\nmax-requests = 100\nmin-worker-lifetime = 0\n")
-    with Load(server.address(), clients=4, path="/", fresh=True) as load:
-        server.wait_for("is replaced", 2)
-        server.send_signal(signal.SIGHUP)
-        server.wait_for("ready: 3 workers (generation 2)")
-        seen = len(server.find("is replaced"))
-        server.wait_for("is replaced", seen + 1)
-    assert not load.failures
-    assert not server.find("DAMN")
-    assert server.stop() == 0
-
-
-def test_cheap_mode(serve):
+def cheap_mode(serve):
     server = serve("processes = 2\nidle = 1\ngevent = 4\ncheap = true\n")
     assert server.find("cheap mode enabled") or server.wait_for("cheap mode enabled")
     assert not server.workers()
@@ -251,6 +265,17 @@ def test_cheap_mode(serve):
     server.wait_for("worker 2 buried")
     assert ask(server.address(), "/").status == 200
     assert server.stop() == 0
+
+
+def test_more_and_fewer(serve):
+    together([
+        *(partial(waiting_connections_bring_workers, serve, sockets)
+          for sockets in ("", "http-socket = app.sock\n")),
+        *(partial(the_number_survives_reload_and_upgrade, serve, number)
+          for number in (signal.SIGHUP, signal.SIGUSR2)),
+        *(partial(check, serve) for check in (
+            slots_in_use_bring_workers_and_free_ones_let_them_go,
+            requests_that_compute_bring_workers, busyness, cheap_mode))], at_once=4)
 
 
 def test_the_worst_moment_a_stop_in_cheap_mode_with_a_connection_on_its_way(serve):

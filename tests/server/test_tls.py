@@ -92,7 +92,7 @@ def test_a_slow_reader_gets_all_of_it_and_the_farewell(https: Server,
                                                        authority: Authority) -> None:
     with dial(https, authority.client()) as wire:
         wire.send(b"GET /big?9000000 HTTP/1.0\r\n\r\n")
-        time.sleep(0.3)  # both buffers fill; the https has to wait with its farewell too
+        time.sleep(0.3)  # both buffers fill; the server has to wait with its farewell too
         assert len(wire.rest().partition(b"\r\n\r\n")[2]) == 9_000_000
 
 
