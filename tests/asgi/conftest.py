@@ -7,7 +7,10 @@ import pytest
 
 from tests.harness import Server
 
-APP = Path(__file__).with_name("app.py").read_text()
+HERE = Path(__file__).parent
+# One file, as an application has: the names that the second imports are those of the first.
+APP = ((HERE / "app.py").read_text() + "\n\n" + (HERE / "sockets.py").read_text()
+       .replace("from tests.asgi.app import SOCKETS, STARTED, query, tell\n", ""))
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])

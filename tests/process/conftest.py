@@ -1,6 +1,7 @@
 """Starts the small house of `house.py`, and sees that nothing of it is left."""
 
 import json
+import logging
 import re
 import sys
 from pathlib import Path
@@ -57,3 +58,18 @@ def house(tmp_path):
         made.__exit__()
         for pid in offspring:
             assert not alive(pid)
+
+
+@pytest.fixture
+def told():
+    """What is logged, as a list that grows."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = logging.getLogger("geventuwsgi.error")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(before)

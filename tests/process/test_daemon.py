@@ -1,9 +1,6 @@
 """When a daemon starts again, with real processes and a clock that comes in as an argument."""
 
-import logging
 import os
-
-import pytest
 
 from geventuwsgi.process.command import Conditions
 from geventuwsgi.process.daemon import EARLY, LONGEST, SILENCE, TALKATIVE, Daemon, Order
@@ -11,21 +8,6 @@ from geventuwsgi.process.daemons import Daemons
 from tests.harness import alive, wait_until
 
 CONDITIONS = Conditions({"PATH": os.environ["PATH"]})
-
-
-@pytest.fixture
-def told():
-    """What is logged, as a list that grows."""
-    lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
-    logger = logging.getLogger("geventuwsgi.error")
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel("INFO")
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(before)
 
 
 def end(daemon, now):

@@ -1,26 +1,8 @@
 """Watched files, with real ones; the clock comes in as an argument."""
 
-import logging
 import os
 
-import pytest
-
 from geventuwsgi.process.watch import INTERVAL, Watch
-
-
-@pytest.fixture
-def told():
-    """What is logged, as a list that grows."""
-    lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())
-    logger = logging.getLogger("geventuwsgi.error")
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel("INFO")
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(before)
 
 
 class Clock:

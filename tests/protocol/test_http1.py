@@ -1,65 +1,11 @@
 """HTTP/1 requests: what RFC 9112 calls an error is one, and the cuts change nothing."""
 
-import time
-from collections.abc import Callable
-from itertools import chain
-
 import pytest
-from hypothesis import given, strategies as st
 
 from geventuwsgi.errors import ProtocolError
 from geventuwsgi.protocol.http1 import RequestParser
 from geventuwsgi.protocol.message import Limits
-from tests.protocol.pieces import Pieces, cut, drive, splittings
-
-LAST = b"GET /pipelined HTTP/1.1\r\nHost: behind\r\n\r\n"
-
-
-def seen(parser: RequestParser) -> tuple[object, ...]:
-    return (parser.method, parser.target, parser.path, parser.version, parser.http11,
-            parser.fields, parser.authority, parser.content_length, parser.chunked,
-            parser.keep_alive, parser.expect_continue, parser.head_size)
-
-
-def long_splittings(data: bytes) -> list[Pieces]:
-    """Cut what is too long for every offset: whole, in pieces of odd sizes, byte by byte for
-    as long as that is bearable."""
-    return [[data]] + [
-        [data[at:at + size] for at in range(0, len(data), size)] for size in (997, 4096, 65536)
-    ] + ([[data[at:at + 1] for at in range(len(data))]] if len(data) < 20000 else [])
-
-
-def outcome(data: bytes, limits: Limits = Limits()) -> list[object]:
-    """Parse `data` in all splittings; they must agree; return what came out."""
-    ways = long_splittings(data) if len(data) > 1500 else splittings(data)
-    results = [(pieces, drive(RequestParser(limits), pieces, seen)) for pieces in ways]
-    for pieces, result in results[1:]:
-        assert result == results[0][1], pieces
-    return results[0][1]
-
-
-def refusal(data: bytes, limits: Limits = Limits()) -> int:
-    """Return the status that refuses `data`; it must not depend on what stands behind, and
-    no request may come out of that, nor a whole body before the error."""
-    for tail in (b"", LAST):
-        *before, (word, _, status, reason) = outcome(data + tail, limits)
-        assert word == "error" and "ended inside" not in reason
-        for head, _, complete in before:
-            assert not complete and head[1] != "/pipelined"
-    return status
-
-
-def request(*fields: bytes, line: bytes = b"GET / HTTP/1.1", body: bytes = b"",
-            host: bytes = b"Host: x\r\n") -> bytes:
-    return line + b"\r\n" + host + b"".join(field + b"\r\n" for field in fields) + b"\r\n" + body
-
-
-def only(data: bytes) -> RequestParser:
-    """Return a parser that took `data` as one head; the splittings must agree."""
-    outcome(data)
-    parser = RequestParser()
-    assert parser.head(data)
-    return parser
+from tests.protocol.http1 import CHUNKED, LAST, only, outcome, refusal, request
 
 
 # Heads that are taken.
@@ -280,9 +226,6 @@ def test_content_length() -> None:
     assert only(request(b"Content-Length: 007")).content_length == 7
 
 
-CHUNKED = request(b"Transfer-Encoding: chunked", line=b"POST / HTTP/1.1")
-
-
 @pytest.mark.parametrize("body, expected", [
     (b"0\r\n\r\n", b""),
     (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
@@ -439,137 +382,3 @@ def test_memory_is_bounded_while_a_head_does_not_end() -> None:
         for _ in range(1000):
             assert len(parser.buffered) <= 65536
             parser.head(b"A: b\r\n" * 100 if parser.buffered else b"GET / HTTP/1.1\r\n")
-
-
-# Time: growth, not seconds. Eightfold input may cost eightfold, quadratic costs 64 times.
-
-def seconds(work: Callable[[], object]) -> float:
-    best = 9e9
-    for _ in range(5):
-        started = time.process_time()
-        work()
-        best = min(best, time.process_time() - started)
-    return best
-
-
-WIDE = Limits(line=2 ** 30, field=2 ** 30, fields=2 ** 30, head=2 ** 30)
-
-
-@pytest.mark.parametrize("build", [
-    lambda n: [CHUNKED + b"1\r\nx\r\n" * (n // 4) + b"0\r\n\r\n"],
-    lambda n: [CHUNKED, *[b"1\r\nx\r\n"] * (n // 8), b"0\r\n\r\n"],
-    lambda n: [CHUNKED, *[b"1", b"\r", b"\n", b"x", b"\r", b"\n"] * (n // 32), b"0\r\n\r\n"],
-    lambda n: [request(b"X: " + b" a" * n)],
-    lambda n: [request(b"X: " + b"\t" * n)],
-    lambda n: [request(b"X" * n + b": 1")],
-    lambda n: [request(*[b"Host-: x"] * (n // 8))],
-    lambda n: [request(b"Connection: " + b"a," * n)],
-    lambda n: [request(b"Transfer-Encoding: " + b" " * n + b"chunked", body=b"0\r\n\r\n")],
-    lambda n: [request(line=b"GET /" + b"%" * n + b" HTTP/1.1")],
-    lambda n: [request(line=b"GET http://" + b"a." * n + b" HTTP/1.1")],
-], ids=["chunks", "chunk by chunk", "byte by byte", "blanks", "tabs", "name", "fields", "options",
-        "coding", "target", "authority"])
-def test_time_is_linear(build: Callable[[int], Pieces]) -> None:
-    small, large = build(8000), build(64000)
-    for pieces in small, large:
-        assert drive(RequestParser(WIDE), pieces, seen)[0][2] is True
-    ratio = (seconds(lambda: drive(RequestParser(WIDE), large, seen))
-             / seconds(lambda: drive(RequestParser(WIDE), small, seen)))
-    assert ratio < 30
-
-
-@pytest.mark.parametrize("tail", [b"\x10", b"\r\nX : 1", b"\n"])
-@pytest.mark.parametrize("part", [b" a", b" ", b"\t", b"a", b":", b"\xff"])
-def test_time_to_refuse_is_linear(part: bytes, tail: bytes) -> None:
-    def refuse(size: int) -> None:
-        with pytest.raises(ProtocolError):
-            RequestParser(WIDE).head(request(b"X: " + part * size + tail))
-    ratio = seconds(lambda: refuse(64000)) / seconds(lambda: refuse(8000))
-    assert ratio < 30
-
-
-# Fuzz.
-
-ALPHABET = [
-    b"GET", b"POST", b" ", b"/", b"HTTP/1.1", b"HTTP/1.0", b"\r\n", b"\r\n\r\n", b"\r", b"\n",
-    b"Host: x\r\n", b"Host", b":", b"Content-Length: 3\r\n", b"Content-Length", b"3", b"0",
-    b"Transfer-Encoding: chunked\r\n", b"chunked", b"Connection: close\r\n", b"\t", b"abc",
-    b"3\r\nabc\r\n", b"0\r\n\r\n", b"0\r\nX: 1\r\n\r\n", b";a=b", b"\0", b"\xff", b"*",
-    b"Expect: 100-continue\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n",
-    b"POST / HTTP/1.1\r\nHost: x\r\n"]
-SMALL = Limits(line=30, field=40, fields=3, head=120)
-
-streams = st.one_of(
-    st.binary(max_size=80),
-    st.lists(st.sampled_from(ALPHABET), max_size=14).map(b"".join),
-    st.lists(st.one_of(st.sampled_from(ALPHABET), st.binary(max_size=3)), max_size=14)
-    .map(b"".join).map(b"POST / HTTP/1.1\r\nHost: x\r\n".__add__))
-
-
-@given(streams, st.lists(st.integers(0, 10 ** 6), max_size=6), st.sampled_from([Limits(), SMALL]))
-def test_any_bytes_in_any_pieces_give_the_same(
-        data: bytes, places: list[int], limits: Limits) -> None:
-    """Invariant: the events depend on the bytes, never on the cuts."""
-    whole = drive(RequestParser(limits), [data], seen)
-    assert drive(RequestParser(limits), cut(data, places), seen) == whole
-    assert drive(RequestParser(limits), [data[at:at + 1] for at in range(len(data))], seen) == whole
-
-
-@given(streams)
-def test_what_is_taken_is_what_was_sent(data: bytes) -> None:
-    """Invariant: method, target, version and fields of a head, written out again, are the
-    octets that were read (but for the minor version and an empty line in front)."""
-    parser = RequestParser()
-    try:
-        if not parser.head(data):
-            return
-    except ProtocolError:
-        return
-    lead = 2 if data.startswith(b"\r\n") else 0
-    again = f"{parser.method} {parser.target} {parser.version}\r\n{parser.fields}\r\n"
-    sent = data[lead:parser.head_size]
-    assert again.replace("HTTP/1.1", "HTTP/1.", 1).split("\r\n")[1:] == (
-        sent.decode("latin-1").split("\r\n")[1:])
-    assert sent.startswith(f"{parser.method} {parser.target} HTTP/1.".encode("latin-1"))
-    assert parser.buffered == data[parser.head_size:]
-
-
-token = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=12)
-value = st.text(st.characters(max_codepoint=255).filter(
-    lambda c: c == "\t" or " " <= c != "\x7f"), max_size=30)
-NOT_FRAMING = {"host", "content-length", "transfer-encoding", "connection", "expect"}
-
-
-@given(token, st.text(st.characters(min_codepoint=33, max_codepoint=255).filter(
-    lambda c: c not in "#\x7f"), max_size=30), st.lists(st.tuples(token, value), max_size=8),
-    st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.booleans(),
-    st.lists(st.integers(0, 10 ** 6), max_size=8))
-def test_every_valid_request_is_taken(
-        method: str, path: str, fields: list[tuple[str, str]], parts: list[bytes],
-        chunked: bool, places: list[int]) -> None:
-    """Invariant: what the grammar allows is parsed back equal, body and what is behind it."""
-    fields = [(name, text) for name, text in fields if name.lower() not in NOT_FRAMING]
-    if method == "CONNECT":
-        method = "GET"
-    body = b"".join(parts)
-    block = "".join(f"{name}:{text}\r\n" for name, text in [("Host", "x"), *fields])
-    if chunked:
-        block += "Transfer-Encoding: chunked\r\n"
-        coded = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-    else:
-        block += f"Content-Length: {len(body)}\r\n"
-        coded = body
-    head = f"{method} /{path} HTTP/1.1\r\n{block}\r\n".encode("latin-1")
-    first, second = drive(RequestParser(), cut(head + coded + LAST, places), seen)
-    assert first[0][:2] == (method, "/" + path) and first[0][5] == block
-    assert first[1:] == [body, True] and second[0][1] == "/pipelined"
-
-
-@given(st.binary(max_size=200), st.lists(st.integers(0, 10 ** 6), max_size=10))
-def test_a_body_is_the_same_in_any_chunks(body: bytes, places: list[int]) -> None:
-    """Invariant: how the client cuts a body into chunks never shows."""
-    coded = b"".join(chain(
-        (b"%X;x\r\n%b\r\n" % (len(part), part) for part in cut(body, places) if part),
-        [b"0\r\n\r\n"]))
-    [[_, found, complete]] = drive(RequestParser(), [CHUNKED + coded], seen)
-    assert found == body and complete
