@@ -35,7 +35,9 @@ def main(arguments: list[str]) -> int:
             RECORD.write_text(json.dumps({name: known[name] for name in sorted(known)
                                           if name in names}, indent=1, sort_keys=True) + "\n")
             return bool(bad)
-        for entry, result in zip(chosen, pool.map(_kept(trial.ours), chosen)):
+        compared = pool.map(_kept(lambda entry: trial.ours(
+            entry, known.get(entry.name, trial.NOTHING))), chosen)
+        for entry, result in zip(chosen, compared):
             if isinstance(result, BaseException):
                 lines = [str(result)]
             else:

@@ -53,7 +53,7 @@ APPS = "etc/uwsgi/apps-enabled/"
 ENTRIES: tuple[Entry, ...] = (
     # Django
     Entry(APPS + "shop-nginx.ini", {"/run/shop/shop.sock": DJANGO}),
-    Entry(APPS + "shop-www-data.ini", {"/run/shop/shop-www-data.sock": DJANGO}, root=True,
+    Entry(APPS + "shop-www-data.ini", {"/run/shop/shop-www-data.sock": DJANGO}, root="www-data",
           differs={"after: run/shop/shop-www-data.pid":
                    (None, "vacuum removes the pid file; uWSGI not what root wrote")}),
     Entry(APPS + "shop-defaults.ini", {"/run/shop/defaults.sock": DJANGO}),
@@ -189,4 +189,12 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(APPS + "logs.ini", {"8080": FACTS},
           differs={"*: var/log/uwsgi/*": (ANY, _LOGS)}),
     Entry(APPS + "logto.ini", {"8080": FACTS}),
+    Entry(APPS + "hooks.ini", {"/run/uwsgi/hooks/app.sock": FACTS}),
+    Entry(APPS + "ondemand.ini", {"/run/uwsgi/ondemand.sock": FACTS}),
+    Entry(APPS + "as-root.ini", {"/run/uwsgi/as-root.sock": FACTS}, root="root"),
+    Entry("srv/api/python.ini", {"8080": FACTS}),
+    Entry("srv/api/environment.ini", {"8080": FACTS},
+          env={"UWSGI_HTTP_SOCKET": "127.0.0.1:8080", "UWSGI_MODULE": "facts",
+               "UWSGI_CHDIR": "/srv/api", "UWSGI_PROCESSES": "2", "UWSGI_MASTER": "1"},
+          arguments=("--set-placeholder", "stage=live")),
 )

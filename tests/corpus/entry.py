@@ -62,7 +62,7 @@ class Entry:
             stands here all the same.
         status: with what exit status it ends instead of serving; None is that it serves.
         alone: why uWSGI is not asked, if it cannot run this file.
-        root: whether it needs root.
+        root: the account that it runs as, where it needs root for that.
     """
 
     file: str
@@ -74,7 +74,7 @@ class Entry:
     refused: Mapping[str, str] = field(default_factory=dict)
     status: int | None = None
     alone: str | None = None
-    root: bool = False
+    root: str = ""
 
     @property
     def name(self) -> str:

@@ -21,10 +21,11 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from pwd import getpwuid
+from typing import Any
 
 from tests.corpus.entry import Ask, Entry
 from tests.harness import HOUSE, Program, alive, installed, wait_until
@@ -36,7 +37,7 @@ PORT = re.compile(r"(?<=:)\d{4,5}\b|(?<=^port = )\d{4,5}\b", re.MULTILINE)
 EMPTY = ("run/shop", "run/blog", "run/uwsgi", "run/lock", "var/run", "var/log/uwsgi",
          "var/www", "var/tmp", "opt", "tmp")
 # What an entry is compared with that uWSGI cannot run.
-NOTHING: dict[str, object] = {"answers": {}, "running": {}, "after": {}, "status": None}
+NOTHING: dict[str, Any] = {"answers": {}, "running": {}, "after": {}, "status": None}
 MOVED = (".ini", ".conf", ".env")
 CHANGED = 1577836800.0  # 2020-01-01, so that Last-Modified is the same everywhere
 OWN = {"date", "server", "connection", "keep-alive", "transfer-encoding"}
@@ -73,7 +74,7 @@ class Run:
         for place in EMPTY:
             (self.root / place).mkdir(parents=True, exist_ok=True)
         if self.entry.root and os.getuid() == 0:
-            shutil.chown(self.root / "run/shop", "www-data")
+            shutil.chown(self.root / "run/shop", self.entry.root)
         for path in (self.root / "srv/www/docs/words.txt", self.root / "srv/shop/static/js/app.js"):
             path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
         (self.root / "srv/www/docs/leaving").symlink_to(self.root / "srv/data/release")
@@ -162,17 +163,23 @@ class Run:
         return [pid for pid in found if alive(pid)]
 
 
-def ours(entry: Entry) -> dict[str, object]:
-    """Run an entry with geventuwsgi; return its answers, see `answers`."""
-    return _run(entry, [sys.executable, "-m", "geventuwsgi"], signal.SIGTERM)
+def ours(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+    """Run an entry with geventuwsgi; return its answers, see `answers`.
+
+    Args:
+        entry: what is run.
+        known: the record of uWSGI: files that it tells of are waited for.
+    """
+    return _run(entry, [sys.executable, "-m", "geventuwsgi"], signal.SIGTERM, known)
 
 
-def theirs(entry: Entry) -> dict[str, object]:
+def theirs(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Run an entry with real uWSGI."""
-    return _run(entry, [installed("uwsgi")], signal.SIGINT)
+    return _run(entry, [installed("uwsgi")], signal.SIGINT, known)
 
 
-def _run(entry: Entry, command: list[str], ending: int) -> dict[str, object]:
+def _run(entry: Entry, command: list[str], ending: int,
+         known: Mapping[str, Any]) -> dict[str, Any]:
     run = Run(entry)
     if "geventuwsgi" in command:
         run.env["PYTHONPATH"] = str(HOUSE)
@@ -180,7 +187,9 @@ def _run(entry: Entry, command: list[str], ending: int) -> dict[str, object]:
                     cwd=run.root / entry.directory, env=run.env)
     try:
         with program:
-            result = answers(run, program, ending)
+            awaited = {path for path in known["running"]
+                       if entry.difference(f"running: {path}") is None}
+            result = answers(run, program, ending, awaited)
             if entry.status is None and "geventuwsgi" in command:
                 status = result["status"]
                 assert status == 0, f"it ended with {status}\n{told(run, program)}"
@@ -208,7 +217,7 @@ def told(run: Run, program: Program) -> str:
     return "\n".join([program.log, *logs])
 
 
-def answers(run: Run, program: Program, ending: int) -> dict[str, object]:
+def answers(run: Run, program: Program, ending: int, awaited: set[str]) -> dict[str, Any]:
     """Ask everything; return answers, files while it ran, files after it, and its status."""
     if run.entry.status is not None:
         return {"answers": {}, "running": {}, "after": None, "status": program.wait()}
@@ -218,6 +227,8 @@ def answers(run: Run, program: Program, ending: int) -> dict[str, object]:
             first = number == 0
             found[f"{address} {ask.label}"] = (
                 _patiently if first else _answer)(run, program, address, ask)
+    with contextlib.suppress(AssertionError):  # the comparison tells what is missing
+        wait_until(lambda: awaited <= set(run.appeared()), deadline=10)
     running = run.appeared()
     if "daemonize =" in Path(run.file.partition(":")[0]).read_text():  # it is in the background
         assert program.wait() == 0, told(run, program)
@@ -241,7 +252,7 @@ def _stopped(program: Program, ending: int) -> int | None:
         return None
 
 
-def _patiently(run: Run, program: Program, address: str, ask: Ask) -> dict[str, object]:
+def _patiently(run: Run, program: Program, address: str, ask: Ask) -> dict[str, Any]:
     """Ask until there is a server that answers."""
     end = time.monotonic() + DEADLINE
     while True:
@@ -256,7 +267,7 @@ def _patiently(run: Run, program: Program, address: str, ask: Ask) -> dict[str, 
         time.sleep(0.02)
 
 
-def _answer(run: Run, program: Program, address: str, ask: Ask) -> dict[str, object]:
+def _answer(run: Run, program: Program, address: str, ask: Ask) -> dict[str, Any]:
     """Ask once; status None is a connection that was closed without an answer."""
     spoken, _, place = address.rpartition(":") if ":" in address else ("", "", address)
     spoken = spoken or ("uwsgi" if "/" in place else "http")
