@@ -1,6 +1,9 @@
 """What an option does to a running server: one server for as many options as go together."""
 
 import json
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,38 @@ response-route = ^/secret return:403
 final-route-status = ^403$ donotlog:
 chunked-input-timeout = 1
 log-format = %(method) %(uri) %(user) %(status) %(via)
+"""
+PLAIN_APP = """
+import mmap, threading
+
+meeting = threading.Barrier(2)  # of gevent: two requests of one worker are wanted
+maps = []
+
+def application(environ, start_response):
+    body = str(environ["wsgi.multithread"]).encode()
+    if environ["PATH_INFO"] == "/meet":
+        body = b"met %d" % (meeting.wait(60) in (0, 1))
+    elif environ["PATH_INFO"] == "/grow":
+        maps.append(mmap.mmap(-1, 4 << 30, prot=mmap.PROT_READ))  # no memory, only addresses
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+def other(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"other"]
+"""
+PLAIN = """[uwsgi]
+http-socket = 127.0.0.1:0
+listen = 7
+vhost = true
+mount = 127.0.0.1|=app:application
+mount = elsewhere|=app:other
+processes = 1
+threads = 2
+http-keepalive = 0
+reload-on-as = 4000
+min-worker-lifetime = 0
+logformat = the line of %(method) %(uri)
 """
 SCRIPT_NAME = """[uwsgi]
 http-socket = 127.0.0.1:0
@@ -258,3 +293,54 @@ def test_exceptions_of_asgi_applications(tmp_path: Path) -> None:
         assert b"geventuwsgi" not in body.replace(str(tmp_path).encode(), b"")
         server.wait_for("Respawned uWSGI worker 1")
         assert split(server.talk(b"GET\r\n\r\n"))[2] == b"<p>bad</p>"
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory):
+    """A server of a file as people have them, with a socket of ours beside."""
+    directory = tmp_path_factory.mktemp("plain")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        ini = PLAIN + f"http-socket = fd://{sock.fileno()}\n"
+        with Server(directory, app=PLAIN_APP, ini=ini, pass_fds=(sock.fileno(),)) as server:
+            server.handed = sock
+            yield server
+
+
+def test_listen(plain: Server) -> None:
+    """The kernel tells the length of a queue in tcpi_sacked."""
+    told = plain.handed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    assert int.from_bytes(told[28:32], sys.byteorder) == 7
+
+
+def test_threads_are_slots(plain: Server) -> None:
+    with ThreadPoolExecutor() as pool:
+        assert [*pool.map(plain.body, ("/meet", "/meet"))] == [b"met 1", b"met 1"]
+    assert plain.body() == b"True"
+
+
+def test_vhost_is_by_the_name_of_the_server(plain: Server) -> None:
+    """Whatever the Host field says: SERVER_NAME is what the socket is bound to."""
+    answer = plain.talk(b"GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n")
+    assert answer.endswith(b"True")
+
+
+def test_http_keepalive_off(plain: Server) -> None:
+    """Nobody asked for the end of the connection."""
+    answer = plain.talk(b"GET /once HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"Connection: close\r\n" in answer
+    assert plain.wait_for("/once") == "the line of GET /once"  # logformat
+
+
+def test_reload_on_as(plain: Server) -> None:
+    """The last of this server, whose worker it replaces."""
+    plain.get("/grow")
+    plain.wait_for("(reload-on-as)")
+    plain.wait_for("Respawned uWSGI worker 1")
+
+
+def test_strict(tmp_path: Path) -> None:
+    with Server(tmp_path, app=PLAIN_APP, ready=False,
+                ini="[uwsgi]\nstrict = true\nhttp-socket = :0\nmodule = app\nvaccum = true\n"
+                ) as server:
+        assert server.wait() == 1
+    assert server.find("app.ini:5: vaccum: there is no such option; did you mean vacuum?")
