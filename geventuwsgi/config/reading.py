@@ -23,7 +23,7 @@ _REFERENCES = re.compile(r"%\(([^()]*)\)")
 # uWSGI reads these at once too, without the late passes, so that `listen =
 # @(/proc/sys/net/core/somaxconn)` is 0 there.
 _IMMEDIATE = ("listen", "umask")
-_FIXED = ("set-placeholder", "set-ph")  # nor are these expanded there
+_FIXED = ("set-placeholder", "set-ph")  # nor are these expanded there, nor inherited files
 
 
 class Reading:
@@ -45,9 +45,10 @@ class Reading:
         self.declared: dict[str, Declared] = {}
         self.early: dict[str, str | None] = {}  # variables of early-envdir; None is removed
         self._block: logic.Block | None = None
+        self._own = 0  # how many lines were not inherited
         self._permission = Permission()
         self._loading: list[tuple[str, str]] = []
-        self._inherits: list[list[tuple[str, Origin]]] = [[]]
+        self._inherits: list[tuple[str, Origin, list[tuple[str, str]]]] = []
         self._first_magic: dict[str, str] | None = None
 
     def add(self, key: str, text: str | None, origin: Origin) -> None:
@@ -113,16 +114,17 @@ class Reading:
         if identity in self._loading:
             raise origin.error(f"{spec} leads back to itself")
         self._loading.append(identity)
-        self._inherits.append([])
         self.files.append(name)
         self.reads_uwsgi |= Origin("file", section=chosen).uwsgi
         self._lines(source, chosen)
-        for parent, place in self._inherits.pop():
-            self.load(parent, place)
         self._loading.pop()
 
     def finish(self) -> None:
-        """Make the three late passes over all values."""
+        """Read what is inherited, behind all else as in uWSGI, and make the three late passes."""
+        self._own = len(self.entries)
+        for parent, place, self._loading in self._inherits:  # which may inherit in turn
+            self.load(parent, place)
+        self._inherits.clear()
         self._pass(lambda text, warn: expand.environment(text, self.environ, warn))
         self._pass(expand.files)
         self._pass(lambda text, warn: expand.options(text, self.firsts(), warn))
@@ -226,9 +228,9 @@ class Reading:
         elif name.startswith("ini-paste"):
             self._paste(value, name.endswith("-logged"), origin)
         elif name == "inherit":
-            self._inherits[-1].append((value, origin))
-            if len(self._inherits) == 1:  # on the command line nothing is above it
-                self.load(*self._inherits[-1].pop())
+            if value.startswith(":") and self.files:
+                value = self.files[-1] + value
+            self._inherits.append((value, origin, list(self._loading)))
         elif name == "early-envdir":
             found = _without_place(lambda: directives.variables(value), case)
             self.early |= found
@@ -294,7 +296,7 @@ class Reading:
                 continue
             if entry.key in _IMMEDIATE and entry.origin.uwsgi:
                 case.warn(f"{text} is read as {changed}; uWSGI takes it as it stands, which is 0")
-            if entry.origin.option in _FIXED and entry.origin.uwsgi:
+            if entry.origin.uwsgi and (entry.origin.option in _FIXED or index >= self._own):
                 case.warn(f"{entry.key} = {text} is read as {changed}; uWSGI takes it as it stands")
             self.entries[index] = Entry(entry.key, changed, entry.origin)
 
