@@ -57,8 +57,10 @@ SAME = [
     # Conditions
     "if-env = SITE\nx = %(_)\nendif =\nif-env = EMPTY\ny = <%(_)>\nendif =\n"
     "if-not-env = NONE\nz = <%(_)>\nendif =\nif-env = SITE=other\nw = 1\nend =\nv = 2\n",
-    "if-not-env = SITE=other\na = <%(_)>\nend\nif-env = SITE=\nb = 1\nend\nif-env = EMPTY=\nc = 1\n",
-    "if-env = SITE=shop\na = <%(_)%(_)>\nb\nc =\nend-if\nif-env =\nd = 1\nend\nif-env\ne = 1\nend\n",
+    "if-not-env = SITE=other\na = <%(_)>\nend\nif-env = SITE=\nb = 1\nend\n"
+    "if-env = EMPTY=\nc = 1\n",
+    "if-env = SITE=shop\na = <%(_)%(_)>\nb\nc =\nend-if\nif-env =\nd = 1\nend\n"
+    "if-env\ne = 1\nend\n",
     "o = 1\no = 2\nif-opt = o=2\na = 1\nend\nif-opt = o=1\nb = <%(_)>\nend\nif-not-opt = o=2\n"
     "c = <%(_)>\nend\nif-not-opt = p\nd = <%(_)>\np = 1\ne = 1\nend\nif-opt = p\nf = %(_)\nend\n",
     "o\nif-opt = o\na = <%(_)>\nend\nif-opt = o=true\nb = 1\nend\nif-opt = o=\nc = 1\nend\n",
@@ -71,7 +73,8 @@ SAME = [
     "if-plugin = python\na = <%(_)>\nend\nif-not-plugin = php\nb = <%(_)>\nend\n"
     "ifplugin = gevent\nc = 1\nend\nif-plugin = http\nd = 1\nend\n",
     "if-hostname = %h\na = <%(_)>\nend\nif-not-hostname = x\nb = <%(_)>\nend\n"
-    "if-reload = 0\nc = 1\nend\nif-not-reload = false\nd = <%(_)>\nend\nif-not-reload\ne = 1\nend\n",
+    "if-reload = 0\nc = 1\nend\nif-not-reload = false\nd = <%(_)>\nend\n"
+    "if-not-reload\ne = 1\nend\n",
     "if-env = SITE\na = 1\nelse =\nb = 1\nendif\nendif\nend =\nc = 1\n",
     "if-env = NONE\na = 1\nfor = x y\nb = %(_)\nend =\nc = 1\n",
     "if-env = NONE\na = 1\n[more]\nb = 1\n[uwsgi]\nc = 1\n",
@@ -97,8 +100,8 @@ SAME = [
     "set = a=$(SITE)\nset = a=2=3\nset-ph = b=\nb = 2\nc = <%(a)%(b)>\n",
     "strict = false\na = 1\nstrict = true\nstrict = no\n",
     "declare-option = foo=processes=$1;a=x$1\nfoo = 4\ndeclare-option2 = bar=b=$2\nbar = 4 5\n",
-    "blacklist = php harakiri\na = 1\nend-blacklist\nharakiri = 3\nwhitelist = b end-whitelist\nb = 1\n"
-    "end-whitelist\nc = 3\n",
+    "blacklist = php harakiri\na = 1\nend-blacklist\nharakiri = 3\nwhitelist = b end-whitelist\n"
+    "b = 1\nend-whitelist\nc = 3\n",
     "resolve = ip=localhost\na = %(ip):80\n",
     "early-envdir = vars\na = $(OF_A_FILE)|$(SITE)\n",
     # Whole lines of the kind that stand in files
@@ -217,7 +220,8 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("ini = /tmp\na = 1\n", "! app.ini:2: ini: cannot read /tmp: Is a directory", ["1"], _EARLY),
     ("ini = app.ini\n", "! app.ini:2: ini: app.ini leads back to itself", "!",
      "uWSGI does not end, or ends in a crash"),
-    ("inherit = :more\n[more]\na = 1\n", ["1"], "! unable to load configuration from :more", _MEANT),
+    ("inherit = :more\n[more]\na = 1\n", ["1"], "! unable to load configuration from :more",
+     _MEANT),
     ("set-ph = a = 1\n", ["1"], ["1"], "uWSGI's name ends in a blank"),
     ("set-ph = a=$(SITE)\n", ["shop"], ["$(SITE)"], _MEANT),
     ("set = a\n", "! app.ini:2: set: 'a' is not of the form NAME=VALUE",
