@@ -118,7 +118,8 @@ class Bridge:
         self.child = child
         self.hub = hub = get_hub()
         gevent.sleep(0)
-        tell_without_effect(settings)
+        if child.id == 1:
+            tell_without_effect(settings)
         self.service = service = service_of(settings, applications, child, requests)
         self.thread = LoopThread(hub, loop_maker(settings.asgi_loop), self._died)
         self.acceptors = [Acceptor(one, self._hand_over, service.room, hub.loop)
