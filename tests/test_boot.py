@@ -245,7 +245,7 @@ def test_a_worker_that_is_killed_is_replaced_and_a_killed_master_leaves_nobody(t
         server.kill(server.pid)
         server.wait()
         for pid in family:
-            wait_until(lambda: not alive(pid), f"the end of {pid}", 2)
+            wait_until(lambda: not alive(pid), f"the end of {pid}")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address)
 

@@ -38,7 +38,7 @@ def test_readiness_checks_fail_before_the_stop(tmp_path, app, more):
         server.send_signal(signal.SIGUSR2)
         server.wait_for("no upgrade: the server stops")
         server.send_signal(signal.SIGTERM)  # again: at once
-        assert server.wait(5) == 0
+        assert server.wait(25) == 0
         assert not server.find("gracefully reloading")
 
 

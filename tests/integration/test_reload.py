@@ -245,8 +245,8 @@ def test_a_stop_during_a_reload(serve):
                                cwd=server.directory, text=True, stderr=subprocess.PIPE,
                                env={**os.environ, "PYTHONPATH": str(HOUSE)})
     wait_until((server.directory / "loading").exists, "the new template")
-    assert server.stop(deadline=5) == 0
-    _, said = waiting.communicate(timeout=10)
+    assert server.stop(deadline=25) == 0
+    _, said = waiting.communicate(timeout=60)
     assert waiting.returncode == 1 and "reload failed: the server stops" in said
 
 

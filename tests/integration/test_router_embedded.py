@@ -7,8 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,33 +50,46 @@ def test_a_request_is_its_clients(one_slot: Server) -> None:
         assert not [line for line in lines if "GEVENTUWSGI_CLIENT" in line]
 
 
+class Door:
+    """A request that stays in a worker until it is let go, on a connection of its own or not."""
+
+    def __init__(self, server: Server, name: str, sock: socket.socket | None = None) -> None:
+        self.path = server.directory / name
+        self.sock = sock or server.connect()
+        self.sock.sendall(b"GET /door?%s HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
+        told = self.path.with_suffix(".pid")
+        wait_until(told.exists, lambda: f"the request {name} to begin\n{server.log}")
+        self.pid = told.read_bytes()
+
+    def open(self) -> None:
+        self.path.with_suffix(".open").touch()
+        assert self.sock.recv(1000).endswith(b"\r\n\r\n" + self.pid)
+
+
 def test_slow_requests_do_not_hold_up_others(one_slot: Server) -> None:
     """Each worker has one slot: two of three are busy, and the third takes all that comes."""
-    slow = [threading.Thread(target=one_slot.get, args=("/slow?2",)) for _ in range(2)]
-    for thread in slow:
-        thread.start()
-    time.sleep(0.2)  # on their way; a slow machine only makes this test easier
-    started = time.monotonic()
+    slow = [Door(one_slot, name) for name in ("first", "second")]
+    assert len({door.pid for door in slow}) == 2
     assert all(status(one_slot.get("/")) == 200 for _ in range(20))
-    assert time.monotonic() - started < 1.7
-    for thread in slow:
-        thread.join()
+    for door in slow:
+        door.open()
+        door.sock.close()
 
 
 def test_a_client_that_stays_is_tied_to_no_worker(one_slot: Server) -> None:
-    pids: Counter[bytes] = Counter()
-
-    def ask() -> None:
-        with one_slot.connect() as sock:
-            for _ in range(60):
-                sock.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
-                pids[sock.recv(1000).rpartition(b"\r\n")[2]] += 1
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(pids.values()) == 180 and len(pids) > 1
+    """Its worker is busy with another's request when it asks again."""
+    client = Door(one_slot, "client")
+    others = [Door(one_slot, name) for name in ("left", "right")]
+    client.open()
+    taken = Door(one_slot, "taken")
+    assert taken.pid == client.pid, "the only free one"
+    others[0].open()
+    again = Door(one_slot, "again", client.sock)
+    assert again.pid == others[0].pid != client.pid
+    for door in (again, taken, others[1]):
+        door.open()
+    for door in (client, taken, *others):
+        door.sock.close()
 
 
 def test_workers_and_router_may_die(one_slot: Server) -> None:

@@ -270,7 +270,7 @@ def test_root_is_dropped_after_the_sockets_are_bound(room):
         family = [*server.workers(), server.template()]
         os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal; it is set anew
         for pid in family:
-            wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}", 2)
+            wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}")
 
 
 @pytest.mark.root
@@ -378,7 +378,7 @@ def test_log_pipes_that_nobody_reads(room, reader):
         wait_until(lambda: int(ask(path, "/who").body.split()[0]) != pid)
         assert json.loads(ask(path, "/variables").body)["PATH_INFO"] == "/variables"
         server.terminate()
-        assert server.wait(10) == 0
+        assert server.wait(25) == 0
     finally:
         server.kill()
         server.wait()

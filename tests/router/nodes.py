@@ -23,6 +23,13 @@ def application(environ, start_response):
         start_response("200 OK", headers + [("Content-Length", str(size))])
         return (b"x" * 65536 if left > 65536 else b"x" * left
                 for left in range(size, 0, -65536))
+    if path == "/door":  # tell who has the request, and stay until the door is open
+        door = environ["QUERY_STRING"]
+        with open(f"{door}.new", "w") as file:
+            file.write(str(os.getpid()))
+        os.rename(f"{door}.new", f"{door}.pid")
+        while not os.path.exists(f"{door}.open"):
+            time.sleep(0.01)
     if path == "/slow":
         time.sleep(float(environ["QUERY_STRING"] or 1))
     if path == "/sum":
@@ -34,7 +41,7 @@ def application(environ, start_response):
     elif path == "/env":
         out = "\\n".join(f"{k}={v}" for k, v in sorted(environ.items())
                         if isinstance(v, str)).encode()
-    elif path == "/pid":
+    elif path in ("/pid", "/door"):
         out = str(os.getpid()).encode()
     else:
         out = path.encode("latin-1")

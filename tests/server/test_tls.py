@@ -178,7 +178,7 @@ def test_a_client_that_leaves_the_application_is_noticed(https: Server,
         leaving.send(b"GET /gone?19 HTTP/1.1\r\nHost: test\r\n\r\n")
         wait_until(lambda: "GET /gone?19" in json.loads(asking.get("/calls").body))
         leaving.sock.close()
-        wait_until(lambda: [False, True, True] in json.loads(asking.get("/told").body), "it", 10)
+        wait_until(lambda: [False, True, True] in json.loads(asking.get("/told").body), "it")
 
 
 def test_a_connection_that_is_handed_over(https: Server, authority: Authority) -> None:
