@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance
-from geventuwsgi.config import completion, gunicorn, manual
+from geventuwsgi.config import completion, development, gunicorn, manual
 from geventuwsgi.config.argv import Command
 from geventuwsgi.config.reader import check, read, value_of
 from geventuwsgi.config.settings import Settings
@@ -32,14 +32,14 @@ ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True
           "resume": Order(("resume",))}
 
 
-def main(argv: Sequence[str] | None = None, *, development: bool = False,
+def main(argv: Sequence[str] | None = None, *, dev: bool = False,
          run: Callable[[Settings, Callable[[], Settings], Mapping[str, str]],
                        int] = instance.run) -> int:
     """Run the server, or print what was asked for.
 
     Args:
         argv: the command line without the program's name; None is the process's own.
-        development: one worker, HTTP on 127.0.0.1:8000 where no socket is named.
+        dev: a development run unless the configuration says otherwise.
         run: what serves with the settings and returns the exit status; its second argument
             reads the same command line, environment and files again; its third is the
             environment as it was.
@@ -47,25 +47,25 @@ def main(argv: Sequence[str] | None = None, *, development: bool = False,
         The exit status.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    status, fallback = _attempt(arguments, development, run)
+    status, fallback = _attempt(arguments, dev, run)
     if fallback is None or status != 1:
         return status
     # Once: two files may well name each other.
     print(f"geventuwsgi: fallback-config: {fallback} is read instead", file=sys.stderr)
-    return _attempt(["-c", fallback], development, run)[0]
+    return _attempt(["-c", fallback], dev, run)[0]
 
 
-def _attempt(arguments: Sequence[str], development: bool,
+def _attempt(arguments: Sequence[str], dev: bool,
              run: Callable[[Settings, Callable[[], Settings], Mapping[str, str]], int]
              ) -> tuple[int, str | None]:
     """Run the server; return the exit status, and after an error what else to read."""
     settings = None
+    environ = dict(os.environ)  # the sockets of LISTEN_FDS are taken out of the other
     try:
-        environ = dict(os.environ)  # the sockets of LISTEN_FDS are taken out of the other
-        settings, status = _settings(arguments, environ, development)
+        settings, status = _settings(arguments, environ, dev)
         if settings is None:
             return status, None
-        return run(settings, lambda: _served(arguments, environ, development), environ), None
+        return run(settings, lambda: _served(arguments, environ, dev), environ), None
     except GeventuwsgiError as error:
         noun = "" if isinstance(error, ConfigurationEnd) else "error: "
         print(f"geventuwsgi: {noun}{error}", file=sys.stderr)
@@ -79,12 +79,16 @@ def _attempt(arguments: Sequence[str], development: bool,
 
 
 def _settings(arguments: Sequence[str], environ: Mapping[str, str],
-              development: bool) -> tuple[Settings | None, int]:
+              dev: bool) -> tuple[Settings | None, int]:
     """Return the settings to serve with, or None and a status where it was a question."""
-    if not arguments and not any(name.startswith(("UWSGI_", "GEVENTUWSGI_"))
-                                 for name in environ):
+    present = development.present() if dev else []
+    if not arguments and not present and not any(
+            name.startswith(("UWSGI_", "GEVENTUWSGI_")) for name in environ):
         raise UsageError("nothing to serve: give an INI file (-c FILE) or package.module:name")
-    settings, command = read(arguments, environ, development=development)
+    settings, command = read(arguments, environ, dev=dev)
+    if present and settings is not None and settings.dev and settings.lacks_application \
+            and not settings.files:
+        settings, command = read([*arguments, *present], environ, dev=dev)
     if settings is None or command is not None:
         assert command is not None
         order = ORDERS.get(command.name)
@@ -110,13 +114,13 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
     return settings, 0
 
 
-def _served(arguments: Sequence[str], environ: Mapping[str, str], development: bool) -> Settings:
+def _served(arguments: Sequence[str], environ: Mapping[str, str], dev: bool) -> Settings:
     """Return the settings of a command line that was to serve, read anew for a reload.
 
     Raises:
         ConfigError: they do not read any more.
     """
-    settings, _ = _settings(arguments, {**environ, "UWSGI_RELOADS": "1"}, development)
+    settings, _ = _settings(arguments, {**environ, "UWSGI_RELOADS": "1"}, dev)
     assert settings is not None
     return settings
 

@@ -10,6 +10,7 @@ import pytest
 from geventuwsgi import __version__, cli
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import AppLoadError, BindError, BootError, GeventuwsgiError
+from tests.harness import GEVENTUWSGI
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 def geventuwsgi(*arguments: str, cwd: Path = ROOT,
                 **environ: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "geventuwsgi", *arguments], cwd=cwd, text=True, timeout=60,
+        [*GEVENTUWSGI, *arguments], cwd=cwd, text=True, timeout=60,
         capture_output=True,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ})
 
@@ -95,10 +96,38 @@ def test_settings_reach_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return 0
 
     assert cli.main(["app:app"], run=run) == 0
-    assert cli.main(["app:app"], run=run, development=True) == 0
-    assert [(s.application, s.listeners, s.processes, s.development) for s in seen] == [
+    assert cli.main(["app:app"], run=run, dev=True) == 0
+    assert [(s.application, s.listeners, s.processes, s.dev) for s in seen] == [
         ("app:app", (("127.0.0.1:8000", "http"),), 1, False),
         ("app:app", (("127.0.0.1:8000", "http"),), 1, True)]
+
+
+def test_a_development_run_serves_what_is_there(tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    for name in list(os.environ):
+        if name.startswith(("UWSGI_", "GEVENTUWSGI_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    seen: list[Settings] = []
+
+    def run(settings: Settings, *_: object) -> int:
+        seen.append(settings)
+        return 0
+
+    assert cli.main([], run=run, dev=True) == cli.main([], run=run) == 2
+    assert "nothing to serve" in capsys.readouterr().err
+    (tmp_path / "app.py").touch()
+    assert cli.main([], run=run, dev=True) == 0 and cli.main([], run=run) == 2
+    (tmp_path / "app.ini").write_text("[uwsgi]\nmodule = shop\n")
+    assert cli.main([], run=run, dev=True) == 0
+    assert cli.main(["--bind", ":1"], run=run, dev=True) == 0
+    assert cli.main(["--no-dev"], run=run, dev=True) == 1
+    monkeypatch.setenv("GEVENTUWSGI_MODULE", "other")
+    assert cli.main([], run=run, dev=True) == 0
+    assert [(s.application, s.module, s.dev) for s in seen] == [
+        ("app.py", None, True), (None, "shop", True), (None, "shop", True),
+        (None, "other", True)]
 
 
 @pytest.mark.parametrize(("error", "status"), [

@@ -47,7 +47,7 @@ def test_commands_of_the_readme_are_understood(command):
     development = words[0] == "python"
     arguments = words[3:] if development else words[1:]
     settings, _ = read([word.replace("conf/app.ini", str(PROJECT / "conf/app.ini"))
-                        for word in arguments], {}, development=development)
+                        for word in arguments], {}, dev=development)
     settings.require_application()
     assert settings.listeners
 

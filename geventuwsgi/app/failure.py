@@ -1,30 +1,22 @@
 """An application that tells why the real one does not load: for development runs alone."""
 
-import html
 from collections.abc import Callable, Iterable
 
-from ..errors import AppLoadError
+from ..errors import GeventuwsgiError
+from . import debug
 from .applications import Application, Applications
 
-_PAGE = """<!DOCTYPE html>
-<title>The application does not load</title>
-<h1>The application does not load</h1>
-<p>{message}</p>
-<pre>{traceback}</pre>
-<p>The next change of a file reloads it.</p>
-"""
 
-
-def applications_of(error: AppLoadError) -> Applications:
+def applications_of(error: GeventuwsgiError) -> Applications:
     """Return applications that answer everything with 500 and the traceback."""
-    page = _PAGE.format(message=html.escape(str(error)),
-                        traceback=html.escape(error.traceback)).encode("utf-8", "replace")
+    message, trace = str(error), getattr(error, "traceback", "")
 
     def application(environ: dict[str, object],
                     start_response: Callable[..., object]) -> Iterable[bytes]:
+        page = debug.of_loading(message, trace, str(environ.get("HTTP_ACCEPT", "")))
         start_response("500 Internal Server Error", [
-            ("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(page))),
-            ("Cache-Control", "no-store")])
-        return [page]
+            ("Content-Type", page.kind), ("Content-Length", str(len(page.content))),
+            *page.fields])
+        return [page.content]
 
     return Applications([Application(0, "", "", application, "the error page", 0)])

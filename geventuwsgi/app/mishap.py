@@ -8,6 +8,8 @@ import os
 import traceback
 from collections.abc import Callable, Collection
 
+from .debug import USUAL, Page, of_request
+
 _HOUSE = os.path.dirname(os.path.dirname(__file__))
 
 
@@ -17,16 +19,18 @@ class Mishaps:
     Args:
         worn: asks the master for another worker in this one's place.
         told: the client gets the traceback (catch-exceptions).
+        shown: it gets it as a page, if it is a browser (development runs).
         reload: any exception has the worker replaced (reload-on-exception).
         types: those of these classes have: `ValueError`, or `package.module.Error`.
         values: those with these messages.
         reprs: those that read so, `ValueError: message`.
     """
 
-    def __init__(self, worn: Callable[[str], None], *, told: bool = False, reload: bool = False,
-                 types: Collection[str] = (), values: Collection[str] = (),
+    def __init__(self, worn: Callable[[str], None], *, told: bool = False, shown: bool = False,
+                 reload: bool = False, types: Collection[str] = (), values: Collection[str] = (),
                  reprs: Collection[str] = ()) -> None:
         self._told = told
+        self._shown = shown
         self._reload = reload
         self._types = frozenset(types)
         self._values = frozenset(values)
@@ -34,22 +38,25 @@ class Mishaps:
         self._worn = worn
         self._asked = False
 
-    def happened(self, what: str, error: BaseException) -> bytes:
+    def happened(self, what: str, error: BaseException, accept: str = "") -> Page:
         """Do what is to be done.
 
         Args:
             what: the request, for the page.
             error: what it raised.
+            accept: the client's Accept.
 
         Returns:
-            The text that the client gets, in UTF-8; b"" for the usual page.
+            What the client gets.
         """
         if not self._asked and self._wanted(error):
             self._asked = True  # one is enough: it is replaced once
             self._worn(f"{what} raised {type(error).__name__} (reload-on-exception)")
+        if self._shown:
+            return of_request(error, accept, what)
         if not self._told:
-            return b""
-        return f"{what}\n\n{told(error)}".encode("utf-8", "replace")
+            return USUAL
+        return USUAL._replace(content=f"{what}\n\n{told(error)}".encode("utf-8", "replace"))
 
     def _wanted(self, error: BaseException) -> bool:
         kind, text = type(error), str(error)

@@ -28,6 +28,7 @@ from ..errors import BootError, ConfigError
 from ..log.access import AccessLog
 from ..log.format import compile_format
 from ..log.sinks import Sink
+from ..log.terminal import colours, short_line
 from ..net.accept import adopt
 from ..net.acceptor import Acceptor, Batch
 from ..net.listener import Listener
@@ -346,13 +347,17 @@ def service_of(settings: Settings, applications: Applications, child: Child,
                           settings.slow_request, settings.harakiri_graceful_timeout),
         worker=child.id, pid=os.getpid(),
         mishaps=Mishaps(
-            child.worn, told=settings.catch_exceptions, reload=settings.reload_on_exception,
+            child.worn, told=settings.catch_exceptions, shown=settings.dev,
+            reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr))
 
 
 def access_log(settings: Settings, sink: Sink, row: scoreboard.Row) -> Callable[[Any], AccessLog]:
     """Compile the request log's line (uWSGI's, unless told otherwise)."""
+    if settings.dev and not settings.log_format:
+        short = short_line(colours(settings.access_logfile, os.environ))
+        return lambda schedule: AccessLog(short, sink, schedule)
     try:
         line = compile_format(settings.log_format, micros=settings.log_micros,
                               x_forwarded_for=settings.log_x_forwarded_for,

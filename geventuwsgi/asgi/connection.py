@@ -16,6 +16,7 @@ from math import inf
 from time import monotonic, time
 from typing import Any
 
+from ..app.debug import USUAL, Page
 from ..errors import NotOurProtocol, ProtocolError
 from ..net.listener import Listener
 from ..protocol import proxy
@@ -330,8 +331,8 @@ class Connection(Wire):
     def measure(self, exchange: Any) -> None:
         """Set what the request log tells of the size of the request."""
 
-    def answer_error(self, status: int, is_head: bool, text: bytes = b"") -> None:
-        """Answer the present request with an error page, or a text, and close."""
+    def answer_error(self, status: int, is_head: bool, page: Page = USUAL) -> None:
+        """Answer the present request with an error page and close."""
         exchange = self.exchange
         self.harakiri_at = inf
         if exchange is not None:
@@ -340,8 +341,9 @@ class Connection(Wire):
                 exchange.status = status
                 self.record(exchange)
         self.exchange = None
-        self.transport.write(error_response(status, self.service.standing, is_head=is_head,
-                                            text=text))
+        self.transport.write(error_response(
+            status, self.service.standing, is_head=is_head, text=page.content, media=page.kind,
+            extra=page.fields))
         self.finish(not self.parser.body_complete or bool(self.parser.buffered))
 
     def break_off(self, with_reset: bool) -> None:

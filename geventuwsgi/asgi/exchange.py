@@ -17,6 +17,7 @@ from stat import S_ISREG
 from time import monotonic
 from typing import Any
 
+from ..app.debug import USUAL, Page
 from ..errors import ClientDisconnected, ProtocolError, ResponseError
 from ..protocol.response import CONTINUE, Response, informational
 from . import report
@@ -382,7 +383,9 @@ class Exchange(Record):
             service = connection.service
             service.exceptions += 1
             report.application_error(connection.peer, self.title, error)
-            self._answer(500, service.mishaps.happened(self.title, error))
+            accept = b",".join(value for name, value in self.scope["headers"]
+                               if name == b"accept").decode("latin-1")
+            self._answer(500, service.mishaps.happened(self.title, error, accept))
 
     def kill(self) -> None:
         """The request exceeded `harakiri`: cancel it; what it still sends is discarded."""
@@ -404,7 +407,7 @@ class Exchange(Record):
         log.error("%s: %s: the application returned %s", self.connection.peer, self.title, what)
         self._answer(500)
 
-    def _answer(self, status: int, text: bytes = b"") -> None:
+    def _answer(self, status: int, page: Page = USUAL) -> None:
         """Send an error page if nothing was sent yet, else cut the connection."""
         if self.complete or self.gone:
             return
@@ -415,5 +418,5 @@ class Exchange(Record):
         else:
             self.status = status
             self.header_count = 0
-            self.connection.answer_error(status, self.scope["method"] == "HEAD", text)
+            self.connection.answer_error(status, self.scope["method"] == "HEAD", page)
         self.wake()

@@ -34,7 +34,7 @@ from .points import AT_THE_START, run_hooks
 from .roles import router_role, worker_role
 from .routing import Subscriptions
 from .sockets import Change, Sockets, describe, handed_over, open_all
-from .watching import watch_files
+from .watching import watch_files, watch_modules
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -151,6 +151,7 @@ class Instance:
             self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
             self.announcer = Announcer(settings, self.sockets.of_uwsgi(), self._load)
             self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
+            watch_modules(self.autoreload, settings)
             self.company = Company(settings, self.watch, lambda: rotate(self.settings))
             self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
             remnants = Remnants(handed["daemons"] if handed else (), settings.reload_mercy)
@@ -262,7 +263,7 @@ class Instance:
                 self._change_logs()
             self.company.replace(settings)
             self._watch_files(settings)
-            self.autoreload.every = settings.py_autoreload
+            watch_modules(self.autoreload, settings)
             self.titles = titles_of(settings)
             self.titles.set("master")
 

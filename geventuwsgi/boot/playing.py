@@ -12,14 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..config.settings import Settings
-from ..errors import AppLoadError, ConfigError, GeventuwsgiError
+from ..errors import AppLoadError, BootError, ConfigError, GeventuwsgiError
 from ..process.limits import bind_processors
-from ..process.modules import Imported, files_of
+from ..process.modules import Imported, directories_of, files_of
 from ..process.notify import VARIABLES
 from ..process.privileges import Identity
 from ..process.title import Titles
@@ -42,6 +41,8 @@ def environ_of(settings: Settings) -> dict[str, str]:
     What a service manager said to us is not said to the application's children.
     """
     environ = dict(os.environ)
+    if settings.dev:
+        environ.setdefault("FLASK_DEBUG", "1")  # or Flask keeps its errors for itself
     for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environ.pop(name, None)
     assigned = [assignment.partition("=") for assignment in settings.env]
@@ -194,24 +195,30 @@ class Playing:
     def load_applications(self, control: Any, *, wait: bool) -> "Applications":
         """Load, and tell the master which files count for `py-autoreload`.
 
-        With the development flag `reload`, code that does not load any more is replaced by a
-        page that says why; at the first start it ends the server there too.
+        With the flag `reload`, code that does not load any more is replaced by a page that
+        says why. At the first start it ends the server there too, but no development run.
         """
         failed: list[str] = []
         try:
             return load_applications(self.settings)
         except AppLoadError as error:
             failed = files_of(error)
-            if self.generation == 1 or not self.settings.reload:
+            failed += directories_of(failed)
+            if not (self.settings.dev or self.generation > 1 and self.settings.reload):
                 raise
-            logger.error("%s; an error page is served in its place\n%s", error,
-                         error.traceback.rstrip())
-            from ..app import failure
-            self.broken = True
-            return failure.applications_of(error)
+            return self.page_of(error)
         finally:
             if self.settings.py_autoreload:
                 self.imported.report(control, failed, wait=wait)
+
+    def page_of(self, error: GeventuwsgiError) -> "Applications":
+        """Log what is wrong, and return the page that tells of it in place of the application."""
+        from ..app import failure
+
+        self.broken = True
+        told = getattr(error, "traceback", "").rstrip()
+        logger.error("%s; an error page is served in its place%s", error, told and f"\n{told}")
+        return failure.applications_of(error)
 
     def work(self, applications: "Applications | None", child: "Child") -> int:
         """Be a worker; return its exit status."""
@@ -231,20 +238,28 @@ class Playing:
             applications = self.load_applications(child.control, wait=False)
         if settings.py_autoreload:
             child.look = lambda: self.imported.report(child.control)
+        module.forked(self.uwsgi)
+        try:
+            try:
+                return self.serve(applications, child)
+            except BootError as error:  # the startup of an ASGI application
+                if not settings.dev:
+                    raise
+                return self.serve(self.page_of(error), child)
+        finally:
+            module.leave(self.uwsgi)
+
+    def serve(self, applications: "Applications", child: "Child") -> int:
+        """Run the kind of worker that these applications need; return its exit status."""
+        settings = self.settings
         if not self.broken and (applications.asgi or settings.interface == "asgi"):
             if settings.interface != "asgi":
                 raise AppLoadError("the application is ASGI, which a worker that loads it for "
                                    "itself sees too late: with lazy-apps say interface = asgi")
             from ..asgi import bridge
-            run = partial(bridge.run, settings, self.listeners, applications, child)
-        else:
-            from ..server import worker
-            run = partial(worker.run, settings, self.listeners, applications, child)
-        module.forked(self.uwsgi)
-        try:
-            return run(self.logs.requests)
-        finally:
-            module.leave(self.uwsgi)
+            return bridge.run(settings, self.listeners, applications, child, self.logs.requests)
+        from ..server import worker
+        return worker.run(settings, self.listeners, applications, child, self.logs.requests)
 
 
 # What an exec'd role may be, by the kind that its plan names.

@@ -2,6 +2,7 @@
 
 from ..config.settings import Settings
 from ..process.master import Master
+from ..process.modules import Autoreload
 from ..process.watch import Watch
 
 
@@ -18,3 +19,12 @@ def watch_files(watch: Watch, settings: Settings, master: Master) -> None:
         watch.add(pattern, master.reload, "grace them all !!!")
     for pattern in settings.touch_chain_reload:
         watch.add(pattern, master.chain_reload, "chain reload !!!")
+
+
+def watch_modules(autoreload: Autoreload, settings: Settings) -> None:
+    """Look at the files of modules, and at what else the settings count among the code.
+
+    In a development run these are the templates and the configuration too.
+    """
+    files = (*settings.reload_extra_file, *(settings.files if settings.dev else ()))
+    autoreload.configure(settings.py_autoreload, files, templates=settings.dev)

@@ -1,9 +1,9 @@
 """Our own reading of the command line, over the same table as the files.
 
 `--name=value`, `--name value` and letters as in uWSGI; a flag never takes the next
-argument. Three letters mean different things to uWSGI's and gunicorn's users and decide by
-their value: `-w` is the number of workers or a module, `-b` an address or a buffer size,
-`-p` a number of processes or a pid file.
+argument, and `--no-name` turns it off. Three letters mean different things to uWSGI's and
+gunicorn's users and decide by their value: `-w` is the number of workers or a module, `-b`
+an address or a buffer size, `-p` a number of processes or a pid file.
 
 What stands alone is an INI file or the application.
 """
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from geventuwsgi.config.kinds import Boolean
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.rows_uwsgi import absent
@@ -81,6 +82,10 @@ def _long(argument: str, rest: list[str]) -> Entry | Command:
     if name == "reload" and _pid_file(text if equals else rest[0] if rest else ""):
         return Command("reload", text if equals else rest.pop(0))
     option = row(name)
+    if option is None and name.startswith("no-") and not equals:
+        flag = row(name[3:])
+        if flag is not None and flag.status == "taken" and isinstance(flag.kind, Boolean):
+            return Entry(flag.name, "false", origin)
     if option is None:
         raise origin.error(_unknown(name))
     return _valued(option, name, text if equals else None, rest, origin)

@@ -18,14 +18,15 @@ WIDTH = 80
 _USAGE = """\
 Usage: geventuwsgi [OPTIONS] APPLICATION
        geventuwsgi [OPTIONS] -c FILE.ini[:SECTION]
-       python -m geventuwsgi [OPTIONS] APPLICATION     (a development run)
+       python -m geventuwsgi [OPTIONS] [APPLICATION | FILE.ini]   (development)
 
 Serve a WSGI or ASGI application over HTTP and the uwsgi protocol.
 APPLICATION is package.module:name, package.module:factory() or file.py:name.
 """
 _CLOSING = """\
 Every option may stand in a file as NAME = VALUE under [uwsgi] or [geventuwsgi],
-and in the environment as GEVENTUWSGI_NAME. --help OPTION tells all about one.
+and in the environment as GEVENTUWSGI_NAME. --no-NAME turns a flag off.
+--help OPTION tells all about one.
 """
 # Three letters decide by their value (`argv`).
 _BY_VALUE = {"processes": {"p": "with a number", "w": "with a number"},
@@ -124,9 +125,9 @@ Options
 
 Each option may be written in a file (``name = value`` under ``[uwsgi]`` or
 ``[geventuwsgi]``), on the command line (``--name value`` or ``--name=value``) and in the
-environment (``GEVENTUWSGI_NAME``, and uWSGI's ``UWSGI_NAME``). The names of
-gunicorn and uvicorn are read everywhere but in ``[uwsgi]`` sections, where they are
-placeholders.
+environment (``GEVENTUWSGI_NAME``, and uWSGI's ``UWSGI_NAME``). ``--no-name`` turns a flag
+off. The names of gunicorn and uvicorn are read everywhere but in ``[uwsgi]`` sections,
+where they are placeholders.
 
 Times are in seconds, ``90s``, ``5m`` and ``1h`` are too; sizes are in bytes, or ``64k``,
 ``10M`` and ``1G``. A flag is true without a value.

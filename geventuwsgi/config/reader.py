@@ -19,13 +19,13 @@ from geventuwsgi.errors import ConfigError, UsageError
 
 
 def read(arguments: Sequence[str], environ: Mapping[str, str], *,
-         development: bool = False) -> tuple[Settings | None, Command | None]:
+         dev: bool = False) -> tuple[Settings | None, Command | None]:
     """Read the configuration.
 
     Args:
         arguments: the command line, without the program's name.
         environ: the environment.
-        development: whether this is a development run.
+        dev: whether this is a development run where the configuration does not say so or not.
     Returns:
         The settings, and what to do with them; (None, command) for help, version and
         orders to a running server, which read nothing.
@@ -42,7 +42,7 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
     try:
         _gather(reading, items, environ)
         reading.finish()
-        settings = resolve(reading, development=development)
+        settings = resolve(reading, dev=dev)
     except ConfigError as error:
         error.fallback = next((entry.text for entry in reversed(reading.entries)
                                if entry.key == "fallback-config"), None)

@@ -46,7 +46,6 @@ ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
     *refused("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent to statsd"),
     *refused("paste-global raw-paste-global-conf", "write them under [DEFAULT] of the INI file"),
     *refused("ssl-context", "use certfile, keyfile, ciphers and ssl-version"),
-    *refused("reload-extra-file reload-extra-files", "use touch-reload"),
     *refused("dirty-app dirty-apps dirty-workers dirty-timeout dirty-threads "
              "dirty-graceful-timeout", "long tasks are left to a task queue"),
 ))

@@ -23,7 +23,7 @@ RELOAD = (
     Option("py-autoreload", Seconds(), "for development: look every so many seconds whether the "
            "file of an imported module has changed, and reload; 0 is off", _RELOAD, default=0,
            aliases=("python-autoreload", "py-auto-reload", "python-auto-reload"),
-           derived="0; 1 with reload",
+           derived="0; 1 with reload, 0.5 in a development run",
            difference="the interpreter's own library and this server are not looked at"),
     Option("py-autoreload-ignore", Many(Name()), "a module that py-autoreload does not look at; "
            "may be repeated", _RELOAD, default=(), merge=True,

@@ -17,7 +17,8 @@ timeout-graceful-shutdown timeout-keep-alive timeout-worker-healthcheck
 """.split())
 ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
     *ignored("access-log", "requests are logged, unless disable-logging is set"),
-    *ignored("use-colors no-use-colors", "logs have no colours"),
+    *ignored("use-colors no-use-colors", "only a development run has colours, on a terminal; "
+             "NO_COLOR and FORCE_COLOR in the environment decide"),
     *ignored("proxy-headers", "X-Forwarded-For and X-Forwarded-Proto are believed from "
              "forwarded-allow-ips"),
     *ignored("reset-contextvars", "each request has a context of its own"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from geventuwsgi.config import conflicts, conflicts_workers, orders
+from geventuwsgi.config import conflicts, conflicts_workers, development, orders
 from geventuwsgi.config.directives import variables
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
@@ -57,7 +57,6 @@ class Settings:
     - `inherits`: whether sockets are handed over (`LISTEN_FDS` is set).
     - `files`: the configuration files, in the order read.
     - `dialect`: whose defaults apply: 'uwsgi', 'geventuwsgi' or 'argv'.
-    - `development`: whether this is a development run.
     - `warnings`: what the operator should know, each `place: option: message`.
     - `notes`: what the start-up log should say beside.
     - `head_limit`: the greatest request head in bytes.
@@ -129,15 +128,20 @@ class Settings:
         values = {name: _tupled(value) for name, value in tree["values"].items()}
         return cls(values, {name: Origin(*parts) for name, parts in tree["origins"].items()})
 
+    @property
+    def lacks_application(self) -> bool:
+        """Whether an application is needed and none is named."""
+        named = (self.application or self.asgi or self.module or self.wsgi_file or self.paste
+                 or self.mount)
+        return bool(self.need_app and not named and not self.standalone)
+
     def require_application(self) -> None:
         """Refuse settings that name no application.
 
         Raises:
             ConfigError: saying how to name one.
         """
-        named = (self.application or self.asgi or self.module or self.wsgi_file or self.paste
-                 or self.mount)
-        if self.need_app and not named and not self.standalone:
+        if self.lacks_application:
             raise ConfigError("no application is named: write module = package.module:name, "
                               "or give package.module:name on the command line",
                               file=self.files[0] if self.files else None)
@@ -154,20 +158,19 @@ class Settings:
                               file=self.files[0] if self.files else None)
 
 
-def resolve(reading: Reading, *, development: bool = False) -> Settings:
+def resolve(reading: Reading, *, dev: bool = False) -> Settings:
     """Cast what was read, and fill in the defaults.
 
     Args:
         reading: everything that was read, with its late passes made.
-        development: whether this is a development run: HTTP on 127.0.0.1:8000 where no
-            socket is named, whatever the dialect.
+        dev: whether this is a development run where nothing that was read says so or not.
     Raises:
         ConfigError: for the first line that cannot be carried out.
     """
     gathered = _Gathered(reading)
     for entry in reading.ordered():
         gathered.take(entry)
-    return _Defaults(gathered, reading, development).settings()
+    return _Defaults(gathered, reading, dev).settings()
 
 
 class _Gathered:
@@ -255,7 +258,7 @@ class _Gathered:
 class _Defaults:
     """What nobody wrote."""
 
-    def __init__(self, gathered: _Gathered, reading: Reading, development: bool) -> None:
+    def __init__(self, gathered: _Gathered, reading: Reading, dev: bool) -> None:
         self.written = gathered.values
         self.origins = gathered.origins
         self.places = gathered.places
@@ -264,13 +267,16 @@ class _Defaults:
         self.environ = reading.environ
         self.warnings = reading.warnings
         self.notes: list[str] = []
-        self.development = development
+        self.dev = bool(self.written.get("dev", dev))
+        self.aside = development.set_aside(self.written, self.origins) if self.dev else []
         self.dialect = reading.dialect
         self.uwsgi = self.dialect == "uwsgi"
         self.values: dict[str, Any] = {
             option.attribute: option.default_for(self.dialect)
             for option in OPTIONS if option.status == "taken" and not option.to}
-        self.values.update(self.written)
+        self.values.update(self.written, dev=self.dev)
+        if self.dev:
+            development.fill_in(self.written, self.values)
 
     def settings(self) -> Settings:
         """Derive what depends on other values, and return the whole."""
@@ -281,7 +287,7 @@ class _Defaults:
         self.trust()
         self.worker_timeout()
         self.limits()
-        if self.values["reload"] and "py_autoreload" not in self.written:
+        if self.values["reload"] and "py_autoreload" not in self.written and not self.dev:
             self.values["py_autoreload"] = 1
         conflicts.check(self.values, self.origins)
         conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
@@ -290,9 +296,10 @@ class _Defaults:
         self.values.update(orders.derive(self.values, self.items))
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
+        if self.dev:
+            self.notes[:0] = development.notes(self.aside, self.values)
         self.values.update(
             strict=self.reading.strict, files=tuple(self.reading.files), dialect=self.dialect,
-            development=self.development,
             inherits=bool(self.environ.get("LISTEN_FDS")),
             warnings=tuple(dict.fromkeys(self.warnings)), notes=tuple(self.notes),
             given=tuple((entry.key, entry.text) for entry in self.reading.entries))
@@ -306,15 +313,19 @@ class _Defaults:
     def processes(self) -> None:
         count = self.environ.get("WEB_CONCURRENCY", "").strip()
         # An operator of uWSGI sized the database for what the file says.
-        if count and "processes" not in self.written and not self.uwsgi and not self.development:
+        if count and "processes" not in self.written and not self.uwsgi and not self.dev:
             case = Case(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
             self.platform("WEB_CONCURRENCY", "processes",
                           Number(minimum=1, auto=True).cast(count, case))
 
     def sockets(self) -> None:
-        if not any(self.written.get(name) for name in _SOCKETS):
-            self.unnamed_socket()
         protocol = self.values["protocol"]
+        named = [name for name in _SOCKETS if self.written.get(name)]
+        if not named:
+            self.unnamed_socket()
+        elif self.dev and not any((_SOCKETS[name][0] or protocol or _SOCKETS[name][1])
+                                  in development.HTTP for name in named):
+            self.values["http_socket"] = (DEFAULT_BIND,)
         secured = Secured(self.values, self.origins, self.warnings)
         routing = Routing(self.values, self.origins)
         self.values.update(router=routing.wanted, standalone=routing.standalone,
@@ -355,8 +366,9 @@ class _Defaults:
             origin = Origin("environment", option="PORT")
             if not port.isdigit() or not 0 < int(port) < 65536:
                 raise origin.error(f"{port!r} is no port")
-            self.platform("PORT", "bind", (f"0.0.0.0:{port}",))
-        elif (not self.uwsgi or self.development) and not self.environ.get("LISTEN_FDS"):
+            host = "127.0.0.1" if self.dev else "0.0.0.0"
+            self.platform("PORT", "bind", (f"{host}:{port}",))
+        elif (not self.uwsgi or self.dev) and not self.environ.get("LISTEN_FDS"):
             self.values["bind"] = (DEFAULT_BIND,)
 
     def trust(self) -> None:
@@ -421,6 +433,8 @@ class _Defaults:
         self.values["worker_timeout_action"] = "replace"
         if "worker_timeout" in self.written:
             self.values["worker_timeout"] = self.written["worker_timeout"] or None
+        elif self.dev:
+            self.values["worker_timeout"] = None
         elif self.uwsgi:
             # uWSGI leaves a worker alone that no harakiri was written for; and whoever lets
             # some paths take longer does not mean their worker to be killed before.

@@ -17,6 +17,7 @@ from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_asgi import ROWS as ASGI, UVICORN_WORKERS
 from geventuwsgi.config.rows_dialect import ROWS as DIALECT
 from geventuwsgi.config.rows_facilities import ROWS as FACILITY_ROWS
+from geventuwsgi.config.rows_development import DEVELOPMENT
 from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
 from geventuwsgi.config.rows_http import REQUESTS as HTTP_REQUESTS
 from geventuwsgi.config.rows_http import RESPONSES as HTTP_RESPONSES
@@ -336,6 +337,7 @@ OPTIONS: tuple[Option, ...] = (
     *ROUTER,
     *SUBSCRIPTION,
     *RELOAD,
+    *DEVELOPMENT,
     *RECYCLING,
     *CHEAPER,
     *HOOKS_ROWS,

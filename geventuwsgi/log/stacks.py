@@ -6,12 +6,15 @@ around the application (our own frames at its outer end) is left out.
 """
 
 import linecache
+import os
 import tokenize  # noqa: F401 (linecache imports it when it is first asked)
 import traceback
 from collections.abc import Iterable, Mapping
 from types import FrameType
 
 OURS = ("geventuwsgi.server.", "geventuwsgi.app.", "geventuwsgi.asgi.")
+_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_ROOMS = tuple(os.path.join(_HOUSE, wing, "") for wing in ("server", "app", "asgi"))
 NOTHING = "  (no Python frame)"
 
 # What a log may tell of a request: no cookie, no Authorization, no body.
@@ -34,6 +37,16 @@ def frames(frame: FrameType | None) -> list[tuple[FrameType, int]]:
 def is_ours(frame: FrameType) -> bool:
     """Whether a frame belongs to the machinery around the application."""
     return str(frame.f_globals.get("__name__", "")).startswith(OURS)
+
+
+def in_debugger(frame: FrameType | None) -> bool:
+    """Whether a stack stands in Python's debugger, which waits for its user."""
+    return any(one.f_globals.get("__name__") == "bdb" for one, _ in traceback.walk_stack(frame))
+
+
+def is_our_file(path: str) -> bool:
+    """Whether a file is of the machinery around the application."""
+    return path.startswith(_ROOMS)
 
 
 def text(frame: FrameType | None) -> str:

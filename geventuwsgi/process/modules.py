@@ -2,16 +2,20 @@
 
 For `py-autoreload`. The master runs no code of the application and so cannot know its
 modules; each template and worker names the files that it has not named yet, in pieces on
-its control socket.
+its control socket. A name with a slash at its end is a directory from which a module was
+missing: the file that mends that is not there yet.
 """
 
+import glob
 import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from . import control
+from .templates import Templates
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -95,6 +99,22 @@ def files_of(error: BaseException | None) -> list[str]:
             if path.endswith(".py") and _counts(path)]
 
 
+def directories_of(files: Iterable[str]) -> list[str]:
+    """Return where a missing module may appear, each with a slash at its end.
+
+    Args:
+        files: those in which the import failed.
+    """
+    known = [os.path.abspath(path) for path in sys.path]
+    known += [os.path.dirname(path) for path in files]
+    return [path + "/" for path in dict.fromkeys(known)
+            if os.path.isdir(path) and not (path + os.sep).startswith((_LIBRARY, _HOUSE))
+            and not path.endswith("-packages")]
+
+
+Stamp = tuple[int, int, int]    # modification time, inode, size
+
+
 class Autoreload:
     """Looks at the files that were named, and reloads when one has changed.
 
@@ -114,14 +134,46 @@ class Autoreload:
     def __init__(self, every: float, action: Callable[[], None]) -> None:
         self.every = every
         self._action = action
-        self._seen: dict[str, int | None] = {}
+        self._seen: dict[str, Stamp | None] = {}
+        self._missing: set[str] = set()
+        self._awaited: dict[str, frozenset[str]] = {}
+        self._patterns: dict[str, dict[str, Stamp | None]] = {}
+        self._templates: Templates | None = None
         self._due = 0.0
+        self._read_since = time.time_ns()
+
+    def configure(self, every: float, patterns: Iterable[str] = (), *,
+                  templates: bool = False) -> None:
+        """Take on a configuration, the first or that of a reload.
+
+        Args:
+            every: seconds between two looks; 0 is never.
+            patterns: files that are looked at too, whether they are there or not.
+            templates: look at the templates beside the modules too.
+        """
+        self.every = every
+        self._patterns = {one: self._patterns.get(one) or _stamps(one) for one in patterns}
+        if not templates:
+            self._templates = None
+        elif self._templates is None:
+            self._templates = Templates()
+            self._templates.add(self._seen)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Look at these files too, from their present state on."""
-        for path in paths if self.every else ():
-            if path not in self._seen:
-                self._seen[path] = _stamp(path)
+        """Look at these files too, from their present state on.
+
+        One that was written since the code began to be loaded may have been read before
+        that, and counts as changed.
+        """
+        for path in paths:
+            if path.endswith("/"):
+                self._awaited.setdefault(path, _modules_in(path))
+            elif path not in self._seen:
+                stamp = _stamp(path)
+                late = stamp is not None and stamp[0] > self._read_since
+                self._seen[path] = (0, 0, 0) if late else stamp
+                if self._templates is not None:
+                    self._templates.add([path])
 
     def begin(self, now: float) -> None:
         """Wait for files to be named."""
@@ -132,13 +184,42 @@ class Autoreload:
             return now + 60.0
         if now >= self._due:
             self._due = now + self.every
-            changed = [path for path, stamp in self._seen.items() if _stamp(path) != stamp]
-            for path in changed:
-                self._seen[path] = _stamp(path)
+            changed = [*self._changed(), *self._come(), *self._others()]
             if changed:
                 logger.info("[uwsgi-python-reloader] module/file %s has been modified", changed[0])
+                self._awaited.clear()
+                self._read_since = time.time_ns()
                 self._action()
         return self._due
+
+    def _changed(self) -> Iterator[str]:
+        """Yield the files of modules that have changed."""
+        for path, before in self._seen.items():
+            stamp = _stamp(path)
+            if stamp == before:
+                self._missing.discard(path)
+            elif stamp is None and path not in self._missing:
+                self._missing.add(path)     # an editor may be about to put it back
+            else:
+                self._missing.discard(path)
+                self._seen[path] = stamp
+                yield path
+
+    def _come(self) -> Iterator[str]:
+        """Yield modules that have appeared where one was missing."""
+        for directory, before in self._awaited.items():
+            for name in _modules_in(directory) - before:
+                yield directory + name
+
+    def _others(self) -> Iterator[str]:
+        """Yield other files that have changed."""
+        for pattern, before in self._patterns.items():
+            now = _stamps(pattern)
+            self._patterns[pattern] = now
+            yield from (path for path in {**before, **now} if before.get(path) != now.get(path))
+        template = self._templates.changed() if self._templates is not None else None
+        if template is not None:
+            yield template
 
     def exited(self, pid: int, status: int) -> bool:
         """Say that it was not ours: files are no processes."""
@@ -158,9 +239,26 @@ class Autoreload:
         return {"autoreload_files": len(self._seen)}
 
 
-def _stamp(path: str) -> int | None:
-    """Return the time of the last modification; None for a file that is not there."""
+def _stamp(path: str) -> Stamp | None:
+    """Return what changes with a file; None for one that is not there."""
     try:
-        return os.stat(path).st_mtime_ns
+        state = os.stat(path)
     except OSError:
         return None
+    return state.st_mtime_ns, state.st_ino, state.st_size
+
+
+def _stamps(pattern: str) -> dict[str, Stamp | None]:
+    paths = glob.glob(pattern) if glob.has_magic(pattern) else [pattern]
+    return {path: _stamp(path) for path in paths}
+
+
+def _modules_in(directory: str) -> frozenset[str]:
+    """Return the names of modules and packages in a directory."""
+    try:
+        with os.scandir(directory) as entries:
+            return frozenset(
+                one.name for one in entries if not one.name.startswith((".", "__pycache__"))
+                and (one.name.endswith(".py") or one.is_dir()))
+    except OSError:
+        return frozenset()

@@ -41,6 +41,7 @@ class Role(NamedTuple):
         front: it hands work to the other roles: a stop ends it before them, and TTIN and TTOU
             do not change its number.
         backlog: tells how many connections wait on them.
+        stdin: it has our standard input, for a debugger; otherwise it reads nothing.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Role(NamedTuple):
     sockets: tuple[int, ...] = ()
     backlog: Callable[[], int] = _no_backlog
     front: bool = False
+    stdin: bool = False
 
     @property
     def initial(self) -> int:

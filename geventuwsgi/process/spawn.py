@@ -60,7 +60,8 @@ def _exec(role: Role, generation: int, fd: int) -> int:
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         # dup2 onto itself clears close-on-exec in posix_spawn (glibc 2.29, musl 1.1.21)
         (os.POSIX_SPAWN_DUP2, one, one) for one in (*role.fds, fd)]
-    actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
+    if not role.stdin:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
     argv = [*role.argv, str(generation), str(fd)]
     # It has no handlers yet: what is sent to it meanwhile, or to the whole group, waits.
     return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions,

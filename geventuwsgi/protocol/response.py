@@ -341,15 +341,15 @@ class Response:
 
 def error_response(status: int, standing: Standing, *, is_head: bool = False,
                    extra: Iterable[tuple[str, str]] = (), detail: str = "",
-                   text: bytes = b"") -> bytes:
+                   text: bytes = b"", media: str = "text/plain; charset=utf-8") -> bytes:
     """Return a whole response for an error of the peer or of the server; it closes.
 
     Its page says the status, a `detail` that is always the same, and nothing of the
     request (CVE-2022-39348 class); unless the configuration has a page for the status, or
-    wants a `text` (in UTF-8) to be told.
+    wants a `text` to be told, whose type is `media`.
     """
     phrase = HTTPStatus(status).phrase
-    media, body = "text/plain; charset=utf-8", text
+    body = text
     if not body and status in standing.pages and not detail:
         media, body = "text/html", standing.pages[status]
     if not body:

@@ -75,7 +75,7 @@ class BlockWatch:
                 continue
             seen = beat
             frame = sys._current_frames().get(self._service.thread)
-            if frame is None or census.is_at_rest(frame):
+            if frame is None or census.is_at_rest(frame) or stacks.in_debugger(frame):
                 continue  # the whole process was stopped, and not a greenlet's doing
             if monotonic() - self._told_at < QUIET:
                 self._untold += 1

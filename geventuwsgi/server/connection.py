@@ -23,6 +23,7 @@ from greenlet import GreenletExit
 
 from ..app import environ as environs
 from ..app import input as inputs
+from ..app.debug import USUAL, Page
 from ..app.outcome import wrap
 from ..app.static import StaticFiles
 from ..app.wsgi import Exchange
@@ -366,11 +367,12 @@ class Connection(ABC):
             service.exceptions += 1
             report.application_error(self.peer, exchange.method, exchange.uri, error)
             what = f"{exchange.method} {exchange.uri}"
-            self._error(exchange, 500, service.mishaps.happened(what, error))
+            accept = str(exchange.environ.get("HTTP_ACCEPT", ""))
+            self._error(exchange, 500, service.mishaps.happened(what, error, accept))
         if broken_off:
             self.stream.abort()
 
-    def _error(self, exchange: Exchange, status: int, text: bytes = b"") -> None:
+    def _error(self, exchange: Exchange, status: int, page: Page = USUAL) -> None:
         """Answer with an error page if nothing was sent yet, else leave the cut to close."""
         exchange.status = status
         if exchange.head_sent or self.abandoned:
@@ -378,7 +380,7 @@ class Connection(ABC):
         exchange.head_sent = True
         exchange.response = Response(str(status), [])
         octets = error_response(status, self.standing, is_head=exchange.method == "HEAD",
-                                text=text)
+                                text=page.content, media=page.kind, extra=page.fields)
         exchange.replaced(status, octets)
         try:
             self.stream.send(octets)

@@ -35,6 +35,7 @@ from ..errors import ConfigError
 from ..log.access import AccessLog
 from ..log.format import compile_format
 from ..log.sinks import Sink
+from ..log.terminal import colours, short_line
 from ..net.listener import Listener
 from ..net.trust import AllowList
 from ..protocol.message import Limits
@@ -310,6 +311,9 @@ class Worker:
 
     def _access_log(self, settings: Settings, sink: Sink) -> AccessLog:
         """Compile the request log's line (uWSGI's, unless told otherwise)."""
+        if settings.dev and not settings.log_format:
+            line = short_line(colours(settings.access_logfile, os.environ))
+            return AccessLog(line, sink, self.hub.loop.run_callback)
         try:
             line = compile_format(settings.log_format, micros=settings.log_micros,
                                   x_forwarded_for=settings.log_x_forwarded_for,
@@ -352,7 +356,8 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
         static=static_of(settings),
         routes=routes_of(settings), mishaps=Mishaps(
-            child.worn, told=settings.catch_exceptions, reload=settings.reload_on_exception,
+            child.worn, told=settings.catch_exceptions, shown=settings.dev,
+            reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr))
     return service

@@ -25,9 +25,9 @@ def write(tmp_path: Path) -> Callable[..., str]:
 def resolve(write: Callable[..., str]) -> Resolve:
     """Return the settings of an INI text, or of arguments; keyword `environ`."""
     def resolving(text: str | None, *arguments: str, environ: dict[str, str] | None = None,
-                  development: bool = False) -> Settings:
+                  dev: bool = False) -> Settings:
         files = () if text is None else ("--ini", write(text))
-        settings, _ = read([*files, *arguments], environ or {}, development=development)
+        settings, _ = read([*files, *arguments], environ or {}, dev=dev)
         assert settings is not None
         return settings
     return resolving

@@ -182,9 +182,9 @@ def test_no_socket_is_named(resolve: Any, environ: dict[str, str], expected: obj
 
 
 def test_a_development_run_always_listens(resolve: Any) -> None:
-    settings = resolve("module = a\n", development=True, environ={"WEB_CONCURRENCY": "4"})
+    settings = resolve("module = a\n", dev=True, environ={"WEB_CONCURRENCY": "4"})
     assert settings.listeners == (("127.0.0.1:8000", "http"),)
-    assert settings.processes == 1 and settings.development
+    assert settings.processes == 1 and settings.dev
 
 
 def test_no_application_is_named(resolve: Any) -> None:

@@ -181,7 +181,7 @@ def test_a_development_run(shop):
         assert server.address() == ("127.0.0.1", 8000)
         assert server.ask("/").body == b"hello"
         assert server.find("1 worker, each with") and len(server.workers()) == 1
-        assert server.wait_for("GET / => generated 5 bytes")
+        assert server.wait_for("GET / 200 5 B")
         os.killpg(server.pid, signal.SIGINT)
         assert server.wait() == 0
         wait_until(lambda: not server.workers(), "the worker's end")

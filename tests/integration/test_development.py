@@ -1,0 +1,333 @@
+"""Development runs, with real edits and a real terminal.
+
+One server serves many tests here; each leaves the application as it found it.
+"""
+
+import os
+import pty
+import re
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.harness import GEVENTUWSGI, HOUSE, Program, Server, alive, wait_until
+
+DEV = (sys.executable, "-m", "geventuwsgi")
+HTML = "Accept: text/html,*/*;q=0.8\r\n"
+APP = """
+import os
+
+def create_app(word="one"):
+    def application(environ, start_response):
+        path = environ["PATH_INFO"]
+        if path == "/raise":
+            try:
+                {}["first <b>"]
+            except KeyError as error:
+                raise ValueError("second </script>") from error
+        if path == "/text":
+            start_response("200 OK", [])
+            return ["text"]
+        if path == "/late":
+            start_response("200 OK", [("Content-Length", "9")])
+            def body():
+                yield b"half"
+                raise ValueError("too late")
+            return body()
+        start_response("200 OK", [("Content-Length", str(len(word)))])
+        return [word.encode()]
+    return application
+"""
+
+
+class Dev(Server):
+    """A development run; its HTTP port is the kernel's choice unless `line` names another."""
+
+    def __init__(self, directory, *line, **named):
+        super().__init__(directory, **named)
+        self.argv = (*DEV, *(("--bind", "127.0.0.1:0") if "ini" not in named else ()),
+                     *(line or self.argv[len(GEVENTUWSGI):]))
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, directory, *argv, **env):
+        self.output = b""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(directory)
+            os.execve(argv[0], argv, {**os.environ, "PYTHONPATH": str(HOUSE), "TERM": "xterm",
+                                      **env})
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        try:
+            while piece := os.read(self.fd, 65536):
+                self.output += piece
+        except OSError:  # EIO: nobody has the other side any more
+            pass
+
+    @property
+    def text(self):
+        """All that was written to it."""
+        return self.output.decode(errors="replace").replace("\r\n", "\n")
+
+    def wait_for(self, pattern):
+        """Wait until the output matches; return the match."""
+        return wait_until(lambda: re.search(pattern, self.text),
+                          lambda: f"{pattern!r} in\n{self.text}")
+
+    def type(self, text):
+        """Press keys."""
+        os.write(self.fd, text.encode())
+
+    def wait(self):
+        """Wait for its end; return its exit status."""
+        status = wait_until(lambda: os.waitpid(self.pid, os.WNOHANG), lambda: self.text)
+        self.pid = 0
+        self._thread.join(5)
+        return os.waitstatus_to_exitcode(status[1])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+def change(path, text):
+    """Write a file as editors do: a new one takes its name, with another time than before."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    before = path.stat().st_mtime if path.exists() else time.time()
+    os.utime(new, (before - 100, before - 100))
+    os.rename(new, path)
+
+
+def answers(server, wanted, headers=""):
+    """Wait until / is answered with this; return the answer."""
+    return wait_until(lambda: wanted in (answer := server.get("/", headers)) and answer,
+                      lambda: f"{wanted!r} in {server.get()!r}\n{server.log}")
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    return tmp_path_factory.mktemp("development")
+
+
+@pytest.fixture(scope="module")
+def server(room):
+    """A package on the file's terms, which are production's."""
+    shop = room / "shop"
+    (shop / "templates" / "deep").mkdir(parents=True)
+    (shop / "templates" / "deep" / "page.jinja2").write_text("old")
+    (shop / "__init__.py").write_text(APP)
+    (room / "extra.env").write_text("a=1")
+    ini = ("[uwsgi]\nmodule = shop:create_app()\nsocket = app.sock\nprocesses = 4\ncheaper = 2\n"
+           "daemonize = server.log\npidfile = /nowhere/app.pid\nharakiri = 7\nuid = nobody\n"
+           "disable-logging = true\ngevent = 10\n")
+    with Dev(room, "app.ini", "--http-socket", "127.0.0.1:0", "--reload-extra-file", "*.env",
+             "--py-autoreload", "0.1", ini=ini) as server:
+        yield server
+        assert server.stop() == 0
+
+
+def test_it_says_what_it_is_and_what_it_leaves_out(server):
+    assert server.find("this is a development run, not for production")
+    told = server.find("set aside in a development run: ")[0]
+    for name in ("processes (app.ini:4)", "cheaper (app.ini:5)", "daemonize (app.ini:6)",
+                 "pidfile (app.ini:7)", "harakiri (app.ini:8)", "uid (app.ini:9)"):
+        assert name in told
+    assert server.find("1 worker, each with 10 requests at a time")
+    assert [spoken for spoken, _ in server.listeners] == ["uwsgi", "http"]
+
+
+def test_the_log_has_a_short_line_without_colours(server):
+    assert server.body() == b"one"
+    line = server.wait_for("GET / 200 3 B ")
+    assert re.fullmatch(r"GET / 200 3 B [\d.]+ ms", line)
+
+
+@pytest.mark.parametrize("path, words", [
+    ("/raise", (b"KeyError: ", b"first ", b"ValueError: second ", b"/shop/__init__.py")),
+    ("/text", (b"ResponseError: the body has a piece that is str, not bytes",))])
+def test_an_exception_is_shown(server, path, words):
+    plain, page = server.get(path), server.get(path, HTML)
+    for answer in (plain, page):
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+        assert b"Cache-Control: no-store" in head
+        assert all(word in body for word in words), body
+        assert b"geventuwsgi/server" not in body and b"geventuwsgi/app" not in body
+    assert b"Content-Type: text/plain" in plain and b"Content-Type: text/html" in page
+    for code in (b"<script", b"</script>", b"first <b>"):
+        assert code not in page
+    assert b"(most recent call last)" in plain or path == "/text"
+    # What the client asks for stands on the page, escaped.
+    assert b"<i>" not in server.get(f"{path}?<i>", HTML)
+
+
+def test_a_response_that_has_begun_is_cut(server):
+    head, _, body = server.get("/late", HTML).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK") and body == b"half"
+
+
+@pytest.mark.parametrize("broken, words", [
+    ("import <b>", b"SyntaxError"), ("raise SystemExit(7)", b"sys.exit"),
+    ("", b"no attribute &#x27;create_app&#x27;")])
+def test_what_is_broken_is_shown_and_mended(server, room, broken, words):
+    change(room / "shop" / "__init__.py", broken)
+    page = answers(server, words, HTML)
+    assert page.startswith(b"HTTP/1.1 500 ") and b"text/html" in page
+    assert b"<b>" not in page and b"does not load" in page
+    assert b"text/plain" in server.get()
+    assert server.find("an error page is served in its place")
+    change(room / "shop" / "__init__.py", APP)
+    answers(server, b"\r\n\r\none")
+
+
+def test_a_module_that_was_missing_mends_it_by_coming(server, room):
+    change(room / "shop" / "__init__.py", "from .words import word\n" + APP.replace(
+        'create_app(word="one")', "create_app(word=word)"))
+    answers(server, b"No module named &#x27;shop.words&#x27;", HTML)
+    (room / "shop" / "words.py").write_text("word = 'two'")
+    answers(server, b"\r\n\r\ntwo")
+    change(room / "shop" / "__init__.py", APP)
+    answers(server, b"\r\n\r\none")
+
+
+@pytest.mark.parametrize("name", ["shop/templates/deep/page.jinja2", "shop/templates/new.html",
+                                  "another.env", "app.ini"])
+def test_other_files_reload_it_too(server, room, name):
+    before = len(server.find("ready: 1 worker"))
+    path = room / name
+    change(path, path.read_text() + "\n" if path.exists() else "new")
+    server.wait_for("ready: 1 worker", before + 1)
+    assert server.find(f"module/file {name if '/' not in name else path} has been modified")
+    assert server.body() == b"one"
+
+
+def test_an_ini_file_that_does_not_read_changes_nothing(server, room):
+    text = (room / "app.ini").read_text()
+    before = len(server.find("reload failed: "))
+    change(room / "app.ini", text + "harakiri = soon\nthreads = many\n")
+    assert "'soon' is not a number" in server.wait_for("reload failed: ", before + 1)
+    assert server.body() == b"one"
+    ready = len(server.find("ready: 1 worker"))
+    change(room / "app.ini", text)
+    server.wait_for("ready: 1 worker", ready + 1)
+
+
+def test_an_upgrade_stays_a_development_run(server):
+    first = server.workers()
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for("this is a development run", 2)
+    wait_until(lambda: not any(map(alive, first)), "the end of the old worker")
+    assert b"ValueError" in server.get("/raise") and len(server.workers()) == 1
+
+
+def test_a_broken_start_waits_for_the_mend(tmp_path):
+    """It is shown there too; what is not a development run ends."""
+    (tmp_path / "shop.py").write_text("import nothing_of_this_name")
+    with Program(*GEVENTUWSGI, "--bind", "127.0.0.1:0", "--reload", "shop:create_app()",
+                 cwd=tmp_path) as program:
+        assert program.wait() == 4
+    with Dev(tmp_path, "--py-autoreload", "0.1", "shop:create_app('two')") as server:
+        assert b"nothing_of_this_name" in server.get()
+        change(tmp_path / "shop.py", APP)
+        answers(server, b"\r\n\r\ntwo")
+        assert server.stop() == 0
+
+
+def test_without_dev_there_is_nothing_of_it(tmp_path):
+    """Also under the same spelling."""
+    (tmp_path / "shop.py").write_text(APP)
+    with Dev(tmp_path, "--no-dev", "--workers", "2", "shop:create_app()") as server:
+        answer = server.get("/raise", HTML)
+        assert answer.startswith(b"HTTP/1.1 500 ") and b"ValueError" not in answer
+        assert server.wait_for("GET /raise => generated")
+        assert not server.find("development") and len(server.workers()) == 2
+        assert server.stop() == 0
+
+
+ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        #FAIL raise RuntimeError("no database")
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        return
+    if scope["path"] == "/raise":
+        raise ValueError("an <error>")
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", b"3")]})
+    await send({"type": "http.response.body", "body": b"one"})
+"""
+
+
+def test_asgi(tmp_path):
+    """The same, and a startup that fails is shown as code that does not load is."""
+    path = tmp_path / "app.py"
+    path.write_text("import (")
+    with Dev(tmp_path, "--py-autoreload", "0.1", "--asgi", "app", "--lifespan", "on") as server:
+        assert b"SyntaxError" in server.get()
+        change(path, ASGI)
+        answers(server, b"\r\n\r\none")
+        assert server.wait_for("GET / 200 3 B ")
+        page = server.get("/raise", HTML)
+        assert page.startswith(b"HTTP/1.1 500 ") and b"ValueError: an &lt;error&gt;" in page
+        assert b"text/plain" in server.get("/raise") and server.find("Error handling GET /raise")
+        change(path, ASGI.replace("#FAIL", ""))
+        answers(server, b"no database")
+        change(path, ASGI.replace("one", "two"))
+        answers(server, b"\r\n\r\ntwo")
+        assert server.stop() == 0
+
+
+def test_on_a_terminal(tmp_path):
+    """Colours, a debugger that can be used, and Ctrl-C."""
+    (tmp_path / "app.py").write_text(APP.replace('if path == "/raise"', """if path == "/debug":
+            local = "found"
+            breakpoint()
+        if path == "/raise\"""") + "app = create_app()\n")
+    with Terminal(tmp_path, *DEV, "app", "--bind", "127.0.0.1:0", NO_COLOR="") as terminal:
+        port = int(terminal.wait_for(r"Listening at: http://127.0.0.1:(\d+)")[1])
+        terminal.wait_for("ready: 1 worker")
+        program = Server(tmp_path)
+        program.err.append(f"Listening at: http://127.0.0.1:{port} (1)")
+        assert program.body() == b"one"
+        terminal.wait_for(r"GET / \x1b\[32m200\x1b\[0m 3 B [\d.]+ ms\n")
+        assert b"ValueError" in program.get("/raise")
+        terminal.wait_for(r"GET /raise \x1b\[31m500\x1b\[0m ")
+        asked = threading.Thread(target=program.get, args=("/debug",))
+        asked.start()
+        terminal.wait_for(r"\(Pdb\) ")
+        terminal.type("local\nc\n")
+        terminal.wait_for("'found'")
+        asked.join()
+        terminal.wait_for(r"GET /debug \x1b\[32m200")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+
+
+def test_no_color(tmp_path):
+    (tmp_path / "app.py").write_text(APP + "app = create_app()\n")
+    with Terminal(tmp_path, *GEVENTUWSGI, "--dev", "app", "--bind", "127.0.0.1:0",
+                  NO_COLOR="1") as terminal:
+        port = int(terminal.wait_for(r"Listening at: http://127.0.0.1:(\d+)")[1])
+        program = Server(tmp_path)
+        program.err.append(f"Listening at: http://127.0.0.1:{port} (1)")
+        assert program.body() == b"one"
+        terminal.wait_for(r"GET / 200 3 B [\d.]+ ms\n")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+        assert "\x1b" not in terminal.text
