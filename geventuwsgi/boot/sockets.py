@@ -36,7 +36,7 @@ def options_of(settings: Settings) -> dict[str, Any]:
         "listen": settings.listen or None, "reuse_port": settings.reuse_port,
         "chmod": _mode(settings), "chown": settings.chown_socket,
         "keepalive": settings.so_keepalive, "sndbuf": settings.socket_sndbuf,
-        "rcvbuf": settings.socket_rcvbuf}
+        "rcvbuf": settings.socket_rcvbuf, "fast_open": settings.tcp_fast_open}
 
 
 def _mode(settings: Settings) -> int | None:

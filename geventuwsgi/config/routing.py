@@ -45,6 +45,7 @@ class Subscription(NamedTuple):
         server: the address of the subscription server.
         key: what it serves; `@FILE` for one key on each line of a file.
         address: of the node; "" for that of the socket with the number `socket`.
+        weight: 0 where none is said.
         check: a file without which nothing is announced.
     """
 
@@ -52,7 +53,7 @@ class Subscription(NamedTuple):
     key: str
     address: str = ""
     socket: int = 0
-    weight: int = 1
+    weight: int = 0
     modifier1: int = 0
     modifier2: int = 0
     check: str = ""

@@ -126,6 +126,9 @@ RESPONSES = (
 REQUESTS = (
     Option("chunked-input-timeout", Seconds(), "seconds without progress in a chunked body",
            _REQUESTS, derived="socket-timeout"),
+    Option("socket-send-timeout", Seconds(), "seconds without progress in writing a response",
+           _REQUESTS, derived="socket-timeout",
+           aliases=("so-send-timeout", "socket-write-timeout", "so-write-timeout")),
     Option("http-server-name-as-http-host", Boolean(), "let SERVER_NAME be what the Host header "
            "says", _REQUESTS, default=False),
     Option("websocket-max-size", Kibibytes(minimum=1), "ws-max-size in KiB", _REQUESTS,
@@ -135,6 +138,11 @@ REQUESTS = (
     Option("websocket-pong-tolerance", Seconds(), "as ws-ping-timeout", _REQUESTS,
            to="ws-ping-timeout", derived="as ws-ping-timeout",
            aliases=("websockets-pong-tolerance",)),
+)
+SOCKETS = (
+    Option("tcp-fast-open", Number(off=True), "how many connections with data in their first "
+           "packet may wait (TCP_FASTOPEN)", "Sockets", aliases=("tcp-fastopen",),
+           derived="none"),
 )
 
 ROWS: tuple[Option, ...] = (
@@ -148,6 +156,8 @@ ROWS: tuple[Option, ...] = (
     *refused("remap-modifier", "modifier1 is 0 or a ping: leave it out of the web server's "
              "configuration (nginx: uwsgi_modifier1)"),
 
+    *ignored("tcp-fast-open-client tcp-fastopen-client", "connections to nodes are kept open, "
+             "which saves more"),
     *ignored("offload-threads offload-thread", "a file goes to a slow client without a thread and "
              "without a slot of gevent", _NUMBER),
     *ignored("static-cache-paths", "nothing has to be remembered: each file is opened, and the "

@@ -11,6 +11,14 @@ from geventuwsgi.config.option import Option, ignored, refused
 from geventuwsgi.config.origin import Case
 
 
+_PROCESSES = "Processes"
+PROCESSES = (
+    Option("gevent-wait-for-hub", Boolean(), "let a worker end only when the greenlets that the "
+           "application has spawned are done", _PROCESSES, default=False,
+           difference="timers and watchers without a greenlet are not waited for"),
+)
+
+
 class ModuleAlias(Kind):
     """`name=module`, or `name=path/of/file.py`: what has a slash in it is a file."""
 

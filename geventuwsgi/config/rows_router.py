@@ -93,6 +93,12 @@ SUBSCRIPTION = (
            "if need be addr=A, socket=N, weight=N, modifier1=N, modifier2=N, check=FILE",
            _SUBSCRIPTION,
            default=()),
+    Option("subscribe-with-modifier1", Number(maximum=255), "announce this modifier1 in any case",
+           _SUBSCRIPTION),
+    Option("weight", Number(minimum=1, maximum=1000), "the weight of this instance in "
+           "announcements that name none", _SUBSCRIPTION, default=1),
+    Option("auto-weight", Boolean(), "announce as weight how many requests all workers take at a "
+           "time", _SUBSCRIPTION, default=False),
     Option("subscribe-freq", Seconds(minimum=1), "seconds from one announcement to the next",
            _SUBSCRIPTION, default=10),
     Option("unsubscribe-on-graceful-reload", Boolean(), "take the announcement back while the "

@@ -81,22 +81,22 @@ ROWS: tuple[Option, ...] = (
 
 # uWSGI 2.0's options less those of the table; the families below are left out.
 ABSENT: frozenset[str] = frozenset("""
-abstract-socket add-gid alarm-log auto-weight connect-and-read drop-after-apps extract fd-safe
-flock flock-wait flock-wait2 flock2 force-cwd freebind gevent-wait-for-hub honour-stdin
+abstract-socket add-gid alarm-log connect-and-read drop-after-apps extract fd-safe
+flock flock-wait flock-wait2 flock2 force-cwd freebind honour-stdin
 immediate-gid immediate-uid log-4xx log-5xx log-alarm log-backupname log-big log-date log-drain
 log-encoder log-filter log-format-strftime log-ioerror log-maxsize log-prefix log-reopen
 log-req-encoder log-req-route log-route log-sendfile log-slow log-socket log-syslog log-truncate
 log-zero logdate logfile-chmod logfile-chown logformat-strftime logger logger-list logger-req
 loggers-list logto2 map-socket no-initgroups not-alarm-log not-log-alarm ping ping-timeout
 reaper req-logger rsyslog-packet-size rsyslog-split-messages safe-fd shared-socket skip-atexit
-so-send-timeout so-write-timeout socket-send-timeout socket-write-timeout stats stats-http
+stats stats-http
 stats-min stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
-stats-pushers-default-freq stats-server subscribe-with-modifier1 tcp-fast-open
-tcp-fast-open-client tcp-fastopen tcp-fastopen-client undeferred-shared-socket wait-for-dir
+stats-pushers-default-freq stats-server
+undeferred-shared-socket wait-for-dir
 wait-for-file wait-for-fs wait-for-fs-timeout wait-for-iface wait-for-iface-timeout
 wait-for-interface wait-for-interface-timeout wait-for-mountpoint wait-for-socket
 wait-for-socket-timeout wait-iface wait-iface-timeout wait-interface wait-interface-timeout
-weight
+
 """.split())
 
 # Families of options that are too many to name one by one.

@@ -22,9 +22,11 @@ from geventuwsgi.config.rows_gunicorn import ROWS as GUNICORN_ROWS
 from geventuwsgi.config.rows_http import REQUESTS as HTTP_REQUESTS
 from geventuwsgi.config.rows_http import RESPONSES as HTTP_RESPONSES
 from geventuwsgi.config.rows_http import ROWS as HTTP_ROWS
+from geventuwsgi.config.rows_http import SOCKETS as HTTP_SOCKETS
 from geventuwsgi.config.rows_uvicorn import ROWS as UVICORN_ROWS
 from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
+from geventuwsgi.config.rows_python import PROCESSES as PYTHON_PROCESSES
 from geventuwsgi.config.rows_python import PYTHON
 from geventuwsgi.config.rows_operation import OPERATION
 from geventuwsgi.config.rows_python import ROWS as PYTHON_ROWS
@@ -332,8 +334,10 @@ OPTIONS: tuple[Option, ...] = (
     *PYTHON,
     *ASGI,
     *SOCKETS,
+    *HTTP_SOCKETS,
     *TLS,
     *PROCESSES,
+    *PYTHON_PROCESSES,
     *ROUTER,
     *SUBSCRIPTION,
     *RELOAD,

@@ -48,7 +48,8 @@ def _same(bound: Address, wanted: Address) -> bool:
 
 
 def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: str | None,
-           keepalive: bool, sndbuf: int | None, rcvbuf: int | None, **_: object) -> None:
+           keepalive: bool, sndbuf: int | None, rcvbuf: int | None,
+           fast_open: int | None = None, **_: object) -> None:
     """Give an open socket of ours these options; what the system refuses is told.
 
     What was set and is set no more stays, but for the length of the queue and SO_KEEPALIVE.
@@ -61,6 +62,7 @@ def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: 
         keepalive: SO_KEEPALIVE on accepted connections.
         sndbuf: SO_SNDBUF in bytes.
         rcvbuf: SO_RCVBUF in bytes.
+        fast_open: TCP_FASTOPEN.
     """
     sock = listener.socket
     try:
@@ -70,6 +72,8 @@ def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: 
             return
         if not listener.is_unix:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(keepalive))
+            if fast_open:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, fast_open)
         for option, size in ((socket.SO_SNDBUF, sndbuf), (socket.SO_RCVBUF, rcvbuf)):
             if size:
                 sock.setsockopt(socket.SOL_SOCKET, option, size)

@@ -141,7 +141,7 @@ def backlog_of(wanted: int | None) -> int:
 def bind(address: Address, protocol: str, *, listen: int | None = None,
          reuse_port: bool = False, chmod: int | None = None, chown: str | None = None,
          keepalive: bool = False, sndbuf: int | None = None,
-         rcvbuf: int | None = None) -> Listener:
+         rcvbuf: int | None = None, fast_open: int | None = None) -> Listener:
     """Bind, set up and listen.
 
     Args:
@@ -154,6 +154,7 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
         keepalive: SO_KEEPALIVE on accepted connections.
         sndbuf: SO_SNDBUF in bytes.
         rcvbuf: SO_RCVBUF in bytes.
+        fast_open: TCP_FASTOPEN, how many connections that bring data may wait (RFC 7413).
 
     Raises:
         BindError: with the address and the reason.
@@ -169,6 +170,8 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if keepalive:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if fast_open:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, fast_open)
     if sndbuf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
     if rcvbuf:

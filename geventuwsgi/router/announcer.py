@@ -153,8 +153,12 @@ class Announcer:
 
 def subscriptions_of(settings: Settings) -> list[Subscription]:
     """Return where and as what an instance announces itself."""
-    return ([routing.subscribe_to(text) for text in settings.subscribe_to]
-            + [routing.subscribe2(text) for text in settings.subscribe2])
+    weight = settings.processes * settings.gevent if settings.auto_weight else settings.weight
+    forced = settings.subscribe_with_modifier1
+    found = ([routing.subscribe_to(text) for text in settings.subscribe_to]
+             + [routing.subscribe2(text) for text in settings.subscribe2])
+    return [one._replace(weight=one.weight or weight,
+                         modifier1=one.modifier1 if forced is None else forced) for one in found]
 
 
 def check(settings: Settings, told: Sequence[Subscription], sockets: Sequence[Address]) -> None:

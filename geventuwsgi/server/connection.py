@@ -77,7 +77,7 @@ class Connection(ABC):
     def __init__(self, service: Service, sock: _socket.socket, address: Any,
                  listener: Listener) -> None:
         self.service = service
-        self.stream = Stream(sock, service.hub, service.policy.io_timeout)
+        self.stream = Stream(sock, service.hub, service.policy.send_timeout)
         self.listener = listener
         self.standing = service.standing
         self.host = self.port = ""

@@ -35,16 +35,17 @@ NEVER = 1e9
 
 class Policy(NamedTuple):
     """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit
-    (`NEVER` for head_timeout, io_timeout and chunk_timeout).
+    (`NEVER` for head_timeout, io_timeout, chunk_timeout and send_timeout).
 
     Attributes:
         head_timeout: for a whole request head from its first byte.
         keepalive: between two requests; 0 closes after each response.
-        io_timeout: without progress in a body or a response.
+        io_timeout: without progress in a body.
         limit_post: of a request body.
         post_buffering: bodies are read whole before the application runs, up to so many
             octets in memory and else in a file; 0 streams them.
         chunk_timeout: without progress in a chunked body.
+        send_timeout: without progress in a response.
     """
 
     head_timeout: float = 30.0
@@ -53,6 +54,7 @@ class Policy(NamedTuple):
     limit_post: int = 0
     post_buffering: int = 0
     chunk_timeout: float = 30.0
+    send_timeout: float = 30.0
 
 
 class Slots:

@@ -41,7 +41,7 @@ from ..net.trust import AllowList
 from ..protocol.message import Limits
 from ..shared import scoreboard
 from ..shared.orders import Orders
-from . import census, interruption, report
+from . import census, interruption, remaining, report
 from .acceptor import Acceptor
 from .blocked import BlockWatch
 from .connection import Connection
@@ -133,6 +133,7 @@ class Worker:
         self._sweeps = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
         self._watchers: list[Any] = []
+        self._wait_for_hub = settings.gevent_wait_for_hub
         self._keepalive = settings.keepalive
         self._readiness = frozenset(settings.readiness_path)
 
@@ -156,6 +157,8 @@ class Worker:
                 # The last one left while the acceptors finished, and they took more.
                 self._done.clear()
                 self._done.wait()
+            if self._wait_for_hub:
+                remaining.wait(self.child.id)
         finally:
             self._end()
         return 0
@@ -329,8 +332,9 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
     policy = Policy(
         head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
         io_timeout=settings.socket_timeout or NEVER,
+        send_timeout=_or_never(settings.socket_send_timeout, settings.socket_timeout),
         limit_post=settings.limit_post, post_buffering=settings.post_buffering,
-        chunk_timeout=_chunk_timeout(settings))
+        chunk_timeout=_or_never(settings.chunked_input_timeout, settings.socket_timeout))
     limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
                     settings.limit_request_fields, settings.head_limit)
     standing = standing_of(
@@ -363,10 +367,9 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
     return service
 
 
-def _chunk_timeout(settings: Settings) -> float:
-    """Return how long a chunked body may stand still."""
-    seconds: float | None = settings.chunked_input_timeout
-    return (settings.socket_timeout if seconds is None else seconds) or NEVER
+def _or_never(seconds: float | None, otherwise: float) -> float:
+    """Return a time that may be left unsaid; 0 is no limit."""
+    return (otherwise if seconds is None else seconds) or NEVER
 
 
 def routes_of(settings: Settings) -> Routes | None:

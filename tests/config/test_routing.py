@@ -6,6 +6,7 @@ import pytest
 
 from geventuwsgi.config import routing
 from geventuwsgi.errors import ConfigError
+from geventuwsgi.router.announcer import subscriptions_of
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -20,6 +21,16 @@ from geventuwsgi.errors import ConfigError
 def test_nodes(text: str, expected: tuple[object, ...]) -> None:
     found = routing.node(text)
     assert (found.address.text, found.protocol, found.weight, found.connections) == expected
+
+
+def test_weights_of_announcements(resolve: Any) -> None:
+    lines = ("subscribe-to = 127.0.0.1:1:a\nsubscribe2 = server=127.0.0.1:1,key=b,weight=7\n"
+             "socket = :1\nprocesses = 3\ngevent = 5\n")
+    for more, expected in (("", [(1, 0), (7, 0)]), ("weight = 4\n", [(4, 0), (7, 0)]),
+                           ("auto-weight = true\n", [(15, 0), (7, 0)]),
+                           ("subscribe-with-modifier1 = 30\n", [(1, 30), (7, 30)])):
+        found = subscriptions_of(resolve(lines + more))
+        assert [(one.weight, one.modifier1) for one in found] == expected
 
 
 @pytest.mark.parametrize("text", [

@@ -1,6 +1,7 @@
 """What an option does to a running server: one server for as many options as go together."""
 
 import json
+import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -344,3 +345,37 @@ def test_strict(tmp_path: Path) -> None:
                 ) as server:
         assert server.wait() == 1
     assert server.find("app.ini:5: vaccum: there is no such option; did you mean vacuum?")
+
+
+LASTING_APP = """
+import os
+import gevent
+
+def background():
+    while not os.path.exists("go"):
+        gevent.sleep(0.05)
+    open("done", "w").close()
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/spawn":
+        gevent.spawn(background)
+        start_response("200 OK", [("Content-Length", "7")])
+        return [b"spawned"]
+    start_response("200 OK", [("Content-Length", str(1 << 30))])
+    return iter([b" " * 65536] * (1 << 14))
+"""
+
+
+def test_a_client_that_does_not_read_and_a_greenlet_that_lasts(tmp_path: Path) -> None:
+    """socket-send-timeout, far below socket-timeout; gevent-wait-for-hub."""
+    with Server(tmp_path, "app", "--socket-send-timeout", "1", "--gevent-wait-for-hub",
+                "--workers", "1", app=LASTING_APP) as server:
+        with server.connect() as sock:
+            sock.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+            server.wait_for("GET /large: the peer made no progress in time; closed")
+        assert server.body("/spawn") == b"spawned"
+        server.send_signal(signal.SIGTERM)
+        server.wait_for("worker 1 waits for 1 greenlet of the application")
+        assert not (tmp_path / "done").exists()
+        (tmp_path / "go").touch()
+        assert server.wait() == 0 and (tmp_path / "done").exists()

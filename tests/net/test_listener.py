@@ -54,7 +54,8 @@ def test_tcp(bound):
 
 
 def test_what_accepted_connections_inherit(bound):
-    listener = bound("127.0.0.1:0", keepalive=True, sndbuf=30_000, rcvbuf=20_000)
+    listener = bound("127.0.0.1:0", keepalive=True, sndbuf=30_000, rcvbuf=20_000, fast_open=9)
+    assert listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 9
     client, connection = accepted(listener)
     with client, connection:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
