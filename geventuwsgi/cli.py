@@ -5,6 +5,7 @@ line on the standard error and an exit status (`errors`): 0 clean, 1 configurati
 bind, 2 usage, 3 workers could not boot, 4 the application could not be loaded.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -110,6 +111,9 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
         settings.require_sockets()
     except ConfigError as error:
         error.fallback = settings.fallback_config
+        # What is missing may well stand in a line that could not be understood.
+        for warning in settings.warnings:
+            print(f"geventuwsgi: warning: {warning}", file=sys.stderr)
         raise
     return settings, 0
 
@@ -126,7 +130,9 @@ def _served(arguments: Sequence[str], environ: Mapping[str, str], dev: bool) -> 
 
 
 def _write(text: str) -> None:
-    """Hand on what a server answers to an order."""
+    """Hand on what a server answers to an order, or what a file holds in whatever bytes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     print(text, end="", flush=True)
 
 

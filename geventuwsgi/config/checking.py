@@ -15,7 +15,7 @@ from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.settings import COMMAND, resolve
-from geventuwsgi.config.table import nearest, row
+from geventuwsgi.config.table import meant, row
 from geventuwsgi.errors import ConfigError
 
 TAKEN = "taken"
@@ -149,8 +149,8 @@ def _declared(entry: Entry, reading: Reading) -> Line:
         return _line(entry.origin, entry.key, entry.text, WRONG, error.message)
     worst = max((line.verdict for line in lines), key=ORDER.index, default=TAKEN)
     told = [f"{line.option} = {line.text or ''}: {line.verdict}" for line in lines]
-    return _line(entry.origin, entry.key, entry.text, worst, *told,
-                 *(reason for line in lines for reason in line.reasons))
+    return _line(entry.origin, entry.key, entry.text, worst,
+                 *(reason for line in lines for reason in line.reasons), *told)
 
 
 def _unknown(entry: Entry, reading: Reading) -> Line:
@@ -161,8 +161,7 @@ def _unknown(entry: Entry, reading: Reading) -> Line:
     if absent(key):
         return _line(origin, key, text, REFUSED,
                      "this server does not have this option of uWSGI: the line has no effect")
-    close = nearest(key, origin.uwsgi)
-    hint = f"did you mean {close}?" if close else ""
+    hint = meant(key, text, origin.uwsgi)
     if reading.strict or not origin.uwsgi:
         return _line(origin, key, text, WRONG, "there is no such option", hint)
     return _line(origin, key, text, UNKNOWN, "a placeholder that nothing refers to", hint)

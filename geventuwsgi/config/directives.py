@@ -14,7 +14,7 @@ Nothing here knows places: what is wrong is a `ValueError`.
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geventuwsgi.config.option import Entry
 
@@ -53,7 +53,9 @@ class Declared:
     def entries(self, used: Entry) -> list[Entry]:
         """Return the lines that one line of this name stands for."""
         words = [word for word in (used.text or "").split(" ") if word] or [""]
-        return [Entry(key, text and _filled(text, words), used.origin)
+        name = (used.origin.option or "").partition(" (")[0]
+        return [Entry(key, text and _filled(text, words),
+                      replace(used.origin, option=f"{name} ({key})"))
                 for key, text in self.parts]
 
 
@@ -124,6 +126,7 @@ def address_of(name: str) -> str:
     """
     try:
         return socket.gethostbyname(name)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"{name!r} has no address: {reason}") from None
+    except UnicodeError:
+        raise ValueError(f"{name!r} is no name of a host") from None
+    except OSError as error:
+        raise ValueError(f"{name!r} has no address: {error.strerror}") from None

@@ -64,6 +64,7 @@ def options(text: str, values: Mapping[str, str], warn: Warn | None = None) -> s
 def _replace(text: str, opening: str, look_up: Callable[[str], str | None],
              warn: Warn | None) -> str:
     """Replace each reference whose name `look_up` knows, from the beginning after each."""
+    written = text
     start = 0
     replaced = 0
     missed = False
@@ -82,7 +83,7 @@ def _replace(text: str, opening: str, look_up: Callable[[str], str | None],
         start = 0
         replaced += 1
         if replaced > _MOST_REPLACEMENTS or len(text) > _LONGEST:
-            raise ConfigError(f"{opening}...) refers to itself")
+            raise ConfigError(f"{written} refers to itself")
     return text
 
 

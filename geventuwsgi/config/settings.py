@@ -20,7 +20,7 @@ from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_asgi import UVICORN_WORKERS
 from geventuwsgi.config.routing import Routing
 from geventuwsgi.config.rows_uwsgi import absent
-from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, nearest, row
+from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, meant, nearest, row
 from geventuwsgi.config.tls import Secured
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net.address import beyond_loopback, parse
@@ -233,8 +233,8 @@ class _Gathered:
         key, origin, reading = entry.key, entry.origin, self.reading
         if key in reading.placeholders:
             return
-        close = nearest(key, origin.uwsgi)
-        hint = f"; did you mean {close}?" if close else ""
+        hint = meant(key, entry.text, origin.uwsgi)
+        hint = f"; {hint}" if hint else ""
         case = Case(origin, reading.warnings)
         if absent(key):
             if not origin.uwsgi:
@@ -242,16 +242,11 @@ class _Gathered:
             case.warn("this server does not have this option of uWSGI: the line has no effect")
         elif origin.kind == "environment":
             # Other programs' variables may begin with our names; only likely options are told.
-            if close:
+            if nearest(key, origin.uwsgi):
                 case.warn(f"there is no such option{hint}")
         elif reading.strict or not origin.uwsgi:
             case.fail(f"there is no such option{hint}")
         elif key not in reading.references:
-            foreign = row(key)
-            if foreign is not None:
-                hint = (f"; in a [geventuwsgi] section and on the command line it is "
-                        f"{foreign.name}" if foreign.name == key
-                        else f"; did you mean {foreign.name}?")
             case.warn(f"there is no such option, it is a placeholder that nothing refers to{hint}")
 
 

@@ -397,3 +397,15 @@ def nearest(name: str, uwsgi: bool = False) -> str | None:
     # 0.75: `vaccum`, `process` and `chmod-sock` are found, `project` is not.
     close = get_close_matches(plain, names, 1, 0.75)
     return close[0] if close else None
+
+
+def meant(key: str, text: str | None, uwsgi: bool) -> str:
+    """Say what a line whose name is no option is most likely to mean; "" if that is unknown."""
+    name, colon, rest = (part.strip() for part in key.partition(":"))
+    if colon and not text and row(name, uwsgi):
+        return f"did you mean {name} = {rest}?"
+    foreign = row(key) if uwsgi else None
+    if foreign is not None and foreign.name == key:
+        return f"in a [geventuwsgi] section and on the command line it is {foreign.name}"
+    close = foreign.name if foreign is not None else nearest(key, uwsgi)
+    return f"did you mean {close}?" if close else ""

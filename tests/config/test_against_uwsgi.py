@@ -187,7 +187,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("# 100%\na = 1\n", ["1"], [], "uWSGI joins the comment with the next line"),
     ("a = %(b)\nb = %(c)\nc = 1\n", ["1"], ["%(c)"], _MEANT),
     ("a = $(REF)\n", ["shop"], ["$(SITE)"], _MEANT),
-    ("a = %(a)\n", "! app.ini:2: a: %(...) refers to itself", ["%(a)"], _EARLY),
+    ("a = %(a)\n", "! app.ini:2: a: %(a) refers to itself", ["%(a)"], _EARLY),
     ("a = @(none)\n", "! app.ini:2: a: cannot read none: No such file", "! open(\"none\"): No such",
      "the place is told"),
     ("a = @(fd://99)\n", "! app.ini:2: a: cannot read fd://99: Bad file", [""], _EARLY),

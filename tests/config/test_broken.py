@@ -1,0 +1,77 @@
+"""Broken files, each with the whole of what is said of it, and the exit status.
+
+`broken/expected.txt` holds `[FILE STATUS]` and the text of the standard error behind it.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geventuwsgi.cli import main
+from geventuwsgi.config.reader import check
+from geventuwsgi.errors import ConfigurationEnd
+
+BROKEN = Path(__file__).parent / "broken"
+ROOT = Path(__file__).parents[2]
+PARTS = re.split(r"^\[(\S+) (\d)\]\n", (BROKEN / "expected.txt").read_text(), flags=re.MULTILINE)
+EXPECTED = {name: (int(status), text)
+            for name, status, text in zip(PARTS[1::3], PARTS[2::3], PARTS[3::3], strict=True)}
+HALVES = {"include-circle-2.ini"}
+
+
+@pytest.fixture(autouse=True)
+def at_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BROKEN)
+
+
+def never(*_: object) -> int:
+    raise AssertionError("it was served")
+
+
+def test_each_has_its_error() -> None:
+    assert {path.name for path in BROKEN.glob("*.ini")} - HALVES == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = EXPECTED[name]
+    assert main([name], run=never) == status
+    assert capsys.readouterr() == ("", text)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_check_finds_it(name: str) -> None:
+    """--check-config says the same at the same line, and goes on to the other lines."""
+    status, text = EXPECTED[name]
+    if status == 2:
+        pytest.skip("a wrong command line")
+    report, _ = check([name], {})
+    said = text.splitlines()[-1].removeprefix("geventuwsgi: ").removeprefix("error: ")
+    failing = [line for line in report.lines if line.verdict in ("wrong", "refused")]
+    assert failing and not report.fine
+    assert any(said.startswith(f"{line.file}:{line.line}: " if line.line else f"{line.file}: ")
+               and line.reasons[0] in said for line in failing)
+
+
+@pytest.mark.parametrize("name", ["number.ini", "include-circle.ini", "nul.ini"])
+def test_by_the_command_itself(name: str) -> None:
+    status, text = EXPECTED[name]
+    done = subprocess.run([sys.executable, "-m", "geventuwsgi", "-c", name],
+                          capture_output=True, text=True, timeout=60,
+                          env={"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", text)
+
+
+def test_utf_16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for encoding in ("utf-16-le", "utf-16-be"):
+        path = tmp_path / "app.ini"
+        path.write_bytes("\ufeff[uwsgi]\nmodule = app\n".encode(encoding))
+        assert main([str(path)], run=never) == 2
+        assert f"{path} is UTF-16: save it as UTF-8\n" in capsys.readouterr().err
+
+
+def test_an_end_is_no_error() -> None:
+    assert ConfigurationEnd(0, file="a.ini", line=2, option="exit").exit_status == 0
