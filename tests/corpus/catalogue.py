@@ -38,6 +38,8 @@ _BLANK = "blanks around a variable's name and value are not part of them"
 _HOME = "the wheel runs inside a Python that was started without the home"
 _ROUTER = "our router tells the application who asked it, and how"
 _BYTES = "uWSGI on Python 3 wants the names in `applications` to be bytes, which nobody writes"
+_OWN = "our own answers name their status and their charset"
+_HOST = "manage-script-name finds mounts of a host, too; uWSGI only those without one"
 WHERE = "GET /where?a=1&b=%20c: body."
 _BROKEN = "an exception before the response is answered; uWSGI closes without a word"
 
@@ -197,4 +199,24 @@ ENTRIES: tuple[Entry, ...] = (
           env={"UWSGI_HTTP_SOCKET": "127.0.0.1:8080", "UWSGI_MODULE": "facts",
                "UWSGI_CHDIR": "/srv/api", "UWSGI_PROCESSES": "2", "UWSGI_MASTER": "1"},
           arguments=("--set-placeholder", "stage=live")),
+    Entry(APPS + "vhosts.ini", {
+        "/run/uwsgi/vhosts.sock": (*get("/x", "/built/x", Host="news.example"),
+                                   *get("/where", Host="blog.example"),
+                                   *get("/", Host="other.example"))},
+          differs={
+              "*other.example: body": ("500 Internal Server Error\n", _OWN),
+              "*other.example: content-type": ("text/plain; charset=utf-8", _OWN),
+              "*/built/x*: body.path": ("/x", _HOST), "*/built/x*: body.script": ("/built", _HOST),
+              "*/built/x*: x-prefix": ("built", _HOST)}),
+    Entry(APPS + "errors.ini", {
+        "8080": get("/api/x", "/secret", "/file", "/none", "/other", "/api/missing")},
+          differs={f"8080 GET /file: {what}":
+                   (value, "static: without a file is a 404; uWSGI closes without a word")
+                   for what, value in {
+                       "status": 404, "reason": "Not Found", "content-type": "text/html",
+                       "body": "<!doctype html><title>404</title>we looked everywhere\n",
+                   }.items()}),
+    Entry("srv/api/catching.ini", {"8080": get("/", "/broken")},
+          differs={"8080 GET /broken: body": (ANY, "a traceback as Python writes it"),
+                   "8080 GET /broken: content-type": ("text/plain; charset=utf-8", _OWN)}),
 )

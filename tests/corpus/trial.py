@@ -323,7 +323,7 @@ def _over_uwsgi(ask: Ask) -> bytes:
         "PATH_INFO": re.sub("%([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), path),
         "DOCUMENT_ROOT": "/var/www", "SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_SCHEME": "http",
         "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "50000", "SERVER_PORT": "80",
-        "SERVER_NAME": "shop.example",
+        "SERVER_NAME": headers["Host"],
         **{"HTTP_" + name.upper().replace("-", "_"): text for name, text in headers.items()}}
     block = b"".join(struct.pack("<H", len(part)) + part for pair in variables.items()
                      for part in (pair[0].encode(), pair[1].encode()))
