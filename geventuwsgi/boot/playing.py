@@ -45,9 +45,10 @@ def environ_of(settings: Settings) -> dict[str, str]:
         environ.setdefault("FLASK_DEBUG", "1")  # or Flask keeps its errors for itself
     for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environ.pop(name, None)
-    assigned = [assignment.partition("=") for assignment in settings.env]
-    for name, value in (*settings.early_variables, *((name, value) for name, _, value in assigned),
-                        *((name, None) for name in settings.unenv), *settings.late_variables):
+    parts = [assignment.partition("=") for assignment in settings.env if assignment]
+    assigned = [(name, value if equals else None) for name, equals, value in parts]
+    removed = [(name, None) for name in settings.unenv]
+    for name, value in (*settings.early_variables, *assigned, *removed, *settings.late_variables):
         if value is None:
             environ.pop(name, None)
         else:

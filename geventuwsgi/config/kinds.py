@@ -258,6 +258,28 @@ class Assignment(Kind):
         return f"{name.strip()}={value.lstrip()}"
 
 
+class Variable(Assignment):
+    """`NAME=VALUE` of `env`, with what a file of variables has beside (`for-readline`).
+
+    In uWSGI's dialect an empty line and a comment are no variable, the empty text here, and a
+    bare name is that variable removed, as uWSGI's putenv(3) does it.
+    """
+
+    def value(self, text: str, case: Case) -> object:
+        if not case.origin.uwsgi:
+            return super().value(text, case)
+        line = text.strip()
+        if not line or line[0] in "#;":
+            return ""
+        if line.startswith("export "):
+            case.warn(f"'export' of {text!r} is cut; uWSGI makes it part of the name")
+            line = line.removeprefix("export ").lstrip()
+        if "=" not in line and "\0" not in line:
+            case.warn(f"{text!r} has no '=': the variable is removed, as in uWSGI")
+            return line
+        return super().value(line, case)
+
+
 class Header(Kind):
     """`Name: value` of a response header (RFC 9110 section 5)."""
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from geventuwsgi.config.kinds import (
     Account, Address, Assignment, Boolean, Choice, Header, Kind, Many, Mount, Name, Network, Octal,
-    Owner, Path, SocketMode,
+    Owner, Path, SocketMode, Variable,
 )
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.option import Option
@@ -123,7 +123,7 @@ APPLICATION = (
            _APPLICATION),
     Option("chdir2", Path(), "change to this directory after the application was loaded",
            _APPLICATION),
-    Option("env", Many(Assignment()), "set an environment variable; may be repeated",
+    Option("env", Many(Variable()), "set an environment variable; may be repeated",
            _APPLICATION, default=(), merge=True, gunicorn=("raw-env",), letters="e"),
     Option("unenv", Many(Name()), "remove an environment variable; may be repeated",
            _APPLICATION, default=(), merge=True),

@@ -118,6 +118,16 @@ def test_variables_of_directories(tmp_path: Path, write: Write) -> None:
         directives.variables("/nowhere")
 
 
+def test_a_file_of_variables(tmp_path: Path, write: Write) -> None:
+    (tmp_path / ".env").write_text("# comment\n\nA=1\nexport B=2\nGONE\n")
+    settings, _ = settings_of(["-c", write("for-readline = %d.env\nenv = %(_)\nendfor =\n")], {})
+    assert settings is not None and settings.env == ("", "", "A=1", "B=2", "GONE")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GONE", "x")
+        environ = environ_of(settings)
+    assert (environ["A"], environ["B"]) == ("1", "2") and not {"GONE", ""} & set(environ)
+
+
 def test_an_address_is_a_placeholder(write: Write) -> None:
     assert told(read(write("resolve = ip=localhost\nx = %(ip):80\n")), "x") == ["127.0.0.1:80"]
 

@@ -5,7 +5,7 @@ import pytest
 from geventuwsgi.config import cpu
 from geventuwsgi.config.kinds import (
     Account, Address, Assignment, Boolean, Choice, Header, Kind, Many, Mount, Name, Network, Octal,
-    Owner, Path, Plugins, SocketMode,
+    Owner, Path, Plugins, SocketMode, Variable,
 )
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.origin import Case, Origin
@@ -87,6 +87,12 @@ TAKEN = [
     (Assignment(), "A=b=c", "A=b=c", False),
     (Assignment(), "A=", "A=", False),
     (Assignment(), "A = b", "A=b", True),
+    (Variable(), "A=b", "A=b", False),
+    (Variable(), "A = b", "A=b", True),
+    (Variable(), " # of a file of variables", "", False),
+    (Variable(), "", "", False),
+    (Variable(), "export A=b=c", "A=b=c", True),
+    (Variable(), "A", "A", True),
     (Header(), "X-A:  b: c", "X-A: b: c", False),
     (Mount(), "/a=mod:app", "/a=mod:app", False),
     (Mount(), "/a = mod:app", "/a=mod:app", False),
@@ -100,7 +106,9 @@ TAKEN = [
 # kind, text: refused outside [uwsgi] sections, taken in them
 STRICT = [
     (Boolean(), "maybe"), (Number(), "true"), (Number(), ""), (Number(), "$(NOT_SET)"),
-    (Number(), "12abc"), (Number(), "2.5"), (Seconds(), "5 fortnights"), (Address(), "3031"),
+    (Number(), "12abc"), (Number(), "2.5"),
+    (Variable(), "A"), (Variable(), "# A"),
+    (Seconds(), "5 fortnights"), (Address(), "3031"),
     (Address(), "localhost"), (Address(), "127.0.0.1"),
 ]
 
@@ -139,6 +147,7 @@ REFUSED = [
     (Choice("a", "b"), "d", "none of a, b"),
     (Assignment(), "A", "NAME=VALUE"),
     (Assignment(), "=b", "NAME=VALUE"),
+    (Variable(), "=b", "NAME=VALUE"),
     (Header(), "X-A", "Name: value"),
     (Header(), "X A: b", "Name: value"),
     (Header(), "X-A: b\r\nX-B: c", "CR, LF"),
