@@ -268,9 +268,9 @@ class Master:
             self._judge(now)
             if self._status is not None and not self.generations and self._ended(now):
                 return
-            wake_up = min([generation.tend(now, awake) for generation in self.generations]
-                          + [one.tend(now) for one in self._attached]
-                          + [self._adapt(now)])
+            # Generations last, for the others may have begun one: a file that was touched does.
+            wake_up = min([one.tend(now) for one in self._attached] + [self._adapt(now)]
+                          + [generation.tend(now, awake) for generation in self.generations])
             if self._leave_at is not None and self._status is None:
                 wake_up = min(wake_up, self._leave_at)
             for key, _ in self.selector.select(max(wake_up - time.monotonic(), 0.0)):

@@ -206,7 +206,7 @@ def test_a_pause_of_everyone_is_no_stuck_worker(house):
     family = [made.pid, *made.pids().values()]
     for pid in family:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(4.5)  # more than the timeout and the master's own tolerance
+    time.sleep(3.5)  # more than the timeout, and than a look and the tolerance of the master
     for pid in family:
         os.kill(pid, signal.SIGCONT)
     time.sleep(1.0)
