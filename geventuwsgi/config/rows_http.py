@@ -179,5 +179,13 @@ ROWS: tuple[Option, ...] = (
              "the SDK of your error tracker in the application"),
     *refused("harakiri-queue-threshold", "a request ends at its harakiri however many wait: use "
              "harakiri-path for those that may take long"),
+    *refused("carbon carbon-freq carbon-hostname-dots carbon-id carbon-idle-avg carbon-max-retry "
+             "carbon-name-resolve carbon-no-workers carbon-resolve-names carbon-retry-delay "
+             "carbon-root carbon-timeout carbon-use-metrics rrdtool rrdtool-freq rrdtool-lib",
+             "figures are not pushed to Carbon or into a database: let its own collector read the "
+             "request log"),
+    *refused("nagios", "let the check ask over HTTP, as a client does"),
+    *refused("symcall symcall-post-fork symcall-register-rpc symcall-use-next",
+             "functions of C libraries are not called: use import, and ctypes in the module"),
     *refused("router-list routers-list", "docs/options.rst lists the actions of route"),
 )

@@ -55,11 +55,13 @@ ROWS: tuple[Option, ...] = (
     *refused("http-uid http-gid", "the router runs as uid and gid: set these, or start the router "
              "as an instance of its own"),
 
-    *refused("subscriptions-sign-check subscriptions-sign-skip-uid subscriptions-credentials-check "
-             "subscriptions-use-credentials",
+    *refused("subscriptions-sign-check subscriptions-credentials-check",
              "announcements are not signed: they are taken from this machine alone, over loopback "
              "or a unix socket whose directory says who may"),
-    *ignored("subscriptions-sign-check-tolerance", "announcements are not signed", Number()),
+    *ignored("subscriptions-sign-check-tolerance subscriptions-sign-skip-uid",
+             "announcements are not signed", _ANY),
+    *ignored("subscriptions-use-credentials", "over a unix socket the kernel tells the receiver "
+             "who sends, if that asks"),
     *ignored("subscription-notify-socket", "a node is not told that its announcement came: it is "
              "repeated every subscribe-freq seconds", _ANY),
     *refused("start-unsubscribed", "use subscribe2 with check=FILE: nothing is announced until "

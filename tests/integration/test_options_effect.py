@@ -379,3 +379,14 @@ def test_a_client_that_does_not_read_and_a_greenlet_that_lasts(tmp_path: Path) -
         assert not (tmp_path / "done").exists()
         (tmp_path / "go").touch()
         assert server.wait() == 0 and (tmp_path / "done").exists()
+
+
+def test_a_page_of_the_router(tmp_path: Path) -> None:
+    """error-page-502, where no node answers."""
+    (tmp_path / "502.html").write_text("<p>later</p>")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        with Server(tmp_path, "--http", "127.0.0.1:0", "--http-to", address,
+                    "--error-page-502", "502.html") as server:
+            assert split(server.get("/"))[::2] == ("502 Bad Gateway", b"<p>later</p>")
