@@ -23,12 +23,10 @@ from ..app.leaving import leave
 from ..app.mishap import Mishaps
 from ..app.pages import standing_of
 from ..config.conflicts import harakiri_paths
+from ..config.logs import access_log
 from ..config.settings import Settings
-from ..errors import BootError, ConfigError
-from ..log.access import AccessLog
-from ..log.format import compile_format
+from ..errors import BootError
 from ..log.sinks import Sink
-from ..log.terminal import colours, short_line
 from ..net.accept import adopt
 from ..net.acceptor import Acceptor, Batch
 from ..net.listener import Listener
@@ -339,7 +337,8 @@ def service_of(settings: Settings, applications: Applications, child: Child,
         policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
         max_connections=settings.worker_connections, standing=standing,
         applications=applications,
-        access=None if requests is None else access_log(settings, requests, child.row),
+        access=None if requests is None else lambda schedule: access_log(
+            settings, requests, schedule, lambda: child.row.memory),
         root_path=settings.root_path.rstrip("/"),
         uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
         forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
@@ -353,17 +352,3 @@ def service_of(settings: Settings, applications: Applications, child: Child,
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr))
-
-
-def access_log(settings: Settings, sink: Sink, row: scoreboard.Row) -> Callable[[Any], AccessLog]:
-    """Compile the request log's line (uWSGI's, unless told otherwise)."""
-    if settings.dev and not settings.log_format:
-        short = short_line(colours(settings.access_logfile, os.environ))
-        return lambda schedule: AccessLog(short, sink, schedule)
-    try:
-        line = compile_format(settings.log_format, micros=settings.log_micros,
-                              x_forwarded_for=settings.log_x_forwarded_for,
-                              memory=(lambda: row.memory) if settings.memory_report else None)
-    except ValueError as error:
-        raise ConfigError(str(error), option="log-format") from error
-    return lambda schedule: AccessLog(line, sink, schedule)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..config.settings import Settings
+from ..log.rotation import rename
 from ..process.attached import Attached
 from ..process.command import Conditions
 from ..process.daemon import Order
@@ -19,6 +20,7 @@ from ..process.hooks import Hook
 from ..process.master import Master
 from ..process.privileges import Identity
 from ..process.watch import Watch
+from .logs import files_of
 from .playing import environ_of
 from .points import hooks_of, limits_of
 
@@ -84,14 +86,20 @@ def orders_of(settings: Settings) -> list[Order]:
     return [Order(**dict(fields)) for fields in settings.daemons]
 
 
-def rotate(settings: Settings) -> None:
-    """Give each log file a name with the present time, as uWSGI does (`touch-logrotate`)."""
-    found = False
-    for path in {settings.logto, settings.error_logfile, settings.access_logfile}:
-        if path and os.path.isfile(path):
+def rotate(settings: Settings, *, told: bool = False) -> None:
+    """Give each log file its other name, as uWSGI does (`touch-logrotate`).
+
+    Args:
+        settings: whose files; `log-backupname` is the name of that of `logto`.
+        told: others rotate files too, so that it is no mistake if we have none.
+    """
+    found = told
+    for path, name in {path: name for name, path in files_of(settings)[::-1]}.items():
+        if os.path.isfile(path):
             found = True
+            backup = settings.log_backupname if name == "logto" else None
             try:
-                os.rename(path, f"{path}.{int(time.time())}")
+                rename(path, backup or "", int(time.time()))
             except OSError as error:
                 logger.error("cannot rename the log %s: %s", path, error.strerror)
     if not found:

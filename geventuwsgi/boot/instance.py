@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from .. import __version__
+from ..config.logs import scribed
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..process import signals, upgrade
@@ -33,6 +34,7 @@ from .playing import cores_of, environ_of, packages_of, titles_of
 from .points import AT_THE_START, run_hooks
 from .roles import router_role, worker_role
 from .routing import Subscriptions
+from .scribes import engage, scribe_of
 from .sockets import Change, Sockets, describe, handed_over, open_all
 from .watching import watch_files, watch_modules
 
@@ -97,7 +99,7 @@ class Instance:
                  environ: Mapping[str, str], ready: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self._ready = ready
-        self.logs = logs.Logs(settings)
+        self.scribe = scribe_of()
         self.titles = titles_of(settings)
         self.pid_files: list[PidFile] = []
         self.safe_pid_files: list[PidFile] = []
@@ -112,9 +114,12 @@ class Instance:
         """Start, keep the roles alive until told to stop, clean up."""
         settings = self.settings
         self.titles.set("master")
+        handed = upgrade.handed_over(os.environ)
+        logs.settle(settings, truncate=not handed)
+        engage(self.scribe, settings, (handed or {}).get("scribe", ()))
+        self.logs = logs.Logs(settings)
         logger.info("Starting geventuwsgi %s", __version__)
         tell_configuration(settings)
-        handed = upgrade.handed_over(os.environ)
         self.upgraded = bool(handed)
         try:
             identity = check(settings)
@@ -152,14 +157,14 @@ class Instance:
             self.announcer = Announcer(settings, self.sockets.of_uwsgi(), self._load)
             self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
             watch_modules(self.autoreload, settings)
-            self.company = Company(settings, self.watch, lambda: rotate(self.settings))
+            self.company = Company(settings, self.watch, self._rotate)
             self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
             remnants = Remnants(handed["daemons"] if handed else (), settings.reload_mercy)
             self.master = Master(
                 self.roles, self.board, reopen=self.reopen_logs, ready=self._serves,
                 stopping=self._stops, renew=self.renew, reloading=self._reloading,
-                attached=[self.manager, remnants, self.announcer, self.watch, self.autoreload,
-                          self.upgrade, self.fifo, *self.company.attached],
+                attached=[self.scribe, self.manager, remnants, self.announcer, self.watch,
+                          self.autoreload, self.upgrade, self.fifo, *self.company.attached],
                 shutdown_delay=lambda: self.settings.shutdown_delay,
                 exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
                 upgrade=self.upgrade.request, handed_over=handed or {},
@@ -232,6 +237,8 @@ class Instance:
         tell_configuration(settings)
         check(settings)
         logs.check(settings)
+        if not self.scribe.engaged:     # the new roles inherit what our output is then
+            engage(self.scribe, settings)
         umask = os.umask(0o077)
         os.umask(umask if settings.umask is None else settings.umask)
         try:
@@ -256,11 +263,13 @@ class Instance:
             self.subscriptions.commit(datagrams)
             for role in self.roles:
                 os.close(role.fds[0])
-            logs_change = any(getattr(settings, name) != getattr(self.settings, name)
-                              for name in ("logto", "error_logfile", "log_level"))
+            logs_change = logs.signature(settings) != logs.signature(self.settings)
             self.settings, self.sockets, self.roles = settings, change.sockets, roles
             if logs_change:
                 self._change_logs()
+            engage(self.scribe, settings)
+            if settings.log_reopen:
+                self.master.reopen_logs()
             self.company.replace(settings)
             self._watch_files(settings)
             watch_modules(self.autoreload, settings)
@@ -271,6 +280,7 @@ class Instance:
             change.discard()
             self.subscriptions.discard(datagrams)
             self.announcer.reloaded(0.0)
+            engage(self.scribe, self.settings)
             for role in roles:
                 os.close(role.fds[0])
             os.umask(umask)
@@ -293,9 +303,18 @@ class Instance:
 
     def reopen_logs(self) -> list[tuple[str, int]]:
         """Open our logs anew, and those of roles that cannot for want of root (SIGUSR1)."""
+        try:
+            logs.settle(self.settings)
+        except ConfigError as error:
+            logger.error("%s", error)
+        self.scribe.reopen()
         self.logs.reopen()
         leaves_root = Identity(self.settings.uid, self.settings.gid).leaves_root
         return logs.opened(self.settings) if leaves_root else []
+
+    def _rotate(self) -> None:
+        self.scribe.rotate()
+        rotate(self.settings, told=scribed(self.settings))
 
     def go(self) -> None:
         """Become the version on disk, which the check found able to; return if that fails."""
@@ -310,6 +329,8 @@ class Instance:
             state["subscriptions"], fds = self.subscriptions.describe()
             fds += [listener.socket.fileno() for listener in self.sockets.listeners]
             fds += [fd for one in state["generations"] for fd in descriptors(one)]
+            state["scribe"], more = self.scribe.hand_over()
+            fds += more
             fds += [state["console"]] if state["console"] >= 0 else []
             logger.info("upgrade: %s", " ".join(upgrade.command()))
             upgrade.execute(state, fds, self.environ)

@@ -2,21 +2,27 @@
 
 A role opens its files before it drops root. The user that it then is may not be able to
 open them a second time; there the master, which keeps root, does so and hands the
-descriptors over.
+descriptors over. Where the scribe has the lines, nobody else opens a file (`scribes`).
 """
 
 import logging
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..config.logs import is_address, requests_logged, scribed
 from ..config.settings import Settings
 from ..errors import ConfigError
+from ..process.privileges import Identity
 
 if TYPE_CHECKING:
     from ..log.sinks import Sink
 
 logger = logging.getLogger("geventuwsgi.error")
+
+FILES = ("logto", "error_logfile", "access_logfile")
 
 
 class Logs:
@@ -43,11 +49,12 @@ class Logs:
         self.handed = False
         option = "logto" if settings.logto else "error-logfile"
         try:
-            if settings.logto:
+            if settings.logto and not scribed(settings):
                 self._logto = open_sink(settings.logto, also=(1, 2), warn=logger.warning)
             option = "error-logfile"
-            self._errors = log.setup(settings.log_level, settings.error_logfile)
-            if requests and not settings.disable_logging:
+            self._errors = log.setup(settings.log_level, settings.error_logfile,
+                                     settings.log_date)
+            if requests and requests_logged(settings):
                 option = "access-logfile"
                 self.requests = open_sink(settings.access_logfile or "-", warn=logger.warning)
         except OSError as error:
@@ -83,23 +90,96 @@ class Logs:
             sink.take(fd)
 
 
+def signature(settings: Settings) -> tuple[object, ...]:
+    """Return what `Logs` goes by: after a change of it the logs have to be set up anew."""
+    return (settings.logto, settings.error_logfile, settings.log_level, settings.log_date,
+            scribed(settings))
+
+
+def files_of(settings: Settings) -> list[tuple[str, str]]:
+    """Return the regular files that processes write themselves: attribute and path."""
+    from ..log.sinks import STANDARD
+
+    return [(name, path) for name in FILES if (path := getattr(settings, name))
+            and path not in STANDARD and not _is_stream(path)
+            and not (name == "logto" and scribed(settings))]
+
+
 def opened(settings: Settings) -> list[tuple[str, int]]:
     """Open every log file of the settings for roles that cannot, by name and descriptor.
 
     What does not open is told; the roles stay with the old file.
     """
-    from ..log.sinks import STANDARD, open_file
+    from ..log.sinks import open_file
 
     found = []
-    for name in ("logto", "error_logfile", "access_logfile"):
-        path = getattr(settings, name)
-        if not path or path in STANDARD or _is_stream(path):
-            continue
+    for name, path in files_of(settings):
         try:
             found.append((name, open_file(path)))
         except OSError as error:
             logger.warning("%s cannot be reopened, the old file stays: %s", path, error.strerror)
     return found
+
+
+def owner_of(settings: Settings) -> tuple[int, int]:
+    """Return the user and group that log files are given to, -1 = nobody."""
+    if not (settings.logfile_chown or settings.logto2):
+        return -1, -1
+    identity = Identity(settings.uid, settings.gid)
+    return (-1 if identity.uid is None else identity.uid,
+            -1 if identity.gid is None else identity.gid)
+
+
+def settle(settings: Settings, *, truncate: bool = False) -> None:
+    """Make the log files, with the owner and the permissions that they are to have.
+
+    Args:
+        truncate: at the start: also empty them, if `log-truncate` says so.
+
+    Called in the master, before anybody else opens them. What cannot be is told.
+    """
+    from ..log.rotation import give
+    from ..log.sinks import open_file
+
+    truncate = truncate and settings.log_truncate
+    if truncate and settings.logto and scribed(settings) and os.path.isfile(settings.logto):
+        os.truncate(settings.logto, 0)
+    if not (truncate or settings.logfile_chown or settings.logto2
+            or settings.logfile_chmod is not None):
+        return
+    for name, path in files_of(settings):
+        whose = settings if name == "logto" and settings.logto2 else None
+        try:
+            with _as_user(whose):
+                fd = open_file(path)
+        except OSError as error:
+            option = "logto2" if whose else name.replace("_", "-")
+            raise ConfigError(f"cannot open {path}: {error.strerror}", option=option) from None
+        owner = owner_of(settings) if settings.logfile_chown else (-1, -1)
+        if truncate:
+            os.ftruncate(fd, 0)
+        wrong = give(fd, settings.logfile_chmod, owner)
+        os.close(fd)
+        if wrong:
+            logger.warning("%s: owner or permissions cannot be set: %s", path, wrong)
+
+
+@contextmanager
+def _as_user(settings: Settings | None) -> Iterator[None]:
+    """Have the rights of the application's user for a moment, if settings are given."""
+    if settings is None or not Identity(settings.uid, settings.gid).leaves_root:
+        yield
+        return
+    identity = Identity(settings.uid, settings.gid)
+    assert identity.uid is not None
+    group = os.getegid()
+    os.setegid(group if identity.gid is None else identity.gid)
+    os.seteuid(identity.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
 
 
 def check(settings: Settings) -> None:
@@ -108,16 +188,22 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: naming file, line and option.
     """
+    from ..log.loggers import logger as parsed
     from ..log.sinks import STANDARD, open_file
 
-    for name in ("logto", "error_logfile"):
-        path = getattr(settings, name)
-        if path and path not in STANDARD:
-            try:
+    found = [("logto2" if name == "logto" and settings.logto2 else name, path)
+             for name in ("logto", "error_logfile") if (path := getattr(settings, name))
+             and not (name == "logto" and is_address(path))]
+    found += [(name, one.target) for name in ("logger", "req_logger")
+              for one in map(parsed, getattr(settings, name)) if one.kind == "file"]
+    for name, path in found:
+        if path in STANDARD:
+            continue
+        try:
+            with _as_user(settings if name == "logto2" else None):
                 os.close(open_file(path))
-            except OSError as error:
-                raise settings.origin(name).error(
-                    f"cannot open {path}: {error.strerror}") from None
+        except OSError as error:
+            raise settings.origin(name).error(f"cannot open {path}: {error.strerror}") from None
 
 
 def _is_stream(path: str) -> bool:

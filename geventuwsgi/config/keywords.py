@@ -51,6 +51,8 @@ REASONS = {
     **dict.fromkeys(("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2"),
                     "there is no master to be spoken to: write os.getpid() to a file"),
     "logto": "it would take the caller's standard output: use access-logfile and error-logfile",
+    "Loggers and log files": "a process of its own does it, which a server has that is started as "
+                             "a program: use access-logfile, error-logfile and Python's logging",
     "Hooks": "call it before or after serve()",
     "Reload and stop": f"{_ONE}: for a reload start geventuwsgi as a program",
     "Configuration": "serve() reads no files: for these start geventuwsgi as a program",

@@ -81,14 +81,11 @@ ROWS: tuple[Option, ...] = (
 
 # uWSGI 2.0's options less those of the table; the families below are left out.
 ABSENT: frozenset[str] = frozenset("""
-abstract-socket add-gid alarm-log connect-and-read drop-after-apps extract fd-safe
+abstract-socket add-gid connect-and-read drop-after-apps extract fd-safe
 flock flock-wait flock-wait2 flock2 force-cwd freebind honour-stdin
-immediate-gid immediate-uid log-4xx log-5xx log-alarm log-backupname log-big log-date log-drain
-log-encoder log-filter log-format-strftime log-ioerror log-maxsize log-prefix log-reopen
-log-req-encoder log-req-route log-route log-sendfile log-slow log-socket log-syslog log-truncate
-log-zero logdate logfile-chmod logfile-chown logformat-strftime logger logger-list logger-req
-loggers-list logto2 map-socket no-initgroups not-alarm-log not-log-alarm ping ping-timeout
-reaper req-logger rsyslog-packet-size rsyslog-split-messages safe-fd shared-socket skip-atexit
+immediate-gid immediate-uid
+map-socket no-initgroups ping ping-timeout
+reaper safe-fd shared-socket skip-atexit
 stats stats-http
 stats-min stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
 stats-pushers-default-freq stats-server

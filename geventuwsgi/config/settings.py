@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from geventuwsgi.config import conflicts, conflicts_workers, development, orders
+from geventuwsgi.config import conflicts, conflicts_logs, conflicts_workers, development, orders
 from geventuwsgi.config.directives import variables
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
@@ -288,6 +288,7 @@ class _Defaults:
         conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
         self.background()
         self.variables()
+        conflicts_logs.settle(self.values, self.origins, self.warnings)
         self.values.update(orders.derive(self.values, self.items))
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI

@@ -30,6 +30,8 @@ from geventuwsgi.config.rows_python import PROCESSES as PYTHON_PROCESSES
 from geventuwsgi.config.rows_python import PYTHON
 from geventuwsgi.config.rows_operation import OPERATION
 from geventuwsgi.config.rows_python import ROWS as PYTHON_ROWS
+from geventuwsgi.config.rows_logging import ROWS as LOGGING_ROWS
+from geventuwsgi.config.rows_logging import WITHOUT as WITHOUT_ALARMS
 from geventuwsgi.config.rows_reload import RELOAD
 from geventuwsgi.config.rows_router import ROUTER, SUBSCRIPTION
 from geventuwsgi.config.rows_routers import ROWS as ROUTERS_ROWS
@@ -283,8 +285,8 @@ _LOGGING = "Logging"
 LOGGING = (
     Option("disable-logging", Boolean(), "write no line per request", _LOGGING, default=False,
            gunicorn=("no-access-log",), letters="L"),
-    Option("logto", Path(), "write all logs, and what the application prints, to this file",
-           _LOGGING),
+    Option("logto", Path(), "write all logs, and what the application prints, to this file, or "
+           "to a UDP socket (host:port)", _LOGGING),
     Option("log-format", Kind(), "the form of the line per request, with uWSGI's %(names)",
            _LOGGING, aliases=("logformat",), gunicorn=("access-logformat",),
            derived="uWSGI's line"),
@@ -355,6 +357,7 @@ OPTIONS: tuple[Option, ...] = (
     *STATIC,
     *ROUTES,
     *LOGGING,
+    *LOGGING_ROWS,
     *LOGIC,
     *UWSGI_ROWS,
     *HTTP_ROWS,
@@ -364,6 +367,7 @@ OPTIONS: tuple[Option, ...] = (
     *GUNICORN_ROWS,
     *UVICORN_ROWS,
     *WITHOUT,
+    *WITHOUT_ALARMS,
 )
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(

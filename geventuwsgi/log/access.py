@@ -63,3 +63,66 @@ class AccessLog:
     def statistics(self) -> dict[str, int]:
         """Tell lines written and dropped, and bytes that wait for a slow reader."""
         return {"lines": self._written, **self.sink.statistics()}
+
+
+Wanted = Callable[[Any], bool]
+CLIENT_GONE = 499   # nginx's status of a request whose client left
+
+
+class SelectiveLog(AccessLog):
+    """The log of requests that fulfil a condition.
+
+    Args:
+        wanted: tells of a finished request whether it is logged.
+    """
+
+    def __init__(self, format: Formatter, sink: Sink,
+                 schedule: Callable[[Callable[[], object]], object] | None = None, *,
+                 wanted: Wanted) -> None:
+        super().__init__(format, sink, schedule)
+        self._wanted = wanted
+
+    def add(self, record: Any) -> None:
+        """Add the line of one finished request if it is wanted."""
+        if self._wanted(record):
+            super().add(record)
+
+
+def selection(*, client_errors: bool = False, server_errors: bool = False, slow: float = 0,
+              big: int = 0, empty: bool = False, sendfile: bool = False,
+              broken: bool = False) -> Wanted:
+    """Make the condition of uWSGI's log-4xx, log-5xx, log-slow and the like: any of them.
+
+    Args:
+        client_errors, server_errors: the status is 4xx, 5xx.
+        slow: seconds that it took, or more; 0 = no condition.
+        big: bytes of the response's body, or more; 0 = no condition.
+        empty: the response has no body.
+        sendfile: it was sent with sendfile.
+        broken: the client left before the end.
+    """
+    conditions: list[Wanted] = []
+    if client_errors:
+        conditions.append(lambda record: 400 <= record.status <= 499)
+    if server_errors:
+        conditions.append(lambda record: 500 <= record.status <= 599)
+    if slow:
+        conditions.append(lambda record: bool(record.duration >= slow))
+    if big:
+        conditions.append(lambda record: bool(record.body_size >= big))
+    if empty:
+        conditions.append(lambda record: record.body_size == 0)
+    if sendfile:
+        conditions.append(lambda record: record.via.startswith("sendfile"))
+    if broken:
+        conditions.append(_broken)
+    if len(conditions) == 1:
+        return conditions[0]
+    return lambda record: any(condition(record) for condition in conditions)
+
+
+def _broken(record: Any) -> bool:
+    """Whether the client left: a WSGI exchange has not ended then, an ASGI record says so."""
+    return bool(record.status == CLIENT_GONE
+                or (record.head_sent and not getattr(record, "ended", True))
+                or (getattr(record, "gone", False) and not record.complete))

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from geventuwsgi.log import escape
+from geventuwsgi.log import escape, moment
 
 _VARIABLE = re.compile(r"%\(([^()]*)\)")
 _ATOM = re.compile(r"(%%)|%\(([^()]*)\)s")
@@ -62,7 +62,7 @@ UWSGI = {
     "tmicros": _number("int(record.started * 1000000)"),
     "ltime": _number("local_time(record.started)"),
     "ctime": _number("c_time(record.started)"),
-    "ftime": _number("c_time(record.started)"),
+    "ftime": _number("f_time(record.started)"),
     "epoch": _number("int(now())"),
     "pid": _number("record.pid"),
     "wid": _number("record.worker"),
@@ -195,6 +195,7 @@ def response_header(record: Any, name: str) -> str:
 NAMESPACE: dict[str, Any] = {
     "plain": escape.plain, "quoted": escape.quoted, "in_json": escape.in_json,
     "local_time": _once_a_second(_local_time), "c_time": _once_a_second(time.ctime),
+    "f_time": _once_a_second(time.ctime), "dated": moment.text_of,
     "now": time.time, "memory": memory, "response_header": response_header,
     "empty": {},
 }

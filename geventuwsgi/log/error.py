@@ -11,9 +11,9 @@ holds up the process that logs. Never ANSI: colours in a file serve nobody.
 import _thread
 import logging
 import os
-import time
 
 from geventuwsgi.log import escape
+from geventuwsgi.log.moment import text_of
 from geventuwsgi.log.sinks import Sink, open_sink
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING,
@@ -23,29 +23,39 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class ErrorFormatter(logging.Formatter):
-    """`[date time zone] [pid] [LEVEL] message`, the traceback behind it if there is one."""
+    """`[date time zone] [pid] [LEVEL] message`, the traceback behind it if there is one.
+
+    Args:
+        date: instead of gunicorn's date uWSGI's, `date - [pid] [LEVEL] message`, in this form
+            of strftime (`log-date`).
+    """
+
+    def __init__(self, date: str = "") -> None:
+        super().__init__()
+        self._date = date
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record; control characters in its message are escaped."""
-        moment = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(record.created))
+        moment = (text_of(self._date, record.created) + " -" if self._date
+                  else "[" + text_of("%Y-%m-%d %H:%M:%S %z", record.created) + "]")
         text = record.getMessage()
         if record.exc_info and record.exc_info[0] is not None:
             text += "\n" + self.formatException(record.exc_info)
         if record.stack_info:
             text += "\n" + record.stack_info
         # The pid of now, not the record's: logging keeps it over a fork.
-        return f"[{moment}] [{os.getpid()}] [{record.levelname}] {escape.message(text)}\n"
+        return f"{moment} [{os.getpid()}] [{record.levelname}] {escape.message(text)}\n"
 
 
 class ErrorHandler(logging.Handler):
     """Write each record to a sink at once."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, date: str = "") -> None:
         super().__init__()
         self.sink = sink
         # Not logging's own, which gevent patches: `say` writes from native threads.
         self._native = _thread.allocate_lock()
-        self.setFormatter(ErrorFormatter())
+        self.setFormatter(ErrorFormatter(date))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record. A record that cannot be formatted is told by `logging` itself."""
@@ -69,12 +79,14 @@ class ErrorHandler(logging.Handler):
         self.sink.flush()
 
 
-def setup(level: str = "info", error_logfile: str | None = None) -> ErrorHandler:
+def setup(level: str = "info", error_logfile: str | None = None,
+          date: str = "") -> ErrorHandler:
     """Set up the error log of this process, instead of an earlier one.
 
     Args:
         level: one of `LEVELS`, in any case.
         error_logfile: a path, or None or "-" for stderr.
+        date: see `ErrorFormatter`.
 
     Returns:
         The handler; its `sink.reopen()` serves a log rotation.
@@ -88,7 +100,7 @@ def setup(level: str = "info", error_logfile: str | None = None) -> ErrorHandler
         raise ValueError(f"no log level {level!r}; there are {', '.join(LEVELS)}")
     target = 2 if error_logfile in (None, "-") else error_logfile
     # A warning of standard error would go to standard error, which loses it as well.
-    handler = ErrorHandler(open_sink(target, warn=None if target == 2 else logger.warning))
+    handler = ErrorHandler(open_sink(target, warn=None if target == 2 else logger.warning), date)
     for old in list(logger.handlers):
         logger.removeHandler(old)
         if isinstance(old, ErrorHandler):

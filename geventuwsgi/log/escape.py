@@ -47,6 +47,11 @@ def in_json(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
+def json_text(text: str) -> str:
+    """Escape text of our own encoding that stands inside a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
 def message(text: str) -> str:
     r"""Escape a message of the error log, which may be a traceback of many lines.
 

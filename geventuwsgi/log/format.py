@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from geventuwsgi.log import atoms, escape
+from geventuwsgi.log import moment as moments
 
 
 class Record(Protocol):
@@ -129,7 +130,8 @@ def with_memory(line: Formatter, memory: Callable[[], tuple[int, int]]) -> Forma
 
 def compile_format(text: str | None = None, *, style: str | None = None, micros: bool = False,
                    x_forwarded_for: bool = False,
-                   memory: Callable[[], tuple[int, int]] | None = None) -> Formatter:
+                   memory: Callable[[], tuple[int, int]] | None = None,
+                   strftime: bool = False, date: str = "") -> Formatter:
     """Compile a format into a function from a finished request to its line.
 
     Args:
@@ -139,6 +141,8 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
             is one of its atoms and is followed by `s`.
         micros, x_forwarded_for: see `uwsgi_line`; they change nothing else.
         memory: see `with_memory`; it changes nothing else either.
+        strftime: the literal text of a format is one of strftime's (`log-format-strftime`).
+        date: the form of `%(ftime)`; "" = ctime's (`log-date`).
 
     A value between double quotes has its quotes and backslashes escaped; a format that
     starts with `{"` is taken for JSON, and its values are escaped for that. A value that
@@ -154,18 +158,23 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
     pieces = atoms.split(text, style)
     is_json = text.lstrip().startswith('{"')
     namespace = dict(atoms.NAMESPACE)
+    if date:
+        namespace["f_time"] = lambda moment: moments.text_of(date, moment)
     parts: list[ast.expr] = []
     in_quotes = False
     for piece in pieces:
         if isinstance(piece, str):
-            parts.append(ast.Constant(piece))
+            if strftime and "%" in piece:
+                parts.append(_expression(f"dated({piece!r}, now())"))
+            else:
+                parts.append(ast.Constant(piece))
             in_quotes ^= piece.replace('\\"', "").count('"') % 2 == 1
             continue
         source = piece.source
         if piece.foreign:
             escaper = "plain" if not in_quotes else "in_json" if is_json else "quoted"
             source = f"{escaper}({source} or '-')"
-        parts.append(ast.FormattedValue(ast.parse(source, mode="eval").body, -1))
+        parts.append(_expression(source))
     parts.append(ast.Constant("\n"))
     # The one f-string of the whole format, built as a tree: no text of the operator's is
     # ever parsed as Python.
@@ -174,3 +183,12 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
     formatter: Formatter = eval(compile(ast.fix_missing_locations(tree), "<log-format>", "eval"),
                                 namespace)
     return formatter
+
+
+def _expression(source: str) -> ast.expr:
+    return ast.FormattedValue(ast.parse(source, mode="eval").body, -1)
+
+
+def marked(line: Formatter, mark: str) -> Formatter:
+    """Put a mark in front of each line, by which its reader knows it for a request's."""
+    return lambda record: mark + line(record)

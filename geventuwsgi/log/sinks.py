@@ -15,7 +15,7 @@ import os
 import select
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import _socket  # its sockets are the kernel's, also in a process that gevent has patched
 
@@ -42,6 +42,10 @@ class Sink(ABC):
     @abstractmethod
     def write(self, data: bytes) -> None:
         """Write whole lines, now or as soon as the other side takes them."""
+
+    def messages(self, messages: Sequence[bytes]) -> None:
+        """Write messages, each a line or what an encoder made of one."""
+        self.write(b"".join(messages))
 
     def flush(self) -> bool:
         """Write what waits, as far as it goes; tell whether nothing waits any more."""

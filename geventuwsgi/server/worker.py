@@ -30,12 +30,10 @@ from ..app.routing import Filters, Routes
 from ..app.static import Gzipped, StaticFiles, expiries, pair
 from ..app.wsgi import FileWrapper, ReadWrapper
 from ..config.conflicts import harakiri_paths
+from ..config.logs import access_log
 from ..config.settings import Settings
-from ..errors import ConfigError
 from ..log.access import AccessLog
-from ..log.format import compile_format
 from ..log.sinks import Sink
-from ..log.terminal import colours, short_line
 from ..net.listener import Listener
 from ..net.trust import AllowList
 from ..protocol.message import Limits
@@ -106,7 +104,8 @@ class Worker:
                  applications: Applications, child: Child, requests: Sink | None) -> None:
         self.child = child
         self.hub = hub = get_hub()
-        self.access = None if requests is None else self._access_log(settings, requests)
+        self.access = None if requests is None else access_log(
+            settings, requests, hub.loop.run_callback, self._memory)
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
         self.acceptors = [RoutedAcceptor(one, self.service, settings.http_processes)
                           if one.protocol == "routed"
@@ -311,19 +310,6 @@ class Worker:
 
     def _memory(self) -> tuple[int, int]:
         return self.child.row.memory
-
-    def _access_log(self, settings: Settings, sink: Sink) -> AccessLog:
-        """Compile the request log's line (uWSGI's, unless told otherwise)."""
-        if settings.dev and not settings.log_format:
-            line = short_line(colours(settings.access_logfile, os.environ))
-            return AccessLog(line, sink, self.hub.loop.run_callback)
-        try:
-            line = compile_format(settings.log_format, micros=settings.log_micros,
-                                  x_forwarded_for=settings.log_x_forwarded_for,
-                                  memory=self._memory if settings.memory_report else None)
-        except ValueError as error:
-            raise ConfigError(str(error), option="log-format") from error
-        return AccessLog(line, sink, self.hub.loop.run_callback)
 
 
 def service_of(settings: Settings, listeners: Sequence[Listener], applications: Applications,
