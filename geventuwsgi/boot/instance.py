@@ -11,6 +11,7 @@ from .. import __version__
 from ..config.logs import scribed
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
+from ..log.loggers import NAMES as LOGGERS
 from ..process import signals, upgrade
 from ..process.adopted import descriptors
 from ..process.detach import detach
@@ -115,6 +116,8 @@ class Instance:
         settings = self.settings
         self.titles.set("master")
         handed = upgrade.handed_over(os.environ)
+        if not handed:
+            logs.check(settings)
         logs.settle(settings, truncate=not handed)
         engage(self.scribe, settings, (handed or {}).get("scribe", ()))
         self.logs = logs.Logs(settings)
@@ -398,6 +401,8 @@ def tell_configuration(settings: Settings) -> None:
         logger.warning("%s", warning)
     for text in settings.print:
         logger.info("%s", text)
+    if settings.logger_list:
+        logger.info("there are these loggers: %s", ", ".join(LOGGERS))
 
 
 def tell_workers(settings: Settings, identity: Identity) -> None:

@@ -33,7 +33,8 @@ config check-config paste pythonpath chdir env root-path asgi-loop bind protocol
 certfile keyfile ca-certs cert-reqs ciphers ssl-version workers threads worker-class
 worker-connections pidfile reload max-requests max-requests-jitter daemon limit-request-line
 limit-request-fields limit-request-field-size limit-request-field_size keepalive uwsgi-allow-from
-forwarded-allow-ips proxy-allow-ips access-logfile error-logfile log-level reload-extra-file
+forwarded-allow-ips proxy-allow-ips access-logfile error-logfile log-level log-syslog
+reload-extra-file
 """.split())
 
 

@@ -127,8 +127,8 @@ def _syslog(name: str, arguments: str) -> Logger:
 def _rsyslog(name: str, arguments: str) -> Logger:
     """Parse `HOST[:PORT][,NAME[,PRIORITY]]`."""
     address, ident, priority, *more = (
-        part.strip() for part in f"{arguments},,".split(",", 3))
-    if more[0].strip(", "):
+        part.strip() for part in (*arguments.split(","), "", ""))
+    if any(more):
         raise ValueError(f"{arguments!r} is not of the form HOST[:PORT],NAME,PRIORITY")
     if priority in FACILITIES:
         priority = str(FACILITIES[priority] * 8 + INFO)

@@ -25,7 +25,7 @@ REOPEN = ORDER + b"reopen\n"
 ROTATE = ORDER + b"rotate\n"
 PLAN = ORDER + b"plan\n"
 PIECE = 65536   # bytes read at a time: a pipe's usual size
-LAST = 2.0      # seconds for what waits at the end
+LAST = 0.5      # seconds for what waits at the end
 LATER = 0.5     # seconds between two attempts to write what waits
 
 

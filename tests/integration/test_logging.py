@@ -1,0 +1,282 @@
+"""uWSGI's logging options in a server: what each does to the lines of a running instance.
+
+A server serves many assertions: a line that was written behind another proves what became of
+the one before.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server, alive, children, wait_until
+
+APP = """\
+import os, sys, time
+def application(environ, start_response):
+    status = environ["PATH_INFO"].strip("/") or "200"
+    sys.stdout.write("printed %s\\n" % status)  # print writes the line's end apart
+    os.write(2, b"raw %s\\n" % status.encode())
+    if status == "slow":
+        time.sleep(0.02)
+        status = "200"
+    start_response(status + " X", [("Content-Type", "text/plain")])
+    return [b"x" * 2000] if status == "201" else [b""] if status == "202" else [b"ok"]
+"""
+ASGI = """\
+async def application(scope, receive, send):
+    if scope["type"] == "http":
+        status = int(scope["path"].strip("/") or "200")
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+"""
+INI = """\
+[uwsgi]
+http-socket = 127.0.0.1:0
+wsgi-file = app.py
+env = PYTHONUNBUFFERED=1
+"""
+SCRIBE = re.compile(r"uWSGI log|boot\.scribes")
+
+
+def ask(server: Server, *paths: str) -> None:
+    """Send requests; their statuses are of no interest."""
+    for path in paths:
+        try:
+            server.get(path)
+        except urllib.error.HTTPError:
+            pass
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def wait_in(path: Path, text: str, count: int = 1) -> str:
+    """Wait until a file holds a text."""
+    wait_until(lambda: text_of(path).count(text) >= count,
+               lambda: f"{count} x {text!r} in {path}\n{text_of(path)}")
+    return text_of(path)
+
+
+def scribe_of(server: Server) -> int:
+    """Return the pid of the process of the log."""
+    for pid in children(server.pid):
+        with open(f"/proc/{pid}/cmdline") as file:
+            if SCRIBE.search(file.read()):
+                return pid
+    return 0
+
+
+@pytest.mark.parametrize("interface", ["wsgi", "asgi"])
+def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> None:
+    """Only requests that are asked for are logged; the log's own lines have uWSGI's date."""
+    app, more = (APP, "log-zero = true\nlog-slow = 20\nlog-big = 1000\n") if interface == "wsgi" \
+        else (ASGI.replace("application", "app", 1) + "application = app\n", "")
+    ini = INI + more + (
+        "disable-logging = true\nlog-4xx = true\nlog-5xx = true\n"
+        "log-date = %%Y+%%m\nlog-format = <%%Y> %(uri) %(status) %(ftime)\n"
+        "log-format-strftime = true\nlogger-list = true\n"
+        + (f"interface = {interface}\n" if interface == "asgi" else ""))
+    with Server(tmp_path, ini=ini, app=app) as server:
+        ask(server, "/200", "/404?%25d", "/201", "/202", "/500", "/slow" if more else "/204",
+            "/301" if not more else "/200", "/503?last")
+        server.wait_for("/503?last")
+        lines = [line for line in server.out if line.startswith("<")]
+        year = re.match(r"<(\d{4})> /", lines[0])[1]
+        wanted = ["/404?%25d 404", "/500 500", "/503?last 503"]
+        if more:
+            wanted[1:1] = ["/201 201", "/202 202"]
+            wanted[-1:-1] = ["/slow 200"]
+        assert lines == [f"<{year}> {one} {lines[0].split()[-1]}" for one in wanted]
+        assert re.fullmatch(r"\d{4}\+\d\d", lines[0].split()[-1])
+        assert re.match(rf"{year}\+\d\d - \[\d+\] \[INFO\] ready: 1 worker", server.find(
+            "ready: 1")[0])
+        assert server.find("there are these loggers: file, fd, stdio, socket")
+
+
+def test_loggers_routes_encoders_and_syslog(tmp_path: Path) -> None:
+    """Each line reaches the loggers that are meant for it, print and os.write included."""
+    udp, unix = (socket.socket(family, socket.SOCK_DGRAM)
+                 for family in (socket.AF_INET, socket.AF_UNIX))
+    with udp, unix:
+        udp.bind(("127.0.0.1", 0))
+        unix.bind(str(tmp_path / "log.sock"))
+        for one in (udp, unix):
+            one.settimeout(60)
+        ini = INI + f"""\
+processes = 2
+logger = file:all.log
+logger = err file:err.log
+logger = far rsyslog:127.0.0.1:{udp.getsockname()[1]},app
+log-route = err 404
+log-route = far printed 40[34]
+log-drain = drained
+log-encoder = json {{"m": "${{msg}}", "y": "${{strftime:%%Y}}"}}
+log-encoder = nl
+log-encoder = prefix:err >
+req-logger = file:req.log
+req-logger = bad socket:{tmp_path}/log.sock
+log-req-route = bad HTTP/1.1 5..
+log-syslog = app
+"""
+        with Server(tmp_path, ini=ini, app=APP, ready=False) as server:
+            wait_in(tmp_path / "all.log", "ready: 2 workers")
+            port = re.search(r"Listening at: http://127.0.0.1:(\d+)",
+                             text_of(tmp_path / "all.log"))[1]
+            for path in ("200", "404", "403", "200?drained", "500", "200?last"):
+                subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}/{path}"],
+                               capture_output=True, timeout=60)
+            wait_in(tmp_path / "req.log", "/200?last ")
+            assert re.match(rb"<29>\w{3} [ \d]\d [\d:]{8} app: printed 404$", udp.recv(9999))
+            assert udp.recv(9999).endswith(b" app: printed 403")
+            assert b"GET /500 => " in unix.recv(9999)
+            assert text_of(tmp_path / "err.log") == ">printed 404\n>raw 404\n"
+            requests = text_of(tmp_path / "req.log")
+            assert [line.split(" => ")[0].split("GET ")[1] for line in requests.splitlines()] == [
+                "/200", "/404", "/403", "/200?drained", "/200?last"]
+            assert requests.startswith("[pid: ") and "\x1e" not in requests
+            lines = [json.loads(line) for line in text_of(tmp_path / "all.log").splitlines()]
+            told = [line["m"] for line in lines]
+            assert "raw 500" in told and "printed 500" in told and "raw 403" in told
+            assert not any("drained" in one or "printed 40" in one or "GET" in one
+                           for one in told)
+            assert server.out == [] and server.err == []
+            before = server.stop()
+        assert before == 0
+        assert "goodbye to uWSGI." in text_of(tmp_path / "all.log")   # written before it ended
+
+
+LOADED = INI + """\
+processes = 2
+logto = all.log
+log-maxsize = 20000
+log-format = request %(uri)
+"""
+
+
+def lines_of(directory: Path, start: str) -> list[str]:
+    """Return the lines of all log files that begin with a text, or hold it torn."""
+    return [line for path in directory.glob("all.log*") for line in path.read_text().splitlines()
+            if start in line]
+
+
+def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
+    """Two workers and their prints, reopened and reloaded meanwhile; the log's process dies in
+    between, which costs no more than what it had read and not written."""
+    with Server(tmp_path, ini=LOADED + "touch-logrotate = trigger\n", app=APP,
+                ready=False) as server:
+        log = wait_in(tmp_path / "all.log", "ready: 2 workers")
+        port = int(re.search(r"Listening at: http://127.0.0.1:(\d+)", log)[1])
+        sent: list[int] = []
+
+        def load(first: int, count: int) -> None:
+            with socket.create_connection(("127.0.0.1", port), 60) as sock:
+                file = sock.makefile("rb")
+                for number in range(first, first + count):
+                    sock.sendall(b"GET /200?n=%d&%s HTTP/1.1\r\nHost: x\r\n\r\n" % (
+                        number, b"x" * 80))
+                    while file.readline() != b"\r\n":
+                        pass
+                    file.read(2)
+                    sent.append(number)
+
+        def loaded(first: int, *between: object) -> None:
+            threads = [threading.Thread(target=load, args=(first + 1000 * n, 250))
+                       for n in range(2)]
+            for thread in threads:
+                thread.start()
+            for action in between:
+                action()
+            for thread in threads:
+                thread.join(60)
+
+        loaded(0, lambda: server.send_signal(signal.SIGUSR1), lambda: (
+            tmp_path / "trigger").write_text("now"))
+        wait_until(lambda: len(lines_of(tmp_path, "request /200?")) >= 500, "all lines")
+        assert len(sent) == 500
+        numbers = [re.fullmatch(r"request /200\?n=(\d+)&x{80}", line) for line
+                   in lines_of(tmp_path, "request /")]
+        assert None not in numbers                    # none torn
+        assert sorted(int(one[1]) for one in numbers) == sorted(sent)
+        assert len(lines_of(tmp_path, "raw 200")) == 500
+        rotated = list(tmp_path.glob("all.log.*"))
+        assert len(rotated) >= 2
+        assert all(re.fullmatch(r"all\.log\.\d{10}(\.\d+)?", path.name) for path in rotated)
+        # It is killed: another one reads on, and no print fails.
+        scribe = scribe_of(server)
+        os.kill(scribe, signal.SIGKILL)
+        loaded(5000)
+        wait_until(lambda: scribe_of(server) not in (0, scribe), "another process of the log")
+        ask_last = ("GET /200?last HTTP/1.0\r\n\r\n").encode()
+        with socket.create_connection(("127.0.0.1", port), 60) as sock:
+            sock.sendall(ask_last)
+            assert sock.recv(15).startswith(b"HTTP/1.1 200")
+        wait_until(lambda: lines_of(tmp_path, "request /200?last"), "the last line")
+        assert lines_of(tmp_path, f"the log's process (pid: {scribe}) died")
+        after = [line for line in lines_of(tmp_path, "request /200?n=")
+                 if int(re.search(r"n=(\d+)", line)[1]) >= 5000]
+        assert len(after) == 500
+        # A reload to other loggers: the next generation's lines go there.
+        (tmp_path / "app.ini").write_text(LOADED.replace(
+            "log-maxsize = 20000", "req-logger = file:req.log\nlogfile-chmod = 604"
+        ).replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+        server.send_signal(signal.SIGHUP)
+        wait_until(lambda: lines_of(tmp_path, "buried"), "the end of the old generation")
+        with socket.create_connection(("127.0.0.1", port), 60) as sock:
+            sock.sendall(ask_last.replace(b"last", b"reloaded"))
+            assert sock.recv(15).startswith(b"HTTP/1.1 200")
+        wait_in(tmp_path / "req.log", "request /200?reloaded")
+        assert (tmp_path / "req.log").stat().st_mode & 0o777 == 0o604
+        scribe = scribe_of(server)
+        assert server.stop() == 0
+        wait_until(lambda: not alive(scribe), "the end of the log's process")
+
+
+def test_files_without_loggers(tmp_path: Path) -> None:
+    """logto2, log-truncate, logfile-chmod, log-backupname and log-reopen."""
+    log = tmp_path / "two.log"
+    log.write_text("from before\n")
+    ini = INI + ("logto = one.log\nlogto2 = two.log\nlog-truncate = true\nlogfile-chmod = 604\n"
+                 "log-backupname = old.log\ntouch-logrotate = trigger\nlog-reopen = true\n")
+    with Server(tmp_path, ini=ini, app=APP, ready=False) as server:
+        text = wait_in(log, "ready: 1 worker")
+        assert "from before" not in text and not (tmp_path / "one.log").exists()
+        assert log.stat().st_mode & 0o777 == 0o604
+        (tmp_path / "trigger").write_text("now")
+        wait_in(tmp_path / "old.log", "ready: 1 worker")
+        wait_in(log, "logs reopened")
+        assert log.stat().st_mode & 0o777 == 0o604
+        log.rename(tmp_path / "moved.log")
+        server.send_signal(signal.SIGHUP)
+        wait_in(log, "logs reopened")
+        assert "ready: 1 worker (generation 2)" in wait_in(
+            tmp_path / "moved.log", "generation 2") + wait_in(log, "logs reopened")
+
+
+@pytest.mark.parametrize("line, reason", [
+    ("logger = redislog:127.0.0.1:6379", "app.ini:5: logger: there is no logger redislog here"),
+    ("logger = file:/nowhere/a.log", "app.ini:5: logger: cannot open /nowhere/a.log"),
+    ("log-route = errors ERROR", "app.ini:5: log-route: there is no logger named 'errors'"),
+    ("log-encoder = format ${text}", "app.ini:5: log-encoder: ${text} is none of"),
+    ("log-filter = (", "app.ini:5: log-filter: '(' is not a regular expression"),
+    ("logto2 = /nowhere/a.log", "cannot open /nowhere/a.log"),
+    ("alarm-log = a b", "app.ini:5: alarm-log: there are no alarms in this server"),
+    ("logfile-chmod = 9", "app.ini:5: logfile-chmod: '9' is not an octal number"),
+])
+def test_what_cannot_be(tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "app.ini").write_text(INI + line + "\n")
+    found = subprocess.run([sys.executable, "-m", "geventuwsgi", "-c", "app.ini"], cwd=tmp_path,
+                           capture_output=True, text=True, timeout=60,
+                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    assert found.returncode == 1
+    assert reason in found.stderr
