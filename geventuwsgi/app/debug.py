@@ -8,8 +8,8 @@ import html
 import linecache
 import re
 import traceback
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from ..log import stacks
 
@@ -17,6 +17,7 @@ AROUND = 2          # lines of source before and after the one that a frame stan
 # Nothing may be loaded or kept.
 FIELDS = (("Cache-Control", "no-store"),
           ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+MOST_EXCEPTIONS = 20
 MOST_FRAMES = 60    # of one exception, the innermost: a recursion has a thousand
 
 _HTML = re.compile(r"text/html\s*(;[^,]*)?(,|$)")
@@ -96,6 +97,27 @@ def of_loading(message: str, trace: str, accept: str) -> Page:
     return _page(heading, body, "The next change of a file loads it anew; then reload this page.")
 
 
+def without_hasty_answers(application: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an ASGI application so that a 500 waits for its end, and gives way to an exception.
+
+    Starlette, and so FastAPI, answers 500 first and raises then (ServerErrorMiddleware).
+    """
+    async def patient(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        held: list[dict[str, Any]] = []
+
+        async def hold(message: dict[str, Any]) -> None:
+            if held or message.get("status") == 500 and message["type"] == "http.response.start":
+                held.append(message)
+            else:
+                await send(message)
+
+        await application(scope, receive, hold if scope["type"] == "http" else send)
+        for message in held:
+            await send(message)
+
+    return patient
+
+
 def _text(heading: str, text: str) -> Page:
     return Page("text/plain; charset=utf-8",
                 f"{heading}\n\n{text.rstrip()}\n".encode("utf-8", "backslashreplace"))
@@ -107,14 +129,19 @@ def _page(heading: str, body: str, closing: str) -> Page:
 
 
 def _chain(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
-    """Return an exception and those that led to it, the first cause first."""
-    found = [shown]
-    while True:
-        last = found[-1]
-        before = last.__cause__ or (None if last.__suppress_context__ else last.__context__)
-        if before is None or before in found:
-            return found[::-1]
-        found.append(before)
+    """Return an exception and those that led to it or are in its group, the first cause first."""
+    found: list[traceback.TracebackException] = []
+    pending = [shown]
+    while pending and len(found) < MOST_EXCEPTIONS:
+        one = pending.pop()
+        if any(one is known for known in found):
+            continue
+        found.append(one)
+        pending += getattr(one, "exceptions", None) or ()
+        before = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+        if before is not None:
+            pending.append(before)
+    return found[::-1]
 
 
 def _exception(shown: traceback.TracebackException) -> str:

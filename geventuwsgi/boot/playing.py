@@ -257,7 +257,10 @@ class Playing:
             if settings.interface != "asgi":
                 raise AppLoadError("the application is ASGI, which a worker that loads it for "
                                    "itself sees too late: with lazy-apps say interface = asgi")
+            from ..app import debug
             from ..asgi import bridge
+            if settings.dev:
+                applications = applications.wrapped(debug.without_hasty_answers)
             return bridge.run(settings, self.listeners, applications, child, self.logs.requests)
         from ..server import worker
         return worker.run(settings, self.listeners, applications, child, self.logs.requests)

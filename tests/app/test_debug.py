@@ -1,5 +1,7 @@
 """What is shown of an error: escaped, bounded, and HTML only to whom it was asked for."""
 
+import sys
+
 import pytest
 
 from geventuwsgi.app import debug
@@ -46,6 +48,23 @@ def test_causes_come_first_and_a_circle_ends():
     first.__context__ = second
     text = debug.of_request(second, "text/html", "x").content.decode()
     assert text.index("ValueError") < text.index("KeyError") and text.count("<h2>") == 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
+def test_a_group_is_shown_whole():
+    group = raised(exec, "raise ExceptionGroup('both', [ValueError('one'), KeyError('two')])")
+    text = debug.of_request(group, "text/html", "x").content.decode()
+    assert text.index("ValueError: one") < text.index("KeyError") < text.index("both")
+
+
+def test_many_causes_are_cut():
+    last = None
+    for number in range(100):
+        one = KeyError(number)
+        one.__cause__ = last
+        last = one
+    text = debug.of_request(last, "text/html", "x").content.decode()
+    assert text.count("<h2>") == debug.MOST_EXCEPTIONS and "KeyError: 99" in text
 
 
 def test_a_deep_recursion_is_cut():

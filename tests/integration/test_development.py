@@ -268,6 +268,13 @@ async def app(scope, receive, send):
         return
     if scope["path"] == "/raise":
         raise ValueError("an <error>")
+    if scope["path"] in ("/hasty", "/500"):
+        await send({"type": "http.response.start", "status": 500,
+                    "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"five"})
+        if scope["path"] == "/hasty":   # as Starlette does
+            raise ValueError("behind it")
+        return
     await send({"type": "http.response.start", "status": 200,
                 "headers": [(b"content-length", b"3")]})
     await send({"type": "http.response.body", "body": b"one"})
@@ -285,6 +292,8 @@ def test_asgi(tmp_path):
         assert server.wait_for("GET / 200 3 B ")
         page = server.get("/raise", HTML)
         assert page.startswith(b"HTTP/1.1 500 ") and b"ValueError: an &lt;error&gt;" in page
+        assert b"ValueError: behind it" in server.get("/hasty", HTML)
+        assert server.body("/500") == b"five"
         assert b"text/plain" in server.get("/raise") and server.find("Error handling GET /raise")
         change(path, ASGI.replace("#FAIL", ""))
         answers(server, b"no database")
