@@ -14,11 +14,14 @@ from typing import NamedTuple
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance
 from geventuwsgi.config import completion, development, gunicorn, manual
-from geventuwsgi.config.argv import Command
+from geventuwsgi.config.argv import Command, parse
 from geventuwsgi.config.reader import check, read, value_of
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError, ConfigurationEnd, GeventuwsgiError, UsageError
-from geventuwsgi.process import remote
+from geventuwsgi.process import probe, remote
+
+PING_TIME = "3"     # seconds, uWSGI's
+READ_TIME = 30.0    # seconds that a server may take to say something
 
 
 class Order(NamedTuple):
@@ -104,6 +107,8 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
             report, in_json = check(arguments, environ)
             _write(report.json() if in_json else report.text())
             return None, 0 if report.fine else 1
+        if command.name in ("ping", "ping-timeout", "connect-and-read"):
+            return None, _probe(arguments)
         _write(_answer(settings, command))
         return None, 0
     try:
@@ -127,6 +132,26 @@ def _served(arguments: Sequence[str], environ: Mapping[str, str], dev: bool) -> 
     settings, _ = _settings(arguments, {**environ, "UWSGI_RELOADS": "1"}, dev)
     assert settings is not None
     return settings
+
+
+def _probe(arguments: Sequence[str]) -> int:
+    """Ask what --ping or --connect-and-read is to ask; return 0.
+
+    Raises:
+        GeventuwsgiError: there is no answer.
+    """
+    said = {item.name: item.about or "" for item in parse(arguments) if isinstance(item, Command)}
+    try:
+        seconds = float(said.get("ping-timeout", PING_TIME))
+    except ValueError:
+        raise UsageError("is not a number of seconds", option="ping-timeout") from None
+    if "ping" in said:
+        probe.ping(said["ping"], seconds, _write)
+    elif "connect-and-read" in said:
+        probe.read_all(said["connect-and-read"], READ_TIME, _write)
+    else:
+        raise UsageError("is for --ping ADDRESS", option="ping-timeout")
+    return 0
 
 
 def _write(text: str) -> None:

@@ -18,11 +18,10 @@ from ..process.daemons import Daemons
 from ..process.errands import Errands
 from ..process.hooks import Hook
 from ..process.master import Master
-from ..process.privileges import Identity
 from ..process.watch import Watch
 from .logs import files_of
 from .playing import environ_of
-from .points import hooks_of, limits_of
+from .points import hooks_of, identity_of, limits_of
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -78,7 +77,7 @@ def conditions_of(settings: Settings) -> Conditions:
     """Return what daemons and errands run under: what the application does."""
     return Conditions(
         environ_of(settings), directory=settings.chdir and os.path.abspath(settings.chdir),
-        identity=Identity(settings.uid, settings.gid), limits=limits_of(settings))
+        identity=identity_of(settings), limits=limits_of(settings))
 
 
 def orders_of(settings: Settings) -> list[Order]:

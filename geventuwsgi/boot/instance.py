@@ -16,6 +16,7 @@ from ..process import signals, upgrade
 from ..process.adopted import descriptors
 from ..process.detach import detach
 from ..process.fifo import Fifo
+from ..process.filelock import FileLocks
 from ..process.limits import open_files
 from ..process.master import Master
 from ..process.modules import Autoreload
@@ -32,7 +33,7 @@ from . import certificates, logs
 from .commands import commands_of, terminal
 from .company import Company, rotate
 from .playing import cores_of, environ_of, packages_of, titles_of
-from .points import AT_THE_START, run_hooks
+from .points import AT_THE_START, await_things, identity_of, run_hooks
 from .roles import router_role, worker_role
 from .routing import Subscriptions
 from .scribes import engage, scribe_of
@@ -47,7 +48,8 @@ SPARE_ROWS = 128
 
 # Attributes of the settings that a reload does not change.
 FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port", "exit_on_reload",
-         "daemonize", "daemonize2", "max_fd", "bindings", "master_fifo")
+         "daemonize", "daemonize2", "max_fd", "bindings", "master_fifo", "flock", "flock_wait",
+         "immediate_uid", "immediate_gid")
 
 
 def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str, str]) -> int:
@@ -63,6 +65,8 @@ def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str,
     Raises:
         GeventuwsgiError: with its exit status, before anything was started.
     """
+    if settings.immediate_uid or settings.immediate_gid:
+        Identity(settings.immediate_uid, settings.immediate_gid).assume()
     log = settings.daemonize or settings.daemonize2
     if not log or upgrade.VARIABLE in os.environ:
         return Instance(settings, again, environ).run()
@@ -106,6 +110,7 @@ class Instance:
         self.safe_pid_files: list[PidFile] = []
         self.watch = Watch()
         self.fifo = Fifo(())
+        self.locks = FileLocks()
         self.subscriptions = Subscriptions()
         self._again = again
         self.environ = {name: text for name, text in environ.items()
@@ -136,8 +141,11 @@ class Instance:
             os.umask(settings.umask)
         if settings.max_fd:
             open_files(settings.max_fd)
+        self.locks.adopt((handed or {}).get("locks", ()))
         if not handed:
             with signals.ending():
+                self._lock_files()
+                await_things(settings, "interface", "fs", "file", "dir", "mountpoint")
                 run_hooks(settings, environ_of(settings), *AT_THE_START)
         self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
         try:
@@ -181,6 +189,19 @@ class Instance:
             return self.master.run()
         finally:
             self.clean_up()
+
+    def _lock_files(self) -> None:
+        """Lock the files that no other instance may have locked.
+
+        Raises:
+            ConfigError: one has.
+        """
+        for name in ("flock", "flock-wait"):
+            for path in getattr(self.settings, name.replace("-", "_")):
+                try:
+                    self.locks.take(path, wait=name == "flock-wait")
+                except ConfigError as error:
+                    raise self.settings.origin(name).failure(error.message) from None
 
     def _watch_files(self, settings: Settings) -> None:
         watch_files(self.watch, settings, self.master)
@@ -312,7 +333,7 @@ class Instance:
             logger.error("%s", error)
         self.scribe.reopen()
         self.logs.reopen()
-        leaves_root = Identity(self.settings.uid, self.settings.gid).leaves_root
+        leaves_root = identity_of(self.settings).leaves_root
         return logs.opened(self.settings) if leaves_root else []
 
     def _rotate(self) -> None:
@@ -334,6 +355,8 @@ class Instance:
             fds += [fd for one in state["generations"] for fd in descriptors(one)]
             state["scribe"], more = self.scribe.hand_over()
             fds += more
+            state["locks"] = self.locks.fds
+            fds += self.locks.fds
             fds += [state["console"]] if state["console"] >= 0 else []
             logger.info("upgrade: %s", " ".join(upgrade.command()))
             upgrade.execute(state, fds, self.environ)
@@ -386,7 +409,7 @@ def check(settings: Settings) -> Identity:
     Raises:
         ConfigError: naming the option.
     """
-    identity = Identity(settings.uid, settings.gid)
+    identity = identity_of(settings)
     if settings.home:
         packages_of(settings.home)
     certificates.check(settings)

@@ -5,6 +5,7 @@ application and forks workers. The surroundings of a process (logs, titles, envi
 paths, directory) are set up here for the master too.
 """
 
+import atexit
 import json
 import logging
 import os
@@ -17,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..config.settings import Settings
 from ..errors import AppLoadError, BootError, ConfigError, GeventuwsgiError
+from ..process import kernel
 from ..process.limits import bind_processors
 from ..process.modules import Imported, directories_of, files_of
 from ..process.notify import VARIABLES
-from ..process.privileges import Identity
 from ..process.title import Titles
 from . import certificates
 from .logs import Logs
-from .points import AT_THE_START, accepting, limits_of, run_hooks
+from .points import AT_THE_START, accepting, await_things, identity_of, limits_of, run_hooks
 from .routing import PlayingRouter
+from .sockets import mapped
 
 if TYPE_CHECKING:
     from ..app.applications import Applications
@@ -145,9 +147,10 @@ class Playing:
         limits_of(settings).apply()
         # Root may have to read the keys.
         certificates.attach(settings, self.listeners, plan["tls"])
-        identity = Identity(settings.uid, settings.gid)
-        self.logs.handed = identity.leaves_root
-        identity.assume()
+        self.identity = identity_of(settings)
+        self.logs.handed = self.identity.leaves_root
+        if not settings.drop_after_apps:
+            self.identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=cores_of(settings),
             reopen=self.logs.reopen, take=self.logs.take,
@@ -166,7 +169,9 @@ class Playing:
             sys.argv = ["uwsgi", *settings.pyargv.split()]
         if settings.threads_stack_size:
             threading.stack_size(settings.threads_stack_size * 1024)
-        run_hooks(settings, os.environ, "as-user")
+        if not settings.drop_after_apps:
+            run_hooks(settings, os.environ, "as-user")
+        await_things(settings, "socket")
         self.uwsgi = module.install(module.Instance(
             settings.given, self.master, settings.processes, cores_of(settings),
             settings.buffer_size, settings.pidfile or "",
@@ -183,6 +188,7 @@ class Playing:
         prepare_paths(settings)
         prepare_modules(settings)
         if settings.lazy_apps:
+            self._drop_late()
             return None
         applications = self.load_applications(self.control, wait=True)
         if applications.asgi and settings.interface == "auto":
@@ -191,7 +197,19 @@ class Playing:
             logger.info("the application is ASGI: it is loaded once more, without "
                         "monkey-patching; interface = asgi saves that")
             raise Otherwise
+        self._drop_late()
         return applications
+
+    def _drop_late(self) -> None:
+        """Give up root now that the application is loaded (`drop-after-apps`)."""
+        if not self.settings.drop_after_apps:
+            return
+        self.identity.assume()
+        try:
+            kernel.die_with_parent()  # the change of the user has cleared it
+        except OSError:
+            pass  # a sandbox that forbids prctl
+        run_hooks(self.settings, os.environ, "as-user")
 
     def load_applications(self, control: Any, *, wait: bool) -> "Applications":
         """Load, and tell the master which files count for `py-autoreload`.
@@ -248,11 +266,15 @@ class Playing:
                     raise
                 return self.serve(self.page_of(error), child)
         finally:
-            module.leave(self.uwsgi)
+            if settings.skip_atexit:
+                atexit._clear()
+            else:
+                module.leave(self.uwsgi)
 
     def serve(self, applications: "Applications", child: "Child") -> int:
         """Run the kind of worker that these applications need; return its exit status."""
         settings = self.settings
+        listeners = mapped(self.listeners, settings.map_socket, child.id)
         if not self.broken and (applications.asgi or settings.interface == "asgi"):
             if settings.interface != "asgi":
                 raise AppLoadError("the application is ASGI, which a worker that loads it for "
@@ -261,9 +283,9 @@ class Playing:
             from ..asgi import bridge
             if settings.dev:
                 applications = applications.wrapped(debug.without_hasty_answers)
-            return bridge.run(settings, self.listeners, applications, child, self.logs.requests)
+            return bridge.run(settings, listeners, applications, child, self.logs.requests)
         from ..server import worker
-        return worker.run(settings, self.listeners, applications, child, self.logs.requests)
+        return worker.run(settings, listeners, applications, child, self.logs.requests)
 
 
 # What an exec'd role may be, by the kind that its plan names.

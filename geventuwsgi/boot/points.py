@@ -6,11 +6,12 @@ Called in the master before it begins its loop, and in every role (docs/hooks.rs
 from collections.abc import Mapping
 
 from ..config.settings import Settings
-from ..process import hooks
+from ..process import awaiting, hooks
 from ..process.child import Child
 from ..process.command import Conditions
 from ..process.hooks import Hook
 from ..process.limits import Limits
+from ..process.privileges import Identity
 
 MEGABYTE = 2 ** 20
 AT_THE_START = ("asap", "pre-jail", "in-jail", "as-root")  # while we are who we were started as
@@ -22,6 +23,35 @@ def accepting(child: Child) -> tuple[str, ...]:
     if child.id == 1:
         phases += ("accepting1",) + ("accepting1-once",) * child.first
     return phases
+
+
+def identity_of(settings: Settings) -> Identity:
+    """Return who the roles are to be.
+
+    Raises:
+        ConfigError: there is no such user or group.
+    """
+    return Identity(settings.uid, settings.gid, settings.add_gid,
+                    initgroups=not settings.no_initgroups)
+
+
+def await_things(settings: Settings, *kinds: str) -> None:
+    """Wait for what the settings say has to be there.
+
+    Args:
+        settings: where it is named.
+        kinds: words of `process.awaiting`.
+
+    Raises:
+        ConfigError: it is not there in time.
+    """
+    for kind in kinds:
+        limit = kind if kind in ("interface", "socket") else "fs"
+        for name in getattr(settings, f"wait_for_{kind}"):
+            try:
+                awaiting.until_there(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
+            except TimeoutError as error:
+                raise settings.origin(f"wait-for-{kind}").failure(str(error.strerror)) from None
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -88,7 +88,7 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         mercy=mercy_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",
         recycling=recycling_of(settings), cheaper=cheaper_of(settings),
-        sockets=listening, stdin=settings.dev and os.isatty(0),
+        sockets=listening, stdin=settings.honour_stdin or (settings.dev and os.isatty(0)),
         backlog=backlog_of(settings, sockets.listeners).waiting)
     if settings.interface != "auto":
         return role

@@ -15,9 +15,9 @@ from ..errors import BindError
 from ..net import address as addresses
 from ..net.change import Pair
 from ..net.listener import Listener
-from ..process.privileges import Identity
 from . import certificates
 from .logs import Logs
+from .points import identity_of
 
 if TYPE_CHECKING:
     from ..process.child import Child
@@ -173,7 +173,7 @@ class PlayingRouter:
             os.set_inheritable(self.memory, False)
         board = Scoreboard.open(plan["board"])
         os.set_inheritable(board.fd, False)
-        identity = Identity(settings.uid, settings.gid)
+        identity = identity_of(settings)
         self.logs.handed = identity.leaves_root
         identity.assume()
         self.template = Template(

@@ -36,7 +36,8 @@ def options_of(settings: Settings) -> dict[str, Any]:
         "listen": settings.listen or None, "reuse_port": settings.reuse_port,
         "chmod": _mode(settings), "chown": settings.chown_socket,
         "keepalive": settings.so_keepalive, "sndbuf": settings.socket_sndbuf,
-        "rcvbuf": settings.socket_rcvbuf, "fast_open": settings.tcp_fast_open}
+        "rcvbuf": settings.socket_rcvbuf, "freebind": settings.freebind,
+        "fast_open": settings.tcp_fast_open}
 
 
 def _mode(settings: Settings) -> int | None:
@@ -112,6 +113,29 @@ def handed_over(described: Sequence[Sequence[Any]]) -> Sockets:
     """Return the sockets that the version before described."""
     Inherited(os.environ, 0)  # the variables of LISTEN_FDS are for no child
     return Sockets([(text, Listener.taken(fd, *told)) for text, fd, *told in described])
+
+
+def mapped(listeners: Sequence[Listener], rules: Sequence[str], number: int) -> list[Listener]:
+    """Return the sockets that a worker accepts from, and close the others (`map-socket`).
+
+    Args:
+        listeners: all of the workers'.
+        rules: `SOCKET:WORKER,...` of each; a socket of which none speaks is everybody's.
+        number: the worker's.
+    """
+    allowed: dict[int, set[int]] = {}
+    for rule in rules:
+        socket, _, workers = rule.partition(":")
+        allowed.setdefault(int(socket), set()).update(map(int, workers.split(",")))
+    kept = []
+    for place, listener in enumerate(listeners):
+        if number in allowed.get(place, {number}) or listener.protocol == "routed":
+            kept.append(listener)
+            if place in allowed:
+                logger.info("mapped socket %d (%s) to worker %d", place, listener.url, number)
+        else:
+            listener.close()
+    return kept
 
 
 class Change:

@@ -23,14 +23,14 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "chmod": ("FILE MODE, the mode in octal digits", r"\S.* [0-7]{3,4}"),
     "chown": ("FILE USER GROUP", r"\S.* \S+ \S+"),
     "chown2": ("FILE UID GID, as numbers", r"\S.* \d+ \d+"),
+    **dict.fromkeys(("wait_for_fs", "wait_for_file", "wait_for_dir"), _PATH),
+    "wait_for_socket": ("an address", r"\S+"),
     **dict.fromkeys(("print", "log"), ("a text", r".*")),
 }
 _C = "there are no C functions to call in this server: use exec"
-_WAIT = "use exec with a loop: exec:until [ -e FILE ]; do sleep 1; done"
 _RPC = "there is no RPC here: use exec"
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("call", "callret", "callint", "callintret", "symbol"), _C),
-    **dict.fromkeys(("wait_for_fs", "wait_for_file", "wait_for_dir", "wait_for_socket"), _WAIT),
     **dict.fromkeys(("cd", "chdir"), "use the option chdir"),
     "putenv": "use the option env",
     **dict.fromkeys(("mount", "umount"), "mounts are for the service manager or the container"),

@@ -49,6 +49,12 @@ class Origin:
         file = self.file if self.kind == "file" else self.kind
         return ConfigError(message, file=file, line=self.line, option=self.option)
 
+    def failure(self, message: str) -> ConfigError:
+        """Make the error of what is well written and cannot be done now: none of usage."""
+        if self.kind == "argv":
+            return ConfigError(message, option=self.option)
+        return self.error(message)
+
 
 @dataclass
 class Case:

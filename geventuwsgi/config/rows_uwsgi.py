@@ -81,18 +81,14 @@ ROWS: tuple[Option, ...] = (
 
 # uWSGI 2.0's options less those of the table; the families below are left out.
 ABSENT: frozenset[str] = frozenset("""
-abstract-socket add-gid connect-and-read drop-after-apps extract fd-safe
-flock flock-wait flock-wait2 flock2 force-cwd freebind honour-stdin
-immediate-gid immediate-uid
-map-socket no-initgroups ping ping-timeout
-reaper safe-fd shared-socket skip-atexit
+extract
 stats stats-http
 stats-min stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
 stats-pushers-default-freq stats-server
-undeferred-shared-socket wait-for-dir
-wait-for-file wait-for-fs wait-for-fs-timeout wait-for-iface wait-for-iface-timeout
-wait-for-interface wait-for-interface-timeout wait-for-mountpoint wait-for-socket
-wait-for-socket-timeout wait-iface wait-iface-timeout wait-interface wait-interface-timeout
+
+
+
+
 
 """.split())
 

@@ -11,8 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from geventuwsgi.config import conflicts, conflicts_logs, conflicts_workers, development, orders
+from geventuwsgi.config import (
+    conflicts, conflicts_logs, conflicts_workers, development, endpoints, orders,
+)
 from geventuwsgi.config.directives import variables
+from geventuwsgi.config.endpoints import spelled
 from geventuwsgi.config.numeric import Number
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
@@ -333,6 +336,7 @@ class _Defaults:
             routed = routing.routed(name)
             for place, address in zip(places, addresses, strict=True):
                 spoken, terms = fixed or protocol or default, None
+                address = spelled(address, self.values, self.origins.get(name, Origin()))
                 if spoken == "https":
                     address, terms = secured.endpoint(address, name.replace("_", "-"))
                 elif name == "bind" and secured.bind is not None:
@@ -352,6 +356,7 @@ class _Defaults:
         self.values["tls"] = tuple(terms for *_, terms, _ in found)
         self.values["routed"] = tuple(routed for *_, routed in found)
         self.values["tls_bind"] = secured.bind
+        endpoints.check(self.values, self.origins)
         secured.tell_unused(secured.bind in self.values["tls"]
                             or bool(self.environ.get("LISTEN_FDS")))
 

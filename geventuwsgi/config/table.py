@@ -28,7 +28,8 @@ from geventuwsgi.config.rows_hooks import ROWS as HOOKS_ROWS
 from geventuwsgi.config.rows_hooks import WITHOUT
 from geventuwsgi.config.rows_python import PROCESSES as PYTHON_PROCESSES
 from geventuwsgi.config.rows_python import PYTHON
-from geventuwsgi.config.rows_operation import OPERATION
+from geventuwsgi.config.rows_operation import OPERATION, RIGHTS, ROWS as OPERATION_ROWS
+from geventuwsgi.config.rows_operation import SOCKETS as MORE_SOCKETS
 from geventuwsgi.config.rows_python import ROWS as PYTHON_ROWS
 from geventuwsgi.config.rows_logging import ROWS as LOGGING_ROWS
 from geventuwsgi.config.rows_logging import WITHOUT as WITHOUT_ALARMS
@@ -337,9 +338,11 @@ OPTIONS: tuple[Option, ...] = (
     *ASGI,
     *SOCKETS,
     *HTTP_SOCKETS,
+    *MORE_SOCKETS,
     *TLS,
     *PROCESSES,
     *PYTHON_PROCESSES,
+    *RIGHTS,
     *ROUTER,
     *SUBSCRIPTION,
     *RELOAD,
@@ -364,6 +367,7 @@ OPTIONS: tuple[Option, ...] = (
     *PYTHON_ROWS,
     *ROUTERS_ROWS,
     *FACILITY_ROWS,
+    *OPERATION_ROWS,
     *GUNICORN_ROWS,
     *UVICORN_ROWS,
     *WITHOUT,

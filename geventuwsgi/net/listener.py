@@ -27,6 +27,7 @@ logger = logging.getLogger("geventuwsgi.error")
 
 PROTOCOLS = ("http", "https", "uwsgi")
 SOMAXCONN = "/proc/sys/net/core/somaxconn"
+IP_FREEBIND = 15     # linux/in.h; Python has no name for it
 FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 
@@ -140,8 +141,8 @@ def backlog_of(wanted: int | None) -> int:
 
 def bind(address: Address, protocol: str, *, listen: int | None = None,
          reuse_port: bool = False, chmod: int | None = None, chown: str | None = None,
-         keepalive: bool = False, sndbuf: int | None = None,
-         rcvbuf: int | None = None, fast_open: int | None = None) -> Listener:
+         keepalive: bool = False, sndbuf: int | None = None, rcvbuf: int | None = None,
+         freebind: bool = False, fast_open: int | None = None) -> Listener:
     """Bind, set up and listen.
 
     Args:
@@ -154,6 +155,7 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
         keepalive: SO_KEEPALIVE on accepted connections.
         sndbuf: SO_SNDBUF in bytes.
         rcvbuf: SO_RCVBUF in bytes.
+        freebind: IP_FREEBIND: no interface needs to have the address yet.
         fast_open: TCP_FASTOPEN, how many connections that bring data may wait (RFC 7413).
 
     Raises:
@@ -164,7 +166,7 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
     elif address.is_unix:
         listener = _bind_unix(address, protocol, chmod, chown)
     else:
-        listener = _bind_tcp(address, protocol, reuse_port)
+        listener = _bind_tcp(address, protocol, reuse_port, freebind)
     sock = listener.socket
     if not listener.is_unix:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -277,13 +279,15 @@ def hint_about_mode(listener: Listener) -> None:
                            "and chown-socket let the web server in", listener.address.text, mode)
 
 
-def _bind_tcp(address: Address, protocol: str, reuse_port: bool) -> Listener:
+def _bind_tcp(address: Address, protocol: str, reuse_port: bool, freebind: bool) -> Listener:
     family, name = _resolve(address)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if freebind:
+            sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)  # for IPv6 too, ip(7)
         if family == socket.AF_INET6:
             # [::] serves IPv4 too, whatever net.ipv6.bindv6only says.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(name[0] != "::"))

@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ..errors import HookError
-from . import command
+from . import awaiting, command
 from .command import Conditions
 
 logger = logging.getLogger("geventuwsgi.error")
+
+PATIENCE = 60.0     # seconds of wait_for_file and its like, uWSGI's
 
 
 class Hook(NamedTuple):
@@ -181,6 +183,10 @@ def _chown(argument: str) -> None:
              int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
 
 
+def _awaiting(kind: str) -> Callable[[str], None]:
+    return lambda argument: awaiting.until_there(kind, argument, PATIENCE)
+
+
 _NEW, _MORE = os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND
 PROGRAMS = ("exec", "run", "safeexec")
 ACTIONS: Mapping[str, Callable[[str], None]] = {
@@ -190,4 +196,5 @@ ACTIONS: Mapping[str, Callable[[str], None]] = {
     "append": lambda text: _put(text, _MORE), "appendn": lambda text: _put(text, _MORE, "\n"),
     "writefifo": _write_fifo, "unlink": _unlink, "mkdir": _mkdir, "chmod": _chmod,
     "sticky": _sticky, "chown": _chown, "chown2": _chown,
+    **{f"wait_for_{kind}": _awaiting(kind) for kind in ("fs", "file", "dir", "socket")},
 }

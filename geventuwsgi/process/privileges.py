@@ -21,13 +21,15 @@ class Identity:
         uid: user name or number; None = stay.
         gid: group name or number; None = the user's own group (uWSGI keeps root's).
         groups: supplementary groups, names or numbers, beside those of the user.
+        initgroups: whether it is in the groups of which the user is a member.
 
     Raises:
         ConfigError: there is no such user or group.
     """
 
     def __init__(self, uid: str | int | None, gid: str | int | None,
-                 groups: Sequence[str | int] = ()) -> None:
+                 groups: Sequence[str | int] = (), *, initgroups: bool = True) -> None:
+        self.initgroups = initgroups
         self.uid: int | None = None
         self.gid: int | None = None
         self.user: str | None = None
@@ -76,12 +78,14 @@ class Identity:
             if self.gid is not None or self.uid is not None:
                 groups = set(self.groups)
                 if self.gid is not None:
-                    if self.user is not None:
+                    if self.user is not None and self.initgroups:
                         groups.update(os.getgrouplist(self.user, self.gid))
                     os.setgroups(sorted(groups | {self.gid}))
                     os.setresgid(self.gid, self.gid, self.gid)
                 else:
                     os.setgroups(sorted(groups))
+            elif self.groups:
+                os.setgroups(sorted({*self.groups, *os.getgroups()}))
             if self.uid is not None:
                 os.setresuid(self.uid, self.uid, self.uid)
         except OSError as error:

@@ -41,7 +41,7 @@ class Role(NamedTuple):
         front: it hands work to the other roles: a stop ends it before them, and TTIN and TTOU
             do not change its number.
         backlog: tells how many connections wait on them.
-        stdin: it has our standard input, for a debugger; otherwise it reads nothing.
+        stdin: whether it has our standard input; otherwise it reads nothing.
     """
 
     name: str

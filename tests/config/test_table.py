@@ -37,7 +37,8 @@ def test_rows_are_whole(option: Option) -> None:
 
 
 # Whole families that are read by a name put together: hooks, daemons, static-expires-*.
-FAMILIES = ("hook_", "exec_", "attach_", "smart_attach_", "touch_exec", "static_expires_")
+FAMILIES = ("hook_", "exec_", "attach_", "smart_attach_", "touch_exec", "static_expires_",
+            "wait_for_")
 
 
 def test_what_is_taken_is_read_somewhere() -> None:

@@ -95,6 +95,13 @@ def test_no_such_interface():
         bind(parse("192.0.2.1:80"), "http")
 
 
+def test_freebind_and_fast_open(bound):
+    listener = bound("192.0.2.1:0", freebind=True, fast_open=7)     # RFC 5737: nobody's address
+    assert listener.address.host == "192.0.2.1"
+    assert listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 7
+    assert bound("[2001:db8::1]:0", freebind=True).address.host == "2001:db8::1"    # RFC 3849
+
+
 def test_listen_is_clamped(messages):
     allowed = listeners.backlog_of(None)
     assert listeners.backlog_of(allowed + 1) == allowed

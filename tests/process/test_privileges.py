@@ -16,13 +16,14 @@ CODE = """
 import grp, json, os, pwd, sys
 os.__file__ = "/etc/passwd"     # the interpreter of the tests may lie in root's home
 from geventuwsgi.process.privileges import Identity
-Identity(*json.loads(sys.argv[1])).assume()
+*arguments, initgroups = json.loads(sys.argv[1])
+Identity(*arguments, initgroups=initgroups).assume()
 print(json.dumps([os.getresuid(), os.getresgid(), sorted(os.getgroups())]))
 """
 
 
-def assume(*arguments):
-    result = subprocess.run([sys.executable, "-c", CODE, json.dumps(arguments)],
+def assume(*arguments, initgroups=True):
+    result = subprocess.run([sys.executable, "-c", CODE, json.dumps([*arguments, initgroups])],
                             capture_output=True, text=True,
                             env={**os.environ, "PYTHONPATH": os.getcwd()})
     assert result.returncode == 0, result.stderr
@@ -48,7 +49,7 @@ def test_an_interpreter_that_the_user_cannot_read_is_told(tmp_path):
     (tmp_path / "os.py").write_text("")
     (tmp_path / "os.py").chmod(0o600)
     code = CODE.replace("/etc/passwd", str(tmp_path / "os.py"))
-    result = subprocess.run([sys.executable, "-c", code, '["nobody", null]'], text=True,
+    result = subprocess.run([sys.executable, "-c", code, '["nobody", null, true]'], text=True,
                             capture_output=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
     assert "cannot read Python's library" in result.stderr
 
@@ -77,3 +78,9 @@ def test_without_root_it_is_told_and_survived():
     assert result.stdout == "4242\n", result.stderr
     assert "cannot setuid(12) as non-root user" in result.stderr
     assert "cannot setgid(13) as non-root user" in result.stderr
+
+
+def test_groups_beside_those_of_the_user():
+    assert assume("nobody", None, [7], initgroups=False) == [[65534] * 3, [65534] * 3, [7, 65534]]
+    own = sorted(os.getgroups())
+    assert assume(None, None, ["bin"]) == [[0] * 3, [0] * 3, sorted({*own, 2})]

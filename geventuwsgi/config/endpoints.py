@@ -1,0 +1,53 @@
+"""Addresses that other options have a say in: shared, abstract and mapped sockets."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from geventuwsgi.config.origin import Origin
+from geventuwsgi.net.address import parse
+
+_SHARED = re.compile(r"=(\d+)(,.*)?", re.DOTALL)
+
+
+def spelled(text: str, values: Mapping[str, Any], origin: Origin) -> str:
+    """Return an address as it would be written without `shared-socket` and `abstract-socket`.
+
+    Args:
+        text: as written; what stands behind a comma is kept.
+        values: the settings by attribute.
+        origin: where it stands.
+
+    Raises:
+        ConfigError: there is no shared socket of this number.
+    """
+    match = _SHARED.fullmatch(text)
+    if match is not None:
+        shared = values["shared_socket"]
+        if int(match[1]) >= len(shared):
+            raise origin.error(f"{text}: there is no shared-socket {match[1]}" + (
+                f", only 0 to {len(shared) - 1}" if shared else ""))
+        text = shared[int(match[1])] + (match[2] or "")
+    address, comma, rest = text.partition(",")
+    if values["abstract_socket"] and parse(address).is_unix:
+        address = parse(address).text
+        text = f"@{address.removeprefix('@')}{comma}{rest}"
+    return text
+
+
+def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
+    """Refuse a `map-socket` that names a worker or a socket that there will not be.
+
+    Raises:
+        ConfigError: it does.
+    """
+    sockets = sum(not routed for routed in values["routed"])
+    for rule in values["map_socket"]:
+        socket, _, workers = rule.partition(":")
+        most = max(map(int, workers.split(",")))
+        if most > values["processes"]:
+            raise origins["map_socket"].error(f"{rule}: there is no worker {most}, processes = "
+                                              f"{values['processes']}")
+        if int(socket) >= sockets > 0:
+            raise origins["map_socket"].error(f"{rule}: there is no socket {socket} of the "
+                                              f"workers, only 0 to {sockets - 1}")

@@ -1,0 +1,56 @@
+"""Sockets that several options have a say in, and what else waits or locks at a start."""
+
+from typing import Any
+
+import pytest
+
+from geventuwsgi.errors import ConfigError
+
+APP = "module = app\n"
+
+
+def listeners(resolve: Any, text: str) -> list[tuple[str, str]]:
+    return list(resolve(APP + text).listeners)
+
+
+def test_shared_sockets(resolve: Any) -> None:
+    assert listeners(resolve, "shared-socket = 127.0.0.1:8001\nhttp-socket = =1\nsocket = =0\n"
+                              "undeferred-shared-socket = /run/x.sock\n") == [
+        ("/run/x.sock", "http"), ("127.0.0.1:8001", "uwsgi")]
+
+
+def test_abstract_sockets(resolve: Any) -> None:
+    assert listeners(resolve, "abstract-socket = true\nsocket = /run/x.sock\nhttp-socket = :80\n"
+                              "uwsgi-socket = @y\n") == [
+        ("@/run/x.sock", "uwsgi"), (":80", "http"), ("@y", "uwsgi")]
+
+
+@pytest.mark.parametrize(("text", "line", "reason"), [
+    ("http-socket = =0\n", 3, "=0: there is no shared-socket 0"),
+    ("shared-socket = :80\nhttp-socket = =2\n", 4, "there is no shared-socket 2, only 0 to 0"),
+    ("http-socket = :80\nmap-socket = 1\n", 4, "not of the form SOCKET:WORKER"),
+    ("http-socket = :80\nmap-socket = 0:0\n", 4, "workers from 1"),
+    ("http-socket = :80\nprocesses = 2\nmap-socket = 0:1,3\n", 5, "there is no worker 3"),
+    ("http-socket = :80\nmap-socket = 1:1\n", 4, "there is no socket 1 of the workers"),
+    ("http-socket = :80\nwait-for-socket = :many\n", 4, "many"),
+    ("http-socket = :80\nwait-for-file-timeout = 1\nwait-for-fs-timeout = soon\n", 5, "soon"),
+    ("http-socket = :80\nadd-gid = nonesuch-group\n", 4, "there is no group"),
+    ("http-socket = :80\nimmediate-uid = nonesuch-user\n", 4, "there is no user"),
+    ("http-socket = :80\nforce-cwd = /srv\n", 4, "WorkingDirectory="),
+    ("http-socket = :80\n" + "".join(f"master-fifo = /run/{n}\n" for n in range(11)), 14,
+     "there are ten slots"),
+])
+def test_what_is_wrong(resolve: Any, text: str, line: int, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(APP + text)
+    assert f"app.ini:{line}: " in str(caught.value) and reason in str(caught.value)
+
+
+def test_names_for_one_thing(resolve: Any) -> None:
+    settings = resolve(APP + "http-socket = :80\nwait-iface = eth0\nwait-for-iface = eth1\n"
+                             "wait-interface-timeout = 5\nflock = a\nflock2 = b\n"
+                             "flock-wait2 = c\nmap-socket = 0: 1 , 1\n")
+    assert settings.wait_for_interface == ("eth0", "eth1")
+    assert settings.wait_for_interface_timeout == 5 and settings.wait_for_fs_timeout == 60
+    assert settings.flock == ("a", "b") and settings.flock_wait == ("c",)
+    assert settings.map_socket == ("0:1,1",)
