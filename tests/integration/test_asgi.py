@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from websockets.sync.client import connect as websocket
 from websockets.sync.client import unix_connect
 
 from tests.harness import Server, installed, wait_until
-from tests.integration.front import CONF, Nginx
+from tests.integration.front import CONF, PAUSE, Nginx
 
 STARLETTE = '''
 import asyncio, contextlib, threading, time
@@ -226,15 +227,12 @@ def serve(tmp_path: Path, app: str, *arguments: str) -> Server:
     return Server(tmp_path, "--asgi", *arguments, app=app)
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def client_of(server: Server) -> httpx.Client:
-    return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20)
+    # It speaks no TLS, and the certificates of the world take long to load.
+    return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20, verify=False)
 
 
+@pytest.mark.parametrize("loop", ["asyncio"])
 def test_starlette(tmp_path: Path, loop: str) -> None:
     (tmp_path / "big").write_bytes(b"0123456789" * 300_000)
     with serve(tmp_path, STARLETTE, "app:app", "--asgi-loop", loop) as server, \
@@ -242,8 +240,7 @@ def test_starlette(tmp_path: Path, loop: str) -> None:
         answer = client.get("/state")
         assert answer.text == "from the lifespan" and answer.headers["x-marked"] == "1"
         with ThreadPoolExecutor(8) as pool:  # def endpoints run beside each other
-            names = list(pool.map(lambda _: httpx.get(f"{client.base_url}/sync", timeout=20).text,
-                                  range(8)))
+            names = list(pool.map(lambda _: client.get("/sync").text, range(8)))
         assert all("orker thread" in name or "AnyIO" in name for name in names), names
         answer = client.post("/body", content=b"x" * 1_000_000)
         assert answer.json()["size"] == 1_000_000 and answer.json()["client"] == "127.0.0.1"
@@ -264,8 +261,9 @@ def test_starlette(tmp_path: Path, loop: str) -> None:
         assert not server.find("Traceback"), server.log
 
 
+@pytest.mark.parametrize("loop", ["uvloop"])
 def test_fastapi(tmp_path: Path, loop: str) -> None:
-    with serve(tmp_path, FASTAPI, "app:app", "--asgi-loop", loop, "--processes", "2") as server, \
+    with serve(tmp_path, FASTAPI, "app:app", "--asgi-loop", loop) as server, \
             client_of(server) as client:
         assert client.get("/async?n=5").json() == {"n": 5}
         assert client.get("/async?n=x").status_code == 422
@@ -289,6 +287,7 @@ def test_fastapi(tmp_path: Path, loop: str) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_django(tmp_path: Path, loop: str) -> None:
     with serve(tmp_path, DJANGO, "app:application", "--asgi-loop", loop,
                "--lifespan", "off") as server, client_of(server) as client:
@@ -298,9 +297,7 @@ def test_django(tmp_path: Path, loop: str) -> None:
             assert answer.json() == {"visits": number, "addr": "9.9.9.9", "secure": False}
         assert client.get("/avisit").json() == {"visits": 6}
         with ThreadPoolExecutor(8) as pool:
-            codes = list(pool.map(
-                lambda _: httpx.get(f"{client.base_url}/visit", timeout=20).status_code,
-                range(24)))
+            codes = list(pool.map(lambda _: client.get("/visit").status_code, range(24)))
         assert codes == [200] * 24
         assert client.get("/avisit").json() == {"visits": 31}
         assert client.post("/upload", content=b"x" * 100_000).text == "100000"
@@ -342,7 +339,8 @@ def test_nginx_in_front(example: Server, kind: str, socket: str) -> None:
         assert nginx.ask("/healthz").status == 204
         assert nginx.ask("/nothing").status == 404
         host, port = nginx.address
-        with httpx.stream("GET", f"http://{host}:{port}/events", timeout=20) as answer:
+        with httpx.stream("GET", f"http://{host}:{port}/events", timeout=20,
+                          verify=False) as answer:
             assert re.match(r"data: \d\d:\d\d:\d\d\n\n", next(answer.iter_text()))
         if kind == "http":
             with websocket(f"ws://{host}:{port}/ws") as client:
@@ -375,22 +373,24 @@ def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
 
         def ask(keep: bool) -> None:
             url = f"http://127.0.0.1:{server.port}/async"
-            with httpx.Client(timeout=20) as client:
+            with client_of(server) as client:
                 while not stop.is_set():
                     try:
-                        answer = client.get(url) if keep else httpx.get(url, timeout=20)
+                        answer = client.get(
+                            url, headers={} if keep else {"Connection": "close"})
                         served[0] += 1
                         if answer.status_code != 200:
                             failures.append(answer.status_code)
                     except httpx.HTTPError as error:
                         failures.append(error)
+                    time.sleep(PAUSE)
         threads = [threading.Thread(target=ask, args=(keep,)) for keep in (True, True, False)]
         for thread in threads:
             thread.start()
         for count in (2, 3):
             server.send_signal(1)
             server.wait_for("ready: 2 workers", count)
-            reached = served[0] + 100
+            reached = served[0] + 50
             wait_until(lambda reached=reached: served[0] >= reached, "requests")
         stop.set()
         for thread in threads:

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
 from tests.authority import Authority
 from tests.harness import DEADLINE, HOUSE, Server, installed, wait_until
 from tests.integration.conftest import MOUNTS, example_ini
-from tests.integration.front import Nginx
+from tests.integration.front import PAUSE, Nginx
 from tests.integration.test_start import as_root, interpreter_for_all
 
 HTTPS = "https-socket = 127.0.0.1:0,%dhere.crt,%dhere.key\n"
@@ -133,6 +134,7 @@ class Clients:
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 self.failures.append(repr(error))
                 client.close()
+            time.sleep(PAUSE)
         client.close()
 
     def wait_for(self, more):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server, alive, wait_until
+from tests.integration.front import PAUSE
 from tests.router.nodes import (
     Scripted, free_port, hanging, head_of, node_of, our_node, real_uwsgi, router, saying, text_of,
 )
@@ -370,6 +371,7 @@ def test_nodes_die_and_restart_under_load(tmp_path: Path) -> None:
                     seen[node_of(answer)] += 1
                     if status(answer) != 200:
                         failed.append(answer)
+                    time.sleep(PAUSE)
             threads = [threading.Thread(target=load) for _ in range(4)]
             for thread in threads:
                 thread.start()

@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Server, alive, children, wait_until
+from tests.integration.front import PAUSE
 from tests.integration.test_router import pid_of_router, status
 from tests.router.nodes import APP
 
@@ -261,6 +263,7 @@ def test_an_upgrade_and_a_stop_cost_no_request(tmp_path: Path) -> None:
                             wrong.append(answer)
                         if not answer or b"Connection: close" in answer:
                             break
+                        time.sleep(PAUSE)
         threads = [threading.Thread(target=load) for _ in range(4)]
         for thread in threads:
             thread.start()
