@@ -99,11 +99,31 @@ class FileWrapper:
         return file.fileno(), offset, max(info.st_size - offset, 0)
 
 
+class OffloadedWrapper(FileWrapper):
+    """The same, but a file is sent when the application's part is over (`offload-threads`): it
+    is closed and the slot free before, as where uWSGI's threads send it."""
+
+    def __init__(self, filelike: Any, block_size: int = 65536) -> None:
+        super().__init__(filelike, block_size)
+        self._closed = False
+        self.close = self._close_once
+
+    def _close_once(self) -> None:
+        if not self._closed:
+            self._closed = True
+            close = getattr(self.filelike, "close", None)
+            if close is not None:
+                close()
+
+
 class ReadWrapper(FileWrapper):
     """The same without sendfile (`disable-sendfile`): it is read, as any other iterable is."""
 
     def region(self) -> None:
         return None
+
+
+_SENT = frozenset((FileWrapper, OffloadedWrapper))
 
 
 class Exchange:
@@ -170,7 +190,7 @@ class Exchange:
                 self._send_all(result)
             return
         try:
-            if kind is FileWrapper:
+            if kind in _SENT:
                 self._send_file(result)
             else:
                 self._iterate(result)
@@ -338,10 +358,24 @@ class Exchange:
         if response.chunked or response.bodiless:
             return
         self.via = "sendfile()"
-        self.transport.stream.send_file(fd, offset, count)
+        if type(wrapper) is OffloadedWrapper:
+            self._send_offloaded(wrapper, fd, offset, count)
+        else:
+            self.transport.stream.send_file(fd, offset, count)
         self.body_size = count
         if response.remaining is not None:
             response.remaining -= count
+
+    def _send_offloaded(self, wrapper: OffloadedWrapper, fd: int, offset: int,
+                        count: int) -> None:
+        """Let go of all but the file, and send it."""
+        own = os.dup(fd)
+        try:
+            wrapper.close()
+            self.transport.release()
+            self.transport.stream.send_file(own, offset, count)
+        finally:
+            os.close(own)
 
     def _finish(self) -> None:
         """End the body on the wire; note what must not be followed by another response."""

@@ -70,7 +70,8 @@ WITHOUT_EFFECT = {
     "del_header": _FIELDS, "collect_header": _FIELDS, "pull_header": _FIELDS,
     "http_auto_gzip": "compression is the application's, or nginx's",
     "wsgi_accept_buffer": _BUFFERS, "wsgi_disable_file_wrapper": _BUFFERS,
-    "disable_sendfile": _BUFFERS, "chunked_input_timeout": "socket-timeout holds",
+    "disable_sendfile": _BUFFERS,
+    "offload_threads": _SLOTS, "chunked_input_timeout": "socket-timeout holds",
     "socket_send_timeout": "socket-timeout holds",
     "gevent_wait_for_hub": "tasks of the application are waited for anyway",
     "http_server_name_as_http_host": "a scope tells the address that was connected to"}

@@ -118,6 +118,11 @@ RESPONSES = (
            _RESPONSES, default=False),
     Option("disable-sendfile", Boolean(), "read files and write them, instead of sendfile",
            _RESPONSES, default=False),
+    Option("offload-threads", Number(on=1), "send a file that the application hands to "
+           "wsgi.file_wrapper when its own part is over: it is closed and the slot free before",
+           _RESPONSES, default=0, aliases=("offload-thread",),
+           difference="any number does; it is sent without a thread, and files of static-map "
+                      "never take a slot"),
     Option("http-auto-gzip", Boolean(), "compress a response that says uWSGI-Encoding: gzip, if "
            "the client takes that", _RESPONSES, default=False,
            difference="the workers do it, not the router: also without one, and not for other "
@@ -158,8 +163,6 @@ ROWS: tuple[Option, ...] = (
 
     *ignored("tcp-fast-open-client tcp-fastopen-client", "connections to nodes are kept open, "
              "which saves more"),
-    *ignored("offload-threads offload-thread", "a file goes to a slow client without a thread and "
-             "without a slot of gevent", _NUMBER),
     *ignored("static-cache-paths", "nothing has to be remembered: each file is opened, and the "
              "kernel asked where it really is", _NUMBER),
     *ignored("static-cache-paths-name", "no paths are cached", _ANY),

@@ -28,7 +28,7 @@ from ..app.mishap import Mishaps
 from ..app.pages import standing_of
 from ..app.routing import Filters, Routes
 from ..app.static import Gzipped, StaticFiles, expiries, pair
-from ..app.wsgi import FileWrapper, ReadWrapper
+from ..app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
 from ..config.conflicts import harakiri_paths
 from ..config.logs import access_log
 from ..config.settings import Settings
@@ -404,7 +404,9 @@ def template_of(settings: Settings, listener: Listener) -> environs.Environ:
         if address.host and address.host not in ("0.0.0.0", "::"):
             name = address.host
     scheme = "https" if listener.protocol == "https" else "http"
-    wrapper = ReadWrapper if settings.disable_sendfile else FileWrapper
+    wrapper: type[FileWrapper] = OffloadedWrapper if settings.offload_threads else FileWrapper
+    if settings.disable_sendfile:
+        wrapper = ReadWrapper
     template = environs.template(
         errors=sys.stderr, file_wrapper=None if settings.wsgi_disable_file_wrapper else wrapper,
         multithread=settings.gevent > 1,

@@ -49,6 +49,7 @@ EFFECTS = {
     "memory-report": "test_the_memory_report",
     "module": "test_a_unix_socket",
     "need-app": "test_an_application_that_need_not_load",
+    "offload-threads": "test_a_file_for_a_slow_client_takes_no_slot",
     "pidfile": "test_the_pid_file",
     "post-buffering": "test_post_buffering",
     "processes": "test_http",
@@ -76,7 +77,7 @@ EFFECTS = {
 }
 WITHOUT = {
     "die-on-term", "disable-write-exception", "enable-threads", "gevent-early-monkey-patch",
-    "ignore-sigpipe", "ignore-write-errors", "log-master", "master", "offload-threads", "plugin",
+    "ignore-sigpipe", "ignore-write-errors", "log-master", "master", "plugin",
     "plugin-dir", "plugins", "single-interpreter", "thunder-lock"}
 
 

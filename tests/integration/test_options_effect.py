@@ -390,3 +390,40 @@ def test_a_page_of_the_router(tmp_path: Path) -> None:
         with Server(tmp_path, "--http", "127.0.0.1:0", "--http-to", address,
                     "--error-page-502", "502.html") as server:
             assert split(server.get("/"))[::2] == ("502 Bad Gateway", b"<p>later</p>")
+
+
+FILES_APP = """
+import io, os
+
+class File(io.FileIO):
+    def close(self):
+        if not self.closed:
+            with open("closed", "ab") as told:
+                told.write(b".")
+        super().close()
+
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/small":
+        start_response("200 OK", [("Content-Length", "5")])
+        return [b"small"]
+    start_response("200 OK", [("Content-Length", str(os.path.getsize("large")))])
+    return environ["wsgi.file_wrapper"](File("large"))
+"""
+
+
+def test_a_file_for_a_slow_client_takes_no_slot(tmp_path: Path) -> None:
+    """offload-threads: the worker takes one request at a time, and serves on."""
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(64 << 20)
+    with Server(tmp_path, app=FILES_APP, ini="[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app\n"
+                "offload-threads = 2\nprocesses = 1\n") as server:
+        with server.connect() as sock:
+            sock.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert sock.recv(15) == b"HTTP/1.1 200 OK"
+            assert server.body("/small") == b"small"
+            assert (tmp_path / "closed").read_bytes() == b"."
+            size = 15
+            while piece := sock.recv(1 << 20):
+                size += len(piece)
+        assert size > 64 << 20 and "via sendfile()" in server.wait_for("GET /large ")
+        assert (tmp_path / "closed").read_bytes() == b"."
