@@ -203,7 +203,10 @@ def check(settings: Settings) -> None:
             with _as_user(settings if name == "logto2" else None):
                 os.close(open_file(path))
         except OSError as error:
-            raise settings.origin(name).error(f"cannot open {path}: {error.strerror}") from None
+            origin = settings.origin(name)  # not a mistake of usage, also on a command line
+            place = origin.file or (None if origin.kind == "argv" else origin.kind)
+            raise ConfigError(f"cannot open {path}: {error.strerror}", file=place,
+                              line=origin.line, option=origin.option) from None
 
 
 def _is_stream(path: str) -> bool:
