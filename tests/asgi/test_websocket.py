@@ -7,18 +7,19 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
+from tests.asgi.conftest import APP
 from tests.harness import Server, wait_until
 from tests.server.wire import Wire, get
 from tests.server.wire import connect as wire_to
 
-ARGUMENTS = ("--ws-max-size", "100000", "--ws-ping-interval", "0.3", "--ws-ping-timeout", "0.6",
-             "--ws-max-queue", "4")
+ARGUMENTS = ("--ws-max-size", "100000", "--ws-max-queue", "4")
 HANDSHAKE = ("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
              "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
              "{more}\r\n")
@@ -224,18 +225,22 @@ def test_half_a_denial_is_told(server: Server) -> None:
     assert "(HTTP/1.1 500)" in server.wait_for("GET /deny_half =>")
 
 
-def test_pings_are_sent_and_have_to_be_answered(server: Server) -> None:
-    with raw(server) as wire:
-        head = wire.take(2)
-        assert head == bytes((0x80 | Opcode.PING, 4))
-        wire.take(4)
-        kind, data = received(wire)  # no pong of ours
-        assert kind == Opcode.CLOSE and int.from_bytes(data[:2], "big") == 1011
-    server.wait_for("APP disconnect 1011 keepalive ping timeout")
-    with opened(server) as socket:
-        time.sleep(1.5)  # several intervals: pongs keep it open
-        socket.send("still there")
-        assert socket.recv() == "still there"
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_pings_are_sent_and_have_to_be_answered(tmp_path: Path, loop: str) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    with Server(tmp_path, "--asgi", "app:app", "--asgi-loop", loop, "--ws-ping-interval", "0.3",
+                "--ws-ping-timeout", "1.2", app=APP) as server:
+        with raw(server) as wire:
+            head = wire.take(2)
+            assert head == bytes((0x80 | Opcode.PING, 4))
+            for _ in range(5):  # a second and a half, as its pongs keep it open
+                wire.send(frame(Opcode.PONG, wire.take(4)))
+                wire.take(2)
+            wire.take(4)
+            kind, data = received(wire)  # no pong of ours
+            assert kind == Opcode.CLOSE and int.from_bytes(data[:2], "big") == 1011
+        server.wait_for("APP disconnect 1011 keepalive ping timeout")
 
 
 def test_reading_stops_while_the_application_does_not_receive(server: Server) -> None:
