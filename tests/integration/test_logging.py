@@ -10,14 +10,13 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, alive, children, wait_until
+from tests.harness import GEVENTUWSGI, Server, alive, children, wait_until
 
 APP = """\
 import os, sys, time
@@ -275,7 +274,7 @@ def test_files_without_loggers(tmp_path: Path) -> None:
 def test_what_cannot_be(tmp_path: Path, line: str, reason: str) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.ini").write_text(INI + line + "\n")
-    found = subprocess.run([sys.executable, "-m", "geventuwsgi", "-c", "app.ini"], cwd=tmp_path,
+    found = subprocess.run([*GEVENTUWSGI, "-c", "app.ini"], cwd=tmp_path,
                            capture_output=True, text=True, timeout=60,
                            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
     assert found.returncode == 1
