@@ -27,8 +27,8 @@ def command(info: ScriptInfo, host: str | None, port: int | None,
             options: tuple[str, ...]) -> None:
     """Serve the application with geventuwsgi, which this process becomes.
 
-    Every option of `geventuwsgi --help` may follow. With --debug (or FLASK_DEBUG) the server
-    reloads when files change.
+    Every option of `geventuwsgi --help` may follow. With --debug (or FLASK_DEBUG) it is a
+    development run, which reloads when files change.
     """
     if info.create_app is not None:
         raise click.UsageError("this command line makes its application itself (create_app): "
@@ -45,11 +45,11 @@ def arguments(host: str | None, port: int | None, options: tuple[str, ...], *,
     Args:
         host, port: of `flask run`; None where nobody wrote them.
         options: the server's own.
-        debug: reload when files change.
+        debug: whether it is a development run.
     """
     found = ["--module=geventuwsgi.flask:application()"]
     if debug:
-        found.append("--reload")
+        found.append("--dev")
     if host is not None or port is not None:
         name = f"[{host}]" if ":" in (host or "") else host or "127.0.0.1"
         found.append(f"--bind={name}:{8000 if port is None else port}")

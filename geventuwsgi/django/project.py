@@ -58,8 +58,8 @@ def arguments(command: Command, settings: Any) -> list[str]:
     found = [f"--pythonpath={path}" for path in (directory(settings),) if path != os.getcwd()]
     kind = "asgi" if command.asgi else "wsgi"
     path = dotted(settings, f"{kind.upper()}_APPLICATION")
-    if settings.DEBUG and command.reload:
-        found.append("--reload")
+    if settings.DEBUG:
+        found += ["--dev"] if command.reload else ["--dev", "--no-reload"]
     if settings.DEBUG and command.static and \
             "django.contrib.staticfiles" in settings.INSTALLED_APPS:
         application = f"geventuwsgi.django.static:{kind}()"

@@ -12,8 +12,8 @@ from geventuwsgi.runner import become
 _HELP = """\
 Serve this project with geventuwsgi: WSGI_APPLICATION, or with --asgi ASGI_APPLICATION. Every
 option of `geventuwsgi --help` may follow; ADDRESS:PORT, --nostatic, --noreload and --nothreading
-are as with runserver. With DEBUG the server reloads when files change, and serves the files of
-django.contrib.staticfiles."""
+are as with runserver. With DEBUG it is a development run: the server reloads when files change,
+and serves the files of django.contrib.staticfiles."""
 
 
 class Command(BaseCommand):
