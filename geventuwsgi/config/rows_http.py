@@ -190,5 +190,5 @@ ROWS: tuple[Option, ...] = (
     *refused("nagios", "let the check ask over HTTP, as a client does"),
     *refused("symcall symcall-post-fork symcall-register-rpc symcall-use-next",
              "functions of C libraries are not called: use import, and ctypes in the module"),
-    *refused("router-list routers-list", "docs/options.rst lists the actions of route"),
+    *refused("router-list routers-list", "docs/rules.rst lists the actions of route"),
 )

@@ -1,9 +1,12 @@
 """Rules of internal routing as they are read: what is taken, and what is said of the rest."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from geventuwsgi.config import rows_routes
 from geventuwsgi.config.reader import read
 from geventuwsgi.errors import ConfigError
 
@@ -62,3 +65,11 @@ def test_rules_that_cannot_be_followed(write: Callable[..., str], line: str, rea
     with pytest.raises(ConfigError) as caught:
         read(["-c", path], {})
     assert reason in str(caught.value) and f"{path}:3" in str(caught.value)
+
+
+def test_the_page_of_rules_has_every_word() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rules.rst").read_text()
+    words = set(re.findall(r"``\$?\{?([^:`\[ ]+)", text))
+    assert set(rows_routes.CONDITIONS) <= words
+    assert set(rows_routes.ACTIONS) <= words
+    assert set(rows_routes.FUNCTIONS) <= words

@@ -368,8 +368,8 @@ def application(environ, start_response):
 
 def test_a_client_that_does_not_read_and_a_greenlet_that_lasts(tmp_path: Path) -> None:
     """socket-send-timeout, far below socket-timeout; gevent-wait-for-hub."""
-    with Server(tmp_path, "app", "--socket-send-timeout", "1", "--gevent-wait-for-hub",
-                "--workers", "1", app=LASTING_APP) as server:
+    with Server(tmp_path, "app", "--http-socket", "127.0.0.1:0", "--socket-send-timeout", "1",
+                "--gevent-wait-for-hub", "--workers", "1", app=LASTING_APP) as server:
         with server.connect() as sock:
             sock.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
             server.wait_for("GET /large: the peer made no progress in time; closed")
