@@ -28,7 +28,7 @@ from pwd import getpwuid
 from typing import Any
 
 from tests.corpus.entry import Ask, Entry
-from tests.harness import HOUSE, Program, alive, installed, wait_until
+from tests.harness import GEVENTUWSGI, HOUSE, Program, alive, installed, wait_until
 
 GROUND = Path(__file__).with_name("ground")
 # Directories of a real machine that the files name; each run has its own.
@@ -170,7 +170,7 @@ def ours(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         entry: what is run.
         known: the record of uWSGI: files that it tells of are waited for.
     """
-    return _run(entry, [sys.executable, "-m", "geventuwsgi"], signal.SIGTERM, known)
+    return _run(entry, list(GEVENTUWSGI), signal.SIGTERM, known)
 
 
 def theirs(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def theirs(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
 def _run(entry: Entry, command: list[str], ending: int,
          known: Mapping[str, Any]) -> dict[str, Any]:
     run = Run(entry)
-    if "geventuwsgi" in command:
+    if ending == signal.SIGTERM:
         run.env["PYTHONPATH"] = str(HOUSE)
     program = Quiet(*command, *map(run.moved, entry.arguments), "--ini", run.file,
                     cwd=run.root / entry.directory, env=run.env)
@@ -190,7 +190,7 @@ def _run(entry: Entry, command: list[str], ending: int,
             awaited = {path for path in known["running"]
                        if entry.difference(f"running: {path}") is None}
             result = answers(run, program, ending, awaited)
-            if entry.status is None and "geventuwsgi" in command:
+            if entry.status is None and ending == signal.SIGTERM:
                 status = result["status"]
                 assert status == 0, f"it ended with {status}\n{told(run, program)}"
             return result
