@@ -17,6 +17,7 @@ from ..process.adopted import descriptors
 from ..process.detach import detach
 from ..process.fifo import Fifo
 from ..process.filelock import FileLocks
+from ..process.keyboard import Keyboard
 from ..process.limits import open_files
 from ..process.master import Master
 from ..process.modules import Autoreload
@@ -104,6 +105,7 @@ class Instance:
                  environ: Mapping[str, str], ready: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self._ready = ready
+        self._keyboard = Keyboard(0)
         self.scribe = scribe_of()
         self.titles = titles_of(settings)
         self.pid_files: list[PidFile] = []
@@ -392,6 +394,8 @@ class Instance:
         uWSGI keeps its pid file without `vacuum`; gunicorn's users expect it to go.
         """
         settings = self.settings
+        if settings.dev:
+            self._keyboard.restore()
         self.fifo.close(remove=settings.vacuum)
         for listener in self.sockets.listeners:
             listener.close()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from geventuwsgi.config.origin import Origin
+from geventuwsgi.config.rows_logging import FILES, LOGGERS
 from geventuwsgi.config.rows_router import SUBSCRIPTION
 from geventuwsgi.config.rows_workers import CHEAPER
 from geventuwsgi.net.address import beyond_loopback, parse
@@ -31,6 +32,7 @@ ASIDE: Mapping[str, object] = {
        if option.name in _ANNOUNCING},
     # The terminal is where it runs, and where it writes.
     "daemonize": None, "daemonize2": None, "daemon": False, "logto": None,
+    **{option.attribute: option.default for option in (*FILES, *LOGGERS) if not option.to},
     "error_logfile": None, "access_logfile": None, "disable_logging": False,
     "touch_logreopen": (), "touch_logrotate": (),
     # Whoever runs it is who it is, and may not write to /run.

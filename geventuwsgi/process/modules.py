@@ -152,7 +152,8 @@ class Autoreload:
             templates: look at the templates beside the modules too.
         """
         self.every = every
-        self._patterns = {one: self._patterns.get(one) or _stamps(one) for one in patterns}
+        self._patterns = {one: self._patterns[one] if one in self._patterns else _stamps(one)
+                          for one in patterns}
         if not templates:
             self._templates = None
         elif self._templates is None:

@@ -28,6 +28,9 @@ harakiri-path = /reports=60
 worker-reload-mercy = 60
 subscribe-to = 127.0.0.1:4040:shop
 disable-logging = true
+logger = syslog
+log-req-encoder = json {}
+log-maxsize = 1000000
 exit-on-reload = true
 block-warning = 100
 """

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, HOUSE, Program, Server, alive, wait_until
+from tests.harness import GEVENTUWSGI, HOUSE, Program, Server, alive, children, wait_until
 
 DEV = (sys.executable, "-m", "geventuwsgi")
 HTML = "Accept: text/html,*/*;q=0.8\r\n"
@@ -90,7 +90,6 @@ class Terminal:
         """Wait for its end; return its exit status."""
         status = wait_until(lambda: os.waitpid(self.pid, os.WNOHANG), lambda: self.text)
         self.pid = 0
-        self._thread.join(5)
         return os.waitstatus_to_exitcode(status[1])
 
     def __enter__(self):
@@ -100,6 +99,7 @@ class Terminal:
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
+        self._thread.join(5)
         os.close(self.fd)
 
 
@@ -308,7 +308,9 @@ def test_on_a_terminal(tmp_path):
             local = "found"
             breakpoint()
         if path == "/raise\"""") + "app = create_app()\n")
-    with Terminal(tmp_path, *DEV, "app", "--bind", "127.0.0.1:0", NO_COLOR="") as terminal:
+    shell = ("/bin/sh", "-c", '"$@"; echo "status $?"; stty -a', "sh")
+    with Terminal(tmp_path, *shell, *DEV, "app", "--bind", "127.0.0.1:0",
+                  NO_COLOR="") as terminal:
         port = int(terminal.wait_for(r"Listening at: http://127.0.0.1:(\d+)")[1])
         terminal.wait_for("ready: 1 worker")
         program = Server(tmp_path)
@@ -324,8 +326,14 @@ def test_on_a_terminal(tmp_path):
         terminal.wait_for("'found'")
         asked.join()
         terminal.wait_for(r"GET /debug \x1b\[32m200")
-        terminal.type("\x03")
-        assert terminal.wait() == 0
+        with program.connect() as lost:
+            lost.sendall(b"GET /debug HTTP/1.1\r\nHost: x\r\n\r\n")
+            terminal.wait_for(r"(?s)GET /debug .*\(Pdb\) ")
+            # Ctrl-C would be the debugger's, whose worker is killed at its prompt.
+            os.kill(children(terminal.pid)[0], signal.SIGINT)
+            terminal.wait_for("status 0\n")
+            terminal.wait_for(r"[^-]echo ")
+            assert terminal.wait() == 0
 
 
 def test_no_color(tmp_path):
