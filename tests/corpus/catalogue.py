@@ -33,13 +33,13 @@ TYPED: Differences = {
     "*: content-type": ("text/plain", "answers of rules tell the type of their few words")}
 _WHEEL = "the wheel's Python has read its environment before the file's env; ours after it"
 _STATS = "the statistics server comes with its own issue"
-_LOGS = "where logs go is another part of this round"
 _BLANK = "blanks around a variable's name and value are not part of them"
 _HOME = "the wheel runs inside a Python that was started without the home"
 _ROUTER = "our router tells the application who asked it, and how"
 _BYTES = "uWSGI on Python 3 wants the names in `applications` to be bytes, which nobody writes"
 _OWN = "our own answers name their status and their charset"
 _HOST = "manage-script-name finds mounts of a host, too; uWSGI only those without one"
+_EMPEROR = "there is no emperor: the message says what runs each of its files"
 WHERE = "GET /where?a=1&b=%20c: body."
 _BROKEN = "an exception before the response is answered; uWSGI closes without a word"
 
@@ -73,7 +73,8 @@ ENTRIES: tuple[Entry, ...] = (
         "3031": (*get("/shop/", "/shop/where?a=1", "/shop", "/shopping", "/"),
                  post("/shop/form", b"a=1"))},
           differs={"3031 GET /shop/where?a=1: body.stage": ("below", _WHEEL)}),
-    Entry("srv/shop/shop-daemon.ini", {"/run/shop/daemon.sock": DJANGO}),
+    Entry("srv/shop/shop-daemon.ini", {"/run/shop/daemon.sock": DJANGO},
+          refused={"stats": _STATS}),
     Entry("srv/shop/shop-comments.ini", {"uwsgi:3031": DJANGO}),
     # Flask
     Entry("srv/blog/blog-container.ini", {"8080": FLASK}, directory="srv/blog"),
@@ -98,7 +99,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("srv/board/production.ini", {"/run/uwsgi/board.sock": PYRAMID}),
     Entry(APPS + "board-paste.ini", {"6543": PYRAMID}),
     Entry(APPS + "board-script.ini", {"uwsgi:3032": PYRAMID},
-          differs={"*: tmp/board-stats.sock": (None, _STATS)}),
+          differs={"*: tmp/board-stats.sock": (None, _STATS)},
+          refused={"stats": _STATS, "stats-http": _STATS}),
     # Plain callables, several applications
     Entry(APPS + "many.ini", {
         "8000": (*get("/", "/shop/where", "/shop/slashed", "/blog/where", "/blog", "/api",
@@ -173,6 +175,8 @@ ENTRIES: tuple[Entry, ...] = (
         "8080": get("/", "/api/x", "/favicon.ico", "/static/css/site.css", "/missing", "/moved")},
           differs=STATIC),
     # Emperors and their vassals
+    Entry("etc/uwsgi/emperor.ini", {}, status=1, alone=_EMPEROR,
+          refused={"emperor": _EMPEROR, "vassals-include": _EMPEROR}),
     Entry("etc/uwsgi/vassals/news.example.ini", {"/run/uwsgi/news.example.sock": FACTS}),
     Entry("etc/uwsgi/vassals/api.ini", {"/run/uwsgi/api.sock": FACTS}),
     Entry("srv/shop/folder.ini", {"/run/uwsgi/shop.sock": (
@@ -188,8 +192,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry(APPS + "operation.ini", {"/run/uwsgi/operation.sock": FACTS},
           differs={"*: run/uwsgi/traceback.*":
                    (ANY, "workers start in their own order; uWSGI leaves these behind")}),
-    Entry(APPS + "logs.ini", {"8080": FACTS},
-          differs={"*: var/log/uwsgi/*": (ANY, _LOGS)}),
+    Entry(APPS + "logs.ini", {"8080": FACTS}),
     Entry(APPS + "logto.ini", {"8080": FACTS}),
     Entry(APPS + "hooks.ini", {"/run/uwsgi/hooks/app.sock": FACTS}),
     Entry(APPS + "ondemand.ini", {"/run/uwsgi/ondemand.sock": FACTS}),

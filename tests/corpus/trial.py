@@ -190,9 +190,10 @@ def _run(entry: Entry, command: list[str], ending: int,
             awaited = {path for path in known["running"]
                        if entry.difference(f"running: {path}") is None}
             result = answers(run, program, ending, awaited)
-            if entry.status is None and ending == signal.SIGTERM:
+            if ending == signal.SIGTERM:
                 status = result["status"]
-                assert status == 0, f"it ended with {status}\n{told(run, program)}"
+                assert status == (entry.status or 0), \
+                    f"it ended with {status}\n{told(run, program)}"
             return result
     finally:
         for pid in run.left():
