@@ -18,6 +18,11 @@ class GeventuwsgiError(Exception):
     fallback: str | None = None
 
 
+def written(option: str | None) -> str:
+    """Write an option as on the command line: `--name`, or `-n` for a letter."""
+    return ("--" if len(option or "") > 1 else "-") + (option or "")
+
+
 class ConfigError(GeventuwsgiError):
     """The operator's configuration cannot be carried out (exit status 1).
 
@@ -41,8 +46,7 @@ class ConfigError(GeventuwsgiError):
         if self.file is not None:
             place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: "
         elif self.option is not None:
-            place = "--" if len(self.option) > 1 else "-"
-            return f"{place}{self.option}: {self.message}"
+            return f"{written(self.option)}: {self.message}"
         if self.option is not None:
             place += f"{self.option}: "
         return place + self.message

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from geventuwsgi.config.environment import ARGUMENTS
 from geventuwsgi.config.gunicorn import Left
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Case, Origin
@@ -113,6 +114,8 @@ def check(reading: Reading, failure: ConfigError | None, left: Iterable[Left] = 
 
 def _line(origin: Origin, option: str, text: str | None, verdict: str, *reasons: str) -> Line:
     in_file = origin.kind == "file"
+    if origin.kind == "environment" and origin.option != ARGUMENTS:
+        option = origin.option or option  # the variable's name
     return Line(origin.file if in_file else origin.place, origin.line if in_file else None,
                 option, text, verdict, tuple(reason for reason in reasons if reason))
 

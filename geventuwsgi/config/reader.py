@@ -128,9 +128,11 @@ def _late(environ: Mapping[str, str]) -> list[Entry]:
     """Our own variables, and those of the piece of command line, which is weaker than they."""
     origin = Origin("environment", option=environment.ARGUMENTS)
     try:
-        pieces = shlex.split(environ.get(environment.ARGUMENTS, ""))
-        arguments = [replace(item, origin=origin) for item in argv.parse(pieces)
-                     if isinstance(item, Entry)]
+        items = list(argv.parse(shlex.split(environ.get(environment.ARGUMENTS, ""))))
     except (ValueError, UsageError) as error:
         raise origin.error(str(error)) from None
+    for item in items:
+        if isinstance(item, Command):
+            raise origin.error(f"--{item.name} has a place on the command line alone")
+    arguments = [replace(item, origin=origin) for item in items if isinstance(item, Entry)]
     return arguments + [entry for entry in environment.own(environ) if entry.key != "ini"]

@@ -169,8 +169,9 @@ class Reading:
     @property
     def dialect(self) -> str:
         """Say whose defaults apply: 'uwsgi', 'geventuwsgi' (a file of ours) or 'argv'."""
-        if self.reads_uwsgi or any(entry.origin.uwsgi and row(entry.key, True)
-                                   for entry in self.entries):
+        # UWSGI_VERSION is a variable of many images, and orders nothing.
+        options = (row(entry.key, True) for entry in self.entries if entry.origin.uwsgi)
+        if self.reads_uwsgi or any(one and one.status != "command" for one in options):
             return "uwsgi"
         return "geventuwsgi" if self.files else "argv"
 

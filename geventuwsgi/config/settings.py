@@ -25,7 +25,7 @@ from geventuwsgi.config.routing import Routing
 from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, meant, nearest, row
 from geventuwsgi.config.tls import Secured
-from geventuwsgi.errors import ConfigError
+from geventuwsgi.errors import ConfigError, written
 from geventuwsgi.net.address import beyond_loopback, parse
 from geventuwsgi.net.terms import Terms
 
@@ -217,8 +217,8 @@ class _Gathered:
             self.places[name], self.items[name] = places, items
         elif before and before.kind == "argv" and origin.kind == "file":
             self.reading.warnings.append(
-                f"{origin.place}: {origin.option}: the file comes behind --{before.option} on the "
-                f"command line and wins, as in uWSGI; name the file first")
+                f"{origin.place}: {origin.option}: the file comes behind {written(before.option)} on "
+                f"the command line and wins, as in uWSGI; name the file first")
         self.values[name] = value
         self.origins[name] = origin
 
@@ -365,7 +365,7 @@ class _Defaults:
         port = self.environ.get("PORT", "").strip()
         if port:
             origin = Origin("environment", option="PORT")
-            if not port.isdigit() or not 0 < int(port) < 65536:
+            if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
                 raise origin.error(f"{port!r} is no port")
             host = "127.0.0.1" if self.dev else "0.0.0.0"
             self.platform("PORT", "bind", (f"{host}:{port}",))
