@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from geventuwsgi.config.kinds import Boolean
+from geventuwsgi.config.ini import FOREIGN
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.rows_uwsgi import absent
@@ -24,12 +25,6 @@ _COUNT = re.compile(r"\d+|auto")
 _BY_VALUE = {"w": ("processes", "module"), "b": ("buffer-size", "bind"),
              "p": ("processes", "pidfile")}
 _INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
-_FOREIGN = {
-    ".xml": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
-    ".yaml": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
-    ".yml": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
-    ".json": "only INI files are read: write its options as NAME = VALUE under [uwsgi]",
-}
 
 
 @dataclass(frozen=True)
@@ -68,9 +63,9 @@ def _positional(argument: str) -> Entry:
     origin = Origin("argv", option="application")
     if _INI.fullmatch(argument) or argument == "-":
         return Entry("ini", argument, replace(origin, option="ini"))
-    for ending, reason in _FOREIGN.items():
-        if argument.endswith(ending):
-            raise UsageError(f"{argument}: {reason}")
+    ending = argument.rpartition(".")[2]
+    if ending in FOREIGN and ending != "py":
+        raise UsageError(f"{argument}: {FOREIGN[ending]}")
     if argument.lower() in ("true", "false", "on", "off", "yes", "no", "0", "1"):
         raise UsageError(f"{argument!r} stands alone: a flag takes its value as --name={argument}")
     return Entry("application", argument, origin)
@@ -119,6 +114,8 @@ def _valued(option: Option, name: str, text: str | None, rest: list[str],
     if option.status == "command":
         if option.name == "help" and rest and not rest[0].startswith("-"):
             return Command("help", rest.pop(0))
+        if option.kind.flag and text is not None:
+            raise origin.error(f"takes no value: write --{option.name} {text}")
         if option.kind.flag:
             return Command(option.name)
         return Command(option.name, text or _argument(option, rest, origin))

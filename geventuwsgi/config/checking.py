@@ -7,7 +7,7 @@ needs: what to change, or what to expect. Nothing is started.
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from geventuwsgi.config.environment import ARGUMENTS
 from geventuwsgi.config.gunicorn import Left
@@ -34,8 +34,9 @@ class Line:
     """One line and its verdict.
 
     Attributes:
-        file, line: where it stands; file is None for the command line and the environment.
-        option, text: what was written.
+        file, line: where it stands; file is 'command line' or 'environment' for what stands
+            in none, and None for the configuration as a whole.
+        option, text: what was written; of the environment, the variable.
         verdict: one of `ORDER`.
         reasons: what to know about it.
     """
@@ -49,16 +50,24 @@ class Line:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
-        said = self.option if self.text is None else f"{self.option} = {self.text}"
+        said = self.option if not self.text else f"{self.option} = {self.text}"
         return f"{place}{said}: {self.verdict}" + "".join(f"\n    {one}" for one in self.reasons)
 
 
 class Report:
-    """The verdicts on a configuration."""
+    """The verdicts on a configuration.
 
-    def __init__(self, lines: Iterable[Line], files: Sequence[str]) -> None:
+    Args:
+        lines: those of its lines.
+        files: the files that were read.
+        notes: what to know that is no one line's.
+    """
+
+    def __init__(self, lines: Iterable[Line], files: Sequence[str],
+                 notes: Iterable[str] = ()) -> None:
         self.lines = list(lines)
         self.files = list(dict.fromkeys(files))
+        self.notes = list(notes)
         self.counts = Counter(line.verdict for line in self.lines)
 
     @property
@@ -70,13 +79,15 @@ class Report:
         """All verdicts and a summary, for people."""
         counts = ", ".join(f"{self.counts[verdict]} {verdict}" for verdict in ORDER
                            if self.counts[verdict])
-        return "".join(f"{line}\n" for line in self.lines) + (
+        told = [str(line) for line in self.lines] + [f"note: {note}" for note in self.notes]
+        return "".join(f"{one}\n" for one in told) + (
             f"{len(self.lines)} line{'s' if len(self.lines) != 1 else ''}: {counts or 'nothing'}\n")
 
     def json(self) -> str:
         """The same for programs."""
         return json.dumps({
             "files": self.files, "lines": [asdict(line) for line in self.lines],
+            "notes": self.notes,
             "summary": {verdict: self.counts[verdict] for verdict in ORDER},
             "ok": self.fine}, indent=2) + "\n"
 
@@ -92,24 +103,49 @@ def check(reading: Reading, failure: ConfigError | None, left: Iterable[Left] = 
         whole: an application and a socket have to be named, too.
     """
     lines = [_verdict(entry, reading) for entry in reading.entries]
-    lines += [_line(one.origin, one.name, None, REFUSED, one.reason) for one in left]
-    if left:
-        lines.sort(key=lambda line: line.line or 0)
-    if failure is None and not any(line.verdict in FAILING for line in lines):
+    leads = [_lead(entry.origin) for entry in reading.entries]
+    notes: list[str] = []
+    left = list(left)
+    told = [line.verdict for line in lines] + [REFUSED for one in left if not one.unknown]
+    if failure is None and not any(verdict in FAILING for verdict in told):
         # Each line is good by itself; are they together?
         try:
             known = len(reading.warnings)
             settings = resolve(reading)
             del reading.warnings[known:]
+            notes = _attached(settings.warnings, lines, leads)
             if whole:
                 settings.require_application()
                 settings.require_sockets()
         except ConfigError as error:
             failure = error
+    lines += [_line(one.origin, one.name, None, UNKNOWN if one.unknown else REFUSED, one.reason)
+              for one in left]
+    if left:
+        lines.sort(key=lambda line: line.line or 0)
     if failure is not None:
         lines.append(Line(failure.file, failure.line, failure.option or "configuration", None,
                           WRONG, (failure.message,)))
-    return Report(lines, reading.files)
+    return Report(lines, reading.files, notes)
+
+
+def _lead(origin: Origin) -> str:
+    """Return what a warning of a line begins with."""
+    return f"{origin.place}: {origin.option}: "
+
+
+def _attached(warnings: Iterable[str], lines: list[Line], leads: Sequence[str]) -> list[str]:
+    """Add the warnings to the lines that they tell of, and return those of no one line."""
+    notes = []
+    for warning in warnings:
+        found = [index for index, lead in enumerate(leads) if warning.startswith(lead)]
+        if not found and warning not in notes:
+            notes.append(warning)
+        for index in found:
+            line, reason = lines[index], warning.removeprefix(leads[index])
+            if line.verdict in (TAKEN, DIFFERENT) and reason not in line.reasons:
+                lines[index] = replace(line, verdict=DIFFERENT, reasons=(*line.reasons, reason))
+    return notes
 
 
 def _line(origin: Origin, option: str, text: str | None, verdict: str, *reasons: str) -> Line:
@@ -136,8 +172,9 @@ def _verdict(entry: Entry, reading: Reading) -> Line:
         option.kind.cast(text, case)
     except ConfigError as error:
         return _line(origin, key, text, WRONG, error.message)
-    lead = f"{origin.place}: {origin.option}: "
-    told = [warning.removeprefix(lead) for warning in case.warnings]
+    lead = _lead(origin)
+    told = [warning.removeprefix(lead) for warning in dict.fromkeys(
+        (*reading.warnings, *case.warnings)) if warning.startswith(lead)]
     if option.status == "ignored":
         return _line(origin, key, text, IGNORED, option.reason, *told)
     difference = option.difference.replace("``", "") if origin.uwsgi else ""

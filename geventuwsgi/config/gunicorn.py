@@ -6,23 +6,35 @@ not converted.
 """
 
 import ast
+import contextlib
+import re
 import runpy
+import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.rows_gunicorn import HOOKS, SETTINGS
-from geventuwsgi.config.table import row
+from geventuwsgi.config.table import nearest, row
 from geventuwsgi.errors import ConfigError
+
+_LIKENESS = 0.85  # a file of Python has names of its own: `helper` does not mean `help`
 
 
 class Left(NamedTuple):
-    """A name of a settings file that is not converted."""
+    """A name of a settings file that is not converted.
+
+    Attributes:
+        name, origin: the name, and where it stands.
+        reason: why.
+        unknown: it is most likely mistyped; gunicorn takes no notice of it.
+    """
 
     name: str
     origin: Origin
     reason: str
+    unknown: bool = False
 
 
 def read(path: str) -> tuple[list[Entry], list[Left]]:
@@ -33,28 +45,46 @@ def read(path: str) -> tuple[list[Entry], list[Left]]:
     """
     places = _places(path)
     try:
-        values = runpy.run_path(path)
+        # What it prints is not to stand within what we print.
+        with contextlib.redirect_stdout(sys.stderr):
+            values = runpy.run_path(path)
     except (Exception, SystemExit) as error:
         raise ConfigError(f"it cannot be run: {type(error).__name__}: {error}",
                           file=path) from error
     entries: list[Entry] = []
     left: list[Left] = []
-    for name in sorted(places, key=lambda name: places[name]):
+    names = [*places, *(name for name in values if name not in places)]  # import * has no names
+    for name in sorted(names, key=lambda name: places.get(name, 0)):
         value = values.get(name)
-        key = SETTINGS.get(name, name.replace("_", "-"))
-        origin = Origin("file", path, places[name], name, "geventuwsgi")
-        if name in HOOKS:
-            left.append(Left(name, origin, "a hook in Python, which is not converted"))
-        elif row(key) is None:
-            continue  # a helper of the file's own, as gunicorn ignores it too
-        elif value is None:
-            continue
+        origin = Origin("file", path, places.get(name), name, "geventuwsgi")
+        found = _converted(name, value, origin)
+        if isinstance(found, Left):
+            left.append(found)
         else:
-            try:
-                entries += [Entry(key, text, origin) for text in _texts(value)]
-            except TypeError:
-                left.append(Left(name, origin, f"{value!r} cannot be written in an INI file"))
+            entries += found
     return entries, left
+
+
+def _converted(name: str, value: object, origin: Origin) -> list[Entry] | Left:
+    """Return the lines that a name of a settings file makes, or why it makes none."""
+    key = SETTINGS.get(name, name.replace("_", "-"))
+    option = row(key)
+    if name in HOOKS and callable(value):
+        return Left(name, origin, "a hook in Python, which is not converted")
+    if value is None or name.startswith("_"):
+        return []
+    if option is None:
+        # A name of the file's own, which gunicorn passes over too: unless it looks mistyped.
+        close = nearest(key, likeness=_LIKENESS)
+        if close is None or not isinstance(value, str | int | float | list | tuple):
+            return []
+        return Left(name, origin, f"there is no such setting; did you mean {close}?", unknown=True)
+    if option.status == "refused":
+        return Left(name, origin, option.reason)
+    try:
+        return [Entry(key, text, origin) for text in _texts(value, option.kind.octal)]
+    except TypeError:
+        return Left(name, origin, f"{value!r} cannot be written in an INI file")
 
 
 def _places(path: str) -> dict[str, int]:
@@ -70,12 +100,15 @@ def _places(path: str) -> dict[str, int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             places.setdefault(node.id, node.lineno)
-        elif isinstance(node, ast.FunctionDef) and node.name in HOOKS:
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             places.setdefault(node.name, node.lineno)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                places.setdefault(alias.asname or alias.name, node.lineno)
     return places
 
 
-def _texts(value: object) -> Iterator[str]:
+def _texts(value: object, octal: bool) -> Iterator[str]:
     """Write a Python value as the texts of lines.
 
     Raises:
@@ -83,11 +116,13 @@ def _texts(value: object) -> Iterator[str]:
     """
     if isinstance(value, bool):
         yield str(value).lower()
-    elif isinstance(value, str | int | float):
+    elif isinstance(value, int) and octal:
+        yield f"{value:03o}"
+    elif isinstance(value, str | int | float) and "\n" not in str(value):
         yield str(value)
     elif isinstance(value, list | tuple | set):
         for one in value:
-            yield from _texts(one)
+            yield from _texts(one, octal)
     else:
         raise TypeError(value)
 
@@ -99,7 +134,9 @@ def to_ini(entries: Iterable[Entry], left: Iterable[Left]) -> str:
         option = row(entry.key)
         assert option is not None
         if option.status == "taken":
-            lines.append(f"{option.name} = {entry.text}")
+            # Only what stands before a parenthesis is no magic variable of an INI file.
+            text = re.sub(r"%(?!\()", "%%", entry.text or "")
+            lines.append(f"{option.name} = {text}")
         else:
             lines.append(f"; {entry.key} = {entry.text}: {option.status}, {option.reason}")
     lines += [f"; {one.name}: {one.reason}" for one in left]

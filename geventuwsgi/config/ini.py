@@ -37,6 +37,10 @@ SCHEMES_REFUSED = {
     "dlopen": "write the text to a file",
     "emperor": "there is no emperor to ask: give the file itself",
 }
+# The endings of what is no INI file, each with the way out.
+_REWRITE = "only INI files are read: write its options as NAME = VALUE under [uwsgi]"
+FOREIGN = {"xml": _REWRITE, "yaml": _REWRITE, "yml": _REWRITE, "json": _REWRITE, "js": _REWRITE,
+           "py": "it is Python: geventuwsgi --from FILE prints a gunicorn.conf.py as an INI file"}
 _PATIENCE = 10  # seconds that a server has for http://
 _SCHEME = re.compile(r"(\w+)://(.*)", re.DOTALL)
 _MAGIC = re.compile(r"%([^\n(])")

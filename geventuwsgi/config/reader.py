@@ -15,6 +15,7 @@ from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.settings import Settings, resolve
+from geventuwsgi.config.table import row
 from geventuwsgi.errors import ConfigError, UsageError
 
 
@@ -81,12 +82,14 @@ def check(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Report,
     if form not in ("text", "json"):
         raise UsageError(f"{form!r} is none of text, json", option="format")
     reading = Reading(environ)
-    foreign = [item for item in items if isinstance(item, Entry) and item.key == "application"
+    foreign = [item for item in items if isinstance(item, Entry)
+               and row(item.key) in (row("application"), row("ini"))
                and (item.text or "").endswith(".py")]
     left: list[gunicorn.Left] = []
     failure = None
     try:
-        if foreign and not any(isinstance(item, Entry) and item.key == "ini" for item in items):
+        if foreign and not any(isinstance(item, Entry) and row(item.key) is row("ini")
+                               for item in items if item not in foreign):
             path = foreign[0].text or ""
             reading.files.append(path)
             entries, left = gunicorn.read(path)

@@ -179,7 +179,8 @@ class Reading:
         """Tell of a section that is not there: an error for a file named at the start."""
         wanted = f"[{section}]" if section else "[uwsgi] or [geventuwsgi]"
         found = ", ".join(f"[{name}]" for name in source.sections) or "none"
-        message = f"{source.name} has no section {wanted}; its sections: {found}"
+        message = f"{source.name} has no section {wanted}; " + ini.FOREIGN.get(
+            source.name.rpartition(".")[2], f"its sections: {found}")
         if origin.kind != "file":
             raise origin.error(message)
         Case(origin, self.warnings).warn(message)

@@ -217,8 +217,9 @@ class _Gathered:
             self.places[name], self.items[name] = places, items
         elif before and before.kind == "argv" and origin.kind == "file":
             self.reading.warnings.append(
-                f"{origin.place}: {origin.option}: the file comes behind {written(before.option)} on "
-                f"the command line and wins, as in uWSGI; name the file first")
+                f"{origin.place}: {origin.option}: the file comes behind "
+                f"{written(before.option)} on the command line and wins, as in uWSGI; name the "
+                f"file first")
         self.values[name] = value
         self.origins[name] = origin
 

@@ -394,16 +394,22 @@ def row(name: str, uwsgi: bool = False) -> Option | None:
     return option
 
 
-def nearest(name: str, uwsgi: bool = False) -> str | None:
-    """Return the option that a mistyped name most likely means."""
+def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75) -> str | None:
+    """Return the option that a mistyped name most likely means.
+
+    Args:
+        name: the name.
+        uwsgi: as for `row`.
+        likeness: how alike both have to be. With 0.75 `vaccum`, `process` and `chmod-sock` are
+            found, `project` is not.
+    """
     plain = name.lower().replace("_", "-")
     names = [known for known in BY_NAME if row(known, uwsgi) and known != name]
     if plain in names:
         return plain
     from difflib import get_close_matches  # rarely needed, and 0.7 MB of the master
 
-    # 0.75: `vaccum`, `process` and `chmod-sock` are found, `project` is not.
-    close = get_close_matches(plain, names, 1, 0.75)
+    close = get_close_matches(plain, names, 1, likeness)
     return close[0] if close else None
 
 

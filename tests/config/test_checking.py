@@ -1,6 +1,8 @@
 """--check-config: a verdict for each line, of INI files and of gunicorn's settings files."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +126,128 @@ def test_a_settings_file_of_gunicorn(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (settings.processes, settings.worker_timeout, settings.log_level) == (5, 60, "debug")
     assert settings.listeners == (("127.0.0.1:8000", "http"), ("unix:/tmp/x.sock", "http"))
     assert "; post_fork: a hook in Python, which is not converted" in text
+
+
+LINES = [
+    # line, verdict, the beginning of each reason
+    ("chdir = /srv", "taken", []),
+    ("project = shop", "unknown", ["a placeholder that nothing refers to"]),
+    ("set-ph = name=shop", "taken", []),
+    ("gevent = 4", "taken with a difference", ["gevent = 1 is allowed; when all are taken"]),
+    ("processes = 4 ; cores", "taken with a difference", ["the inline comment '; cores' is cut"]),
+    ("http-keepalive = true", "taken with a difference", ["'true' is on, with 75 seconds"]),
+    ("listen = $(QUEUE)", "taken with a difference", [
+        "more than somaxconn is cut", "$(QUEUE) is read as 64; uWSGI takes it as it stands"]),
+    ("set-ph = base=$(QUEUE)", "taken with a difference", ["base=$(QUEUE) is read as base=64"]),
+    ("threads = 3", "taken with a difference", [
+        "requests run in greenlets", "3 requests at a time in greenlets, not in native threads"]),
+    ("master = true", "ignored", ["there is always a master"]),
+    ("show-config = true", "ignored", ["it acts on the command line alone"]),
+    ("plugins = python3, php", "ignored", ["Python, gevent", "there is no plugin 'php' here"]),
+    ("chroot = /srv", "refused", ["the server starts fresh interpreters, which are not inside"]),
+    ("raw-socket = :1", "refused", ["the application is WSGI: use http-socket"]),
+    ("chmod_socket = 660", "unknown", ["a placeholder that", "did you mean chmod-socket?"]),
+    ("module: app", "unknown", ["a placeholder that", "did you mean module = app?"]),
+    ("timeout = 5", "unknown", ["a placeholder that", "did you mean worker-timeout?"]),
+    ("harakiri = soon", "wrong", ["'soon' is not a number of seconds"]),
+    ("declare-option = two=processes=$1;chdir=/", "taken with a difference",
+     ["it holds for lines before it"]),
+    ("x = 1", "unknown", ["a placeholder that nothing refers to"]),
+]
+
+
+@pytest.mark.parametrize(("line", "verdict", "reasons"), LINES)
+def test_verdicts(write: Callable[..., str], line: str, verdict: str, reasons: list[str]) -> None:
+    path = write(f"[uwsgi]\nwsgi-file = a.py\nhttp-socket = :0\n{line}\n")
+    report, _ = check(["--check-config", path], {"QUEUE": "64"})
+    found = next(one for one in report.lines if one.line == 4)
+    assert found.verdict == verdict and len(found.reasons) == len(reasons), found.reasons
+    for told, beginning in zip(found.reasons, reasons):
+        assert told.startswith(beginning)
+    assert report.fine == (verdict not in ("refused", "wrong"))
+    assert json.loads(report.json())["summary"][verdict] >= 1 and f": {verdict}" in report.text()
+
+
+def test_what_is_no_lines_own(write: Callable[..., str]) -> None:
+    path = write("module = a\nsocket = 0.0.0.0:0\ndeclare-option = two=processes=$1;legion=x\n"
+                 "two = 2\nif-env = NONE\nharakiri = x\nendif =\n")
+    report, _ = check(["--check-config", "--vacuum", path], {})
+    assert {line.option: line.verdict for line in report.lines}["two"] == "refused"
+    path = write("module = a\nsocket = 0.0.0.0:0\nfor = a b\nmount = /%(_)=%(_)\nend\n")
+    report, _ = check([path, "--processes", "2"], {})
+    assert report.fine and len(report.notes) == 1 and "uwsgi-allow-from" in report.notes[0]
+    assert f"note: {report.notes[0]}\n" in report.text()
+    assert [line.text for line in report.lines if line.option == "mount"] == ["/a=a", "/b=b"]
+    assert f"{path}:6: end: taken\n" in report.text()
+    assert json.loads(report.json())["notes"] == report.notes
+
+
+ODD = """
+from threading import Timer as on_exit
+from collections import *
+async def on_starting(server): ...
+pre_fork = lambda server, worker: None
+bind: str = "unix:/run/a.sock"
+umask = 0o027
+timeout, keepalive = 5, 2
+access_log_format = '%(h)s %{X}i 50%'
+raw_env = {"A=b c"}
+worker_conections = 5
+project = "shop"
+wsgi_app = "first\\nsecond"
+logconfig_dict = {}
+proc_name = None
+def worker(): return 1
+print("noise")
+"""
+
+
+def test_an_odd_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(ODD)
+    assert main(["--check-config", "-c", str(path), "--format", "json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    found = {line["option"]: (line["line"], line["verdict"]) for line in told["lines"]}
+    assert found == {
+        "on_exit": (2, "refused"), "on_starting": (4, "refused"), "pre_fork": (5, "refused"),
+        "bind": (6, "taken"), "umask": (7, "taken"), "timeout": (8, "taken"),
+        "keepalive": (8, "taken"), "access-logformat": (9, "taken"), "raw-env": (10, "taken"),
+        "worker_conections": (11, "unknown"), "wsgi_app": (13, "refused"),
+        "logconfig_dict": (14, "refused")}
+    assert main(["--from", str(path)]) == 0
+    printed = capsys.readouterr()
+    assert "noise" not in printed.out and "noise" in printed.err
+    assert "umask = 027\n" in printed.out and "log-format = %(h)s %%{X}i 50%%\n" in printed.out
+    assert "; worker_conections: there is no such setting; did you mean worker-connections?\n" \
+        in printed.out
+    (tmp_path / "same.ini").write_text(printed.out)
+    settings, _ = read(["-c", str(tmp_path / "same.ini"), "a:b"], {})
+    assert settings is not None
+    assert (settings.umask, settings.worker_timeout, settings.keepalive, settings.env) == (
+        0o27, 5, 2, ("A=b c",))
+    assert settings.log_format == "%(h)s %{X}i 50%"
+
+
+def test_a_settings_file_is_no_configuration(tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text("workers = 2\n")
+    assert main(["-c", str(path)]) == 2
+    assert "it is Python: geventuwsgi --from FILE prints a gunicorn.conf.py as an INI file" \
+        in capsys.readouterr().err
+    assert main([f"--check-config={path}"]) == 2
+    assert f"--check-config: takes no value: write --check-config {path}\n" \
+        in capsys.readouterr().err
+
+
+def test_bytes_of_any_kind_are_printed(tmp_path: Path) -> None:
+    path = tmp_path / "app.ini"
+    path.write_bytes(b"[uwsgi]\nmodule = a\nhttp-socket = :0\nchdir = /caf\xe9\nodd = \xe9\n")
+    for question in ("--check-config", "--show-config"):
+        done = subprocess.run([sys.executable, "-m", "geventuwsgi", str(path), question],
+                              capture_output=True, timeout=60, cwd=Path(__file__).parents[2])
+        assert done.returncode == 0, done.stderr
+        assert b"/caf\xe9" in done.stdout
 
 
 @pytest.mark.parametrize("text, reason", [

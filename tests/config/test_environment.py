@@ -74,8 +74,8 @@ def test_values(resolve: Any, environ: dict[str, str], name: str, value: object)
 
 
 def test_an_application_of_the_environment() -> None:
-    for name, text in (("GEVENTUWSGI_CMD_ARGS", "mod:app -w 2"), ("GEVENTUWSGI_WSGI_APP", "mod:app"),
-                       ("GEVENTUWSGI_APPLICATION", "mod:app")):
+    for name, text in (("GEVENTUWSGI_CMD_ARGS", "mod:app -w 2"),
+                       ("GEVENTUWSGI_WSGI_APP", "mod:app"), ("GEVENTUWSGI_APPLICATION", "mod:app")):
         settings, _ = read([], {name: text})
         assert settings is not None and settings.application == "mod:app"
         assert settings.origin("application").option == name

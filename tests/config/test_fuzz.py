@@ -1,14 +1,15 @@
 """Whatever stands in a file or an argument: settings, or a `ConfigError` that names the place."""
 
+import json
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from geventuwsgi.config.reader import read
+from geventuwsgi.config.reader import check, read
 from geventuwsgi.config.table import OPTIONS
-from geventuwsgi.errors import ConfigError
+from geventuwsgi.errors import ConfigError, UsageError
 
 KEYS = st.sampled_from([option.name for option in OPTIONS if option.name not in (
     "ini", "inherit", "for-readline", "for-times", "for-glob")])
@@ -46,6 +47,47 @@ def test_arguments(arguments: list[str]) -> None:
         assert str(error)
     else:
         assert found is not None or command is not None
+
+
+PIECES = st.one_of(
+    st.sampled_from([
+        "[uwsgi]", "[geventuwsgi]", "[", "]", "\n", "\r\n", "\n\n", "=", " = ", ";", "#", " ; ",
+        "%", "%%", "%n", "%d", "%(", "%(_)", "%(a)", "%(a + 1)", "%(a * a)", "$(HOME)", "$(NONE)",
+        "@(", "@(app.ini)", ")", "(", "a", "b", "x y", "true", "0", "9" * 30, "-1", "10M", "\0",
+        "\ufeff", "\udcff", "$1", "$1;b=$2", "a=b=$1", "a=%(a)", "a=1", "localhost", "/", "*",
+        ":b", "app.ini"]),
+    st.text(max_size=5))
+NAMES = st.sampled_from(sorted({name for option in OPTIONS for name in option.names}))
+LINES = st.tuples(NAMES | st.sampled_from(["a", "b"]),
+                  st.lists(PIECES, max_size=4).map("".join)).map(" = ".join)
+
+
+@settings(max_examples=150, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(PIECES, max_size=5).map("".join) | LINES, max_size=12).map("\n".join),
+       st.booleans())
+def test_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str,
+                  headed: bool) -> None:
+    """Any text ends in settings, or an error that names file and line; the check never fails."""
+    assume("://" not in text)  # commands are not for a test to run
+    monkeypatch.chdir(tmp_path)
+    text = "[uwsgi]\n" + text if headed else text
+    Path("app.ini").write_bytes(text.encode("utf-8", "surrogatepass"))
+    arguments = ["--ini", "app.ini", "a:b"]
+    try:
+        found, _ = read(arguments, {"HOME": "/root"})
+    except UsageError as error:  # the file as a whole, of the command line
+        assert "app.ini" in str(error)
+    except ConfigError as error:
+        assert error.file in ("app.ini", "./app.ini"), str(error)
+        assert error.line is not None and 0 < error.line <= text.count("\n") + 1, str(error)
+    else:
+        assert found is not None and type(found).from_json(found.to_json()) == found
+    try:
+        report, _ = check(["--check-config", *arguments], {"HOME": "/root"})
+    except UsageError:
+        return
+    assert json.loads(report.json())["ok"] is report.fine
 
 
 @pytest.mark.parametrize("text", ["%", "%(", "$(", "@(", "%()", "%( )", "%(()", ")("])
