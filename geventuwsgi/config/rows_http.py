@@ -188,6 +188,7 @@ ROWS: tuple[Option, ...] = (
              "figures are not pushed to Carbon or into a database: let its own collector read the "
              "request log"),
     *refused("nagios", "let the check ask over HTTP, as a client does"),
+    *refused("extract", "nothing is packed into this server: use cat, or curl"),
     *refused("symcall symcall-post-fork symcall-register-rpc symcall-use-next",
              "functions of C libraries are not called: use import, and ctypes in the module"),
     *refused("router-list routers-list", "docs/rules.rst lists the actions of route"),

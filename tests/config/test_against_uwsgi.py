@@ -18,6 +18,8 @@ from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reader import read
 from geventuwsgi.config.reading import Reading
+from geventuwsgi.config.rows_uwsgi import absent
+from geventuwsgi.config.table import row
 from geventuwsgi.errors import ConfigError
 from tests.harness import installed
 
@@ -308,3 +310,13 @@ def test_flags(place: Path, text: str) -> None:
     # An inline comment makes uWSGI's text another one than `off`.
     assert Boolean().cast(text, case) is (
         "thunder lock: enabled" in shown and text != "off ; please")
+
+
+def test_each_of_its_options_has_a_row() -> None:
+    """--reload, which signals a master, has no place in a file."""
+    told = subprocess.run([installed("uwsgi"), "--help"], capture_output=True, text=True,
+                          timeout=60).stdout
+    names = set(re.findall(r"^\s*(?:-\w\|)?--([\w.-]+)", told, re.MULTILINE))
+    assert len(names) > 800
+    assert sorted(name for name in names
+                  if row(name, uwsgi=True) is None and not absent(name)) == ["reload"]
