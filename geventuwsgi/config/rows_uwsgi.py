@@ -81,7 +81,7 @@ ROWS: tuple[Option, ...] = (
 
 # uWSGI 2.0's options less those of the table; the families below are left out.
 ABSENT: frozenset[str] = frozenset("""
-extract
+
 stats stats-http
 stats-min stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
 stats-pushers-default-freq stats-server
