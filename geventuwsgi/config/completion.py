@@ -8,19 +8,23 @@ Completed are option names, the words of a choice, files, directories, users and
 what stands alone an INI file, a Python file or a directory on the way to one.
 """
 
+import re
 from collections.abc import Iterator
 
-from geventuwsgi.config.kinds import Account, Address, Choice, Kind, Many, Owner, Path
+from geventuwsgi.config.kinds import Account, Address, Kind, Many, Owner, Path
 from geventuwsgi.config.manual import letters_of, plain, sections
 from geventuwsgi.config.option import Option
 from geventuwsgi.errors import UsageError
 
+_CHOICE = re.compile(r"[a-z0-9-]+(\|[a-z0-9-]+)+")
 SHELLS = ("bash", "zsh", "fish")
 DIRECTORIES = frozenset(("chdir", "chdir2", "home", "pythonpath", "check-static", "sni-dir",
-                         "static-gzip-dir", "py-autoreload-ignore"))
+                         "static-gzip-dir", "static-safe", "py-autoreload-ignore", "envdir",
+                         "early-envdir", "wait-for-dir", "wait-for-mountpoint"))
 # Of a letter that decides by its value: what a number means, which nothing completes.
 NUMERIC = frozenset(("processes", "buffer-size"))
-INI = frozenset(("ini", "inherit", "ini-paste", "ini-paste-logged"))
+INI = frozenset(("ini", "inherit", "ini-paste", "ini-paste-logged", "fallback-config"))
+URLS = frozenset(("readiness-path",))   # paths of requests
 
 
 def script(shell: str) -> str:
@@ -54,8 +58,10 @@ def subject(option: Option) -> str:
         return "help"
     if kind.flag:
         return ""
-    if isinstance(kind, Choice):
+    if _CHOICE.fullmatch(kind.metavar):
         return "words " + kind.metavar.replace("|", " ")
+    if option.name in URLS:
+        return "none"
     if option.name in INI:
         return "ini"
     if option.name in DIRECTORIES:

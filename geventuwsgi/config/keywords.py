@@ -16,8 +16,9 @@ from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_gunicorn import SETTINGS
+from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.settings import Settings, resolve
-from geventuwsgi.config.table import row
+from geventuwsgi.config.table import nearest, row
 
 PLACE = "serve()"   # where an option stands that is a keyword argument
 # Variables that size a server of its own; an embedded one has the one process it is given.
@@ -34,6 +35,7 @@ ALSO_SERVED = frozenset((
 _GIVEN = "the application is the object that serve() is given"
 _OURS = "the process is the caller's: do this before serve()"
 _ONE = "serve() is one worker in the caller's process, and nobody starts another"
+_OTHERWISE = "it needs a master: start geventuwsgi as a program"
 # By option or section: why it is refused and what to do instead.
 REASONS = {
     "processes": "serve() is one worker in the caller's process; for more start geventuwsgi as "
@@ -47,6 +49,7 @@ REASONS = {
                      "immediate-uid", "immediate-gid", "drop-after-apps", "Operation",
                      "Limits of processes"), _OURS),
     "map-socket": _ONE,
+    **dict.fromkeys(("master-fifo", "pause", "resume"), _OTHERWISE),
     "Development": "a development run is one of geventuwsgi as a program: --dev",
     **dict.fromkeys(("mount", "worker-mount", "vhost"),
                     "serve() takes one application: mount others in it"),
@@ -63,7 +66,6 @@ REASONS = {
     "Reload and stop": f"{_ONE}: for a reload start geventuwsgi as a program",
     "Configuration": "serve() reads no files: for these start geventuwsgi as a program",
 }
-_OTHERWISE = "it needs a master: start geventuwsgi as a program"
 
 
 def served(option: Option) -> bool:
@@ -145,6 +147,10 @@ def carried_out(entry: Entry) -> bool:
         ConfigError: it asks for what is not here.
     """
     option = row(entry.key)
+    if option is None and entry.origin.kind == PLACE and not absent(entry.key):
+        close = (nearest(entry.key) or "").replace("-", "_")
+        raise entry.origin.error("there is no such option"
+                                 + (f"; did you mean {close}?" if close else ""))
     if option is None or option.status in ("ignored", "refused"):
         return True     # `resolve` tells
     text = (entry.text or "").strip().lower()
