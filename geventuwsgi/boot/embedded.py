@@ -107,6 +107,7 @@ class Embedded:
         self._asked = 0
         self._unheard = 0
         self._raised = -AGAIN
+        self._over = False
         self._patience: Any = None
         self._before: dict[int, Any] = {}
 
@@ -116,6 +117,9 @@ class Embedded:
         logger.info("Starting geventuwsgi %s in process %d", __version__, os.getpid())
         for warning in settings.warnings:
             logger.warning("%s", warning)
+        for note in settings.notes:
+            logger.info("%s", note)
+        certificates.check(settings)
         self.sockets = sockets = open_all(settings)
         try:
             terms = certificates.terms_of(settings, sockets.pairs)
@@ -156,6 +160,7 @@ class Embedded:
             if not self._asked:
                 raise
         finally:
+            self._over = True
             self._restore()
             child.close()
         logger.info("goodbye to uWSGI.")
@@ -175,8 +180,8 @@ class Embedded:
 
     def _told(self, number: int, frame: FrameType | None) -> None:
         """Stop, and at a second signal at once; runs inside of whatever runs now."""
-        if number == signal.SIGHUP and self._asked:
-            return      # of a terminal that closes behind a Ctrl-C
+        if self._over or number == signal.SIGHUP and self._asked:
+            return      # SIGHUP: of a terminal that closes behind a Ctrl-C
         self._asked += 2 if number == signal.SIGQUIT else 1
         self._unheard += 1
         self._worker.hub.loop.run_callback_threadsafe(self._stop)
@@ -227,7 +232,6 @@ def serve(application: Any, given: Mapping[str, object]) -> None:
         refuse_patched()
     elif settings.monkey_patch:
         refuse_threads()
-    certificates.check(settings)
     before = list(logger.handlers), logger.level, logger.propagate
     try:
         Embedded(settings, applications).run()

@@ -16,7 +16,7 @@ from geventuwsgi.config.manual import letters_of, plain, sections
 from geventuwsgi.config.option import Option
 from geventuwsgi.errors import UsageError
 
-_CHOICE = re.compile(r"[a-z0-9-]+(\|[a-z0-9-]+)+")
+_CHOICE = re.compile(r"(?=.*[a-z])[\w.-]+(\|[\w.-]+)+")
 SHELLS = ("bash", "zsh", "fish")
 DIRECTORIES = frozenset(("chdir", "chdir2", "home", "pythonpath", "check-static", "sni-dir",
                          "static-gzip-dir", "static-safe", "py-autoreload-ignore", "envdir",
