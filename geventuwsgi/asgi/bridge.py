@@ -163,9 +163,11 @@ class Bridge:
             acceptor.start()
         self.child.row.cells[scoreboard.ACCEPTING] = 1
         self.child.ready()
-        self._done.wait()
-        self.orders.close()
-        tick.close()
+        try:
+            self._done.wait()
+        finally:
+            self.orders.close()
+            tick.close()
         self.thread.join(2.0)
         self._publish()
         return self._status

@@ -11,6 +11,7 @@ from being heard.
 """
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -161,6 +162,7 @@ class Embedded:
                 raise
         finally:
             self._over = True
+            gc.unfreeze()       # what the bridge froze is the program's
             self._restore()
             child.close()
         logger.info("goodbye to uWSGI.")
