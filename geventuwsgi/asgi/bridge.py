@@ -246,10 +246,11 @@ class Bridge:
         self.thread.call(leave, self.service, self._readiness)
 
     def suspend(self, suspended: bool) -> None:
-        """Accept nothing, or go on."""
+        """Accept nothing, or go on; a kept connection may bring one more request for a while."""
         if not self.service.draining:
             for acceptor in self.acceptors:
                 (acceptor.suspend if suspended else acceptor.wake)()
+            self.thread.call(self.service.suspend, suspended, IDLE_ON_RELOAD)
             self.child.row.cells[scoreboard.ACCEPTING] = not suspended
 
     def reopen(self) -> None:

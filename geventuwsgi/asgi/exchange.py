@@ -241,7 +241,7 @@ class Exchange(Record):
         if self.raw:
             octets = response.raw_head(standing, is_head, known)
         else:
-            keeps = self.keeps and self.broken is None and not self.connection.service.draining
+            keeps = self.keeps and self.broken is None and self.connection.service.persistent
             if self.expects and not self.connection.parser.body_complete:
                 keeps = False  # the body that waits for a 100 no longer comes, or too late
             octets = response.head(standing, self.http11, is_head, keeps,

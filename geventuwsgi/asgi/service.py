@@ -91,6 +91,7 @@ class Service:
         self.app_requests = [0] * (len(applications) + 1)
         self.draining = False
         self.persistent = policy.keepalive > 0
+        self._pause: asyncio.TimerHandle | None = None
         self.opened = 0
         self.closed = 0
         self.in_progress = 0
@@ -193,6 +194,21 @@ class Service:
         else:
             self.loop.call_later(idle_for, self._close_idle)
         self._look_for_end()
+
+    def suspend(self, suspended: bool, idle_for: float) -> None:
+        """Let no connection outlive its present request, until we go on.
+
+        Args:
+            suspended: False is to go on.
+            idle_for: seconds for which an idle connection may bring one more request.
+        """
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if not self.draining:
+            self.persistent = not suspended and self.policy.keepalive > 0
+            if suspended:
+                self._pause = self.loop.call_later(idle_for, self._close_idle)
 
     def _close_idle(self) -> None:
         for connection in tuple(self.connections):

@@ -1,7 +1,7 @@
 """The pause: workers take no connections until they are told to go on.
 
-uWSGI's SIGTSTP, `--pause` and the `p` of its FIFO. Who is connected is served on; who
-comes waits in the sockets' queues. Workers that become ready during a pause join in, so a
+uWSGI's SIGTSTP, `--pause` and the `p` of its FIFO. Requests in progress finish, kept
+connections end, who comes waits in the sockets' queues. Workers that become ready during a pause join in, so a
 reload does not end it.
 
 Called in the master only.

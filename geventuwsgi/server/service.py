@@ -123,6 +123,13 @@ class Service:
         for connection in self.connections:
             connection.persists = False
 
+    def suspend(self, suspended: bool) -> None:
+        """Let no connection outlive its present request, until we go on."""
+        self.persistent = not suspended and self.policy.keepalive > 0
+        if suspended:
+            for connection in self.connections:
+                connection.persists = False
+
     def left(self, connection: Any) -> None:
         """A connection is closed."""
         self.connections.discard(connection)

@@ -131,7 +131,8 @@ class Worker:
         self._done = Event()
         self._sweeps = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
-        self._watchers: list[Any] = []
+        self._pause = hub.loop.timer(IDLE_ON_RELOAD)    # until idle connections are closed
+        self._watchers: list[Any] = [self._pause]
         self._wait_for_hub = settings.gevent_wait_for_hub
         self._keepalive = settings.keepalive
         self._readiness = frozenset(settings.readiness_path)
@@ -204,10 +205,14 @@ class Worker:
         leave(self.service, self._readiness)
 
     def suspend(self, suspended: bool) -> None:
-        """Accept nothing, or go on."""
+        """Accept nothing, or go on; a kept connection may bring one more request for a while."""
         if not self.service.draining:
             for acceptor in self.acceptors:
                 (acceptor.suspend if suspended else acceptor.wake)()
+            self.service.suspend(suspended)
+            self._pause.stop()
+            if suspended:
+                self._pause.start(self._close_idle)
             self.child.row.cells[scoreboard.ACCEPTING] = not suspended
 
     def reopen(self) -> None:

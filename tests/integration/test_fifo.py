@@ -25,6 +25,7 @@ async def application(scope, receive, send):
                 "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 """
+REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 INI = """[uwsgi]
 http-socket = 127.0.0.1:0
 wsgi-file = app.py
@@ -98,9 +99,35 @@ def test_the_pipe_is_for_the_workers_user_alone(server):
     assert not (server.directory / "second.fifo").exists()
 
 
+def kept(server):
+    """Return a connection that has brought a request and may bring another."""
+    sock = server.connect()
+    sock.sendall(REQUEST)
+    data = b""
+    while not data.partition(b"\r\n\r\n")[2]:
+        data += sock.recv(65536)
+    assert b"onnection: close" not in data
+    return sock
+
+
+def last_answer(sock):
+    """Ask on a kept connection of a worker that pauses: it has been closed, or is now."""
+    with sock:
+        data = b""
+        try:
+            sock.sendall(REQUEST)
+            while piece := sock.recv(65536):
+                data += piece
+        except ConnectionError:
+            pass
+        return data
+
+
 def test_a_pause_keeps_connections_waiting(server):
+    before = kept(server)
     write(server, "p")
     all_are(server, "paused")
+    assert (data := last_answer(before)) == b"" or b"onnection: close" in data
     sock = ask(server)
     assert command(server, "--pause").returncode == 0   # once more changes nothing
     assert states(server) == {1: "paused", 2: "paused"} and unanswered(sock)
@@ -195,12 +222,16 @@ def test_what_stands_in_the_way(server, tmp_path):
 
 def test_an_asgi_worker_pauses_and_stops_gracefully(tmp_path):
     with Server(tmp_path, app=ASGI, ini=INI + "interface = asgi\nvacuum = true\n") as server:
+        before = kept(server)
         write(server, "p")
         all_are(server, "paused")
         sock = ask(server)
         assert unanswered(sock)
+        assert (data := last_answer(before)) == b"" or b"onnection: close" in data
         write(server, "p")
         answered(sock)
+        with kept(server):
+            pass
         write(server, "p")
         all_are(server, "paused")
         sock = ask(server)
