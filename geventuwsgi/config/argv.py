@@ -112,7 +112,7 @@ def _valued(option: Option, name: str, text: str | None, rest: list[str],
             origin: Origin) -> Entry | Command:
     """Give the option its value, which may be the next argument."""
     if option.status == "command":
-        if option.name == "help" and rest and not rest[0].startswith("-"):
+        if option.name == "help" and rest and (not rest[0].startswith("-") or _known(rest[0])):
             return Command("help", rest.pop(0))
         if option.kind.flag and text is not None:
             raise origin.error(f"takes no value: write --{option.name} {text}")
@@ -139,6 +139,12 @@ def _pid_file(text: str) -> bool:
             return file.read(64).strip().isdigit()
     except (OSError, ValueError):
         return False
+
+
+def _known(argument: str) -> bool:
+    """Whether an argument names an option, `--name` or `-n`."""
+    bare = argument.lstrip("-")
+    return row(bare) is not None or bare in BY_LETTER or bare in _BY_VALUE
 
 
 def _argument(option: Option, rest: list[str], origin: Origin) -> str:

@@ -11,7 +11,7 @@ from geventuwsgi.config.names import by_server
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_uvicorn import NAMES as UVICORN
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.config.table import OPTIONS, nearest, row
+from geventuwsgi.config.table import BY_LETTER, OPTIONS, nearest, row
 from geventuwsgi.errors import UsageError
 
 WIDTH = 80
@@ -51,16 +51,26 @@ def about(name: str) -> str:
     """Return all there is to say about one option.
 
     Args:
-        name: any of its names, with or without dashes in front.
+        name: any of its names, with or without dashes in front; a letter that decides by
+            its value stands for several.
     Raises:
         UsageError: if there is no such option.
     """
     bare = name.lstrip("-")
-    option = row(bare)
+    several = [row(other) for other, letters in _BY_VALUE.items() if bare in letters]
+    return "".join(map(_about, filter(None, several))) or _about(_named(bare))
+
+
+def _named(bare: str) -> Option:
+    option = row(bare) or BY_LETTER.get(bare)
     if option is None:
         close = nearest(bare)
         hint = f"; did you mean --{close}?" if close else ""
         raise UsageError(f"there is no such option{hint}", option=bare)
+    return option
+
+
+def _about(option: Option) -> str:
     lines = [_spelled(option)]
     if option.status in ("ignored", "refused"):
         lines.append(_filled(f"{option.status.capitalize()}: {option.reason}.", width=WIDTH))

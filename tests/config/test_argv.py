@@ -47,6 +47,7 @@ def parse(line: str) -> list[tuple[str, str | None]]:
     ("-- --odd", [("application", "--odd")]),
     ("--help", [("help", None)]), ("-h", [("help", None)]),
     ("--help processes", [("help", "processes")]),
+    ("--help --harakiri", [("help", "--harakiri")]), ("-h -p", [("help", "-p")]),
     ("--version", [("version", None)]), ("-V", [("version", None)]),
     ("--show-config a:b", [("show-config", None), ("application", "a:b")]),
     ("--print-config", [("show-config", None)]),

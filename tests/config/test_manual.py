@@ -37,6 +37,8 @@ def test_help_fits_a_terminal_and_names_every_option() -> None:
     ("processes", ("-p, -w, --processes N", "workers", "Default: 1")),
     ("--timeout", ("--worker-timeout SECONDS", "gunicorn: timeout.")),
     ("chroot", ("Refused: ",)),
+    ("-p", ("--processes N", "--pidfile PATH", "-p (with a path)")),
+    ("-H", ("-H, --home PATH",)),
     ("master", ("Ignored: there is always a master.",)),
 ])
 def test_about_one_option(name: str, pieces: tuple[str, ...]) -> None:
