@@ -18,6 +18,7 @@ from ..process.daemons import Daemons
 from ..process.errands import Errands
 from ..process.hooks import Hook
 from ..process.master import Master
+from ..process.mounts import Mounts
 from ..process.watch import Watch
 from .logs import files_of
 from .playing import environ_of
@@ -46,7 +47,8 @@ class Company:
         self.errands = Errands(hooks_of(settings, "master-start"),
                                hooks_of(settings, "as-user-atexit"), conditions,
                                settings.worker_reload_mercy)
-        self.attached: tuple[Attached, ...] = (self.daemons, self.errands)
+        self.mounts = Mounts(settings.mount_check)
+        self.attached: tuple[Attached, ...] = (self.daemons, self.errands, self.mounts)
 
     def watch_for(self, settings: Settings, master: Master) -> None:
         """Watch files on behalf of a master; nothing else of the kind may be watched yet."""
@@ -62,6 +64,7 @@ class Company:
 
     def replace(self, settings: Settings) -> None:
         """Take on a new configuration (a reload)."""
+        self.mounts.replace(settings.mount_check)
         conditions = conditions_of(settings)
         self.daemons.replace(orders_of(settings), conditions, settings.reload_mercy,
                              time.monotonic())

@@ -144,9 +144,6 @@ WAYS: tuple[Option, ...] = (
     *ignored("mode", "it sets a text that only uWSGI's own configuration logic reads", Kind()),
     *refused("reload-on-fd brutal-reload-on-fd", "no descriptor is listened to: for the memory "
              "of a cgroup use reload-on-rss, for a file touch-reload"),
-    *refused("check-mountpoint mountpoint-check check-mount mount-check",
-             "mounts are the service manager's to watch: RequiresMountsFor= and BindsTo= of "
-             "systemd"),
     *refused("binsh", "hooks and daemons run by /bin/sh: name another shell in the command, "
              "exec:/bin/bash -c '...'"),
     *refused("file-write", "use hook-as-root = write:FILE TEXT"),

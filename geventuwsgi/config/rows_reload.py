@@ -41,6 +41,10 @@ RELOAD = (
     Option("readiness-path", Many(Path(), split=","), "what a load balancer asks to know whether "
            "to send requests here: with shutdown-delay answered by the server itself once it is "
            "to stop; may be repeated", _RELOAD, default=("/readyz", "/healthz"), merge=False),
+    Option("mount-check", Many(Path()), "end with status 1 when this is no mountpoint any more; "
+           "may be repeated", _RELOAD, default=(), merge=True,
+           aliases=("check-mount", "check-mountpoint", "mountpoint-check"),
+           difference="requests in progress may finish"),
     Option("exit-on-reload", Boolean(), "stop instead of reloading, for a supervisor that starts "
            "the server anew", _RELOAD, default=False),
 )
