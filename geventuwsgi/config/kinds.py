@@ -21,6 +21,7 @@ from geventuwsgi.net import address
 TRUE = ("true", "on", "yes")
 FALSE = ("false", "off", "no")
 COMMENT = re.compile(r"\s+[;#].*$", re.DOTALL)
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 
 
@@ -31,7 +32,8 @@ class Kind:
     flag = False       # stands alone on the command line and never takes the next argument
     optional = ""      # a regular expression: takes the next argument only if it matches
     repeats = False    # the value is a tuple, repeated lines append
-    comments = False   # an inline comment is cut (uWSGI knows none, and 9 % of files have them)
+    comments = False   # an inline comment is cut (uWSGI knows none, and 9 % of files have them),
+    #                    and so are quotes around the whole text, which no path and no number has
     octal = False      # shown in octal digits
 
     def cast(self, text: str | None, case: Case) -> object:
@@ -48,12 +50,15 @@ class Kind:
 
     def uncomment(self, text: str, case: Case) -> str:
         """Cut an inline comment where the kind has none of its own use for `;` and `#`."""
-        if not self.comments or case.origin.kind != "file":
+        if not self.comments or case.origin.kind not in ("file", "environment"):
             return text
-        cut = COMMENT.sub("", text)
+        cut = COMMENT.sub("", text) if case.origin.kind == "file" else text
         if cut != text:
             case.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; to uWSGI it is "
                       f"part of the value, put it on a line of its own")
+        if _QUOTED.fullmatch(cut):
+            case.warn(f"the quotes around {cut} are cut off; to uWSGI they are part of the value")
+            cut = cut[1:-1]
         return cut
 
 

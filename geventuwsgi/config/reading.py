@@ -102,7 +102,10 @@ class Reading:
             source = ini.read(name)
             magic = ini.magic(name, section)
         except (ConfigError, OSError) as error:
-            raise origin.error(getattr(error, "message", str(error))) from None
+            beside = os.path.join(os.path.dirname(origin.file or ""), name)
+            hint = (f": a path is relative to where the server is started, write %d{name}"
+                    if not os.path.isabs(name) and os.path.isfile(beside) else "")
+            raise origin.error(getattr(error, "message", str(error)) + hint) from None
         if self._first_magic is None:
             self._first_magic = magic
         source = ini.Source(name, ini.substitute(source.text,

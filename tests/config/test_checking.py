@@ -135,6 +135,11 @@ LINES = [
     ("set-ph = name=shop", "taken", []),
     ("gevent = 4", "taken with a difference", ["gevent = 1 is allowed; when all are taken"]),
     ("processes = 4 ; cores", "taken with a difference", ["the inline comment '; cores' is cut"]),
+    ("chdir = '/srv/my app'", "taken with a difference", ["the quotes around '/srv/my app' are"]),
+    ('processes = "4"', "taken with a difference", ['the quotes around "4" are cut off; to uWSGI']),
+    ('vacuum = "no" # never', "taken with a difference", [
+        "the inline comment '# never'", 'the quotes around "no"']),
+    ("env = A='b'", "taken", []),
     ("http-keepalive = true", "taken with a difference", ["'true' is on, with 75 seconds"]),
     ("listen = $(QUEUE)", "taken with a difference", [
         "more than somaxconn is cut", "$(QUEUE) is read as 64; uWSGI takes it as it stands"]),

@@ -89,6 +89,14 @@ def test_a_file_that_is_not_there(write: Write) -> None:
                                  "No such file or directory")
 
 
+def test_a_file_beside_the_one_that_names_it(write: Write) -> None:
+    write("a = 1\n", "beside.ini")
+    path = write("ini = beside.ini\n")
+    with pytest.raises(ConfigError, match="No such file or directory: a path is relative to where "
+                                          "the server is started, write %dbeside.ini$"):
+        load(path)
+
+
 BLOCKS = [
     ("if-env = A\nx = %(_)\nendif =\n", [("x", "1")]),
     ("if-env = A=1\nx = 1\nendif\n", [("x", "1")]),
