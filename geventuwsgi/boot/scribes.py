@@ -9,6 +9,7 @@ from typing import Any
 from ..config.logs import plan_of, scribed
 from ..config.settings import Settings
 from ..errors import ConfigError
+from ..log.error import setup
 from ..log.loggers import logger
 from ..process.scribe import Scribe
 from ..process.spawn import interpreter
@@ -29,7 +30,7 @@ play(int(sys.argv[1]))
 def scribe_of() -> Scribe:
     """Return a scribe that is not engaged yet."""
     house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return Scribe(interpreter(PROLOGUE.format(house=house)))
+    return Scribe(interpreter(PROLOGUE.format(house=house)), setup)
 
 
 def engage(scribe: Scribe, settings: Settings, handed_over: Sequence[int] = ()) -> None:

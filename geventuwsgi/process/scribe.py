@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..log.scribe import PLAN, REOPEN, ROTATE
 from ..log.sinks import StreamSink
@@ -32,6 +32,8 @@ class Scribe:
 
     Args:
         command: what to execute; the number of the plan's descriptor is appended.
+        release: called at the end, when the standard output and error are what they were: has
+            the error log let go of the pipe.
 
     Attributes:
         verdict: always None: it ends no instance.
@@ -43,8 +45,9 @@ class Scribe:
     verdict: int | None = None
     gone = True
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], release: Callable[[], object]) -> None:
         self._command = tuple(command)
+        self._release = release
         self._master = os.getpid()
         self._again = math.inf      # when it is to be started anew
         self._kept: tuple[int, ...] = ()
@@ -186,6 +189,7 @@ class Scribe:
             self._start()
         for fd, original in zip((1, 2), self._originals):
             os.dup2(original, fd)
+        self._release()
         os.close(self._reader)
         self._reader = -1
         deadline = time.monotonic() + LAST

@@ -1,6 +1,8 @@
 """The request log collects lines and writes them once per turn of the loop."""
 
-from geventuwsgi.log.access import MAX_BATCH, AccessLog
+import pytest
+
+from geventuwsgi.log.access import MAX_BATCH, AccessLog, SelectiveLog, selection
 from geventuwsgi.log.sinks import Sink, open_sink
 
 
@@ -58,3 +60,37 @@ def test_a_rotation_keeps_the_batch_in_the_old_file(tmp_path):
     log.close()
     assert (tmp_path / "a.log.1").read_text() == "1\n"
     assert path.read_text() == "2\n"
+
+
+class Finished:
+    """What a condition looks at."""
+
+    def __init__(self, **fields):
+        self.__dict__.update({"status": 200, "duration": 0.01, "body_size": 10, "via": "",
+                              "head_sent": True, "ended": True, **fields})
+
+
+@pytest.mark.parametrize("condition, others, wanted", [
+    ({"client_errors": True}, [{}, {"status": 500}], [{"status": 400}, {"status": 499}]),
+    ({"server_errors": True}, [{}, {"status": 499}], [{"status": 500}, {"status": 599}]),
+    ({"slow": 0.5}, [{"duration": 0.49}], [{"duration": 0.5}]),
+    ({"big": 11}, [{}], [{"body_size": 11}]),
+    ({"empty": True}, [{}], [{"body_size": 0}]),
+    ({"sendfile": True}, [{}, {"via": "route()"}], [{"via": "sendfile()"}]),
+    ({"broken": True}, [{}, {"gone": True, "complete": True}],
+     [{"status": 499}, {"ended": False}, {"gone": True, "complete": False}]),
+    ({"slow": 1, "empty": True}, [{}], [{"body_size": 0}, {"duration": 2}]),
+])
+def test_conditions(condition, others, wanted):
+    selected = selection(**condition)
+    assert [selected(Finished(**one)) for one in others] == [False] * len(others)
+    assert [selected(Finished(**one)) for one in wanted] == [True] * len(wanted)
+
+
+def test_only_selected_requests_are_formatted():
+    sink = ListSink()
+    log = SelectiveLog(lambda record: f"{1 / (record.status - 200)}\n", sink,
+                       wanted=selection(server_errors=True))
+    log.add(Finished())
+    log.add(Finished(status=500))
+    assert len(sink.writes) == log.statistics()["lines"] == 1

@@ -33,6 +33,12 @@ def test_shape_and_level(capfd):
     assert text == "Listening at: http://127.0.0.1:8000\n"
 
 
+def test_a_date_of_the_operators(capfd):
+    log.setup(date="%Y|%%")
+    logger.error("one\ntwo")
+    assert re.fullmatch(r"\d{4}\|% - \[\d+\] \[ERROR\] one\ntwo\n", capfd.readouterr().err)
+
+
 def test_set_up_twice_writes_once(capfd):
     log.setup()
     log.setup("DEBUG")

@@ -150,3 +150,10 @@ def test_json_stays_json():
     asked = record({"HTTP_USER_AGENT": 'a"b\\c\nd'}, uri="/caf\xc3\xa9\xff"[:-1])
     assert json.loads(format(asked)) == {"uri": "/café", "agent": 'a"b\\c\nd', "status": 200}
     assert json.loads(format(record(uri="/\xff")))["uri"] == "/\xff"
+
+
+def test_strftime_and_the_form_of_ftime():
+    """Literal text is strftime's; a percent sign of the client's is not."""
+    line = compile_format("<%Y> %(uri) %(ftime)", strftime=True, date="%H+%M")
+    assert re.fullmatch(r"<\d{4}> /p\?%Y 10\+12\n", line(record(uri="/p?%Y")))
+    assert compile_format("%Y %(ftime)")(record()) == "%Y Sat Nov 21 10:12:06 2026\n"
