@@ -66,22 +66,25 @@ def test_the_record_is_what_uwsgi_answers(name: str) -> None:
     assert unexpected(same, trial.theirs(entry, known(name)), known(name)) == []
 
 
+@pytest.fixture(scope="module")
+def ground() -> Iterator[trial.Run]:
+    """A directory with all files."""
+    run = trial.Run(ENTRIES[0])
+    yield run
+    run.remove()
+
+
 @pytest.mark.parametrize("name", BY_NAME)
-def test_every_line_has_a_verdict(name: str, monkeypatch: pytest.MonkeyPatch,
+def test_every_line_has_a_verdict(name: str, ground: trial.Run, monkeypatch: pytest.MonkeyPatch,
                                   capsys: pytest.CaptureFixture[str]) -> None:
     entry = BY_NAME[name]
-    run = trial.Run(entry)
-    try:
-        monkeypatch.chdir(run.root / entry.directory)
-        for variable in [*os.environ]:
-            if variable.startswith(("UWSGI_", "GEVENTUWSGI_")):
-                monkeypatch.delenv(variable)
-        for variable, text in run.env.items():
-            monkeypatch.setenv(variable, text)
-        status = cli.main(["--check-config", "--format", "json", "--ini", run.file])
-    finally:
-        monkeypatch.chdir("/")
-        run.remove()
+    monkeypatch.chdir(ground.root / entry.directory)
+    for variable in [*os.environ]:
+        if variable.startswith(("UWSGI_", "GEVENTUWSGI_")):
+            monkeypatch.delenv(variable)
+    for variable, text in ground.environ(entry).items():
+        monkeypatch.setenv(variable, text)
+    status = cli.main(["--check-config", "--format", "json", "--ini", ground.path(entry)])
     report = json.loads(capsys.readouterr().out)
     refused = {line["option"] for line in report["lines"] if line["verdict"] == "refused"}
     assert refused == set(entry.refused)

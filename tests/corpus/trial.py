@@ -58,14 +58,23 @@ class Run:
         self.ports: dict[str, socket.socket] = {}
         self._furnish()
         self.before = set(self._tree())
+        self.file = self.path(entry)
+        self.env = self.environ(entry)
+
+    def path(self, entry: Entry) -> str:
+        """Where the file of an entry is here."""
         file, _, section = entry.file.partition(":")
-        self.file = str(self.root / file) + (f":{section}" if section else "")
-        self.env = {**{name: text for name, text in os.environ.items()
-                       if name in ("PATH", "CI", "LANG", "TMPDIR")},
-                    "HOME": str(self.root / "home/deploy"), "PYTHONDONTWRITEBYTECODE": "1",
-                    "CORPUS_ROOT": str(self.root),
-                    **{name: str(self.port(text)) if text.isdigit() and len(text) > 3
-                       else self.moved(text) for name, text in entry.env.items()}}
+        return str(self.root / file) + (f":{section}" if section else "")
+
+    def environ(self, entry: Entry) -> dict[str, str]:
+        """The environment that the server of an entry has."""
+        ports = {name: str(self.port(text)) for name, text in entry.env.items()
+                 if text.isdigit() and len(text) > 3}
+        return {**{name: text for name, text in os.environ.items()
+                   if name in ("PATH", "CI", "LANG", "TMPDIR")},
+                "HOME": str(self.root / "home/deploy"), "PYTHONDONTWRITEBYTECODE": "1",
+                "CORPUS_ROOT": str(self.root),
+                **{name: self.moved(text) for name, text in entry.env.items()}, **ports}
 
     def _furnish(self) -> None:
         self.root.chmod(0o755)
