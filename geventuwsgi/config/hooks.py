@@ -27,11 +27,14 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "wait_for_socket": ("an address", r"\S+"),
     **dict.fromkeys(("print", "log"), ("a text", r".*")),
 }
+# What only a process of the application does, which goes on from there.
+_OWN_ACTIONS: Mapping[str, tuple[str, str]] = {
+    **ACTIONS, **dict.fromkeys(("cd", "chdir"), ("a directory", r"\S.*"))}
 _C = "there are no C functions to call in this server: use exec"
 _RPC = "there is no RPC here: use exec"
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("call", "callret", "callint", "callintret", "symbol"), _C),
-    **dict.fromkeys(("cd", "chdir"), "use the option chdir"),
+    **dict.fromkeys(("cd", "chdir"), "use the option chdir, or hook-post-fork"),
     "putenv": "use the option env",
     **dict.fromkeys(("mount", "umount"), "mounts are for the service manager or the container"),
     "hostname": "the name of the machine is for the service manager or the container",
@@ -49,7 +52,8 @@ FUNCTIONS: Mapping[str, str] = {
 Parsed = tuple[str, str, bool]  # action, argument, private
 
 
-def parsed(text: str, fail: Callable[[str], object]) -> Parsed:
+def parsed(text: str, fail: Callable[[str], object],
+           actions: Mapping[str, tuple[str, str]] = _OWN_ACTIONS) -> Parsed:
     """Split `[!]action:argument`; `fail` is called with what is wrong, and raises."""
     action, colon, argument = text.partition(":")
     private, action = action.startswith("!"), action.removeprefix("!").strip()
@@ -57,15 +61,15 @@ def parsed(text: str, fail: Callable[[str], object]) -> Parsed:
         fail(f"{text!r} is not of the form action:argument, such as exec:COMMAND")
     if action == "unix_signal":
         fail("signals are bound in hook-master-start alone")
-    if action in REFUSED:
+    if action in REFUSED and action not in actions:
         fail(f"{action}: {REFUSED[action]}")
-    if action not in ACTIONS:
+    if action not in actions:
         from difflib import get_close_matches  # rarely needed, and 0.7 MB of the master
 
-        close = get_close_matches(action, ACTIONS, 1)
+        close = get_close_matches(action, actions, 1)
         fail(f"there is no action {action!r}" + (f"; did you mean {close[0]}?" if close else
-                                                 f" (there are {', '.join(ACTIONS)})"))
-    wants, pattern = ACTIONS[action]
+                                                 f" (there are {', '.join(actions)})"))
+    wants, pattern = actions[action]
     if "\0" in argument or not re.fullmatch(pattern, argument, re.DOTALL):
         fail(f"{action} needs {wants}")
     return action, argument, private
@@ -76,9 +80,17 @@ class Hook(Kind):
 
     metavar = "ACTION:ARGUMENT"
 
+    actions = ACTIONS
+
     def value(self, text: str, case: Case) -> object:
-        parsed(text, case.fail)
+        parsed(text, case.fail, self.actions)
         return text
+
+
+class OwnHook(Hook):
+    """A hook of a process of the application: it may change the directory."""
+
+    actions = _OWN_ACTIONS
 
 
 class MasterHook(Hook):
@@ -108,7 +120,7 @@ class TouchHook(Hook):
         path, _, action = text.partition(" ")
         if not path or not action.strip():
             case.fail(f"{text!r} is not of the form FILE ACTION:ARGUMENT")
-        parsed(action.strip(), case.fail)
+        parsed(action.strip(), case.fail, ACTIONS)
         return text
 
 

@@ -7,7 +7,9 @@ import re
 
 from geventuwsgi.config import daemons
 from geventuwsgi.config.daemons import Daemon
-from geventuwsgi.config.hooks import CommandLine, Hook, MasterHook, TouchCommand, TouchHook
+from geventuwsgi.config.hooks import (
+    CommandLine, Hook, MasterHook, OwnHook, TouchCommand, TouchHook,
+)
 from geventuwsgi.config.kinds import Boolean, Kind, Many, Path
 from geventuwsgi.config.numeric import Megabytes, Number, Seconds
 from geventuwsgi.config.option import Option, ignored, refused
@@ -49,11 +51,15 @@ _ONLY_AT_THE_END = "it runs when the server ends; uWSGI runs it at each reload t
 _DIFFERENCES = {"as-user-atexit": _ONLY_AT_THE_END,
                 "master-start": "it runs as the application's user; unix_signal binds a signal "
                                 "to a function of uWSGI's that is known here"}
+# Phases of the processes that have the application, or will have it.
+_OWN = ("pre-app", "post-app", "post-fork", "accepting", "accepting-once", "accepting1",
+        "accepting1-once")
 _HOOKS = "Hooks"
 
 
 def _phase(phase: str, when: str, has_exec: bool) -> tuple[Option, ...]:
-    kind: Kind = MasterHook() if phase == "master-start" else Hook()
+    kind: Kind = (MasterHook() if phase == "master-start" else
+                  OwnHook() if phase in _OWN else Hook())
     difference = _DIFFERENCES.get(phase, "")
     rows = [Option(f"hook-{phase}", Many(kind), f"run an action {when}; may be repeated", _HOOKS,
                    default=(), merge=True, difference=difference)]

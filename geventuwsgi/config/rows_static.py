@@ -43,9 +43,13 @@ class PatternSeconds(Pattern):
     """A regular expression, a blank, and a number of seconds."""
 
     metavar = "REGEX SECONDS"
+    comments = True
 
     def value(self, text: str, case: Case) -> object:
         pattern, _, seconds = text.strip().rpartition(" ")
+        if case.origin.uwsgi and seconds.startswith("$("):
+            case.warn(f"{seconds} is not set and counts as 0, as in uWSGI")
+            seconds = "0"
         if not pattern or not seconds.isascii() or not seconds.isdigit():
             case.fail(f"{text!r} is not of the form REGEX SECONDS")
         self.check(pattern.strip(), case)

@@ -15,6 +15,7 @@ import logging
 import os
 import pwd
 import stat
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -183,6 +184,14 @@ def _chown(argument: str) -> None:
              int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
 
 
+def _chdir(argument: str) -> None:
+    """Change the directory; modules are looked for in the new one, as in uWSGI's `.`."""
+    before = os.getcwd()
+    os.chdir(argument)
+    if before in sys.path:
+        sys.path[sys.path.index(before)] = os.getcwd()
+
+
 def _awaiting(kind: str) -> Callable[[str], None]:
     return lambda argument: awaiting.until_there(kind, argument, PATIENCE)
 
@@ -195,6 +204,6 @@ ACTIONS: Mapping[str, Callable[[str], None]] = {
     "write": lambda text: _put(text, _NEW), "writen": lambda text: _put(text, _NEW, "\n"),
     "append": lambda text: _put(text, _MORE), "appendn": lambda text: _put(text, _MORE, "\n"),
     "writefifo": _write_fifo, "unlink": _unlink, "mkdir": _mkdir, "chmod": _chmod,
-    "sticky": _sticky, "chown": _chown, "chown2": _chown,
+    "sticky": _sticky, "chown": _chown, "chown2": _chown, "cd": _chdir, "chdir": _chdir,
     **{f"wait_for_{kind}": _awaiting(kind) for kind in ("fs", "file", "dir", "socket")},
 }

@@ -13,7 +13,7 @@ INI = "[uwsgi]\nmodule = a\nsocket = /run/x.sock\n"  # what follows begins with 
 
 
 def test_the_actions_are_those_that_are_carried_out() -> None:
-    assert set(ACTIONS) == {*process_hooks.ACTIONS, *process_hooks.PROGRAMS}
+    assert {*ACTIONS, "cd", "chdir"} == {*process_hooks.ACTIONS, *process_hooks.PROGRAMS}
     assert not set(ACTIONS) & set(REFUSED)
 
 
@@ -27,6 +27,12 @@ def test_hooks_keep_uwsgis_order_and_their_lines(resolve: Any) -> None:
         "app.ini:6: hook-asap", "app.ini:5: hook-as-root", "app.ini:7: hook-as-root",
         "app.ini:4: exec-as-root"]
     assert Settings.from_json(settings.to_json()).hooks == settings.hooks
+
+
+def test_processes_of_the_application_may_change_the_directory(resolve: Any) -> None:
+    settings = resolve(INI + "hook-post-fork = chdir:/srv\nhook-pre-app = cd:/tmp\n")
+    assert [hook[:1] + hook[2:] for hook in settings.hooks] == [
+        ("pre-app", "cd", "/tmp", False), ("post-fork", "chdir", "/srv", False)]
 
 
 def test_signals_and_touches(resolve: Any) -> None:
@@ -50,7 +56,9 @@ def test_signals_and_touches(resolve: Any) -> None:
     ("hook-asap = zzz:date", "there is no action 'zzz' (there are exec,"),
     ("hook-asap = callint:foo 1", "callint: there are no C functions"),
     ("hook-asap = mount:proc none /proc", "mount: mounts are for the service manager"),
-    ("hook-asap = cd:/tmp", "use the option chdir"),
+    ("hook-asap = cd:/tmp", "use the option chdir, or hook-post-fork"),
+    ("hook-touch = /tmp/x chdir:/tmp", "use the option chdir"),
+    ("hook-post-fork = chdir:", "chdir needs a directory"),
     ("hook-asap = putenv:A=b", "use the option env"),
     ("hook-asap = write:/tmp/x", "write needs FILE TEXT"),
     ("hook-asap = chmod:/tmp/x rw", "chmod needs FILE MODE"),

@@ -9,6 +9,7 @@ from geventuwsgi.config.kinds import (
 )
 from geventuwsgi.config.numeric import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.origin import Case, Origin
+from geventuwsgi.config.rows_static import PatternSeconds
 from geventuwsgi.errors import ConfigError, UsageError
 
 UWSGI = Origin("file", "app.ini", 7, "opt", "uwsgi")
@@ -93,6 +94,9 @@ TAKEN = [
     (Variable(), "", "", False),
     (Variable(), "export A=b=c", "A=b=c", True),
     (Variable(), "A", "A", True),
+    (PatternSeconds(), "/* 86400", "/* 86400", False),
+    (PatternSeconds(), "/* 86400 # a day", "/* 86400", True),
+    (PatternSeconds(), "/* $(NOT_SET)", "/* 0", True),
     (Header(), "X-A:  b: c", "X-A: b: c", False),
     (Mount(), "/a=mod:app", "/a=mod:app", False),
     (Mount(), "/a = mod:app", "/a=mod:app", False),
@@ -107,7 +111,7 @@ TAKEN = [
 STRICT = [
     (Boolean(), "maybe"), (Number(), "true"), (Number(), ""), (Number(), "$(NOT_SET)"),
     (Number(), "12abc"), (Number(), "2.5"),
-    (Variable(), "A"), (Variable(), "# A"),
+    (Variable(), "A"), (Variable(), "# A"), (PatternSeconds(), "/* $(NOT_SET)"),
     (Seconds(), "5 fortnights"), (Address(), "3031"),
     (Address(), "localhost"), (Address(), "127.0.0.1"),
 ]
@@ -148,6 +152,8 @@ REFUSED = [
     (Assignment(), "A", "NAME=VALUE"),
     (Assignment(), "=b", "NAME=VALUE"),
     (Variable(), "=b", "NAME=VALUE"),
+    (PatternSeconds(), "/*", "REGEX SECONDS"),
+    (PatternSeconds(), "/* soon", "REGEX SECONDS"),
     (Header(), "X-A", "Name: value"),
     (Header(), "X A: b", "Name: value"),
     (Header(), "X-A: b\r\nX-B: c", "CR, LF"),

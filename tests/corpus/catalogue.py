@@ -75,7 +75,9 @@ ENTRIES: tuple[Entry, ...] = (
           differs={"3031 GET /shop/where?a=1: body.stage": ("below", _WHEEL)}),
     Entry("srv/shop/shop-daemon.ini", {"/run/shop/daemon.sock": DJANGO},
           refused={"stats": _STATS}),
-    Entry("srv/shop/shop-comments.ini", {"uwsgi:3031": DJANGO}),
+    Entry("srv/shop/shop-comments.ini", {
+        "uwsgi:3031": (*DJANGO, *files("/static/css/site.css"))}, differs=STATIC),
+    Entry("srv/shop/shop-deployments.ini", {"/run/shop/deployments.sock": DJANGO}),
     # Flask
     Entry("srv/blog/blog-container.ini", {"8080": FLASK}, directory="srv/blog"),
     Entry("srv/blog/blog-factory.ini", {"/tmp/blog-factory.sock": FLASK}),

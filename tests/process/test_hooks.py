@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_directories_and_modes(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HookError, match="File exists"):
         run("mkdir", str(tmp_path / "file"))
+
+
+def test_a_directory_takes_its_modules_along(tmp_path, monkeypatch):
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "/elsewhere"])
+    run("chdir", "new")
+    assert os.getcwd() == str(tmp_path / "new")
+    assert sys.path == [str(tmp_path / "new"), "/elsewhere"]
+    with pytest.raises(HookError, match="No such file"):
+        run("cd", "none")
 
 
 @pytest.mark.root
