@@ -48,7 +48,7 @@ class PatternSeconds(Pattern):
     def value(self, text: str, case: Case) -> object:
         pattern, _, seconds = text.strip().rpartition(" ")
         if case.origin.uwsgi and seconds.startswith("$("):
-            case.warn(f"{seconds} is not set and counts as 0, as in uWSGI")
+            case.warn(f"{seconds} is not set and counts as 0")
             seconds = "0"
         if not pattern or not seconds.isascii() or not seconds.isdigit():
             case.fail(f"{text!r} is not of the form REGEX SECONDS")
