@@ -1,8 +1,8 @@
 """The pause: workers take no connections until they are told to go on.
 
 uWSGI's SIGTSTP, `--pause` and the `p` of its FIFO. Requests in progress finish, kept
-connections end, who comes waits in the sockets' queues. Workers that become ready during a pause join in, so a
-reload does not end it.
+connections end, who comes waits in the sockets' queues. Workers that become ready during a
+pause join in, so a reload does not end it.
 
 Called in the master only.
 """

@@ -147,6 +147,10 @@ def test_whoever_starts_during_a_pause_joins_it(server):
     write(server, "r")
     server.wait_for("ready: 2 workers", generations + 1)
     all_are(server, "paused")       # the old generation is gone, the new one pauses
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for("after an upgrade")
+    server.wait_for("ready: 2 workers", generations + 2)
+    all_are(server, "paused")       # and the pipe is there again
     sock = ask(server)
     assert unanswered(sock)
     os.kill(server.pid, signal.SIGTSTP)
