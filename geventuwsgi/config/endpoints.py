@@ -35,12 +35,27 @@ def spelled(text: str, values: Mapping[str, Any], origin: Origin) -> str:
     return text
 
 
-def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
-    """Refuse a `map-socket` that names a worker or a socket that there will not be.
+def check(values: Mapping[str, Any], origins: Mapping[str, Origin], warnings: list[str]) -> None:
+    """Tell of a `shared-socket` for nothing, and refuse a `map-socket` that cannot be.
+
+    Args:
+        values: the settings by attribute, `listeners` and `routed` among them.
+        origins: where they stand.
+        warnings: takes what the operator should know.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: a worker or a socket is named that there will not be.
     """
+    addresses = {address for address, _ in values["listeners"]}
+    for shared in values["shared_socket"]:
+        if spelled(shared, values, Origin()) not in addresses:
+            place = origins["shared_socket"]
+            warnings.append(f"{place.place}: {place.option}: {shared}: no other option names it "
+                            "by its number, so it is not bound")
+    if values["map_socket"] and values["cheaper"]:
+        place = origins["map_socket"]
+        warnings.append(f"{place.place}: {place.option}: while cheaper has stopped the workers of "
+                        "a socket nobody accepts from it")
     sockets = sum(not routed for routed in values["routed"])
     for rule in values["map_socket"]:
         socket, _, workers = rule.partition(":")

@@ -340,6 +340,7 @@ class _Defaults:
                 address = spelled(address, self.values, self.origins.get(name, Origin()))
                 if spoken == "https":
                     address, terms = secured.endpoint(address, name.replace("_", "-"))
+                    address = spelled(address, self.values, self.origins[name])  # addr=...
                 elif name == "bind" and secured.bind is not None:
                     if spoken != "http":
                         raise self.origins["certfile"].error(
@@ -357,7 +358,7 @@ class _Defaults:
         self.values["tls"] = tuple(terms for *_, terms, _ in found)
         self.values["routed"] = tuple(routed for *_, routed in found)
         self.values["tls_bind"] = secured.bind
-        endpoints.check(self.values, self.origins)
+        endpoints.check(self.values, self.origins, self.warnings)
         secured.tell_unused(secured.bind in self.values["tls"]
                             or bool(self.environ.get("LISTEN_FDS")))
 

@@ -19,6 +19,14 @@ def test_shared_sockets(resolve: Any) -> None:
         ("/run/x.sock", "http"), ("127.0.0.1:8001", "uwsgi")]
 
 
+def test_shared_sockets_of_https_and_of_nobody(resolve: Any) -> None:
+    settings = resolve(APP + "shared-socket = :443\nhttps-socket = addr==0,cert=a,key=b\n"
+                             "https-socket = =1,a,b\nshared-socket = :444\nshared-socket = :445\n")
+    assert settings.listeners == ((":443", "https"), (":444", "https"))
+    assert [warning.partition("app.ini:")[2] for warning in settings.warnings] == [
+        "7: shared-socket: :445: no other option names it by its number, so it is not bound"]
+
+
 def test_abstract_sockets(resolve: Any) -> None:
     assert listeners(resolve, "abstract-socket = true\nsocket = /run/x.sock\nhttp-socket = :80\n"
                               "uwsgi-socket = @y\n") == [
@@ -44,6 +52,11 @@ def test_what_is_wrong(resolve: Any, text: str, line: int, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(APP + text)
     assert f"app.ini:{line}: " in str(caught.value) and reason in str(caught.value)
+
+
+def test_sockets_whose_workers_cheaper_may_stop(resolve: Any) -> None:
+    settings = resolve(APP + "http-socket = :80\nmap-socket = 0:2\nprocesses = 2\ncheaper = 1\n")
+    assert any("4: map-socket: while cheaper has stopped" in one for one in settings.warnings)
 
 
 def test_names_for_one_thing(resolve: Any) -> None:

@@ -37,7 +37,6 @@ APP = "module = app\nhttp-socket = 127.0.0.1:0\n"
     ("cgroup = /sys/fs/cgroup/x", "MemoryMax="),
     ("cap = net_bind_service", "AmbientCapabilities="),
     ("worker-exec = php", "attach-daemon"),
-    ("check-mountpoint = /mnt", "RequiresMountsFor="),
 ])
 def test_what_would_be_lost_is_refused(resolve: Any, line: str, instead: str) -> None:
     with pytest.raises(ConfigError) as caught:
