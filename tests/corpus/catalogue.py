@@ -77,8 +77,7 @@ ENTRIES: tuple[Entry, ...] = (
           refused={"stats": _STATS}),
     Entry("srv/shop/shop-comments.ini", {
         "uwsgi:3031": (*DJANGO, *files("/static/css/site.css"))},
-          differs={**STATIC, "*css*: expires": (
-              "in 60 minutes", "uWSGI takes each character of the comment for a digit")}),
+          differs=STATIC),
     Entry("srv/shop/shop-deployments.ini", {"/run/shop/deployments.sock": DJANGO}),
     # Flask
     Entry("srv/blog/blog-container.ini", {"8080": FLASK}, directory="srv/blog"),
