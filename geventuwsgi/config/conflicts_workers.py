@@ -36,6 +36,7 @@ class Conflicts:
         """
         self._recycling()
         self._cheaper()
+        self.warn_alone("reload_extra_file", "py_autoreload")
 
     def told(self, name: str) -> str:
         """Return `name = value (place)`."""

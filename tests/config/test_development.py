@@ -104,3 +104,12 @@ def test_flags_are_turned_off() -> None:
     for argument in ("--no-processes", "--no-vacuum=1", "--no-such"):
         with pytest.raises(UsageError, match="there is no such option"):
             read(["a:b", argument], {})
+
+
+def test_a_file_that_nobody_looks_at_is_told(resolve: Resolve) -> None:
+    arguments = ("a:b", "--reload-extra-file", ".env", "--reload-extra-file=*.yaml")
+    for more in (("--reload",), ("--dev",), ("--py-autoreload=2",)):
+        settings = resolve(None, *arguments, *more)
+        assert settings.reload_extra_file == (".env", "*.yaml") and not settings.warnings
+    assert resolve(None, *arguments).warnings == (
+        "command line: reload-extra-file: has no effect without py-autoreload",)

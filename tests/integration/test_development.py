@@ -118,6 +118,17 @@ def answers(server, wanted, headers=""):
                       lambda: f"{wanted!r} in {server.get()!r}\n{server.log}")
 
 
+def reloaded(server, because):
+    """Wait until it is ready again after the line that says why, the last one of its kind."""
+    server.wait_for(because)
+
+    def ready():
+        lines = list(server.err)
+        place = max(index for index, line in enumerate(lines) if because in line)
+        return [line for line in lines[place:] if "ready: 1 worker" in line]
+    wait_until(ready, lambda: f"a reload for {because}\n{server.log}")
+
+
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
     return tmp_path_factory.mktemp("development")
@@ -189,7 +200,7 @@ def test_what_is_broken_is_shown_and_mended(server, room, broken, words):
     assert page.startswith(b"HTTP/1.1 500 ") and b"text/html" in page
     assert b"<b>" not in page and b"does not load" in page
     assert b"text/plain" in server.get()
-    assert server.find("an error page is served in its place")
+    assert server.wait_for("an error page is served in its place")
     change(room / "shop" / "__init__.py", APP)
     answers(server, b"\r\n\r\none")
 
@@ -207,11 +218,9 @@ def test_a_module_that_was_missing_mends_it_by_coming(server, room):
 @pytest.mark.parametrize("name", ["shop/templates/deep/page.jinja2", "shop/templates/new.html",
                                   "another.env", "app.ini"])
 def test_other_files_reload_it_too(server, room, name):
-    before = len(server.find("ready: 1 worker"))
     path = room / name
     change(path, path.read_text() + "\n" if path.exists() else "new")
-    server.wait_for("ready: 1 worker", before + 1)
-    assert server.find(f"module/file {name if '/' not in name else path} has been modified")
+    reloaded(server, f"module/file {name if '/' not in name else path} has been modified")
     assert server.body() == b"one"
 
 
@@ -221,9 +230,10 @@ def test_an_ini_file_that_does_not_read_changes_nothing(server, room):
     change(room / "app.ini", text + "harakiri = soon\nthreads = many\n")
     assert "'soon' is not a number" in server.wait_for("reload failed: ", before + 1)
     assert server.body() == b"one"
-    ready = len(server.find("ready: 1 worker"))
+    modified = len(server.find("module/file app.ini has been modified"))
     change(room / "app.ini", text)
-    server.wait_for("ready: 1 worker", ready + 1)
+    server.wait_for("module/file app.ini has been modified", modified + 1)
+    reloaded(server, "module/file app.ini has been modified")
 
 
 def test_an_upgrade_stays_a_development_run(server):
@@ -294,7 +304,8 @@ def test_asgi(tmp_path):
         assert page.startswith(b"HTTP/1.1 500 ") and b"ValueError: an &lt;error&gt;" in page
         assert b"ValueError: behind it" in server.get("/hasty", HTML)
         assert server.body("/500") == b"five"
-        assert b"text/plain" in server.get("/raise") and server.find("Error handling GET /raise")
+        assert b"text/plain" in server.get("/raise")
+        assert server.wait_for("Error handling GET /raise")
         change(path, ASGI.replace("#FAIL", ""))
         answers(server, b"no database")
         change(path, ASGI.replace("one", "two"))
