@@ -10,44 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server
+from tests.integration.packets import packet, split
 
-APP = """
-import json, os, sys, threading
-import helper, zork
-
-STACK = threading.stack_size(64 * 1024)  # asking sets it
-threading.stack_size(STACK)
-
-def application(environ, start_response):
-    told = {"argv": sys.argv, "zork": zork.__name__, "helper": helper.VALUE,
-            "shared": getattr(sys, "shared_in", 0), "pid": os.getpid(),
-            "stack": STACK, "here": __name__,
-            **{name: value for name, value in environ.items() if isinstance(value, str)}}
-    body = json.dumps(told).encode()
-    start_response("200 OK", [("Content-Type", "application/json"),
-                              ("Content-Length", str(len(body)))])
-    return [body]
-
-def other(environ, start_response):
-    start_response("200 OK", [("Content-Length", "5")])
-    return [b"other"]
-"""
-
-HOSTS = """[uwsgi]
-http-socket = 127.0.0.1:0
-vhost-host = true
-mount = one.test|=app:application
-worker-mount = one.test|/other=app:other
-manage-script-name = true
-pyargv = --flag value
-pymodule-alias = zork=json.decoder
-post-pymodule-alias = helper=lib/real.py
-shared-import = first
-shared-import = not_there
-threads-stack-size = 512
-lazy-apps = true
-no-default-app = true
-"""
 RESPONSES_APP = """
 import io, json
 
@@ -129,73 +93,6 @@ reload-on-as = 4000
 min-worker-lifetime = 0
 logformat = the line of %(method) %(uri)
 """
-SCRIPT_NAME = """[uwsgi]
-http-socket = 127.0.0.1:0
-module = app:other
-mount = /x=app:application
-ignore-script-name = true
-route-run = setscriptname:/x
-"""
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory):
-    """Applications by host, and a Python that is set up in many ways."""
-    directory = tmp_path_factory.mktemp("hosts")
-    (directory / "lib").mkdir()
-    (directory / "lib" / "real.py").write_text("VALUE = 'from the file'\n")
-    (directory / "first.py").write_text("import os, sys\nsys.shared_in = os.getpid()\n")
-    with Server(directory, app=APP, ini=HOSTS) as server:
-        yield server
-
-
-def told(server: Server, path: str = "/", host: str = "one.test") -> dict[str, object]:
-    answer = server.talk(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-                         .encode())
-    return json.loads(answer.partition(b"\r\n\r\n")[2])
-
-
-def test_applications_of_a_host(hosts: Server) -> None:
-    """vhost-host, worker-mount, no-default-app."""
-    assert told(hosts)["SCRIPT_NAME"] == ""
-    assert told(hosts, host="ONE.test:80")["PATH_INFO"] == "/"
-    request = b"GET /other/x HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
-    assert hosts.talk(request % b"one.test").endswith(b"other")
-    assert hosts.talk(request % b"two.test").startswith(b"HTTP/1.1 500 ")
-    hosts.wait_for("no python application found for /other/x")
-
-
-def test_python_as_it_is_set_up(hosts: Server) -> None:
-    """pyargv, pymodule-alias, shared-import, threads-stack-size."""
-    found = told(hosts)
-    assert found["argv"] == ["uwsgi", "--flag", "value"]
-    assert (found["zork"], found["helper"]) == ("json.decoder", "from the file")
-    assert found["stack"] == 512 * 1024
-    # Once, in the process that forks the workers, although each loads the application.
-    assert found["shared"] == hosts.template() != found["pid"]
-    assert hosts.find("shared-import = not_there: no module named 'not_there'")
-
-
-def test_ignore_script_name(tmp_path: Path) -> None:
-    """A web server may send SCRIPT_NAME for its own reasons."""
-    (tmp_path / "zork.py").write_text("")
-    (tmp_path / "helper.py").write_text("VALUE = 1\n")
-    with Server(tmp_path, app=APP, ini=SCRIPT_NAME) as server:
-        assert server.body() == b"other"
-
-
-def test_pecan(tmp_path: Path) -> None:
-    """The application is what Pecan's own deploy makes of the file."""
-    package = tmp_path / "pecan"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "deploy.py").write_text(
-        "import app\n"
-        "def deploy(path):\n    assert open(path).read() == 'x'\n    return app.other\n")
-    (tmp_path / "config.py").write_text("x")
-    with Server(tmp_path, "--pecan", "config.py", "--processes", "1",
-                app=APP.replace("import helper, zork", "")) as server:
-        assert server.body() == b"other"
 
 
 @pytest.fixture(scope="module")
@@ -208,13 +105,6 @@ def responses(tmp_path_factory: pytest.TempPathFactory):
         yield server
 
 
-def split(answer: bytes) -> tuple[str, str, bytes]:
-    """Return status line, fields in small letters, and body."""
-    head, _, body = answer.decode("latin-1").partition("\r\n\r\n")
-    line, _, fields = head.partition("\r\n")
-    return line.partition(" ")[2], fields.lower(), body.encode("latin-1")
-
-
 def test_fields_of_responses(responses: Server) -> None:
     """del-header, rem-header, collect-header, pull-header, http-server-name-as-http-host,
     wsgi-disable-file-wrapper."""
@@ -225,10 +115,7 @@ def test_fields_of_responses(responses: Server) -> None:
     name, keys = json.loads(body)
     assert name == "test" and "wsgi.file_wrapper" not in keys
     responses.wait_for("GET /fields alice 200")
-    packet = b"".join(len(one).to_bytes(2, "little") + one for one in (
-        b"REQUEST_METHOD", b"GET", b"SERVER_NAME", b"nginx", b"HTTP_HOST", b"x",
-        b"PATH_INFO", b"/"))
-    answer = responses.talk(b"\0" + len(packet).to_bytes(2, "little") + b"\0" + packet, "uwsgi")
+    answer = responses.talk(packet("/", "", "nginx"), "uwsgi")
     assert json.loads(split(answer)[2])[0] == "nginx"
 
 
