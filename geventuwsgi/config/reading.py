@@ -128,9 +128,9 @@ class Reading:
         for parent, place, self._loading in self._inherits:  # which may inherit in turn
             self.load(parent, place)
         self._inherits.clear()
-        self._pass(lambda text, warn: expand.environment(text, self.environ, warn))
-        self._pass(expand.files)
-        self._pass(lambda text, warn: expand.options(text, self.firsts(), warn))
+        self._pass(lambda text, warn, _: expand.environment(text, self.environ, warn))
+        self._pass(lambda text, warn, _: expand.files(text, warn))
+        self._pass(lambda text, warn, entry: expand.options(text, self._visible(entry), warn))
 
     def ordered(self) -> list[Entry]:
         """Return the lines in the order in which the last one wins.
@@ -288,7 +288,19 @@ class Reading:
         """Return the first text of each key; uWSGI's `%(name)` sees the first one."""
         return {entry.key: entry.text or "" for entry in reversed(self.entries)}
 
-    def _pass(self, change: Callable[[str, expand.Warn | None], str]) -> None:
+    def _visible(self, entry: Entry) -> dict[str, str]:
+        """Return what `%(name)` may name in a line.
+
+        gunicorn's `pid` and `user` are variables of a log line to uWSGI.
+        """
+        option = row(entry.key, entry.origin.uwsgi)
+        if option is None or option.name != "log-format" or entry.origin.uwsgi:
+            return self.firsts()
+        rows = ((key, row(key)) for key in self.firsts())
+        theirs = {key for key, one in rows if one is not None and key in one.gunicorn}
+        return {key: text for key, text in self.firsts().items() if key not in theirs}
+
+    def _pass(self, change: Callable[[str, expand.Warn | None, Entry], str]) -> None:
         for index, entry in enumerate(self.entries):
             option = row(entry.key, entry.origin.uwsgi)
             text = entry.text
@@ -296,7 +308,7 @@ class Reading:
                 continue
             case = Case(entry.origin, self.warnings)
             changed = _without_place(
-                lambda: change(text, case.warn if case.origin.uwsgi else None), case)
+                lambda: change(text, case.warn if case.origin.uwsgi else None, entry), case)
             if changed == text:
                 continue
             if entry.key in _IMMEDIATE and entry.origin.uwsgi:

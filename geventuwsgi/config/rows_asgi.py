@@ -28,7 +28,7 @@ ROWS: tuple[Option, ...] = (
            default=30),
     Option("lifespan", Choice("auto", "on", "off"), "run the application's startup and shutdown; "
            "with auto an application that knows no lifespan is served without", _ASGI,
-           default="auto"),
+           default="auto", gunicorn=("asgi-lifespan",)),
     Option("lifespan-startup-timeout", Seconds(), "seconds that the startup may take; 0 is no "
            "limit", _ASGI, default=60),
     Option("lifespan-shutdown-timeout", Seconds(), "seconds that the shutdown may take", _ASGI,
@@ -38,7 +38,7 @@ ROWS: tuple[Option, ...] = (
     Option("ws-ping-timeout", Seconds(), "seconds within which a ping has to be answered; 0 is "
            "no limit", _ASGI, default=20),
     Option("ws-max-size", Size(minimum=1), "the greatest WebSocket message", _ASGI,
-           default=16 * 1024 ** 2),
+           default=16 * 1024 ** 2, gunicorn=("websocket-max-message-size",)),
     Option("ws-max-queue", Number(minimum=1), "how many messages of a WebSocket may wait for the "
            "application before reading stops", _ASGI, default=32),
     Option("ws-per-message-deflate", Boolean(), "compress WebSocket messages where the client "

@@ -61,4 +61,5 @@ SETTINGS = {
     "accesslog": "access-logfile", "errorlog": "error-logfile", "loglevel": "log-level",
     "access_log_format": "access-logformat", "preload_app": "preload-app",
     "uwsgi_allow_ips": "uwsgi-allow-from", "asgi_lifespan": "lifespan",
-    "websocket_max_message_size": "ws-max-size", "daemon": "daemon"}
+    "websocket_max_message_size": "ws-max-size", "daemon": "daemon",
+    "control_socket_disable": "no-control-socket"}

@@ -89,7 +89,7 @@ APPLICATION = (
     Option("wsgi-file", Path(), "the Python file that holds the application", _APPLICATION,
            aliases=("file",)),
     Option("paste", Path(), "the application that PasteDeploy builds: config:FILE.ini#name or "
-           "egg:Package#name", _APPLICATION),
+           "egg:Package#name", _APPLICATION, gunicorn=("paster",)),
     Option("paste-logger", Boolean(), "set up logging from the [loggers] of the file of paste",
            _APPLICATION, default=False),
     Option("ini-paste", Path(), "read the [uwsgi] section of an INI file, if it has one, and serve "

@@ -3,6 +3,7 @@
 `broken/expected.txt` holds `[FILE STATUS]` and the text of the standard error behind it.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,9 @@ HALVES = {"include-circle-2.ini"}
 @pytest.fixture(autouse=True)
 def at_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BROKEN)
+    for name in os.environ:
+        if name.startswith(("UWSGI_", "GEVENTUWSGI_", "LISTEN_")) or name == "PORT":
+            monkeypatch.delenv(name)
 
 
 def never(*_: object) -> int:

@@ -128,6 +128,13 @@ def test_a_file_of_variables(tmp_path: Path, write: Write) -> None:
     assert (environ["A"], environ["B"]) == ("1", "2") and not {"GONE", ""} & set(environ)
 
 
+def test_variables_of_a_log_line_are_no_options(resolve: Resolve) -> None:
+    arguments = ("app:app", "--pid", "x.pid", "--user=0", "--log-format", "%(pid) %(user) %(vars)")
+    assert resolve(None, *arguments).log_format == "%(pid) %(user) %(vars)"
+    settings = resolve("pid = 7\nlog-format = %(pid) %(user) %(processes)\nprocesses = 2\n")
+    assert settings.log_format == "7 %(user) 2"
+
+
 def test_an_address_is_a_placeholder(write: Write) -> None:
     assert told(read(write("resolve = ip=localhost\nx = %(ip):80\n")), "x") == ["127.0.0.1:80"]
 

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from geventuwsgi.config.names import GUNICORNS, NOT_UWSGIS, by_server
+from geventuwsgi.config.rows_gunicorn import HOOKS, SETTINGS
 from geventuwsgi.config.table import OPTIONS, row
 from tests.harness import installed
 
@@ -22,6 +23,16 @@ def test_uwsgis_names() -> None:
              for name in (option.name, *option.aliases) if not TLS.match(name)]
     wrong = [name for name in names if (name in known) == (name in NOT_UWSGIS)]
     assert not wrong, "NOT_UWSGIS of config/names.py is to hold what uWSGI does not have"
+
+
+def test_gunicorns_flags() -> None:
+    """Each is an option here, or told why not, and so is each name of a settings file."""
+    config = pytest.importorskip("gunicorn.config")
+    for setting in config.KNOWN_SETTINGS:
+        for flag in setting.cli or ():
+            assert len(flag) == 2 or row(flag[2:]), flag
+        key = SETTINGS.get(setting.name, setting.name.replace("_", "-"))
+        assert row(key) or setting.name in HOOKS, setting.name
 
 
 def test_gunicorns_names() -> None:
