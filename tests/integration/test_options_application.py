@@ -77,6 +77,7 @@ single-interpreter = true
 master = true
 need-app = true
 die-on-term = true
+no-orphans = true
 pyargv = --flag "a value"
 pymodule-alias = zork=json.decoder
 rem-header = X-Gone
