@@ -8,8 +8,6 @@ descriptors over. Where the scribe has the lines, nobody else opens a file (`scr
 import logging
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..config.logs import is_address, requests_logged, scribed
@@ -123,11 +121,20 @@ def opened(settings: Settings) -> list[tuple[str, int]]:
 
 def owner_of(settings: Settings) -> tuple[int, int]:
     """Return the user and group that log files are given to, -1 = nobody."""
-    if not (settings.logfile_chown or settings.logto2):
+    if not settings.logfile_chown:
         return -1, -1
     identity = Identity(settings.uid, settings.gid)
     return (-1 if identity.uid is None else identity.uid,
             -1 if identity.gid is None else identity.gid)
+
+
+def user_of(settings: Settings) -> tuple[int, int] | None:
+    """Return the user and group with whose rights the file of `logto2` is opened."""
+    identity = Identity(settings.uid, settings.gid)
+    if not (settings.logto2 and identity.leaves_root):
+        return None
+    assert identity.uid is not None
+    return identity.uid, os.getegid() if identity.gid is None else identity.gid
 
 
 def settle(settings: Settings, *, truncate: bool = False) -> None:
@@ -138,7 +145,7 @@ def settle(settings: Settings, *, truncate: bool = False) -> None:
 
     Called in the master, before anybody else opens them. What cannot be is told.
     """
-    from ..log.rotation import give
+    from ..log.rotation import acting_as, give
     from ..log.sinks import open_file
 
     truncate = truncate and settings.log_truncate
@@ -148,38 +155,19 @@ def settle(settings: Settings, *, truncate: bool = False) -> None:
             or settings.logfile_chmod is not None):
         return
     for name, path in files_of(settings):
-        whose = settings if name == "logto" and settings.logto2 else None
+        second = name == "logto" and settings.logto2
         try:
-            with _as_user(whose):
+            with acting_as(user_of(settings) if second else None):
                 fd = open_file(path)
         except OSError as error:
-            option = "logto2" if whose else name.replace("_", "-")
+            option = "logto2" if second else name.replace("_", "-")
             raise ConfigError(f"cannot open {path}: {error.strerror}", option=option) from None
-        owner = owner_of(settings) if settings.logfile_chown else (-1, -1)
         if truncate:
             os.ftruncate(fd, 0)
-        wrong = give(fd, settings.logfile_chmod, owner)
+        wrong = give(fd, settings.logfile_chmod, owner_of(settings))
         os.close(fd)
         if wrong:
             logger.warning("%s: owner or permissions cannot be set: %s", path, wrong)
-
-
-@contextmanager
-def _as_user(settings: Settings | None) -> Iterator[None]:
-    """Have the rights of the application's user for a moment, if settings are given."""
-    if settings is None or not Identity(settings.uid, settings.gid).leaves_root:
-        yield
-        return
-    identity = Identity(settings.uid, settings.gid)
-    assert identity.uid is not None
-    group = os.getegid()
-    os.setegid(group if identity.gid is None else identity.gid)
-    os.seteuid(identity.uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(group)
 
 
 def check(settings: Settings) -> None:
@@ -189,6 +177,7 @@ def check(settings: Settings) -> None:
         ConfigError: naming file, line and option.
     """
     from ..log.loggers import logger as parsed
+    from ..log.rotation import acting_as
     from ..log.sinks import STANDARD, open_file
 
     found = [("logto2" if name == "logto" and settings.logto2 else name, path)
@@ -200,7 +189,7 @@ def check(settings: Settings) -> None:
         if path in STANDARD:
             continue
         try:
-            with _as_user(settings if name == "logto2" else None):
+            with acting_as(user_of(settings) if name == "logto2" else None):
                 os.close(open_file(path))
         except OSError as error:
             origin = settings.origin(name)  # not a mistake of usage, also on a command line

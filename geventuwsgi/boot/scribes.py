@@ -14,7 +14,7 @@ from ..log.loggers import logger
 from ..process.scribe import Scribe
 from ..process.spawn import interpreter
 from ..process.title import Titles
-from .logs import owner_of
+from .logs import owner_of, user_of
 from .playing import titles_of
 
 # See `roles.PROLOGUE`.
@@ -42,7 +42,8 @@ def engage(scribe: Scribe, settings: Settings, handed_over: Sequence[int] = ()) 
     if not (scribed(settings) or handed_over or scribe.engaged):
         return
     titles = titles_of(settings)
-    plan = plan_of(settings, owner_of(settings), titles.of("log") if titles.on else "")
+    plan = plan_of(settings, owner_of(settings), user_of(settings),
+                   titles.of("log") if titles.on else "")
     kept = [int(one.target) for name in ("logger", "req_logger")
             for one in map(logger, getattr(settings, name)) if one.kind == "fd"]
     try:

@@ -22,6 +22,8 @@ def settle(values: dict[str, Any], origins: Mapping[str, Origin], warnings: list
     if values["log_maxsize"] and not values["logto"]:
         _useless("log_maxsize", "no log goes to a file: write logto or daemonize, or maxsize= "
                  "behind logger = file:", origins, warnings)
+    if values["access_logfile"] and values["req_logger"]:
+        _useless("req_logger", "access-logfile names where request lines go", origins, warnings)
     for name in ("error_logfile", "access_logfile"):
         if values["log_maxsize"] and values["logto"] and values[name]:
             _useless("log_maxsize", f"the file of {name.replace('_', '-')} is not rotated by its "

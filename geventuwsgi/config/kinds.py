@@ -340,7 +340,8 @@ class Plugins(Kind):
 
     metavar = "PLUGIN"
     built_in = re.compile(r"(python|pypy|gevent|http|logfile|logsocket|corerouter|router_|rsyslog"
-                          r"|syslog|spooler|symcall|signal|rpc|cache|ping|transformation|stats)\w*")
+                          r"|syslog|systemd_logger|spooler"
+                          r"|symcall|signal|rpc|cache|ping|transformation|stats)\w*")
 
     def value(self, text: str, case: Case) -> object:
         for name in re.split(r"[\s,]+", text):

@@ -84,12 +84,14 @@ def marks_requests(settings: Settings) -> bool:
             and (not path or STANDARD.get(path) is not None))
 
 
-def plan_of(settings: Settings, owner: tuple[int, int], title: str) -> str:
+def plan_of(settings: Settings, owner: tuple[int, int], user: tuple[int, int] | None,
+            title: str) -> str:
     """Return what the scribe is to do (`log.scribe.dispatcher`).
 
     Args:
         settings: the settings.
         owner: user and group to give its files to, -1 = as they are.
+        user: user and group with whose rights it opens the file of all lines; None = its own.
         title: its process title, "" = none.
     """
     file = settings.logto if scribed(settings) else None
@@ -105,5 +107,5 @@ def plan_of(settings: Settings, owner: tuple[int, int], title: str) -> str:
         "file": file if datagrams or file is None else os.path.abspath(file),
         "datagrams": datagrams, "maxsize": settings.log_maxsize,
         "backup": backup and os.path.abspath(backup) or "",
-        "mode": settings.logfile_chmod, "owner": owner,
+        "mode": settings.logfile_chmod, "owner": owner, "user": user,
         "packet": settings.rsyslog_packet_size, "split": settings.rsyslog_split_messages})

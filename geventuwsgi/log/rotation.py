@@ -6,6 +6,8 @@ between a rename and somebody else's reopening.
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from geventuwsgi.log.sinks import FileSink, Warn
 
@@ -19,17 +21,21 @@ class RotatedFile(FileSink):
         backup: its new name; "" = its own with the time behind it, as in uWSGI.
         mode: its permissions, None = those of `log.sinks`.
         owner: user and group to give it to, -1 = as it is.
+        user: user and group with whose rights it is opened and renamed; None = our own.
         warn: see `Sink`.
     """
 
     def __init__(self, path: str, *, maxsize: int = 0, backup: str = "", mode: int | None = None,
-                 owner: tuple[int, int] = (-1, -1), warn: Warn | None = None) -> None:
+                 owner: tuple[int, int] = (-1, -1), user: tuple[int, int] | None = None,
+                 warn: Warn | None = None) -> None:
         self._maxsize = maxsize
         self._backup = os.path.abspath(backup) if backup else ""
         self._mode = mode
         self._owner = owner
+        self._user = user
         self._size = 0
-        super().__init__(path, warn=warn)
+        with acting_as(user):
+            super().__init__(path, warn=warn)
         self._settle()
 
     def write(self, data: bytes) -> None:
@@ -46,7 +52,8 @@ class RotatedFile(FileSink):
         super().write(f"{time.ctime(now)} - logsize: {self._size}, triggering rotation to "
                       f"{self._backup or f'{self.path}.{now}'}...\n".encode())
         try:
-            rename(self.path, self._backup, now)
+            with acting_as(self._user):
+                rename(self.path, self._backup, now)
         except OSError as error:
             if self._warn is not None:
                 self._warn(f"cannot rename the log {self.path}: {error.strerror}")
@@ -55,12 +62,33 @@ class RotatedFile(FileSink):
         self.reopen()
 
     def reopen(self) -> None:
-        super().reopen()
+        with acting_as(self._user):
+            super().reopen()
         self._settle()
 
     def _settle(self) -> None:
         self._size = os.fstat(self._fd).st_size
         give(self._fd, self._mode, self._owner)
+
+
+@contextmanager
+def acting_as(user: tuple[int, int] | None) -> Iterator[None]:
+    """Have the rights of another for a moment: root opens no file where its user may put links.
+
+    Args:
+        user: user and group; None = ourselves.
+    """
+    if user is None:
+        yield
+        return
+    own = os.geteuid(), os.getegid()
+    os.setegid(user[1])
+    try:
+        os.seteuid(user[0])
+        yield
+    finally:
+        os.seteuid(own[0])
+        os.setegid(own[1])
 
 
 def rename(path: str, backup: str, now: int) -> None:

@@ -77,8 +77,10 @@ class Loggers:
     def _file(self, path: str, one: Logger) -> Sink:
         if os.path.exists(path) and not os.path.isfile(path):
             return open_sink(path, warn=self._warn)
+        user = self._plan["user"] if one.target == self._plan["file"] else None
         return RotatedFile(path, maxsize=one.maxsize, backup=one.backup, mode=self._plan["mode"],
-                           owner=tuple(self._plan["owner"]), warn=self._warn)
+                           owner=tuple(self._plan["owner"]), user=user and tuple(user),
+                           warn=self._warn)
 
     def stdio(self, fd: int) -> Sink:
         """Return where lines went before there were loggers."""
@@ -94,7 +96,7 @@ def dispatcher(plan: Mapping[str, Any], warn: Warn) -> Dispatcher:
         plan: `log`, `requests`: the loggers of both kinds of lines, as written; `log_routes`,
             `request_routes`, `log_encoders`, `request_encoders`, `drains`, `filters`: as
             written; `file`: where a line goes that no logger takes, None = the standard
-            error; `maxsize`, `backup`: of that file; `mode`, `owner`: of all files;
+            error; `maxsize`, `backup`, `user`: of that file; `mode`, `owner`: of all files;
             `packet`, `split`: of rsyslog.
         warn: called with one sentence when something is wrong.
     """

@@ -186,7 +186,10 @@ class Scribe:
             stream.flush()
         self._orders.close()
         if not self.pid:
-            self._start()
+            try:
+                self._start()
+            except OSError:
+                pass  # what is in the pipe is lost
         for fd, original in zip((1, 2), self._originals):
             os.dup2(original, fd)
         self._release()

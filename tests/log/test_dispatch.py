@@ -103,6 +103,33 @@ def test_a_backup_name_and_a_directory_that_cannot_be_written(tmp_path):
     sink.close()
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_a_file_of_another_user_leads_root_nowhere(tmp_path):
+    """Where that user may put links, the file is opened and renamed with no other rights."""
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    theirs, secret = tmp_path / "theirs", tmp_path / "secret"
+    theirs.mkdir()
+    secret.write_text("s")
+    secret.chmod(0o600)
+    os.chown(theirs, 65534, 65534)
+    warnings = []
+    sink = RotatedFile(str(theirs / "a.log"), user=(65534, 65534), warn=warnings.append)
+    sink.write(b"one\n")
+    sink.rotate()
+    assert (theirs / "a.log").stat().st_uid == 65534 and os.geteuid() == 0
+    (theirs / "a.log").unlink()
+    (theirs / "a.log").symlink_to(secret)
+    sink.reopen()
+    sink.write(b"two\n")
+    assert secret.read_text() == "s" and "Permission denied" in warnings[0]
+    sink.close()
+    with pytest.raises(PermissionError):
+        RotatedFile(str(theirs / "a.log"), user=(65534, 65534))
+    assert os.geteuid() == 0
+
+
 @pytest.fixture
 def receiver():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
