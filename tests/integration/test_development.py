@@ -28,6 +28,9 @@ def create_app(word="one"):
                 {}["first <b>"]
             except KeyError as error:
                 raise ValueError("second </script>") from error
+        if path == "/environment":
+            start_response("200 OK", [])
+            return [os.environ["FLASK_DEBUG"].encode()]
         if path == "/text":
             start_response("200 OK", [])
             return ["text"]
@@ -159,6 +162,7 @@ def test_it_says_what_it_is_and_what_it_leaves_out(server):
         assert name in told
     assert server.find("1 worker, each with 10 requests at a time")
     assert [spoken for spoken, _ in server.listeners] == ["uwsgi", "http"]
+    assert server.body("/environment") == b"1"  # Flask lets its errors pass
 
 
 def test_the_log_has_a_short_line_without_colours(server):
