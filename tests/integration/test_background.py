@@ -50,7 +50,7 @@ class Started:
 
 
 def test_the_starter_ends_when_the_server_is_ready(tmp_path):
-    app = "import time; time.sleep(1)\n" + APP
+    app = "import time; time.sleep(0.3)\n" + APP
     with Started(tmp_path, INI + "daemonize = server.log\n", app) as started:
         assert started.starter.wait() == 0
         assert started.starter.err == started.starter.out == []
