@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, Server, alive, wait_until
+from tests.harness import GEVENTUWSGI, HOUSE, Server, alive, wait_until
 
 APP = """
 import os, sys
@@ -296,3 +296,20 @@ def test_root_is_dropped_before_the_application_is_imported(tmp_path):
             assert server.find("cannot read Python's library")
             return
         server.wait_for("imported as 65534")
+
+
+def test_plugins_of_gevent_hear_of_the_patching(tmp_path):
+    """They are installed distributions that name an entry point, as gevent's manual has it."""
+    about = tmp_path / "listening-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: listening\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("".join(
+        f"[gevent.plugins.monkey.{event}]\nlistening = listening:{event}\n"
+        for event in ("will_patch_all", "did_patch_all")))
+    (tmp_path / "listening.py").write_text("import socket\nbefore = socket.socket\n" + "".join(
+        f"def {event}(_):\n    print('{event}', socket.socket is before, flush=True)\n"
+        for event in ("will_patch_all", "did_patch_all")))
+    with Server(tmp_path, "app:application", app=APP,
+                env={"PYTHONPATH": f"{tmp_path}:{HOUSE}"}) as server:
+        server.wait_for("did_patch_all False")
+        assert server.find("will_patch_all True")

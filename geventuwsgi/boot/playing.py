@@ -23,7 +23,7 @@ from ..process.limits import bind_processors
 from ..process.modules import Imported, directories_of, files_of
 from ..process.notify import VARIABLES
 from ..process.title import Titles
-from . import certificates
+from . import certificates, patching
 from .logs import Logs
 from .points import AT_THE_START, accepting, await_things, identity_of, limits_of, run_hooks
 from .routing import PlayingRouter
@@ -182,8 +182,7 @@ class Playing:
         else:
             if settings.monkey_patch:
                 # Before anything of the application: what it imports is to find the patched.
-                from gevent import monkey
-                monkey.patch_all()
+                patching.patch_all()
             from ..server import worker  # noqa: F401
         prepare_paths(settings)
         prepare_modules(settings)
