@@ -70,13 +70,15 @@ class Routes:
     Args:
         texts: the option's name, a blank and its text, in the order written.
         filters: what is done to all responses beside.
+        worker: the worker's number.
 
     Attributes:
         later: a response has to be looked at before it leaves.
         final: there are rules for what comes behind it.
     """
 
-    def __init__(self, texts: Iterable[str], filters: Filters = Filters()) -> None:
+    def __init__(self, texts: Iterable[str], filters: Filters = Filters(),
+                 worker: int = 0) -> None:
         rules: dict[str, list[Rule]] = {phase: [] for phase in ("", *PHASES)}
         for text in texts:
             option, _, rest = text.partition(" ")
@@ -85,6 +87,7 @@ class Routes:
         self._request, self._error = rules[""], rules["error-"]
         self._response, self._final = rules["response-"], rules["final-"]
         self.filters = filters
+        self.worker = worker
         self.later = bool(self._error or self._response or filters.collected
                           or filters.auto_gzip)
         self.final = bool(self._final)

@@ -4,9 +4,11 @@ The rules of this room: what a request does not have is empty, as in uWSGI.
 """
 
 import base64
+import mimetypes
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -42,8 +44,15 @@ def _http_time(environ: dict[str, Any], name: str) -> str:
     return imf_fixdate(int(time.time()) + seconds)
 
 
-def _process(environ: dict[str, Any], name: str) -> str:
-    return str(os.getpid()) if name == "pid" else ""
+def _media(environ: dict[str, Any], name: str) -> str:
+    return mimetypes.guess_type(str(environ.get(name, "")))[0] or ""
+
+
+# What the server knows of itself and of a response: ${uwsgi[...]}.
+SERVER: dict[str, Callable[[Any], str]] = {
+    "pid": lambda visit: str(os.getpid()), "wid": lambda visit: str(visit.rules.worker),
+    "uuid": lambda visit: str(uuid.uuid4()), "status": lambda visit: str(visit.status),
+    "rsize": lambda visit: str(visit.exchange.body_size)}
 
 
 def _text(environ: dict[str, Any], name: str) -> bytes:
@@ -51,7 +60,7 @@ def _text(environ: dict[str, Any], name: str) -> bytes:
 
 
 FUNCTIONS: dict[str, Callable[[dict[str, Any], str], str]] = {
-    "cookie": _cookie, "qs": _query, "time": _time, "httptime": _http_time, "uwsgi": _process,
+    "cookie": _cookie, "qs": _query, "time": _time, "httptime": _http_time, "mime": _media,
     "base64": lambda environ, name: base64.b64encode(_text(environ, name)).decode(),
     "hex": lambda environ, name: _text(environ, name).hex()}
 
@@ -90,7 +99,7 @@ class Template:
             if variable is not None:
                 found = environ.get(variable, "")
                 return found if isinstance(found, str) else ""
-            if function == "uwsgi" and argument == "status":
-                return str(visit.status)
+            if function == "uwsgi":
+                return SERVER[argument](visit)
             return FUNCTIONS[function](environ, argument)
         return _PLACES.sub(value, self.text)

@@ -18,7 +18,9 @@ CONDITIONS = {
     "equal": 2, "eq": 2, "==": 2, "startswith": 2, "endswith": 2, "contains": 2,
     "regexp": 2, "re": 2, "ishigher": 2, ">": 2, "ishigherequal": 2, ">=": 2,
     "islower": 2, "<": 2, "islowerequal": 2, "<=": 2, "ipv4in": 2, "ipv6in": 2}
-FUNCTIONS = ("cookie", "qs", "time", "httptime", "uwsgi", "base64", "hex")
+FUNCTIONS = ("cookie", "qs", "time", "httptime", "uwsgi", "mime", "base64", "hex")
+# What may stand between their brackets, where that is no name of the client's or a variable's.
+WORDS = {"uwsgi": ("pid", "wid", "uuid", "status", "rsize"), "time": ("unix", "micros")}
 # Action -> whether an argument has to stand behind its colon.
 ACTIONS = {
     "continue": False, "last": False, "break": False, "return": True, "break-with-status": True,
@@ -49,7 +51,7 @@ _BEHIND = {"continue", "last", "goto", "log", "donotlog", "logvar", "addvar", "s
            "setremoteaddr"}
 PHASES = ("error-", "response-", "final-")
 _PLACES = re.compile(r"\$\{([^}]*)\}")
-_GIVEN = re.compile(r"(\w+)(?:\[[^\]]*\])?")
+_GIVEN = re.compile(r"(\w+)(?:\[([^\]]*)\])?")
 
 
 class Rule(Kind):
@@ -147,6 +149,9 @@ class Rule(Kind):
             if match is None or ("[" in place and match[1] not in FUNCTIONS):
                 case.fail(f"${{{place}}} is not known here; besides variables there are "
                           f"{', '.join(name + '[]' for name in FUNCTIONS)}")
+            if match[2] is not None and match[2] not in WORDS.get(match[1], (match[2],)):
+                case.fail(f"${{{place}}} is not known here; there are "
+                          f"{', '.join(f'{match[1]}[{word}]' for word in WORDS[match[1]])}")
 
 
 _ROUTING = "Internal routing"

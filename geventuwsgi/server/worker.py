@@ -350,7 +350,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
                  if settings.enable_proxy_protocol else None),
         worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
         static=static_of(settings),
-        routes=routes_of(settings), mishaps=Mishaps(
+        routes=routes_of(settings, child.id), mishaps=Mishaps(
             child.worn, told=settings.catch_exceptions, shown=settings.dev,
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
@@ -363,7 +363,7 @@ def _or_never(seconds: float | None, otherwise: float) -> float:
     return (otherwise if seconds is None else seconds) or NEVER
 
 
-def routes_of(settings: Settings) -> Routes | None:
+def routes_of(settings: Settings, worker: int) -> Routes | None:
     """Make the rules and filters that requests and responses go through, if there are any."""
     pulled = [one.split() for one in settings.pull_header]
     filters = Filters(
@@ -373,7 +373,7 @@ def routes_of(settings: Settings) -> Routes | None:
         settings.http_auto_gzip, settings.http_server_name_as_http_host)
     if not settings.route and filters == Filters():
         return None
-    return Routes(settings.route, filters)
+    return Routes(settings.route, filters, worker)
 
 
 def static_of(settings: Settings) -> StaticFiles | None:

@@ -1,6 +1,8 @@
 """Internal routing: each condition and action, and that rules are followed in their order."""
 
 import base64
+import os
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,8 @@ def answered(visit: visits.Visit) -> tuple[str, dict[str, str], bytes]:
 def test_the_rows_and_the_rules_know_the_same_words() -> None:
     assert set(rows_routes.ACTIONS) == set(visits.ACTIONS)
     assert set(rows_routes.CONDITIONS) == set(routing.CONDITIONS)
-    assert set(rows_routes.FUNCTIONS) == set(template.FUNCTIONS)
+    assert set(rows_routes.FUNCTIONS) == {*template.FUNCTIONS, "uwsgi"}
+    assert set(rows_routes.WORDS["uwsgi"]) == set(template.SERVER)
 
 
 @pytest.mark.parametrize("rule, holds", [
@@ -288,6 +291,17 @@ def test_rules_for_what_comes_behind() -> None:
     visit.exchange.status = 503
     visit.finish()
     assert visit.exchange.logged is False and visit.exchange.logvars == {"s": "503"}
+
+
+def test_what_the_server_knows() -> None:
+    environ = request("/a.css")
+    follow(environ, "route-run addvar:X=${uwsgi[pid]} ${uwsgi[wid]} ${mime[PATH_INFO]} "
+           "${mime[NONE]}|${uwsgi[uuid]}")
+    assert re.fullmatch(rf"{os.getpid()} 0 text/css \|[0-9a-f-]{{36}}", environ["X"])
+    visit = later("final-route-run logvar:s=${uwsgi[rsize]}")[3]
+    visit.exchange.body_size = 7
+    visit.finish()
+    assert visit.exchange.logvars == {"s": "7"}
 
 
 def test_fields_of_responses() -> None:

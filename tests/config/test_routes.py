@@ -58,6 +58,8 @@ def test_the_rules_people_write_keep_their_order(write: Callable[..., str]) -> N
     ("route-run = addheader:X", "is not of the form Name: value"),
     ("route-run = addvar:X", "is not of the form name=value"),
     ("route-run = log:${metric[x]}", "${metric[x]} is not known here"),
+    ("route-run = log:${uwsgi[lq]}", "${uwsgi[lq]} is not known here; there are uwsgi[pid]"),
+    ("route-run = log:${time[x]}", "there are time[unix], time[micros]"),
     ("route-run = log:${a b}", "${a b} is not known here"),
 ])
 def test_rules_that_cannot_be_followed(write: Callable[..., str], line: str, reason: str) -> None:
