@@ -1,10 +1,7 @@
 """The process that all lines go through where the settings want loggers (`log.scribe`)."""
 
-import json
 import os
-import signal
 from collections.abc import Sequence
-from typing import Any
 
 from ..config.logs import plan_of, scribed
 from ..config.settings import Settings
@@ -13,7 +10,6 @@ from ..log.error import setup
 from ..log.loggers import logger
 from ..process.scribe import Scribe
 from ..process.spawn import interpreter
-from ..process.title import Titles
 from .logs import owner_of, user_of
 from .playing import titles_of
 
@@ -22,7 +18,7 @@ PROLOGUE = """\
 import sys
 if sys.path[:1] == ['']: del sys.path[0]
 if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.boot.scribes import play
+from geventuwsgi.process.scribe import play
 play(int(sys.argv[1]))
 """
 
@@ -53,30 +49,3 @@ def engage(scribe: Scribe, settings: Settings, handed_over: Sequence[int] = ()) 
     except OSError as error:
         raise ConfigError(f"the process of the log cannot be started: {error.strerror}",
                           option="logger") from None
-
-
-def play(memory: int) -> None:
-    """Be the scribe.
-
-    It ends when nobody can write any more, whatever is sent to the whole group before.
-
-    Args:
-        memory: the memfd that holds the plan; fd 0 is what it reads, 1 and 2 are what the
-            server's were.
-    """
-    from ..log.scribe import Copier
-
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1,
-                   signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-    def plan() -> dict[str, Any]:
-        size = os.fstat(memory).st_size
-        found: dict[str, Any] = json.loads(os.pread(memory, size, 0))
-        return found
-
-    title = plan()["title"]
-    Titles("", on=bool(title), name=title).set("log")
-    Copier(0, plan).run()
-    os._exit(0)

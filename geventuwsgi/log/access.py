@@ -118,7 +118,14 @@ def selection(*, client_errors: bool = False, server_errors: bool = False, slow:
         conditions.append(_broken)
     if len(conditions) == 1:
         return conditions[0]
-    return lambda record: any(condition(record) for condition in conditions)
+
+    def any_of(record: Any) -> bool:
+        for condition in conditions:    # any() with a generator costs twice as much
+            if condition(record):
+                return True
+        return False
+
+    return any_of
 
 
 def _broken(record: Any) -> bool:

@@ -4,11 +4,12 @@ The master's own standard output and error become the pipe as well, and with the
 all its children. It keeps the pipe's reading end, so that nobody's print fails while the
 scribe is being replaced, and what it does not write it does not read either.
 
-Called in the master only.
+Called in the master only, but for `play`, which is the scribe's own process.
 """
 
 import atexit
 import fcntl
+import json
 import logging
 import math
 import os
@@ -16,9 +17,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..log.scribe import PLAN, REOPEN, ROTATE
+from ..log.scribe import PLAN, REOPEN, ROTATE, Copier
 from ..log.sinks import StreamSink
+from .title import Titles
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -203,3 +206,28 @@ class Scribe:
             except ChildProcessError:
                 return
             time.sleep(0.005)
+
+
+def play(memory: int) -> None:
+    """Be the scribe.
+
+    It ends when nobody can write any more, whatever is sent to the whole group before.
+
+    Args:
+        memory: the memfd that holds the plan; fd 0 is what it reads, 1 and 2 are what the
+            server's were.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1,
+                   signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+    def plan() -> dict[str, Any]:
+        size = os.fstat(memory).st_size
+        found: dict[str, Any] = json.loads(os.pread(memory, size, 0))
+        return found
+
+    title = plan()["title"]
+    Titles("", on=bool(title), name=title).set("log")
+    Copier(0, plan).run()
+    os._exit(0)

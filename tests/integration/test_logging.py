@@ -40,7 +40,7 @@ http-socket = 127.0.0.1:0
 wsgi-file = app.py
 env = PYTHONUNBUFFERED=1
 """
-SCRIBE = re.compile(r"uWSGI log|boot\.scribes")
+SCRIBE = re.compile(r"uWSGI log|process\.scribe")
 
 
 def ask(server: Server, *paths: str) -> None:
