@@ -26,7 +26,7 @@ _ANNOUNCING = {"subscribe-to", "subscribe2"}    # production's router is to know
 USUAL = ("app.ini", "uwsgi.ini", "wsgi.py", "app.py", "asgi.py", "main.py")
 # Attributes of the settings, and what they are in a development run.
 ASIDE: Mapping[str, object] = {
-    "processes": 1,
+    "processes": 1, "map_socket": (),
     **{option.attribute: option.default for option in CHEAPER},
     **{option.attribute: option.default for option in SUBSCRIPTION
        if option.name in _ANNOUNCING},
@@ -36,7 +36,8 @@ ASIDE: Mapping[str, object] = {
     "error_logfile": None, "access_logfile": None, "disable_logging": False,
     "touch_logreopen": (), "touch_logrotate": (),
     # Whoever runs it is who it is, and may not write to /run.
-    "uid": None, "gid": None, "chown_socket": None,
+    "uid": None, "gid": None, "add_gid": (), "immediate_uid": None, "immediate_gid": None,
+    "chown_socket": None, "master_fifo": (), "flock": (), "flock_wait": (),
     "pidfile": None, "pidfile2": None, "safe_pidfile": None, "safe_pidfile2": None,
     # A debugger takes its time.
     "harakiri": 0, "harakiri_path": (), "worker_timeout": 0, "http_timeout": 0,

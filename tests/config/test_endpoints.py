@@ -67,3 +67,11 @@ def test_names_for_one_thing(resolve: Any) -> None:
     assert settings.wait_for_interface_timeout == 5 and settings.wait_for_fs_timeout == 60
     assert settings.flock == ("a", "b") and settings.flock_wait == ("c",)
     assert settings.map_socket == ("0:1,1",)
+
+
+def test_a_development_run_takes_none_of_productions_rights(resolve: Any) -> None:
+    settings = resolve(APP + "http-socket = :0\nprocesses = 4\nmap-socket = 0:4\n"
+                             "master-fifo = /run/x\nimmediate-uid = nobody\nadd-gid = 0\n"
+                             "flock = /run/lock\n", dev=True)
+    assert (settings.map_socket, settings.master_fifo, settings.immediate_uid, settings.add_gid,
+            settings.flock) == ((), (), None, (), ())
