@@ -54,6 +54,8 @@ def test_the_rules_people_write_keep_their_order(write: Callable[..., str]) -> N
     ("route-run = http:127.0.0.1:80", "http is not done here: requests are not passed on"),
     ("route-run = setfile:/x.py", "a request does not choose what code runs"),
     ("route-run = harakiri:3", "use harakiri-path"),
+    ("route-run = expires:time=60", "use addheader:Expires: ${httptime[SECONDS]}"),
+    ("route-run = metricinc:x", "there are no metrics"),
     ("route-run = basicauth:Shop,/etc/htpasswd", "is not of the form realm,user:password"),
     ("route-run = addheader:X", "is not of the form Name: value"),
     ("route-run = addvar:X", "is not of the form name=value"),
