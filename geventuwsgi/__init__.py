@@ -31,6 +31,7 @@ The processes:
 
     master            reads the configuration, binds the sockets, keeps the roles alive;
      |                never imports the application, gevent or anything patched
+     |- log           only where loggers are wanted: reads the lines of all the others
      |- template      a fresh interpreter that loads the application once, then forks
      '- worker 1..N   a gevent hub: one greenlet per connection, one slot per request
 

@@ -40,9 +40,11 @@ ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
     *refused("secure-scheme-headers", "X-Forwarded-Proto and X-Forwarded-Ssl are what is believed "
              "from forwarded-allow-ips"),
     *refused("capture-output", "use logto: it takes what the application prints too"),
-    *refused("logger-class log-config log-config-json logconfig logconfig-dict logconfig-json "
-             "log-syslog-to log-syslog-prefix log-syslog-facility syslog syslog-addr "
-             "syslog-prefix syslog-facility", _LOGGING),
+    *refused("logger-class log-config log-config-json logconfig logconfig-dict logconfig-json",
+             _LOGGING),
+    *refused("log-syslog-to log-syslog-prefix log-syslog-facility syslog syslog-addr "
+             "syslog-prefix syslog-facility", "use logger = syslog:NAME,FACILITY, or logger = "
+             "rsyslog:HOST:PORT,NAME,FACILITY"),
     *refused("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent to statsd"),
     *refused("paste-global raw-paste-global-conf", "write them under [DEFAULT] of the INI file"),
     *refused("ssl-context", "use certfile, keyfile, ciphers and ssl-version"),
