@@ -69,9 +69,14 @@ class Reading:
         if logic.opens(key):
             self._open(Entry(key, text, origin), case, skipped=not values)
             return
+        block = self._block
         for value in values:
+            if block is not None:
+                self._block = None  # what the line includes or sets stands for itself
             changed = text if text is None or value is None else text.replace("%(_)", value)
             self._take(Entry(key, changed, origin))
+            if block is not None:
+                self._block = block
 
     def _open(self, entry: Entry, case: Case, skipped: bool) -> None:
         """Begin a block, which may not stand in another that holds."""

@@ -5,6 +5,7 @@ values but texts, so the values are asked for by two options that the start-up l
 """
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.harness import installed
 ENVIRON = {"SITE": "shop", "EMPTY": "", "WORKERS": "3", "PATH": "/usr/bin:/bin", "REF": "$(SITE)",
            "FROM": "@(words)"}
 Pairs = list[tuple[str, str]]
+_FLAGS = ("show-config", "no-server", "lazy-apps")  # the last, so that no application is loaded
 
 SAME = [
     # Lexing
@@ -85,6 +87,8 @@ SAME = [
     "for = a b\nx = %(_)%(_)\ny\nz =\n%(_) = 1\nendfor\nfor =\nw = 1\nendif\n",
     "b = 1 2\nfor = %(b)\nx = %(_)\nendfor\nfor = $(SITE) d\ny = %(_)\nend\n",
     "for = inner\nini = %(_).ini\nendfor\nfor = a\nset-placeholder = %(_)=1\nb = %(a)\nend\n",
+    "for = inner parent\nini = %(_).ini\nset = %(_)=%(_)\nq = %(_)\nendfor =\nr = %(_)\n",
+    "if-env = SITE\nini = loop.ini\nset-ph = b=%(_)\nendif =\n",
     "for-times = 0\nx = 1\nend\nfor-times = 3x\ny = %(_)\nend\n",
     "for-readline = lines\nx = %(_)|\nend\nfor-readline = none\ny = 1\nend\n",
     "for-glob = %din*r.ini\nx = %(_)\nend\n",
@@ -125,6 +129,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("inner.ini", "[uwsgi]\ninner = %n %N %x\n[sec]\nsecret = %x %X %N\n"),
             ("parent.ini", "[uwsgi]\nparent = %n %N\na = parent\n"),
             ("heir.ini", "[uwsgi]\ninherit = parent.ini\nheir = %(a)\n"),
+            ("loop.ini", "[uwsgi]\nx = %(_)\n"), ("nest.ini", "[uwsgi]\nif-env = SITE\na = %(_)\n"),
             ("late.ini", "[uwsgi]\na = %(b)\n"), ("open.ini", "[uwsgi]\nif-env = NONE\nq = 1\n"),
             ("two.ini", "[uwsgi]\nprocesses = 3\nx = %n %N\n")):
         (path / name).write_text(text, newline="")
@@ -144,7 +149,7 @@ def ours(*arguments: str, environ: dict[str, str] = ENVIRON) -> Pairs:
 
 
 def output(place: Path, *arguments: str, environ: dict[str, str] = ENVIRON) -> str:
-    result = subprocess.run([installed("uwsgi"), "--show-config", "--no-server", *arguments],
+    result = subprocess.run([installed("uwsgi"), *(f"--{flag}" for flag in _FLAGS), *arguments],
                             env=environ, cwd=place, capture_output=True, timeout=60)
     text = (result.stdout + result.stderr).decode("utf-8", "surrogateescape")
     return text if result.returncode == 0 else f"exit {result.returncode}: {text}"
@@ -159,7 +164,9 @@ def theirs(place: Path, *arguments: str, environ: dict[str, str] = ENVIRON) -> P
     lines = shown.split("\n;end of configuration")[0].split("\n")
     pairs = [(key.strip(" "), value.strip(" ")) for key, _, value in
              (line.partition(" = ") for line in lines)]
-    return [pair for pair in pairs if pair[0] not in ("show-config", "no-server")]
+    for flag in _FLAGS:
+        pairs.remove((flag, "true"))
+    return pairs
 
 
 def written(place: Path, text: str) -> str:
@@ -173,6 +180,41 @@ def test_resolved_options(place: Path, monkeypatch: pytest.MonkeyPatch, text: st
     monkeypatch.chdir(place)
     path = written(place, text)
     assert ours("--ini", path) == theirs(place, "--ini", path)
+
+
+# Whole files, as people write them: the corpus's, whose answers are compared elsewhere.
+GROUND = Path(__file__).parents[1] / "corpus" / "ground"
+WHOLE = sorted(str(path.relative_to(GROUND)) for path in GROUND.rglob("*.ini"))
+# What would send uWSGI's output elsewhere, or run.
+_ACTS = re.compile(r"^\s*(daemonize|log|req-log|hook-|exec-|smart-|attach-|emperor|show-config).*", re.MULTILINE)
+_ROOTS = re.compile(r"(?<![\w.)])/(srv|etc/uwsgi|run|var)/")
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the corpus in which its absolute paths lead to itself."""
+    path = tmp_path_factory.mktemp("corpus") / "ground"
+    shutil.copytree(GROUND, path, symlinks=True)
+    for file in path.rglob("*.ini"):
+        text = file.read_bytes().decode("utf-8", "surrogateescape")
+        text = _ROOTS.sub(lambda match: f"{path}/{match[1]}/", _ACTS.sub("", text))
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    (path / "srv" / "data").mkdir(exist_ok=True)
+    (path / "srv" / "data" / "release").write_text("7\n")
+    return path
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_files(ground: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = ground / name
+    monkeypatch.chdir(path.parent)
+    sections = re.findall(r"^\[([^]:]+)\]", path.read_text("utf-8", "surrogateescape"), re.MULTILINE)
+    for section in sections:
+        spec = path.name if section == "uwsgi" else f"{path.name}:{section}"
+        # What an ini-paste stands for has its line here, and none with uWSGI.
+        found = [pair for pair in ours("--ini", spec) if pair[0] not in ("paste", "paste-logger")]
+        there = theirs(path.parent, "--ini", spec)
+        assert found == [pair for pair in there if pair[0] not in ("paste", "paste-logger")]
 
 
 _MEANT = "what was plainly meant, with a warning"
@@ -204,6 +246,8 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("if-not-directory = /none\na = %(_)\nend\n", ["/none"], ["%(_)"], "as if-not-dir"),
     ("if-env = SITE\nif-env = NONE\na = 1\n", "! app.ini:3: if-env: blocks do not nest",
      "! recursive logic in options is not supported", "the place is told"),
+    ("for = nest\nini = %(_).ini\nend\n", ["shop"], "! recursive logic in options",
+     "an included file has blocks of its own"),
     ("for = b\tc d\na = %(_)\nend\n", ["b", "c", "d"], ["b\tc", "d"], "a word ends at a tab too"),
     ("for-glob = /none/*\na = %(_)\nend\n", [], ["/none/*"], _MEANT),
     ("for-times = many\na = %(_)\nend\n", "! app.ini:2: for-times: 'many' is not a number", [],
