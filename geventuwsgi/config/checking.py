@@ -15,7 +15,7 @@ from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_uwsgi import absent
-from geventuwsgi.config.settings import COMMAND, resolve
+from geventuwsgi.config.resolving import COMMAND, resolve
 from geventuwsgi.config.table import meant, row
 from geventuwsgi.errors import ConfigError
 

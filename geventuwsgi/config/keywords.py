@@ -17,7 +17,8 @@ from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_gunicorn import SETTINGS
 from geventuwsgi.config.rows_uwsgi import absent
-from geventuwsgi.config.settings import Settings, resolve
+from geventuwsgi.config.resolving import resolve
+from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import nearest, row
 
 PLACE = "serve()"   # where an option stands that is a keyword argument

@@ -14,7 +14,8 @@ from geventuwsgi.config.checking import Report
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
-from geventuwsgi.config.settings import Settings, resolve
+from geventuwsgi.config.resolving import resolve
+from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import row
 from geventuwsgi.errors import ConfigError, UsageError
 
