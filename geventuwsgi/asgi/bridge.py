@@ -61,6 +61,7 @@ _FIELDS = "fields of a response are the application's, or nginx's, to leave out"
 _BUFFERS = "any buffer is taken, and files go as pathsend and zerocopysend say"
 _HOSTS = "the path alone chooses the application"
 WITHOUT_EFFECT = {
+    "reaper": "asyncio waits for its own",
     "gevent": _SLOTS, "threads": _SLOTS, "queue_limit": _SLOTS,
     "post_buffering": "bodies are streamed to the application as it receives them",
     "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,

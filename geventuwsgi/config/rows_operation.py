@@ -69,6 +69,10 @@ OPERATION: tuple[Option, ...] = (
            default=60),
     Option("honour-stdin", Boolean(), "give the application the server's standard input instead "
            "of /dev/null", _OPERATION, default=False),
+    Option("reaper", Boolean(), "reap the processes that the application started and does not wait "
+           "for; whoever waits for one by its number may come too late", _OPERATION,
+           default=False, letters="r",
+           difference="as soon as they end, not after the next request"),
     Option("skip-atexit", Boolean(), "run nothing at the end of a worker of what the application "
            "registered with atexit or as uwsgi.atexit", _OPERATION, default=False),
 )
@@ -106,8 +110,6 @@ RIGHTS: tuple[Option, ...] = (
 )
 
 ROWS: tuple[Option, ...] = (
-    *ignored("reaper", "processes that the application started are reaped by gevent's loop as "
-             "soon as they end; asyncio reaps its own"),
     *ignored("safe-fd fd-safe", "descriptors that the server was started with stay open, over "
              "reloads too", Number()),
     *refused("force-cwd", "start the server in that directory, WorkingDirectory= of systemd; "

@@ -104,6 +104,8 @@ class Worker:
                  applications: Applications, child: Child, requests: Sink | None) -> None:
         self.child = child
         self.hub = hub = get_hub()
+        if settings.reaper:
+            hub.loop.install_sigchld()
         self.access = None if requests is None else access_log(
             settings, requests, hub.loop.run_callback, self._memory)
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
