@@ -1,11 +1,12 @@
 """Addresses that other options have a say in: shared, abstract and mapped sockets."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.net.address import parse
+from geventuwsgi.net.terms import Terms
 
 _SHARED = re.compile(r"=(\d+)(,.*)?", re.DOTALL)
 
@@ -33,6 +34,22 @@ def spelled(text: str, values: Mapping[str, Any], origin: Origin) -> str:
         address = parse(address).text
         text = f"@{address.removeprefix('@')}{comma}{rest}"
     return text
+
+
+Found = tuple[int, str, str, Terms | None, bool]  # place, address, protocol, TLS, the router's
+
+
+def once(found: Iterable[Found]) -> list[Found]:
+    """Return sockets in the order of their places, each once.
+
+    One that is named again is that one, as in uWSGI: by a file and the one it includes, or
+    by `UWSGI_SOCKET` and a line that takes it from there. With port 0 each is another.
+    """
+    kept: list[Found] = []
+    for item in sorted(found, key=lambda item: item[0]):
+        if item[1].endswith(":0") or not any(item[1:] == other[1:] for other in kept):
+            kept.append(item)
+    return kept
 
 
 def check(values: Mapping[str, Any], origins: Mapping[str, Origin], warnings: list[str]) -> None:

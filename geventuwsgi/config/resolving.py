@@ -25,7 +25,6 @@ from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, meant, nearest,
 from geventuwsgi.config.tls import Secured
 from geventuwsgi.errors import written
 from geventuwsgi.net.address import beyond_loopback, parse
-from geventuwsgi.net.terms import Terms
 
 # The rows that name sockets, each with its protocol; None is what `protocol` says, or else
 # the second word.
@@ -212,7 +211,7 @@ class _Defaults:
         routing = Routing(self.values, self.origins)
         self.values.update(router=routing.wanted, standalone=routing.standalone,
                            redirect_port=routing.redirect_port())
-        found: list[tuple[int, str, str, Terms | None, bool]] = []
+        found: list[endpoints.Found] = []
         for name, (fixed, default) in _SOCKETS.items():
             addresses = self.values[name]
             places = self.places.get(name, [0] * len(addresses))
@@ -235,7 +234,7 @@ class _Defaults:
                                          "is no router: the line has no effect")
                     continue
                 found.append((place, address, spoken, terms, routed))
-        found.sort(key=lambda item: item[0])
+        found = endpoints.once(found)
         self.values["listeners"] = tuple((address, spoken) for _, address, spoken, *_ in found)
         self.values["tls"] = tuple(terms for *_, terms, _ in found)
         self.values["routed"] = tuple(routed for *_, routed in found)

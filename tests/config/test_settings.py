@@ -181,6 +181,19 @@ def test_no_socket_is_named(resolve: Any, environ: dict[str, str], expected: obj
         settings.require_sockets()
 
 
+def test_a_socket_that_is_named_again_is_that_one(resolve: Any) -> None:
+    settings = resolve("[uwsgi]\nmodule = a\nsocket = /run/a.sock\n"
+                       "http-socket = $(UWSGI_HTTP_SOCKET)\nsocket = /run/a.sock\n"
+                       "socket = 127.0.0.1:0\nsocket = 127.0.0.1:0\n",
+                       environ={"UWSGI_HTTP_SOCKET": ":8000"})
+    assert sorted(settings.listeners) == [
+        ("/run/a.sock", "uwsgi"), ("127.0.0.1:0", "uwsgi"), ("127.0.0.1:0", "uwsgi"),
+        (":8000", "http")]
+    assert len(settings.tls) == len(settings.routed) == 4
+    # With two protocols the addresses are two, and one cannot be bound.
+    assert len(resolve("[uwsgi]\nmodule = a\nsocket = :80\nhttp-socket = :80\n").listeners) == 2
+
+
 def test_a_development_run_always_listens(resolve: Any) -> None:
     settings = resolve("module = a\n", dev=True, environ={"WEB_CONCURRENCY": "4"})
     assert settings.listeners == (("127.0.0.1:8000", "http"),)
