@@ -39,6 +39,7 @@ TAKEN = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.S
 IGNORED = (signal.SIGPIPE,)
 
 FRONT_TIME = 5.0    # seconds that a stop waits at most until the roles in front are gone
+ENDING = 0.1  # seconds between two looks whether all that is attached has ended
 PAUSE = 2.0  # seconds more than asked for in the selector: we were stopped, or the machine was
 
 
@@ -317,7 +318,7 @@ class Master:
     def _adapt(self, now: float) -> float:
         """Change the numbers of processes to what there is to do; return when to come again."""
         if self._status is not None:
-            return now + 1.0
+            return now + (1.0 if self.generations else ENDING)
         due = self._adapters.tend(self.generations, now)
         if self._adapters.over:
             self.stop()
