@@ -52,6 +52,15 @@ def ask(server: Server, *paths: str) -> None:
             pass
 
 
+def get(port: int, path: str) -> None:
+    """Send one request and wait for the end of its answer."""
+    with socket.create_connection(("127.0.0.1", port), 60) as sock:
+        sock.sendall(f"GET /{path} HTTP/1.0\r\n\r\n".encode())
+        assert sock.recv(9).startswith(b"HTTP/1.1")
+        while sock.recv(4096):
+            pass
+
+
 def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
@@ -119,7 +128,7 @@ log-encoder = nl
 log-encoder = prefix:err >
 req-logger = file:req.log
 req-logger = bad socket:{tmp_path}/log.sock
-log-req-route = bad HTTP/1.1 5..
+log-req-route = bad HTTP/1.. 5..
 log-syslog = app
 """
         with Server(tmp_path, ini=ini, app=APP, ready=False) as server:
@@ -127,8 +136,7 @@ log-syslog = app
             port = re.search(r"Listening at: http://127.0.0.1:(\d+)",
                              text_of(tmp_path / "all.log"))[1]
             for path in ("200", "404", "403", "200?drained", "500", "200?last"):
-                subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}/{path}"],
-                               capture_output=True, timeout=60)
+                get(int(port), path)
             wait_in(tmp_path / "req.log", "GET /", 5)
             assert re.match(rb"<29>\w{3} [ \d]\d [\d:]{8} app: printed 404$", udp.recv(9999))
             assert udp.recv(9999).endswith(b" app: printed 403")
@@ -215,10 +223,7 @@ def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
         os.kill(scribe, signal.SIGKILL)
         loaded(5000)
         wait_until(lambda: scribe_of(server.pid) not in (0, scribe), "another process of the log")
-        ask_last = ("GET /200?last HTTP/1.0\r\n\r\n").encode()
-        with socket.create_connection(("127.0.0.1", port), 60) as sock:
-            sock.sendall(ask_last)
-            assert sock.recv(15).startswith(b"HTTP/1.1 200")
+        get(port, "200?last")
         wait_until(lambda: lines_of(tmp_path, "request /200?last"), "the last line")
         assert lines_of(tmp_path, f"the log's process (pid: {scribe}) died")
         after = [line for line in lines_of(tmp_path, "request /200?n=")
@@ -230,9 +235,7 @@ def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
         ))
         server.send_signal(signal.SIGHUP)
         wait_until(lambda: lines_of(tmp_path, "buried"), "the end of the old generation")
-        with socket.create_connection(("127.0.0.1", port), 60) as sock:
-            sock.sendall(ask_last.replace(b"last", b"reloaded"))
-            assert sock.recv(15).startswith(b"HTTP/1.1 200")
+        get(port, "200?reloaded")
         wait_in(tmp_path / "req.log", "request /200?reloaded")
         assert (tmp_path / "req.log").stat().st_mode & 0o777 == 0o604
         scribe = scribe_of(server.pid)
@@ -284,9 +287,7 @@ def test_an_upgrade_in_place_and_a_file_in_the_background(tmp_path: Path) -> Non
         assert scribe_of(pid) == scribe
 
         def rotated() -> bool:
-            with socket.create_connection(("127.0.0.1", port), 60) as sock:
-                sock.sendall(b"GET /200?upgraded HTTP/1.0\r\n\r\n")
-                assert sock.recv(15).startswith(b"HTTP/1.1 200")
+            get(port, "200?upgraded")
             return "triggering rotation to" in text_of(tmp_path / "old.log")
 
         wait_until(rotated, both)
