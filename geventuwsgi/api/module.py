@@ -5,6 +5,7 @@ calls never ends its worker: a hook that fails is logged.
 """
 
 import logging
+import os
 import socket
 import sys
 import time
@@ -29,6 +30,7 @@ class Instance(NamedTuple):
         pidfile: its path, "" without one.
         sockets: descriptors of the listening sockets.
         is_a_reload: this is not the first generation.
+        mode: a text of the operator's, None without one.
     """
 
     given: Iterable[tuple[str, str | None]]
@@ -39,6 +41,7 @@ class Instance(NamedTuple):
     pidfile: str
     sockets: tuple[int, ...]
     is_a_reload: bool
+    mode: str | None = None
 
 
 class Uwsgi(ModuleType):
@@ -59,10 +62,12 @@ class Uwsgi(ModuleType):
         self.loop = b"gevent"
         self.buffer_size = instance.buffer_size
         self.started_on = int(time.time())
-        self.pidfile = instance.pidfile
+        self.pidfile = os.fsencode(instance.pidfile)
         self.sockets = list(instance.sockets)
         self.has_threads = True
         self.is_a_reload = instance.is_a_reload
+        if instance.mode is not None:   # else there is no such attribute
+            self.mode = instance.mode.encode("utf-8", "surrogateescape")
         self.applications: Any = None
         self.post_fork_hook: Callable[[], object] | None = None
         self.atexit: Callable[[], object] | None = None

@@ -175,7 +175,8 @@ class Playing:
         self.uwsgi = module.install(module.Instance(
             settings.given, self.master, settings.processes, cores_of(settings),
             settings.buffer_size, settings.pidfile or "",
-            tuple(one.socket.fileno() for one in self.listeners), self.generation > 1))
+            tuple(one.socket.fileno() for one in self.listeners), self.generation > 1,
+            settings.mode))
         # In every worker, so once here: its pages are shared.
         if settings.interface == "asgi":
             from ..asgi import bridge  # noqa: F401

@@ -141,7 +141,6 @@ WAYS: tuple[Option, ...] = (
     *ignored("skip-zero", "descriptor 0 is /dev/null in workers unless honour-stdin is set"),
     *ignored("notify-socket", "nothing is sent to it here, and what "
              "others would send was only logged", Kind()),
-    *ignored("mode", "it sets a text that only uWSGI's own configuration logic reads", Kind()),
     *refused("reload-on-fd brutal-reload-on-fd", "no descriptor is listened to: for the memory "
              "of a cgroup use reload-on-rss, for a file touch-reload"),
     *refused("binsh", "hooks and daemons run by /bin/sh: name another shell in the command, "

@@ -69,6 +69,7 @@ OPERATION: tuple[Option, ...] = (
            default=60),
     Option("honour-stdin", Boolean(), "give the application the server's standard input instead "
            "of /dev/null", _OPERATION, default=False),
+    Option("mode", Name(), "a text for the application, which finds it as uwsgi.mode", _OPERATION),
     Option("reaper", Boolean(), "reap the processes that the application started and does not wait "
            "for; whoever waits for one by its number may come too late", _OPERATION,
            default=False, letters="r",

@@ -24,6 +24,8 @@ def application(environ, start_response):
         body = b"%d" % os.posix_spawn("/bin/true", ["true"], {})
     else:
         body = b"%s %d %d %d" % (STDIN, os.getpid(), ROOT, os.geteuid())
+    if environ["PATH_INFO"] == "/uwsgi":
+        body = uwsgi.mode + b" " + uwsgi.pidfile
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
@@ -70,6 +72,7 @@ wait-for-interface = lo
 wait-for-socket = 127.0.0.1:{database.getsockname()[1]}
 tcp-fast-open = 5
 reaper = true
+mode = staging
 """)
         made.argv = ("/bin/sh", "-c", 'exec "$@" < input', "sh", *made.argv)
         with made:
@@ -88,6 +91,10 @@ def test_a_socket_for_each_worker(server):
 
 def test_standard_input(server):
     assert answer(server)[0] == b"what stdin holds"
+
+
+def test_what_the_application_finds_in_uwsgi(server):
+    assert server.body("/uwsgi") == b"staging app.pid"
 
 
 def test_an_abstract_socket_answers_a_ping(server):
