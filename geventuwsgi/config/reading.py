@@ -83,6 +83,8 @@ class Reading:
         if self._block is None:
             option = row(entry.key)
             text = option.kind.uncomment(entry.text or "", case) if option else entry.text or ""
+            if option is not None and option.kind.comments:  # a path, or a number of times
+                text = self._at_once(text, case) or ""
             self._block = logic.Block(entry.key, text, case)
             self.entries.append(entry)
         elif skipped:

@@ -129,7 +129,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("inner.ini", "[uwsgi]\ninner = %n %N %x\n[sec]\nsecret = %x %X %N\n"),
             ("parent.ini", "[uwsgi]\nparent = %n %N\na = parent\n"),
             ("heir.ini", "[uwsgi]\ninherit = parent.ini\nheir = %(a)\n"),
-            ("loop.ini", "[uwsgi]\nx = %(_)\n"), ("nest.ini", "[uwsgi]\nif-env = SITE\na = %(_)\n"),
+            ("loop.ini", "[uwsgi]\nx = %(_)\n"),
+            ("nest.ini", "[uwsgi]\nif-env = SITE\na = %(_)\n"),
             ("late.ini", "[uwsgi]\na = %(b)\n"), ("open.ini", "[uwsgi]\nif-env = NONE\nq = 1\n"),
             ("two.ini", "[uwsgi]\nprocesses = 3\nx = %n %N\n")):
         (path / name).write_text(text, newline="")
@@ -186,7 +187,8 @@ def test_resolved_options(place: Path, monkeypatch: pytest.MonkeyPatch, text: st
 GROUND = Path(__file__).parents[1] / "corpus" / "ground"
 WHOLE = sorted(str(path.relative_to(GROUND)) for path in GROUND.rglob("*.ini"))
 # What would send uWSGI's output elsewhere, or run.
-_ACTS = re.compile(r"^\s*(daemonize|log|req-log|hook-|exec-|smart-|attach-|emperor|show-config).*", re.MULTILINE)
+_ACTS = re.compile(r"^\s*(daemonize|log|req-log|hook-|exec-|smart-|attach-|emperor|show-config).*",
+                   re.MULTILINE)
 _ROOTS = re.compile(r"(?<![\w.)])/(srv|etc/uwsgi|run|var)/")
 
 
@@ -208,7 +210,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_whole_files(ground: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     path = ground / name
     monkeypatch.chdir(path.parent)
-    sections = re.findall(r"^\[([^]:]+)\]", path.read_text("utf-8", "surrogateescape"), re.MULTILINE)
+    text = path.read_text("utf-8", "surrogateescape")
+    sections = re.findall(r"^\[([^]:]+)\]", text, re.MULTILINE)
     for section in sections:
         spec = path.name if section == "uwsgi" else f"{path.name}:{section}"
         # What an ini-paste stands for has its line here, and none with uWSGI.

@@ -223,11 +223,13 @@ def test_a_command_that_fails_is_told(write: Write) -> None:
     ("for-times = 1 times\nx = %(_)\n", "2: for-times: only the 1 of '1 times' is read"),
     ("for-times = 1 ; one\nx = %(_)\n", "2: for-times: the inline comment '; one' is cut off"),
     ("if-exists = /etc # is\nx = 1\n", "2: if-exists: the inline comment '# is' is cut off"),
+    ("for-times = $(A)\nx = %(_)\n", "2: for-times: $(A) is read as 1; uWSGI takes it"),
+    ("if-dir = $(DIR)\nx = 1\n", "2: if-dir: $(DIR) is read as /; uWSGI takes it as it stands"),
     ("if-env = A = 1\nx = 1\n", "2: if-env: the blanks around '=' in 'A = 1' are cut"),
     ("for-readline = /nowhere\nx = 1\n", "2: for-readline: cannot read /nowhere"),
     ("if-env = NONE\nfor = a b\nx = 2\nend =\nx = 1\n", "3: for: blocks do not nest: this one is"),
 ])
 def test_what_was_plainly_meant_is_told(write: Write, text: str, warning: str) -> None:
-    reading = read(write(text), A="1", REF="$(A)")
+    reading = read(write(text), A="1", REF="$(A)", DIR="/")
     assert len(reading.warnings) == 1 and warning in reading.warnings[0]
     assert told(reading, "x") == ([] if "nowhere" in text else ["1"])
