@@ -1,6 +1,6 @@
 """The files of the corpus, what is asked of each, and where we answer otherwise than uWSGI."""
 
-from tests.corpus.entry import ANY, Ask, Differences, Entry, get, post
+from tests.corpus.entry import ANY, Ask, Differences, Entry, behind, get, post
 
 HEAD = Ask("HEAD /")
 FORM = post("/form", b"name=caf%C3%A9&size=2")
@@ -225,4 +225,15 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("srv/api/catching.ini", {"8080": get("/", "/broken")},
           differs={"8080 GET /broken: body": (ANY, "a traceback as Python writes it"),
                    "8080 GET /broken: content-type": ("text/plain; charset=utf-8", _OWN)}),
+    # What a web server in front says
+    Entry("srv/shop/shop-script.ini", {"/run/shop/script.sock": (
+        behind("/shop/where?a=1", SCRIPT_NAME="/shop"), behind("/shop", SCRIPT_NAME="/shop"),
+        behind("/shop/away", SCRIPT_NAME="/shop"), behind("/api/x", SCRIPT_NAME="/api"),
+        behind("/other", SCRIPT_NAME="/other"), behind("/where", SCRIPT_NAME=""),
+        behind("/shop/where", SCRIPT_NAME="/shop", HTTPS="on"))}),
+    Entry("srv/api/fronted.ini", {"/run/uwsgi/fronted.sock": (
+        *get("/"), behind("/x", HTTPS="on"), behind("/x", UWSGI_SCHEME="https"),
+        behind("/x", REQUEST_SCHEME="https"), behind("/x", HTTP_X_FORWARDED_PROTO="https"),
+        behind("/x", HTTP_X_FORWARDED_SSL="on"), behind("/x", REMOTE_USER="bob"),
+        behind("/x", SERVER_PORT="443"), behind("/x", HTTPS="off"), behind("/x", X_OWN="1"))}),
 )

@@ -31,16 +31,19 @@ class Ask:
         line: method and target.
         headers: fields beside Host.
         body: of a form, unless the headers say what it is.
+        variables: what the web server adds or changes, over the uwsgi protocol.
     """
 
     line: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """How answers to it are called."""
-        return " ".join([self.line, *(f"{name}:{text}" for name, text in self.headers.items())])
+        return " ".join([self.line, *(f"{name}:{text}" for name, text in self.headers.items()),
+                         *(f"{name}={text}" for name, text in self.variables.items())])
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ def get(*targets: str, **fields: str) -> tuple[Ask, ...]:
     """Return GETs, all with these fields (`X_Name` is X-Name)."""
     headers = {name.replace("_", "-"): text for name, text in fields.items()}
     return tuple(Ask(f"GET {target}", headers) for target in targets)
+
+
+def behind(target: str, **variables: str) -> Ask:
+    """Return a GET for which the web server sets variables."""
+    return Ask(f"GET {target}", variables=variables)
 
 
 def post(target: str, body: bytes, kind: str = "application/x-www-form-urlencoded") -> Ask:

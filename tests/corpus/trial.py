@@ -334,7 +334,8 @@ def _over_uwsgi(ask: Ask) -> bytes:
         "DOCUMENT_ROOT": "/var/www", "SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_SCHEME": "http",
         "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "50000", "SERVER_PORT": "80",
         "SERVER_NAME": headers["Host"],
-        **{"HTTP_" + name.upper().replace("-", "_"): text for name, text in headers.items()}}
+        **{"HTTP_" + name.upper().replace("-", "_"): text for name, text in headers.items()},
+        **ask.variables}
     block = b"".join(struct.pack("<H", len(part)) + part for pair in variables.items()
                      for part in (pair[0].encode(), pair[1].encode()))
     return struct.pack("<BHB", 0, len(block), 0) + block + ask.body

@@ -10,3 +10,4 @@ WSGI_APPLICATION = "shop.wsgi.application"
 MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
 USE_X_FORWARDED_HOST = True
 LOGGING_CONFIG = None
+TIME_ZONE = "UTC"
