@@ -46,12 +46,10 @@ def test_the_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", text)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("name", [name for name, (status, _) in EXPECTED.items() if status == 1])
 def test_the_check_finds_it(name: str) -> None:
     """--check-config says the same at the same line, and goes on to the other lines."""
-    status, text = EXPECTED[name]
-    if status == 2:
-        pytest.skip("a wrong command line")
+    _, text = EXPECTED[name]
     report, _ = check([name], {})
     said = text.splitlines()[-1].removeprefix("geventuwsgi: ").removeprefix("error: ")
     failing = [line for line in report.lines if line.verdict in ("wrong", "refused")]

@@ -62,7 +62,7 @@ LINES = st.tuples(NAMES | st.sampled_from(["a", "b"]),
                   st.lists(PIECES, max_size=4).map("".join)).map(" = ".join)
 
 
-@settings(max_examples=150, deadline=None,
+@settings(max_examples=100, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(PIECES, max_size=5).map("".join) | LINES, max_size=12).map("\n".join),
        st.booleans())
