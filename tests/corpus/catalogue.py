@@ -236,4 +236,6 @@ ENTRIES: tuple[Entry, ...] = (
         behind("/x", REQUEST_SCHEME="https"), behind("/x", HTTP_X_FORWARDED_PROTO="https"),
         behind("/x", HTTP_X_FORWARDED_SSL="on"), behind("/x", REMOTE_USER="bob"),
         behind("/x", SERVER_PORT="443"), behind("/x", HTTPS="off"), behind("/x", X_OWN="1"))}),
+    Entry(APPS + "odds.ini", {"/run/uwsgi/odds.sock": (*FACTS, *get("/static/css/site.css"))},
+          env={"SITE_GONE": "x"}, differs=STATIC, refused={"stats-no-cores": _STATS}),
 )
