@@ -8,6 +8,10 @@ be taken from its old bytecode: a change of it is seen by the second and the siz
 
 import compileall
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +32,23 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     made.issue("here", "localhost")
     made.issue("other", "other.test")
     return made
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Path]:
+    """A directory that nobody's processes can reach.
+
+    Those of pytest are its user's alone, and any other pytest that starts makes them so again.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="geventuwsgi-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def open_path(ground: Path) -> Path:
+    """The directory of one test that every user may enter."""
+    directory = Path(tempfile.mkdtemp(prefix="room-", dir=ground))
+    directory.chmod(0o755)
+    return directory

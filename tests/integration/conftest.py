@@ -7,7 +7,6 @@ beside the example at /trial, and once more under wsgiref's validator at /valid.
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,15 +53,6 @@ def furnish(directory: Path) -> Path:
     return directory
 
 
-@pytest.fixture(scope="session")
-def ground():
-    """A directory that nobody's processes can reach, which pytest's own are not."""
-    directory = Path(tempfile.mkdtemp(prefix="geventuwsgi-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
-
-
 @pytest.fixture(scope="module")
 def place(ground, request):
     """The directory of a module's server, with the applications in it."""
@@ -72,10 +62,9 @@ def place(ground, request):
 
 
 @pytest.fixture
-def room(ground, request):
+def room(open_path):
     """The directory of one test, with the applications in it."""
-    directory = Path(tempfile.mkdtemp(prefix="room-", dir=ground))
-    return furnish(directory)
+    return furnish(open_path)
 
 
 @pytest.fixture(scope="module")

@@ -302,23 +302,21 @@ def test_an_upgrade_in_place_and_a_file_in_the_background(tmp_path: Path) -> Non
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
-def test_whose_files_they_are(tmp_path: Path) -> None:
+def test_whose_files_they_are(open_path: Path) -> None:
     """logto2 is opened by the application's user, and logfile-chown gives the others to it."""
-    (tmp_path / "theirs").mkdir()
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    os.chown(tmp_path / "theirs", 65534, 65534)
+    (open_path / "theirs").mkdir()
+    os.chown(open_path / "theirs", 65534, 65534)
     ini = INI + ("uid = 65534\ngid = 65534\nlogto2 = theirs/two.log\nlogfile-chown = true\n"
                  "access-logfile = requests.log\nerror-logfile = errors.log\n")
-    with Server(tmp_path, ini=ini, app=APP, ready=False) as server:
-        wait_in(tmp_path / "errors.log", "spawned uWSGI master")
+    with Server(open_path, ini=ini, app=APP, ready=False) as server:
+        wait_in(open_path / "errors.log", "spawned uWSGI master")
         for name in ("errors.log", "requests.log", "theirs/two.log"):
-            assert (tmp_path / name).stat().st_uid == 65534, name
+            assert (open_path / name).stat().st_uid == 65534, name
         server.stop()
-    (tmp_path / "theirs").chmod(0o500)
-    os.chown(tmp_path / "theirs", 0, 0)
-    (tmp_path / "app.ini").write_text(ini.replace("two.log", "three.log"))
-    found = subprocess.run([*GEVENTUWSGI, "-c", "app.ini"], cwd=tmp_path, text=True,
+    (open_path / "theirs").chmod(0o500)
+    os.chown(open_path / "theirs", 0, 0)
+    (open_path / "app.ini").write_text(ini.replace("two.log", "three.log"))
+    found = subprocess.run([*GEVENTUWSGI, "-c", "app.ini"], cwd=open_path, text=True,
                            capture_output=True, timeout=60,
                            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
     assert found.returncode == 1

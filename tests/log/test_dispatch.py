@@ -105,11 +105,9 @@ def test_a_backup_name_and_a_directory_that_cannot_be_written(tmp_path):
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
-def test_a_file_of_another_user_leads_root_nowhere(tmp_path):
+def test_a_file_of_another_user_leads_root_nowhere(open_path):
     """Where that user may put links, the file is opened and renamed with no other rights."""
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    theirs, secret = tmp_path / "theirs", tmp_path / "secret"
+    theirs, secret = open_path / "theirs", open_path / "secret"
     theirs.mkdir()
     secret.write_text("s")
     secret.chmod(0o600)

@@ -21,6 +21,8 @@ def afterwards():
         logger.removeHandler(handler)
         if isinstance(handler, ErrorHandler):
             handler.sink.close()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
 
 
 def test_shape_and_level(capfd):
