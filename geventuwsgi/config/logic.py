@@ -142,6 +142,7 @@ class Block:
 
     def __init__(self, key: str, text: str, case: Case) -> None:
         self.key = key
+        self.case = case
         self._text = text
         self._words: list[str] | None = None
         plain = _ALIASES.get(key, key)

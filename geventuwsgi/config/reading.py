@@ -135,6 +135,8 @@ class Reading:
         for parent, place, self._loading in self._inherits:  # which may inherit in turn
             self.load(parent, place)
         self._inherits.clear()
+        if self._block is not None:
+            self._block.case.warn("it has no end: all lines behind it belong to it, as in uWSGI")
         self._pass(lambda text, warn, _: expand.environment(text, self.environ, warn))
         self._pass(lambda text, warn, _: expand.files(text, warn))
         self._pass(lambda text, warn, entry: expand.options(text, self._visible(entry), warn))

@@ -415,6 +415,8 @@ def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75) -> str | Non
 
 def meant(key: str, text: str | None, uwsgi: bool) -> str:
     """Say what a line whose name is no option is most likely to mean; "" if that is unknown."""
+    if key == "else":
+        return "uWSGI 2.0 has no else: write the opposite behind the endif, such as if-not-env"
     name, colon, rest = (part.strip() for part in key.partition(":"))
     if colon and not text and row(name, uwsgi):
         return f"did you mean {name} = {rest}?"

@@ -153,6 +153,8 @@ LINES = [
     ("raw-socket = :1", "refused", ["the application is WSGI: use http-socket"]),
     ("chmod_socket = 660", "unknown", ["a placeholder that", "did you mean chmod-socket?"]),
     ("module: app", "unknown", ["a placeholder that", "did you mean module = app?"]),
+    ("else =", "unknown", ["a placeholder that", "uWSGI 2.0 has no else: write the opposite"]),
+    ("if-env = NONE", "taken with a difference", ["it has no end: all lines behind it belong"]),
     ("timeout = 5", "unknown", ["a placeholder that", "did you mean worker-timeout?"]),
     ("harakiri = soon", "wrong", ["'soon' is not a number of seconds"]),
     ("declare-option = two=processes=$1;chdir=/", "taken with a difference",
