@@ -321,6 +321,7 @@ import os, signal
 pid = os.getpid()
 def hang():
     if {condition} and not os.path.exists("healed"):
+        open("hanging", "w").close()
         signal.pause()
 os.register_at_fork(after_in_child=hang)
 def application(environ, start_response):
@@ -335,10 +336,11 @@ def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condi
     with Server(tmp_path, "app", "--graceful-timeout", "1", ready=False,
                 app=HANGS_IN_THE_FORK.format(condition=condition)) as server:
         server.wait_for("application app:application loaded in")
-        left = wait_until(lambda: offspring(server.pid) if len(offspring(server.pid)) > 1 else [],
-                          "the forked process")
+        # Before, the end of its parent would have it find that it need not hang.
+        wait_until((tmp_path / "hanging").exists, "the forked process")
+        left = offspring(server.pid)
         assert server.stop() == 0, server.log
-        assert server.find("hangs since it was forked and is killed")
+        assert server.find("hangs since it was forked and is killed"), server.log
         assert not any(map(alive, left))
 
 
