@@ -54,8 +54,10 @@ def test_the_application_is_loaded_once_and_shared(tmp_path):
 
 
 def test_lazy_apps_loads_in_each_worker(tmp_path):
-    app = APP + "print('loaded by', os.getpid(), flush=True)\n"
+    # The line and its end at once: the other worker writes to the same pipe.
+    app = APP + "print(f'loaded by {os.getpid()}\\n', end='', flush=True)\n"
     with Server(tmp_path, "app", "--workers", "2", "--lazy-apps", app=app) as server:
+        server.wait_for("loaded by", 2)
         loaded = {int(line.split()[-1]) for line in server.find("loaded by")}
         assert loaded == set(server.workers())
 

@@ -16,7 +16,9 @@ LEFT = asyncio.Event
 
 def tell(text):
     """Say something that a test waits for, on standard output."""
-    print(f"APP {text}", flush=True)
+    # At once: where nothing is buffered, print would write the line's end by itself, behind
+    # what another worker has written meanwhile.
+    print(f"APP {text}\n", end="", flush=True)
 
 
 async def app(scope, receive, send):
