@@ -48,6 +48,7 @@ processes = 2
 def test_the_application_is_loaded_once_and_shared(tmp_path):
     app = APP + "print('loaded by', os.getpid(), flush=True)\n"
     with Server(tmp_path, "app", "--workers", "3", app=app) as server:
+        server.wait_for("loaded by")
         assert len(server.find("loaded by")) == 1
         assert ask(server, "os.getpid()") in server.workers()
         assert ask(server, "os.getppid()") == server.pid
