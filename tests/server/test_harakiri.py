@@ -23,7 +23,7 @@ def a_504_and_the_worker_lives(server: Server, path: str) -> None:
         assert time.monotonic() - began > 0.9 and doomed.closed()
     assert get(server, "/pid").body == worker
 
-    def told() -> str:
+    def told() -> bool:
         _, _, behind = "\n".join(server.err).partition(f" - GET {path} since")
         block = behind.partition("HARAKIRI ON")[0]
         return "gevent.sleep(" in block or ".wait()" in block
