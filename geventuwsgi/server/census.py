@@ -75,7 +75,8 @@ def sections(service: Any, running: FrameType | None = None) -> Iterator[Section
     if blocked:
         yield Section("the greenlet that keeps the hub blocked:", me, running)
     for one in gc.get_objects():
-        if isinstance(one, greenlet) and id(one) not in known and one.parent is not None:
+        # By type(): isinstance() asks for __class__, which wakes lazy objects.
+        if issubclass(type(one), greenlet) and id(one) not in known and one.parent is not None:
             if one.gr_frame is not None and not _is_ours(one.gr_frame):
                 name = f"{type(one).__name__} at {id(one):#x}"
                 yield Section(f"{name}:", name, one.gr_frame)

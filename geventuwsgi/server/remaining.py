@@ -16,9 +16,9 @@ _LOOK = 0.1  # seconds between two looks
 
 def greenlets() -> list[gevent.Greenlet]:
     """Return those that the application has spawned and that are not done; this server's own
-    are greenlets without gevent's class."""
+    are greenlets without gevent's class. isinstance() would wake lazy objects."""
     return [one for one in gc.get_objects()
-            if isinstance(one, gevent.Greenlet) and not one.ready()]
+            if issubclass(type(one), gevent.Greenlet) and not one.ready()]
 
 
 def wait(worker: int) -> None:

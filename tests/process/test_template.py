@@ -42,6 +42,21 @@ def test_threads_greenlets_and_connections_are_named():
     assert f"connection to 127.0.0.1:{told.split()[0]}" in told
 
 
+def test_lazy_objects_of_the_application_sleep_on():
+    """Whoever asks for their class wakes them: a connection before the fork, or an error."""
+    assert left("class Lazy:\n"
+                "    @property\n"
+                "    def __class__(self): raise RuntimeError('woken')\n"
+                "from gevent import monkey; monkey.patch_all()\n"
+                "from geventuwsgi.server import census, remaining\n"
+                "from types import SimpleNamespace\n"
+                "keep = [Lazy()]\n"
+                "assert remaining.greenlets() == []\n"
+                "service = SimpleNamespace(worker=1, thread=census.get_ident(), hub=None, "
+                "connections=())\n"
+                "list(census.sections(service))") == ""
+
+
 def test_looking_starts_no_hub():
     assert left("from gevent import monkey, _hub_local; monkey.patch_all()\n"
                 "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\n"
