@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from . import control
-from .templates import Templates
+from .templates import Templates, own_output
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -251,7 +251,9 @@ def _stamp(path: str) -> Stamp | None:
 
 def _stamps(pattern: str) -> dict[str, Stamp | None]:
     paths = glob.glob(pattern) if glob.has_magic(pattern) else [pattern]
-    return {path: _stamp(path) for path in paths}
+    outputs = own_output()
+    return {path: stamp for path, stamp in ((path, _stamp(path)) for path in paths)
+            if stamp is None or stamp[1] not in outputs}
 
 
 def _modules_in(directory: str) -> frozenset[str]:

@@ -2,19 +2,22 @@
 
 For development runs. Engines read templates when they need them and keep them; nobody tells
 which. So the directories of the modules are looked through: the templates that lie there,
-and all below a directory that is called as frameworks call it.
+and all below a directory that is called as frameworks call it, plain text there too. Beside a
+module that is what an application writes as well as reads: a reload would cause the next one.
 
 Called in the master only. A look at 2,000 files takes some 10 ms.
 """
 
 import logging
 import os
+import stat
 from collections.abc import Iterable
 
 logger = logging.getLogger("geventuwsgi.error")
 
 ENDINGS = (".html", ".htm", ".xhtml", ".jinja", ".jinja2", ".j2", ".mako", ".mak", ".pt", ".zpt",
-           ".tpl", ".tmpl", ".txt", ".xml")
+           ".tpl", ".tmpl", ".mustache", ".hbs")
+TEXTS = (*ENDINGS, ".txt", ".xml")          # in the places of templates
 PLACES = ("templates", "jinja2", "views")   # Django's and Flask's, Django's Jinja, Bottle's
 # Beyond these a directory is no application's templates, and looking would be felt.
 MOST_FILES = 2000
@@ -66,6 +69,20 @@ def templates_of(directory: str, most: int) -> dict[str, Stamp]:
     """
     found: dict[str, Stamp] = {}
     _scan(directory, found, most, 0)
+    outputs = own_output()
+    return {path: stamp for path, stamp in found.items() if stamp[1] not in outputs}
+
+
+def own_output() -> set[int]:
+    """Return the inodes of the standard output and error: a reload writes there."""
+    found = set()
+    for fd in (1, 2):
+        try:
+            state = os.fstat(fd)
+        except OSError:
+            continue
+        if stat.S_ISREG(state.st_mode):
+            found.add(state.st_ino)
     return found
 
 
@@ -80,7 +97,7 @@ def _scan(directory: str, found: dict[str, Stamp], most: int, depth: int) -> Non
                 name = entry.name
                 if name.startswith("."):
                     continue  # editors' and version control's
-                if name.endswith(ENDINGS) and entry.is_file():
+                if name.endswith(TEXTS if depth else ENDINGS) and entry.is_file():
                     state = entry.stat()
                     found[entry.path] = (state.st_mtime_ns, state.st_ino, state.st_size)
                 elif (name in PLACES if depth == 0 else depth < MOST_DEPTH) \

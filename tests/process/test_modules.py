@@ -1,6 +1,8 @@
 """What is looked at for a reload, with real files; the clock comes in as an argument."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -95,13 +97,14 @@ def test_patterns_and_templates_of_a_new_configuration(tmp_path):
     assert looks.look() == 0
     count = 0
     for name in ("a.env", "later.ini", "shop/page.html", "shop/templates/a/b.jinja2",
-                 "shop/views/c.tpl", "shop/jinja2/d.j2"):
+                 "shop/views/c.tpl", "shop/jinja2/d.j2", "shop/templates/mail.txt"):
         for text in ("one", "three"):
             written(tmp_path / name, text)
             count += 1
             assert looks.look() == count, name
     for name in ("shop/templates/.b.html", "shop/templates/b.html~", "shop/other/b.html",
-                 "elsewhere/templates/b.html", "b.conf"):
+                 "elsewhere/templates/b.html", "b.conf", "shop/hits.txt", "shop/feed.xml",
+                 "shop/data.json", "shop/app.log", "shop/db.sqlite3"):
         written(tmp_path / name)
         assert looks.look() == count, name
     (tmp_path / "shop" / "templates" / "a" / "b.jinja2").unlink()
@@ -110,6 +113,24 @@ def test_patterns_and_templates_of_a_new_configuration(tmp_path):
     for name in ("a.env", "shop/page.html"):
         written(tmp_path / name, "longer than before")
     assert looks.look() == count + 1
+
+
+def test_our_own_output_never_counts(tmp_path, monkeypatch):
+    """Each reload would write, and so cause the next one."""
+    module = written(tmp_path / "app.py")
+    out = written(tmp_path / "templates" / "out.html")
+    monkeypatch.setattr("geventuwsgi.process.modules.own_output", lambda: {out.stat().st_ino})
+    monkeypatch.setattr(templates, "own_output", lambda: {out.stat().st_ino})
+    looks = Looks(patterns=[str(tmp_path / "templates" / "*.html")], templates=True)
+    looks.autoreload.add([str(module)])
+    assert looks.look() == 0
+    with out.open("a") as file:
+        file.write("a line of the log")
+    assert looks.look() == 0
+    program = "from geventuwsgi.process import templates; print(templates.own_output())"
+    with out.open("w") as file:
+        subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
+    assert str(out.stat().st_ino) in out.read_text()
 
 
 def test_templates_of_installed_packages_and_too_many(tmp_path, monkeypatch, told):
