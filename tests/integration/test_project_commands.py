@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import HOUSE, Program, Server
+from tests.harness import HOUSE, Program, Server, wait_until
 
 
 def needs(name: str) -> None:
@@ -107,6 +107,28 @@ def test_django_in_development(project):
         assert server.get("/static/shop.css").endswith(b"shop {}")
         assert server.find("this is a development run")
         assert server.find("System check identified no issues")
+        assert server.stop() == 0
+
+
+def test_a_django_project_that_is_broken_from_the_start(project):
+    """The server is begun and waits for the mend, as runserver does; elsewhere it ends."""
+    command = ("manage.py", "rungeventuwsgi", "--settings=shop.development")
+    models, urls = project / "shop" / "models.py", project / "shop" / "urls.py"
+    urls.write_text("import nope_mod\n" + URLS)
+    shown = ran(project, *command, "--show-config")
+    assert shown.returncode == 0 and "geventuwsgi.django.static:wsgi()" in shown.stdout
+    assert shown.stderr.startswith(
+        "The checks ended with ModuleNotFoundError: No module named 'nope_mod'\n")
+    ended = ran(project, *command, "--show-config", "--noreload")
+    assert ended.returncode == 1 and "nope_mod" in ended.stderr
+    urls.write_text(URLS)
+    models.write_text("import (")
+    ended = ran(project, *command, "--show-config", "--noreload")
+    assert ended.returncode == 1 and "SyntaxError" in ended.stderr
+    with Command(project, *command, "127.0.0.1:0", "--py-autoreload=0.1") as server:
+        assert b"SyntaxError" in server.get()
+        models.write_text("")
+        wait_until(lambda: b"WSGIRequest" in server.get(), lambda: server.log)
         assert server.stop() == 0
 
 

@@ -47,6 +47,8 @@ class Command(BaseCommand):
     def become(self, words: list[str]) -> None:
         """Check the project as runserver does, and become its server.
 
+        A server that reloads is begun whatever the checks say: the next change mends it.
+
         Raises:
             CommandError: an option that neither Django nor the server has, or a check failed.
         """
@@ -55,5 +57,14 @@ class Command(BaseCommand):
         except UsageError as error:
             raise CommandError(str(error), returncode=error.exit_status) from None
         if settings.DEBUG and command.checks:
-            self.check(display_num_errors=True)
+            try:
+                self.check(display_num_errors=True)
+            except CommandError as error:
+                if not command.reload:
+                    raise
+                self.stderr.write(str(error))
+            except Exception as error:
+                if not command.reload:
+                    raise
+                self.stderr.write(f"The checks ended with {type(error).__name__}: {error}")
         become(project.arguments(command, settings))
