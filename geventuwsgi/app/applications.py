@@ -143,20 +143,24 @@ class Applications:
     def __iter__(self) -> Iterator[Application]:
         return iter(self.all)
 
-    def choose(self, environ: dict[str, Any]) -> Application | None:
-        """Find the application of a request; with manage-script-name change its SCRIPT_NAME
-        and PATH_INFO."""
-        mounts = self._mounts
-        if self._hosts:
-            # As it was sent, for which uWSGI looks, else without the port.
-            host = environ.get(self._virtual_host, "").lower()
-            mounts = self._hosts.get(host) or self._hosts.get(without_port(host)) or mounts
+    def place(self, environ: dict[str, Any]) -> None:
+        """With manage-script-name set SCRIPT_NAME and PATH_INFO of a request, as the path tells.
+        That comes before everything else that looks at them, as in uWSGI."""
         if self.manage_script_name:
-            app, script_name, path = mounts.split(environ["PATH_INFO"])
-            environ["SCRIPT_NAME"] = script_name
-            environ["PATH_INFO"] = path
-            return app
-        return mounts.find("" if self._ignore else environ["SCRIPT_NAME"])
+            _, environ["SCRIPT_NAME"], environ["PATH_INFO"] = self._mounts_for(environ).split(
+                environ["PATH_INFO"])
+
+    def choose(self, environ: dict[str, Any]) -> Application | None:
+        """Find the application of a request that has its place by its SCRIPT_NAME."""
+        by_name = self.manage_script_name or not self._ignore
+        return self._mounts_for(environ).find(environ["SCRIPT_NAME"] if by_name else "")
+
+    def _mounts_for(self, environ: dict[str, Any]) -> Mounts:
+        if not self._hosts:
+            return self._mounts
+        # As it was sent, for which uWSGI looks, else without the port.
+        host = environ.get(self._virtual_host, "").lower()
+        return self._hosts.get(host) or self._hosts.get(without_port(host)) or self._mounts
 
     def find(self, script_name: str) -> Application | None:
         """Return the application of no host at `script_name`, as `Mounts.find`."""

@@ -92,10 +92,6 @@ class Routes:
                           or filters.auto_gzip)
         self.final = bool(self._final)
 
-    def visit(self, exchange: Exchange) -> Visit:
-        """Begin with a request whose own rules are not followed."""
-        return Visit(exchange, self, self.filters.removed)
-
     def follow(self, exchange: Exchange) -> Visit:
         """Follow the rules for one request. The environ is changed in place; what is to
         become of the response is told by the visit that is returned."""

@@ -2,8 +2,8 @@
 
 The rules of this room:
 
-- A file is looked for before the application is, for GET and HEAD; what is not found, or
-  must not be seen, is the application's request.
+- A file is looked for before the application is, for GET and HEAD, once the rules let the
+  request pass; what is not found, or must not be seen, is the application's request.
 - What counts is the file that was opened: its real path, as the kernel tells it, has to be
   under the root or a `static-safe` directory. Whoever swaps a symbolic link afterwards
   changes nothing.
@@ -29,6 +29,8 @@ log = logging.getLogger("geventuwsgi.error")
 # No file there, or none of ours to open: the application may know the path.
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP,
             errno.EISDIR, errno.ENXIO, errno.EINVAL, errno.EPERM}
+# What a path can be without in front of the same file.
+_DETOUR = re.compile(r"/(?:\.{0,2}/|\.{1,2}$)")
 # A FIFO or a device must not make the worker wait, nor become its terminal.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 MIME_TYPES = "/etc/mime.types"
@@ -96,6 +98,8 @@ class StaticFiles:
         offload: "x-sendfile" or "x-accel-redirect": the web server in front sends the file.
         ranges: byte ranges are served.
         wrapper: how files are sent.
+        guarded: rules look at the path first, so a file is found by one spelling of it only:
+            what a guard does not know is not served (uWSGI serves it).
     """
 
     def __init__(self, *, maps: Sequence[tuple[str, str]] = (),
@@ -104,7 +108,8 @@ class StaticFiles:
                  safe: Sequence[str] = (), expiries: Sequence[Expiry] = (),
                  gzipped: Gzipped = Gzipped(), mime_files: Sequence[str] = (),
                  offload: str = "", ranges: bool = True,
-                 wrapper: type[FileWrapper] = FileWrapper) -> None:
+                 wrapper: type[FileWrapper] = FileWrapper, guarded: bool = False) -> None:
+        self._guarded = guarded
         self._maps = tuple(maps)
         self._whole_maps = tuple(whole_maps)
         self._roots = tuple(roots)
@@ -132,6 +137,8 @@ class StaticFiles:
         path = environ["PATH_INFO"]
         if "\0" in path or path.endswith(self._skip):
             return None
+        if self._guarded and _DETOUR.search(path):
+            return None
         path = os.fsdecode(path.encode("latin-1"))
         for root, rest in self._places(path, environ):
             found = self._open(root, rest)
@@ -147,7 +154,10 @@ class StaticFiles:
             yield root, path
         for prefix, root in self._maps:
             if path.startswith(prefix):
-                yield root, path[len(prefix):]
+                rest = path[len(prefix):]
+                if self._guarded and rest and "/" not in (prefix[-1:], rest[0]):
+                    continue  # /medialogo.png is not /media/logo.png
+                yield root, rest
         for prefix, root in self._whole_maps:
             if path.startswith(prefix):
                 yield root, path

@@ -4,6 +4,8 @@ The rules of this room:
 
 - A connection waits only in its `Stream`; the application is called with one of the
   worker's slots in hand, and a complete response gives the slot back before it is sent.
+- Rules guard files, too: the mountpoint is taken off the path, then rules are followed,
+  then files are looked for, and then the application is called; the order is uWSGI's.
 - Nothing is closed in silence: every refusal is logged with the peer and the reason.
 - An error of the application costs its request, never the worker: 500 before the head,
   a cut connection after it (a client must never take half a body for a whole one).
@@ -25,7 +27,8 @@ from ..app import environ as environs
 from ..app import input as inputs
 from ..app.debug import USUAL, Page
 from ..app.outcome import wrap
-from ..app.static import StaticFiles
+from ..app.static import Found, StaticFiles
+from ..app.visit import Visit
 from ..app.wsgi import Exchange
 from ..errors import (
     ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled,
@@ -223,14 +226,25 @@ class Connection(ABC):
         environ["geventuwsgi.socket"] = environ["gunicorn.socket"] = self.handed
         environ["wsgi.early_hints"] = self.early_hints
         environ["geventuwsgi.disconnected"] = self.disconnected
-        if service.static is not None and self._static(service.static, exchange):
-            return
+        app = service.only
+        if app is None:
+            service.applications.place(environ)
         visit = None
+        asked = environ
+        static = service.static
         if service.routes is not None:
+            if static is not None:
+                asked = environ.copy()  # files are those of the path before rules, as in uWSGI
             visit = service.routes.follow(exchange)
             if visit.closed:
                 return
-        app = service.only or service.applications.choose(environ)
+        if static is not None and (visit is None or visit.answer is None):
+            found = static.find(asked)
+            if found is not None:
+                self._static(static, found, exchange, visit)
+                return
+        if app is None:
+            app = service.applications.choose(environ)
         self.requests += 1
         free = service.slots.free
         self._core = exchange.core = free.pop() if free else self._queue(exchange)
@@ -255,26 +269,25 @@ class Connection(ABC):
             visit.finish()
         self._account(exchange, monotonic() - began)
 
-    def _static(self, static: StaticFiles, exchange: Exchange) -> bool:
-        """Answer with a file, if there is one; that takes no slot, however slow the client."""
-        found = static.find(exchange.environ)
-        if found is None:
-            return False
+    def _static(self, static: StaticFiles, found: Found, exchange: Exchange,
+                visit: Visit | None) -> None:
+        """Answer with a file; that takes no slot, however slow the client."""
         self.requests += 1
         self.exchange = exchange
         began = monotonic()
         answer: Any = partial(static.answer, found)
-        routes = self.service.routes
-        visit = None if routes is None else routes.visit(exchange)
         try:
-            exchange.run(answer if visit is None else wrap(answer, visit))
+            if visit is None:
+                exchange.run(answer)
+            else:
+                visit.gzip = False  # a file has its twin for that, as in uWSGI
+                exchange.run(wrap(answer, visit))
         except BaseException as error:
             self._failed(exchange, error)
         self.exchange = None
         if visit is not None:
             visit.finish()
         self._account(exchange, monotonic() - began)
-        return True
 
     def _account(self, exchange: Exchange, duration: float) -> None:
         """Count and log a request that is done."""

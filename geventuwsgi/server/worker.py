@@ -26,7 +26,7 @@ from ..app.applications import Applications
 from ..app.leaving import leave
 from ..app.mishap import Mishaps
 from ..app.pages import standing_of
-from ..app.routing import Filters, Routes
+from ..app.routing import PHASES, Filters, Routes
 from ..app.static import Gzipped, StaticFiles, expiries, pair
 from ..app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
 from ..config.conflicts import harakiri_paths
@@ -399,6 +399,7 @@ def static_of(settings: Settings) -> StaticFiles | None:
                         settings.static_gzip_dir, settings.static_gzip_ext),
         mime_files=settings.mimefile, ranges=settings.honour_range,
         wrapper=ReadWrapper if settings.disable_sendfile else FileWrapper,
+        guarded=any(not text.startswith(PHASES) for text in settings.route),
         offload="X-Sendfile" if mode == "x-sendfile" else "X-Accel-Redirect" if mode else "")
 
 

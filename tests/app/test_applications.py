@@ -16,6 +16,7 @@ def applications(*mountpoints: str, **terms: Any) -> Applications:
 
 def chosen(found: Applications, script: str = "", path: str = "/", **variables: str) -> str:
     environ = {"SCRIPT_NAME": script, "PATH_INFO": path, **variables}
+    found.place(environ)
     app = found.choose(environ)
     name = app.mountpoint if app is not None else "none"
     return f"{name} {environ['SCRIPT_NAME']} {environ['PATH_INFO']}"

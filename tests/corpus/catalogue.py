@@ -174,6 +174,12 @@ ENTRIES: tuple[Entry, ...] = (
                  (value, "static: with a directory is a 404; uWSGI closes without a word")
                  for what, value in {"status": 404, "reason": "Not Found",
                                      "body": "Not Found"}.items()}}),
+    Entry(APPS + "guarded.ini", {
+        address: (*get("/assets/css/site.css", "/api/assets/css/site.css", "/assets/js/app.js",
+                       "/api/assets/js/app.js", "/assets/robots.txt", "/api/docs/words.txt",
+                       "/a", "/api/a", "/b", "/api/b"),
+                  *get("/assets/css/site.css", Authorization="Basic dGVhbTpzZWNyZXQ="))
+        for address in ("8080", "/run/uwsgi/guarded.sock")}, differs={**STATIC, **TYPED}),
     Entry(APPS + "static-headers.ini", {
         "8080": get("/", "/api/x", "/favicon.ico", "/static/css/site.css", "/missing", "/moved")},
           differs=STATIC),

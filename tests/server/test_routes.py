@@ -1,6 +1,7 @@
 """Internal routing on a live server, over both protocols."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,83 @@ def test_over_uwsgi(server: Server) -> None:
         wire.send(packet(request("/no")))
         answer = wire.answer()
         assert answer.status == 403 and wire.closed()
+
+
+WHERE = """
+import json
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps([environ["SCRIPT_NAME"], environ["PATH_INFO"]]).encode()]
+"""
+# What uWSGI 2.0.30 was seen to answer to the same files, over HTTP.
+GUARDED = """[uwsgi]
+http-socket = 127.0.0.1:0
+socket = 127.0.0.1:0
+wsgi-file = app.py
+mount = /app=app.py
+manage-script-name = 1
+gevent = 2
+static-map = /static=files
+static-map = /app/other=files
+check-static = below
+route = ^/static/no basicauth:R,a:b
+route = ^/static/gone break:403
+route = ^/static/away redirect:/x
+route = ^/static/fresh addheader:Cache-Control: no-cache
+route = ^/static/skip goto:end
+route = ^/e/moved rewrite:/app/e
+route = ^/e/within rewrite:/e
+route = ^/e/named setscriptname:/none
+route = ^/gone$ break:403
+route = ^/static/held rewrite:/e
+route = ^/static/skipped break:403
+route-label = end
+"""
+NAMES = ("no", "gone", "away", "fresh", "skipped", "held")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    place = tmp_path_factory.mktemp("guarded")
+    for directory in ("files", "below"):
+        (place / directory).mkdir()
+        for name in NAMES:
+            (place / directory / name).write_text("a file")
+    with Server(place, app=WHERE, ini=GUARDED) as server:
+        yield server
+
+
+def test_rules_guard_files(guarded: Server) -> None:
+    for prefix in ("/static", "/app/static"):
+        answer = get(guarded, f"{prefix}/no")
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == 'Basic realm="R"'
+        assert get(guarded, f"{prefix}/no", "Authorization: Basic YTpi").body == b"a file"
+        assert get(guarded, f"{prefix}/gone").status == 403
+        assert get(guarded, f"{prefix}/away").headers["location"] == "/x"
+        fresh = get(guarded, f"{prefix}/fresh")
+        assert (fresh.body, fresh.headers["cache-control"]) == (b"a file", "no-cache")
+        assert get(guarded, f"{prefix}/skipped").body == b"a file"
+        # A file is looked for by the path before the rules, which a rewrite does not change.
+        assert get(guarded, f"{prefix}/held").body == b"a file"
+    assert get(guarded, "/gone").status == 403
+    # uWSGI serves the file to these.
+    for path in ("/static//no", "/static/%2e/no", "/static/%2fno", "/staticno", "//gone",
+                 "/static/x/%2e%2e/no"):
+        assert get(guarded, path).body.startswith(b"["), path
+    with connect(guarded, "uwsgi") as wire:
+        wire.send(packet(request("/static/no")))
+        assert wire.answer().status == 401
+
+
+def test_the_mountpoint_is_taken_off_before_rules_and_files(guarded: Server) -> None:
+    def told(path: str) -> list[str]:
+        return json.loads(get(guarded, path).body)
+
+    assert get(guarded, "/app/static/fresh").body == b"a file"
+    assert told("/app/other/fresh") == ["/app", "/other/fresh"]
+    assert told("/app/e") == ["/app", "/e"]
+    assert told("/e/moved") == ["", "/app/e"]
+    assert told("/app/e/moved") == ["/app", "/app/e"]
+    assert told("/app/e/within") == ["/app", "/e"]
+    assert told("/e/named") == ["/none", "/e/named"]
