@@ -15,6 +15,7 @@ from geventuwsgi import __version__
 from geventuwsgi.boot import instance
 from geventuwsgi.config import completion, development, gunicorn, manual
 from geventuwsgi.config.argv import Command, parse
+from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.reader import check, read, value_of
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError, ConfigurationEnd, GeventuwsgiError, UsageError
@@ -164,7 +165,7 @@ def _write(text: str) -> None:
 def _answer(settings: Settings | None, command: Command) -> str:
     """Return the text of --help, --version, --completion, --from or --show-config."""
     if command.name == "from":
-        return gunicorn.to_ini(*gunicorn.read(command.about or ""))
+        return Conversion(*gunicorn.read(command.about or "")).ini()
     if command.name == "completion":
         return completion.script(command.about or "")
     if command.name == "dump-options":

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from geventuwsgi.config.environment import ARGUMENTS
-from geventuwsgi.config.gunicorn import Left
-from geventuwsgi.config.option import Entry
+from geventuwsgi.config.conversion import Conversion
+from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.resolving import COMMAND, resolve
+from geventuwsgi.config.rows_gunicorn import DIFFERENT as GUNICORN_DIFFERENT
 from geventuwsgi.config.table import meant, row
 from geventuwsgi.errors import ConfigError
 
@@ -92,21 +93,21 @@ class Report:
             "ok": self.fine}, indent=2) + "\n"
 
 
-def check(reading: Reading, failure: ConfigError | None, left: Iterable[Left] = (),
-          whole: bool = True) -> Report:
+def check(reading: Reading, failure: ConfigError | None,
+          converted: Conversion | None = None) -> Report:
     """Give each line of a configuration its verdict.
 
     Args:
         reading: what was read.
         failure: what ended the reading early, if anything did.
-        left: names of a settings file of gunicorn that are not converted.
-        whole: an application and a socket have to be named, too.
+        converted: the settings file of gunicorn that it is; it needs to name neither an
+            application nor a socket.
     """
     lines = [_verdict(entry, reading) for entry in reading.entries]
     leads = [_lead(entry.origin) for entry in reading.entries]
     notes: list[str] = []
-    left = list(left)
-    told = [line.verdict for line in lines] + [REFUSED for one in left if not one.unknown]
+    left = converted.left if converted is not None else []
+    told = [line.verdict for line in lines] + [one.verdict for one in left]
     if failure is None and not any(verdict in FAILING for verdict in told):
         # Each line is good by itself; are they together?
         try:
@@ -114,19 +115,27 @@ def check(reading: Reading, failure: ConfigError | None, left: Iterable[Left] = 
             settings = resolve(reading)
             del reading.warnings[known:]
             notes = _attached(settings.warnings, lines, leads)
-            if whole:
+            if converted is None:
                 settings.require_application()
                 settings.require_sockets()
         except ConfigError as error:
             failure = error
-    lines += [_line(one.origin, one.name, None, UNKNOWN if one.unknown else REFUSED, one.reason)
-              for one in left]
-    if left:
-        lines.sort(key=lambda line: line.line or 0)
+    if converted is not None:
+        lines += _converted(converted, reading.files[0])
     if failure is not None:
         lines.append(Line(failure.file, failure.line, failure.option or "configuration", None,
                           WRONG, (failure.message,)))
     return Report(lines, reading.files, notes)
+
+
+def _converted(converted: Conversion, path: str) -> list[Line]:
+    """Tell of what a settings file says and does not say that is no line of an INI file."""
+    lines = [_line(one.origin, one.name, one.text, one.verdict, one.reason)
+             for one in converted.left]
+    lines.sort(key=lambda line: line.line or 0)
+    return lines + [Line(path, None, one.setting, "gunicorn's default", DIFFERENT,
+                         (one.reason, f"--from writes {one.key} = {one.text}"))
+                    for one in converted.added]
 
 
 def _lead(origin: Origin) -> str:
@@ -177,8 +186,16 @@ def _verdict(entry: Entry, reading: Reading) -> Line:
         (*reading.warnings, *case.warnings)) if warning.startswith(lead)]
     if option.status == "ignored":
         return _line(origin, key, text, IGNORED, option.reason, *told)
-    difference = option.difference.replace("``", "") if origin.uwsgi else ""
+    difference = _difference(option, entry)
     return _line(origin, key, text, DIFFERENT if difference or told else TAKEN, difference, *told)
+
+
+def _difference(option: Option, entry: Entry) -> str:
+    """Say how the effect of a line differs from that in the server whose line it is."""
+    if entry.origin.uwsgi or option.name in GUNICORN_DIFFERENT or (
+            option.name == "worker-class" and (entry.text or "").startswith("uvicorn")):
+        return option.difference.replace("``", "")
+    return ""
 
 
 def _declared(entry: Entry, reading: Reading) -> Line:

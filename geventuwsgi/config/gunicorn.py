@@ -7,15 +7,15 @@ not converted.
 
 import ast
 import contextlib
-import re
 import runpy
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Origin
-from geventuwsgi.config.rows_gunicorn import HOOKS, SETTINGS
+from geventuwsgi.config.resolving import COMMAND
+from geventuwsgi.config.rows_gunicorn import DEFAULTS, HOOKS, NAMES, SETTINGS
 from geventuwsgi.config.table import nearest, row
 from geventuwsgi.errors import ConfigError
 
@@ -28,13 +28,16 @@ class Left(NamedTuple):
     Attributes:
         name, origin: the name, and where it stands.
         reason: why.
-        unknown: it is most likely mistyped; gunicorn takes no notice of it.
+        verdict: 'refused'; 'wrong'; 'unknown', most likely mistyped, of which gunicorn takes
+            no notice; 'ignored', what says what is so without it.
+        text: what it says, where that has a text of one line.
     """
 
     name: str
     origin: Origin
     reason: str
-    unknown: bool = False
+    verdict: str = "refused"
+    text: str | None = None
 
 
 def read(path: str) -> tuple[list[Entry], list[Left]]:
@@ -57,34 +60,40 @@ def read(path: str) -> tuple[list[Entry], list[Left]]:
     for name in sorted(names, key=lambda name: places.get(name, 0)):
         value = values.get(name)
         origin = Origin("file", path, places.get(name), name, "geventuwsgi")
-        found = _converted(name, value, origin)
-        if isinstance(found, Left):
-            left.append(found)
-        else:
-            entries += found
+        for found in _converted(name, value, origin):
+            if isinstance(found, Left):
+                left.append(found)
+            else:
+                entries.append(found)
     return entries, left
 
 
-def _converted(name: str, value: object, origin: Origin) -> list[Entry] | Left:
-    """Return the lines that a name of a settings file makes, or why it makes none."""
+def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Left]:
+    """Yield the lines that a name of a settings file makes, or why it makes none."""
     key = SETTINGS.get(name, name.replace("_", "-"))
     option = row(key)
     if name in HOOKS and callable(value):
-        return Left(name, origin, "a hook in Python, which is not converted")
-    if value is None or name.startswith("_"):
-        return []
-    if option is None:
+        yield Left(name, origin, "a hook in Python, which is not converted")
+    elif value is None or name.startswith("_"):
+        pass
+    elif option is None or name not in NAMES | HOOKS:
         # A name of the file's own, which gunicorn passes over too: unless it looks mistyped.
-        close = nearest(key, likeness=_LIKENESS)
-        if close is None or not isinstance(value, str | int | float | list | tuple):
-            return []
-        return Left(name, origin, f"there is no such setting; did you mean {close}?", unknown=True)
-    if option.status == "refused":
-        return Left(name, origin, option.reason)
-    try:
-        return [Entry(key, text, origin) for text in _texts(value, option.kind.octal)]
-    except TypeError:
-        return Left(name, origin, f"{value!r} cannot be written in an INI file")
+        close = nearest(name, among=NAMES, likeness=_LIKENESS)
+        if close is not None and isinstance(value, str | int | float | list | tuple):
+            yield Left(name, origin, f"there is no such setting; did you mean {close}?", "unknown")
+    elif option.status == "refused":
+        if value and value != DEFAULTS.get(name):
+            yield Left(name, origin, option.reason)
+        else:
+            yield Left(name, origin, "it says gunicorn's default, and asks for nothing", "ignored")
+    elif key == "config":
+        yield Left(name, origin, COMMAND, "ignored")
+    else:
+        for one in value if isinstance(value, list | tuple | set) else (value,):
+            try:
+                yield Entry(key, _text(one, option.kind.octal), origin)
+            except TypeError:
+                yield Left(name, origin, f"{one!r} cannot be written in an INI file")
 
 
 def _places(path: str) -> dict[str, int]:
@@ -108,36 +117,16 @@ def _places(path: str) -> dict[str, int]:
     return places
 
 
-def _texts(value: object, octal: bool) -> Iterator[str]:
-    """Write a Python value as the texts of lines.
+def _text(value: object, octal: bool) -> str:
+    """Write a Python value as the text of a line.
 
     Raises:
         TypeError: for a value that has no text.
     """
     if isinstance(value, bool):
-        yield str(value).lower()
-    elif isinstance(value, int) and octal:
-        yield f"{value:03o}"
-    elif isinstance(value, str | int | float) and "\n" not in str(value):
-        yield str(value)
-    elif isinstance(value, list | tuple | set):
-        for one in value:
-            yield from _texts(one, octal)
-    else:
-        raise TypeError(value)
-
-
-def to_ini(entries: Iterable[Entry], left: Iterable[Left]) -> str:
-    """Write the INI file that says the same, with our first names, or uWSGI's."""
-    lines = ["[geventuwsgi]"]
-    for entry in entries:
-        option = row(entry.key)
-        assert option is not None
-        if option.status == "taken":
-            # Only what stands before a parenthesis is no magic variable of an INI file.
-            text = re.sub(r"%(?!\()", "%%", entry.text or "")
-            lines.append(f"{option.name} = {text}")
-        else:
-            lines.append(f"; {entry.key} = {entry.text}: {option.status}, {option.reason}")
-    lines += [f"; {one.name}: {one.reason}" for one in left]
-    return "\n".join(lines) + "\n"
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:03o}" if octal else str(int(value))  # those of ssl are enumerations
+    if isinstance(value, str | float) and not set("\n\0") & set(str(value)):
+        return str(value)
+    raise TypeError(value)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from geventuwsgi.config import argv, checking, environment, gunicorn
 from geventuwsgi.config.argv import Command
 from geventuwsgi.config.checking import Report
+from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
@@ -86,25 +87,23 @@ def check(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Report,
     foreign = [item for item in items if isinstance(item, Entry)
                and row(item.key) in (row("application"), row("ini"))
                and (item.text or "").endswith(".py")]
-    left: list[gunicorn.Left] = []
+    converted = None
     failure = None
     try:
         if foreign and not any(isinstance(item, Entry) and row(item.key) is row("ini")
                                for item in items if item not in foreign):
             path = foreign[0].text or ""
             reading.files.append(path)
-            entries, left = gunicorn.read(path)
-            for entry in entries:
-                reading.add(entry.key, entry.text, entry.origin)
+            converted = Conversion(*gunicorn.read(path))
+            reading.entries += converted.entries  # where `$(X)` is no reference
         else:
-            foreign = []
             _gather(reading, items, environ)
-        reading.finish()
+            reading.finish()
     except UsageError:
         raise
     except ConfigError as error:
         failure = error
-    return checking.check(reading, failure, left, whole=not foreign), form == "json"
+    return checking.check(reading, failure, converted), form == "json"
 
 
 def _gather(reading: Reading, items: Sequence[Entry | Command],

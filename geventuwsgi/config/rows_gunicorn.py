@@ -4,6 +4,7 @@ Those that have one are aliases of other rows. In a [uwsgi] section these names 
 they are under uWSGI, placeholders.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from geventuwsgi.config.kinds import Kind
@@ -65,3 +66,32 @@ SETTINGS = {
     "uwsgi_allow_ips": "uwsgi-allow-from", "asgi_lifespan": "lifespan",
     "websocket_max_message_size": "ws-max-size", "daemon": "daemon",
     "control_socket_disable": "no-control-socket"}
+# All settings but the hooks: of other names in a settings file gunicorn takes no notice, and so
+# `import socket` is none of uWSGI's options.
+NAMES = frozenset("""
+config wsgi_app bind backlog workers worker_class threads worker_connections max_requests
+max_requests_jitter timeout graceful_timeout keepalive limit_request_line limit_request_fields
+limit_request_field_size reload reload_engine reload_extra_files spew check_config print_config
+preload_app sendfile reuse_port chdir daemon raw_env pidfile worker_tmp_dir user group umask
+initgroups tmp_upload_dir secure_scheme_headers forwarded_allow_ips accesslog
+disable_redirect_access_to_syslog access_log_format errorlog loglevel capture_output logger_class
+logconfig logconfig_json syslog_addr syslog syslog_prefix syslog_facility enable_stdio_inheritance
+statsd_host dogstatsd_tags statsd_prefix enable_backlog_metric proc_name default_proc_name
+pythonpath paste proxy_protocol proxy_allow_ips protocol uwsgi_allow_ips keyfile certfile
+ssl_version cert_reqs ca_certs suppress_ragged_eofs do_handshake_on_connect ciphers http_protocols
+http2_cleartext http2_max_concurrent_streams http2_initial_window_size http2_max_frame_size
+http2_max_header_list_size raw_paste_global_conf permit_obsolete_folding strip_header_spaces
+permit_unconventional_http_method permit_unconventional_http_version casefold_http_method
+forwarder_headers header_map asgi_loop asgi_lifespan asgi_disconnect_grace_period
+websocket_max_message_size http_parser root_path dirty_apps dirty_workers dirty_timeout
+dirty_threads dirty_graceful_timeout control_socket control_socket_mode control_socket_disable
+""".split())
+# What the refused ones are without a line, where that is not nothing: nothing is asked for then.
+DEFAULTS: Mapping[str, object] = {
+    "secure_scheme_headers": {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https",
+                              "X-FORWARDED-SSL": "on"},
+    "logger_class": "gunicorn.glogging.Logger", "syslog_addr": "udp://localhost:514",
+    "syslog_facility": "user", "http2_cleartext": "off", "dirty_timeout": 300,
+    "dirty_threads": 1, "dirty_graceful_timeout": 30}
+# The rows whose difference from uWSGI is one from gunicorn as well.
+DIFFERENT = frozenset("threads max-requests uid".split())

@@ -5,7 +5,7 @@ and of the reference. `rows_uwsgi` holds the rows of uWSGI's options that have n
 here, each with its reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from geventuwsgi.config.kinds import (
@@ -394,7 +394,8 @@ def row(name: str, uwsgi: bool = False) -> Option | None:
     return option
 
 
-def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75) -> str | None:
+def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75,
+            among: Iterable[str] = ()) -> str | None:
     """Return the option that a mistyped name most likely means.
 
     Args:
@@ -402,9 +403,10 @@ def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75) -> str | Non
         uwsgi: as for `row`.
         likeness: how alike both have to be. With 0.75 `vaccum`, `process` and `chmod-sock` are
             found, `project` is not.
+        among: other names than those of the table.
     """
-    plain = name.lower().replace("_", "-")
-    names = [known for known in BY_NAME if row(known, uwsgi) and known != name]
+    plain = name.lower() if among else name.lower().replace("_", "-")
+    names = list(among) or [known for known in BY_NAME if row(known, uwsgi) and known != name]
     if plain in names:
         return plain
     from difflib import get_close_matches  # rarely needed, and 0.7 MB of the master

@@ -11,7 +11,9 @@ import pytest
 from geventuwsgi.cli import main
 from geventuwsgi.config import gunicorn
 from geventuwsgi.config.checking import Line, Report
+from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.reader import check, read
+from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError, UsageError
 
 FILE = """[uwsgi]
@@ -220,12 +222,14 @@ def test_an_odd_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "bind": (6, "taken"), "umask": (7, "taken"), "timeout": (8, "taken"),
         "keepalive": (8, "taken"), "access-logformat": (9, "taken"), "raw-env": (10, "taken"),
         "worker_conections": (11, "unknown"), "wsgi_app": (13, "refused"),
-        "logconfig_dict": (14, "refused")}
+        "logconfig_dict": (14, "ignored"),
+        **dict.fromkeys(("worker_class", "preload_app", "accesslog"),
+                        (None, "taken with a difference"))}
     assert main(["--from", str(path)]) == 0
     printed = capsys.readouterr()
     assert "noise" not in printed.out and "noise" in printed.err
     assert "umask = 027\n" in printed.out and "log-format = %(h)s %%{X}i 50%%\n" in printed.out
-    assert "; worker_conections: there is no such setting; did you mean worker-connections?\n" \
+    assert "; worker_conections: there is no such setting; did you mean worker_connections?\n" \
         in printed.out
     (tmp_path / "same.ini").write_text(printed.out)
     settings, _ = read(["-c", str(tmp_path / "same.ini"), "a:b"], {})
@@ -233,6 +237,79 @@ def test_an_odd_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (settings.umask, settings.worker_timeout, settings.keepalive, settings.env) == (
         0o27, 5, 2, ("A=b c",))
     assert settings.log_format == "%(h)s %{X}i 50%"
+
+
+def converted(tmp_path: Path, text: str) -> tuple[Settings, str]:
+    """Convert a settings file; return the settings that the result makes, and the result."""
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(text)
+    text = Conversion(*gunicorn.read(str(path))).ini()
+    (tmp_path / "same.ini").write_text(text)
+    settings, _ = read(["-c", str(tmp_path / "same.ini"), "app:app"], {"HOME": "/x"})
+    assert settings is not None
+    return settings, text
+
+
+@pytest.mark.parametrize(("text", "slots"), [
+    ("workers = 4", 1), ("threads = 8", 8), ("worker_class = 'sync'", 1),
+    ("worker_class, threads = 'sync', 3", 3), ("worker_class, threads = 'gthread', 3", 3),
+    ("worker_class = 'gthread'", 1), ("worker_class = 'gevent'", 1000),
+    ("worker_class, worker_connections = 'gevent', 50", 50), ("worker_class = 'tornado'", 1),
+])
+def test_conversion_keeps_the_concurrency(tmp_path: Path, text: str, slots: int) -> None:
+    settings, _ = converted(tmp_path, text)
+    assert settings.gevent == slots
+
+
+def test_gunicorns_other_defaults_are_lines(tmp_path: Path) -> None:
+    settings, text = converted(tmp_path, "workers = 4\nbind = 'unix:/run/x.sock'\n")
+    assert "\n; accesslog: gunicorn writes no line per request" in text
+    assert (settings.keepalive, settings.disable_logging, settings.lazy_apps) == (2, True, True)
+    assert settings.chmod_socket == 0o666
+    settings, text = converted(tmp_path, "worker_class = 'uvicorn.workers.UvicornWorker'\n"
+                               "keepalive = 5\naccesslog = '-'\numask = 0o27\n")
+    assert (settings.keepalive, settings.disable_logging) == (5, False)
+    assert "gevent =" not in text and "lazy" not in text and "chmod" not in text
+    report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
+    assert report.fine and verdicts(report)["worker-class"].verdict == "taken with a difference"
+    (tmp_path / "gunicorn.conf.py").write_text("accesslog = None\nthreads = 2\n")
+    report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
+    found = verdicts(report)
+    assert found["threads"].reasons[0].startswith("requests run in greenlets")
+    assert found["accesslog"].reasons[-1] == "--from writes disable-logging = true"
+
+
+def test_what_an_ini_file_cannot_say(tmp_path: Path) -> None:
+    """The rest means the same, whatever the environment and the files of the machine say."""
+    settings, text = converted(tmp_path, r'''
+import socket, json
+raw_env = ["P=@(/etc/hostname)", "Q=a$(HOME)b", "R=x ", "S= y", "T=1\n2", "U=%(bind)s", "V=5%"]
+workers, worker_class, chdir, bind = "two", "tornado", "/srv/a ;b", "127.0.0.1:0"
+limit_request_line = limit_request_field_size = 0
+user, keyfile, config, check_config = "root", "/x", "x", False
+spew = capture_output = syslog = False
+statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
+''')
+    assert settings.env == ("P=@(/etc/hostname)", "Q=a$(HOME)b", "R=x ", "V=5%")
+    assert (settings.processes, settings.chdir, settings.uid) == (1, None, "root")
+    for told in ("workers = two: 'two' is not", "worker_class = tornado: tornado: workers",
+                 "limit_request_line = 0: '0': must be", "raw_env = S= y: an INI file cannot",
+                 "raw_env = U=%(bind)s: an INI file cannot", "raw_env: 'T=1", "config: it acts",
+                 "chdir = /srv/a ;b: an INI file cannot", "keyfile = /x: there is no cert",
+                 "check-config = false: command, it acts", "spew: it says gunicorn's default"):
+        assert f"\n; {told}" in text
+    assert "socket" not in text and "json" not in text
+    report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
+    found = verdicts(report)
+    assert found["workers"].verdict == "wrong" and found["workers"].text == "two"
+    assert {found[name].verdict for name in ("spew", "syslog", "config", "statsd_prefix")} == {
+        "ignored"}
+
+
+def test_an_account_of_another_machine_stays(tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text("user = 'nobody-has-it'\nthreads = 2\n")
+    assert "\nuid = nobody-has-it\nthreads = 2\n" in Conversion(*gunicorn.read(str(path))).ini()
 
 
 def test_a_settings_file_is_no_configuration(tmp_path: Path,
