@@ -9,9 +9,11 @@ import os
 from typing import Any
 
 import click
-from flask.cli import ScriptInfo, pass_script_info
+from flask.cli import NoAppException, ScriptInfo, pass_script_info
 from flask.helpers import get_debug_flag
 
+from .app import loader
+from .errors import AppLoadError
 from .runner import become
 
 _ANY: dict[str, Any] = {"ignore_unknown_options": True, "allow_interspersed_args": True}
@@ -57,5 +59,19 @@ def arguments(host: str | None, port: int | None, options: tuple[str, ...], *,
 
 
 def application() -> Any:
-    """Load the application that Flask's command line means; called in the server."""
-    return ScriptInfo(os.environ.get("FLASK_APP")).load_app()
+    """Load the application that Flask's command line means; called in the server.
+
+    Raises:
+        AppLoadError: in Flask's words, or for what its import raised.
+    """
+    name = os.environ.get("FLASK_APP")
+    try:
+        return ScriptInfo(name).load_app()
+    except NoAppException as error:
+        # Flask writes the traceback of an import that failed into its message.
+        cause = error.__cause__ or error.__context__
+        if not isinstance(cause, ImportError) or "Traceback" not in str(error):
+            raise AppLoadError(f"Flask: {error}") from error
+        raise loader.not_imported(name or "the application of Flask", cause) from cause
+    except Exception as error:
+        raise loader.not_imported(name or "the application of Flask", error) from error

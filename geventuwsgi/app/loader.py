@@ -42,8 +42,14 @@ log = logging.getLogger("geventuwsgi.error")
 DEFAULT_NAMES = ("application", "app")
 FILE_ENDINGS = (".py", ".wsgi")
 FACTORY_STARTS = ("create", "make", "build", "get_")
-LOADING_FRAMES = (__file__, importlib.__file__)
-FROZEN_FRAMES = "<frozen importlib"
+_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Whose frames are the loading and not what is loaded: ours, importlib's, PasteDeploy's and
+# those of Flask's command line.
+LOADING_FRAMES = (__file__, uris.__file__, os.path.join(_HOUSE, "flask.py"),
+                  os.path.join(_HOUSE, "django", ""),
+                  os.path.join(os.path.dirname(importlib.__file__), ""), "<frozen importlib")
+LOADING_PARTS = (os.path.join("site-packages", "paste", "deploy", ""),
+                 os.path.join("site-packages", "flask", "cli.py"))
 
 Call = tuple[list[Any], dict[str, Any]]  # positional and named arguments of a factory
 
@@ -190,7 +196,12 @@ def import_source(source: str, is_file: bool = False) -> types.ModuleType:
     try:
         return _import_file(source) if is_file else importlib.import_module(source)
     except (Exception, SystemExit) as error:
-        raise AppLoadError(_why(source, error), own_traceback(error)) from error
+        raise not_imported(source, error) from error
+
+
+def not_imported(source: str, error: BaseException) -> AppLoadError:
+    """Return what to raise from an error of an import."""
+    return AppLoadError(_why(source, error), own_traceback(error))
 
 
 def looks_like_file(source: str) -> bool:
@@ -241,8 +252,10 @@ def load_uri(spelling: str) -> Any:
     except AppLoadError:
         raise
     except (Exception, SystemExit) as error:
-        raise AppLoadError(f"{spelling} cannot be loaded: {_last_line(error)}",
-                           own_traceback(error)) from error
+        why, trace = _last_line(error), own_traceback(error)
+        # Of a section or a module that is not there it would be the same line once more.
+        raise AppLoadError(f"{spelling} cannot be loaded: {why}",
+                           trace if '  File "' in trace else "") from error
 
 
 def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any, str]:
@@ -269,6 +282,8 @@ def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any
         return found, attribute
     try:
         return found(*call[0], **call[1]), attribute
+    except AppLoadError:
+        raise
     except (Exception, SystemExit) as error:
         raise AppLoadError(f"{source}:{attribute} failed: {_last_line(error)}",
                            own_traceback(error)) from error
@@ -309,9 +324,8 @@ def own_traceback(error: BaseException) -> str:
             continue
         seen.add(id(part))
         part.stack = traceback.StackSummary.from_list([
-            frame for frame in part.stack
-            if frame.filename not in LOADING_FRAMES
-            and not frame.filename.startswith(FROZEN_FRAMES)])
+            frame for frame in part.stack if not frame.filename.startswith(LOADING_FRAMES)
+            and not any(part in frame.filename for part in LOADING_PARTS)])
         pending += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
     text = "".join(summary.format())
     # Without a frame of the application's there is nothing that the header could head.

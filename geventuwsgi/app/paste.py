@@ -6,12 +6,16 @@ wrong is told as for any other application that does not load.
 
 import logging.config
 import os
+import re
+from collections.abc import Iterable
 from configparser import Error as ParserError
 from typing import Any
 
 from ..errors import AppLoadError
 
 SCHEMES = ("config:", "egg:")
+# Of `use = config:other.ini#name` and its like, at the beginning of a line's value.
+_FILES = re.compile(r"(?m)^[^#;\n=]*=[ \t]*config:([^#\s]+)")
 
 
 def is_uri(spelling: str) -> bool:
@@ -41,6 +45,30 @@ def load(spelling: str) -> Any:
 def file_of(uri: str) -> str:
     """Return the path of a `config:` URI without its section, "" for others."""
     return uri.removeprefix("config:").partition("#")[0] if uri.startswith("config:") else ""
+
+
+def files_of(spellings: Iterable[str | None]) -> list[str]:
+    """Return the INI files that PasteDeploy reads for these applications, absolute.
+
+    Args:
+        spellings: as `load` has them; what is none of PasteDeploy's is passed over.
+    """
+    found: list[str] = []
+    pending = [one.removeprefix("config:").partition("#")[0] for one in spellings
+               if one and is_uri(one) and not one.startswith("egg:")]
+    while pending:
+        path = os.path.abspath(pending.pop())
+        if path in found:
+            continue
+        found.append(path)
+        here = os.path.dirname(path)
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                named = _FILES.findall(file.read())
+        except OSError:
+            continue
+        pending += [os.path.join(here, one.replace("%(here)s", here)) for one in named]
+    return found
 
 
 def configure_logging(path: str) -> None:

@@ -227,8 +227,19 @@ class Playing:
                 raise
             return self.page_of(error)
         finally:
+            if self.settings.dev:
+                failed = [*failed, *self.paste_files()]
             if self.settings.py_autoreload:
                 self.imported.report(control, failed, wait=wait)
+
+    def paste_files(self) -> list[str]:
+        """Return the files of PasteDeploy that the applications are made of."""
+        from ..app import paste
+
+        settings = self.settings
+        return paste.files_of((
+            settings.application, settings.asgi, settings.module, settings.paste,
+            *(mount.partition("=")[2].strip() for mount in settings.mount)))
 
     def page_of(self, error: GeventuwsgiError) -> "Applications":
         """Log what is wrong, and return the page that tells of it in place of the application."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geventuwsgi.app import paste
 from geventuwsgi.app.interface import is_asgi
 from geventuwsgi.app.applications import Application, Applications
 from geventuwsgi.app.loader import import_source, load
@@ -444,6 +445,40 @@ def test_import_source(write: Write) -> None:
     assert import_source("one").value == import_source("one.py").value == 1
     with pytest.raises(AppLoadError):
         import_source("two")
+
+
+def test_errors_of_paste_deploy_have_none_of_its_frames(write: Write) -> None:
+    pytest.importorskip("paste.deploy")
+    write("shop_of_paste.py", "def main(config): raise ValueError('no such shop')")
+    write("shop.ini", "[app:main]\npaste.app_factory = shop_of_paste:main\n"
+                      "[app:other]\nuse = config:other.ini#x\n"
+                      "[app:missing]\npaste.app_factory = not_there:main\n"
+                      "[composite:all]\nuse = egg:NoSuchPackage#urlmap\n")
+    for name, words, frames in (("main", "ValueError: no such shop", 1), ("none", "'none'", 0),
+                                ("missing", "No module named 'not_there'", 0),
+                                ("all", "NoSuchPackage", 0)):
+        with pytest.raises(AppLoadError) as caught:
+            load(paste=f"config:shop.ini#{name}")
+        assert words in str(caught.value)
+        assert caught.value.traceback.count('  File "') == frames, caught.value.traceback
+    assert paste.files_of(["shop.ini#main", "egg:Shop", "shop:app", None]) == [
+        str(Path("shop.ini").resolve()), str(Path("other.ini").resolve())]
+
+
+@pytest.mark.parametrize("text, subject, frames", [
+    ("import nothere", "cannot be imported: ModuleNotFoundError: No module named 'nothere'", 1),
+    ("import (", ": invalid syntax", 1),
+    ("x = 1", "Failed to find Flask application", 0), (None, "Could not import", 0)])
+def test_errors_under_flask_are_told_once(write: Write, monkeypatch: pytest.MonkeyPatch,
+                                          text: str | None, subject: str, frames: int) -> None:
+    pytest.importorskip("flask")
+    if text is not None:
+        write("shop_of_flask.py", text)
+    monkeypatch.setenv("FLASK_APP", "shop_of_flask")
+    with pytest.raises(AppLoadError, match="shop_of_flask") as caught:
+        load(module="geventuwsgi.flask:application()")
+    assert subject in str(caught.value) and "\n" not in str(caught.value)
+    assert caught.value.traceback.count('  File "') == frames, caught.value.traceback
 
 
 def test_the_loader_needs_no_gevent() -> None:

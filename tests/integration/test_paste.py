@@ -132,6 +132,14 @@ def test_a_mounted_file(place):
         assert server.body("/shop/x").decode() == f"shop /shop filtered in {place}"
 
 
+def test_an_edit_reloads_a_development_run(place):
+    with Server(place, "--dev", "--py-autoreload", "0.1", "--paste", "config:production.ini#shop",
+                "--http-socket", "127.0.0.1:0", app=APP) as server:
+        assert server.body("/").decode() == "shop  None"
+        (place / "production.ini").write_text(INI.replace("text = shop", "text = other"))
+        wait_until(lambda: server.body("/").decode() == "other  None", lambda: server.log)
+
+
 @pytest.mark.parametrize("uri, reason", [
     ("config:production.ini#broken", "ValueError: no such shop"),
     ("config:production.ini#none", "'none'"),
