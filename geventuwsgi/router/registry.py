@@ -64,8 +64,10 @@ class Registry:
         """Return the group that serves a host (in lower case, with its port as sent).
 
         The key is looked for as uWSGI does, with the port; then without it, then as a
-        wildcard, then among the parents if `subscription-dotsplit` is on.
+        wildcard, then among the parents if `subscription-dotsplit` is on. What another
+        router process heard a moment ago counts.
         """
+        self._refresh()
         groups = self._groups
         found = groups.get(host)
         if found is not None:
