@@ -5,6 +5,7 @@ needs: what to change, or what to expect. Nothing is started.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,12 +14,12 @@ from geventuwsgi.config.environment import ARGUMENTS
 from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
-from geventuwsgi.config.reading import Reading
+from geventuwsgi.config.reading import Reading, Skipped
 from geventuwsgi.config.rows_uwsgi import absent
-from geventuwsgi.config.resolving import COMMAND, resolve
+from geventuwsgi.config.resolving import COMMAND, overridden, resolve
 from geventuwsgi.config.rows_gunicorn import DIFFERENT as GUNICORN_DIFFERENT
 from geventuwsgi.config.table import meant, row
-from geventuwsgi.errors import ConfigError
+from geventuwsgi.errors import ConfigError, written
 
 TAKEN = "taken"
 DIFFERENT = "taken with a difference"
@@ -26,7 +27,8 @@ IGNORED = "ignored"
 REFUSED = "refused"
 UNKNOWN = "unknown"
 WRONG = "wrong"
-ORDER = (TAKEN, DIFFERENT, IGNORED, REFUSED, UNKNOWN, WRONG)
+SKIPPED = "not read here"
+ORDER = (TAKEN, DIFFERENT, IGNORED, SKIPPED, REFUSED, UNKNOWN, WRONG)
 FAILING = (REFUSED, WRONG)
 
 
@@ -104,28 +106,102 @@ def check(reading: Reading, failure: ConfigError | None,
             application nor a socket.
     """
     lines = [_verdict(entry, reading) for entry in reading.entries]
-    leads = [_lead(entry.origin) for entry in reading.entries]
     notes: list[str] = []
-    left = converted.left if converted is not None else []
-    told = [line.verdict for line in lines] + [one.verdict for one in left]
-    if failure is None and not any(verdict in FAILING for verdict in told):
-        # Each line is good by itself; are they together?
-        try:
-            known = len(reading.warnings)
-            settings = resolve(reading)
-            del reading.warnings[known:]
-            notes = _attached(settings.warnings, lines, leads)
-            if converted is None:
-                settings.require_application()
-                settings.require_sockets()
-        except ConfigError as error:
-            failure = error
+    if failure is None:
+        notes, failure = _together(reading, lines, converted)
+    for one in reversed(reading.skipped):
+        lines.insert(one.place, _skipped(one, reading))
     if converted is not None:
         lines += _converted(converted, reading.files[0])
     if failure is not None:
         lines.append(Line(failure.file, failure.line, failure.option or "configuration", None,
                           WRONG, (failure.message,)))
     return Report(lines, reading.files, notes)
+
+
+def _together(reading: Reading, lines: list[Line],
+              converted: Conversion | None) -> tuple[list[str], ConfigError | None]:
+    """Look at how the lines go together; those that fail by themselves are left out.
+
+    Returns:
+        What is to be noted, and what is wrong with no one line.
+    """
+    failing = {index for index, line in enumerate(lines) if line.verdict in FAILING}
+    # Without these others may look wrong, or of no use, that are not.
+    missing = {name for index in failing for name in _names(reading.entries[index])}
+    leads = [_lead(entry.origin) for entry in reading.entries]
+    known = len(reading.warnings)
+    while True:
+        rest = reading.without(failing)
+        try:
+            settings = resolve(rest)
+            if not failing and converted is None:
+                settings.require_application()
+                settings.require_sockets()
+        except ConfigError as error:
+            place = (error.file, error.line, error.option)
+            at = [index for index, entry in enumerate(reading.entries) if index not in failing
+                  and (_file(entry.origin), entry.origin.line, entry.origin.option) == place]
+            told = not _mentioned(missing, error.message)
+            if not at:
+                return [], error if told else None
+            failing.update(at)
+            missing.update(name for index in at for name in _names(reading.entries[index]))
+            if told:
+                lines[at[-1]] = replace(lines[at[-1]], verdict=WRONG, reasons=(error.message,))
+            continue
+        finally:
+            del reading.warnings[known:]
+        _overridden(rest, reading, lines)
+        return _attached((warning for warning in settings.warnings
+                          if not _mentioned(missing, warning)), lines, leads), None
+
+
+def _file(origin: Origin) -> str | None:
+    """Return what an error at this place has as its file."""
+    return origin.file if origin.kind == "file" else origin.kind if origin.kind != "argv" else None
+
+
+def _names(entry: Entry) -> tuple[str, ...]:
+    option = row(entry.key, entry.origin.uwsgi)
+    return option.names if option is not None else ()
+
+
+def _mentioned(names: Iterable[str], message: str) -> bool:
+    """Whether a message speaks of one of some options, which are not there."""
+    words = set(re.findall(r"[\w-]+", message))
+    return any(name in words for name in names)
+
+
+def _overridden(rest: Reading, reading: Reading, lines: list[Line]) -> None:
+    """Give the lines their verdict whose place a later one takes."""
+    for lost, winner in overridden(rest):
+        if lost == winner:
+            continue  # a loop
+        for index, entry in enumerate(reading.entries):
+            if entry.origin is lost and entry.key not in reading.declared:
+                lines[index] = replace(lines[index], verdict=IGNORED,
+                                       reasons=(f"no effect: {_winner(winner, entry)} wins",))
+
+
+def _winner(winner: Origin, entry: Entry) -> str:
+    """Say which line takes the place of another."""
+    if winner.kind == "environment":
+        return f"{winner.option} of the environment"
+    if winner.kind == "argv":
+        return f"{written(winner.option)} on the command line"
+    same = winner.file == entry.origin.file and winner.line is not None
+    where = f"line {winner.line}" if same else winner.place
+    return where if winner.option == entry.key else f"{winner.option} of {where}"
+
+
+def _skipped(one: Skipped, reading: Reading) -> Line:
+    """Tell of a line in a block that does not hold what becomes of it where that does."""
+    line = _verdict(one.entry, reading)
+    if line.verdict == WRONG and "(" in (one.entry.text or ""):
+        return replace(line, verdict=SKIPPED, reasons=(one.why,))  # no reference is replaced
+    return replace(line, verdict=SKIPPED,
+                   reasons=(f"{one.why}; where it does: {line.verdict}", *line.reasons))
 
 
 def _converted(converted: Conversion, path: str) -> list[Line]:
@@ -219,6 +295,9 @@ def _unknown(entry: Entry, reading: Reading) -> Line:
         return _line(origin, key, text, REFUSED,
                      "this server does not have this option of uWSGI: the line has no effect")
     hint = meant(key, text, origin.uwsgi)
+    if origin.kind == "environment" and origin.option != ARGUMENTS:
+        # It stops no server: other programs' variables may begin with our names.
+        return _line(origin, key, text, UNKNOWN, "there is no such option", hint)
     if reading.strict or not origin.uwsgi:
         return _line(origin, key, text, WRONG, "there is no such option", hint)
     return _line(origin, key, text, UNKNOWN, "a placeholder that nothing refers to", hint)

@@ -162,6 +162,12 @@ class Block:
         name = plain.removeprefix("if-").removeprefix("not-")
         self._condition, self._negated = CONDITIONS[name], plain.startswith("if-not-")
 
+    @property
+    def why_not(self) -> str:
+        """Say why its lines are skipped, where they are."""
+        said = f"{self.key} = {self._text}" if self._text else self.key
+        return f"{said} gives nothing" if self._words is not None else f"{said} does not hold"
+
     def values(self, facts: Facts) -> list[str | None]:
         """Return what `%(_)` is each time a line is taken now; none skips it.
 

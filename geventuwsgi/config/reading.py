@@ -6,10 +6,11 @@ read acts here: includes, conditions and loops, `set`, `strict`. When all is rea
 which the last one wins.
 """
 
+import copy
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple, TypeVar
 
 from geventuwsgi.config import directives, expand, ini, logic
 from geventuwsgi.config.directives import Declared, Permission
@@ -26,6 +27,20 @@ _IMMEDIATE = ("listen", "umask")
 _FIXED = ("set-placeholder", "set-ph")  # nor are these expanded there, nor inherited files
 
 
+class Skipped(NamedTuple):
+    """A line in a block that does not hold.
+
+    Attributes:
+        entry: the line, whose references are not replaced.
+        why: what does not hold.
+        place: how many lines were taken before it.
+    """
+
+    entry: Entry
+    why: str
+    place: int
+
+
 class Reading:
     """What has been read so far.
 
@@ -36,6 +51,7 @@ class Reading:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.entries: list[Entry] = []
+        self.skipped: list[Skipped] = []
         self.warnings: list[str] = []
         self.files: list[str] = []
         self.reads_uwsgi = False  # whether a [uwsgi] section was read
@@ -66,6 +82,9 @@ class Reading:
             return
         _without_place(lambda: self._permission.check(key), case)
         values = self._block.values((self.environ, self.firsts())) if self._block else [None]
+        if self._block is not None and not values:
+            self.skipped.append(Skipped(Entry(key, text, origin), self._block.why_not,
+                                        len(self.entries)))
         if logic.opens(key):
             self._open(Entry(key, text, origin), case, skipped=not values)
             return
@@ -140,6 +159,13 @@ class Reading:
         self._pass(lambda text, warn, _: expand.environment(text, self.environ, warn))
         self._pass(lambda text, warn, _: expand.files(text, warn))
         self._pass(lambda text, warn, entry: expand.options(text, self._visible(entry), warn))
+
+    def without(self, indices: Collection[int]) -> "Reading":
+        """Return what was read less some of the lines, when all is read."""
+        other = copy.copy(self)
+        other.entries = [entry for index, entry in enumerate(self.entries)
+                         if index not in indices]
+        return other
 
     def ordered(self) -> list[Entry]:
         """Return the lines in the order in which the last one wins.

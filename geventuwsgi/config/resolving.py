@@ -57,6 +57,20 @@ def resolve(reading: Reading, *, dev: bool = False) -> Settings:
     return _Defaults(gathered, reading, dev).settings()
 
 
+def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
+    """Return the lines that have no effect, each with the line that takes its place.
+
+    Args:
+        reading: what `resolve` can carry out.
+    """
+    known = len(reading.warnings)
+    gathered = _Gathered(reading)
+    for entry in reading.ordered():
+        gathered.take(entry)
+    del reading.warnings[known:]
+    return gathered.lost
+
+
 class _Gathered:
     """The values that were written, the last one of each, with their origins."""
 
@@ -68,6 +82,7 @@ class _Gathered:
         self.places: dict[str, list[int]] = {}  # of repeated rows: when each item was written
         self.items: dict[str, list[Origin]] = {}    # and where
         self.count = 0
+        self.lost: list[tuple[Origin, Origin]] = []  # what a later line replaces, and that line
 
     def take(self, entry: Entry) -> None:
         """Make of a line what its row says."""
@@ -95,12 +110,16 @@ class _Gathered:
                 value = self.values[name] + value
                 places = self.places[name] + places
                 items = self.items[name] + items
+            else:
+                self.lost += [(one, origin) for one in self.items.get(name, ())]
             self.places[name], self.items[name] = places, items
         elif before and before.kind == "argv" and origin.kind == "file":
             self.reading.warnings.append(
                 f"{origin.place}: {origin.option}: the file comes behind "
                 f"{written(before.option)} on the command line and wins, as in uWSGI; name the "
                 f"file first")
+        if before and not option.kind.repeats:
+            self.lost.append((before, origin))
         self.values[name] = value
         self.origins[name] = origin
 
@@ -214,7 +233,7 @@ class _Defaults:
         found: list[endpoints.Found] = []
         for name, (fixed, default) in _SOCKETS.items():
             addresses = self.values[name]
-            places = self.places.get(name, [0] * len(addresses))
+            places = self.places.get(name) or [0] * len(addresses)  # `bind =` names none
             routed = routing.routed(name)
             for place, address in zip(places, addresses, strict=True):
                 spoken, terms = fixed or protocol or default, None

@@ -351,3 +351,67 @@ def test_settings_files_that_do_not_run(tmp_path: Path, text: str, reason: str) 
 def test_a_wrong_command_line_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
         check(["--check-config", "--procesess", "2"], {})
+
+
+def test_lines_of_a_block_that_does_not_hold(write: Callable[..., str]) -> None:
+    path = write("[uwsgi]\nmodule = app\nhttp-socket = :0\nif-env = PRODUCTION\nchroot = /x\n"
+                 "processes = zero\nthreads = $(N)\nchdir = /srv\nendif =\nfor =\nenv = A=b\n"
+                 "endfor =\n")
+    report, _ = check(["--check-config", path], {})
+    assert report.fine and [line.line for line in report.lines[1:]] == list(range(2, 13))
+    found = {line.line: line for line in report.lines}
+    why = "if-env = PRODUCTION does not hold"
+    assert found[5].verdict == "not read here"
+    assert found[5].reasons[0] == f"{why}; where it does: refused"
+    assert "fresh interpreters" in found[5].reasons[1]
+    assert found[6].reasons == (f"{why}; where it does: wrong", "'zero' is not a number")
+    assert found[7].reasons[0] == f"{why}; where it does: taken with a difference"
+    assert found[8].reasons == (f"{why}; where it does: taken",)
+    assert found[11].reasons == ("for gives nothing; where it does: taken",)
+    assert "5 not read here" in report.text().splitlines()[-1]
+    report, _ = check(["--check-config", path], {"PRODUCTION": "1"})
+    assert {line.line for line in report.lines if line.verdict in ("refused", "wrong")} == {5, 6}
+
+
+def test_a_line_that_fails_hides_no_other(write: Callable[..., str]) -> None:
+    path = write("[uwsgi]\nmodule = app\nhttp-socket = :0\nchroot = /x\nprocesses = 2\n"
+                 "cheaper = 9\nreload-on-rss = 900\nevil-reload-on-rss = 800\n")
+    report, _ = check(["--check-config", path], {})
+    assert {line.line: line.verdict for line in report.lines
+            if line.verdict in ("refused", "wrong")} == {4: "refused", 6: "wrong", 7: "wrong"}
+    # What only looks wrong because the other line is not there is not told.
+    path = write("[uwsgi]\nhttp-socket = :0\nprocesses = two\ncheaper = 1\n")
+    report, _ = check(["--check-config", path], {})
+    assert [line.line for line in report.lines if line.verdict == "wrong"] == [3]
+
+
+def test_lines_without_effect(write: Callable[..., str]) -> None:
+    write("[uwsgi]\nmax-requests = 5\nenv = A=1\n", "other.ini")
+    path = write("[uwsgi]\nmodule = app\nhttp-socket = :0\nharakiri = 20\nprocesses = 2\n"
+                 "max-requests = 4\nini = %dother.ini\nharakiri = 30\nhttp-keepalive = 3\n"
+                 "keepalive = 4\nenv = B=2\nfor = 1 2\nlisten = %(_)\nendfor =\nvacuum = 1\n")
+    report, _ = check(["--check-config", path, "--vacuum"],
+                      {"UWSGI_PROCESSES": "8", "GEVENTUWSGI_MAX_REQUESTS": "3"})
+    lost = {line.option if line.line is None else line.line: line.reasons[0]
+            for line in report.lines if line.verdict == "ignored"}
+    other = path.replace("app.ini", "other.ini")
+    assert report.fine and lost == {
+        "UWSGI_PROCESSES": f"no effect: {path}:5 wins", 4: "no effect: line 8 wins",
+        6: f"no effect: {other}:2 wins", 9: "no effect: keepalive of line 10 wins",
+        2: "no effect: GEVENTUWSGI_MAX_REQUESTS of the environment wins",
+        15: "no effect: --vacuum on the command line wins"}
+
+
+def test_a_typo_in_the_environment_stops_nothing(write: Callable[..., str]) -> None:
+    path = write("[uwsgi]\nmodule = app\nhttp-socket = :0\nstrict = 1\n")
+    environ = {"GEVENTUWSGI_PROCESES": "2", "UWSGI_HARAKIRY": "2"}
+    report, _ = check(["--check-config", path], environ)
+    found = verdicts(report)
+    assert report.fine
+    for name, close in (("GEVENTUWSGI_PROCESES", "processes"), ("UWSGI_HARAKIRY", "harakiri")):
+        assert found[name].verdict == "unknown"
+        assert found[name].reasons == ("there is no such option", f"did you mean {close}?")
+    settings, _ = read([path], environ)
+    assert settings is not None and len(settings.warnings) == 2
+    report, _ = check(["--check-config", write("[geventuwsgi]\nbind =\nmodule = a\n")], {})
+    assert report.fine
