@@ -29,7 +29,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from ..errors import AppLoadError
@@ -58,7 +58,8 @@ def load(*, application: str | None = None, module: str | None = None,
          wsgi_file: str | None = None, callable: str | None = None,
          asgi: str | None = None, mounts: Iterable[str] = (), manage_script_name: bool = False,
          need_app: bool = True, interface: str = "auto", factory: bool = False,
-         paste: str | None = None, ignore_script_name: bool = False,
+         paste: str | None = None, paste_global: Iterable[str] = (),
+         ignore_script_name: bool = False,
          no_default_app: bool = False, virtual_host: str = "") -> Applications:
     """Load everything that the configuration names, in uWSGI's order.
 
@@ -83,7 +84,7 @@ def load(*, application: str | None = None, module: str | None = None,
     Raises:
         AppLoadError: something does not load, or there is nothing to load.
     """
-    loading = _Loading(callable, interface, factory)
+    loading = _Loading(callable, interface, factory, paste_global)
     wanted = [("", spelling, is_file) for spelling, is_file in (
         (application, False), (asgi, False), (module, False), (paste, False), (wsgi_file, True))
         if spelling]
@@ -110,10 +111,12 @@ def load(*, application: str | None = None, module: str | None = None,
 class _Loading:
     """The applications loaded so far, and what applies to all of them."""
 
-    def __init__(self, default_callable: str | None, interface: str, factory: bool) -> None:
+    def __init__(self, default_callable: str | None, interface: str, factory: bool,
+                 paste_global: Iterable[str] = ()) -> None:
         self.default_callable = default_callable or ""
         self.interface = interface
         self.factory = factory
+        self.paste_global = uris.variables(paste_global)
         self.loaded: list[Application] = []
 
     def load(self, mountpoint: str, spelling: str, is_file: bool = False,
@@ -123,7 +126,7 @@ class _Loading:
             return
         started = time.monotonic()
         if uris.is_uri(spelling):
-            self._add(mountpoint, load_uri(spelling), spelling, started)
+            self._add(mountpoint, load_uri(spelling, self.paste_global), spelling, started)
             return
         source, attribute = split_spelling(spelling, is_file)
         attribute = attribute or self.default_callable
@@ -241,14 +244,14 @@ def _import_file(path: str) -> types.ModuleType:
     return sys.modules[name]
 
 
-def load_uri(spelling: str) -> Any:
-    """Build an application by PasteDeploy.
+def load_uri(spelling: str, variables: Mapping[str, str]) -> Any:
+    """Build an application by PasteDeploy, with the variables of `paste-global`.
 
     Raises:
         AppLoadError: with the traceback of what went wrong inside it.
     """
     try:
-        return uris.load(spelling)
+        return uris.load(spelling, variables)
     except AppLoadError:
         raise
     except (Exception, SystemExit) as error:

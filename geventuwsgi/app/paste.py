@@ -7,7 +7,7 @@ wrong is told as for any other application that does not load.
 import logging.config
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from configparser import Error as ParserError
 from typing import Any
 
@@ -23,8 +23,33 @@ def is_uri(spelling: str) -> bool:
     return spelling.startswith(SCHEMES) or spelling.partition("#")[0].endswith(".ini")
 
 
-def load(spelling: str) -> Any:
+def variables(texts: Iterable[str]) -> dict[str, str]:
+    """Return what `NAME=VALUE` lines say, the last one of a name."""
+    split = (text.partition("=") for text in texts)
+    return {name: value for name, _, value in split}
+
+
+def given(path: str, global_conf: Mapping[str, str]) -> dict[str, str]:
+    """Return what of a global_conf does not stand in its file, which is read anew later."""
+    others = {name: value for name, value in global_conf.items()
+              if name not in ("here", "__file__")}
+    if not others:
+        return {}
+    from paste.deploy.loadwsgi import ConfigLoader  # type: ignore[import-untyped]
+    loader = ConfigLoader(path)
+    own = set(loader.parser._defaults)
+    loader.update_defaults(others, overwrite=False)
+    found = loader.parser.defaults()
+    return {name: value for name, value in others.items()
+            if name not in own or found[name] != value}
+
+
+def load(spelling: str, variables: Mapping[str, str]) -> Any:
     """Build the application of a URI; relative paths start at the working directory.
+
+    Args:
+        spelling: a URI, or the path of an INI file.
+        variables: for `%(NAME)s` and global_conf, weaker than [DEFAULT] in the former.
 
     Raises:
         AppLoadError: PasteDeploy is not installed, the file or section is not there, or
@@ -39,7 +64,7 @@ def load(spelling: str) -> Any:
     path = file_of(uri)
     if path and not os.path.isfile(path):
         raise AppLoadError(f"{spelling}: no such file (looked in {os.getcwd()})")
-    return loadapp(uri, relative_to=os.getcwd())
+    return loadapp(uri, relative_to=os.getcwd(), global_conf=dict(variables))
 
 
 def file_of(uri: str) -> str:
@@ -71,7 +96,7 @@ def files_of(spellings: Iterable[str | None]) -> list[str]:
     return found
 
 
-def configure_logging(path: str) -> None:
+def configure_logging(path: str, variables: Mapping[str, str]) -> None:
     """Set up logging from the `[loggers]` of an INI file (logging.config.fileConfig).
 
     A file without these sections changes nothing. Loggers that exist are kept.
@@ -84,7 +109,8 @@ def configure_logging(path: str) -> None:
         with open(path, encoding="utf-8") as file:
             if not any(line.strip() == "[loggers]" for line in file):
                 return
-        logging.config.fileConfig(path, {"here": directory, "__file__": os.path.abspath(path)},
-                                  disable_existing_loggers=False)
+        logging.config.fileConfig(
+            path, {"here": directory, "__file__": os.path.abspath(path), **variables},
+            disable_existing_loggers=False)
     except (OSError, ParserError, KeyError, ValueError, RuntimeError) as error:
         raise AppLoadError(f"{path}: logging cannot be set up: {error!r}") from error

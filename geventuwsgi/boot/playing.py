@@ -401,12 +401,14 @@ def load_applications(settings: Settings) -> "Applications":
 
     run_hooks(settings, os.environ, "pre-app")
     if settings.paste_logger:
-        paste.configure_logging(paste.file_of(settings.paste or ""))
+        paste.configure_logging(paste.file_of(settings.paste or ""),
+                                paste.variables(settings.paste_global))
     import_all(settings.import_, "import")
     started = time.monotonic()
     applications = loader.load(
         application=settings.application, asgi=settings.asgi, module=settings.module,
         wsgi_file=settings.wsgi_file, paste=settings.paste, interface=settings.interface,
+        paste_global=settings.paste_global,
         factory=settings.factory, callable=settings.callable, mounts=settings.mount,
         manage_script_name=settings.manage_script_name, need_app=settings.need_app,
         ignore_script_name=settings.ignore_script_name,

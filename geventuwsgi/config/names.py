@@ -9,7 +9,7 @@ from geventuwsgi.config.rows_uvicorn import NAMES as UVICORN
 
 # First names and aliases that uWSGI does not have.
 NOT_UWSGIS = frozenset("""
-check-config format from application monkey-patch completion
+check-config format from application monkey-patch completion paste-global
 asgi interface factory root-path asgi-loop asgi-loop-timeout lifespan
 lifespan-startup-timeout lifespan-shutdown-timeout ws-ping-interval ws-ping-timeout ws-max-size
 ws-max-queue ws-per-message-deflate
@@ -29,7 +29,8 @@ access-logfile error-logfile log-level
 """.split())
 # First names and aliases that gunicorn has as well, beside those that are its alone.
 GUNICORNS = frozenset("""
-config check-config paste pythonpath chdir env root-path asgi-loop bind protocol reuse-port umask
+config check-config paste paste-global pythonpath chdir env root-path asgi-loop bind protocol
+reuse-port umask
 certfile keyfile ca-certs cert-reqs ciphers ssl-version workers threads worker-class
 worker-connections pidfile reload max-requests max-requests-jitter daemon limit-request-line
 limit-request-fields limit-request-field-size limit-request-field_size keepalive uwsgi-allow-from

@@ -28,7 +28,7 @@ from geventuwsgi.net.address import beyond_loopback, parse
 
 # The rows that name sockets, each with its protocol; None is what `protocol` says, or else
 # the second word.
-_SOCKETS = {
+SOCKETS = {
     "http_socket": ("http", "http"), "http": ("http", "http"),
     "https_socket": ("https", "https"), "https": ("https", "https"),
     "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
@@ -220,10 +220,10 @@ class _Defaults:
 
     def sockets(self) -> None:
         protocol = self.values["protocol"]
-        named = [name for name in _SOCKETS if self.written.get(name)]
+        named = [name for name in SOCKETS if self.written.get(name)]
         if not named:
             self.unnamed_socket()
-        elif self.dev and not any((_SOCKETS[name][0] or protocol or _SOCKETS[name][1])
+        elif self.dev and not any((SOCKETS[name][0] or protocol or SOCKETS[name][1])
                                   in development.HTTP for name in named):
             self.values["http_socket"] = (DEFAULT_BIND,)
         secured = Secured(self.values, self.origins, self.warnings)
@@ -231,7 +231,7 @@ class _Defaults:
         self.values.update(router=routing.wanted, standalone=routing.standalone,
                            redirect_port=routing.redirect_port())
         found: list[endpoints.Found] = []
-        for name, (fixed, default) in _SOCKETS.items():
+        for name, (fixed, default) in SOCKETS.items():
             addresses = self.values[name]
             places = self.places.get(name) or [0] * len(addresses)  # `bind =` names none
             routed = routing.routed(name)

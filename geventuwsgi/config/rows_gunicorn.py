@@ -47,7 +47,6 @@ ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
              "syslog-prefix syslog-facility", "use logger = syslog:NAME,FACILITY, or logger = "
              "rsyslog:HOST:PORT,NAME,FACILITY"),
     *refused("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent to statsd"),
-    *refused("paste-global raw-paste-global-conf", "write them under [DEFAULT] of the INI file"),
     *refused("ssl-context", "use certfile, keyfile, ciphers and ssl-version"),
     *refused("dirty-app dirty-apps dirty-workers dirty-timeout dirty-threads "
              "dirty-graceful-timeout", "long tasks are left to a task queue"),

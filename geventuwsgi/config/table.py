@@ -90,6 +90,9 @@ APPLICATION = (
            aliases=("file",)),
     Option("paste", Path(), "the application that PasteDeploy builds: config:FILE.ini#name or "
            "egg:Package#name", _APPLICATION, gunicorn=("paster",)),
+    Option("paste-global", Many(Assignment()), "a variable for the file of paste, as pserve takes "
+           "them behind its name: %(NAME)s, and part of what factories get as global_conf; may be "
+           "repeated", _APPLICATION, default=(), merge=True, gunicorn=("raw-paste-global-conf",)),
     Option("paste-logger", Boolean(), "set up logging from the [loggers] of the file of paste",
            _APPLICATION, default=False),
     Option("ini-paste", Path(), "read the [uwsgi] section of an INI file, if it has one, and serve "

@@ -179,19 +179,108 @@ def test_the_runner_of_pserve(place):
     wait_until(lambda: "goodbye" in program.log, "the end of the log")
 
 
+PSERVE = """
+[app:main]
+paste.app_factory = site:none
+
+[app:other]
+paste.app_factory = app:hello
+text = %(who)s
+
+[server:main]
+use = egg:geventuwsgi#main
+port = %(http_port)s
+"""
+
+
+def test_pserve_with_a_name_variables_and_its_reloader(place):
+    """What it was asked for is served, again after an edit, and not beyond its own end."""
+    pytest.importorskip("pyramid")
+    (place / "development.ini").write_text(PSERVE)
+    package = place / "geventuwsgi-0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: geventuwsgi\nVersion: 0\n")
+    (package / "entry_points.txt").write_text(
+        "[paste.server_runner]\nmain = geventuwsgi.runner:main\n")
+
+    def body():
+        return subprocess.run(["curl", "-s", address], capture_output=True, text=True).stdout
+
+    with Program(sys.executable, "-m", "pyramid.scripts.pserve", "--reload", "-n", "other",
+                 "development.ini", "who=Anna", "http_port=0", cwd=place,
+                 env={"PYTHONPATH": f"{HOUSE}:{place}"}) as program:
+        line = program.wait_for("Listening at: http://127.0.0.1:")
+        address = line.rpartition("Listening at: ")[2].split()[0]
+        program.wait_for("ready: 1 worker")
+        assert body().startswith("Anna ")
+        (place / "app.py").write_text(APP.replace("{local.get('text')}", "edited"))
+        wait_until(lambda: body().startswith("edited"), "the edited application")
+        program.process.kill()
+        wait_until(lambda: not body(), "the end of the server")
+
+
 @pytest.mark.parametrize("section, arguments", [
     ({}, ["--bind=127.0.0.1:8080"]),
     ({"port": "80", "host": "::1"}, ["--bind=[::1]:80"]),
     ({"listen": "*:6543 [::1]:6543"}, ["--bind=0.0.0.0:6543", "--bind=[::1]:6543"]),
     ({"listen": "512", "bind": "unix:/x"}, ["--listen=512", "--bind=unix:/x"]),
+    ({"http_socket": ":80"}, ["--http-socket=:80"]),
     ({"workers": "2", "port": "1", "max_requests": "5"},
      ["--bind=127.0.0.1:1", "--workers=2", "--max-requests=5"]),
+    ({"unix_socket": "/x", "unix_socket_perms": "600", "url_scheme": "https", "ident": "",
+      "trusted_proxy": "10.0.0.1", "threads": "4"},
+     ["--bind=unix:/x", "--chmod-socket=600", "--route-run=setscheme:https",
+      "--server-header=false", "--forwarded-allow-ips=10.0.0.1", "--threads=4"]),
 ])
 def test_sections_as_command_lines(section, arguments):
-    assert arguments_of({"__file__": "/x.ini"}, section) == [
-        "--paste=config:/x.ini#main", "--paste-logger", *arguments]
+    assert arguments_of({"__file__": "/x.ini"}, section, {}, []) == (
+        ["--paste=config:/x.ini#main", "--paste-logger", *arguments], [])
+
+
+@pytest.mark.parametrize("section, said", [
+    ({"harakirri": "3"}, "harakirri: there is no such option; did you mean harakiri?"),
+    ({"harakiri": "3x"}, "harakiri: '3x' is not a number of seconds"),
+    ({"port": "x"}, "port: "),
+    ({"stop": "x.pid"}, "stop: it acts on the command line alone"),
+])
+def test_what_is_wrong_in_a_section(section, said):
+    with pytest.raises(ConfigError) as caught:
+        arguments_of({"__file__": "/x.ini"}, section, {"app_name": None, "server_name": "web"}, [])
+    assert str(caught.value).startswith(f"/x.ini: [server:web]: {said}")
+
+
+def test_keys_of_waitress_without_a_counterpart():
+    arguments, warnings = arguments_of(
+        {"__file__": "/x.ini"}, {"port": "1", "ipv6": "false", "ident": "shop"}, {}, [])
+    assert arguments[2:] == ["--bind=127.0.0.1:1"]
+    assert [line.partition(", because")[0] for line in warnings] == [
+        "/x.ini: [server:main]: ipv6: ignored", "/x.ini: [server:main]: ident: ignored"]
+
+
+@pytest.mark.parametrize("caller, argv, name", [
+    ({"app_name": "other"}, [], "other"), ({"app_name": None}, ["-n", "x"], "front"),
+    ({}, [], "front"),
+])
+def test_which_application(caller, argv, name):
+    found, _ = arguments_of({"__file__": "/x.ini"}, {"app_name": "front"}, caller, argv)
+    assert found[0] == f"--paste=config:/x.ini#{name}"
+
+
+def test_a_name_that_is_not_known():
+    with pytest.raises(ConfigError, match="x.ini: .server:main.: which application"):
+        arguments_of({"__file__": "/x.ini"}, {}, {}, ["-n", "other"])
+
+
+def test_variables_that_are_not_the_files_own(tmp_path):
+    path = tmp_path / "x.ini"
+    path.write_text("[DEFAULT]\nhome = %(here)s/%(who)s\nkind = plain\n")
+    found, _ = arguments_of(
+        {"__file__": str(path), "here": str(tmp_path), "home": f"{tmp_path}/Anna", "who": "Anna",
+         "kind": "own"}, {"port": "1"}, {}, [])
+    assert found[2:] == ["--paste-global=who=Anna", "--paste-global=kind=own",
+                         "--bind=127.0.0.1:1"]
 
 
 def test_a_section_from_nowhere():
     with pytest.raises(ConfigError, match="no __file__"):
-        arguments_of({}, {})
+        arguments_of({}, {}, {}, [])
