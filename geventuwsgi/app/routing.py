@@ -14,6 +14,7 @@ a request brings along never names a file above the directory that the rule wrot
 """
 
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,8 @@ from typing import Any, NamedTuple
 from .template import Template
 from .visit import ACTIONS, FINISHED, GOTO, Visit
 from .wsgi import Exchange
+
+log = logging.getLogger("geventuwsgi.error")
 
 SUBJECTS = {"route": "PATH_INFO", "route-uri": "REQUEST_URI", "route-host": "HTTP_HOST",
             "route-qs": "QUERY_STRING", "route-remote-addr": "REMOTE_ADDR",
@@ -98,7 +101,12 @@ class Routes:
         visit = Visit(exchange, self, self.filters.removed)
         if self.filters.host_named and not exchange.raw and "HTTP_HOST" in exchange.environ:
             exchange.environ["SERVER_NAME"] = exchange.environ["HTTP_HOST"]
-        _follow(self._request, visit)
+        if not _follow(self._request, visit):
+            # What guards may stand at the label: no answer, as in uWSGI.
+            log.error("%s %s: no label %r follows its goto; closed", exchange.method,
+                      exchange.uri, visit.label)
+            exchange.transport.persists = False
+            visit.closed = True
         return visit
 
     def respond(self, visit: Visit, status: str,
@@ -126,20 +134,22 @@ class Routes:
         _follow(self._final, visit)
 
 
-def _follow(rules: Iterable[Rule], visit: Visit) -> None:
-    sought = ""
+def _follow(rules: Iterable[Rule], visit: Visit) -> bool:
+    """Follow rules; False if a `goto` did not find its label."""
+    sought: str | None = None
     for rule in rules:
-        if sought:
-            if rule.label != sought:
+        if sought is not None:
+            if rule.label != sought or not sought:
                 continue
-            sought = ""
+            sought = None
         if rule.label or not rule.matches(visit):
             continue
         result = ACTIONS[rule.action](visit, rule.argument)
         if result is FINISHED:
-            break
+            return True
         if result is GOTO:
             sought = visit.label
+    return sought is None
 
 
 def rule_of(option: str, text: str) -> Rule:

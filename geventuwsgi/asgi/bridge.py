@@ -54,28 +54,6 @@ _MEASURE_EVERY = 4  # ticks
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
     "routed": RoutedConnection}
-_LOOP = "see asgi-loop-timeout, slow-request and --stacks"
-_SLOTS = "worker-connections bounds an event loop, which has no slots"
-_FILES = "files and routes are the application's, or nginx's"
-_FIELDS = "fields of a response are the application's, or nginx's, to leave out"
-_BUFFERS = "any buffer is taken, and files go as pathsend and zerocopysend say"
-_HOSTS = "the path alone chooses the application"
-WITHOUT_EFFECT = {
-    "reaper": "asyncio waits for its own",
-    "gevent": _SLOTS, "threads": _SLOTS, "queue_limit": _SLOTS,
-    "post_buffering": "bodies are streamed to the application as it receives them",
-    "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,
-    "cancel_on_disconnect": "the application is told by http.disconnect",
-    "static_map": _FILES, "static_map2": _FILES, "check_static": _FILES,
-    "check_static_docroot": _FILES, "route": _FILES, "vhost": _HOSTS, "vhost_host": _HOSTS,
-    "del_header": _FIELDS, "collect_header": _FIELDS, "pull_header": _FIELDS,
-    "http_auto_gzip": "compression is the application's, or nginx's",
-    "wsgi_accept_buffer": _BUFFERS, "wsgi_disable_file_wrapper": _BUFFERS,
-    "disable_sendfile": _BUFFERS,
-    "offload_threads": _SLOTS, "chunked_input_timeout": "socket-timeout holds",
-    "socket_send_timeout": "socket-timeout holds",
-    "gevent_wait_for_hub": "tasks of the application are waited for anyway",
-    "http_server_name_as_http_host": "a scope tells the address that was connected to"}
 
 
 class Child(Protocol):
@@ -121,8 +99,6 @@ class Bridge:
         self.child = child
         self.hub = hub = get_hub()
         gevent.sleep(0)
-        if child.id == 1:
-            tell_without_effect(settings)
         self.service = service = service_of(settings, applications, child, requests)
         self.thread = LoopThread(hub, loop_maker(settings.asgi_loop), self._died)
         self.acceptors = [Acceptor(one, self._hand_over, service.room, hub.loop)
@@ -313,15 +289,6 @@ class Bridge:
             self.child.row.measure()
             self.child.look()
         self._ticks += 1
-
-
-def tell_without_effect(settings: Settings) -> None:
-    """Warn of options that were written and mean nothing to an ASGI worker."""
-    for name in WITHOUT_EFFECT:
-        origin = settings.origin(name)
-        if origin.kind != "default" and getattr(settings, name):
-            log.warning("%s: %s: has no effect with ASGI: %s", origin.place, origin.option,
-                        WITHOUT_EFFECT[name])
 
 
 def service_of(settings: Settings, applications: Applications, child: Child,

@@ -28,7 +28,7 @@ import _socket
 from .. import __version__
 from ..app.interface import check_callable, is_double_callable, single_callable
 from ..app.applications import Application, Applications
-from ..config import keywords
+from ..config import conflicts_asgi, keywords
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
 from ..log.error import ErrorHandler
@@ -230,6 +230,9 @@ def serve(application: Any, given: Mapping[str, object]) -> None:
     settings = keywords.read(given, os.environ)
     applications = applications_of(application, settings.interface)
     if applications.asgi:
+        if settings.interface != "asgi":
+            ignored = conflicts_asgi.found(settings)
+            settings = settings.replace(warnings=(*settings.warnings, *ignored))
         settings = found_asgi(settings)
         refuse_patched()
     elif settings.monkey_patch:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..config import conflicts_asgi
 from ..config.settings import Settings
 from ..errors import AppLoadError, BootError, ConfigError, GeventuwsgiError
 from ..process import kernel
@@ -194,6 +195,8 @@ class Playing:
         if applications.asgi and settings.interface == "auto":
             from ..process.template import Otherwise
             # What threads and event loops need is gone from a patched process for good.
+            for warning in conflicts_asgi.found(settings):
+                logger.warning("%s", warning)
             logger.info("the application is ASGI: it is loaded once more, without "
                         "monkey-patching; interface = asgi saves that")
             raise Otherwise

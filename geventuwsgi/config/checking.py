@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from geventuwsgi.config.conflicts_asgi import NO_EFFECT
 from geventuwsgi.config.environment import ARGUMENTS
 from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.option import Entry, Option
@@ -228,7 +229,9 @@ def _attached(warnings: Iterable[str], lines: list[Line], leads: Sequence[str]) 
             notes.append(warning)
         for index in found:
             line, reason = lines[index], warning.removeprefix(leads[index])
-            if line.verdict in (TAKEN, DIFFERENT) and reason not in line.reasons:
+            if reason.startswith(NO_EFFECT):
+                lines[index] = replace(line, verdict=IGNORED, reasons=(reason,))
+            elif line.verdict in (TAKEN, DIFFERENT) and reason not in line.reasons:
                 lines[index] = replace(line, verdict=DIFFERENT, reasons=(*line.reasons, reason))
     return notes
 

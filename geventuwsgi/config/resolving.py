@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from geventuwsgi.config import (
-    conflicts, conflicts_logs, conflicts_workers, development, endpoints, orders,
+    conflicts, conflicts_asgi, conflicts_logs, conflicts_workers, development, endpoints, orders,
+    rows_routes,
 )
 from geventuwsgi.config.directives import variables
 from geventuwsgi.config.endpoints import spelled
@@ -189,6 +190,8 @@ class _Defaults:
         if self.values["reload"] and "py_autoreload" not in self.written and not self.dev:
             self.values["py_autoreload"] = 1
         conflicts.check(self.values, self.origins)
+        conflicts_asgi.check(self.values, self.origins, self.items, self.warnings)
+        rows_routes.check_labels(self.values["route"], self.items.get("route", ()))
         conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
         self.background()
         self.variables()
@@ -321,7 +324,7 @@ class _Defaults:
         elif threads:
             self.values["gevent"] = threads
             self.origins["gevent"] = self.origins["threads"]
-            if threads > 1:
+            if threads > 1 and self.values["interface"] != "asgi":
                 place = self.origins["threads"]
                 self.warnings.append(
                     f"{place.place}: {place.option}: {threads} requests at a time in greenlets, "

@@ -5,12 +5,12 @@ finds nothing wrong. What of uWSGI's language is not here is named with what to 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
 from geventuwsgi.config.kinds import Kind, Many
 from geventuwsgi.config.option import Option
-from geventuwsgi.config.origin import Case
+from geventuwsgi.config.origin import Case, Origin
 
 # Condition -> number of its operands.
 CONDITIONS = {
@@ -162,6 +162,30 @@ class Rule(Kind):
             if match[2] is not None and match[2] not in WORDS.get(match[1], (match[2],)):
                 case.fail(f"${{{place}}} is not known here; there are "
                           f"{', '.join(f'{match[1]}[{word}]' for word in WORDS[match[1]])}")
+
+
+def check_labels(rules: Sequence[str], origins: Sequence[Origin]) -> None:
+    """Refuse a `goto` that leads nowhere: uWSGI drops the connection of such a request.
+
+    Args:
+        rules: all rules in their order, as `Rule` has them.
+        origins: where each was written.
+    Raises:
+        ConfigError: no label of that name follows in the same phase.
+    """
+    known: dict[str, set[str]] = {}
+    for text, origin in reversed(list(zip(rules, origins))):
+        option, _, rest = text.partition(" ")
+        phase = next((phase for phase in PHASES if option.startswith(phase)), "")
+        labels = known.setdefault(phase, set())
+        if option.endswith("route-label"):
+            labels.add(rest)
+            continue
+        action = rest if option.endswith("route-run") else rest.partition(" ")[2].strip()
+        name, _, label = action.partition(":")
+        label = label.strip()
+        if name == "goto" and "$" not in label and label not in labels:
+            raise origin.error(f"goto:{label}: there is no {phase}route-label = {label} behind it")
 
 
 _ROUTING = "Internal routing"

@@ -111,7 +111,11 @@ def test_the_order_of_rules() -> None:
     follow(environ, "route-run goto:there", "route-run addvar:SKIPPED=1", "route-label there",
            "route-run addvar:A=1", "route-run last:", "route-run addvar:LATE=1")
     assert environ["A"] == "1" and not {"SKIPPED", "LATE"} & set(environ)
-    follow(environ, "route-run goto:nowhere", "route-run addvar:LATE=1")
+    assert follow(environ, "route-run goto:nowhere", "route-run addvar:LATE=1").closed
+    # A label of the client's that there is not: uWSGI drops the connection, too.
+    for label in ("", "x"):
+        visit = follow(request("/", HTTP_A=label), "route-run goto:${HTTP_A}", "route-label y")
+        assert visit.closed and not visit.exchange.transport.persists
     assert "LATE" not in environ
 
 

@@ -59,6 +59,12 @@ def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
         assert server.find("with lazy-apps say interface = asgi")
 
 
+def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
+    with Server(tmp_path, "app:app", "--route", "^/no break:403", app=APP, ready=False) as server:
+        assert server.wait() == 4
+        assert server.find("the application is ASGI: --route: rules are not followed with ASGI")
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0 or not all(
     path.stat().st_mode & 1 for path in (Path(os.__file__).parent, *Path(os.__file__).parents)),

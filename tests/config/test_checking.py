@@ -56,9 +56,30 @@ def test_each_line_has_its_verdict(write: Callable[..., str]) -> None:
                          "1 unknown\n")
 
 
+def test_what_has_no_effect_with_asgi_is_ignored(write: Callable[..., str]) -> None:
+    path = write("""[uwsgi]
+http-socket = :0
+static-map = /static=/srv
+static-index = index.html
+threads = 4
+post-buffering = 4096
+harakiri = 3
+asgi = m:app
+""")
+    report, _ = check([path], {})
+    found = verdicts(report)
+    assert report.fine and report.counts["ignored"] == 4
+    for name in ("static-map", "static-index", "threads", "post-buffering"):
+        line = found[name]
+        assert line.verdict == "ignored" and "has no effect with ASGI" in line.reasons[0]
+        assert len(line.reasons) == 1
+
+
 @pytest.mark.parametrize("text, option, line, reason", [
     ("[uwsgi]\nmodule = app\nhttp-socket = :0\nprocesses = many\n", "processes", 4, "many"),
     ("[uwsgi]\nmodule = app\n", "configuration", None, "socket"),
+    ("[uwsgi]\nhttp-socket = :0\nasgi = m:a\nroute-run = break:403\n", "route-run", 4, "ASGI"),
+    ("[uwsgi]\nhttp-socket = :0\nmodule = a\nroute = / goto:x\n", "route", 4, "no route-label"),
     ("[uwsgi]\nhttp-socket = :0\n", "configuration", None, "no application is named"),
     ("[uwsgi]\nmodule = app\nhttp-socket = :0\nprocesses = 2\ncheaper = 2\n", "cheaper", 5,
      "processes"),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from geventuwsgi.errors import ConfigError, UsageError
+from geventuwsgi.config import conflicts_asgi
+from geventuwsgi.errors import AppLoadError, ConfigError, UsageError
 from tests.config.conftest import Resolve
 
 
@@ -37,6 +38,45 @@ def test_a_format_under_gunicorn_s_name_has_its_atoms_only(resolve: Resolve) -> 
         resolve(None, "a:a", environ={"GEVENTUWSGI_ACCESS_LOGFORMAT": "%(uri)s"})
     assert resolve(None, "a:a", "--access-logformat", "%({X-Id}i)s %(s)s").log_format
     assert resolve(None, "a:a", "--log-format", "%(h)s %(Q)s").log_format == "%(h)s %(Q)s"
+
+
+@pytest.mark.parametrize("asgi", ["asgi = m:app", "module = m:app\ninterface = asgi"])
+@pytest.mark.parametrize("rule", ["route = ^/no break:403", "error-route-run = log:x",
+                                  "route-run = basicauth:R,a:b\nroute-run = last:"])
+def test_rules_are_refused_with_asgi(resolve: Resolve, asgi: str, rule: str) -> None:
+    """A guard that is lost must not start."""
+    with pytest.raises(ConfigError, match="middleware of the application, or the") as one:
+        resolve(f"{rule}\n{asgi}\n")
+    assert one.value.line == 2 and one.value.option == rule.partition(" ")[0]
+    resolve(rule + "\nmodule = m:app")
+
+
+def test_what_has_no_effect_with_asgi(resolve: Resolve) -> None:
+    settings = resolve("asgi = m:app\nthreads = 4\nstatic-map = /a=/b\nstatic-map = /c=/d\n"
+                       "post-buffering = 1\nvhost = false\nstatic-gzip-all = true\n")
+    told = [line.rpartition("app.ini:")[2] for line in settings.warnings]
+    assert [line.partition(": has no effect with ASGI: ")[0] for line in told] == [
+        "3: threads", "6: post-buffering", "4: static-map", "5: static-map", "8: static-gzip-all"]
+
+
+def test_found_asgi_says_the_same(resolve: Resolve) -> None:
+    """With `interface = auto` it is known when the application is loaded."""
+    settings = resolve("module = m:app\nthreads = 4\npost-buffering = 1\n")
+    assert [line.partition(": has no effect")[0].rpartition(":")[2]
+            for line in conflicts_asgi.found(settings)] == [" threads", " post-buffering"]
+    with pytest.raises(AppLoadError, match=r"application is ASGI: .*app.ini:3: route: rules"):
+        conflicts_asgi.found(resolve("module = m:app\nroute = ^/no break:403\n"))
+
+
+def test_a_goto_has_its_label(resolve: Resolve) -> None:
+    for text, line in (("route = ^/a goto:x", 2), ("route-label = x\nroute-run = goto:x", 3),
+                       ("error-route = ^/ goto:x\nroute-label = x", 2),
+                       ("route-if = eq:a;b goto: x\nroute-label = y", 2)):
+        with pytest.raises(ConfigError, match="goto:x: there is no .*route-label = x") as one:
+            resolve(text)
+        assert one.value.line == line
+    resolve("route = ^/a goto: x\nroute-run = goto:${HTTP_X}\nroute = (.) goto:$1\n"
+            "route-label = x\nfinal-route-run = goto:y\nfinal-route-label = y")
 
 
 def test_a_host_wants_vhost(resolve: Resolve) -> None:
