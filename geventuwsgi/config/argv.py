@@ -16,7 +16,6 @@ from geventuwsgi.config.kinds import Boolean
 from geventuwsgi.config.ini import FOREIGN
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Origin
-from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.table import BY_LETTER, nearest, row
 from geventuwsgi.errors import UsageError
 
@@ -156,7 +155,5 @@ def _argument(option: Option, rest: list[str], origin: Origin) -> str:
 
 
 def _unknown(name: str) -> str:
-    if absent(name):
-        return "uWSGI has this option, this server does not"
     close = nearest(name)
     return "there is no such option" + (f"; did you mean --{close}?" if close else "")

@@ -16,7 +16,6 @@ from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading, Skipped
-from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.resolving import COMMAND, overridden, resolve
 from geventuwsgi.config.rows_gunicorn import DIFFERENT as GUNICORN_DIFFERENT
 from geventuwsgi.config.table import meant, row
@@ -294,9 +293,6 @@ def _unknown(entry: Entry, reading: Reading) -> Line:
     key, text, origin = entry.key, entry.text, entry.origin
     if key in reading.placeholders or (origin.uwsgi and key in reading.references):
         return _line(origin, key, text, TAKEN, "a placeholder")
-    if absent(key):
-        return _line(origin, key, text, REFUSED,
-                     "this server does not have this option of uWSGI: the line has no effect")
     hint = meant(key, text, origin.uwsgi)
     if origin.kind == "environment" and origin.option != ARGUMENTS:
         # It stops no server: other programs' variables may begin with our names.

@@ -16,7 +16,6 @@ from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_gunicorn import SETTINGS
-from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.resolving import resolve
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import nearest, row
@@ -148,7 +147,7 @@ def carried_out(entry: Entry) -> bool:
         ConfigError: it asks for what is not here.
     """
     option = row(entry.key)
-    if option is None and entry.origin.kind == PLACE and not absent(entry.key):
+    if option is None and entry.origin.kind == PLACE:
         close = (nearest(entry.key) or "").replace("-", "_")
         raise entry.origin.error("there is no such option"
                                  + (f"; did you mean {close}?" if close else ""))

@@ -20,7 +20,6 @@ from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.rows_asgi import UVICORN_WORKERS
 from geventuwsgi.config.routing import Routing
-from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, meant, nearest, row
 from geventuwsgi.config.tls import Secured
@@ -141,11 +140,7 @@ class _Gathered:
         hint = meant(key, entry.text, origin.uwsgi)
         hint = f"; {hint}" if hint else ""
         case = Case(origin, reading.warnings)
-        if absent(key):
-            if not origin.uwsgi:
-                case.fail("uWSGI has this option, this server does not")
-            case.warn("this server does not have this option of uWSGI: the line has no effect")
-        elif origin.kind == "environment":
+        if origin.kind == "environment":
             # Other programs' variables may begin with our names; only likely options are told.
             if nearest(key, origin.uwsgi):
                 case.warn(f"there is no such option{hint}")

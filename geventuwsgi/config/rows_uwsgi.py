@@ -2,20 +2,32 @@
 
 `ignored` rows are harmless, because what they ask for is always so or has no meaning in
 this server. `refused` rows would change behaviour or safety if they were passed over.
-`ABSENT` are uWSGI's remaining names: no placeholders and no typing errors, but options
-that this server does not have; a line with one of them is told as such.
 """
 
 from geventuwsgi.config.kinds import Choice, Kind, Plugins
 from geventuwsgi.config.option import Option, ignored, refused
+from geventuwsgi.config.origin import Case
 
 _NO_LOOP = "the loop of this server is gevent's; of ASGI workers asgi-loop chooses it"
 _LOOPS = Choice("gevent", "simple", "async", asyncio=_NO_LOOP, uv=_NO_LOOP, greenlet=_NO_LOOP,
                 auto="write asgi-loop = auto", uvloop="write asgi-loop = uvloop")
 _NO_LOCK = "each worker accepts through its own event loop; there is no lock to choose"
+_NO_STATISTICS = "statistics of workers are not served: http-stats-server answers with those of " \
+    "the router, also for Prometheus; what a request took is in the request log"
 _NO_PLUGIN = "there are no plugins to load"
 _GONE = "a client that goes away is no error in the log"
 _NO_LOGGER = "workers write whole lines themselves; no line passes through the master"
+
+
+class _Statistics(Kind):
+    """Where uWSGI answers with its statistics; whoever asks there is to find the reason."""
+
+    metavar = "ADDRESS"
+
+    def value(self, text: str, case: Case) -> object:
+        case.warn(f"nothing listens at {text}: statistics of workers are not served")
+        return text
+
 
 ROWS: tuple[Option, ...] = (
     *ignored("master", "there is always a master", letters="M"),
@@ -59,7 +71,11 @@ ROWS: tuple[Option, ...] = (
     *ignored("preload preload-app",
              "the application is always loaded before the workers fork, unless lazy-apps is set"),
     *ignored("worker-tmp-dir", "workers give their signs of life in shared memory", Kind()),
-
+    *ignored("stats stats-server", _NO_STATISTICS, _Statistics()),
+    *ignored("stats-http stats-minified stats-min stats-no-cores stats-no-metrics",
+             _NO_STATISTICS),
+    *ignored("stats-push stats-pusher-default-freq stats-pushers-default-freq", _NO_STATISTICS,
+             Kind()),
     *ignored("harakiri-graceful-signal",
              "a request is told of its harakiri by an exception, not by a signal", Kind()),
 
@@ -78,24 +94,3 @@ ROWS: tuple[Option, ...] = (
     *refused("web3 pump wsgi-lite", "no application of this interface is served: use module"),
     *refused("cgi-mode", "there is no CGI here: use module"),
 )
-
-# uWSGI 2.0's options less those of the table; the families below are left out.
-ABSENT: frozenset[str] = frozenset("""
-
-stats stats-http
-stats-min stats-minified stats-no-cores stats-no-metrics stats-push stats-pusher-default-freq
-stats-pushers-default-freq stats-server
-
-
-
-
-
-""".split())
-
-# Families of options that are too many to name one by one.
-FAMILIES = ("emperor-", "forkpty", "jail", "legion", "snmp-", "spooler-", "tuntap")
-
-
-def absent(name: str) -> bool:
-    """Return whether uWSGI has an option of this name that this server does not have."""
-    return name in ABSENT or name.startswith(FAMILIES)

@@ -61,7 +61,6 @@ def test_parse(line: str, expected: list[tuple[str, str | None]]) -> None:
     ("--procesess 4", "--procesess: there is no such option; did you mean --processes?"),
     ("--chmod_socket 660", "--chmod_socket: there is no such option; did you mean --chmod-socket?"),
     ("--xyzzy", "--xyzzy: there is no such option"),
-    ("--stats-push a", "--stats-push: uWSGI has this option, this server does not"),
     ("--legion x", "--legion: there is no legion: "),
     ("--chroot /x", "--chroot: the server starts fresh interpreters"),
     ("--processes", "--processes: needs a value (N)"),

@@ -182,6 +182,8 @@ LINES = [
     ("harakiri = soon", "wrong", ["'soon' is not a number of seconds"]),
     ("declare-option = two=processes=$1;chdir=/", "taken with a difference",
      ["it holds for lines before it"]),
+    ("stats = :9191", "ignored", ["statistics of workers are not served", "nothing listens at"]),
+    ("stats-http = true", "ignored", ["statistics of workers are not served: http-stats-server"]),
     ("x = 1", "unknown", ["a placeholder that nothing refers to"]),
 ]
 

@@ -85,7 +85,8 @@ EFFECTS = {
 WITHOUT = {
     "die-on-term", "disable-write-exception", "enable-threads", "gevent-early-monkey-patch",
     "ignore-sigpipe", "ignore-write-errors", "log-master", "master", "plugin",
-    "plugin-dir", "plugins", "single-interpreter", "thunder-lock"}
+    "plugin-dir", "plugins", "single-interpreter", "stats", "stats-http",
+    "thunder-lock"}
 
 
 @cache

@@ -11,7 +11,6 @@ import geventuwsgi
 from geventuwsgi.config import manual
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_uvicorn import NAMES
-from geventuwsgi.config.rows_uwsgi import ABSENT, absent
 from geventuwsgi.config.table import BY_NAME, OPTIONS, nearest, row
 from geventuwsgi.errors import ConfigError
 
@@ -20,7 +19,6 @@ def test_no_name_and_no_letter_twice() -> None:
     names = Counter(name for option in OPTIONS for name in option.names)
     letters = Counter(letter for option in OPTIONS for letter in option.letters)
     assert [name for name, count in (names + letters).items() if count > 1] == []
-    assert not ABSENT & names.keys()
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -97,11 +95,6 @@ def test_gunicorns_names_are_placeholders_in_uwsgi_sections() -> None:
 ])
 def test_nearest(name: str, close: str | None) -> None:
     assert nearest(name, uwsgi=True) == close
-
-
-def test_uwsgis_other_names() -> None:
-    assert absent("stats") and absent("spooler-of-tomorrow")
-    assert not absent("vaccum") and not absent("processes")
 
 
 def test_every_option_tells_of_itself() -> None:
