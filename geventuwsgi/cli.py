@@ -86,13 +86,16 @@ def _attempt(arguments: Sequence[str], dev: bool,
 def _settings(arguments: Sequence[str], environ: Mapping[str, str],
               dev: bool) -> tuple[Settings | None, int]:
     """Return the settings to serve with, or None and a status where it was a question."""
-    present = development.present() if dev else []
-    if not arguments and not present and not any(
+    if not arguments and not dev and not any(
             name.startswith(("UWSGI_", "GEVENTUWSGI_")) for name in environ):
         raise UsageError("nothing to serve: give an INI file (-c FILE) or package.module:name")
     settings, command = read(arguments, environ, dev=dev)
-    if present and settings is not None and settings.dev and settings.lacks_application \
+    if settings is not None and settings.dev and settings.lacks_application \
             and not settings.files:
+        present = development.present()
+        if not present and command is None:
+            raise UsageError(f"nothing to serve: there is none of {', '.join(development.USUAL)} "
+                             f"in {os.getcwd()}; name package.module:name or an INI file")
         settings, command = read([*arguments, *present], environ, dev=dev)
     if settings is None or command is not None:
         assert command is not None

@@ -116,9 +116,18 @@ def test_a_development_run_serves_what_is_there(tmp_path: Path,
         return 0
 
     assert cli.main([], run=run, dev=True) == cli.main([], run=run) == 2
-    assert "nothing to serve" in capsys.readouterr().err
+    assert cli.main(["--dev"], run=run) == 2
+    told = capsys.readouterr().err
+    assert "nothing to serve" in told and "none of app.ini, uwsgi.ini, wsgi.py, app.py" in told
     (tmp_path / "app.py").touch()
+    (tmp_path / "app.ini").write_text("[alembic]\nscript_location = x\n")
     assert cli.main([], run=run, dev=True) == 0 and cli.main([], run=run) == 2
+    assert cli.main(["--dev"], run=run) == 0
+    with monkeypatch.context() as within:
+        within.setenv("GEVENTUWSGI_DEV", "1")
+        assert cli.main([], run=run) == 0
+    assert {(s.application, s.dev) for s in seen} == {("app.py", True)} and len(seen) == 3
+    del seen[1:]
     (tmp_path / "app.ini").write_text("[uwsgi]\nmodule = shop\n")
     assert cli.main([], run=run, dev=True) == 0
     assert cli.main(["--bind", ":1"], run=run, dev=True) == 0
@@ -128,6 +137,29 @@ def test_a_development_run_serves_what_is_there(tmp_path: Path,
     assert [(s.application, s.module, s.dev) for s in seen] == [
         ("app.py", None, True), (None, "shop", True), (None, "shop", True),
         (None, "other", True)]
+
+
+def test_a_file_of_paste_deploy_in_the_place_of_an_ini(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """A development run serves its application, elsewhere it is told how to."""
+    monkeypatch.chdir(tmp_path)
+    seen: list[Settings] = []
+
+    def run(settings: Settings, *_: object) -> int:
+        seen.append(settings)
+        return 0
+
+    for name in ("app.ini", "production.ini"):
+        (tmp_path / name).write_text("[composite:main]\nuse = egg:Paste#urlmap\n")
+    assert cli.main(["production.ini"], run=run, dev=True) == 0
+    assert cli.main(["-c", "production.ini", "--dev"], run=run) == 0
+    assert cli.main([], run=run, dev=True) == 0
+    assert [s.paste for s in seen] == [f"config:{tmp_path}/production.ini"] * 2 + [
+        f"config:{tmp_path}/app.ini"]
+    for words in (["production.ini"], ["production.ini", "--no-dev"]):
+        assert cli.main(words, run=run, dev="--no-dev" in words) == 2
+        assert "--paste config:production.ini serves its application" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("error", "status"), [

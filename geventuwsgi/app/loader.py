@@ -210,7 +210,7 @@ def not_imported(source: str, error: BaseException) -> AppLoadError:
 def looks_like_file(source: str) -> bool:
     """Tell a path from a dotted name. `shop.wsgi` is the module every Django project has,
     and a file only where one of that name lies about and no package `shop`."""
-    if "/" in source or source.endswith(".py"):
+    if "/" in source or source.endswith(".py") or source.startswith("."):
         return True
     return (source.endswith(".wsgi") and os.path.isfile(source)
             and not os.path.isdir(source.partition(".")[0]))

@@ -448,7 +448,8 @@ def tell_workers(settings: Settings, identity: Identity) -> None:
                 "connection" if settings.interface == "asgi" else "request", "s" * (cores != 1))
     for note in settings.notes:
         logger.info("%s", note)
-    warn_about_root(identity)
+    if not settings.dev:    # which sets uid aside
+        warn_about_root(identity)
 
 
 def pid_files_of(own: str | None, users: str | None, identity: Identity) -> list[PidFile]:

@@ -9,10 +9,12 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from geventuwsgi.config import ini
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.rows_logging import FILES, LOGGERS
 from geventuwsgi.config.rows_router import SUBSCRIPTION
 from geventuwsgi.config.rows_workers import CHEAPER
+from geventuwsgi.errors import ConfigError
 from geventuwsgi.net.address import beyond_loopback, parse
 
 INTERVAL = 0.5          # seconds between two looks at the files
@@ -52,7 +54,18 @@ DEFAULTS: Mapping[str, object] = {
 
 def present() -> list[str]:
     """Return the argument that serves what lies in the present directory, if anything does."""
-    return [name for name in USUAL if os.path.isfile(name)][:1]
+    return [name for name in USUAL if os.path.isfile(name) and _is_for_us(name)][:1]
+
+
+def _is_for_us(name: str) -> bool:
+    """Whether a file is no other program's INI file. What cannot be read is told when it is."""
+    if not name.endswith(".ini"):
+        return True
+    try:
+        source = ini.read(name)
+    except ConfigError:
+        return True
+    return source.is_ours or source.is_pastes
 
 
 def set_aside(written: dict[str, Any], origins: dict[str, Origin]) -> list[str]:

@@ -41,6 +41,8 @@ SCHEMES_REFUSED = {
 _REWRITE = "only INI files are read: write its options as NAME = VALUE under [uwsgi]"
 FOREIGN = {"xml": _REWRITE, "yaml": _REWRITE, "yml": _REWRITE, "json": _REWRITE, "js": _REWRITE,
            "py": "it is Python: geventuwsgi --from FILE prints a gunicorn.conf.py as an INI file"}
+# Before the colon of the sections that PasteDeploy makes applications of.
+PASTE = ("app", "application", "composite", "composit", "pipeline", "filter-app")
 _PATIENCE = 10  # seconds that a server has for http://
 _SCHEME = re.compile(r"(\w+)://(.*)", re.DOTALL)
 _MAGIC = re.compile(r"%([^\n(])")
@@ -72,6 +74,17 @@ class Source:
         """The names of its sections, in order, each once."""
         found = (_section(line.strip()) for line in self.text.split("\n"))
         return tuple(dict.fromkeys(name for name in found if name is not None))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it has a section that this server reads."""
+        return not {"uwsgi", "geventuwsgi"}.isdisjoint(self.sections)
+
+    @property
+    def is_pastes(self) -> bool:
+        """Whether it is PasteDeploy's instead: an application, and nothing for us."""
+        return not self.is_ours and any(
+            name.partition(":")[0].strip() in PASTE for name in self.sections)
 
 
 def content(name: str, warn: Callable[[str], None] | None = None) -> bytes:

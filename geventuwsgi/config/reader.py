@@ -13,7 +13,7 @@ from geventuwsgi.config.argv import Command
 from geventuwsgi.config.checking import Report
 from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.option import Entry
-from geventuwsgi.config.origin import Origin
+from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.resolving import resolve
 from geventuwsgi.config.settings import Settings
@@ -41,7 +41,7 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
     for command in commands:
         if command.name != "show-config":
             return None, command
-    reading = Reading(environ)
+    reading = Reading(environ, _developing(items, environ, dev))
     try:
         _gather(reading, items, environ)
         reading.finish()
@@ -104,6 +104,15 @@ def check(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Report,
     except ConfigError as error:
         failure = error
     return checking.check(reading, failure, converted), form == "json"
+
+
+def _developing(items: Sequence[Entry | Command], environ: Mapping[str, str], dev: bool) -> bool:
+    """Whether a development run is asked for outside of files, which are not read yet."""
+    for item in (*_late(environ), *items):
+        option = row(item.key) if isinstance(item, Entry) else None
+        if isinstance(item, Entry) and option is not None and option.name == "dev":
+            dev = bool(option.kind.cast(item.text, Case(item.origin, [])))
+    return dev
 
 
 def _gather(reading: Reading, items: Sequence[Entry | Command],

@@ -46,10 +46,13 @@ class Reading:
 
     Args:
         environ: the environment, for `$(NAME)` and `if-env`.
+        developing: for a development run, to which a file of PasteDeploy in the place of an
+            INI file is what `--paste` names.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], developing: bool = False) -> None:
         self.environ = environ
+        self.developing = developing
         self.entries: list[Entry] = []
         self.skipped: list[Skipped] = []
         self.warnings: list[str] = []
@@ -132,6 +135,9 @@ class Reading:
             hint = (f": a path is relative to where the server is started, write %d{name}"
                     if not os.path.isabs(name) and os.path.isfile(beside) else "")
             raise origin.error(getattr(error, "message", str(error)) + hint) from None
+        if self.developing and origin.kind != "file" and not section and source.is_pastes:
+            self._paste(name, False, origin)
+            return
         if self._first_magic is None:
             self._first_magic = magic
         source = ini.Source(name, ini.substitute(source.text,
@@ -219,6 +225,9 @@ class Reading:
         found = ", ".join(f"[{name}]" for name in source.sections) or "none"
         message = f"{source.name} has no section {wanted}; " + ini.FOREIGN.get(
             source.name.rpartition(".")[2], f"its sections: {found}")
+        if source.is_pastes and not section:
+            message += (f"; it is PasteDeploy's: --paste config:{source.name} serves its "
+                        "application")
         if origin.kind != "file":
             raise origin.error(message)
         Case(origin, self.warnings).warn(message)

@@ -306,6 +306,7 @@ def test_sys_exit_while_importing(write: Write) -> None:
     ({"module": "needs"}, ["needs cannot be imported", "No module named 'not_there_at_all'"]),
     ({"wsgi_file": "need.py"}, ["need.py: no such file", "did you mean 'needs.py'?"]),
     ({"application": "shop/"}, ["shop/: is a directory"]),
+    ({"application": "."}, [".: is a directory"]),
     ({"application": ":app"}, ["names no module"]),
     ({"module": "shop"}, ["shop has no 'application' or 'app'", "'create_app()'"]),
     ({"module": "shop:aplication"}, ["shop has no attribute 'aplication'"]),
