@@ -6,6 +6,7 @@ FLASK_APP, app.py, factories) stays its own: the server asks it again.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -14,18 +15,26 @@ from flask.helpers import get_debug_flag
 
 from .app import loader
 from .errors import AppLoadError
+from .config import argv
+from .config.option import Entry
+from .config.resolving import SOCKETS
+from .config.table import row
+from .errors import UsageError
 from .runner import become
 
+_ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
 _ANY: dict[str, Any] = {"ignore_unknown_options": True, "allow_interspersed_args": True}
 
 
 @click.command("geventuwsgi", context_settings=_ANY,
                short_help="Run the application with geventuwsgi.")
-@click.option("--host", "-h", help="The address to listen on.")
-@click.option("--port", "-p", type=int, help="The port to listen on, 8000 unless set.")
+@click.option("--host", "-h", envvar="FLASK_RUN_HOST", help="The address to listen on.")
+@click.option("--port", "-p", type=int, envvar="FLASK_RUN_PORT",
+              help="The port to listen on, 8000 unless set.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF GEVENTUWSGI]")
+@click.pass_context
 @pass_script_info
-def command(info: ScriptInfo, host: str | None, port: int | None,
+def command(info: ScriptInfo, context: click.Context, host: str | None, port: int | None,
             options: tuple[str, ...]) -> None:
     """Serve the application with geventuwsgi, which this process becomes.
 
@@ -37,6 +46,9 @@ def command(info: ScriptInfo, host: str | None, port: int | None,
                                "start geventuwsgi with package.module:factory()")
     if info.app_import_path:
         os.environ["FLASK_APP"] = info.app_import_path
+    if names_sockets(options):  # stronger than the environment
+        host = None if context.get_parameter_source("host") is _ENVIRONMENT else host
+        port = None if context.get_parameter_source("port") is _ENVIRONMENT else port
     become(arguments(host, port, options, debug=get_debug_flag()))
 
 
@@ -56,6 +68,16 @@ def arguments(host: str | None, port: int | None, options: tuple[str, ...], *,
         name = f"[{host}]" if ":" in (host or "") else host or "127.0.0.1"
         found.append(f"--bind={name}:{8000 if port is None else port}")
     return [*found, *options]
+
+
+def names_sockets(options: Sequence[str]) -> bool:
+    """Whether the server's options say where to listen, or may in a file."""
+    try:
+        found = [row(item.key) for item in argv.parse(options) if isinstance(item, Entry)]
+    except UsageError:
+        return False    # the server tells
+    return any(one is not None and (one.attribute in SOCKETS or one.name == "ini")
+               for one in found)
 
 
 def application() -> Any:

@@ -140,6 +140,10 @@ def test_djangos_refusals_and_help(project):
         2, "CommandError: --wrokers: there is no such option; did you mean --workers?\n")
     wrong = ran(project, "manage.py", "rungeventuwsgi", "shop.wsgi")
     assert wrong.returncode == 2 and "'shop.wsgi' is no port and no address:port" in wrong.stderr
+    settings = project / "shop" / "settings.py"
+    settings.write_text(settings.read_text().replace('["*"]', "[]"))
+    wrong = ran(project, "manage.py", "rungeventuwsgi")
+    assert wrong.returncode == 1 and "settings.ALLOWED_HOSTS is empty" in wrong.stderr
 
 
 def test_djangos_words(project, monkeypatch):
@@ -237,3 +241,22 @@ def test_an_address_of_flasks(site):
     assert flask.arguments(None, 5000, ("-L",), debug=True)[1:] == [
         "--dev", "--bind=127.0.0.1:5000", "-L"]
     assert flask.arguments(None, None, (), debug=False)[1:] == []
+
+
+@pytest.mark.parametrize("words, found", [
+    ([], ["--bind=0.0.0.0:5001"]), (["--port", "7"], ["--bind=0.0.0.0:7"]),
+    (["-L"], ["--bind=0.0.0.0:5001", "-L"]), (["-b", ":1"], ["-b", ":1"]),
+    (["-h", "::1", "-c", "x.ini"], ["--bind=[::1]:8000", "-c", "x.ini"]),
+    (["--wrokers"], ["--bind=0.0.0.0:5001", "--wrokers"]),
+])
+def test_flasks_variables_for_an_address(site, monkeypatch, words, found):
+    """They are weaker than sockets among the server's options."""
+    from flask.cli import ScriptInfo
+
+    from geventuwsgi import flask
+    became = []
+    monkeypatch.setattr(flask, "become", became.extend)
+    monkeypatch.setenv("FLASK_RUN_HOST", "0.0.0.0")
+    monkeypatch.setenv("FLASK_RUN_PORT", "5001")
+    flask.command.main(words, obj=ScriptInfo(), standalone_mode=False)
+    assert became[1:] == found

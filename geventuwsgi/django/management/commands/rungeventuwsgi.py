@@ -50,12 +50,16 @@ class Command(BaseCommand):
         A server that reloads is begun whatever the checks say: the next change mends it.
 
         Raises:
-            CommandError: an option that neither Django nor the server has, or a check failed.
+            CommandError: an option that neither Django nor the server has, or a check failed;
+                no host is allowed.
         """
         try:
             command = project.Command(words)
         except UsageError as error:
             raise CommandError(str(error), returncode=error.exit_status) from None
+        if not settings.DEBUG and not settings.ALLOWED_HOSTS:
+            raise CommandError("settings.ALLOWED_HOSTS is empty, which without DEBUG answers 400 "
+                               "to every request: name the hosts that are served")
         if settings.DEBUG and command.checks:
             try:
                 self.check(display_num_errors=True)
