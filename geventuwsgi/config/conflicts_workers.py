@@ -36,7 +36,9 @@ class Conflicts:
         """
         self._recycling()
         self._cheaper()
-        self.warn_alone("reload_extra_file", "py_autoreload")
+        # A file of production says it for its development runs.
+        if self.origins.get("reload_extra_file", _UNWRITTEN).kind != "file":
+            self.warn_alone("reload_extra_file", "py_autoreload")
 
     def told(self, name: str) -> str:
         """Return `name = value (place)`."""

@@ -18,7 +18,7 @@ ssl-cert-reqs ciphers ssl-ciphers ssl-version
 worker-class worker-connections worker-timeout
 http-router http-route http-lb http-connections http-node-connections http-queue
 http-upgrade-timeout http-buffer http-x-forwarded-for
-chain-reload py-autoreload-ignore shutdown-delay readiness-path
+chain-reload py-autoreload-ignore reload-extra-file shutdown-delay readiness-path
 max-requests-jitter cheaper-idle daemon
 limit-request-line limit-request-fields limit-request-field-size limit-request-field_size
 keepalive harakiri-path slow-request block-warning stacks cancel-on-disconnect queue-limit

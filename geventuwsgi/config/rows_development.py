@@ -11,6 +11,6 @@ DEVELOPMENT = (
            derived="off; on under ``python -m geventuwsgi``"),
     Option("reload-extra-file", Many(Path()), "a file, or a pattern, whose change reloads the "
            "application too where py-autoreload looks at the modules; may be repeated",
-           _DEVELOPMENT, default=(), merge=True, everywhere=False,
+           _DEVELOPMENT, default=(), merge=True,
            gunicorn=("reload-extra-files",)),
 )

@@ -111,5 +111,9 @@ def test_a_file_that_nobody_looks_at_is_told(resolve: Resolve) -> None:
     for more in (("--reload",), ("--dev",), ("--py-autoreload=2",)):
         settings = resolve(None, *arguments, *more)
         assert settings.reload_extra_file == (".env", "*.yaml") and not settings.warnings
+    text = "[uwsgi]\nmodule = a\nreload-extra-file = .env\nreload-extra-file = %d*.yaml\n"
+    settings = resolve(text, dev=True)
+    assert settings.reload_extra_file[0] == ".env" and len(settings.reload_extra_file) == 2
+    assert not resolve(text).warnings  # what serves there serves here
     assert resolve(None, *arguments).warnings == (
         "command line: reload-extra-file: has no effect without py-autoreload",)

@@ -147,9 +147,9 @@ def server(room):
     (room / "extra.env").write_text("a=1")
     ini = ("[uwsgi]\nmodule = shop:create_app()\nsocket = app.sock\nprocesses = 4\ncheaper = 2\n"
            "daemonize = server.log\npidfile = /nowhere/app.pid\nharakiri = 7\nuid = nobody\n"
-           "disable-logging = true\ngevent = 10\n")
-    with Dev(room, "app.ini", "--http-socket", "127.0.0.1:0", "--reload-extra-file", "*.env",
-             "--py-autoreload", "0.1", ini=ini) as server:
+           "disable-logging = true\ngevent = 10\nreload-extra-file = *.env\n")
+    with Dev(room, "app.ini", "--http-socket", "127.0.0.1:0", "--py-autoreload", "0.1",
+             ini=ini) as server:
         yield server
         assert server.stop() == 0
 
