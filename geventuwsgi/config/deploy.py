@@ -14,7 +14,6 @@ from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.resolving import COMMAND, SOCKETS, resolve
 from geventuwsgi.config.rows_gunicorn import SETTINGS
-from geventuwsgi.config.rows_uwsgi import absent
 from geventuwsgi.config.table import nearest, row
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "8080"    # what runners of PasteDeploy have
@@ -74,8 +73,7 @@ def read(file: str, name: str, given: Mapping[str, str]) -> Section:
         if option is None:
             close = nearest(entry.key)
             raise entry.origin.error(
-                "uWSGI has this option, this server does not" if absent(entry.key)
-                else "there is no such option"
+                "there is no such option"
                 + (f"; did you mean {close.replace('-', '_')}?" if close else ""))
         if option.status == "command":
             raise entry.origin.error(COMMAND)
