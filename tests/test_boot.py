@@ -143,9 +143,9 @@ def test_home_puts_its_packages_first(tmp_path):
         assert server.stop() == 0
 
 
-def test_home_of_another_python_is_status_1(tmp_path):
+def test_virtualenv_of_another_python_is_status_1(tmp_path):
     (tmp_path / "venv" / "lib" / "python3.2" / "site-packages").mkdir(parents=True)
-    with Server(tmp_path, "app", "--home", str(tmp_path / "venv"), app=APP,
+    with Server(tmp_path, "app", "--virtualenv", str(tmp_path / "venv"), app=APP,
                 ready=False) as server:
         assert server.wait() == 1
         assert server.find("Python 3.2") and server.find("Python %d.%d" % sys.version_info[:2])

@@ -4,6 +4,7 @@ The names are those that uWSGI's users write most (in one file of thirty or more
 files that were counted). One without an effect here has its reason in the table instead.
 """
 
+import ast
 import re
 from functools import cache
 from pathlib import Path
@@ -14,73 +15,119 @@ from geventuwsgi.config.table import row
 
 TESTS = Path(__file__).parents[1]
 
-# Option -> the test of its effect, wherever it stands.
+# The file of a test -> each option whose effect it shows -> the test.
 EFFECTS = {
-    "attach-daemon": "test_it_lives_with_the_instance",
-    "auto-procname": "test_process_titles",
-    "buffer-size": "test_a_head_over_the_limit",
-    "callable": "test_http",
-    "chdir": "test_paths_and_environment",
-    "cheaper": "test_slots_in_use_bring_workers_and_free_ones_let_them_go",
-    "chmod-socket": "test_mode_and_vacuum",
-    "chown-socket": "test_root_is_dropped_after_the_sockets_are_bound",
-    "daemonize": "test_the_starter_ends_when_the_server_is_ready",
-    "disable-logging": "test_logging_off",
-    "env": "test_paths_and_environment",
-    "gevent": "test_past_the_queue_it_is_503_at_once",
-    "gid": "test_root_is_dropped_after_the_sockets_are_bound",
-    "harakiri": "test_harakiri",
-    "harakiri-verbose": "test_verbose_tells_of_the_whole_worker",
-    "home": "test_home_puts_its_packages_first",
-    "hook-master-start": "test_each_phase_in_its_process",
-    "http": "test_the_uwsgi_section_of_an_old_file",
-    "http-keepalive": "test_http_keepalive_off",
-    "http-socket": "test_http",
-    "http-timeout": "test_a_node_that_hangs_is_504_and_left_out",
-    "import": "test_paths_and_environment",
-    "ini": "test_the_ini_file",
-    "lazy-apps": "test_lazy_apps_loads_in_each_worker",
-    "listen": "test_listen",
-    "log-format": "test_the_line",
-    "log-4xx": "test_conditions_and_the_form_of_lines",
-    "log-5xx": "test_conditions_and_the_form_of_lines",
-    "log-date": "test_conditions_and_the_form_of_lines",
-    "log-maxsize": "test_rotation_under_load_loses_no_line",
-    "logformat-strftime": "test_conditions_and_the_form_of_lines",
-    "logger": "test_loggers_routes_encoders_and_syslog",
-    "req-logger": "test_loggers_routes_encoders_and_syslog",
-    "logformat": "test_http_keepalive_off",
-    "logto": "test_logto_takes_everything_and_is_reopened",
-    "max-requests": "test_recycling_under_load_fails_no_request",
-    "max-worker-lifetime": "test_an_old_worker_is_replaced",
-    "memory-report": "test_the_memory_report",
-    "module": "test_a_unix_socket",
-    "need-app": "test_an_application_that_need_not_load",
-    "offload-threads": "test_a_file_for_a_slow_client_takes_no_slot",
-    "pidfile": "test_the_pid_file",
-    "post-buffering": "test_post_buffering",
-    "processes": "test_http",
-    "protocol": "test_uwsgi_from_allowed_addresses_only",
-    "py-autoreload": "test_autoreload_sees_modules_as_they_are_imported",
-    "pythonpath": "test_paths_and_environment",
-    "reload-mercy": "test_one_that_ignores_its_signal_is_killed_after_the_mercy",
-    "reload-on-as": "test_reload_on_as",
-    "reload-on-rss": "test_a_worker_that_grows_is_replaced",
-    "route": "test_answers_of_rules",
-    "show-config": "test_show_config",
-    "socket": "test_a_unix_socket",
-    "socket-timeout": "test_deadlines",
-    "static-map": "test_a_file_comes_before_the_application",
-    "strict": "test_strict",
-    "threads": "test_threads_are_slots",
-    "touch-reload": "test_a_touched_file_reloads",
-    "uid": "test_root_is_dropped_after_the_sockets_are_bound",
-    "vacuum": "test_mode_and_vacuum",
-    "vhost": "test_vhost_is_by_the_name_of_the_server",
-    "virtualenv": "test_home_puts_its_packages_first",
-    "worker-reload-mercy": "test_mercy_ends",
-    "workers": "test_http",
-    "wsgi-file": "test_http",
+    "integration/test_background.py": {
+        "daemonize": "test_the_starter_ends_when_the_server_is_ready",
+    },
+    "integration/test_commands.py": {
+        "callable": "test_http",
+        "disable-logging": "test_logging_off",
+        "http-socket": "test_http",
+        "module": "test_a_unix_socket",
+        "processes": "test_http",
+        "protocol": "test_uwsgi_from_allowed_addresses_only",
+        "socket": "test_a_unix_socket",
+        "workers": "test_http",
+        "wsgi-file": "test_http",
+    },
+    "integration/test_daemons.py": {
+        "attach-daemon": "test_it_lives_with_the_instance",
+        "reload-mercy": "test_one_that_ignores_its_signal_is_killed_after_the_mercy",
+    },
+    "integration/test_hooks.py": {
+        "hook-master-start": "test_master_start_binds_signals",
+    },
+    "integration/test_limits.py": {
+        "buffer-size": "test_a_head_over_the_limit",
+    },
+    "integration/test_logging.py": {
+        "log-4xx": "test_conditions_and_the_form_of_lines",
+        "log-5xx": "test_conditions_and_the_form_of_lines",
+        "log-date": "test_conditions_and_the_form_of_lines",
+        "log-maxsize": "test_rotation_under_load_loses_no_line",
+        "logformat-strftime": "test_conditions_and_the_form_of_lines",
+        "logger": "test_loggers_routes_encoders_and_syslog",
+        "req-logger": "test_loggers_routes_encoders_and_syslog",
+    },
+    "integration/test_options_effect.py": {
+        "http-keepalive": "test_http_keepalive_off",
+        "ini": "test_strict",
+        "listen": "test_listen",
+        "logformat": "test_http_keepalive_off",
+        "offload-threads": "test_a_file_for_a_slow_client_takes_no_slot",
+        "reload-on-as": "test_reload_on_as",
+        "strict": "test_strict",
+        "threads": "test_threads_are_slots",
+        "vhost": "test_vhost_is_by_the_name_of_the_server",
+    },
+    "integration/test_reload_triggers.py": {
+        "py-autoreload": "test_autoreload_sees_modules_as_they_are_imported",
+        "touch-reload": "test_a_touched_file_reloads",
+    },
+    "integration/test_router.py": {
+        "http-timeout": "test_a_node_that_hangs_is_504_and_left_out",
+    },
+    "integration/test_router_embedded.py": {
+        "http": "test_the_uwsgi_section_of_an_old_file",
+    },
+    "integration/test_signals.py": {
+        "worker-reload-mercy": "test_mercy_ends",
+    },
+    "integration/test_start.py": {
+        "chmod-socket": "test_mode_and_vacuum",
+        "chown-socket": "test_root_is_dropped_after_the_sockets_are_bound",
+        "gid": "test_root_is_dropped_after_the_sockets_are_bound",
+        "need-app": "test_an_application_that_need_not_load",
+        "pidfile": "test_the_pid_file",
+        "uid": "test_root_is_dropped_after_the_sockets_are_bound",
+        "vacuum": "test_mode_and_vacuum",
+    },
+    "integration/test_workers.py": {
+        "cheaper": "test_more_and_fewer",
+        "max-requests": "test_recycling",
+        "max-worker-lifetime": "test_recycling",
+        "memory-report": "test_the_memory_report",
+        "reload-on-rss": "test_recycling",
+    },
+    "server/test_body.py": {
+        "post-buffering": "test_post_buffering",
+    },
+    "server/test_deadlines.py": {
+        "socket-timeout": "test_deadlines",
+    },
+    "server/test_formats.py": {
+        "log-format": "test_the_line",
+    },
+    "server/test_harakiri.py": {
+        "harakiri": "test_harakiri",
+    },
+    "server/test_overload.py": {
+        "gevent": "test_past_the_queue_it_is_503_at_once",
+    },
+    "server/test_routes.py": {
+        "route": "test_answers_of_rules",
+    },
+    "server/test_slow.py": {
+        "harakiri-verbose": "test_verbose_tells_of_the_whole_worker",
+    },
+    "server/test_static.py": {
+        "static-map": "test_a_file_comes_before_the_application",
+    },
+    "test_boot.py": {
+        "auto-procname": "test_process_titles",
+        "chdir": "test_paths_and_environment",
+        "env": "test_paths_and_environment",
+        "home": "test_home_puts_its_packages_first",
+        "import": "test_paths_and_environment",
+        "lazy-apps": "test_lazy_apps_loads_in_each_worker",
+        "logto": "test_logto_takes_everything_and_is_reopened",
+        "pythonpath": "test_paths_and_environment",
+        "virtualenv": "test_virtualenv_of_another_python_is_status_1",
+    },
+    "test_cli.py": {
+        "show-config": "test_show_config",
+    },
 }
 WITHOUT = {
     "die-on-term", "disable-write-exception", "enable-threads", "gevent-early-monkey-patch",
@@ -90,18 +137,48 @@ WITHOUT = {
 
 
 @cache
-def functions() -> frozenset[str]:
-    """Return the names of all tests, those that one test runs beside each other included."""
-    return frozenset(name for path in TESTS.rglob("test_*.py")
-                     for name in re.findall(r"^(?:async )?def (?:test_)?(\w+)\(",
-                                            path.read_text(), re.MULTILINE))
+def collected(file: str) -> dict[str, str]:
+    """Return the text of each test of a file, with all of the file that is no test.
+
+    Fixtures, texts of files and the checks that one test does beside each other are there.
+    """
+    text = (TESTS / file).read_text()
+    found, shared = {}, ""
+    for node in ast.parse(text).body:
+        lines = [line for one in [*getattr(node, "decorator_list", ()), node]
+                 for line in text.splitlines()[one.lineno - 1:one.end_lineno]]
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            found[node.name] = "\n".join(lines)
+        else:
+            shared += "\n".join(lines) + "\n"
+    return {name: shared + own for name, own in found.items()}
 
 
-@pytest.mark.parametrize("name", EFFECTS)
-def test_an_option_has_a_test_of_its_effect(name: str) -> None:
+def written(name: str) -> re.Pattern[str]:
+    """Match an option that is set: `--name`, "name", `name =` of a file, `na_me=` in Python."""
+    option = row(name, uwsgi=True)
+    letters = "".join(one for one in option.aliases if len(one) == 1) if option else ""
+    same = f"(?:{re.escape(name)}|{re.escape(name.replace('-', '_'))})"
+    return re.compile(
+        rf"--{same}(?![\w-])|(?:(?<![\w.-])|(?<=\\n)){same}\s*=(?!=)|[\"']{same}[\"']"
+        + (rf"|[\"' ]-[{letters}](?!\w)" if letters else ""))
+
+
+@pytest.mark.parametrize(("file", "name"), [(file, name) for file in EFFECTS
+                                            for name in EFFECTS[file]])
+def test_an_option_has_a_test_of_its_effect(file: str, name: str) -> None:
     option = row(name, uwsgi=True)
     assert option is not None and option.status in ("taken", "directive", "command")
-    assert EFFECTS[name].removeprefix("test_") in functions()
+    text = collected(file)[EFFECTS[file][name]]
+    assert written(name).search(text), f"{file}: {EFFECTS[file][name]} does not set {name}"
+
+
+def test_a_lost_effect_is_noticed() -> None:
+    assert not written("harakiri").search("def harakiri(): 'of harakiri-verbose = 1'")
+    assert not written("route").search("x.route = 1; a-route = 1; --route-run")
+    assert all(written("route").search(text) for text in (
+        "\nroute = ^/", "'--route'", "a\\nroute=x", '"route"'))
+    assert "a_504_and_the_worker_lives" not in collected("server/test_harakiri.py")
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT))

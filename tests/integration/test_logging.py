@@ -89,7 +89,7 @@ def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> Non
     ini = INI + more + (
         "disable-logging = true\nlog-4xx = true\nlog-5xx = true\n"
         "log-date = %%Y+%%m\nlog-format = <%%Y> %(uri) %(status) %(ftime)\n"
-        "log-format-strftime = true\nlogger-list = true\n"
+        "logformat-strftime = true\nlogger-list = true\n"
         + (f"interface = {interface}\n" if interface == "asgi" else ""))
     with Server(tmp_path, ini=ini, app=app) as server:
         ask(server, "/200", "/404?%25d", "/201", "/202", "/500", "/200", "/200", "/503?last")

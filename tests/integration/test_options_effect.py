@@ -227,11 +227,11 @@ def test_reload_on_as(plain: Server) -> None:
 
 
 def test_strict(tmp_path: Path) -> None:
-    with Server(tmp_path, app=PLAIN_APP, ready=False,
-                ini="[uwsgi]\nstrict = true\nhttp-socket = :0\nmodule = app\nvaccum = true\n"
-                ) as server:
+    (tmp_path / "strict.ini").write_text(
+        "[uwsgi]\nstrict = true\nhttp-socket = :0\nmodule = app\nvaccum = true\n")
+    with Server(tmp_path, "--ini", "strict.ini", ready=False) as server:
         assert server.wait() == 1
-    assert server.find("app.ini:5: vaccum: there is no such option; did you mean vacuum?")
+    assert server.find("strict.ini:5: vaccum: there is no such option; did you mean vacuum?")
 
 
 LASTING_APP = """
