@@ -190,6 +190,8 @@ class Embedded:
         now = time.monotonic()
         if self._unheard > 1 and now - self._raised > AGAIN:
             self._raised = now
+            if not self.applications.asgi:
+                self._worker.service.cut = True
             raise KeyboardInterrupt     # what keeps the hub from hearing has to end first
 
     def _stop(self) -> None:

@@ -376,6 +376,9 @@ class Connection(ABC):
                       exchange.uri, error)
             if not exchange.head_sent or isinstance(error, NothingSent):
                 exchange.status = CLIENT_GONE
+        elif service.cut and isinstance(error, (GreenletExit, KeyboardInterrupt)):
+            exchange.logged, broken_off = False, True   # there is no answer
+            log.info("%s: %s %s broken off", self.peer, exchange.method, exchange.uri)
         else:
             service.exceptions += 1
             report.application_error(self.peer, exchange.method, exchange.uri, error)

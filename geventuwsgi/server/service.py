@@ -49,6 +49,7 @@ class Service:
 
     Attributes:
         draining: no connection outlives its present request any more.
+        cut: requests are broken off, as the worker stops at once.
         accepted, requests, exceptions, harakiris, refused, bytes_sent, response_time: counters
             since the start, the last in seconds.
     """
@@ -88,7 +89,7 @@ class Service:
         self.connections: set[Any] = set()
         # By application; the last is for requests that found none (their app is -1).
         self.app_requests = [0] * (len(applications) + 1)
-        self.draining = False
+        self.draining = self.cut = False
         self.persistent = policy.keepalive > 0
         self.accepted = 0
         self.requests = 0

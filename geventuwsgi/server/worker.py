@@ -167,6 +167,7 @@ class Worker:
 
     def cut(self) -> None:
         """End without waiting for anything; requests in progress are broken off."""
+        self.service.cut = True
         later = self.hub.loop.run_callback
         for acceptor in self.acceptors:
             acceptor.close()

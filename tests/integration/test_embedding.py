@@ -80,6 +80,14 @@ def all_of(sock):
     return received
 
 
+def received(sock):
+    """What came before the connection was reset."""
+    try:
+        return sock.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
 def test_a_patched_program(tmp_path):
     """HTTP, HTTPS and uwsgi; then twice, as all is given back."""
     authority = Authority(tmp_path)
@@ -137,14 +145,16 @@ def test_a_request_in_flight_is_finished(tmp_path):
 def test_a_second_signal_ends_at_once(tmp_path, path, what):
     source = PATCHED + WSGI + WITNESS + "served(application, bind='127.0.0.1:0')\n"
     with Script(tmp_path, source) as server:
-        with ask_slowly(server, path):
+        with ask_slowly(server, path) as sock:
             server.send_signal(signal.SIGTERM)
             if path == "/wait":
                 server.wait_for("graceful shutdown triggered")
             server.send_signal(signal.SIGINT)
             server.wait_for("stopping at once")
             assert server.wait() == 0
-        assert server.find("returned")
+            assert not received(sock)
+        assert server.find("returned") and server.find(f"GET {path} broken off")
+        assert not server.find("Error handling request") and not server.find(f"GET {path} =>")
 
 
 def test_patience_has_an_end(tmp_path):
