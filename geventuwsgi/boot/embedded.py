@@ -88,7 +88,6 @@ class Alone:
         """Let go of descriptors."""
         self.control.close()
         self._other.close()
-        os.close(self.board.fd)
 
 
 class Embedded:
@@ -145,7 +144,7 @@ class Embedded:
             from ..asgi.bridge import Bridge as Kind
         else:
             from ..server.worker import Worker as Kind  # type: ignore[assignment]
-        board = scoreboard.Scoreboard.create(1)
+        board = scoreboard.Scoreboard.alone()
         child = Alone(board, self._ready, self.logs.reopen)
         child.row.cells[scoreboard.PID] = os.getpid()
         child.row.cells[scoreboard.WORKER] = 1

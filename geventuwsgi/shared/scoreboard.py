@@ -118,7 +118,8 @@ class Scoreboard:
     """A table of rows over one memfd. Made by `create`, re-created elsewhere by `open`.
 
     Attributes:
-        fd: the descriptor, close-on-exec; whoever execs a reader hands it over.
+        fd: the descriptor, close-on-exec; whoever execs a reader hands it over. -1: there
+            is none.
     """
 
     def __init__(self, fd: int, memory: mmap.mmap) -> None:
@@ -136,6 +137,11 @@ class Scoreboard:
         fd = os.memfd_create("geventuwsgi-scoreboard", os.MFD_CLOEXEC)
         os.ftruncate(fd, (rows + 1) * (CELLS * 8 + TEXT))
         return cls.open(fd)
+
+    @classmethod
+    def alone(cls) -> "Scoreboard":
+        """Make a board with one row for a process that shares it with nobody."""
+        return cls(-1, mmap.mmap(-1, 2 * (CELLS * 8 + TEXT)))
 
     @classmethod
     def open(cls, fd: int) -> "Scoreboard":

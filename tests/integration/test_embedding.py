@@ -29,7 +29,7 @@ def application(environ, start_response):
     return [body]
 """
 WITNESS = """
-import signal, logging
+import os, signal, logging
 from geventuwsgi import serve
 NUMBERS = [number for number in signal.valid_signals() if number not in (9, 19)]
 signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -44,6 +44,9 @@ def served(*arguments, **options):
     before = state()
     serve(*arguments, **options)
     assert state() == before, (before, state())
+    left = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+            if os.path.lexists(f"/proc/self/fd/{fd}")]
+    assert not [path for path in left if "memfd" in path], left
     print("returned", flush=True)
 """
 PATCHED = "from gevent import monkey; monkey.patch_all()\n"
