@@ -70,7 +70,7 @@ class Switch(Kind):
 
 
 class Path(Kind):
-    """A file or directory; relative to where the server was started, as in uWSGI."""
+    """A file or directory, as it is written; `places` says from where it leads."""
 
     metavar = "PATH"
     comments = True

@@ -4,6 +4,7 @@ The rows of hooks and daemons are made into two values of the settings, in the o
 which uWSGI runs them: the hooks of a phase before its `exec` commands.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from geventuwsgi.config.daemons import Daemon
 from geventuwsgi.config.hooks import FUNCTIONS, parsed
 from geventuwsgi.config.kinds import Many
 from geventuwsgi.config.origin import Case, Origin
+from geventuwsgi.config.places import joined
 from geventuwsgi.config.rows_hooks import DAEMONS, PHASES
 
 _SIGNAL = "unix_signal:"
@@ -56,10 +58,20 @@ def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> 
         if isinstance(option.kind, Many) and isinstance(option.kind.of, Daemon):
             for text, origin in written(option.name):
                 fields = option.kind.of.read(text, Case(origin))
+                if values["chdir"]:
+                    _lead_below(os.path.abspath(values["chdir"]), fields)
                 fields["stdin"] = fields.get("stdin", values["daemons_honour_stdin"])
                 daemons.append((("place", _place(origin)), *fields.items()))
     return {"hooks": tuple(hooks), "touch_hooks": tuple(touched), "bindings": tuple(bindings),
             "daemons": tuple(daemons)}
+
+
+def _lead_below(directory: str, fields: dict[str, Any]) -> None:
+    """uWSGI looks for a daemon's files from `chdir` (`places`)."""
+    for name in ("pidfile", "directory"):
+        if fields.get(name):
+            fields[name] = joined(fields[name], directory)
+    fields["touch"] = tuple(joined(path, directory) for path in fields.get("touch", ()))
 
 
 def _place(origin: Origin) -> str:

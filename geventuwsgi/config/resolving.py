@@ -10,7 +10,7 @@ from typing import Any
 
 from geventuwsgi.config import (
     conflicts, conflicts_asgi, conflicts_logs, conflicts_workers, development, endpoints, orders,
-    rows_routes,
+    places, rows_routes,
 )
 from geventuwsgi.config.directives import variables
 from geventuwsgi.config.endpoints import spelled
@@ -178,6 +178,7 @@ class _Defaults:
         self.processes()
         self.interface()
         self.slots()
+        places.settle(self.values, self.origins, self.items, self.uwsgi)
         self.sockets()
         self.trust()
         self.worker_timeout()

@@ -201,6 +201,7 @@ ENTRIES: tuple[Entry, ...] = (
                    (ANY, "workers start in their own order; uWSGI leaves these behind")}),
     Entry(APPS + "logs.ini", {"8080": FACTS}),
     Entry(APPS + "logto.ini", {"8080": FACTS}),
+    Entry(APPS + "relative.ini", {"/run/uwsgi/relative.sock": FACTS}, directory="var/tmp"),
     Entry(APPS + "hooks.ini", {"/run/uwsgi/hooks/app.sock": FACTS}),
     Entry(APPS + "ondemand.ini", {"/run/uwsgi/ondemand.sock": FACTS}),
     Entry(APPS + "as-root.ini", {"/run/uwsgi/as-root.sock": FACTS}, root="root"),
