@@ -9,6 +9,7 @@ import atexit
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -261,6 +262,9 @@ class Playing:
         if gevent is not None:
             gevent.reinit()  # the fork was the system's, not gevent's
         settings = self.settings
+        if settings.dev:
+            # Ctrl-C is the master's. pdb takes it over at each `continue`, and would stop here.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         child.reopen, child.take = self.logs.reopen, self.logs.take
         child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
         if settings.cpu_affinity:

@@ -341,6 +341,10 @@ def test_on_a_terminal(tmp_path):
         terminal.wait_for("'found'")
         asked.join()
         terminal.wait_for(r"GET /debug \x1b\[32m200")
+        # What a terminal sends to all of them is nothing to a worker whose debugger went on.
+        for pid in children(children(terminal.pid)[0]):
+            os.kill(pid, signal.SIGINT)
+        assert program.body() == b"one"
         with program.connect() as lost:
             lost.sendall(b"GET /debug HTTP/1.1\r\nHost: x\r\n\r\n")
             terminal.wait_for(r"(?s)GET /debug .*\(Pdb\) ")
