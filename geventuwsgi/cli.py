@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from geventuwsgi import __version__
-from geventuwsgi.boot import instance
+from geventuwsgi.boot import instance, proving
 from geventuwsgi.config import completion, development, gunicorn, manual
 from geventuwsgi.config.argv import Command, parse
 from geventuwsgi.config.conversion import Conversion
@@ -108,7 +108,7 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
             _write(text)
             return None, status
         if command.name in ("check-config", "format"):
-            report, in_json = check(arguments, environ)
+            report, in_json = check(arguments, environ, proving.failures)
             _write(report.json() if in_json else report.text())
             return None, 0 if report.fine else 1
         if command.name in ("ping", "ping-timeout", "connect-and-read"):

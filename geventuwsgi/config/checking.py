@@ -7,7 +7,7 @@ needs: what to change, or what to expect. Nothing is started.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from geventuwsgi.config.conflicts_asgi import NO_EFFECT
@@ -18,6 +18,7 @@ from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading, Skipped
 from geventuwsgi.config.resolving import COMMAND, overridden, resolve
 from geventuwsgi.config.rows_gunicorn import DIFFERENT as GUNICORN_DIFFERENT
+from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import meant, row
 from geventuwsgi.errors import ConfigError, written
 
@@ -30,6 +31,8 @@ WRONG = "wrong"
 SKIPPED = "not read here"
 ORDER = (TAKEN, DIFFERENT, IGNORED, SKIPPED, REFUSED, UNKNOWN, WRONG)
 FAILING = (REFUSED, WRONG)
+# Finds what would stop a start with some settings on this machine.
+Prove = Callable[[Settings], Iterable[ConfigError]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Report:
 
 
 def check(reading: Reading, failure: ConfigError | None,
-          converted: Conversion | None = None) -> Report:
+          converted: Conversion | None = None, prove: Prove | None = None) -> Report:
     """Give each line of a configuration its verdict.
 
     Args:
@@ -104,23 +107,24 @@ def check(reading: Reading, failure: ConfigError | None,
         failure: what ended the reading early, if anything did.
         converted: the settings file of gunicorn that it is; it needs to name neither an
             application nor a socket.
+        prove: finds what would stop a start with the settings on this machine.
     """
     lines = [_verdict(entry, reading) for entry in reading.entries]
     notes: list[str] = []
+    failures = [failure] if failure is not None else []
     if failure is None:
-        notes, failure = _together(reading, lines, converted)
+        notes, failures = _together(reading, lines, converted, prove or (lambda settings: ()))
     for one in reversed(reading.skipped):
         lines.insert(one.place, _skipped(one, reading))
     if converted is not None:
         lines += _converted(converted, reading.files[0])
-    if failure is not None:
-        lines.append(Line(failure.file, failure.line, failure.option or "configuration", None,
-                          WRONG, (failure.message,)))
+    lines += [Line(one.file, one.line, one.option or "configuration", None, WRONG, (one.message,))
+              for one in failures]
     return Report(lines, reading.files, notes)
 
 
-def _together(reading: Reading, lines: list[Line],
-              converted: Conversion | None) -> tuple[list[str], ConfigError | None]:
+def _together(reading: Reading, lines: list[Line], converted: Conversion | None,
+              prove: Prove) -> tuple[list[str], list[ConfigError]]:
     """Look at how the lines go together; those that fail by themselves are left out.
 
     Returns:
@@ -139,12 +143,10 @@ def _together(reading: Reading, lines: list[Line],
                 settings.require_application()
                 settings.require_sockets()
         except ConfigError as error:
-            place = (error.file, error.line, error.option)
-            at = [index for index, entry in enumerate(reading.entries) if index not in failing
-                  and (_file(entry.origin), entry.origin.line, entry.origin.option) == place]
+            at = _at(error, reading, failing)
             told = not _mentioned(missing, error.message)
             if not at:
-                return [], error if told else None
+                return [], [error] if told else []
             failing.update(at)
             missing.update(name for index in at for name in _names(reading.entries[index]))
             if told:
@@ -153,8 +155,23 @@ def _together(reading: Reading, lines: list[Line],
         finally:
             del reading.warnings[known:]
         _overridden(rest, reading, lines)
-        return _attached((warning for warning in settings.warnings
-                          if not _mentioned(missing, warning)), lines, leads), None
+        notes = _attached((warning for warning in settings.warnings
+                           if not _mentioned(missing, warning)), lines, leads)
+        left = []
+        for found in prove(settings):
+            at = _at(found, reading, failing)
+            if at:
+                lines[at[-1]] = replace(lines[at[-1]], verdict=WRONG, reasons=(found.message,))
+            else:
+                left.append(found)
+        return notes, left
+
+
+def _at(error: ConfigError, reading: Reading, failing: Collection[int]) -> list[int]:
+    """Find the lines that an error is about."""
+    place = (error.file, error.line, error.option)
+    return [index for index, entry in enumerate(reading.entries) if index not in failing
+            and (_file(entry.origin), entry.origin.line, entry.origin.option) == place]
 
 
 def _file(origin: Origin) -> str | None:

@@ -66,13 +66,15 @@ def value_of(arguments: Sequence[str], environ: Mapping[str, str], name: str) ->
     return ("", 1) if text is None else (f"{text}\n", 0)
 
 
-def check(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Report, bool]:
+def check(arguments: Sequence[str], environ: Mapping[str, str],
+          prove: checking.Prove | None = None) -> tuple[Report, bool]:
     """Give a verdict on each line of a configuration, without serving anything.
 
     Args:
         arguments: a command line with --check-config: options, an INI file, or a settings
             file of gunicorn (a Python file).
         environ: the environment.
+        prove: finds what would stop a start with the settings on this machine.
     Returns:
         The verdicts, and whether they are wanted in JSON.
     Raises:
@@ -103,7 +105,7 @@ def check(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[Report,
         raise
     except ConfigError as error:
         failure = error
-    return checking.check(reading, failure, converted), form == "json"
+    return checking.check(reading, failure, converted, prove), form == "json"
 
 
 def _developing(items: Sequence[Entry | Command], environ: Mapping[str, str], dev: bool) -> bool:

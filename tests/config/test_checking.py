@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geventuwsgi.boot.proving import failures
 from geventuwsgi.cli import main
 from geventuwsgi.config import gunicorn
 from geventuwsgi.config.checking import Line, Report
@@ -349,7 +350,7 @@ def test_a_settings_file_is_no_configuration(tmp_path: Path,
 
 def test_bytes_of_any_kind_are_printed(tmp_path: Path) -> None:
     path = tmp_path / "app.ini"
-    path.write_bytes(b"[uwsgi]\nmodule = a\nhttp-socket = :0\nchdir = /caf\xe9\nodd = \xe9\n")
+    path.write_bytes(b"[uwsgi]\nmodule = a\nhttp-socket = :0\nenv = X=/caf\xe9\nodd = \xe9\n")
     for question in ("--check-config", "--show-config"):
         done = subprocess.run([sys.executable, "-m", "geventuwsgi", str(path), question],
                               capture_output=True, timeout=60, cwd=Path(__file__).parents[2])
@@ -437,4 +438,33 @@ def test_a_typo_in_the_environment_stops_nothing(write: Callable[..., str]) -> N
     settings, _ = read([path], environ)
     assert settings is not None and len(settings.warnings) == 2
     report, _ = check(["--check-config", write("[geventuwsgi]\nbind =\nmodule = a\n")], {})
+    assert report.fine
+
+
+def test_what_would_stop_the_start(tmp_path: Path, write: Callable[..., str]) -> None:
+    """Nothing is imported and nothing is made."""
+    (tmp_path / "env").mkdir()
+    (tmp_path / "there.py").write_text("raise SystemExit\n")
+    good = f"[uwsgi]\nchdir = {tmp_path}\nwsgi-file = there.py:app\nhttp-socket = :0\n"
+    report, _ = check([write(good + f"logto = {tmp_path}/log\ncallable = a.b\n")], {}, failures)
+    assert report.fine and not (tmp_path / "log").exists()
+    path = write(
+        f"[uwsgi]\nchdir = {tmp_path}\nwsgi-file = there.txt\nhome = %denv\nlogto = /no/dir/x\n"
+        "callable = 1x\nmodule = a b\nhttps-socket = :0,/no/c.pem,/no/k.pem\nchdir2 = none\n"
+        "mount = /x=none.py\nreq-logger = file:/no/log\n")
+    report, _ = check(["--check-config", path], {}, failures)
+    wrong = {line.option: line.reasons[0] for line in report.lines if line.verdict == "wrong"}
+    for option, reason in {
+            "wsgi-file": "there.txt: no such file (looked in ", "home": "is no virtual environment",
+            "logto": "/no/dir/x cannot be opened: there is no directory /no/dir",
+            "callable": "cannot understand '1x'", "module": "'a b' is no name of a module",
+            "https-socket": "/no/c.pem: No such file", "chdir2": "cannot change to none",
+            "mount": "none.py: no such file", "req-logger": "there is no directory /no"}.items():
+        assert reason in wrong.pop(option)
+    assert not wrong and not report.fine
+    report, _ = check([write(good + "chdir = /no/where\n")], {}, failures)
+    assert [(line.line, line.reasons) for line in report.lines if line.verdict == "wrong"] == [
+        (5, ("cannot change to /no/where: it is no directory",))]
+    # A hook may yet make it.
+    report, _ = check([write(good + "chdir = /no/where\nhook-asap = exec:true\n")], {}, failures)
     assert report.fine
