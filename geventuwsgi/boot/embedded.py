@@ -230,17 +230,20 @@ def serve(application: Any, given: Mapping[str, object]) -> None:
                           "background start geventuwsgi as a program")
     settings = keywords.read(given, os.environ)
     applications = applications_of(application, settings.interface)
-    if applications.asgi:
-        if settings.interface != "asgi":
-            ignored = conflicts_asgi.found(settings)
-            settings = settings.replace(warnings=(*settings.warnings, *ignored))
-        settings = found_asgi(settings)
-        refuse_patched()
-    elif settings.monkey_patch:
-        refuse_threads()
     before = list(logger.handlers), logger.level, logger.propagate
     try:
+        if applications.asgi:
+            if settings.interface != "asgi":
+                ignored = conflicts_asgi.found(settings)
+                settings = settings.replace(warnings=(*settings.warnings, *ignored))
+            settings = found_asgi(settings)
+            refuse_patched()
+        elif settings.monkey_patch:
+            refuse_threads()
         Embedded(settings, applications).run()
+    except ConfigError as error:
+        name_as_given(error, settings)
+        raise
     finally:
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
@@ -250,6 +253,14 @@ def serve(application: Any, given: Mapping[str, object]) -> None:
             logger.addHandler(handler)
         logger.setLevel(before[1])
         logger.propagate = before[2]
+
+
+def name_as_given(error: ConfigError, settings: Settings) -> None:
+    """Let an error name its option where and as the caller wrote it, not as a flag."""
+    if error.file is None and error.option:
+        origin = settings.origin(error.option)
+        error.file = origin.kind if origin.kind == "environment" else keywords.PLACE
+        error.option = origin.option or error.option.replace("-", "_")
 
 
 def applications_of(application: Any, interface: str) -> Applications:

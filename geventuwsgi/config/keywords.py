@@ -8,10 +8,11 @@ another room adds is refused unless its section is one of the served.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 from geventuwsgi.config import environment
-from geventuwsgi.config.kinds import FALSE
+from geventuwsgi.config.kinds import FALSE, Address, Many, Name, Path
 from geventuwsgi.config.option import Entry, Option
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.reading import Reading
@@ -121,7 +122,23 @@ def entries(given: Mapping[str, object]) -> Iterator[Entry]:
         else:
             values = [] if value is None else [value]
         for one in values:
+            if isinstance(one, bool) and option is not None and served(option) and names(option):
+                raise origin.error(f"takes {option.kind.metavar}, not {one}; None leaves it out")
             yield Entry(key, text_of(one, origin), origin)
+
+
+def names(option: Option) -> bool:
+    """Whether a value is a name of any letters, which no boolean is meant to be."""
+    kind = option.kind.of if isinstance(option.kind, Many) else option.kind
+    return isinstance(kind, (Address, Path, Name)) and not kind.flag
+
+
+def as_keywords(text: str) -> str:
+    """Write the options of an advice, `name = value`, as keyword arguments."""
+    def written(match: re.Match[str]) -> str:
+        value = {"true": "True", "false": "False"}.get(match[2], f'"{match[2]}"')
+        return f"{match[1].replace('-', '_')}={value}"
+    return re.sub(r"([a-z][a-z-]*) = ([^\s,;)]+)", written, text)
 
 
 def text_of(value: object, origin: Origin) -> str:
@@ -151,11 +168,15 @@ def carried_out(entry: Entry) -> bool:
         close = (nearest(entry.key) or "").replace("-", "_")
         raise entry.origin.error("there is no such option"
                                  + (f"; did you mean {close}?" if close else ""))
+    if option is not None and option.status == "refused" and entry.origin.kind == PLACE:
+        raise entry.origin.error(as_keywords(option.reason))
     if option is None or option.status in ("ignored", "refused"):
         return True     # `resolve` tells
     text = (entry.text or "").strip().lower()
     if option.name == "processes":
         alone = text in ("1", "true")
+        if text in (*FALSE, "0"):
+            raise entry.origin.error("must be at least 1")
     else:
         alone = served(option)
     if not alone and text not in (*FALSE, "", "0"):

@@ -181,6 +181,8 @@ class Address(Kind):
         # uWSGI makes a file of it, and so do we in its dialect; the listener tells of that.
         if address.looks_like_tcp(parsed) and not case.origin.uwsgi:
             port = f":{text}" if text.isdigit() else f"{text}:8000"
+            if text.isdigit() and int(text) > 65535:
+                case.fail(f"{text!r} is no port (0 to 65535); ./{text} is a unix socket")
             case.fail(f"{text!r} is a file name: write {port}, or ./{text} for a unix socket")
         return text
 

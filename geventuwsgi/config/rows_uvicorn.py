@@ -28,7 +28,7 @@ ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
              Choice("auto", "websockets", "websockets-sansio", "wsproto",
                     none="they are served where the websockets library is installed")),
     *ignored("reload-dir reload-dirs", _WATCHED, _ANY),
-    *refused("host port", "write both as bind = HOST:PORT"),
+    *refused("host port", "host and port are one: write bind = HOST:PORT"),
     *refused("uds", "write bind = unix:PATH"),
     *refused("fd", "write bind = fd://NUMBER"),
     *refused("env-file", "use env for each variable, or EnvironmentFile of the systemd unit"),

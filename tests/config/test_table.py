@@ -66,8 +66,8 @@ def test_names_of_uvicorn(resolve: Any) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (("--host", "0.0.0.0"), "--host: write both as bind = HOST:PORT"),
-    (("--port", "80"), "--port: write both as bind = HOST:PORT"),
+    (("--host", "0.0.0.0"), "--host: host and port are one: write bind = HOST:PORT"),
+    (("--port", "80"), "--port: host and port are one: write bind = HOST:PORT"),
     (("--uds", "/run/x"), "--uds: write bind = unix:PATH"),
     (("--env-file", ".env"), "--env-file: use env"),
     (("--no-server-header",), "write server-header = false"),

@@ -237,7 +237,7 @@ served(application, bind="127.0.0.1:0")
 
 
 REFUSALS = """
-import sys, threading
+import os, sys, threading
 from geventuwsgi import serve
 from geventuwsgi.errors import GeventuwsgiError
 
@@ -265,6 +265,11 @@ attempt("threads", wsgi, bind="127.0.0.1:0")
 release.set(); thread.join()
 assert "gevent.monkey" not in sys.modules or not sys.modules["gevent.monkey"].saved
 from gevent import monkey; monkey.patch_all()
+attempt("log", wsgi, bind="127.0.0.1:0", accesslog="/nowhere/access.log")
+attempt("certificate", wsgi, bind="127.0.0.1:0", ssl_certfile="/nowhere/cert.pem")
+os.environ["GEVENTUWSGI_ERROR_LOGFILE"] = "/nowhere/error.log"
+attempt("variable", wsgi, bind="127.0.0.1:0")
+del os.environ["GEVENTUWSGI_ERROR_LOGFILE"]
 attempt("patched", asgi, bind="127.0.0.1:0")
 """
 
@@ -283,7 +288,10 @@ def test_refusals(tmp_path):
         "kind": "AppLoadError | __main__:asgi is an ASGI application",
         "port": "BindError | cannot bind 203.0.113.7:1: ",
         "thread": "ConfigError | serve() handles signals and has to run in the main thread",
-        "threads": "ConfigError | --monkey-patch: threads run already (worker bee)",
+        "threads": "ConfigError | serve(): monkey_patch: threads run already (worker bee)",
+        "log": "ConfigError | serve(): accesslog: ",
+        "certificate": "ConfigError | serve(): ssl_certfile: ",
+        "variable": "ConfigError | environment: GEVENTUWSGI_ERROR_LOGFILE: ",
         "patched": "ConfigError | an ASGI application runs in a thread of its own",
     }.items():
         assert told[what].startswith(beginning), told[what]
