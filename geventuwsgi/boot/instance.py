@@ -34,7 +34,7 @@ from . import certificates, logs
 from .commands import commands_of, terminal
 from .company import Company, rotate
 from .playing import cores_of, environ_of, packages_of, titles_of
-from .points import AT_THE_START, await_things, identity_of, run_hooks
+from .points import AT_THE_START, await_things, identity_of, require_directory, run_hooks
 from .roles import router_role, worker_role
 from .routing import Subscriptions
 from .scribes import engage, scribe_of
@@ -149,6 +149,7 @@ class Instance:
                 self._lock_files()
                 await_things(settings, "interface", "fs", "file", "dir", "mountpoint")
                 run_hooks(settings, environ_of(settings), *AT_THE_START)
+                require_directory(settings)     # which a hook may have made
         self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
         try:
             self.pid_files = pid_files_of(settings.pidfile, settings.pidfile2, identity)
@@ -262,6 +263,7 @@ class Instance:
         settings = self._again()
         tell_configuration(settings)
         check(settings)
+        require_directory(settings)
         logs.check(settings)
         if not self.scribe.engaged:     # the new roles inherit what our output is then
             engage(self.scribe, settings)
@@ -415,7 +417,7 @@ def check(settings: Settings) -> Identity:
     """
     identity = identity_of(settings)
     if settings.home:
-        packages_of(settings.home)
+        packages_of(settings)
     certificates.check(settings)
     return identity
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..config import conflicts_asgi
 from ..config.settings import Settings
-from ..errors import AppLoadError, BootError, ConfigError, GeventuwsgiError
+from ..errors import AppLoadError, BootError, GeventuwsgiError
 from ..process import kernel
 from ..process.limits import bind_processors
 from ..process.modules import Imported, directories_of, files_of
@@ -323,7 +323,7 @@ def prepare_paths(settings: Settings) -> None:
     import site
 
     if settings.home:
-        packages = packages_of(settings.home)
+        packages = packages_of(settings)
         known = list(sys.path)
         site.addsitedir(packages)  # its .pth files count
         sys.path[:] = [path for path in sys.path if path not in known] + known
@@ -331,7 +331,7 @@ def prepare_paths(settings: Settings) -> None:
         os.environ["VIRTUAL_ENV"] = settings.home
         logger.info("Set PythonHome to %s", settings.home)
     if settings.chdir:
-        change_directory(settings.chdir, "chdir")
+        change_directory(settings, "chdir")
     sys.path.insert(0, os.getcwd())
     for pattern in settings.pythonpath:
         for path in sorted(glob.glob(pattern)) or [pattern]:
@@ -364,14 +364,15 @@ def import_all(sources: Iterable[str], option: str) -> None:
             logger.error("%s = %s: %s\n%s", option, source, error, error.traceback.rstrip())
 
 
-def packages_of(home: str) -> str:
-    """Return the site-packages directory of a virtual environment.
+def packages_of(settings: Settings) -> str:
+    """Return the site-packages directory of the virtual environment of `home`.
 
     Raises:
         ConfigError: there is none for the version of Python that runs this server.
     """
     import glob
 
+    home, origin = settings.home, settings.origin("home")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     packages = os.path.join(home, "lib", f"python{version}", "site-packages")
     if os.path.isdir(packages):
@@ -379,22 +380,23 @@ def packages_of(home: str) -> str:
     others = glob.glob(os.path.join(home, "lib", "python*", "site-packages"))
     if others:
         other = others[0].split(os.sep)[-2].removeprefix("python")
-        raise ConfigError(f"{home} is an environment of Python {other}, this server runs on "
-                          f"Python {version}: install it there, or make the environment anew",
-                          option="home")
-    raise ConfigError(f"{home} is no virtual environment (there is no {packages})", option="home")
+        raise origin.failure(f"{home} is an environment of Python {other}, this server runs on "
+                             f"Python {version}: install it there, or make the environment anew")
+    raise origin.failure(f"{home} is no virtual environment (there is no {packages})")
 
 
-def change_directory(path: str, option: str) -> None:
-    """Go to a directory.
+def change_directory(settings: Settings, option: str) -> None:
+    """Go to the directory of an option.
 
     Raises:
         ConfigError: we cannot.
     """
+    path = getattr(settings, option)
     try:
         os.chdir(path)
     except OSError as error:
-        raise ConfigError(f"cannot change to {path}: {error.strerror}", option=option) from None
+        raise settings.origin(option).failure(
+            f"cannot change to {path}: {error.strerror}") from None
 
 
 def load_applications(settings: Settings) -> "Applications":
@@ -404,7 +406,7 @@ def load_applications(settings: Settings) -> "Applications":
         AppLoadError: an application does not load.
         HookError: a hook before or after it failed.
     """
-    from ..app import loader, paste
+    from ..app import paste
 
     run_hooks(settings, os.environ, "pre-app")
     if settings.paste_logger:
@@ -412,15 +414,7 @@ def load_applications(settings: Settings) -> "Applications":
                                 paste.variables(settings.paste_global))
     import_all(settings.import_, "import")
     started = time.monotonic()
-    applications = loader.load(
-        application=settings.application, asgi=settings.asgi, module=settings.module,
-        wsgi_file=settings.wsgi_file, paste=settings.paste, interface=settings.interface,
-        paste_global=settings.paste_global,
-        factory=settings.factory, callable=settings.callable, mounts=settings.mount,
-        manage_script_name=settings.manage_script_name, need_app=settings.need_app,
-        ignore_script_name=settings.ignore_script_name,
-        no_default_app=settings.no_default_app,
-        virtual_host="HTTP_HOST" if settings.vhost_host else "SERVER_NAME")
+    applications = _loaded(settings)
     for failure in applications.failures:
         logger.error("%s\n%s", failure, failure.traceback.rstrip())
     for line in applications.ready_lines(os.getpid()):
@@ -429,5 +423,32 @@ def load_applications(settings: Settings) -> "Applications":
     logger.info("application %s loaded in %d ms", names, (time.monotonic() - started) * 1000)
     run_hooks(settings, os.environ, "post-app")
     if settings.chdir2:
-        change_directory(settings.chdir2, "chdir2")
+        change_directory(settings, "chdir2")
     return applications
+
+
+def _loaded(settings: Settings) -> "Applications":
+    """Load the applications; what does not load is told with the line that names it."""
+    from ..app import loader
+
+    try:
+        return loader.load(
+            application=settings.application, asgi=settings.asgi, module=settings.module,
+            wsgi_file=settings.wsgi_file, paste=settings.paste, interface=settings.interface,
+            paste_global=settings.paste_global,
+            factory=settings.factory, callable=settings.callable, mounts=settings.mount,
+            manage_script_name=settings.manage_script_name, need_app=settings.need_app,
+            ignore_script_name=settings.ignore_script_name,
+            no_default_app=settings.no_default_app,
+            virtual_host="HTTP_HOST" if settings.vhost_host else "SERVER_NAME")
+    except AppLoadError as error:
+        named = {name: str(getattr(settings, name.replace("-", "_")) or "")
+                 for name in ("application", "asgi", "module", "paste", "wsgi-file")}
+        if len(settings.mount) == 1:    # of several the place is that of the last one
+            named["mount"] = settings.mount[0].partition("=")[2]
+        for name, spelling in named.items():
+            origin, source = settings.origin(name), spelling.partition(":")[0]
+            if source and source in str(error) and origin.kind != "argv":
+                error.args = (f"{origin.place}: {origin.option}: {error}", *error.args[1:])
+                break
+        raise

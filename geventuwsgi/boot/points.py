@@ -3,6 +3,7 @@
 Called in the master before it begins its loop, and in every role (docs/hooks.rst).
 """
 
+import os
 from collections.abc import Mapping
 
 from ..config.settings import Settings
@@ -52,6 +53,17 @@ def await_things(settings: Settings, *kinds: str) -> None:
                 awaiting.until_there(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
             except TimeoutError as error:
                 raise settings.origin(f"wait-for-{kind}").failure(str(error.strerror)) from None
+
+
+def require_directory(settings: Settings) -> None:
+    """Refuse a `chdir` to nowhere, before sockets and files below it fail.
+
+    Raises:
+        ConfigError: naming the place.
+    """
+    path = settings.chdir
+    if path and not os.path.isdir(path):
+        raise settings.origin("chdir").failure(f"{path} is no directory")
 
 
 def limits_of(settings: Settings) -> Limits:

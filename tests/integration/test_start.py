@@ -384,3 +384,17 @@ def test_log_pipes_that_nobody_reads(room, reader):
         server.wait()
         server.stdout.close()
         server.stderr.close()
+
+
+@pytest.mark.parametrize(("line", "status", "said"), [
+    ("home = /nonexist", 1, "home: /nonexist is no virtual environment"),
+    ("chdir = /nonexist\nsocket = a.sock", 1, "chdir: /nonexist is no directory"),
+    ("wsgi-file = nosuch.py", 4, "wsgi-file: nosuch.py: no such file"),
+    ("mount = /a=nosuch.py", 4, "mount: nosuch.py: no such file"),
+])
+def test_what_is_not_there_is_told_with_its_line(tmp_path, line, status, said):
+    module = "" if "nosuch" in line else "module = app\n"
+    (tmp_path / "fb.ini").write_text(f"[uwsgi]\nhttp-socket = 127.0.0.1:0\n{module}{line}\n")
+    done = refused(tmp_path, "fb.ini", app="application = None\n")
+    assert done[0] == status
+    assert f"fb.ini:{3 + bool(module)}: {said}" in "\n".join(done[1])
