@@ -136,6 +136,9 @@ class Playing:
         self.control = sock
         self.imported = Imported(settings.py_autoreload_ignore)
         self.logs = Logs(settings, requests=True)
+        if found_to_be_asgi:    # also by the generation before, when there was another file
+            for warning in conflicts_asgi.found(settings):
+                logger.warning("%s", warning)
         self.titles = titles_of(settings)
         self.titles.set(f"template {generation}")
         if plan["version"] != __version__:
@@ -196,8 +199,7 @@ class Playing:
         if applications.asgi and settings.interface == "auto":
             from ..process.template import Otherwise
             # What threads and event loops need is gone from a patched process for good.
-            for warning in conflicts_asgi.found(settings):
-                logger.warning("%s", warning)
+            conflicts_asgi.found(settings)
             logger.info("the application is ASGI: it is loaded once more, without "
                         "monkey-patching; interface = asgi saves that")
             raise Otherwise

@@ -44,12 +44,17 @@ def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
 
 
 def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
-    with Server(tmp_path, "app:app", app=APP) as server:
+    ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:app\n"
+    with Server(tmp_path, ini=ini, app=APP) as server:
         server.wait_for("interface = asgi saves that")
         assert not json.loads(get(server, "/thread").body)["own"]
         server.send_signal(signal.SIGHUP)
         server.wait_for("ready: 1 worker (generation 2)")
         assert get(server, "/hello").body == b"Hello, world!"
+        (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("route: rules are not followed with ASGI")
+        server.wait_for("generation 2 serves on")
         assert server.stop() == 0
 
 
