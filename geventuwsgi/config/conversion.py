@@ -213,7 +213,7 @@ def _slots(worker_class: str, texts: dict[str, str]) -> Iterable[Added]:
         # A sync worker with threads is gunicorn's gthread.
         slots, kind = threads, "gthread" if threads > 1 else worker_class or "sync"
         ours = {"sync": 1, "": threads if "threads" in texts else SLOTS}.get(worker_class, threads)
-    elif worker_class == "gevent":
+    elif worker_class in ("gevent", "eventlet"):
         slots, kind = _number(texts.get("worker-connections", ""), _CONNECTIONS), worker_class
         ours = threads if "threads" in texts else SLOTS
     else:

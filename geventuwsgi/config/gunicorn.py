@@ -15,7 +15,9 @@ from typing import NamedTuple
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Origin
 from geventuwsgi.config.resolving import COMMAND
-from geventuwsgi.config.rows_gunicorn import DEFAULTS, HOOKS, NAMES, SETTINGS
+from geventuwsgi.config.rows_gunicorn import (
+    DEFAULTS, HOOKS, NAMES, SETTINGS, WORKERS,
+)
 from geventuwsgi.config.table import nearest, row
 from geventuwsgi.errors import ConfigError
 
@@ -91,7 +93,9 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Lef
     else:
         for one in value if isinstance(value, list | tuple | set) else (value,):
             try:
-                yield Entry(key, _text(one, option.kind.octal), origin)
+                text = _text(one, option.kind.octal)
+                yield Entry(key, WORKERS.get(text, text) if name == "worker_class" else text,
+                            origin)
             except TypeError:
                 yield Left(name, origin, f"{one!r} cannot be written in an INI file")
 

@@ -279,6 +279,8 @@ def converted(tmp_path: Path, text: str) -> tuple[Settings, str]:
     ("worker_class, threads = 'sync', 3", 3), ("worker_class, threads = 'gthread', 3", 3),
     ("worker_class = 'gthread'", 1), ("worker_class = 'gevent'", 1000),
     ("worker_class, worker_connections = 'gevent', 50", 50), ("worker_class = 'tornado'", 1),
+    ("worker_class = 'gunicorn.workers.ggevent.GeventWorker'", 1000),
+    ("worker_class, worker_connections = 'eventlet', 30", 30),
 ])
 def test_conversion_keeps_the_concurrency(tmp_path: Path, text: str, slots: int) -> None:
     settings, _ = converted(tmp_path, text)
