@@ -31,7 +31,7 @@ def _paths(settings: Settings) -> Iterator[tuple[str, str]]:
         return  # these may well make what is not there now
     if settings.home:
         try:
-            packages_of(settings.home)
+            packages_of(settings)
         except ConfigError as error:
             yield "home", error.message
     try:
