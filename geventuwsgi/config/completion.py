@@ -11,9 +11,10 @@ what stands alone an INI file, a Python file or a directory on the way to one.
 import re
 from collections.abc import Iterator
 
-from geventuwsgi.config.kinds import Account, Address, Kind, Many, Owner, Path
+from geventuwsgi.config.kinds import Account, Address, Boolean, Kind, Many, Owner, Path
 from geventuwsgi.config.manual import letters_of, plain, sections
 from geventuwsgi.config.option import Option
+from geventuwsgi.config.table import row
 from geventuwsgi.errors import UsageError
 
 _CHOICE = re.compile(r"(?=.*[a-z])[\w.-]+(\|[\w.-]+)+")
@@ -46,6 +47,21 @@ def options() -> Iterator[tuple[Option, list[str]]]:
                 letters = [f"-{letter}" for letter in letters_of(option)
                            if option.name not in NUMERIC]
                 yield option, [*letters, *(f"--{name}" for name in option.names)]
+
+
+def turned_off() -> Iterator[tuple[str, Option]]:
+    """Yield `--no-NAME` of each flag that it turns off (`argv`)."""
+    for option, _ in options():
+        if isinstance(option.kind, Boolean) and option.status == "taken":
+            for name in option.names:
+                if not name.startswith(("no-", "disable-")) and row(f"no-{name}") is None:
+                    yield f"--no-{name}", option
+
+
+def bare_names() -> str:
+    """Return what --help may be asked about."""
+    return " ".join(sorted(name[2:] for _, names in options() for name in names
+                           if name.startswith("--")))
 
 
 def subject(option: Option) -> str:
@@ -119,14 +135,13 @@ _BASH_ACTIONS = {
 
 def _bash() -> str:
     by_action: dict[str, list[str]] = {}
-    every: list[str] = []
+    every = [name for name, _ in turned_off()]
     for option, names in options():
         every += names
         found = subject(option)
         if found:
             by_action.setdefault(found, []).extend(names)
-    bare = " ".join(sorted(name[2:] for name in every if name.startswith("--")))
-    cases = []
+    bare, cases = bare_names(), []
     for found, names in by_action.items():
         words = bare if found == "help" else found.removeprefix("words ")
         action = _BASH_ACTIONS.get(
@@ -151,6 +166,9 @@ _geventuwsgi() {{
 {specs}
         '*:application:_files -g "*.(ini|py)(-.)"'
 }}
+_geventuwsgi_options() {{
+    compadd -- {bare}
+}}
 if [[ $funcstack[1] = _geventuwsgi ]]; then
     _geventuwsgi "$@"
 else
@@ -159,7 +177,8 @@ fi
 """
 _ZSH_ACTIONS = {
     "ini": '_files -g "*.ini(-.)"', "files": "_files", "directories": "_files -/",
-    "users": "_users", "groups": "_groups", "none": " ", "help": " "}
+    "users": "_users", "groups": "_groups", "none": " ",
+    "help": "_geventuwsgi_options"}
 
 
 def _zsh() -> str:
@@ -175,7 +194,8 @@ def _zsh() -> str:
             if found == "help":
                 mark, argument = "", f"::{metavar}:{action}"
             lines.append(f"        '*{name}{mark}[{text}]{argument}' \\")
-    return _ZSH.format(specs="\n".join(lines))
+    lines += [f"        '*{name}[turn {option.name} off]' \\" for name, option in turned_off()]
+    return _ZSH.format(specs="\n".join(lines), bare=bare_names())
 
 
 # fish
@@ -184,6 +204,7 @@ _FISH = """\
 # Completion of geventuwsgi for fish: geventuwsgi --completion fish | source
 complete -c geventuwsgi -f -k -a '(__fish_complete_suffix .py)'
 complete -c geventuwsgi -f -k -a '(__fish_complete_suffix .ini)'
+complete -c geventuwsgi -n 'contains -- (commandline -opc)[-1] --help -h' -a '{bare}'
 """
 _FISH_ACTIONS = {
     "": "", "ini": " -x -k -a '(__fish_complete_suffix .ini)'", "files": " -r -F",
@@ -193,7 +214,7 @@ _FISH_ACTIONS = {
 
 
 def _fish() -> str:
-    lines = [_FISH]
+    lines = [_FISH.format(bare=bare_names())]
     for option, names in options():
         found = subject(option)
         action = _FISH_ACTIONS.get(found, f" -x -a '{found.removeprefix('words ')}'")
@@ -201,4 +222,6 @@ def _fish() -> str:
                            for name in names)
         text = _help(option).replace("\\", r"\\").replace("'", r"\'")
         lines.append(f"complete -c geventuwsgi {spelled}{action} -d '{text}'\n")
+    lines += [f"complete -c geventuwsgi -l {name[2:]} -d 'turn {option.name} off'\n"
+              for name, option in turned_off()]
     return "".join(lines)

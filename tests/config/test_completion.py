@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config import completion
+from geventuwsgi.config import argv, completion
 from geventuwsgi.config.table import OPTIONS
 from geventuwsgi.errors import UsageError
 
@@ -44,6 +44,7 @@ WORDS = {
     ("--chdir", ""): ["conf"],
     ("--harakiri", ""): [],
     ("--uid", "roo"): ["root"],
+    ("--no-vacu",): ["--no-vacuum"],
     ("--help", "vacu"): ["vacuum"],
     ("--help", "--vacu"): ["--vacuum"],
     ("",): ["app.ini", "conf", "main.py", "two words.ini"],
@@ -76,7 +77,8 @@ def test_bash_names_every_option() -> None:
 def test_fish(place: Path) -> None:
     for line, expected in (("--log-le", ["--log-level"]),
                            ("--log-level de", ["debug"]), ("--logto n", ["notes.txt"]),
-                           ("--chdir ", ["conf/"]), ("--harakiri ", []), ("ap", ["app.ini"])):
+                           ("--chdir ", ["conf/"]), ("--harakiri ", []), ("ap", ["app.ini"]),
+                           ("--no-vacu", ["--no-vacuum"]), ("--help vacu", ["vacuum"])):
         script = f"source ./complete.fish; complete -C 'geventuwsgi {line}'"
         assert [one.partition("\t")[0] for one in run(place, "fish", "-c", script)] == expected
 
@@ -88,7 +90,15 @@ def test_zsh(place: Path) -> None:
               "[[ $one == *:* || $one == *\\] ]] || print wrong $one; done }; _geventuwsgi")
     name, count = run(place, "zsh", "-f", "-c", script)
     assert name == "_geventuwsgi"
-    assert int(count) == 1 + sum(len(names) for _, names in completion.options())
+    assert int(count) == (1 + sum(len(names) for _, names in completion.options())
+                          + len(list(completion.turned_off())))
+
+
+def test_flags_that_are_turned_off() -> None:
+    offered = [name for name, _ in completion.turned_off()]
+    assert {"--no-dev", "--no-reload", "--no-lazy-apps"} <= set(offered)
+    for name in offered:
+        assert list(argv.parse([name]))
 
 
 def test_another_shell() -> None:
