@@ -73,9 +73,18 @@ class BindError(GeventuwsgiError):
 
 
 class BootError(GeventuwsgiError):
-    """The workers could not boot (exit status 3, as gunicorn's WORKER_BOOT_ERROR)."""
+    """The workers could not boot (exit status 3, as gunicorn's WORKER_BOOT_ERROR).
+
+    Args:
+        message: what is wrong, in one sentence.
+        traceback: as of `AppLoadError`.
+    """
 
     exit_status = 3
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 class HookError(GeventuwsgiError):

@@ -8,7 +8,11 @@ import asyncio
 import logging
 from typing import Any
 
+from ..app.mishap import told
 from ..errors import BootError
+
+_FRAME = '  File "'     # of a traceback as text
+_LAST_WORDS = 0.1       # seconds that an application may go on after a startup that failed
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -33,6 +37,7 @@ class Lifespan:
         self._startup_timeout = startup_timeout or None
         self._shutdown_timeout = shutdown_timeout or None
         self._task: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
         self._events: asyncio.Queue[dict[str, Any]]
         self._answer: asyncio.Future[dict[str, Any]]
 
@@ -56,11 +61,12 @@ class Lifespan:
                             f"seconds (lifespan-startup-timeout)") from None
         kind = answer["type"]
         if kind == "lifespan.startup.failed":
-            raise BootError("the lifespan startup failed"
-                            + (f": {answer['message']}" if answer.get("message") else ""))
+            await asyncio.wait([self._task], timeout=_LAST_WORDS)   # Starlette raises behind it
+            raise _failed(str(answer.get("message") or "")) from self._error
         if kind == "ended":
             if self._mode == "on":
-                raise BootError(f"the lifespan startup failed: {answer['reason']}")
+                raise BootError(f"the lifespan startup failed: {answer['reason']}",
+                                answer["traceback"]) from self._error
             log.info("the application knows no lifespan (%s); it is served without",
                      answer["reason"])
             self._task = None
@@ -84,8 +90,8 @@ class Lifespan:
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"},
                  "state": self.state}
-        self._started = self._received = False
-        reason = "it returned"
+        self._started = self._received = self._explained = False
+        reason, trace = "it returned", ""
         try:
             await self._application(scope, self._receive, self._send)
         except asyncio.CancelledError:
@@ -94,10 +100,12 @@ class Lifespan:
             # With "auto" a server has to go on (ASGI's lifespan page): this is how an
             # application says that it knows no lifespan. One that asked for the first event
             # or had started most likely means something else.
-            reason = f"{type(error).__name__}: {error}"
-            if self._started or self._received or self._mode == "on":
-                log.error("Error in the lifespan of the application", exc_info=error)
-        self._say({"type": "ended", "reason": reason})
+            self._error = error
+            reason, trace = f"{type(error).__name__}: {error}", told(error)
+            raised = self._mode == "on" and not self._started   # by `startup`, with the trace
+            if (self._started or self._received) and not self._explained and not raised:
+                log.error("Error in the lifespan of the application\n%s", trace.rstrip())
+        self._say({"type": "ended", "reason": reason, "traceback": trace})
 
     def _say(self, answer: dict[str, Any]) -> None:
         if not self._answer.done():
@@ -113,4 +121,17 @@ class Lifespan:
                         "lifespan.shutdown.complete", "lifespan.shutdown.failed"):
             raise RuntimeError(f"the lifespan sent {kind!r}")
         self._started = True
+        if kind == "lifespan.startup.failed":   # Starlette's message is the traceback
+            self._explained = _FRAME in str(message.get("message") or "")
         self._say(message)
+
+
+def _failed(message: str) -> BootError:
+    """Return the error for what an application says of its startup, often a whole traceback."""
+    lines = message.strip().splitlines()
+    if not lines:
+        return BootError("the lifespan startup failed")
+    last = max((index for index, line in enumerate(lines) if line.startswith(_FRAME)), default=0)
+    subject = next((line for line in lines[last:] if line[:1].strip()), lines[0])
+    return BootError(f"the lifespan startup failed: {subject}",
+                     message if len(lines) > 1 else "")

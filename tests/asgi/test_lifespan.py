@@ -1,10 +1,15 @@
 """Startup and shutdown of applications: what fails there fails the boot, in words."""
 
+import asyncio
 import signal
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from geventuwsgi.asgi.lifespan import Lifespan
+from geventuwsgi.errors import BootError
 from tests.harness import Server, wait_until
 
 APP = """
@@ -45,6 +50,30 @@ def test_a_startup_that_fails_is_exit_status_3(tmp_path: Path, name: str,
     with Server(tmp_path, "--asgi", "app:app", *arguments, app=app(name), ready=False) as server:
         assert server.wait() == 3
         assert server.find(line), server.log
+
+
+@pytest.mark.parametrize(("source", "mode", "subject", "frames"), [
+    ("raise ValueError('gone')", "on", "ValueError: gone", 1),
+    ("await send({'type': FAILED, 'message': 'no database'})", "auto", "no database", 0),
+    # As Starlette: the message is the traceback, and the exception is raised too.
+    ("try:\n  open('/not/there')\n except OSError:\n  await send("
+     "{'type': FAILED, 'message': traceback.format_exc()})\n  raise",
+     "auto", "FileNotFoundError: [Errno 2] No such file or directory: '/not/there'", 1)])
+def test_a_traceback_is_told_once(source: str, mode: str, subject: str, frames: int,
+                                  caplog: pytest.LogCaptureFixture) -> None:
+    names: dict[str, Any] = {"FAILED": "lifespan.startup.failed", "traceback": traceback}
+    exec(compile(f"async def app(scope, receive, send):\n await receive()\n {source}\n",
+                 "the application", "exec"), names)
+
+    async def startup() -> None:
+        await Lifespan(names["app"], mode, 9.0, 9.0).startup()
+
+    with pytest.raises(BootError) as caught:
+        asyncio.run(startup())
+    assert str(caught.value) == f"the lifespan startup failed: {subject}"
+    assert caught.value.traceback.count('  File "the application"') == frames
+    assert "lifespan.py" not in caught.value.traceback and not caplog.records
+    assert bool(caught.value.__cause__) == bool(frames)     # whoever calls serve() sees it
 
 
 @pytest.mark.parametrize(("name", "arguments", "line"), [

@@ -116,9 +116,11 @@ def change(path, text):
 
 
 def answers(server, wanted, headers=""):
-    """Wait until / is answered with this; return the answer."""
-    return wait_until(lambda: wanted in (answer := server.get("/", headers)) and answer,
-                      lambda: f"{wanted!r} in {server.get()!r}\n{server.log}")
+    """Wait until / is answered with this, by now by nobody else; return the answer."""
+    found = wait_until(lambda: wanted in (answer := server.get("/", headers)) and answer,
+                       lambda: f"{wanted!r} in {server.get()!r}\n{server.log}")
+    wait_until(lambda: len(children(server.pid)) == 2, lambda: f"the old ones' end\n{server.log}")
+    return found
 
 
 def reloaded(server, because):
