@@ -22,6 +22,8 @@ TRUE = ("true", "on", "yes")
 FALSE = ("false", "off", "no")
 COMMENT = re.compile(r"\s+[;#].*$", re.DOTALL)
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_PORTLESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost")
+_ONE_OF_SEVERAL = re.compile(r"^[/@]|:\d+$")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 
 
@@ -174,16 +176,33 @@ class Address(Kind):
             case.fail("needs an address, such as 127.0.0.1:8000, [::1]:8000 or /run/app.sock")
         if re.search(r"\s", text):
             case.fail(f"{text!r}: an address holds no blanks")
+        text = self._meant(text, case)
         try:
-            parsed = address.parse(text)
+            address.parse(text)
         except BindError as error:
             case.fail(str(error))
-        # uWSGI makes a file of it, and so do we in its dialect; the listener tells of that.
-        if address.looks_like_tcp(parsed) and not case.origin.uwsgi:
-            port = f":{text}" if text.isdigit() else f"{text}:8000"
-            if text.isdigit() and int(text) > 65535:
-                case.fail(f"{text!r} is no port (0 to 65535); ./{text} is a unix socket")
-            case.fail(f"{text!r} is a file name: write {port}, or ./{text} for a unix socket")
+        return text
+
+    def _meant(self, text: str, case: Case) -> str:
+        """Return the address that was meant where uWSGI makes a file or nonsense of the text."""
+        port = text.isascii() and text.isdigit()
+        if port and int(text) > 65535:
+            case.fail(f"{text!r} is no port (0 to 65535)")
+        if port and case.origin.uwsgi:
+            # A file of this name in whatever directory is what nobody means.
+            case.warn(f"{text} is read as :{text}, the port on all IPv4 addresses; uWSGI makes a "
+                      f"unix socket of this name (./{text})")
+            return f":{text}"
+        if _PORTLESS.fullmatch(text):
+            case.fail(f"{text!r} has no port: write {text}:8000, or ./{text} for a unix socket")
+        if port:
+            case.fail(f"{text!r} is a file name: write :{text}, or ./{text} for a unix socket")
+        scheme = re.match(r"(https?|uwsgi)://", text)
+        if scheme:
+            case.fail(f"{text!r} is a URL: leave {scheme[0]} out, the option says the protocol")
+        parts = text.split(",")
+        if len(parts) > 1 and all(_ONE_OF_SEVERAL.search(part) for part in parts):
+            case.fail(f"{text!r}: one address stands on a line: write a line for each")
         return text
 
 

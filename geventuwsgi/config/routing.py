@@ -187,8 +187,7 @@ class Redirect(Kind):
         place, comma, port = (part.strip() for part in text.partition(","))
         if comma and not (port.isdigit() and 0 < int(port) < 65536):
             case.fail(f"{port!r} is no port")
-        AddressKind().value(place, case)
-        return text
+        return f"{AddressKind().value(place, case)}{comma}{port}"
 
 
 NODE = Spec(node, "NODE")

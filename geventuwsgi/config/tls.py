@@ -67,8 +67,11 @@ class TlsSocket(Kind):
             found = endpoint(text)
         except ValueError as error:
             case.fail(str(error))
-        Address().value(found.address, case)
-        return text
+        meant = str(Address().value(found.address, case))
+        if meant == found.address:
+            return text
+        head = "" if text.startswith(found.address) else "addr="
+        return text.replace(head + found.address, head + meant, 1)
 
 
 class ServerName(Kind):

@@ -257,9 +257,6 @@ def bind_all(wanted: Sequence[tuple[str, str]], inherited: Inherited,
     try:
         for text, protocol in wanted:
             address = addresses.parse(text)
-            if addresses.looks_like_tcp(address):
-                logger.warning("%r has no colon and is taken as the path of a unix socket, "
-                               "as uWSGI does; a port is written :8000", text)
             adopted = inherited.adopt(address, protocol) if inherited else None
             bound.append(adopted or bind(address, protocol, **options))  # type: ignore[arg-type]
     except BindError:

@@ -57,6 +57,7 @@ TAKEN = [
     (Keepalive(), "1", 75, False),
     (Keepalive(), "0", 0, False),
     (Keepalive(), "20", 20, False),
+    (Address(), "unix:8000", "unix:8000", False),
     (SocketMode(), None, 0o666, False),
     (SocketMode(), "1", 0o666, False),
     (SocketMode(), "660", 0o660, False),
@@ -73,7 +74,7 @@ TAKEN = [
     (Address(), "/run/app.sock", "/run/app.sock", False),
     (Address(), "@name", "@name", False),
     (Address(), "fd://3", "fd://3", False),
-    (Address(), "3031", "3031", False),
+    (Address(), "3031", ":3031", True),
     (Network(), "10.0.0.0/8", "10.0.0.0/8", False),
     (Network(), "10.1.2.3/8", "10.0.0.0/8", False),
     (Network(), "10.0.0.1", "10.0.0.1", False),
@@ -113,7 +114,6 @@ STRICT = [
     (Number(), "12abc"), (Number(), "2.5"),
     (Variable(), "A"), (Variable(), "# A"), (PatternSeconds(), "/* $(NOT_SET)"),
     (Seconds(), "5 fortnights"), (Address(), "3031"),
-    (Address(), "localhost"), (Address(), "127.0.0.1"),
 ]
 
 # kind, text, a piece of the message: refused everywhere
@@ -140,6 +140,13 @@ REFUSED = [
     (Address(), "127.0.0.1:http", "'http'"),
     (Address(), "::1:8000", "in brackets"),
     (Address(), "a b:80", "blanks"),
+    (Address(), "70000", "is no port"),
+    (Address(), "0.0.0.0", "'0.0.0.0' has no port: write 0.0.0.0:8000"),
+    (Address(), "localhost", "has no port"),
+    (Address(), "127.0.0.1:3031,127.0.0.1:3032", "one address stands on a line"),
+    (Address(), "/run/a.sock,127.0.0.1:80", "one address stands on a line"),
+    (Address(), "http://127.0.0.1:80", "is a URL: leave http:// out"),
+    (Address(), "https://127.0.0.1:80/", "is a URL: leave https:// out"),
     (Network(), "10.0.0", "no IP address"),
     (Network(), "example.com", "no IP address"),
     (Account(), "nobody-has-this", "there is no user 'nobody-has-this'"),

@@ -230,14 +230,6 @@ def test_a_failure_closes_what_was_bound_before(tmp_path):
     assert not path.exists()
 
 
-def test_a_forgotten_colon_is_told(tmp_path, monkeypatch, messages):
-    monkeypatch.chdir(tmp_path)
-    listener, = bind_all([("8000", "uwsgi")], Inherited({}, 1), {})
-    assert "a port is written :8000" in messages.text
-    listener.close()
-    assert listener.vacuum()
-
-
 # Inherited sockets: in a process of its own, for their numbers begin at 3.
 
 ADOPT = """
