@@ -51,6 +51,7 @@ def main(app: Any, global_conf: Mapping[str, str] | None = None, **local_conf: s
             kernel.die_with_parent(signal.SIGTERM)  # exec keeps it
         except OSError:
             pass  # a sandbox that forbids prctl
+        hupper.get_reloader().watch_files([])       # fails if it was killed just before
     become(arguments)
 
 

@@ -204,15 +204,15 @@ def test_pserve_with_a_name_variables_and_its_reloader(place):
         "[paste.server_runner]\nmain = geventuwsgi.runner:main\n")
 
     def body():
+        """Of the latest server: the reloader may have begun another one, at another port."""
+        address = program.log.rpartition("Listening at: ")[2].split()[0]
         return subprocess.run(["curl", "-s", address], capture_output=True, text=True).stdout
 
     with Program(sys.executable, "-m", "pyramid.scripts.pserve", "--reload", "-n", "other",
                  "development.ini", "who=Anna", "http_port=0", cwd=place,
                  env={"PYTHONPATH": f"{HOUSE}:{place}"}) as program:
-        line = program.wait_for("Listening at: http://127.0.0.1:")
-        address = line.rpartition("Listening at: ")[2].split()[0]
         program.wait_for("ready: 1 worker")
-        assert body().startswith("Anna ")
+        wait_until(lambda: body().startswith("Anna "), "the application")
         (place / "app.py").write_text(APP.replace("{local.get('text')}", "edited"))
         wait_until(lambda: body().startswith("edited"), "the edited application")
         program.process.kill()
