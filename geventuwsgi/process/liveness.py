@@ -31,8 +31,12 @@ def look_after(worker: Worker, role: Role, template: Process | None, now: float,
     """
     if worker.deadline is not None:
         if now >= worker.deadline and worker.pid:
-            logger.warning("%s %d (pid: %d) is taking too much time to die..."
-                           "NO MERCY !!!", worker.name, worker.id, worker.pid)
+            if role.stdin:      # it may stand in a debugger, whose user is here
+                logger.info("%s %d (pid: %d) is still busy after %g seconds and is killed",
+                            worker.name, worker.id, worker.pid, role.mercy)
+            else:
+                logger.warning("%s %d (pid: %d) is taking too much time to die..."
+                               "NO MERCY !!!", worker.name, worker.id, worker.pid)
             worker.signal(signal.SIGKILL)
             worker.deadline = now + SILENT_TIME
         elif now >= worker.deadline:
