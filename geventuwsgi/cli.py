@@ -73,7 +73,8 @@ def _attempt(arguments: Sequence[str], dev: bool,
         return run(settings, lambda: _served(arguments, environ, dev), environ), None
     except GeventuwsgiError as error:
         noun = "" if isinstance(error, ConfigurationEnd) else "error: "
-        print(f"geventuwsgi: {noun}{error}", file=sys.stderr)
+        for one in (error, *getattr(error, "others", ())):
+            print(f"geventuwsgi: {noun}{one}", file=sys.stderr)
         if isinstance(error, UsageError):
             print("geventuwsgi: --help lists the options", file=sys.stderr)
         return error.exit_status, error.fallback or (settings.fallback_config if settings else None)
@@ -114,7 +115,10 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
         if command.name in ("ping", "ping-timeout", "connect-and-read"):
             return None, _probe(arguments)
         _write(_answer(settings, command))
-        return None, 0
+        refusals = settings.refusals if settings is not None else ()
+        for text in refusals:
+            print(f"geventuwsgi: error: {text}", file=sys.stderr)
+        return None, 1 if refusals else 0
     try:
         settings.require_application()
         settings.require_sockets()

@@ -31,6 +31,8 @@ class ConfigError(GeventuwsgiError):
         file: the configuration file, where the value came from one.
         line: its line number, from 1.
         option: the option's name as it was written.
+
+    `others` are the further lines that cannot be carried out either.
     """
 
     def __init__(self, message: str, *, file: str | None = None,
@@ -40,6 +42,7 @@ class ConfigError(GeventuwsgiError):
         self.file = file
         self.line = line
         self.option = option
+        self.others: tuple["ConfigError", ...] = ()
 
     def __str__(self) -> str:
         place = ""

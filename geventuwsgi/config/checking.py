@@ -132,7 +132,7 @@ def _together(reading: Reading, lines: list[Line], converted: Conversion | None,
     """
     failing = {index for index, line in enumerate(lines) if line.verdict in FAILING}
     # Without these others may look wrong, or of no use, that are not.
-    missing = {name for index in failing for name in _names(reading.entries[index])}
+    missing = {name for index in failing for name in names(reading.entries[index])}
     leads = [_lead(entry.origin) for entry in reading.entries]
     known = len(reading.warnings)
     while True:
@@ -143,12 +143,12 @@ def _together(reading: Reading, lines: list[Line], converted: Conversion | None,
                 settings.require_application()
                 settings.require_sockets()
         except ConfigError as error:
-            at = _at(error, reading, failing)
-            told = not _mentioned(missing, error.message)
+            at = places_of(error, reading, failing)
+            told = not mentioned(missing, error.message)
             if not at:
                 return [], [error] if told else []
             failing.update(at)
-            missing.update(name for index in at for name in _names(reading.entries[index]))
+            missing.update(name for index in at for name in names(reading.entries[index]))
             if told:
                 lines[at[-1]] = replace(lines[at[-1]], verdict=WRONG, reasons=(error.message,))
             continue
@@ -156,10 +156,10 @@ def _together(reading: Reading, lines: list[Line], converted: Conversion | None,
             del reading.warnings[known:]
         _overridden(rest, reading, lines)
         notes = _attached((warning for warning in settings.warnings
-                           if not _mentioned(missing, warning)), lines, leads)
+                           if not mentioned(missing, warning)), lines, leads)
         left = []
         for found in prove(settings):
-            at = _at(found, reading, failing)
+            at = places_of(found, reading, failing)
             if at:
                 lines[at[-1]] = replace(lines[at[-1]], verdict=WRONG, reasons=(found.message,))
             else:
@@ -167,7 +167,7 @@ def _together(reading: Reading, lines: list[Line], converted: Conversion | None,
         return notes, left
 
 
-def _at(error: ConfigError, reading: Reading, failing: Collection[int]) -> list[int]:
+def places_of(error: ConfigError, reading: Reading, failing: Collection[int]) -> list[int]:
     """Find the lines that an error is about."""
     place = (error.file, error.line, error.option)
     return [index for index, entry in enumerate(reading.entries) if index not in failing
@@ -179,12 +179,12 @@ def _file(origin: Origin) -> str | None:
     return origin.file if origin.kind == "file" else origin.kind if origin.kind != "argv" else None
 
 
-def _names(entry: Entry) -> tuple[str, ...]:
+def names(entry: Entry) -> tuple[str, ...]:
     option = row(entry.key, entry.origin.uwsgi)
     return option.names if option is not None else ()
 
 
-def _mentioned(names: Iterable[str], message: str) -> bool:
+def mentioned(names: Iterable[str], message: str) -> bool:
     """Whether a message speaks of one of some options, which are not there."""
     words = set(re.findall(r"[\w-]+", message))
     return any(name in words for name in names)

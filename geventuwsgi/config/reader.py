@@ -15,6 +15,7 @@ from geventuwsgi.config.conversion import Conversion
 from geventuwsgi.config.option import Entry
 from geventuwsgi.config.origin import Case, Origin
 from geventuwsgi.config.reading import Reading
+from geventuwsgi.config.refusals import tolerant
 from geventuwsgi.config.resolving import resolve
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import row
@@ -45,10 +46,11 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
     try:
         _gather(reading, items, environ)
         reading.finish()
-        settings = resolve(reading, dev=dev)
+        settings = (tolerant if commands else resolve)(reading, dev=dev)
     except ConfigError as error:
-        error.fallback = next((entry.text for entry in reversed(reading.entries)
-                               if entry.key == "fallback-config"), None)
+        if not commands:
+            error.fallback = next((entry.text for entry in reversed(reading.entries)
+                                   if entry.key == "fallback-config"), None)
         raise
     return settings, commands[0] if commands else None
 

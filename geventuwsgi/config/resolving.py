@@ -23,7 +23,7 @@ from geventuwsgi.config.routing import Routing
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.table import LOOPBACK, OPTIONS, PRIVATE, meant, nearest, row
 from geventuwsgi.config.tls import Secured
-from geventuwsgi.errors import written
+from geventuwsgi.errors import ConfigError, written
 from geventuwsgi.net.address import beyond_loopback, parse
 
 # The rows that name sockets, each with its protocol; None is what `protocol` says, or else
@@ -49,11 +49,18 @@ def resolve(reading: Reading, *, dev: bool = False) -> Settings:
         reading: everything that was read, with its late passes made.
         dev: whether this is a development run where nothing that was read says so or not.
     Raises:
-        ConfigError: for the first line that cannot be carried out.
+        ConfigError: for the first line that cannot be carried out, with the others.
     """
     gathered = _Gathered(reading)
+    errors: list[ConfigError] = []
     for entry in reading.ordered():
-        gathered.take(entry)
+        try:
+            gathered.take(entry)
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
     return _Defaults(gathered, reading, dev).settings()
 
 
@@ -65,8 +72,15 @@ def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
     """
     known = len(reading.warnings)
     gathered = _Gathered(reading)
+    errors: list[ConfigError] = []
     for entry in reading.ordered():
-        gathered.take(entry)
+        try:
+            gathered.take(entry)
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
     del reading.warnings[known:]
     return gathered.lost
 
@@ -200,7 +214,7 @@ class _Defaults:
         self.values.update(
             strict=self.reading.strict, files=tuple(self.reading.files), dialect=self.dialect,
             inherits=bool(self.environ.get("LISTEN_FDS")),
-            warnings=tuple(dict.fromkeys(self.warnings)), notes=tuple(self.notes),
+            warnings=tuple(dict.fromkeys(self.warnings)), notes=tuple(self.notes), refusals=(),
             given=tuple((entry.key, entry.text) for entry in self.reading.entries))
         return Settings(self.values, self.origins)
 

@@ -24,6 +24,7 @@ class Settings:
     - `files`: the configuration files, in the order read.
     - `dialect`: whose defaults apply: 'uwsgi', 'geventuwsgi' or 'argv'.
     - `warnings`: what the operator should know, each `place: option: message`.
+    - `refusals`: for --show-config, what is wrong with lines that are left out.
     - `notes`: what the start-up log should say beside.
     - `head_limit`: the greatest request head in bytes.
     - `worker_timeout_action`: 'replace', or 'log' for a stuck worker that is left alone.

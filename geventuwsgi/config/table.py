@@ -60,7 +60,8 @@ CONFIGURATION = (
            _CONFIGURATION, letters="S", status="directive"),
     Option("set-placeholder", Assignment(), "set a placeholder, for %(name)", _CONFIGURATION,
            aliases=("set-ph",), status="directive"),
-    Option("show-config", Boolean(), "print every value and where it came from, then end",
+    Option("show-config", Boolean(), "print every value and where it came from, and the lines that "
+           "are refused, with status 1, then end",
            _CONFIGURATION, gunicorn=("print-config",), status="command",
            difference="in a file it has no effect; uWSGI prints its options and goes on"),
     Option("check-config", Boolean(), "tell for each line of the configuration what becomes of it, "
