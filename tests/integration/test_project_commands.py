@@ -85,7 +85,9 @@ def project(tmp_path):
             ("development", SETTINGS.format(debug=True, more=""))):
         (site / "shop" / f"{name}.py").write_text(text)
     (site / "shop" / "static" / "shop.css").write_text("shop {}")
-    return site
+    yield site
+    for name in [one for one in sys.modules if one.partition(".")[0] == "shop"]:
+        del sys.modules[name]   # other tests have a shop of their own
 
 
 def test_django_from_another_directory(project):
