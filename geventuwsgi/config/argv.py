@@ -99,7 +99,7 @@ def _letters(letters: str, rest: list[str]) -> Iterator[Entry | Command]:
             return
         option = BY_LETTER.get(letter)
         if option is None:
-            raise origin.error("there is no such option; --help lists them")
+            raise origin.error("there is no such option")
         if option.kind.flag:
             yield _valued(option, letter, None, rest, origin)
             continue

@@ -10,7 +10,7 @@ _ROUTES = (("log_route", "logger"), ("log_req_route", "req_logger"))
 _ENCODERS = (("log_encoder", "logger"), ("log_req_encoder", "req_logger"))
 
 
-def settle(values: dict[str, Any], origins: Mapping[str, Origin], warnings: list[str]) -> None:
+def settle(values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]) -> None:
     """Check the options of the logs, and let `logto2` take the place of `logto`.
 
     Raises:
@@ -18,7 +18,7 @@ def settle(values: dict[str, Any], origins: Mapping[str, Origin], warnings: list
     """
     _named(values, origins)
     if values["logto2"]:
-        values["logto"] = values["logto2"]
+        values["logto"], origins["logto"] = values["logto2"], origins["logto2"]
     if values["log_maxsize"] and not values["logto"]:
         _useless("log_maxsize", "no log goes to a file: write logto or daemonize, or maxsize= "
                  "behind logger = file:", origins, warnings)

@@ -366,7 +366,8 @@ class Plugins(Kind):
 
     def value(self, text: str, case: Case) -> object:
         for name in re.split(r"[\s,]+", text):
-            if name and not self.built_in.fullmatch(name.rpartition("/")[2]):
+            plain = re.sub(r"^\d+:", "", name.rpartition("/")[2])    # MODIFIER:PLUGIN
+            if name and not self.built_in.fullmatch(plain):
                 case.warn(f"there is no plugin {name!r} here: this server runs Python alone")
         return text
 

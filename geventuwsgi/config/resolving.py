@@ -395,3 +395,4 @@ class _Defaults:
             self.warnings.append(f"{origin.place}: {origin.option}: has no effect, {name} names "
                                  f"the file of the logs")
         self.values["logto"] = path
+        self.origins["logto"] = self.origins.get(name) or self.origins["daemon"]

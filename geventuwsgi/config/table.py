@@ -410,11 +410,16 @@ def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75,
         among: other names than those of the table.
     """
     plain = name.lower() if among else name.lower().replace("_", "-")
-    names = list(among) or [known for known in BY_NAME if row(known, uwsgi) and known != name]
+    names = list(among) or [known for known in BY_NAME if known != name
+                            and row(known, uwsgi)]
     if plain in names:
         return plain
+    if not among:   # what has no effect is nothing to propose
+        names = [known for known in names if BY_NAME[known].status not in ("ignored", "refused")]
     from difflib import get_close_matches  # rarely needed, and 0.7 MB of the master
 
+    if len(plain) < 6:
+        likeness = max(likeness, 0.8)   # one letter of four is another word: psgi, wsgi
     close = get_close_matches(plain, names, 1, likeness)
     return close[0] if close else None
 
@@ -423,6 +428,8 @@ def meant(key: str, text: str | None, uwsgi: bool) -> str:
     """Say what a line whose name is no option is most likely to mean; "" if that is unknown."""
     if key == "else":
         return "uWSGI 2.0 has no else: write the opposite behind the endif, such as if-not-env"
+    if key == "name":
+        return ""   # a placeholder of many files, and gunicorn's for processes
     name, colon, rest = (part.strip() for part in key.partition(":"))
     if colon and not text and row(name, uwsgi):
         return f"did you mean {name} = {rest}?"

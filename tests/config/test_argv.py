@@ -67,7 +67,7 @@ def test_parse(line: str, expected: list[tuple[str, str | None]]) -> None:
     ("--module --lazy-apps", "--module: needs a value (NAME)"),
     ("-w", "-w: needs a value"),
     ("-s", "-s: needs a value (ADDRESS)"),
-    ("-q", "-q: there is no such option; --help lists them"),
+    ("-q", "-q: there is no such option"),
     ("app.yaml", "app.yaml: only INI files are read"),
     ("--need-app false", "'false' stands alone: a flag takes its value as --name=false"),
 ])

@@ -141,6 +141,7 @@ def test_daemons(resolve: Any, line: str, fields: dict[str, object]) -> None:
 def test_the_file_of_daemonize_takes_all_logs(resolve: Any) -> None:
     settings = resolve(INI + "daemonize = /var/log/a.log\nlogto = /var/log/b.log\n")
     assert settings.logto == "/var/log/a.log"
+    assert settings.origin("logto") == settings.origin("daemonize")
     assert any("logto: has no effect" in warning for warning in settings.warnings)
     assert resolve(INI, "--daemonize2", "x.log").logto == "x.log"
     assert resolve(None, "app:app", "-D").daemonize == "/dev/null"

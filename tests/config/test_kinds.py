@@ -103,6 +103,8 @@ TAKEN = [
     (Mount(), "/a = mod:app", "/a=mod:app", False),
     (Plugins(), "python3,http", "python3,http", False),
     (Plugins(), "python311 gevent logfile", "python311 gevent logfile", False),
+    (Plugins(), "0:python3,http", "0:python3,http", False),
+    (Plugins(), "14:php", "14:php", True),
     (Plugins(), "php", "php", True),
     (Many(Network(), split=","), "10.0.0.1, ::1,", ("10.0.0.1", "::1"), False),
     (Many(Kind()), "a,b", ("a,b",), False),

@@ -11,7 +11,7 @@ import geventuwsgi
 from geventuwsgi.config import manual
 from geventuwsgi.config.option import Option
 from geventuwsgi.config.rows_uvicorn import NAMES
-from geventuwsgi.config.table import BY_NAME, OPTIONS, nearest, row
+from geventuwsgi.config.table import BY_NAME, OPTIONS, meant, nearest, row
 from geventuwsgi.errors import ConfigError
 
 
@@ -91,10 +91,16 @@ def test_gunicorns_names_are_placeholders_in_uwsgi_sections() -> None:
 @pytest.mark.parametrize(("name", "close"), [
     ("vaccum", "vacuum"), ("chmod_socket", "chmod-socket"), ("process", "processes"),
     ("chmod-sock", "chmod-socket"), ("HARAKIRI", "harakiri"), ("project", None), ("base", None),
-    ("bufer-size", "buffer-size"),
+    ("bufer-size", "buffer-size"), ("psgi", None), ("cache-expires", None), ("modul", "module"),
+    ("hom", "home"),
 ])
 def test_nearest(name: str, close: str | None) -> None:
     assert nearest(name, uwsgi=True) == close
+
+
+def test_a_placeholder_of_many_files_has_no_hint() -> None:
+    assert meant("name", "shop", uwsgi=True) == ""
+    assert meant("user", "deploy", uwsgi=True) == "did you mean uid?"
 
 
 def test_every_option_tells_of_itself() -> None:
