@@ -95,5 +95,9 @@ def application() -> Any:
         if not isinstance(cause, ImportError) or "Traceback" not in str(error):
             raise AppLoadError(f"Flask: {error}") from error
         raise loader.not_imported(name or "the application of Flask", cause) from cause
-    except Exception as error:
+    except (ImportError, SyntaxError) as error:
         raise loader.not_imported(name or "the application of Flask", error) from error
+    except Exception as error:
+        raise AppLoadError(f"{name or 'the application of Flask'} failed: "
+                           f"{type(error).__name__}: {error}",
+                           loader.own_traceback(error)) from error

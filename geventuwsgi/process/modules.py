@@ -58,7 +58,10 @@ class Imported:
 
     def _files(self) -> Iterator[str]:
         for name, module in list(sys.modules.items()):
-            path = getattr(module, "__file__", None)
+            try:    # not getattr(): a lazy module would be loaded, or raise whatever it likes
+                path = object.__getattribute__(module, "__dict__").get("__file__")
+            except AttributeError:
+                continue
             if (isinstance(path, str) and path.endswith(".py") and _counts(path)
                     and not any(name == one or name.startswith(one + ".")
                                 for one in self._ignore)):

@@ -1,13 +1,15 @@
 """What is looked at for a reload, with real files; the clock comes in as an argument."""
 
 import os
+import socket
 import subprocess
 import sys
+import types
 
 import pytest
 
 from geventuwsgi.process import templates
-from geventuwsgi.process.modules import Autoreload, directories_of, files_of
+from geventuwsgi.process.modules import Autoreload, Imported, directories_of, files_of
 
 
 class Looks:
@@ -88,6 +90,22 @@ def test_files_and_directories_of_an_error(tmp_path, monkeypatch):
     directories = directories_of(files)
     assert {f"{tmp_path}/", f"{tmp_path}/broken_shop/"} <= set(directories)
     assert not [one for one in directories if "-packages" in one or "/lib/python" in one]
+
+
+def test_lazy_modules_sleep_on(tmp_path, monkeypatch):
+    class Lazy(types.ModuleType):
+        def __getattribute__(self, name):
+            raise RuntimeError(f"woken for {name}")
+
+    lazy = Lazy("lazy_one")
+    object.__getattribute__(lazy, "__dict__")["__file__"] = f"{tmp_path}/lazy_one.py"
+    monkeypatch.setitem(sys.modules, "lazy_one", lazy)
+    monkeypatch.setitem(sys.modules, "lazy_two", object())
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        Imported(ignore=[name for name in sys.modules if name != "lazy_one"]).report(ours)
+        assert theirs.recv(9999).endswith(f"{tmp_path}/lazy_one.py".encode())
 
 
 def test_patterns_and_templates_of_a_new_configuration(tmp_path):
