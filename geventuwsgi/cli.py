@@ -137,7 +137,12 @@ def _served(arguments: Sequence[str], environ: Mapping[str, str], dev: bool) -> 
     Raises:
         ConfigError: they do not read any more.
     """
-    settings, _ = _settings(arguments, {**environ, "UWSGI_RELOADS": "1"}, dev)
+    try:
+        settings, _ = _settings(arguments, {**environ, "UWSGI_RELOADS": "1"}, dev)
+    except ConfigError as error:
+        # The log and whoever ordered the reload are told in one line.
+        error.message += "".join(f"; {one}" for one in error.others)
+        raise
     assert settings is not None
     return settings
 

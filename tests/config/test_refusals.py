@@ -1,5 +1,6 @@
 """Several lines that cannot be carried out: each is told, and --show-config shows the rest."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,21 @@ def test_a_start_tells_all_of_them(path: str, capsys: pytest.CaptureFixture[str]
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith(f"geventuwsgi: error: {path}:{place}")
             for line, place in zip(lines, PLACES)] == [True, True]
+
+
+def test_a_reload_tells_all_of_them_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "app.ini"
+    path.write_text("[uwsgi]\nmodule = app\nsocket = /run/app.sock\n")
+
+    def run(settings: object, again: Callable[[], object], environ: object) -> int:
+        path.write_text(TEXT)
+        with pytest.raises(ConfigError) as caught:
+            again()
+        first, second = (f"{path}:{place}" for place in PLACES)
+        assert str(caught.value).startswith(first) and f"; {second}" in str(caught.value)
+        return 0
+
+    assert main([str(path)], run=run) == 0
 
 
 def test_all_that_stands_is_shown(path: str, capsys: pytest.CaptureFixture[str]) -> None:
