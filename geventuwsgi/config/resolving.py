@@ -48,20 +48,11 @@ def resolve(reading: Reading, *, dev: bool = False) -> Settings:
     Args:
         reading: everything that was read, with its late passes made.
         dev: whether this is a development run where nothing that was read says so or not.
+
     Raises:
         ConfigError: for the first line that cannot be carried out, with the others.
     """
-    gathered = _Gathered(reading)
-    errors: list[ConfigError] = []
-    for entry in reading.ordered():
-        try:
-            gathered.take(entry)
-        except ConfigError as error:
-            errors.append(error)
-    if errors:
-        errors[0].others = tuple(errors[1:])
-        raise errors[0]
-    return _Defaults(gathered, reading, dev).settings()
+    return _Defaults(_gather(reading), reading, dev).settings()
 
 
 def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
@@ -71,6 +62,12 @@ def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
         reading: what `resolve` can carry out.
     """
     known = len(reading.warnings)
+    gathered = _gather(reading)
+    del reading.warnings[known:]
+    return gathered.lost
+
+
+def _gather(reading: Reading) -> "_Gathered":
     gathered = _Gathered(reading)
     errors: list[ConfigError] = []
     for entry in reading.ordered():
@@ -81,8 +78,7 @@ def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
     if errors:
         errors[0].others = tuple(errors[1:])
         raise errors[0]
-    del reading.warnings[known:]
-    return gathered.lost
+    return gathered
 
 
 class _Gathered:
