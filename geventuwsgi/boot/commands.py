@@ -1,13 +1,15 @@
-"""What each character means that an operator writes into the master FIFO.
+"""What orders mean: each character of the master FIFO, and signals that are bound otherwise.
 
-uWSGI's characters. What has no counterpart here is answered in the log, with the reason.
+The characters are uWSGI's. What has no counterpart here is answered in the log, with the reason.
 """
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from ..config.settings import Settings
 from ..errors import ConfigError
 from ..process.pidfile import PidFile
 from ..shared import scoreboard
@@ -82,8 +84,22 @@ def _state(cells: memoryview) -> str:
     return state if takes or state != "ready" else "paused"
 
 
+def bindings_of(settings: Settings) -> dict[int, str]:
+    """Return what signals do instead of what they do by themselves.
+
+    At a terminal Ctrl-Z is to stop us, and not to pause the workers. The end of the terminal
+    is a SIGHUP: it ends a development run, unless nohup(1) is in front of it.
+    """
+    own: dict[int, str] = {}
+    if not terminal():
+        own[signal.SIGTSTP] = "pause"
+    elif settings.dev and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        own[signal.SIGHUP] = "stop"
+    return {**own, **dict(settings.bindings)}
+
+
 def terminal() -> bool:
-    """Whether we run at a terminal, whose Ctrl-Z is to stop us and not to pause the workers."""
+    """Whether we run at a terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY))
     except OSError:

@@ -2,16 +2,15 @@
 
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from .. import __version__
 from ..config.logs import scribed
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
-from ..log.loggers import NAMES as LOGGERS
 from ..process import signals, upgrade
 from ..process.adopted import descriptors
 from ..process.detach import detach
@@ -23,7 +22,7 @@ from ..process.master import Master
 from ..process.modules import Autoreload
 from ..process.notify import ServiceManager
 from ..process.pidfile import PidFile
-from ..process.privileges import Identity, warn_about_root
+from ..process.privileges import Identity
 from ..process.remnants import Remnants
 from ..process.role import Renewal, Role
 from ..process.watch import Watch
@@ -31,9 +30,10 @@ from ..router import announcer
 from ..router.announcer import Announcer
 from ..shared import scoreboard
 from . import certificates, logs
-from .commands import commands_of, terminal
+from .announcing import tell_configuration, tell_workers
+from .commands import bindings_of, commands_of
 from .company import Company, rotate
-from .playing import cores_of, environ_of, packages_of, titles_of
+from .playing import environ_of, packages_of, titles_of
 from .points import AT_THE_START, await_things, identity_of, require_directory, run_hooks
 from .roles import router_role, worker_role
 from .routing import Subscriptions
@@ -122,15 +122,31 @@ class Instance:
         """Start, keep the roles alive until told to stop, clean up."""
         settings = self.settings
         self.titles.set("master")
-        handed = upgrade.handed_over(os.environ)
+        handed = upgrade.handed_over(os.environ) or {}
+        self.upgraded = bool(handed)
+        identity = self._begin(settings, handed)
+        self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
+        try:
+            self._furnish(settings, identity, handed)
+            self._employ(settings, handed)
+            return self.master.run()
+        finally:
+            self.clean_up()
+
+    def _begin(self, settings: Settings, handed: Mapping[str, Any]) -> Identity:
+        """Do what comes before the sockets; return who the processes will be.
+
+        Args:
+            settings: the configuration.
+            handed: what the version before handed over, nothing at a first start.
+        """
         if not handed:
             logs.check(settings)
         logs.settle(settings, truncate=not handed)
-        engage(self.scribe, settings, (handed or {}).get("scribe", ()))
+        engage(self.scribe, settings, handed.get("scribe", ()))
         self.logs = logs.Logs(settings)
         logger.info("Starting geventuwsgi %s", __version__)
         tell_configuration(settings)
-        self.upgraded = bool(handed)
         try:
             identity = check(settings)
         except ConfigError as error:
@@ -143,55 +159,56 @@ class Instance:
             os.umask(settings.umask)
         if settings.max_fd:
             open_files(settings.max_fd)
-        self.locks.adopt((handed or {}).get("locks", ()))
+        self.locks.adopt(handed.get("locks", ()))
         if not handed:
             with signals.ending():
                 self._lock_files()
                 await_things(settings, "interface", "fs", "file", "dir", "mountpoint")
                 run_hooks(settings, environ_of(settings), *AT_THE_START)
                 require_directory(settings)     # which a hook may have made
-        self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
-        try:
-            self.pid_files = pid_files_of(settings.pidfile, settings.pidfile2, identity)
-            self.safe_pid_files = pid_files_of(settings.safe_pidfile, settings.safe_pidfile2,
-                                               identity)
-            for file in self.pid_files:
-                file.write()
-            self.fifo = Fifo(settings.master_fifo, (identity.uid, identity.gid))
-            self.fifo.open()
-            self.sockets.tell()
-            tell_workers(settings, identity)
-            self.board = scoreboard.Scoreboard.create(
-                2 * (settings.processes + settings.http_processes) + SPARE_ROWS)
-            self.subscriptions.take((handed or {}).get("subscriptions"))
-            datagrams = self.subscriptions.prepare(settings)
-            self.subscriptions.commit(datagrams)
-            self.roles = self._roles_of(settings, self.sockets, datagrams)
-            self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
-            self.announcer = Announcer(settings, self.sockets.of_uwsgi(), self._load)
-            self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
-            watch_modules(self.autoreload, settings)
-            self.company = Company(settings, self.watch, self._rotate)
-            self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
-            remnants = Remnants(handed["daemons"] if handed else (), settings.reload_mercy)
-            self.master = Master(
-                self.roles, self.board, reopen=self.reopen_logs, ready=self._serves,
-                stopping=self._stops, renew=self.renew, reloading=self._reloading,
-                attached=[self.scribe, self.manager, remnants, self.announcer, self.watch,
-                          self.autoreload, self.upgrade, self.fifo, *self.company.attached],
-                shutdown_delay=lambda: self.settings.shutdown_delay,
-                exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
-                upgrade=self.upgrade.request, handed_over=handed or {},
-                bindings={**({} if terminal() else {signal.SIGTSTP: "pause"}),
-                          **dict(settings.bindings)})
-            self.fifo.listen(self.master.selector, commands_of(
-                self.master.orders, rotate=lambda: self.company.rotated(self.master),
-                subscriptions=self.announcer.toggle, board=self.board,
-                pid_files=self.pid_files + self.safe_pid_files))
-            self._watch_files(settings)
-            return self.master.run()
-        finally:
-            self.clean_up()
+        return identity
+
+    def _furnish(self, settings: Settings, identity: Identity, handed: Mapping[str, Any]) -> None:
+        """Make the files and the memory of the instance, and say what there is."""
+        self.pid_files = pid_files_of(settings.pidfile, settings.pidfile2, identity)
+        self.safe_pid_files = pid_files_of(settings.safe_pidfile, settings.safe_pidfile2,
+                                           identity)
+        for file in self.pid_files:
+            file.write()
+        self.fifo = Fifo(settings.master_fifo, (identity.uid, identity.gid))
+        self.fifo.open()
+        self.sockets.tell()
+        tell_workers(settings, identity)
+        self.board = scoreboard.Scoreboard.create(
+            2 * (settings.processes + settings.http_processes) + SPARE_ROWS)
+        self.subscriptions.take(handed.get("subscriptions"))
+        datagrams = self.subscriptions.prepare(settings)
+        self.subscriptions.commit(datagrams)
+        self.roles = self._roles_of(settings, self.sockets, datagrams)
+
+    def _employ(self, settings: Settings, handed: Mapping[str, Any]) -> None:
+        """Make the master, and what is attached to it."""
+        self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
+        self.announcer = Announcer(settings, self.sockets.of_uwsgi(), self._load)
+        self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
+        watch_modules(self.autoreload, settings)
+        self.company = Company(settings, self.watch, self._rotate)
+        self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
+        remnants = Remnants(handed.get("daemons", ()), settings.reload_mercy)
+        self.master = Master(
+            self.roles, self.board, reopen=self.reopen_logs, ready=self._serves,
+            stopping=self._stops, renew=self.renew, reloading=self._reloading,
+            attached=[self.scribe, self.manager, remnants, self.announcer, self.watch,
+                      self.autoreload, self.upgrade, self.fifo, *self.company.attached],
+            shutdown_delay=lambda: self.settings.shutdown_delay,
+            exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
+            upgrade=self.upgrade.request, handed_over=handed,
+            bindings=bindings_of(settings))
+        self.fifo.listen(self.master.selector, commands_of(
+            self.master.orders, rotate=lambda: self.company.rotated(self.master),
+            subscriptions=self.announcer.toggle, board=self.board,
+            pid_files=self.pid_files + self.safe_pid_files))
+        self._watch_files(settings)
 
     def _lock_files(self) -> None:
         """Lock the files that no other instance may have locked.
@@ -420,38 +437,6 @@ def check(settings: Settings) -> Identity:
         packages_of(settings)
     certificates.check(settings)
     return identity
-
-
-def tell_configuration(settings: Settings) -> None:
-    """Log the files that were read and what there is to say about them."""
-    for file in settings.files:
-        logger.info("getting INI configuration from %s", file)
-    for warning in settings.warnings:
-        logger.warning("%s", warning)
-    for text in settings.print:
-        logger.info("%s", text)
-    if settings.logger_list:
-        logger.info("there are these loggers: %s", ", ".join(LOGGERS))
-
-
-def tell_workers(settings: Settings, identity: Identity) -> None:
-    """Log with how many workers we serve, and as whom."""
-    cores = cores_of(settings)
-    if settings.router:
-        logger.info("%d router process%s in front of %s", settings.http_processes,
-                    "es" * (settings.http_processes != 1),
-                    "nodes alone, there is no application" if settings.standalone else
-                    ", ".join(settings.http_to) or "the workers")
-    if settings.standalone:
-        warn_about_root(identity)
-        return
-    logger.info("%d worker%s, each with %d %s%s at a time", settings.processes,
-                "s" * (settings.processes != 1), cores,
-                "connection" if settings.interface == "asgi" else "request", "s" * (cores != 1))
-    for note in settings.notes:
-        logger.info("%s", note)
-    if not settings.dev:    # which sets uid aside
-        warn_about_root(identity)
 
 
 def pid_files_of(own: str | None, users: str | None, identity: Identity) -> list[PidFile]:

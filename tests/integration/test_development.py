@@ -91,9 +91,10 @@ class Terminal:
 
     def wait(self):
         """Wait for its end; return its exit status."""
-        status = wait_until(lambda: os.waitpid(self.pid, os.WNOHANG), lambda: self.text)
+        _, status = wait_until(
+            lambda: (found := os.waitpid(self.pid, os.WNOHANG))[0] and found, lambda: self.text)
         self.pid = 0
-        return os.waitstatus_to_exitcode(status[1])
+        return os.waitstatus_to_exitcode(status)
 
     def __enter__(self):
         return self
@@ -371,3 +372,15 @@ def test_no_color(tmp_path):
         terminal.type("\x03")
         assert terminal.wait() == 0
         assert "\x1b" not in terminal.text
+
+
+def test_the_end_of_the_terminal_ends_it(tmp_path):
+    """The hang-up is no order to reload: nobody would see the server, nor its port be free."""
+    (tmp_path / "app.py").write_text(APP + "app = create_app()\n")
+    shell = ("/bin/sh", "-c", '"$@"; exit', "sh")
+    with Terminal(tmp_path, *shell, *DEV, "app", "--bind", "127.0.0.1:0") as terminal:
+        terminal.wait_for("ready: 1 worker")
+        pid = int(terminal.wait_for(r"Listening at: http://\S+ \((\d+)\)")[1])
+        os.kill(terminal.pid, signal.SIGKILL)  # who leads a session takes its terminal along
+        assert terminal.wait() == -signal.SIGKILL
+        wait_until(lambda: not alive(pid), "the end of the server", 20)

@@ -16,7 +16,8 @@ import pytest
 from tests.harness import Server, alive, wait_until
 from tests.integration.front import PAUSE
 from tests.router.nodes import (
-    Scripted, free_port, hanging, head_of, node_of, our_node, real_uwsgi, router, saying, text_of,
+    Scripted, free_port, hanging, head_of, held, node_of, our_node, real_uwsgi, router, saying,
+    text_of,
 )
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -329,12 +330,7 @@ def test_a_client_that_leaves_takes_its_request_along(tmp_path: Path) -> None:
 
 def test_a_full_node_has_a_queue_and_a_full_queue_says_503(tmp_path: Path) -> None:
     go = threading.Event()
-
-    def act(peer: socket.socket) -> None:
-        head_of(peer)
-        go.wait(15)
-        peer.sendall(OK)
-    with Scripted(act) as node:
+    with Scripted(held(OK, go)) as node:
         with router(tmp_path, "--http-to", f"http://{node.address},connections=1",
                     "--http-queue", "1", "--http-stats-server", "127.0.0.1:0") as server:
             def waiting() -> tuple[int, int]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from tests.harness import Program, Server, children, wait_until
 from tests.integration.test_router import OK, status
 from tests.integration.test_router_client import WEBSOCKET, accepting
-from tests.router.nodes import APP, Scripted, head_of, hanging, our_node, router, saying, text_of
+from tests.router.nodes import (
+    APP, Scripted, hanging, head_of, held, our_node, router, saying, text_of,
+)
 
 
 def told(server: Server) -> dict[str, object]:
@@ -21,12 +23,7 @@ def told(server: Server) -> dict[str, object]:
 
 def test_who_leaves_the_queue_reaches_no_node(tmp_path: Path) -> None:
     go = threading.Event()
-
-    def act(peer: socket.socket) -> None:
-        head_of(peer)
-        go.wait(15)
-        peer.sendall(OK)
-    with Scripted(act) as node:
+    with Scripted(held(OK, go)) as node:
         with router(tmp_path, "--http-to", f"http://{node.address},connections=1",
                     "--http-stats-server", "127.0.0.1:0") as server:
             first, second = server.connect(), server.connect()

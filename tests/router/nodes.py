@@ -100,6 +100,15 @@ def head_of(peer: socket.socket) -> bytes:
     return data
 
 
+def held(answer: bytes, go: threading.Event) -> Callable[[socket.socket], None]:
+    """Return what reads the head of a request and says this when it may."""
+    def act(peer: socket.socket) -> None:
+        head_of(peer)
+        go.wait(15)
+        peer.sendall(answer)
+    return act
+
+
 def saying(answer: bytes) -> Callable[[socket.socket], None]:
     """Return what reads a request and says this, then closes."""
     def act(peer: socket.socket) -> None:
