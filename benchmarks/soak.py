@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.load import Load, connect
 from benchmarks.peers import GEVENTUWSGI, free_port
-from geventuwsgi.process import remote
+from geventuwsgi.master import console_client
 
 HOUSE = Path(__file__).resolve().parent.parent
 WORKERS = 2
@@ -118,13 +118,13 @@ def reloads(server: Server, number: int) -> bool:
     """Reload again and again under load; print figures and tell whether all is well."""
     pid_file = str(server.directory / "server.pid")
     uwsgi = str(server.directory / "uwsgi.sock")
-    remote.call(pid_file, ["reload"], print)  # what is loaded once is loaded
+    console_client.call(pid_file, ["reload"], print)  # what is loaded once is loaded
     wait(lambda: len(server.children()) == WORKERS + 1, "the end of the first workers")
     fds, before = server.descriptors(), server.memory()
     began = time.monotonic()
     with Load(("127.0.0.1", server.port), uwsgi, kept=3, closed=2, packets=2, long=2) as load:
         for _ in range(number):
-            remote.call(pid_file, ["reload"], print)
+            console_client.call(pid_file, ["reload"], print)
             time.sleep(random.uniform(0.0, 0.3))
         took = time.monotonic() - began
         wait(lambda: len(server.children()) == WORKERS + 1, "the end of the old workers", 120)
@@ -175,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             well = reloads(server, given.reloads)
             well = killings(server, given.kills) and well
             family = server.children()
-            remote.call(str(server.directory / "server.pid"), ["stop"], print, until_gone=False)
+            console_client.call(str(server.directory / "server.pid"), ["stop"], print,
+                                until_gone=False)
             server.process.wait(60)
             left = [pid for pid in family if os.path.exists(f"/proc/{pid}")]
             print(f"stopped with status {server.process.returncode}; "

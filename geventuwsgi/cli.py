@@ -12,14 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from geventuwsgi import __version__
-from geventuwsgi.boot import instance, proving
-from geventuwsgi.config import completion, development, gunicorn, manual
-from geventuwsgi.config.argv import Command, parse
-from geventuwsgi.config.conversion import Conversion
-from geventuwsgi.config.reader import check, read, value_of
+from geventuwsgi.boot import instance, preflight
+from geventuwsgi.config.commands import completion, gunicorn, help
+from geventuwsgi.config.resolve import development
+from geventuwsgi.config.sources.argv import Command, parse
+from geventuwsgi.config.commands.from_gunicorn import Conversion
+from geventuwsgi.config.load.arguments import check, read, value_of
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError, ConfigurationEnd, GeventuwsgiError, UsageError
-from geventuwsgi.process import probe, remote
+from geventuwsgi.system import probe
+from geventuwsgi.master import console_client
 
 PING_TIME = "3"     # seconds, uWSGI's
 READ_TIME = 30.0    # seconds that a server may take to say something
@@ -102,14 +104,14 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
         assert command is not None
         order = ORDERS.get(command.name)
         if order is not None:
-            return None, remote.call(command.about or "", order.words, _write,
-                                     until_gone=order.until_gone)
+            return None, console_client.call(command.about or "", order.words, _write,
+                                             until_gone=order.until_gone)
         if command.name == "get":
             text, status = value_of(arguments, environ, command.about or "")
             _write(text)
             return None, status
         if command.name in ("check-config", "format"):
-            report, in_json = check(arguments, environ, proving.failures)
+            report, in_json = check(arguments, environ, preflight.failures)
             _write(report.json() if in_json else report.text())
             return None, 0 if report.fine else 1
         if command.name in ("ping", "ping-timeout", "connect-and-read"):
@@ -181,11 +183,11 @@ def _answer(settings: Settings | None, command: Command) -> str:
     if command.name == "completion":
         return completion.script(command.about or "")
     if command.name == "dump-options":
-        return manual.names()
+        return help.names()
     if command.name == "help":
-        return manual.about(command.about) if command.about else manual.usage()
+        return help.about(command.about) if command.about else help.usage()
     if settings is None:
         return f"geventuwsgi (version {__version__})\n"
     for warning in settings.warnings:
         print(f"geventuwsgi: warning: {warning}", file=sys.stderr)
-    return manual.shown(settings)
+    return help.shown(settings)

@@ -15,12 +15,12 @@ from flask.helpers import get_debug_flag
 
 from .app import loader
 from .errors import AppLoadError
-from .config import argv
-from .config.option import Entry
-from .config.resolving import SOCKETS
-from .config.table import row
+from .config.sources import argv
+from .config.options.option import Entry
+from .config.resolve.resolve import SOCKETS
+from .config.options.table import row
 from .errors import UsageError
-from .runner import become
+from .paste import become
 
 _ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
 _ANY: dict[str, Any] = {"ignore_unknown_options": True, "allow_interspersed_args": True}

@@ -14,22 +14,22 @@ HOUSE = Path(__file__).parent.parent / "geventuwsgi"
 # version and imports nothing of ours.
 FLOORS = {
     "geventuwsgi": 0,
-    "errors": 1,
-    "protocol": 2, "net": 2, "log": 2, "shared": 2,
-    "app": 3, "config": 3, "stats": 3,
-    "server": 4, "asgi": 4, "router": 4, "jobs": 4, "process": 4,
-    "api": 5,
-    "boot": 6,
-    "cli": 7, "__main__": 7, "runner": 7,
+    "errors": 1, "log": 1, "ipc": 1, "api": 1,
+    "protocol": 2, "net": 2,
+    "app": 3, "config": 3, "system": 3,
+    "workers": 4, "router": 4, "master": 4, "prefork": 4, "paste": 4,
+    "boot": 5, "flask": 5, "django": 5,
+    "cli": 6, "__main__": 7,
 }
-SAME_WING = {"__main__": "cli", "django": "runner", "flask": "runner"}
+SAME_WING: dict[str, str] = {}
 # The one arrow that runs up: what `from geventuwsgi import serve` gives, loaded when it is used.
 DOORS = {("geventuwsgi", "geventuwsgi.boot.embedded")}
 IMPORTS_LATE = {"boot"}  # it plays roles, and the master must not load what a worker needs
-WITHOUT_GEVENT = ("errors", "protocol", "net", "log", "shared", "config", "process", "boot", "cli")
+WITHOUT_GEVENT = ("errors", "protocol", "net", "log", "ipc", "config", "system", "master",
+                  "prefork", "boot", "cli")
 # Of a wing of the master, but a worker's.
 BLOCKS_ON_THE_HUB = {f"geventuwsgi.net.{room}"
-                     for room in ("stream", "secure", "tunnel", "outgoing", "pair")}
+                     for room in ("stream", "tls_stream", "tunnel")}
 IO_MODULES = {"asyncio", "concurrent", "ctypes", "fcntl", "gevent", "greenlet", "io", "logging",
               "mmap", "multiprocessing", "os", "pathlib", "queue", "select", "selectors", "signal",
               "socket", "socketserver", "ssl", "subprocess", "tempfile", "threading", "time"}

@@ -11,8 +11,8 @@ from wsgiref.validate import validator
 
 import pytest
 
-from geventuwsgi.config.reader import read
-from geventuwsgi.config.table import row
+from geventuwsgi.config.load.arguments import read
+from geventuwsgi.config.options.table import row
 from tests.harness import installed
 
 PROJECT = Path(__file__).parent.parent

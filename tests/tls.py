@@ -11,7 +11,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.harness import Server, wait_until
-from tests.server.wire import Wire
+from tests.workers.wsgi.wire import Wire
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 

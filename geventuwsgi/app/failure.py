@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from ..errors import GeventuwsgiError
-from . import debug
+from . import debug_pages
 from .applications import Application, Applications
 
 
@@ -13,7 +13,7 @@ def applications_of(error: GeventuwsgiError) -> Applications:
 
     def application(environ: dict[str, object],
                     start_response: Callable[..., object]) -> Iterable[bytes]:
-        page = debug.of_loading(message, trace, str(environ.get("HTTP_ACCEPT", "")))
+        page = debug_pages.of_loading(message, trace, str(environ.get("HTTP_ACCEPT", "")))
         start_response("500 Internal Server Error", [
             ("Content-Type", page.kind), ("Content-Length", str(len(page.content))),
             *page.fields])

@@ -28,15 +28,16 @@ import _socket
 from .. import __version__
 from ..app.interface import check_callable, is_double_callable, single_callable
 from ..app.applications import Application, Applications
-from ..config import conflicts_asgi, keywords
+from ..config.resolve import asgi as conflicts_asgi
+from ..config.load import keywords
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
 from ..log.error import ErrorHandler
-from ..process import kernel
-from ..shared import scoreboard
-from . import certificates
+from ..system import kernel
+from ..ipc import scoreboard
+from . import tls
 from .logs import Logs
-from .playing import cores_of, found_asgi
+from .worker_process import cores_of, found_asgi
 from .sockets import Sockets, open_all
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -119,11 +120,11 @@ class Embedded:
             logger.warning("%s", warning)
         for note in settings.notes:
             logger.info("%s", note)
-        certificates.check(settings)
+        tls.check(settings)
         self.sockets = sockets = open_all(settings)
         try:
-            terms = certificates.terms_of(settings, sockets.pairs)
-            certificates.attach(settings, sockets.listeners, terms)
+            terms = tls.terms_of(settings, sockets.pairs)
+            tls.attach(settings, sockets.listeners, terms)
             if not self.applications.asgi:
                 patch(settings)
             for listener in sockets.listeners:  # gevent's own where the caller has patched
@@ -141,9 +142,9 @@ class Embedded:
     def _serve(self) -> None:
         """Be the worker, with the signals that it needs."""
         if self.applications.asgi:
-            from ..asgi.bridge import Bridge as Kind
+            from ..workers.asgi.bridge import Bridge as Kind
         else:
-            from ..server.worker import Worker as Kind  # type: ignore[assignment]
+            from ..workers.wsgi.worker import Worker as Kind  # type: ignore[assignment]
         board = scoreboard.Scoreboard.alone()
         child = Alone(board, self._ready, self.logs.reopen)
         child.row.cells[scoreboard.PID] = os.getpid()

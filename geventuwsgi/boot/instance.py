@@ -8,35 +8,36 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import __version__
-from ..config.logs import scribed
+from ..config.request_log import scribed
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
-from ..process import signals, upgrade
-from ..process.adopted import descriptors
-from ..process.detach import detach
-from ..process.fifo import Fifo
-from ..process.filelock import FileLocks
-from ..process.keyboard import Keyboard
-from ..process.limits import open_files
-from ..process.master import Master
-from ..process.modules import Autoreload
-from ..process.notify import ServiceManager
-from ..process.pidfile import PidFile
-from ..process.privileges import Identity
-from ..process.remnants import Remnants
-from ..process.role import Renewal, Role
-from ..process.watch import Watch
+from ..system import signals
+from ..master import upgrade
+from ..master.inherited import descriptors
+from ..system.terminal import detach
+from ..master.attached.fifo import Fifo
+from ..system.filelock import FileLocks
+from ..system.keyboard import Keyboard
+from ..system.limits import open_files
+from ..master.master import Master
+from ..master.attached.autoreload import Autoreload
+from ..master.attached.systemd import ServiceManager
+from ..system.pidfile import PidFile
+from ..system.privileges import Identity
+from ..master.remnants import Remnants
+from ..master.role import Renewal, Role
+from ..master.attached.file_watch import Watch
 from ..router import announcer
 from ..router.announcer import Announcer
-from ..shared import scoreboard
-from . import certificates, logs
-from .announcing import tell_configuration, tell_workers
-from .commands import bindings_of, commands_of
-from .company import Company, rotate
-from .playing import environ_of, packages_of, titles_of
-from .points import AT_THE_START, await_things, identity_of, require_directory, run_hooks
+from ..ipc import scoreboard
+from . import tls, logs
+from .startup_log import tell_configuration, tell_workers
+from .operator_commands import bindings_of, commands_of
+from .attached import Company, rotate
+from .worker_process import environ_of, packages_of, titles_of
+from .hooks import AT_THE_START, await_things, identity_of, require_directory, run_hooks
 from .roles import router_role, worker_role
-from .routing import Subscriptions
+from .router_process import Subscriptions
 from .scribes import engage, scribe_of
 from .sockets import Change, Sockets, describe, handed_over, open_all
 from .watching import watch_files, watch_modules
@@ -435,7 +436,7 @@ def check(settings: Settings) -> Identity:
     identity = identity_of(settings)
     if settings.home:
         packages_of(settings)
-    certificates.check(settings)
+    tls.check(settings)
     return identity
 
 

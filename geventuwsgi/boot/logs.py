@@ -10,10 +10,10 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ..config.logs import is_address, requests_logged, scribed
+from ..config.request_log import is_address, requests_logged, scribed
 from ..config.settings import Settings
 from ..errors import ConfigError
-from ..process.privileges import Identity
+from ..system.privileges import Identity
 
 if TYPE_CHECKING:
     from ..log.sinks import Sink

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config.settings import Settings
-from ..process.role import Role
-from ..process.spawn import interpreter
-from . import certificates
-from .playing import cores_of, environ_of, found_asgi
-from .routing import own
+from ..master.role import Role
+from ..master.spawn import interpreter
+from . import tls
+from .worker_process import cores_of, environ_of, found_asgi
+from .router_process import own
 from .sockets import Sockets
 from .staffing import backlog_of, cheaper_of, recycling_of
 
 if TYPE_CHECKING:
-    from ..shared.scoreboard import Scoreboard
+    from ..ipc.scoreboard import Scoreboard
 
 ROUTER_TIMEOUT = 30.0   # seconds without a sign of life until a router is replaced
 
@@ -27,7 +27,7 @@ PROLOGUE = """\
 import sys
 if sys.path[:1] == ['']: del sys.path[0]
 if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.boot.playing import play
+from geventuwsgi.boot.worker_process import play
 play(*map(int, sys.argv[1:]){more})
 """
 
@@ -42,7 +42,7 @@ def plan_of(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboard"
         The memfd, and the listening sockets of the role.
     """
     pairs = own(settings, sockets.pairs, kind == "router")
-    terms = dict(zip(map(id, sockets.listeners), certificates.terms_of(settings, sockets.pairs)))
+    terms = dict(zip(map(id, sockets.listeners), tls.terms_of(settings, sockets.pairs)))
     listeners = [listener for _, listener in pairs]
     plan = json.dumps({
         "kind": kind, "settings": settings.to_json(), "master": os.getpid(), "board": board.fd,

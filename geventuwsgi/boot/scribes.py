@@ -3,22 +3,22 @@
 import os
 from collections.abc import Sequence
 
-from ..config.logs import plan_of, scribed
+from ..config.request_log import plan_of, scribed
 from ..config.settings import Settings
 from ..errors import ConfigError
 from ..log.error import setup
 from ..log.loggers import logger
-from ..process.scribe import Scribe
-from ..process.spawn import interpreter
+from ..master.attached.log_collector import Scribe
+from ..master.spawn import interpreter
 from .logs import owner_of, user_of
-from .playing import titles_of
+from .worker_process import titles_of
 
 # See `roles.PROLOGUE`.
 PROLOGUE = """\
 import sys
 if sys.path[:1] == ['']: del sys.path[0]
 if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.process.scribe import play
+from geventuwsgi.master.attached.log_collector import play
 play(int(sys.argv[1]))
 """
 

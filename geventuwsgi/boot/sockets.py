@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config.settings import Settings
-from ..config.tls import endpoint
+from ..config.values.tls import endpoint
 from ..errors import BindError, ConfigError
-from ..net import change
+from ..net import rebind
 from ..net.address import Address
-from ..net.change import Pair
+from ..net.rebind import Pair
 from ..net.listener import Inherited, Listener, bind_all, hint_about_mode
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -158,7 +158,7 @@ class Change:
             private = next((text for text, listener in left if listener.protocol == "routed"),
                            PRIVATE)
             for text, protocol in wanted(settings, private):
-                found = change.find(left, text)
+                found = rebind.find(left, text)
                 if found is None:
                     found, = bind_all([(text, protocol)], _NONE, self._options)
                     self._added.append(found)
@@ -178,7 +178,7 @@ class Change:
     def commit(self) -> None:
         """Close what went, and give what stays its new options."""
         for listener in self._kept:
-            change.adjust(listener, **self._options)
+            rebind.adjust(listener, **self._options)
         for listener in self._removed:
             if listener.protocol != "routed":
                 logger.info("no longer listening at: %s", listener.url)

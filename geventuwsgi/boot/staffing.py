@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config.settings import Settings
-from ..net.backlog import Backlog
-from ..process.cheaper import Busyness, Cheaper
-from ..process.recycling import Recycling
+from ..net.listen_queue import Backlog
+from ..master.cheaper_algorithms import Busyness, Cheaper
+from ..master.recycling import Recycling
 
 if TYPE_CHECKING:
     from ..net.listener import Listener

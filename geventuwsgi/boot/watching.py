@@ -1,9 +1,9 @@
 """Files that trigger something: from settings to the master's watchers."""
 
 from ..config.settings import Settings
-from ..process.master import Master
-from ..process.modules import Autoreload
-from ..process.watch import Watch
+from ..master.master import Master
+from ..master.attached.autoreload import Autoreload
+from ..master.attached.file_watch import Watch
 
 
 def watch_files(watch: Watch, settings: Settings, master: Master) -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from geventuwsgi.config.origin import Origin
+from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ from django.conf import settings
 
 from geventuwsgi.django import project
 from geventuwsgi.errors import UsageError
-from geventuwsgi.runner import become
+from geventuwsgi.paste import become
 
 _QUESTIONS = {"-h", "--help", "--version"}
 

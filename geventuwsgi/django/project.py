@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..config import argv
-from ..config.option import Entry
+from ..config.sources import argv
+from ..config.options.option import Entry
 from ..errors import UsageError
 
 # Where to listen, as `runserver` has it: 8000, 0:8000, 127.0.0.1:8000, [::1]:8000, host:8000.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from geventuwsgi.log import escape, moment
+from geventuwsgi.log import escape, timestamps as moment
 
 _VARIABLE = re.compile(r"%\(([^()]*)\)")
 _ATOM = re.compile(r"(%%)|%\(([^()]*)\)s")

@@ -13,7 +13,7 @@ import logging
 import os
 
 from geventuwsgi.log import escape
-from geventuwsgi.log.moment import text_of
+from geventuwsgi.log.timestamps import text_of
 from geventuwsgi.log.sinks import Sink, open_sink
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING,

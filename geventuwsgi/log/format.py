@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from geventuwsgi.log import atoms, escape
-from geventuwsgi.log import moment as moments
+from geventuwsgi.log import timestamps as moments
 
 
 class Record(Protocol):

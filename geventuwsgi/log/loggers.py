@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from geventuwsgi.log import escape
-from geventuwsgi.log.moment import text_of
+from geventuwsgi.log.timestamps import text_of
 
 # syslog's facilities (RFC 5424 section 6.2.1); 9 to 11 are named differently everywhere.
 FACILITIES = {name: number for number, name in enumerate(

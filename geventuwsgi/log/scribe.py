@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from geventuwsgi.log.datagrams import open_datagrams
-from geventuwsgi.log.dispatch import ORDER, Dispatcher, Splitter, stream
+from geventuwsgi.log.collector import ORDER, Dispatcher, Splitter, stream
 from geventuwsgi.log.loggers import Logger, logger, routed
 from geventuwsgi.log.rotation import RotatedFile
 from geventuwsgi.log.sinks import Sink, StreamSink, Warn, open_sink

@@ -20,7 +20,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..errors import ConfigError
-from .terms import Certificate, Terms
+from .tls_config import Certificate, Terms
 
 _PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 # The certificate of each context, which cannot be asked of OpenSSL.

@@ -16,7 +16,7 @@ from gevent.lock import RLock
 
 from ..errors import ClientDisconnected
 from .accept import adopt
-from .secure import SecureStream
+from .tls_stream import SecureStream
 from .stream import HandedSocket, Stream, Surrendered
 
 _PIECE = 16384

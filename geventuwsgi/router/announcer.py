@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
-from ..config import routing
-from ..config.routing import Subscription
+from ..config.values import router
+from ..config.values.router import Subscription
 from ..config.settings import Settings
 from ..errors import ConfigError, ProtocolError
 from ..net.address import Address
@@ -155,8 +155,8 @@ def subscriptions_of(settings: Settings) -> list[Subscription]:
     """Return where and as what an instance announces itself."""
     weight = settings.processes * settings.gevent if settings.auto_weight else settings.weight
     forced = settings.subscribe_with_modifier1
-    found = ([routing.subscribe_to(text) for text in settings.subscribe_to]
-             + [routing.subscribe2(text) for text in settings.subscribe2])
+    found = ([router.subscribe_to(text) for text in settings.subscribe_to]
+             + [router.subscribe2(text) for text in settings.subscribe2])
     return [one._replace(weight=one.weight or weight,
                          modifier1=one.modifier1 if forced is None else forced) for one in found]
 

@@ -12,7 +12,7 @@ from gevent import Timeout
 from gevent.event import Event
 
 from ..errors import ProtocolError
-from .upstream import Node
+from .node import Node
 
 
 class NoRoom(ProtocolError):

@@ -16,16 +16,16 @@ from ..errors import ClientDisconnected, ProtocolError
 from ..net import tls
 from ..net.accept import SHORTAGE
 from ..net.listener import Listener
-from ..net.secure import HandshakeFailed, SecureStream
+from ..net.tls_stream import HandshakeFailed, SecureStream
 from ..net.stream import Expired, Stream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
 from .balance import NoRoom
 from .exchange import Exchange, NodeFailure
-from .forward import Origin, Request
+from .request import Origin, Request
 from .routes import host_of, without_port
-from .upstream import Link
+from .node import Link
 
 log = logging.getLogger("geventuwsgi.error")
 

@@ -20,10 +20,10 @@ from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CONTINUE
 from .balance import Group
-from .forward import Request
+from .request import Request
 from .relay import NodeBroke, Relay
-from .reply import Answer
-from .upstream import Link, Node
+from .response import Answer
+from .node import Link, Node
 
 log = logging.getLogger("geventuwsgi.error")
 

@@ -18,21 +18,21 @@ from typing import Any, Protocol
 from gevent import get_hub
 from gevent.event import Event
 
-from ..app.pages import standing_of
+from ..app.response_defaults import standing_of
 from ..config.settings import Settings
-from ..log import stacks
+from ..log import tracebacks as stacks
 from ..net.acceptor import Acceptor
 from ..net.address import Address
 from ..net.listener import Listener
 from ..net.stream import in_greenlets
-from ..net.trust import AllowList
+from ..net.allowlist import AllowList
 from ..protocol.message import Limits
-from ..shared import scoreboard
-from ..shared.orders import Orders
+from ..ipc import scoreboard
+from ..ipc.commands import Orders
 from .client import Client
-from .forward import Manner
-from .plan import Plan
-from .registry import Registry
+from .request import Manner
+from .nodes import Plan
+from .subscriptions import Registry
 from .routes import Routes
 from .statistics import StatisticsServer, snapshot
 from .subscription import SubscriptionServer

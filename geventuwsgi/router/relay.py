@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..errors import ClientDisconnected
-from ..net.pair import Pair
+from .pair import Pair
 from ..net.stream import READ, WRITE, Expired, Stream
 
 PIECE = 65536

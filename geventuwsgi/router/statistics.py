@@ -16,8 +16,8 @@ from ..errors import ClientDisconnected
 from ..net.acceptor import Acceptor
 from ..net.listener import Listener
 from ..net.stream import Expired, Stream, in_greenlets
-from .plan import Plan
-from .registry import Registry
+from .nodes import Plan
+from .subscriptions import Registry
 
 _PATIENCE = 0.3     # seconds that a client may take to say GET
 _CONNECTIONS = 64

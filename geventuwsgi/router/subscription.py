@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ProtocolError
 from ..net.stream import READ
 from ..protocol import subscription
-from .registry import Registry
+from .subscriptions import Registry
 
 log = logging.getLogger("geventuwsgi.error")
 

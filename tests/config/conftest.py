@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.reader import read
+from geventuwsgi.config.load.arguments import read
 from geventuwsgi.config.settings import Settings
 
 Resolve = Callable[..., Settings]

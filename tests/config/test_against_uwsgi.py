@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.argv import parse
-from geventuwsgi.config.kinds import Boolean
-from geventuwsgi.config.numeric import Number
-from geventuwsgi.config.option import Entry
-from geventuwsgi.config.origin import Case, Origin
-from geventuwsgi.config.reader import read
-from geventuwsgi.config.reading import Reading
-from geventuwsgi.config.table import row
+from geventuwsgi.config.sources.argv import parse
+from geventuwsgi.config.values.types import Boolean
+from geventuwsgi.config.values.numbers import Number
+from geventuwsgi.config.options.option import Entry
+from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.load.arguments import read
+from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.options.table import row
 from geventuwsgi.errors import ConfigError
 from tests.harness import installed
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from geventuwsgi.cli import main
-from geventuwsgi.config.reader import check
+from geventuwsgi.config.load.arguments import check
 from geventuwsgi.errors import ConfigurationEnd
 
 BROKEN = Path(__file__).parent / "broken"

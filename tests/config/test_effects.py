@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.table import row
+from geventuwsgi.config.options.table import row
 
 TESTS = Path(__file__).parents[1]
 
@@ -90,28 +90,28 @@ EFFECTS = {
         "memory-report": "test_the_memory_report",
         "reload-on-rss": "test_recycling",
     },
-    "server/test_body.py": {
+    "workers/wsgi/test_body.py": {
         "post-buffering": "test_post_buffering",
     },
-    "server/test_deadlines.py": {
+    "workers/wsgi/test_deadlines.py": {
         "socket-timeout": "test_deadlines",
     },
-    "server/test_formats.py": {
+    "workers/wsgi/test_formats.py": {
         "log-format": "test_the_line",
     },
-    "server/test_harakiri.py": {
+    "workers/wsgi/test_harakiri.py": {
         "harakiri": "test_harakiri",
     },
-    "server/test_overload.py": {
+    "workers/wsgi/test_overload.py": {
         "gevent": "test_past_the_queue_it_is_503_at_once",
     },
-    "server/test_routes.py": {
+    "workers/wsgi/test_routes.py": {
         "route": "test_answers_of_rules",
     },
-    "server/test_slow.py": {
+    "workers/wsgi/test_slow.py": {
         "harakiri-verbose": "test_verbose_tells_of_the_whole_worker",
     },
-    "server/test_static.py": {
+    "workers/wsgi/test_static.py": {
         "static-map": "test_a_file_comes_before_the_application",
     },
     "test_boot.py": {
@@ -178,7 +178,7 @@ def test_a_lost_effect_is_noticed() -> None:
     assert not written("route").search("x.route = 1; a-route = 1; --route-run")
     assert all(written("route").search(text) for text in (
         "\nroute = ^/", "'--route'", "a\\nroute=x", '"route"'))
-    assert "a_504_and_the_worker_lives" not in collected("server/test_harakiri.py")
+    assert "a_504_and_the_worker_lives" not in collected("workers/wsgi/test_harakiri.py")
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT))

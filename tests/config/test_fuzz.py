@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from geventuwsgi.config.reader import check, read
-from geventuwsgi.config.table import OPTIONS
+from geventuwsgi.config.load.arguments import check, read
+from geventuwsgi.config.options.table import OPTIONS
 from geventuwsgi.errors import ConfigError, UsageError
 
 KEYS = st.sampled_from([option.name for option in OPTIONS if option.name not in (

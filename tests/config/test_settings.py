@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.config.table import OPTIONS
+from geventuwsgi.config.options.table import OPTIONS
 from geventuwsgi.errors import ConfigError, UsageError
 
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -85,7 +85,7 @@ def test_precedence(resolve: Any, text: str, arguments: str, environ: dict[str, 
 
 
 def test_a_file_behind_an_argument_wins_and_says_so(write: Any) -> None:
-    from geventuwsgi.config.reader import read
+    from geventuwsgi.config.load.arguments import read
     path = write("processes = 2\n")
     settings, _ = read(["--processes", "5", "--ini", path], {})
     assert settings is not None and settings.processes == 2

@@ -184,7 +184,7 @@ def test_an_exception_is_shown(server, path, words):
         assert head.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
         assert b"Cache-Control: no-store" in head
         assert all(word in body for word in words), body
-        assert b"geventuwsgi/server" not in body and b"geventuwsgi/app" not in body
+        assert b"geventuwsgi/workers/wsgi" not in body and b"geventuwsgi/app" not in body
     assert b"Content-Type: text/plain" in plain and b"Content-Type: text/html" in page
     for code in (b"<script", b"</script>", b"first <b>"):
         assert code not in page

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from geventuwsgi.errors import GeventuwsgiError
-from geventuwsgi.process import console, remote
+from geventuwsgi.master import console, console_client
 from tests.harness import Server, alive, children, wait_until
 from tests.integration.conftest import MOUNTS, backend, example_ini
 from tests.integration.front import Load, Nginx, ask, connection
@@ -196,7 +196,7 @@ def application(environ, start_response):
     with Server(tmp_path, "-w", "app", "--processes", "2", "--pidfile", "pid",
                 app=application) as server:
         pid_file = str(tmp_path / "pid")
-        assert remote.call(pid_file, ["reload"], print) == 0
+        assert console_client.call(pid_file, ["reload"], print) == 0
         wait_until(lambda: len(children(server.pid)) == 3, "the end of the first ones")
         count = len(os.listdir(f"/proc/{server.pid}/fd"))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -207,7 +207,7 @@ def application(environ, start_response):
         server.wait_for("an order cannot be taken: Too many open files")
         for order in ("reload", "stacks"):
             with pytest.raises(GeventuwsgiError, match="cannot take the order: Too many open"):
-                remote.call(pid_file, [order], print)
+                console_client.call(pid_file, [order], print)
         server.send_signal(signal.SIGHUP)
         server.wait_for("reload failed: ")
         server.send_signal(signal.SIGUSR2)
@@ -220,11 +220,11 @@ def application(environ, start_response):
         # Enough for an order, not for what it is about.
         crowd.pop(0).close()
         with pytest.raises(GeventuwsgiError, match="Too many open files"):
-            remote.call(pid_file, ["reload"], print)
+            console_client.call(pid_file, ["reload"], print)
         for caller in crowd:
             caller.close()
         wait_until(lambda: len(server.workers()) == 3, lambda: server.log)
-        assert remote.call(pid_file, ["reload"], print) == 0
+        assert console_client.call(pid_file, ["reload"], print) == 0
         wait_until(lambda: len(children(server.pid)) == 4, "the end of the old ones")
         # The third worker's control socket more; nothing else is left over.
         wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) == count + 1, lambda:

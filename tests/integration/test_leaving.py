@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from geventuwsgi.process.notify import ServiceManager
+from geventuwsgi.master.attached.systemd import ServiceManager
 from tests.harness import Server, wait_until
 from tests.integration.test_reload import APP, INI
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from geventuwsgi.errors import ConfigError
-from geventuwsgi.runner import arguments_of
+from geventuwsgi.paste import arguments_of
 from tests.harness import HOUSE, Program, Server, wait_until
 
 pytest.importorskip("paste.deploy")
@@ -165,7 +165,7 @@ def test_a_pyramid_application_from_its_production_ini(tmp_path):
 
 def test_the_runner_of_pserve(place):
     """As pserve calls it: the process becomes the server."""
-    code = ("from geventuwsgi.runner import main; main(None, {'__file__': 'production.ini'},"
+    code = ("from geventuwsgi.paste import main; main(None, {'__file__': 'production.ini'},"
             " app_name='front', listen='127.0.0.1:0', workers='1')")
     with Program(sys.executable, "-c", code, cwd=place,
                  env={"PYTHONPATH": str(HOUSE)}) as program:
@@ -201,7 +201,7 @@ def test_pserve_with_a_name_variables_and_its_reloader(place):
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: geventuwsgi\nVersion: 0\n")
     (package / "entry_points.txt").write_text(
-        "[paste.server_runner]\nmain = geventuwsgi.runner:main\n")
+        "[paste.server_runner]\nmain = geventuwsgi.paste:main\n")
 
     def body():
         """Of the latest server: the reloader may have begun another one, at another port."""

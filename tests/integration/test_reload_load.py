@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from geventuwsgi.process import remote
+from geventuwsgi.master import console_client
 from tests.harness import Server, children, wait_until
 from tests.integration.load import Load
 
@@ -42,14 +42,14 @@ def test_reloads_under_load(tmp_path, order):
     """0 failed; as many processes and descriptors afterwards as before."""
     with Server(tmp_path, ini=INI, app=APP) as server:
         pid_file = str(tmp_path / "server.pid")
-        remote.call(pid_file, order, print)
+        console_client.call(pid_file, order, print)
         wait_until(lambda: len(children(server.pid)) == 3, "a template and two workers")
         fds = server.directory / f"/proc/{server.pid}/fd"
         before = len(list(fds.iterdir()))
         with Load(server, kept=2, closed=1, packets=1, long=2) as load:
             for _ in range(3 if len(order) == 1 else 1):
                 done = load.count
-                remote.call(pid_file, order, print)
+                console_client.call(pid_file, order, print)
                 load.wait_for(done + 50)
         assert load.failures == []
         wait_until(lambda: len(children(server.pid)) == 3, "the end of the old workers")
@@ -64,7 +64,7 @@ def test_old_and_new_workers_killed_during_a_reload_under_load(tmp_path):
         with Load(server, kept=1, closed=1, packets=1) as load:
             load.wait_for(50)
             order = subprocess.Popen([sys.executable, "-c", "import sys\n"
-                                      "from geventuwsgi.process import remote\n"
+                                      "from geventuwsgi.master import console_client as remote\n"
                                       "remote.call(sys.argv[1], ['reload'], print)",
                                       str(tmp_path / "server.pid")])
             server.wait_for("generation 2 of worker starts")

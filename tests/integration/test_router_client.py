@@ -13,8 +13,8 @@ import trustme
 
 from tests.harness import Server, wait_until
 from tests.router.nodes import Scripted, free_port, head_of, our_node, router, text_of
-from tests.server.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
-from tests.server.wire import BEHIND
+from tests.workers.wsgi.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
+from tests.workers.wsgi.wire import BEHIND
 
 WEBSOCKET = (b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, "
              b"Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n\r\n")

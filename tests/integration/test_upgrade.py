@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from geventuwsgi.process import remote
+from geventuwsgi.master import console_client
 from tests.harness import (
     GEVENTUWSGI, HOUSE, Program, Server, alive, children, wait_until,
 )
@@ -128,14 +128,15 @@ def test_a_configuration_that_the_new_version_refuses(server, tmp_path):
 
 def test_a_version_whose_workers_do_not_start(server, tmp_path):
     """The master is the new one, the workers the old ones, until a reload succeeds."""
-    make(tmp_path, "2.0", broken="server/worker.py")
+    make(tmp_path, "2.0", broken="workers/wsgi/worker.py")
     switch(tmp_path, "2.0")
     old = server.workers()
     server.send_signal(signal.SIGUSR2)
     server.wait_for("Starting geventuwsgi 2.0")
     server.wait_for("generation 1 serves on")
     assert server.body() == b"geventuwsgi/1.0" and server.workers() == old
-    shutil.copy(HOUSE / "geventuwsgi/server/worker.py", tmp_path / "2.0/geventuwsgi/server")
+    worker = "geventuwsgi/workers/wsgi/worker.py"
+    shutil.copy(HOUSE / worker, tmp_path / "2.0" / worker)
     server.kill(old[0])  # it is not replaced, but another generation is tried
     server.wait_for("ready: 2 workers (generation 3)")
     wait_until(lambda: server.body() == b"geventuwsgi/2.0", "the new version")
@@ -149,7 +150,7 @@ def test_a_stop_and_a_reload_after_an_upgrade(server, tmp_path):
     server.send_signal(signal.SIGUSR2)
     server.send_signal(signal.SIGHUP)
     server.wait_for("Starting geventuwsgi 2.0")
-    assert remote.call(str(server.directory / "server.pid"), ["reload"], print) == 0
+    assert console_client.call(str(server.directory / "server.pid"), ["reload"], print) == 0
     server.send_signal(signal.SIGUSR2)
     server.wait_for("Starting geventuwsgi 2.0", 2)
     assert server.stop() == 0

@@ -10,7 +10,7 @@ import trustme
 
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net import tls
-from geventuwsgi.net.terms import Certificate, Terms
+from geventuwsgi.net.tls_config import Certificate, Terms
 from tests.authority import Authority
 from tests.harness import installed
 

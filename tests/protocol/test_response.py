@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 
 from geventuwsgi.errors import ResponseError
 from geventuwsgi.protocol.response import (
-    CONTINUE, Response, Standing, check_fields, error_response, imf_fixdate, informational)
+    CONTINUE, Response, Standing, check_fields, error_response, imf_fixdate, informational,
+)
 
 Headers = list[tuple[str, str]]
 BARE = Standing("", False)

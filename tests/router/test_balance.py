@@ -9,7 +9,7 @@ import pytest
 from geventuwsgi.net.address import parse
 from geventuwsgi.protocol.message import Limits
 from geventuwsgi.router.balance import Group, NoRoom
-from geventuwsgi.router.upstream import Node
+from geventuwsgi.router.node import Node
 
 
 def node(name: str, **more: int) -> Node:

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from geventuwsgi.django import project
 from geventuwsgi.errors import UsageError
-from geventuwsgi.runner import become
+from geventuwsgi.paste import become
 
 _HELP = """\
 Serve this project with geventuwsgi: WSGI_APPLICATION, or with --asgi ASGI_APPLICATION. Every

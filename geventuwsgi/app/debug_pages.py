@@ -1,0 +1,171 @@
+"""What a development run shows of an error: a page in the browser, text to everybody else.
+
+The rules of this room: it never leaves a development run, as it shows source code; what
+comes from outside is escaped; there is nothing on a page to click, to run or to load.
+"""
+
+import html
+import linecache
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ..log import tracebacks
+
+AROUND = 2          # lines of source before and after the one that a frame stands at
+# Nothing may be loaded or kept.
+FIELDS = (("Cache-Control", "no-store"),
+          ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
+MOST_EXCEPTIONS = 20
+MOST_FRAMES = 60    # of one exception, the innermost: a recursion has a thousand
+
+_HTML = re.compile(r"text/html\s*(;[^,]*)?(,|$)")
+_REFUSED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
+h1 {{ font-size: 1.4em }} h2 {{ font-size: 1.1em; color: #a00; overflow-wrap: anywhere }}
+pre {{ background: #f4f4f4; padding: .5em; overflow: auto; font-size: .85em }}
+pre b {{ display: block; background: #fdd }} .where {{ margin-bottom: 0; font-size: .9em }}
+</style>
+<h1>{title}</h1>
+{body}
+<p><small>{closing} This page exists in development runs of geventuwsgi alone.</small></p>
+</html>
+"""
+
+
+class Page(NamedTuple):
+    """What to answer with.
+
+    Attributes:
+        kind: the type of the content.
+        content: the content; b"" is the usual page.
+        fields: further fields of the head.
+    """
+
+    kind: str
+    content: bytes
+    fields: tuple[tuple[str, str], ...] = FIELDS
+
+
+USUAL = Page("text/plain; charset=utf-8", b"", ())
+
+
+def wants_html(accept: str) -> bool:
+    """Whether a client asks for HTML by name, as browsers do (RFC 9110 section 12.5.1)."""
+    found = _HTML.search(accept.lower())
+    return found is not None and not _REFUSED.search(found[1] or "")
+
+
+def of_request(error: BaseException, accept: str, title: str) -> Page:
+    """Show an exception that an application raised for a request.
+
+    Args:
+        error: the exception.
+        accept: the client's Accept.
+        title: which request it was.
+    """
+    shown = traceback.TracebackException.from_exception(error)
+    for one in _chain(shown):
+        one.stack = traceback.StackSummary.from_list(
+            [frame for frame in one.stack if not tracebacks.is_our_file(frame.filename)])
+    heading = f"500: {title}"
+    if not wants_html(accept):
+        return _text(heading, "".join(shown.format()))
+    return _page(heading, "".join(map(_exception, _chain(shown))),
+                 "The same traceback stands in the terminal.")
+
+
+def of_loading(message: str, trace: str, accept: str) -> Page:
+    """Show why an application does not load.
+
+    Args:
+        message: in one sentence.
+        trace: the traceback as text, "" where there is none.
+        accept: the client's Accept.
+    """
+    heading = "The application does not load"
+    if not wants_html(accept):
+        return _text(heading, f"{message}\n\n{trace}")
+    body = f"<h2>{html.escape(message)}</h2>\n" + (trace and f"<pre>{html.escape(trace)}</pre>")
+    return _page(heading, body, "The next change of a file loads it anew; then reload this page.")
+
+
+def without_hasty_answers(application: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an ASGI application so that a 500 waits for its end, and gives way to an exception.
+
+    Starlette, and so FastAPI, answers 500 first and raises then (ServerErrorMiddleware).
+    """
+    async def patient(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        held: list[dict[str, Any]] = []
+
+        async def hold(message: dict[str, Any]) -> None:
+            if held or message.get("status") == 500 and message["type"] == "http.response.start":
+                held.append(message)
+            else:
+                await send(message)
+
+        await application(scope, receive, hold if scope["type"] == "http" else send)
+        for message in held:
+            await send(message)
+
+    return patient
+
+
+def _text(heading: str, text: str) -> Page:
+    return Page("text/plain; charset=utf-8",
+                f"{heading}\n\n{text.rstrip()}\n".encode("utf-8", "backslashreplace"))
+
+
+def _page(heading: str, body: str, closing: str) -> Page:
+    page = _PAGE.format(title=html.escape(heading), body=body, closing=closing)
+    return Page("text/html; charset=utf-8", page.encode("utf-8", "backslashreplace"))
+
+
+def _chain(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """Return an exception and those that led to it or are in its group, the first cause first."""
+    found: list[traceback.TracebackException] = []
+    pending = [shown]
+    while pending and len(found) < MOST_EXCEPTIONS:
+        one = pending.pop()
+        if any(one is known for known in found):
+            continue
+        found.append(one)
+        pending += getattr(one, "exceptions", None) or ()
+        before = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+        if before is not None:
+            pending.append(before)
+    return found[::-1]
+
+
+def _exception(shown: traceback.TracebackException) -> str:
+    frames = list(shown.stack)
+    left_out = len(frames) - MOST_FRAMES
+    parts = [f"<h2>{html.escape(''.join(shown.format_exception_only()).strip())}</h2>\n"]
+    if left_out > 0:
+        parts.append(f"<p>{left_out} outer calls are left out.</p>\n")
+    parts += map(_frame, frames[-MOST_FRAMES:])
+    return "".join(parts)
+
+
+def _frame(frame: traceback.FrameSummary) -> str:
+    number = frame.lineno or 0
+    where = f"{frame.filename}, line {number}, in {frame.name}"
+    return (f'<p class="where">{html.escape(where)}</p>\n'
+            f"<pre>{''.join(_source(frame.filename, number))}</pre>\n")
+
+
+def _source(filename: str, number: int) -> Iterator[str]:
+    """Yield the lines around one, and that one marked."""
+    linecache.checkcache(filename)
+    for at in range(max(number - AROUND, 1), number + AROUND + 1):
+        line = linecache.getline(filename, at)
+        if line:
+            text = html.escape(f"{at:5}  {line.rstrip()}")
+            yield f"<b>{text}</b>" if at == number else f"{text}\n"

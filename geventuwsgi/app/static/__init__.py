@@ -1,0 +1,1 @@
+"""Static files: finding them (`files`), and answering by date, tag and range (`conditional`)."""

@@ -1,0 +1,108 @@
+"""What the master has beside its roles, made from the settings: files, daemons, errands.
+
+Called in the master only; the hooks of the start are in `points`.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+from ..config.settings import Settings
+from ..log.rotation import rename
+from ..master.attached.attached import Attached
+from ..system.program import Conditions
+from ..master.attached.daemon import Order
+from ..master.attached.daemons import Daemons
+from ..master.attached.hook_runner import Errands
+from ..master.attached.hooks import Hook
+from ..master.master import Master
+from ..master.attached.mounts import Mounts
+from ..master.attached.file_watch import Watch
+from .logs import files_of
+from .worker_process import environ_of
+from .hooks import hooks_of, identity_of, limits_of
+
+logger = logging.getLogger("geventuwsgi.error")
+
+
+class Company:
+    """The attached of one instance.
+
+    Args:
+        settings: the configuration to start with.
+        watch: the watcher of the instance's files.
+        rotate: renames the log files.
+
+    Attributes:
+        attached: for the master, in the order in which they end.
+    """
+
+    def __init__(self, settings: Settings, watch: Watch, rotate: Callable[[], None]) -> None:
+        self._rotate = rotate
+        conditions = conditions_of(settings)
+        self.watch = watch
+        self.daemons = Daemons(orders_of(settings), conditions, settings.reload_mercy)
+        self.errands = Errands(hooks_of(settings, "master-start"),
+                               hooks_of(settings, "as-user-atexit"), conditions,
+                               settings.worker_reload_mercy)
+        self.mounts = Mounts(settings.mount_check)
+        self.attached: tuple[Attached, ...] = (self.daemons, self.errands, self.mounts)
+
+    def watch_for(self, settings: Settings, master: Master) -> None:
+        """Watch files on behalf of a master; nothing else of the kind may be watched yet."""
+        watch = self.watch
+        self.daemons.watch(watch)
+        for path in settings.touch_logreopen:
+            watch.add(path, master.reopen_logs, "reopening logs")
+        for path in settings.touch_logrotate:
+            watch.add(path, partial(self.rotated, master), "rotating logs")
+        for path, place, action, argument, private in settings.touch_hooks:
+            hook = Hook("touch", place, action, argument, private)
+            watch.add(path, partial(self.errands.send, [hook]), "running its hook")
+
+    def replace(self, settings: Settings) -> None:
+        """Take on a new configuration (a reload)."""
+        self.mounts.replace(settings.mount_check)
+        conditions = conditions_of(settings)
+        self.daemons.replace(orders_of(settings), conditions, settings.reload_mercy,
+                             time.monotonic())
+        self.errands.replace(hooks_of(settings, "as-user-atexit"), conditions,
+                             settings.worker_reload_mercy)
+
+    def rotated(self, master: Master) -> None:
+        self._rotate()
+        master.reopen_logs()
+
+
+def conditions_of(settings: Settings) -> Conditions:
+    """Return what daemons and errands run under: what the application does."""
+    return Conditions(
+        environ_of(settings), directory=settings.chdir and os.path.abspath(settings.chdir),
+        identity=identity_of(settings), limits=limits_of(settings))
+
+
+def orders_of(settings: Settings) -> list[Order]:
+    """Return the daemons that are wanted."""
+    return [Order(**dict(fields)) for fields in settings.daemons]
+
+
+def rotate(settings: Settings, *, told: bool = False) -> None:
+    """Give each log file its other name, as uWSGI does (`touch-logrotate`).
+
+    Args:
+        settings: whose files; `log-backupname` is the name of that of `logto`.
+        told: others rotate files too, so that it is no mistake if we have none.
+    """
+    found = told
+    for path, name in {path: name for name, path in files_of(settings)[::-1]}.items():
+        if os.path.isfile(path):
+            found = True
+            backup = settings.log_backupname if name == "logto" else None
+            try:
+                rename(path, backup or "", int(time.time()))
+            except OSError as error:
+                logger.error("cannot rename the log %s: %s", path, error.strerror)
+    if not found:
+        logger.warning("touch-logrotate: no log goes to a file")

@@ -1,0 +1,42 @@
+"""What the start-up log says of the configuration and of the processes to come."""
+
+import logging
+
+from ..config.settings import Settings
+from ..log.loggers import NAMES as LOGGERS
+from ..system.privileges import Identity, warn_about_root
+from .worker_process import cores_of
+
+logger = logging.getLogger("geventuwsgi.error")
+
+
+def tell_configuration(settings: Settings) -> None:
+    """Log the files that were read and what there is to say about them."""
+    for file in settings.files:
+        logger.info("getting INI configuration from %s", file)
+    for warning in settings.warnings:
+        logger.warning("%s", warning)
+    for text in settings.print:
+        logger.info("%s", text)
+    if settings.logger_list:
+        logger.info("there are these loggers: %s", ", ".join(LOGGERS))
+
+
+def tell_workers(settings: Settings, identity: Identity) -> None:
+    """Log with how many workers we serve, and as whom."""
+    cores = cores_of(settings)
+    if settings.router:
+        logger.info("%d router process%s in front of %s", settings.http_processes,
+                    "es" * (settings.http_processes != 1),
+                    "nodes alone, there is no application" if settings.standalone else
+                    ", ".join(settings.http_to) or "the workers")
+    if settings.standalone:
+        warn_about_root(identity)
+        return
+    logger.info("%d worker%s, each with %d %s%s at a time", settings.processes,
+                "s" * (settings.processes != 1), cores,
+                "connection" if settings.interface == "asgi" else "request", "s" * (cores != 1))
+    for note in settings.notes:
+        logger.info("%s", note)
+    if not settings.dev:    # which sets uid aside
+        warn_about_root(identity)

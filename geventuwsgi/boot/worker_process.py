@@ -1,0 +1,457 @@
+"""An exec'd interpreter's part: the template of a generation, and in its children workers.
+
+It re-creates logs, sockets and scoreboard from descriptors, drops root, loads the
+application and forks workers. The surroundings of a process (logs, titles, environment,
+paths, directory) are set up here for the master too.
+"""
+
+import atexit
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..config.resolve import asgi
+from ..config.settings import Settings
+from ..errors import AppLoadError, BootError, GeventuwsgiError
+from ..system import kernel
+from ..system.limits import bind_processors
+from ..master.attached.autoreload import Imported, directories_of, files_of
+from ..master.attached.systemd import VARIABLES
+from ..system.title import Titles
+from . import tls, patching
+from .logs import Logs
+from .hooks import AT_THE_START, accepting, await_things, identity_of, limits_of, run_hooks
+from .router_process import PlayingRouter
+from .sockets import mapped
+
+if TYPE_CHECKING:
+    from ..app.applications import Applications
+    from ..prefork.child import Child
+
+logger = logging.getLogger("geventuwsgi.error")
+
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """Return the environment of the roles: ours, `env` and `unenv`, and those of envdir.
+
+    It is set before their interpreter starts, so that PYTHONPATH, TZ and LANG count too.
+    What a service manager said to us is not said to the application's children.
+    """
+    environ = dict(os.environ)
+    if settings.dev:
+        environ.setdefault("FLASK_DEBUG", "1")  # or Flask keeps its errors for itself
+    for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+    parts = [assignment.partition("=") for assignment in settings.env if assignment]
+    assigned = [(name, value if equals else None) for name, equals, value in parts]
+    removed = [(name, None) for name in settings.unenv]
+    for name, value in (*settings.early_variables, *assigned, *removed, *settings.late_variables):
+        if value is None:
+            environ.pop(name, None)
+        else:
+            environ[name] = value
+    return environ
+
+
+def titles_of(settings: Settings) -> Titles:
+    """Return how processes are called; for a [uwsgi] file by uWSGI's names."""
+    return Titles(
+        "uWSGI" if settings.dialect == "uwsgi" else "geventuwsgi", on=settings.auto_procname,
+        prefix=settings.procname_prefix, prefix_spaced=settings.procname_prefix_spaced,
+        append=settings.procname_append, name=settings.procname, master=settings.procname_master)
+
+
+def cores_of(settings: Settings) -> int:
+    """Return how many requests a worker takes at a time: slots, or with ASGI connections."""
+    cores: int = (settings.worker_connections if settings.interface == "asgi"
+                  else settings.gevent)
+    return cores
+
+
+def found_asgi(settings: Settings) -> Settings:
+    """Return the settings of an application that `interface = auto` found to be ASGI."""
+    lazy = settings.lazy_apps or settings.origin("lazy-apps").kind == "default"
+    return settings.replace(interface="asgi", lazy_apps=lazy)
+
+
+# The exec'd role
+
+
+def play(plan_fd: int, generation: int, control_fd: int,
+         found_to_be_asgi: bool = False) -> None:
+    """Be the template of one generation, and in its children the workers; never return.
+
+    Args:
+        plan_fd: the memfd with what `worker_role` wrote.
+        generation: its number.
+        control_fd: its end of the control socket.
+        found_to_be_asgi: a template before it found the application to be ASGI.
+    """
+    import socket
+
+    from ..ipc import channel as control
+    from ..prefork import template
+
+    sock = socket.socket(fileno=control_fd)
+    status = 3
+    try:
+        os.set_inheritable(control_fd, False)
+        os.set_inheritable(plan_fd, False)
+        plan = json.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0)
+                          .decode("utf-8", "surrogateescape"))
+        sys.argv = plan["argv"]
+        status = KINDS[plan["kind"]](plan, generation, sock, found_to_be_asgi).run()
+    except GeventuwsgiError as error:
+        status = template.told_failure(error, "a role could not start")
+        control.send(sock, control.failed(status, str(error)))
+    except Exception:
+        logger.exception("a role could not start")
+        control.send(sock, control.failed(status, "a role could not start"))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+class Playing:
+    """The template's process, and what its workers inherit."""
+
+    def __init__(self, plan: dict[str, Any], generation: int, sock: Any,
+                 found_to_be_asgi: bool) -> None:
+        from ..net.listener import Listener
+        from ..prefork.template import Template
+        from ..ipc.scoreboard import Scoreboard
+
+        settings = Settings.from_json(plan["settings"])
+        self.settings = settings = found_asgi(settings) if found_to_be_asgi else settings
+        self.generation = generation
+        self.master: int = plan["master"]
+        self.broken = False     # what was loaded is the page that tells of an error
+        self.control = sock
+        self.imported = Imported(settings.py_autoreload_ignore)
+        self.logs = Logs(settings, requests=True)
+        if found_to_be_asgi:    # also by the generation before, when there was another file
+            for warning in asgi.found(settings):
+                logger.warning("%s", warning)
+        self.titles = titles_of(settings)
+        self.titles.set(f"template {generation}")
+        if plan["version"] != __version__:
+            logger.warning("this is geventuwsgi %s, its master is %s: SIGUSR2 upgrades it too",
+                           __version__, plan["version"])
+        self.listeners = [Listener.from_json(text) for text in plan["listeners"]]
+        board = Scoreboard.open(plan["board"])
+        os.set_inheritable(board.fd, False)
+        if generation > 1:  # at the first start the master ran them, before it bound sockets
+            run_hooks(settings, os.environ, *AT_THE_START)
+        limits_of(settings).apply()
+        # Root may have to read the keys.
+        tls.attach(settings, self.listeners, plan["tls"])
+        self.identity = identity_of(settings)
+        self.logs.handed = self.identity.leaves_root
+        if not settings.drop_after_apps:
+            self.identity.assume()
+        self.template = Template(
+            sock, board, generation=generation, master=plan["master"], cores=cores_of(settings),
+            reopen=self.logs.reopen, take=self.logs.take,
+            title=lambda number: self.titles.set(f"worker {number}"))
+
+    def run(self) -> int:
+        """Load and fork until the master says so."""
+        return self.template.run(self.load, self.work)
+
+    def load(self) -> "Applications | None":
+        """Prepare the process, and load the application unless each worker does so."""
+        from ..api import uwsgi_module
+
+        settings = self.settings
+        if settings.pyargv is not None:
+            sys.argv = ["uwsgi", *settings.pyargv.split()]
+        if settings.threads_stack_size:
+            threading.stack_size(settings.threads_stack_size * 1024)
+        if not settings.drop_after_apps:
+            run_hooks(settings, os.environ, "as-user")
+        await_things(settings, "socket")
+        self.uwsgi = uwsgi_module.install(uwsgi_module.Instance(
+            settings.given, self.master, settings.processes, cores_of(settings),
+            settings.buffer_size, settings.pidfile or "",
+            tuple(one.socket.fileno() for one in self.listeners), self.generation > 1,
+            settings.mode))
+        # In every worker, so once here: its pages are shared.
+        if settings.interface == "asgi":
+            from ..workers.asgi import bridge  # noqa: F401
+        else:
+            if settings.monkey_patch:
+                # Before anything of the application: what it imports is to find the patched.
+                patching.patch_all()
+            from ..workers.wsgi import worker  # noqa: F401
+        prepare_paths(settings)
+        prepare_modules(settings)
+        if settings.lazy_apps:
+            self._drop_late()
+            return None
+        applications = self.load_applications(self.control, wait=True)
+        if applications.asgi and settings.interface == "auto":
+            from ..prefork.template import Otherwise
+            # What threads and event loops need is gone from a patched process for good.
+            asgi.found(settings)
+            logger.info("the application is ASGI: it is loaded once more, without "
+                        "monkey-patching; interface = asgi saves that")
+            raise Otherwise
+        self._drop_late()
+        return applications
+
+    def _drop_late(self) -> None:
+        """Give up root now that the application is loaded (`drop-after-apps`)."""
+        if not self.settings.drop_after_apps:
+            return
+        self.identity.assume()
+        try:
+            kernel.die_with_parent()  # the change of the user has cleared it
+        except OSError:
+            pass  # a sandbox that forbids prctl
+        run_hooks(self.settings, os.environ, "as-user")
+
+    def load_applications(self, control: Any, *, wait: bool) -> "Applications":
+        """Load, and tell the master which files count for `py-autoreload`.
+
+        With the flag `reload`, code that does not load any more is replaced by a page that
+        says why. At the first start it ends the server there too, but no development run.
+        """
+        failed: list[str] = []
+        try:
+            return load_applications(self.settings)
+        except AppLoadError as error:
+            failed = files_of(error)
+            failed += directories_of(failed)
+            if not (self.settings.dev or self.generation > 1 and self.settings.reload):
+                raise
+            return self.page_of(error)
+        finally:
+            if self.settings.dev:
+                failed = [*failed, *self.paste_files()]
+            if self.settings.py_autoreload:
+                self.imported.report(control, failed, wait=wait)
+
+    def paste_files(self) -> list[str]:
+        """Return the files of PasteDeploy that the applications are made of."""
+        from ..app import paste
+
+        settings = self.settings
+        return paste.files_of((
+            settings.application, settings.asgi, settings.module, settings.paste,
+            *(mount.partition("=")[2].strip() for mount in settings.mount)))
+
+    def page_of(self, error: GeventuwsgiError) -> "Applications":
+        """Log what is wrong, and return the page that tells of it in place of the application."""
+        from ..app import failure
+
+        self.broken = True
+        told = getattr(error, "traceback", "").rstrip()
+        logger.error("%s; an error page is served in its place%s", error, told and f"\n{told}")
+        return failure.applications_of(error)
+
+    def work(self, applications: "Applications | None", child: "Child") -> int:
+        """Be a worker; return its exit status."""
+        from ..api import uwsgi_module
+
+        gevent = sys.modules.get("gevent")
+        if gevent is not None:
+            gevent.reinit()  # the fork was the system's, not gevent's
+        settings = self.settings
+        if settings.dev:
+            # Ctrl-C is the master's. pdb takes it over at each `continue`, and would stop here.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        child.reopen, child.take = self.logs.reopen, self.logs.take
+        child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
+        if settings.cpu_affinity:
+            bind_processors(child.id, settings.cpu_affinity)
+        uwsgi_module.enter(self.uwsgi, child.id, lambda: child.logvars())
+        run_hooks(settings, os.environ, "post-fork")
+        if applications is None:
+            applications = self.load_applications(child.control, wait=False)
+        if settings.py_autoreload:
+            child.look = lambda: self.imported.report(child.control)
+        uwsgi_module.forked(self.uwsgi)
+        try:
+            try:
+                return self.serve(applications, child)
+            except BootError as error:  # the startup of an ASGI application
+                if not settings.dev:
+                    raise
+                return self.serve(self.page_of(error), child)
+        finally:
+            if settings.skip_atexit:
+                atexit._clear()
+            else:
+                uwsgi_module.leave(self.uwsgi)
+
+    def serve(self, applications: "Applications", child: "Child") -> int:
+        """Run the kind of worker that these applications need; return its exit status."""
+        settings = self.settings
+        listeners = mapped(self.listeners, settings.map_socket, child.id)
+        if not self.broken and (applications.asgi or settings.interface == "asgi"):
+            if settings.interface != "asgi":
+                raise AppLoadError("the application is ASGI, which a worker that loads it for "
+                                   "itself sees too late: with lazy-apps say interface = asgi")
+            from ..app import debug_pages
+            from ..workers.asgi import bridge
+            if settings.dev:
+                applications = applications.wrapped(debug_pages.without_hasty_answers)
+            return bridge.run(settings, listeners, applications, child, self.logs.requests)
+        from ..workers.wsgi import worker
+        return worker.run(settings, listeners, applications, child, self.logs.requests)
+
+
+# What an exec'd role may be, by the kind that its plan names.
+KINDS: dict[str, Any] = {
+    "worker": Playing,
+    "router": lambda plan, generation, sock, _: PlayingRouter(
+        plan, generation, sock, titles_of)}
+
+
+def prepare_paths(settings: Settings) -> None:
+    """Set directory and sys.path as the application expects them.
+
+    uWSGI's order: `pythonpath`, the last one first, then the directory, then the packages
+    of `home`, then our own interpreter's.
+    """
+    import glob
+    import site
+
+    if settings.home:
+        packages = packages_of(settings)
+        known = list(sys.path)
+        site.addsitedir(packages)  # its .pth files count
+        sys.path[:] = [path for path in sys.path if path not in known] + known
+        sys.prefix = sys.exec_prefix = settings.home
+        os.environ["VIRTUAL_ENV"] = settings.home
+        logger.info("Set PythonHome to %s", settings.home)
+    if settings.chdir:
+        change_directory(settings, "chdir")
+    sys.path.insert(0, os.getcwd())
+    for pattern in settings.pythonpath:
+        for path in sorted(glob.glob(pattern)) or [pattern]:
+            sys.path.insert(0, os.path.abspath(path))
+
+
+def prepare_modules(settings: Settings) -> None:
+    """Make the modules of `pymodule-alias`, then import those of `shared-import`.
+
+    Raises:
+        AppLoadError: what an alias stands for cannot be imported.
+    """
+    from ..app import loader
+
+    for alias in settings.pymodule_alias:
+        name, _, target = alias.partition("=")
+        sys.modules[name] = loader.import_source(target, "/" in target)
+        logger.info('mapped virtual pymodule "%s" to real pymodule "%s"', name, target)
+    import_all(settings.shared_import, "shared-import")
+
+
+def import_all(sources: Iterable[str], option: str) -> None:
+    """Import modules; one that fails is told, and the start goes on, as in uWSGI."""
+    from ..app import loader
+
+    for source in sources:
+        try:
+            loader.import_source(source)
+        except loader.AppLoadError as error:
+            logger.error("%s = %s: %s\n%s", option, source, error, error.traceback.rstrip())
+
+
+def packages_of(settings: Settings) -> str:
+    """Return the site-packages directory of the virtual environment of `home`.
+
+    Raises:
+        ConfigError: there is none for the version of Python that runs this server.
+    """
+    import glob
+
+    home, origin = settings.home, settings.origin("home")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    packages = os.path.join(home, "lib", f"python{version}", "site-packages")
+    if os.path.isdir(packages):
+        return packages
+    others = glob.glob(os.path.join(home, "lib", "python*", "site-packages"))
+    if others:
+        other = others[0].split(os.sep)[-2].removeprefix("python")
+        raise origin.failure(f"{home} is an environment of Python {other}, this server runs on "
+                             f"Python {version}: install it there, or make the environment anew")
+    raise origin.failure(f"{home} is no virtual environment (there is no {packages})")
+
+
+def change_directory(settings: Settings, option: str) -> None:
+    """Go to the directory of an option.
+
+    Raises:
+        ConfigError: we cannot.
+    """
+    path = getattr(settings, option)
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise settings.origin(option).failure(
+            f"cannot change to {path}: {error.strerror}") from None
+
+
+def load_applications(settings: Settings) -> "Applications":
+    """Import what is to be imported, load the applications and say so.
+
+    Raises:
+        AppLoadError: an application does not load.
+        HookError: a hook before or after it failed.
+    """
+    from ..app import paste
+
+    run_hooks(settings, os.environ, "pre-app")
+    if settings.paste_logger:
+        paste.configure_logging(paste.file_of(settings.paste or ""),
+                                paste.variables(settings.paste_global))
+    import_all(settings.import_, "import")
+    started = time.monotonic()
+    applications = _loaded(settings)
+    for failure in applications.failures:
+        logger.error("%s\n%s", failure, failure.traceback.rstrip())
+    for line in applications.ready_lines(os.getpid()):
+        logger.info("%s", line)
+    names = ", ".join(application.source for application in applications) or "no application"
+    logger.info("application %s loaded in %d ms", names, (time.monotonic() - started) * 1000)
+    run_hooks(settings, os.environ, "post-app")
+    if settings.chdir2:
+        change_directory(settings, "chdir2")
+    return applications
+
+
+def _loaded(settings: Settings) -> "Applications":
+    """Load the applications; what does not load is told with the line that names it."""
+    from ..app import loader
+
+    try:
+        return loader.load(
+            application=settings.application, asgi=settings.asgi, module=settings.module,
+            wsgi_file=settings.wsgi_file, paste=settings.paste, interface=settings.interface,
+            paste_global=settings.paste_global,
+            factory=settings.factory, callable=settings.callable, mounts=settings.mount,
+            manage_script_name=settings.manage_script_name, need_app=settings.need_app,
+            ignore_script_name=settings.ignore_script_name,
+            no_default_app=settings.no_default_app,
+            virtual_host="HTTP_HOST" if settings.vhost_host else "SERVER_NAME")
+    except AppLoadError as error:
+        named = {name: str(getattr(settings, name.replace("-", "_")) or "")
+                 for name in ("application", "asgi", "module", "paste", "wsgi-file")}
+        if len(settings.mount) == 1:    # of several the place is that of the last one
+            named["mount"] = settings.mount[0].partition("=")[2]
+        for name, spelling in named.items():
+            origin, source = settings.origin(name), spelling.partition(":")[0]
+            if source and source in str(error) and origin.kind != "argv":
+                error.args = (f"{origin.place}: {origin.option}: {error}", *error.args[1:])
+                break
+        raise

@@ -1,0 +1,103 @@
+"""The rows of gunicorn's settings that have no effect here, each with its reason.
+
+Those that have one are aliases of other rows. In a [uwsgi] section these names are what
+they are under uWSGI, placeholders.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from geventuwsgi.config.values.types import Kind
+from geventuwsgi.config.options.option import Option, ignored, refused
+
+_ANY = Kind()
+_LOGGING = "logging is set up by log-format, access-logfile, error-logfile and log-level, or by " \
+    "the application"
+ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
+    *ignored("initgroups", "the supplementary groups of the user are always taken"),
+    *ignored("sendfile no-sendfile", "files go by sendfile where that is possible"),
+    *ignored("reload-engine", "files are looked at, which works everywhere", _ANY),
+    *ignored("tmp-upload-dir", "bodies are stored where TMPDIR says", _ANY),
+    *ignored("enable-stdio-inheritance", "the standard output is inherited"),
+    *ignored("disable-redirect-access-to-syslog", "nothing is redirected to syslog"),
+    *ignored("enable-backlog-metric", "the length of the queue is always known"),
+    *ignored("default-proc-name", "name says it", _ANY),
+    *ignored("http-parser", "there is one parser", _ANY),
+    *ignored("asgi-disconnect-grace-period", "an application is told of a client that is gone at "
+             "once", _ANY),
+    *ignored("control-socket control-socket-mode", "--reload, --stop and --stacks find the server "
+             "by its pid file", _ANY),
+    *ignored("no-control-socket", "the console takes orders of root and of its own user alone"),
+    *ignored("strip-header-spaces permit-obsolete-folding", "such a head is an error (RFC 9112)"),
+    *ignored("permit-unconventional-http-method", "methods are what RFC 9110 calls a token"),
+    *ignored("forwarder-headers header-map", "headers with an underscore are dropped", _ANY),
+    *ignored("http-protocols", "HTTP/1.1 is spoken", _ANY),
+    *ignored("http2-max-concurrent-streams http2-initial-window-size http2-max-frame-size "
+             "http2-max-header-list-size", "HTTP/2 is left to the web server in front", _ANY),
+    *refused("http2-cleartext", "HTTP/2 is left to the web server in front"),
+    *refused("permit-unconventional-http-version casefold-http-method",
+             "it would let in requests that RFC 9112 calls errors"),
+    *refused("spew", "use --stacks PIDFILE, slow-request or py-spy"),
+    *refused("secure-scheme-headers", "X-Forwarded-Proto and X-Forwarded-Ssl are what is believed "
+             "from forwarded-allow-ips"),
+    *refused("capture-output", "use logto: it takes what the application prints too"),
+    *refused("logger-class log-config log-config-json logconfig logconfig-dict logconfig-json",
+             _LOGGING),
+    *refused("log-syslog-to log-syslog-prefix log-syslog-facility syslog syslog-addr "
+             "syslog-prefix syslog-facility", "use logger = syslog:NAME,FACILITY, or logger = "
+             "rsyslog:HOST:PORT,NAME,FACILITY"),
+    *refused("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent to statsd"),
+    *refused("ssl-context", "use certfile, keyfile, ciphers and ssl-version"),
+    *refused("dirty-app dirty-apps dirty-workers dirty-timeout dirty-threads "
+             "dirty-graceful-timeout", "long tasks are left to a task queue"),
+))
+# What a settings file may define besides: they are Python, and run in processes that are
+# another's here.
+HOOKS = frozenset("""
+on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort
+pre_exec pre_request post_request child_exit worker_exit nworkers_changed on_exit ssl_context
+on_dirty_starting dirty_post_fork dirty_worker_init dirty_worker_exit logconfig_dict
+""".split())
+# The name of a setting -> its option, where they differ.
+SETTINGS = {
+    "accesslog": "access-logfile", "errorlog": "error-logfile", "loglevel": "log-level",
+    "access_log_format": "access-logformat", "preload_app": "preload-app",
+    "uwsgi_allow_ips": "uwsgi-allow-from", "asgi_lifespan": "lifespan",
+    "websocket_max_message_size": "ws-max-size", "daemon": "daemon",
+    "control_socket_disable": "no-control-socket"}
+# All settings but the hooks: of other names in a settings file gunicorn takes no notice, and so
+# `import socket` is none of uWSGI's options.
+NAMES = frozenset("""
+config wsgi_app bind backlog workers worker_class threads worker_connections max_requests
+max_requests_jitter timeout graceful_timeout keepalive limit_request_line limit_request_fields
+limit_request_field_size reload reload_engine reload_extra_files spew check_config print_config
+preload_app sendfile reuse_port chdir daemon raw_env pidfile worker_tmp_dir user group umask
+initgroups tmp_upload_dir secure_scheme_headers forwarded_allow_ips accesslog
+disable_redirect_access_to_syslog access_log_format errorlog loglevel capture_output logger_class
+logconfig logconfig_json syslog_addr syslog syslog_prefix syslog_facility enable_stdio_inheritance
+statsd_host dogstatsd_tags statsd_prefix enable_backlog_metric proc_name default_proc_name
+pythonpath paste proxy_protocol proxy_allow_ips protocol uwsgi_allow_ips keyfile certfile
+ssl_version cert_reqs ca_certs suppress_ragged_eofs do_handshake_on_connect ciphers http_protocols
+http2_cleartext http2_max_concurrent_streams http2_initial_window_size http2_max_frame_size
+http2_max_header_list_size raw_paste_global_conf permit_obsolete_folding strip_header_spaces
+permit_unconventional_http_method permit_unconventional_http_version casefold_http_method
+forwarder_headers header_map asgi_loop asgi_lifespan asgi_disconnect_grace_period
+websocket_max_message_size http_parser root_path dirty_apps dirty_workers dirty_timeout
+dirty_threads dirty_graceful_timeout control_socket control_socket_mode control_socket_disable
+""".split())
+# What the refused ones are without a line, where that is not nothing: nothing is asked for then.
+DEFAULTS: Mapping[str, object] = {
+    "secure_scheme_headers": {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https",
+                              "X-FORWARDED-SSL": "on"},
+    "logger_class": "gunicorn.glogging.Logger", "syslog_addr": "udp://localhost:514",
+    "syslog_facility": "user", "http2_cleartext": "off", "dirty_timeout": 300,
+    "dirty_threads": 1, "dirty_graceful_timeout": 30}
+# gunicorn's other names of its worker classes.
+WORKERS = {
+    "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent",
+    "gunicorn.workers.ggevent.GeventWorker": "gevent",
+    "gunicorn.workers.ggevent.GeventPyWSGIWorker": "gevent",
+    "gunicorn.workers.gthread.ThreadWorker": "gthread",
+    "gunicorn.workers.sync.SyncWorker": "sync"}
+# The rows whose difference from uWSGI is one from gunicorn as well.
+DIFFERENT = frozenset("threads max-requests uid".split())

@@ -1,0 +1,54 @@
+"""Whose word a name is: uWSGI's, gunicorn's, uvicorn's or ours, for `--help OPTION`.
+
+A row's first name and aliases are read in [uwsgi] sections and are uWSGI's, apart from those
+listed here; `tests/config/test_names.py` holds the lists against the programs themselves.
+"""
+
+from geventuwsgi.config.options.option import Option
+from geventuwsgi.config.options.rows_uvicorn import NAMES as UVICORN
+
+# First names and aliases that uWSGI does not have.
+NOT_UWSGIS = frozenset("""
+check-config format from application monkey-patch completion paste-global
+asgi interface factory root-path asgi-loop asgi-loop-timeout lifespan
+lifespan-startup-timeout lifespan-shutdown-timeout ws-ping-interval ws-ping-timeout ws-max-size
+ws-max-queue ws-per-message-deflate
+bind certfile ssl-certfile ssl-certificate keyfile ssl-keyfile ca-certs ssl-ca-certs cert-reqs
+ssl-cert-reqs ciphers ssl-ciphers ssl-version
+worker-class worker-connections worker-timeout
+http-router http-route http-lb http-connections http-node-connections http-queue
+http-upgrade-timeout http-buffer http-x-forwarded-for
+chain-reload py-autoreload-ignore reload-extra-file shutdown-delay readiness-path
+max-requests-jitter cheaper-idle daemon
+limit-request-line limit-request-fields limit-request-field-size limit-request-field_size
+keepalive harakiri-path slow-request block-warning stacks cancel-on-disconnect queue-limit
+uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header honor-range
+error-page error-page-400 error-page-408 error-page-413 error-page-414 error-page-421 error-page-431
+error-page-501 error-page-502 error-page-503 error-page-504 error-page-505
+access-logfile error-logfile log-level
+""".split())
+# First names and aliases that gunicorn has as well, beside those that are its alone.
+GUNICORNS = frozenset("""
+config check-config paste paste-global pythonpath chdir env root-path asgi-loop bind protocol
+reuse-port umask
+certfile keyfile ca-certs cert-reqs ciphers ssl-version workers threads worker-class
+worker-connections pidfile reload max-requests max-requests-jitter daemon limit-request-line
+limit-request-fields limit-request-field-size limit-request-field_size keepalive uwsgi-allow-from
+forwarded-allow-ips proxy-allow-ips access-logfile error-logfile log-level log-syslog
+reload-extra-file
+""".split())
+
+
+def by_server(option: Option) -> dict[str, list[str]]:
+    """Return the names of an option that uWSGI, gunicorn and uvicorn know, by server.
+
+    What none of them has is under "Also", apart from the first name.
+    """
+    plain = (option.name, *option.aliases)
+    uwsgi = [name for name in plain if option.everywhere and name not in NOT_UWSGIS]
+    gunicorn = [name for name in plain if name in GUNICORNS]
+    gunicorn += [name for name in option.gunicorn if name not in UVICORN]
+    others = [name for name in option.aliases if name not in uwsgi and name not in gunicorn]
+    found = {"Also": others, "uWSGI": uwsgi, "gunicorn": gunicorn,
+             "uvicorn": [name for name in option.gunicorn if name in UVICORN]}
+    return {server: names for server, names in found.items() if names}

@@ -1,0 +1,195 @@
+"""The rows of uWSGI's further options on requests and responses.
+
+`ROWS` are those without an effect here, `ignored` and `refused` as in `rows_uwsgi`.
+"""
+
+from dataclasses import dataclass
+
+from geventuwsgi.config.values.types import TOKEN, Boolean, Kind, Many, Name, Path
+from geventuwsgi.config.values.numbers import Number, Seconds
+from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.values.origin import Case
+
+_ANY = Kind()
+_NUMBER = Number(on=1)
+
+
+class Modifier(Number):
+    """A modifier of the uwsgi protocol: 0 is Python, and others are other languages."""
+
+    def value(self, text: str, case: Case) -> object:
+        number = super().value(text, case)
+        if number:
+            case.fail(f"{number}: this server runs Python alone, which is modifier 0")
+        return number
+
+
+# The statuses that the server itself answers with; uWSGI has pages for three of them.
+STATUSES = (400, 403, 404, 408, 413, 414, 421, 431, 500, 501, 502, 503, 504, 505)
+
+
+class ErrorPage(Path):
+    """The file of a page for one status, or `STATUS=FILE`."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+        self.metavar = "FILE" if status else "STATUS=FILE"
+
+    def value(self, text: str, case: Case) -> object:
+        status = str(self.status)
+        if not self.status:
+            status, equals, text = (part.strip() for part in text.partition("="))
+            if not equals or not status.isdigit() or int(status) not in STATUSES:
+                case.fail(f"{status!r} is none of the statuses that the server itself answers "
+                          f"with: {', '.join(map(str, STATUSES))}")
+        return f"{status}={super().value(text, case)}"
+
+
+class FieldName(Kind):
+    """The name of a header."""
+
+    metavar = "NAME"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        if not TOKEN.fullmatch(text.rstrip(":")):
+            case.fail(f"{text!r} is no name of a header")
+        return text.rstrip(":")
+
+
+class FieldVariable(Kind):
+    """`NAME VARIABLE`: a header, and the variable that its value goes into."""
+
+    metavar = "NAME VARIABLE"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        name, _, variable = text.strip().partition(" ")
+        variable = variable.strip()
+        if not TOKEN.fullmatch(name) or not TOKEN.fullmatch(variable) or "." in variable:
+            case.fail(f"{text!r} is not of the form NAME VARIABLE, such as X-User REMOTE_USER")
+        return f"{name} {variable}"
+
+
+@dataclass(frozen=True)
+class Kibibytes(Number):
+    """A size in KiB; the value is in bytes."""
+
+    metavar = "KIB"
+
+    def value(self, text: str, case: Case) -> object:
+        number = super().value(text, case)
+        assert isinstance(number, int)
+        return number * 1024
+
+
+_RESPONSES = "Responses"
+_REQUESTS = "Requests: limits and times"
+RESPONSES = (
+    Option("del-header", Many(FieldName()), "leave a header out of each response; may be repeated",
+           _RESPONSES, default=(), merge=True, aliases=("rem-header",)),
+    Option("collect-header", Many(FieldVariable()), "put the value of a response's header into a "
+           "variable of the request, for final-route and the log; may be repeated", _RESPONSES,
+           default=(), merge=True, aliases=("response-header-collect",)),
+    Option("pull-header", Many(FieldVariable()), "the same, and leave the header out; may be "
+           "repeated", _RESPONSES, default=(), merge=True),
+    Option("error-page", Many(ErrorPage()), "the HTML that is sent with a status where the server "
+           "itself answers; may be repeated, the first that can be read counts", _RESPONSES,
+           default=(), merge=True),
+    *(Option(f"error-page-{status}", Many(ErrorPage(status)), f"the same for {status}", _RESPONSES,
+             default=(), merge=True, to="error-page", derived="as error-page",
+             difference="it serves whenever the server answers so by itself; an application's "
+                        "own response is left alone")
+      for status in STATUSES),
+    Option("catch-exceptions", Boolean(), "send the traceback of an exception to the client; for "
+           "tests alone", _RESPONSES, default=False),
+    Option("reload-on-exception", Boolean(), "replace the worker when the application raises "
+           "anything", _RESPONSES, default=False,
+           difference="the new worker serves before the old one ends"),
+    Option("reload-on-exception-type", Many(Name()), "the same for one class of exceptions; may be "
+           "repeated", _RESPONSES, default=(), merge=True),
+    Option("reload-on-exception-value", Many(Name()), "the same for one message of exceptions; may "
+           "be repeated", _RESPONSES, default=(), merge=True),
+    Option("reload-on-exception-repr", Many(Name()), "the same for exceptions that read so, as in "
+           "ValueError: message; may be repeated", _RESPONSES, default=(), merge=True),
+    Option("wsgi-accept-buffer", Boolean(), "let the pieces of a response be bytearray or "
+           "memoryview", _RESPONSES, default=False, aliases=("wsgi-accept-buffers",)),
+    Option("wsgi-disable-file-wrapper", Boolean(), "leave wsgi.file_wrapper out of the environ",
+           _RESPONSES, default=False),
+    Option("disable-sendfile", Boolean(), "read files and write them, instead of sendfile",
+           _RESPONSES, default=False),
+    Option("offload-threads", Number(on=1), "send a file that the application hands to "
+           "wsgi.file_wrapper when its own part is over: it is closed and the slot free before",
+           _RESPONSES, default=0, aliases=("offload-thread",),
+           difference="any number does; it is sent without a thread, and files of static-map "
+                      "never take a slot"),
+    Option("http-auto-gzip", Boolean(), "compress a response that says uWSGI-Encoding: gzip, if "
+           "the client takes that", _RESPONSES, default=False,
+           difference="the workers do it, not the router: also without one, and not for other "
+                      "nodes"),
+)
+REQUESTS = (
+    Option("chunked-input-timeout", Seconds(), "seconds without progress in a chunked body",
+           _REQUESTS, derived="socket-timeout"),
+    Option("socket-send-timeout", Seconds(), "seconds without progress in writing a response",
+           _REQUESTS, derived="socket-timeout",
+           aliases=("so-send-timeout", "socket-write-timeout", "so-write-timeout")),
+    Option("http-server-name-as-http-host", Boolean(), "let SERVER_NAME be what the Host header "
+           "says", _REQUESTS, default=False),
+    Option("websocket-max-size", Kibibytes(minimum=1), "ws-max-size in KiB", _REQUESTS,
+           to="ws-max-size", derived="as ws-max-size", aliases=("websockets-max-size",)),
+    Option("websocket-ping-freq", Seconds(), "as ws-ping-interval", _REQUESTS,
+           to="ws-ping-interval", derived="as ws-ping-interval", aliases=("websockets-ping-freq",)),
+    Option("websocket-pong-tolerance", Seconds(), "as ws-ping-timeout", _REQUESTS,
+           to="ws-ping-timeout", derived="as ws-ping-timeout",
+           aliases=("websockets-pong-tolerance",)),
+)
+SOCKETS = (
+    Option("tcp-fast-open", Number(off=True), "how many connections with data in their first "
+           "packet may wait (TCP_FASTOPEN)", "Sockets", aliases=("tcp-fastopen",),
+           derived="none"),
+)
+
+ROWS: tuple[Option, ...] = (
+    *ignored("http-socket-modifier1 http-socket-modifier2 https-socket-modifier1 "
+             "https-socket-modifier2", "what comes in by HTTP is for the application",
+             Modifier()),
+    *ignored("fastcgi-modifier1 fastcgi-modifier2 scgi-modifier1 scgi-modifier2 raw-modifier1 "
+             "raw-modifier2", "there are no such sockets here", _NUMBER),
+    *ignored("allowed-modifiers", "requests with a modifier1 other than 0 are pings, or refused",
+             _ANY),
+    *refused("remap-modifier", "modifier1 is 0 or a ping: leave it out of the web server's "
+             "configuration (nginx: uwsgi_modifier1)"),
+
+    *ignored("tcp-fast-open-client tcp-fastopen-client", "connections to nodes are kept open, "
+             "which saves more"),
+    *ignored("static-cache-paths", "nothing has to be remembered: each file is opened, and the "
+             "kernel asked where it really is", _NUMBER),
+    *ignored("static-cache-paths-name", "no paths are cached", _ANY),
+    *refused("load-file-in-cache load-file-in-cache-gzip", "files are not served out of a cache: "
+             "use static-map, the system keeps what is asked for in memory"),
+    *refused("upload-progress", "no file tells how far an upload is: let the client show it, or "
+             "use nginx's upload progress module"),
+    *ignored("chunked-input-limit", "a chunk is handed on as it arrives, however long: limit-post "
+             "bounds the body", _NUMBER),
+    *ignored("body-read-warning", "the log has no such warning: limit-post bounds a body, and "
+             "memory-report tells what a worker takes", _NUMBER),
+    *ignored("response-headers-limit", "there is no such limit", _NUMBER),
+    *ignored("wsgi-strict", "what PEP 3333 calls an error always is one"),
+    *refused("start_response-nodelay", "PEP 3333 has the head leave with the first piece of the "
+             "body: yield that at once"),
+    *refused("exception-handler", "there are no handlers to load: tracebacks are in the log; use "
+             "the SDK of your error tracker in the application"),
+    *refused("harakiri-queue-threshold", "a request ends at its harakiri however many wait: use "
+             "harakiri-path for those that may take long"),
+    *refused("carbon carbon-freq carbon-hostname-dots carbon-id carbon-idle-avg carbon-max-retry "
+             "carbon-name-resolve carbon-no-workers carbon-resolve-names carbon-retry-delay "
+             "carbon-root carbon-timeout carbon-use-metrics rrdtool rrdtool-freq rrdtool-lib",
+             "figures are not pushed to Carbon or into a database: let its own collector read the "
+             "request log"),
+    *refused("nagios", "let the check ask over HTTP, as a client does"),
+    *refused("extract", "nothing is packed into this server: use cat, or curl"),
+    *refused("symcall symcall-post-fork symcall-register-rpc symcall-use-next",
+             "functions of C libraries are not called: use import, and ctypes in the module"),
+    *refused("router-list routers-list", "docs/rules.rst lists the actions of route"),
+)

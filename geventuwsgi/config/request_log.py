@@ -1,0 +1,111 @@
+"""What the settings say of the logs, as plain values: the request log, and the scribe's plan."""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from geventuwsgi.config.settings import Settings
+from geventuwsgi.errors import ConfigError
+from geventuwsgi.log.access import AccessLog, SelectiveLog, Wanted, selection
+from geventuwsgi.log.collector import REQUEST
+from geventuwsgi.log.format import Formatter, compile_format, marked
+from geventuwsgi.log.sinks import STANDARD, Sink
+from geventuwsgi.log.terminal import colours, short_line
+
+_SELECTION = ("log_4xx", "log_5xx", "log_slow", "log_big", "log_zero", "log_sendfile",
+              "log_ioerror")
+_REQUESTS = ("req_logger", "log_req_route", "log_req_encoder")
+_LINES = ("logger", "log_route", "log_encoder", "log_filter", "log_drain")
+
+
+def requests_logged(settings: Settings) -> bool:
+    """Whether any request has a line."""
+    return not settings.disable_logging or any(getattr(settings, name) for name in _SELECTION)
+
+
+def access_log(settings: Settings, sink: Sink, schedule: Callable[[Any], object],
+               memory: Callable[[], tuple[int, int]]) -> AccessLog:
+    """Make the request log of a worker.
+
+    Args:
+        settings: its settings.
+        sink: where the lines go.
+        schedule: see `AccessLog`.
+        memory: tells virtual and resident bytes (`memory-report`).
+
+    Raises:
+        ConfigError: the format has an error.
+    """
+    line = _line(settings, memory)
+    if marks_requests(settings):
+        line = marked(line, REQUEST.decode())
+    if not settings.disable_logging:
+        return AccessLog(line, sink, schedule)
+    return SelectiveLog(line, sink, schedule, wanted=_wanted(settings))
+
+
+def _line(settings: Settings, memory: Callable[[], tuple[int, int]]) -> Formatter:
+    if settings.dev and not settings.log_format:
+        return short_line(colours(settings.access_logfile, os.environ))
+    try:
+        return compile_format(
+            settings.log_format, micros=settings.log_micros,
+            x_forwarded_for=settings.log_x_forwarded_for,
+            memory=memory if settings.memory_report else None,
+            strftime=settings.log_format_strftime, date=settings.log_date)
+    except ValueError as error:
+        raise ConfigError(str(error), option="log-format") from error
+
+
+def _wanted(settings: Settings) -> Wanted:
+    return selection(
+        client_errors=settings.log_4xx, server_errors=settings.log_5xx,
+        slow=settings.log_slow / 1000, big=settings.log_big, empty=settings.log_zero,
+        sendfile=settings.log_sendfile, broken=settings.log_ioerror)
+
+
+def is_address(path: str | None) -> bool:
+    """Whether `logto` names a UDP socket, as in uWSGI: host:port."""
+    host, colon, port = (path or "").rpartition(":")
+    return bool(colon) and "/" not in host and host != "" and port.isdigit()
+
+
+def scribed(settings: Settings) -> bool:
+    """Whether all lines go to the scribe, who knows what becomes of them."""
+    return (any(getattr(settings, name) for name in (*_REQUESTS, *_LINES))
+            or is_address(settings.logto) or bool(settings.log_maxsize and settings.logto))
+
+
+def marks_requests(settings: Settings) -> bool:
+    """Whether request lines have to be told from others."""
+    path = settings.access_logfile
+    return (any(getattr(settings, name) for name in _REQUESTS)
+            and (not path or STANDARD.get(path) is not None))
+
+
+def plan_of(settings: Settings, owner: tuple[int, int], user: tuple[int, int] | None,
+            title: str) -> str:
+    """Return what the scribe is to do (`log.scribe.dispatcher`).
+
+    Args:
+        settings: the settings.
+        owner: user and group to give its files to, -1 = as they are.
+        user: user and group with whose rights it opens the file of all lines; None = its own.
+        title: its process title, "" = none.
+    """
+    file = settings.logto if scribed(settings) else None
+    datagrams = is_address(file)
+    if file in STANDARD:
+        file = None
+    backup = settings.log_backupname
+    return json.dumps({
+        "log": settings.logger, "log_routes": settings.log_route,
+        "log_encoders": settings.log_encoder, "requests": settings.req_logger,
+        "request_routes": settings.log_req_route, "request_encoders": settings.log_req_encoder,
+        "title": title, "drains": settings.log_drain, "filters": settings.log_filter,
+        "file": file if datagrams or file is None else os.path.abspath(file),
+        "datagrams": datagrams, "maxsize": settings.log_maxsize,
+        "backup": backup and os.path.abspath(backup) or "",
+        "mode": settings.logfile_chmod, "owner": owner, "user": user,
+        "packet": settings.rsyslog_packet_size, "split": settings.rsyslog_split_messages})

@@ -1,0 +1,78 @@
+"""What is to be run at which point, with the line that ordered it.
+
+The rows of hooks and daemons are made into two values of the settings, in the order in
+which uWSGI runs them: the hooks of a phase before its `exec` commands.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from geventuwsgi.config.values.daemons import Daemon
+from geventuwsgi.config.values.hooks import FUNCTIONS, parsed
+from geventuwsgi.config.values.types import Many
+from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.resolve.paths import joined
+from geventuwsgi.config.options.hooks import DAEMONS, PHASES
+
+_SIGNAL = "unix_signal:"
+
+
+def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> dict[str, object]:
+    """Return the values that follow from the rows.
+
+    Args:
+        values: the settings by attribute.
+        items: for each repeated row that was written, where each of its items stood.
+
+    Returns:
+        `hooks`: (phase, place, action, argument, private) of each;
+        `touch_hooks`: (file, place, action, argument, private) of each;
+        `bindings`: (signal, what the master does) of unix_signal;
+        `daemons`: the fields of each as (name, value) pairs.
+    """
+    def written(name: str) -> list[tuple[str, Origin]]:
+        attribute = name.replace("-", "_")
+        texts = values[attribute]
+        return list(zip(texts, items.get(attribute, [Origin()] * len(texts)), strict=True))
+
+    hooks, bindings, daemons = [], [], []
+    for phase, _, has_exec in PHASES:
+        for text, origin in written(f"hook-{phase}"):
+            if text.startswith(_SIGNAL):
+                number, function = text.removeprefix(_SIGNAL).split()
+                bindings.append((int(number), FUNCTIONS[function]))
+            else:
+                hooks.append((phase, _place(origin), *parsed(text, origin.error)))
+        if has_exec:
+            hooks += [(phase, _place(origin), "exec", text, False)
+                      for text, origin in written(f"exec-{phase}")]
+    touched = []
+    for text, origin in written("hook-touch"):
+        path, _, action = text.partition(" ")
+        touched.append((path, _place(origin), *parsed(action.strip(), origin.error)))
+    for text, origin in written("touch-exec"):
+        path, _, command = text.partition(" ")
+        touched.append((path, _place(origin), "exec", command, False))
+    for option in DAEMONS:
+        if isinstance(option.kind, Many) and isinstance(option.kind.of, Daemon):
+            for text, origin in written(option.name):
+                fields = option.kind.of.read(text, Case(origin))
+                if values["chdir"]:
+                    _lead_below(os.path.abspath(values["chdir"]), fields)
+                fields["stdin"] = fields.get("stdin", values["daemons_honour_stdin"])
+                daemons.append((("place", _place(origin)), *fields.items()))
+    return {"hooks": tuple(hooks), "touch_hooks": tuple(touched), "bindings": tuple(bindings),
+            "daemons": tuple(daemons)}
+
+
+def _lead_below(directory: str, fields: dict[str, Any]) -> None:
+    """uWSGI looks for a daemon's files from `chdir` (`places`)."""
+    for name in ("pidfile", "directory"):
+        if fields.get(name):
+            fields[name] = joined(fields[name], directory)
+    fields["touch"] = tuple(joined(path, directory) for path in fields.get("touch", ()))
+
+
+def _place(origin: Origin) -> str:
+    return f"{origin.place}: {origin.option}"

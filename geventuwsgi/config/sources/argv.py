@@ -1,0 +1,159 @@
+"""Our own reading of the command line, over the same table as the files.
+
+`--name=value`, `--name value` and letters as in uWSGI; a flag never takes the next
+argument, and `--no-name` turns it off. Three letters mean different things to uWSGI's and
+gunicorn's users and decide by their value: `-w` is the number of workers or a module, `-b`
+an address or a buffer size, `-p` a number of processes or a pid file.
+
+What stands alone is an INI file or the application.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from geventuwsgi.config.values.types import Boolean
+from geventuwsgi.config.sources.ini import FOREIGN
+from geventuwsgi.config.options.option import Entry, Option
+from geventuwsgi.config.values.origin import Origin
+from geventuwsgi.config.options.table import BY_LETTER, nearest, row
+from geventuwsgi.errors import UsageError
+
+_COUNT = re.compile(r"\d+|auto")
+# A letter: the option for a number, and the option for anything else.
+_BY_VALUE = {"w": ("processes", "module"), "b": ("buffer-size", "bind"),
+             "p": ("processes", "pidfile")}
+_INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something to do instead of serving: 'help', 'version', 'show-config', 'stop'...
+
+    `about` is the option that --help is asked about, or the pid file of the server that is
+    to be spoken to.
+    """
+
+    name: str
+    about: str | None = None
+
+
+def parse(arguments: Sequence[str]) -> Iterator[Entry | Command]:
+    """Yield the options of a command line from left to right.
+
+    Raises:
+        UsageError: for an option that is unknown, or lacks its value.
+    """
+    rest = list(arguments)
+    only_positional = False
+    while rest:
+        argument = rest.pop(0)
+        if only_positional or argument == "-" or not argument.startswith("-"):
+            yield _positional(argument)
+        elif argument == "--":
+            only_positional = True
+        elif argument.startswith("--"):
+            yield _long(argument[2:], rest)
+        else:
+            yield from _letters(argument[1:], rest)
+
+
+def _positional(argument: str) -> Entry:
+    origin = Origin("argv", option="application")
+    if _INI.fullmatch(argument) or argument == "-":
+        return Entry("ini", argument, replace(origin, option="ini"))
+    ending = argument.rpartition(".")[2]
+    if ending in FOREIGN and ending != "py":
+        raise UsageError(f"{argument}: {FOREIGN[ending]}")
+    if argument.lower() in ("true", "false", "on", "off", "yes", "no", "0", "1"):
+        raise UsageError(f"{argument!r} stands alone: a flag takes its value as --name={argument}")
+    return Entry("application", argument, origin)
+
+
+def _long(argument: str, rest: list[str]) -> Entry | Command:
+    name, equals, text = argument.partition("=")
+    origin = Origin("argv", option=name)
+    if name == "reload" and _pid_file(text if equals else rest[0] if rest else ""):
+        return Command("reload", text if equals else rest.pop(0))
+    option = row(name)
+    if option is None and name.startswith("no-") and not equals:
+        flag = row(name[3:])
+        if flag is not None and flag.status == "taken" and isinstance(flag.kind, Boolean):
+            return Entry(flag.name, "false", origin)
+    if option is None:
+        raise origin.error(_unknown(name))
+    return _valued(option, name, text if equals else None, rest, origin)
+
+
+def _letters(letters: str, rest: list[str]) -> Iterator[Entry | Command]:
+    """Read `-ML`, `-p 4`, `-p4`: flags first, then one letter with its value."""
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        origin = Origin("argv", option=letter)
+        if letter in _BY_VALUE:
+            text = letters or (rest.pop(0) if rest else None)
+            if not text:
+                raise origin.error("needs a value")
+            number, other = _BY_VALUE[letter]
+            yield Entry(number if _COUNT.fullmatch(text) else other, text, origin)
+            return
+        option = BY_LETTER.get(letter)
+        if option is None:
+            raise origin.error("there is no such option")
+        if option.kind.flag:
+            yield _valued(option, letter, None, rest, origin)
+            continue
+        yield _valued(option, letter, letters or None, rest, origin)
+        return
+
+
+def _valued(option: Option, name: str, text: str | None, rest: list[str],
+            origin: Origin) -> Entry | Command:
+    """Give the option its value, which may be the next argument."""
+    if option.status == "command":
+        if option.name == "help" and rest and (not rest[0].startswith("-") or _known(rest[0])):
+            return Command("help", rest.pop(0))
+        if option.kind.flag and text is not None:
+            raise origin.error(f"takes no value: write --{option.name} {text}")
+        if option.kind.flag:
+            return Command(option.name)
+        return Command(option.name, text or _argument(option, rest, origin))
+    if option.status == "refused":
+        raise origin.error(option.reason)
+    if text is None and option.kind.optional:
+        if rest and re.fullmatch(option.kind.optional, rest[0]):
+            text = rest.pop(0)
+    elif text is None and not option.kind.flag:
+        text = _argument(option, rest, origin)
+    # A letter is not kept as the key: the entry is the option's.
+    return Entry(name if len(name) > 1 else option.name, text, origin)
+
+
+def _pid_file(text: str) -> bool:
+    """Whether what follows --reload is a pid file, and so a server that is to reload."""
+    if text.endswith(".pid"):
+        return True
+    try:
+        with open(text, "rb") as file:
+            return file.read(64).strip().isdigit()
+    except (OSError, ValueError):
+        return False
+
+
+def _known(argument: str) -> bool:
+    """Whether an argument names an option, `--name` or `-n`."""
+    bare = argument.lstrip("-")
+    return row(bare) is not None or bare in BY_LETTER or bare in _BY_VALUE
+
+
+def _argument(option: Option, rest: list[str], origin: Origin) -> str:
+    """Take the next argument as the option's value."""
+    following = rest[0] if rest else None
+    if following is None or (following.startswith("--") and row(following[2:])):
+        raise origin.error(f"needs a value ({option.kind.metavar})")
+    return rest.pop(0)
+
+
+def _unknown(name: str) -> str:
+    close = nearest(name)
+    return "there is no such option" + (f"; did you mean --{close}?" if close else "")

@@ -1,0 +1,132 @@
+"""What lines that act while they are read make of their text (`reading` calls them).
+
+- `declare-option = name=template`: a template is one or more `option=value` with `;` between
+  them, where `$1`, `$2`, ... stand for the words of the line that uses the name. The words
+  have had their late passes by then.
+- `blacklist` and `whitelist`: a list holds to the next one of its kind, or to its end.
+- `envdir`: a directory of variables as daemontools has them, each file one. An empty file
+  removes the variable; of a value the newlines at its end are cut, and it ends at a NUL, as
+  in uWSGI. Hidden files and directories are none.
+- `resolve = placeholder=name`: the IPv4 address of a host.
+
+Nothing here knows places: what is wrong is a `ValueError`.
+"""
+
+import os
+import socket
+from dataclasses import dataclass, replace
+
+from geventuwsgi.config.options.option import Entry
+
+_LISTS = ("blacklist", "whitelist")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An option that stands for others.
+
+    Args:
+        name: its name.
+        parts: the options it stands for, each with its text; None = it stands alone.
+    """
+
+    name: str
+    parts: tuple[tuple[str, str | None], ...]
+
+    @classmethod
+    def read(cls, text: str) -> "Declared":
+        """Read `name=option=value;option=value`.
+
+        Raises:
+            ValueError: it is of another form.
+        """
+        name, equals, template = text.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{text!r} is not of the form NAME=OPTION=VALUE;OPTION=VALUE")
+        parts = []
+        for part in template.split(";"):
+            key, equals, value = part.partition("=")
+            if key.strip():
+                parts.append((key.strip(), value.strip() if equals else None))
+        return cls(name.strip(), tuple(parts))
+
+    def entries(self, used: Entry) -> list[Entry]:
+        """Return the lines that one line of this name stands for."""
+        words = [word for word in (used.text or "").split(" ") if word] or [""]
+        name = (used.origin.option or "").partition(" (")[0]
+        return [Entry(key, text and _filled(text, words),
+                      replace(used.origin, option=f"{name} ({key})"))
+                for key, text in self.parts]
+
+
+def _filled(text: str, words: list[str]) -> str:
+    # As plainly as uWSGI: `$10` is the first word and a 0; what has no word stays.
+    for number, word in enumerate(words, 1):
+        text = text.replace(f"${number}", word)
+    return text
+
+
+class Permission:
+    """The lists of options that are in force at a line."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, frozenset[str]] = {}
+
+    def turn(self, name: str, text: str) -> None:
+        """Begin a list of names, or end it: `name` is blacklist, end-whitelist, ..."""
+        if name in _LISTS:
+            self._lists[name] = frozenset(text.split())
+        else:
+            self._lists.pop(name.removeprefix("end-"), None)
+
+    def check(self, key: str) -> None:
+        """Refuse a name that a list forbids.
+
+        Raises:
+            ValueError: saying which list.
+        """
+        if not self._lists or key.removeprefix("end-") in _LISTS:
+            return
+        if key in self._lists.get("blacklist", ()):
+            raise ValueError("the blacklist forbids it here")
+        allowed = self._lists.get("whitelist")
+        if allowed is not None and key not in allowed:
+            raise ValueError("the whitelist allows here "
+                             f"{', '.join(sorted(allowed)) or 'nothing'} alone")
+
+
+def variables(directory: str) -> dict[str, str | None]:
+    """Return the variables of a directory; None removes one.
+
+    Raises:
+        ValueError: the directory or one of its files cannot be read, or is no variable.
+    """
+    found: dict[str, str | None] = {}
+    try:
+        for name in sorted(os.listdir(directory)):
+            path = os.path.join(directory, name)
+            if name.startswith(".") or not os.path.isfile(path):
+                continue
+            if "=" in name:
+                raise ValueError(f"{path}: the name of a variable holds no '='")
+            with open(path, "rb") as file:
+                octets = file.read()
+            value = os.fsdecode(octets.partition(b"\0")[0].rstrip(b"\n"))
+            found[name] = value if octets else None
+    except OSError as error:
+        raise ValueError(f"cannot read {error.filename}: {error.strerror}") from None
+    return found
+
+
+def address_of(name: str) -> str:
+    """Return the IPv4 address of a host, as uWSGI's `gethostbyname` does.
+
+    Raises:
+        ValueError: the name has none.
+    """
+    try:
+        return socket.gethostbyname(name)
+    except UnicodeError:
+        raise ValueError(f"{name!r} is no name of a host") from None
+    except OSError as error:
+        raise ValueError(f"{name!r} has no address: {error.strerror}") from None

@@ -1,0 +1,141 @@
+"""The three late passes over all values, once everything is read.
+
+In this order, each over the values in the order they were read: `$(NAME)` the environment,
+`@(path)` the content of a file, `%(name)` another option. After a replacement the value is
+looked at from its beginning again, so replaced text may hold references itself (uWSGI begins
+with the second character and misses one that stands first). What has no value stays as it
+stands: an unset `$(NAME)` and an unknown `%(name)` are literal text.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from geventuwsgi.config.sources.ini import content
+from geventuwsgi.errors import ConfigError
+
+# A reference to itself would be replaced for ever, or double the text each time.
+_MOST_REPLACEMENTS = 1000
+_LONGEST = 1 << 20
+Warn = Callable[[str], None]
+_OPERATORS = ("+", "-", "*", "/")
+_NUMBER = re.compile(r"\s*([+-]?[0-9]+)")
+_DIGITS = re.compile(r"[0-9]+")  # `-2` is the name of an option, which has no value
+
+
+def environment(text: str, variables: Mapping[str, str], warn: Warn | None = None) -> str:
+    """Replace `$(NAME)` by the environment variable.
+
+    Args:
+        text: the value.
+        variables: the environment.
+        warn: takes what to tell of a reference that uWSGI misses; also below.
+    """
+    return _replace(text, "$(", variables.get, warn)
+
+
+def files(text: str, warn: Warn | None = None) -> str:
+    """Replace `@(path)` by the content of a file, without one newline at its end.
+
+    Args:
+        text: the value.
+        warn: also takes what to tell of a command that fails; without it that is an error.
+
+    Raises:
+        ConfigError: without a place, if it cannot be read.
+    """
+    def read(name: str) -> str | None:
+        if not name:
+            return None
+        return content(name, warn).decode("utf-8", "surrogateescape").removesuffix("\n")
+    return _replace(text, "@(", read, warn)
+
+
+def options(text: str, values: Mapping[str, str], warn: Warn | None = None) -> str:
+    """Replace `%(name)` by the first value of an option, `%(a + 2)` by the result.
+
+    Args:
+        values: the first text of each key.
+    """
+    def look_up(name: str) -> str | None:
+        return _expression(name.split(), values) if " " in name else values.get(name)
+    return _replace(text, "%(", look_up, warn)
+
+
+def _replace(text: str, opening: str, look_up: Callable[[str], str | None],
+             warn: Warn | None) -> str:
+    """Replace each reference whose name `look_up` knows, from the beginning after each."""
+    written = text
+    start = 0
+    replaced = 0
+    missed = False
+    while (begin := text.find(opening, start)) >= 0:
+        end = _closing(text, begin + len(opening))
+        if end is None:
+            break
+        value = look_up(text[begin + len(opening):end])
+        if value is None:
+            start = begin + len(opening)
+            continue
+        if missed and begin == 0 and warn is not None:
+            warn(f"uWSGI leaves {text} as it stands here, and misses the reference in front")
+        text = text[:begin] + value + text[end + 1:]
+        missed = begin == 0
+        start = 0
+        replaced += 1
+        if replaced > _MOST_REPLACEMENTS or len(text) > _LONGEST:
+            raise ConfigError(f"{written} refers to itself")
+    return text
+
+
+def _closing(text: str, position: int) -> int | None:
+    """Find the parenthesis that closes the one before `position`."""
+    depth = 1
+    for index in range(position, len(text)):
+        if text[index] == "(":
+            depth += 1
+        elif text[index] == ")":
+            depth -= 1
+            if not depth:
+                return index
+    return None
+
+
+def _expression(words: list[str], values: Mapping[str, str]) -> str:
+    """Evaluate from left to right; words without an operator between them are joined."""
+    result = ""
+    operator = ""
+    for word in words:
+        if word in ("++", "--"):
+            result = _apply(word[0], result, "1")
+        elif word in _OPERATORS:
+            operator = word
+        else:
+            value = word if _DIGITS.fullmatch(word) else values.get(word, "")
+            result = _apply(operator, result, value)
+            operator = ""
+    return result
+
+
+def _apply(operator: str, left: str, right: str) -> str:
+    a, b = _number(left), _number(right)
+    if operator == "+":
+        return _wrapped(a + b)
+    if operator == "-":
+        return _wrapped(a - b)
+    if operator == "*":
+        return _wrapped(a * b)
+    if operator == "/":
+        quotient = abs(a) // abs(b) if b else 0
+        return _wrapped(quotient if (a < 0) == (b < 0) else -quotient)
+    return left + right
+
+
+def _number(text: str) -> int:
+    """Read as `atoi` does, of which 19 digits are all that an integer of C holds."""
+    match = _NUMBER.match(text)
+    return int(match[1][:20]) if match else 0
+
+
+def _wrapped(number: int) -> str:
+    """Write as C does, in 64 bits."""
+    return str((number + (1 << 63)) % (1 << 64) - (1 << 63))

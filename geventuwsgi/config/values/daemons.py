@@ -1,0 +1,141 @@
+"""Attached daemons as an operator writes them, in uWSGI's three forms.
+
+    attach-daemon = COMMAND
+    smart-attach-daemon = PIDFILE[,CHECKS] COMMAND
+    attach-daemon2 = cmd=COMMAND,pidfile=PATH,control=1,...
+
+In the third form a comma in a value is written `\\,`, as in uWSGI.
+"""
+
+import re
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from geventuwsgi.config.values.types import Account, Kind
+from geventuwsgi.config.values.origin import Case
+
+# The keys of attach-daemon2, by uWSGI's names, and the field each sets.
+KEYS: Mapping[str, str] = {
+    "command": "command", "cmd": "command", "exec": "command", "freq": "freq",
+    "pidfile": "pidfile", "control": "control", "daemonize": "daemonize", "daemon": "daemonize",
+    "touch": "touch", "stopsignal": "stop_signal", "stop_signal": "stop_signal",
+    "reloadsignal": "reload_signal", "reload_signal": "reload_signal", "stdin": "stdin",
+    "uid": "uid", "gid": "gid", "chdir": "directory", "max_throttle": "max_throttle",
+    "notifypid": "notify",
+}
+REFUSED: Mapping[str, str] = {
+    "ns_pid": "a namespace of its own is for the service manager or a container",
+    "legion": "there is no legion here: run the daemon as a service of its own",
+}
+
+Fields = dict[str, Any]
+
+
+def simple(text: str, case: Case) -> Fields:
+    """Read `COMMAND`."""
+    return {"command": text}
+
+
+def control(text: str, case: Case) -> Fields:
+    """Read `COMMAND` of a daemon with which the instance ends."""
+    return {"command": text, "control": True}
+
+
+def smart(text: str, case: Case) -> Fields:
+    """Read `PIDFILE[,CHECKS] COMMAND` of a daemon that daemonizes itself."""
+    pidfile, _, command = text.strip().partition(" ")
+    pidfile, comma, freq = pidfile.partition(",")
+    if not pidfile or not command.strip():
+        case.fail(f"{text!r} is not of the form PIDFILE COMMAND")
+    fields: Fields = {"command": command, "pidfile": pidfile}
+    if comma:
+        fields["freq"] = _number("the number of checks", freq, case, 1)
+    return fields
+
+
+def smart2(text: str, case: Case) -> Fields:
+    """Read the same for a daemon that stays in the foreground."""
+    return {**smart(text, case), "daemonize": True}
+
+
+def keyed(text: str, case: Case) -> Fields:
+    """Read `key=value,...`."""
+    fields: Fields = {}
+    for item in re.split(r"(?<!\\),", text):
+        key, equals, value = item.partition("=")
+        key, value = key.strip(), re.sub(r"\\(.)", r"\1", value)
+        if key in REFUSED:
+            case.fail(f"{key}: {REFUSED[key]}")
+        if key not in KEYS:
+            case.fail(f"there is no key {key!r}, only {', '.join(KEYS)} (a comma in a value is "
+                      "written \\,)")
+        if not equals or not value:
+            case.fail(f"{key} needs a value")
+        fields[KEYS[key]] = _VALUES[KEYS[key]](key, value, case)
+    if "command" not in fields:
+        case.fail("needs a command: cmd=COMMAND")
+    for field, name in (("daemonize", "daemonize"), ("notify", "notifypid"), ("freq", "freq")):
+        if fields.get(field) and "pidfile" not in fields:
+            case.fail(f"{name} needs a pidfile")
+    if fields.get("control") and "pidfile" in fields:
+        case.fail("control is for a daemon without a pidfile, whose end the server sees")
+    return fields
+
+
+def _text(key: str, value: str, case: Case) -> str:
+    return value
+
+
+def _truth(key: str, value: str, case: Case) -> bool:
+    if value.lower() in ("0", "false", "no", "off"):
+        case.fail(f"{key}={value}: to uWSGI any value means yes; leave the key out")
+    return True
+
+
+def _number(key: str, value: str, case: Case, minimum: int = 0) -> int:
+    if not value.isascii() or not value.isdigit() or int(value) < minimum:
+        case.fail(f"{key}: {value!r} is not a number of at least {minimum}")
+    return int(value)
+
+
+def _signal(key: str, value: str, case: Case) -> int:
+    name = "SIG" + value.upper().removeprefix("SIG")
+    if name in signal.Signals.__members__:
+        return int(signal.Signals[name])
+    if not value.isdigit() or int(value) not in signal.valid_signals():
+        case.fail(f"{key}: {value!r} is no signal")
+    return int(value)
+
+
+def _account(key: str, value: str, case: Case) -> str:
+    Account(group=key == "gid").value(value, case)
+    return value
+
+
+def _files(key: str, value: str, case: Case) -> tuple[str, ...]:
+    return tuple(path for path in value.split(";") if path)
+
+
+_VALUES: Mapping[str, Callable[[str, str, Case], object]] = {
+    "command": _text, "pidfile": _text, "directory": _text, "touch": _files,
+    "control": _truth, "daemonize": _truth, "stdin": _truth, "notify": _truth,
+    "uid": _account, "gid": _account, "stop_signal": _signal, "reload_signal": _signal,
+    "freq": lambda key, value, case: _number(key, value, case, 1),
+    "max_throttle": lambda key, value, case: _number(key, value, case, 1),
+}
+
+
+class Daemon(Kind):
+    """A daemon in one of the forms above."""
+
+    def __init__(self, read: Callable[[str, Case], Fields], metavar: str) -> None:
+        self.read = read
+        self.metavar = metavar
+
+    def value(self, text: str, case: Case) -> object:
+        if not self.read(text, case)["command"].strip():
+            case.fail("needs a command")
+        if "\0" in text:
+            case.fail("a command holds no NUL")
+        return text

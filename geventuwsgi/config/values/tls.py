@@ -1,0 +1,222 @@
+"""The options of TLS: kinds of value, and the terms of each listener that they add up to.
+
+uWSGI names certificate and key with the socket (`https-socket = addr,cert,key`), gunicorn
+beside it (`certfile`, for `bind`). Both end as `net.terms.Terms`. Nothing here opens a file.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from geventuwsgi.config.values.types import Address, Kind
+from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.net.tls_config import Certificate, Terms
+
+# uWSGI's https2 knows two spellings of some (plugins/http/https.c).
+_KEYS = {"addr": "address", "cert": "cert", "crt": "cert", "key": "key", "ciphers": "ciphers",
+         "client_ca": "ca", "clientca": "ca", "spdy": "spdy"}
+_ORDER = ("address", "cert", "key", "ciphers", "ca")
+_FORM = "ADDRESS,CERTIFICATE,KEY[,CIPHERS[,CLIENT_CA]]"
+# SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION: CVE-2009-3555.
+_UNSAFE = 1 << 18
+
+
+class Endpoint(NamedTuple):
+    """A socket with its certificate: what `https-socket` says in one line."""
+
+    address: str
+    cert: str
+    key: str
+    ciphers: str = ""
+    ca: str = ""
+
+
+def endpoint(text: str) -> Endpoint:
+    """Read `addr,cert,key[,ciphers[,client_ca]]`, or `addr=...,cert=...,key=...`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    fields = [field.strip() for field in text.split(",")]
+    if fields[0].partition("=")[0] in _KEYS and "=" in fields[0]:
+        found = {}
+        for field in filter(None, fields):
+            key, equals, value = field.partition("=")
+            if not equals or key not in _KEYS:
+                raise ValueError(f"{field!r} is none of {', '.join(_KEYS)} with a value")
+            found[_KEYS[key]] = value
+        found.pop("spdy", None)
+    else:
+        if len(fields) > len(_ORDER):
+            raise ValueError(f"{text!r} has more parts than {_FORM}")
+        found = dict(zip(_ORDER, fields))
+    for name in _ORDER[:3]:
+        if not found.get(name):
+            raise ValueError(f"{text!r} is not of the form {_FORM}")
+    return Endpoint(**found)
+
+
+class TlsSocket(Kind):
+    """An address with certificate and key, in uWSGI's two forms."""
+
+    metavar = "ADDR,CERT,KEY[,...]"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        try:
+            found = endpoint(text)
+        except ValueError as error:
+            case.fail(str(error))
+        meant = str(Address().value(found.address, case))
+        if meant == found.address:
+            return text
+        head = "" if text.startswith(found.address) else "addr="
+        return text.replace(head + found.address, head + meant, 1)
+
+
+class ServerName(Kind):
+    """`NAME CERTIFICATE,KEY[,CIPHERS]`: a certificate for one host name (SNI).
+
+    Args:
+        pattern: the name is a regular expression.
+    """
+
+    metavar = "'NAME CERT,KEY[,...]'"
+
+    def __init__(self, pattern: bool = False) -> None:
+        self.pattern = pattern
+
+    def value(self, text: str, case: Case) -> object:
+        name, _, rest = text.partition(" ")
+        fields = [field.strip() for field in rest.split(",")]
+        if not name or len(fields) < 2 or not all(fields[:2]):
+            case.fail(f"{text!r} is not of the form NAME CERTIFICATE,KEY[,CIPHERS]")
+        if len(fields) > 3 and fields[3]:
+            case.fail("client certificates are asked for by a listener, not by host name: give "
+                      f"{name} an https-socket of its own")
+        if self.pattern:
+            try:
+                re.compile(name)
+            except re.error as error:
+                case.fail(f"{name!r} is no regular expression: {error}")
+        return f"{name} {','.join(fields[:3])}"
+
+
+class OneOf(Kind):
+    """One word of a few, each with other spellings.
+
+    Args:
+        words: the words, each with its spellings in lower case.
+        reasons: what to say of some that people do write.
+    """
+
+    comments = True
+
+    def __init__(self, words: Mapping[str, Sequence[str]], **reasons: str) -> None:
+        self.words = words
+        self.reasons = reasons
+        self.metavar = "|".join(words)
+
+    def value(self, text: str, case: Case) -> object:
+        spelled = text.lower().removeprefix("ssl.")
+        for word, others in self.words.items():
+            if spelled in (word.lower(), *others):
+                return word
+        reason = self.reasons.get(re.sub(r"\W", "_", spelled))
+        case.fail(f"{text}: {reason}" if reason else
+                  f"{text!r} is none of {', '.join(self.words)}")
+
+
+class SslOption(Kind):
+    """Bits of OpenSSL's SSL_OP_*, decimal or with 0x."""
+
+    metavar = "NUMBER"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        try:
+            bits = int(text, 0)
+        except ValueError:
+            case.fail(f"{text!r} is no number")
+        if not 0 <= bits < 1 << 63:
+            case.fail(f"{text} is no set of SSL_OP_* bits")
+        if bits & _UNSAFE:
+            case.fail("unsafe renegotiation (0x40000) cannot be switched on")
+        return bits
+
+
+class Secured:
+    """Derive the terms of each listener from the values of the options.
+
+    Args:
+        values: the settings, as far as they are resolved.
+        origins: where they came from.
+        warnings: takes what the operator should know.
+
+    Attributes:
+        bind: the terms of `bind` and of sockets that are handed over; None without
+            `certfile`.
+    """
+
+    def __init__(self, values: Mapping[str, Any], origins: Mapping[str, Origin],
+                 warnings: list[str]) -> None:
+        self.values = values
+        self.origins = origins
+        self.warnings = warnings
+        self.bind: Terms | None = None
+        self._bits = 0
+        for bits in values["ssl_option"]:
+            self._bits |= bits
+        self._named = (*self._names("sni", False), *self._names("sni_regexp", True))
+        if values["certfile"]:
+            self.bind = self._terms_of_certfile()
+        elif values["keyfile"]:
+            raise self._error("keyfile", "there is no certificate: certfile is missing")
+
+    def endpoint(self, text: str, option: str) -> tuple[str, Terms]:
+        """Return the address and the terms of a line of `https-socket` or `https`."""
+        address, cert, key, ciphers, ca = endpoint(text)
+        verify = "none"
+        if ca:
+            verify = "required" if ca.startswith("!") else "optional"
+        return address, self._terms(Certificate(cert, key, ciphers, option=option),
+                                    ca.removeprefix("!"), verify)
+
+    def tell_unused(self, used: bool) -> None:
+        """Warn of a `certfile` that no socket uses."""
+        if self.bind is not None and not used:
+            place = self.origins["certfile"]
+            self.warnings.append(
+                f"{place.place}: certfile: no socket uses it: it is for bind; https-socket names "
+                "its certificate with the address")
+
+    def _terms_of_certfile(self) -> Terms:
+        values = self.values
+        verify, ca = values["cert_reqs"], values["ca_certs"] or ""
+        if verify != "none" and not ca:
+            raise self._error("cert_reqs", "who signs client certificates? ca-certs is missing")
+        if ca and verify == "none":
+            place = self.origins["ca_certs"]
+            self.warnings.append(f"{place.place}: ca-certs: no certificate is asked of clients "
+                                 "unless cert-reqs is optional or required")
+        return self._terms(
+            Certificate(values["certfile"], values["keyfile"] or "", values["ciphers"] or "",
+                        option="certfile"), ca, verify)
+
+    def _terms(self, certificate: Certificate, ca: str, verify: str) -> Terms:
+        values = self.values
+        return Terms(certificate, self._named, values["sni_dir"] or "",
+                     values["sni_dir_ciphers"] or "", ca, verify, values["ssl_version"],
+                     self._bits)
+
+    def _names(self, attribute: str, pattern: bool) -> list[Certificate]:
+        found = []
+        for text in self.values[attribute]:
+            name, _, rest = text.partition(" ")
+            cert, key, *ciphers = rest.split(",")
+            found.append(Certificate(cert, key, "".join(ciphers), name, pattern,
+                                     attribute.replace("_", "-")))
+        return found
+
+    def _error(self, attribute: str, message: str) -> Exception:
+        return self.origins[attribute].error(message)

@@ -1,0 +1,400 @@
+"""Kinds of value: each turns the text of an option into a value, or says what is wrong.
+
+A line that an operator wrote keeps uWSGI's meaning; where that is a trap that nobody wants
+(an inline comment becomes part of a path, `0666` stops the start) the kind does what the
+person plainly meant and leaves a warning with file and line. Outside [uwsgi] sections what is
+no value is an error.
+
+Nothing here looks at another option or does anything to the process.
+"""
+
+import grp
+import ipaddress
+import pwd
+import re
+from dataclasses import dataclass
+
+from geventuwsgi.config.values.origin import Case
+from geventuwsgi.errors import BindError
+from geventuwsgi.net import address
+
+TRUE = ("true", "on", "yes")
+FALSE = ("false", "off", "no")
+COMMENT = re.compile(r"\s+[;#].*$", re.DOTALL)
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_PORTLESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost")
+_ONE_OF_SEVERAL = re.compile(r"^[/@]|:\d+$")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
+
+
+class Kind:
+    """Text as it stands: the kind of all rows that want nothing else."""
+
+    metavar = "TEXT"
+    flag = False       # stands alone on the command line and never takes the next argument
+    optional = ""      # a regular expression: takes the next argument only if it matches
+    repeats = False    # the value is a tuple, repeated lines append
+    comments = False   # an inline comment is cut (uWSGI knows none, and 9 % of files have them),
+    #                    and so are quotes around the whole text, which no path and no number has
+    octal = False      # shown in octal digits
+
+    def cast(self, text: str | None, case: Case) -> object:
+        """Return the value of the text; None is a key that stands alone.
+
+        Raises:
+            ConfigError: naming the place, if the text is no value of this kind.
+        """
+        return self.value(self.uncomment(text or "", case), case)
+
+    def value(self, text: str, case: Case) -> object:
+        """Return the value of a text without its inline comment."""
+        return text
+
+    def uncomment(self, text: str, case: Case) -> str:
+        """Cut an inline comment where the kind has none of its own use for `;` and `#`."""
+        if not self.comments or case.origin.kind not in ("file", "environment"):
+            return text
+        cut = COMMENT.sub("", text) if case.origin.kind == "file" else text
+        if cut != text:
+            case.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; to uWSGI it is "
+                      f"part of the value, put it on a line of its own")
+        if _QUOTED.fullmatch(cut):
+            case.warn(f"the quotes around {cut} are cut off; to uWSGI they are part of the value")
+            cut = cut[1:-1]
+        return cut
+
+
+class Switch(Kind):
+    """A flag whose text is of no interest."""
+
+    metavar = ""
+    flag = True
+
+
+class Path(Kind):
+    """A file or directory, as it is written; `places` says from where it leads."""
+
+    metavar = "PATH"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        if not text:
+            case.fail("needs a path")
+        if "\0" in text:
+            case.fail("a path holds no NUL")
+        return text
+
+
+class Name(Kind):
+    """A text that may not be empty."""
+
+    metavar = "NAME"
+
+    def value(self, text: str, case: Case) -> object:
+        return text or case.fail("needs a value")
+
+
+class Boolean(Kind):
+    """True for no text and any text but false, off, no and 0, as uWSGI has it."""
+
+    metavar = ""
+    flag = True
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        word = text.lower()
+        if word in FALSE or text == "0":
+            return False
+        if word not in (*TRUE, "", "1"):
+            if not case.origin.uwsgi:
+                case.fail(f"{text!r} is neither true nor false")
+            case.warn(f"{text!r} counts as true, as any text but false, off, no and 0")
+        return True
+
+
+class Octal(Kind):
+    """A mask or mode in octal digits; the value is its number."""
+
+    metavar = "OCTAL"
+    comments = True
+    octal = True
+
+    def value(self, text: str, case: Case) -> object:
+        if not re.fullmatch(r"(0o?)?[0-7]{1,4}", text):
+            case.fail(f"{text!r} is not an octal number")
+        return int(text, 8)
+
+
+class SocketMode(Octal):
+    """The mode of unix sockets: three octal digits, and 666 without a value."""
+
+    optional = r"0?[0-7]{3}"
+    metavar = "MODE"
+
+    def value(self, text: str, case: Case) -> object:
+        if text.lower() in ("", "1", "true"):
+            return 0o666
+        if not re.fullmatch(r"0?[0-7]{3}", text):
+            case.fail(f"{text!r} is not a mode of three octal digits, such as 660")
+        if len(text) == 4 and case.origin.uwsgi:
+            case.warn(f"{text} is read as {text[1:]}; uWSGI refuses to start with it")
+        return int(text, 8)
+
+
+class Choice(Kind):
+    """One word of a few.
+
+    Args:
+        words: the words; one with a dot in it is another server's, taken and not advertised.
+        reasons: what to say of others that people do write.
+    """
+
+    comments = True
+
+    def __init__(self, *words: str, **reasons: str) -> None:
+        self.words = words
+        self.reasons = reasons
+        self.metavar = "|".join(word for word in words if "." not in word)
+
+    def value(self, text: str, case: Case) -> object:
+        word = text.lower()
+        if word in self.words:
+            return word
+        if word in self.reasons:
+            case.fail(f"{text}: {self.reasons[word]}")
+        case.fail(f"{text!r} is none of {self.metavar.replace('|', ', ')}")
+
+
+class Address(Kind):
+    """Where to listen, in the forms of uWSGI and gunicorn (`net.address`)."""
+
+    metavar = "ADDRESS"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        if not text:
+            case.fail("needs an address, such as 127.0.0.1:8000, [::1]:8000 or /run/app.sock")
+        if re.search(r"\s", text):
+            case.fail(f"{text!r}: an address holds no blanks")
+        text = self._meant(text, case)
+        try:
+            address.parse(text)
+        except BindError as error:
+            case.fail(str(error))
+        return text
+
+    def _meant(self, text: str, case: Case) -> str:
+        """Return the address that was meant where uWSGI makes a file or nonsense of the text."""
+        port = text.isascii() and text.isdigit()
+        if port and int(text) > 65535:
+            case.fail(f"{text!r} is no port (0 to 65535)")
+        if port and case.origin.uwsgi:
+            # A file of this name in whatever directory is what nobody means.
+            case.warn(f"{text} is read as :{text}, the port on all IPv4 addresses; uWSGI makes a "
+                      f"unix socket of this name (./{text})")
+            return f":{text}"
+        if _PORTLESS.fullmatch(text):
+            case.fail(f"{text!r} has no port: write {text}:8000, or ./{text} for a unix socket")
+        if port:
+            case.fail(f"{text!r} is a file name: write :{text}, or ./{text} for a unix socket")
+        scheme = re.match(r"(https?|uwsgi)://", text)
+        if scheme:
+            case.fail(f"{text!r} is a URL: leave {scheme[0]} out, the option says the protocol")
+        parts = text.split(",")
+        if len(parts) > 1 and all(_ONE_OF_SEVERAL.search(part) for part in parts):
+            case.fail(f"{text!r}: one address stands on a line: write a line for each")
+        return text
+
+
+class Network(Kind):
+    """Addresses and networks in CIDR form, or `*`; uWSGI's rows have none of this."""
+
+    metavar = "NETWORK[,...]"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        if text in ("*", ""):
+            return text
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            case.fail(f"{text!r} is no IP address, no network such as 10.0.0.0/8, and not *")
+        alone = network.num_addresses == 1
+        return str(network.network_address if alone else network)
+
+
+class Account(Kind):
+    """A user or a group, by name or number. A name that nobody has is an error at once."""
+
+    comments = True
+
+    def __init__(self, group: bool = False) -> None:
+        self.group = group
+        self.metavar = "GROUP" if group else "USER"
+
+    def value(self, text: str, case: Case) -> object:
+        noun = self.metavar.lower()
+        if not text:
+            case.fail(f"needs a {noun}")
+        if not text.isdigit() and not self.known(text):
+            case.fail(f"there is no {noun} {text!r}")
+        return text
+
+    def known(self, name: str) -> bool:
+        try:
+            if self.group:
+                grp.getgrnam(name)
+            else:
+                pwd.getpwnam(name)
+        except (KeyError, ValueError):  # ValueError: a NUL
+            return False
+        return True
+
+
+class Owner(Kind):
+    """`user`, `user:group` or `:group`, by name or number."""
+
+    metavar = "USER[:GROUP]"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        user, _, group = text.partition(":")
+        if not (user or group):
+            case.fail("needs a user or :group")
+        for name, kind in ((user, Account()), (group, Account(group=True))):
+            if name:
+                kind.value(name, case)
+        return text
+
+
+class Assignment(Kind):
+    """`NAME=VALUE` for the environment. Blanks around the first `=` are cut."""
+
+    metavar = "NAME=VALUE"
+
+    def value(self, text: str, case: Case) -> object:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            case.fail(f"{text!r} is not of the form NAME=VALUE")
+        if "\0" in text:
+            case.fail("a variable holds no NUL")
+        if name != name.strip() or value != value.lstrip():
+            case.warn(f"blanks around '=' in {text!r} are cut; uWSGI makes them part of name and "
+                      f"value")
+        return f"{name.strip()}={value.lstrip()}"
+
+
+class Variable(Assignment):
+    """`NAME=VALUE` of `env`, with what a file of variables has beside (`for-readline`).
+
+    In uWSGI's dialect an empty line and a comment are no variable, the empty text here, and a
+    bare name is that variable removed, as uWSGI's putenv(3) does it.
+    """
+
+    def value(self, text: str, case: Case) -> object:
+        if not case.origin.uwsgi:
+            return super().value(text, case)
+        line = text.strip()
+        if not line or line[0] in "#;":
+            return ""
+        if line.startswith("export "):
+            case.warn(f"'export' of {text!r} is cut; uWSGI makes it part of the name")
+            line = line.removeprefix("export ").lstrip()
+        if "=" not in line and "\0" not in line:
+            case.warn(f"{text!r} has no '=': the variable is removed, as in uWSGI")
+            return line
+        return super().value(line, case)
+
+
+class Header(Kind):
+    """`Name: value` of a response header (RFC 9110 section 5)."""
+
+    metavar = "'NAME: VALUE'"
+
+    def value(self, text: str, case: Case) -> object:
+        name, colon, value = text.partition(":")
+        if not colon or not TOKEN.fullmatch(name):
+            case.fail(f"{text!r} is not a header of the form 'Name: value'")
+        if re.search(r"[\0\r\n]", value):
+            case.fail("a header holds no CR, LF or NUL")
+        return f"{name}: {value.strip()}"
+
+
+class Mount(Kind):
+    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy); with
+    vhost `HOST|/prefix=...` too."""
+
+    metavar = "[HOST|]/PREFIX=APP"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        prefix, equals, application = (part.strip() for part in text.partition("="))
+        if not equals or not application:
+            case.fail(f"{text!r} is not of the form /prefix=module:callable")
+        host, bar, path = prefix.rpartition("|")
+        if path and not path.startswith("/"):
+            case.fail(f"{prefix!r}: a prefix begins with '/'; with vhost = true a host stands in "
+                      f"front of it, as in {path}|/prefix")
+        if bar and not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?", host):
+            case.fail(f"{host!r} is no host")
+        return f"{prefix}={application}"
+
+
+class PathLimit(Kind):
+    """`/prefix=SECONDS`: a time for the requests below a path."""
+
+    metavar = "/PREFIX=SECONDS"
+    comments = True
+
+    def value(self, text: str, case: Case) -> object:
+        prefix, equals, seconds = (part.strip() for part in text.rpartition("="))
+        if not equals or not re.fullmatch(r"\d+(\.\d+)?s?", seconds):
+            case.fail(f"{text!r} is not of the form /prefix=SECONDS, such as /reports/=120")
+        if not prefix.startswith("/") or re.search(r"[\s?#*]", prefix):
+            case.fail(f"{prefix!r} is no prefix of a path: it begins with '/', and holds no "
+                      f"blanks, patterns or query")
+        return f"{prefix}={float(seconds.rstrip('s')):g}"
+
+
+class Plugins(Kind):
+    """uWSGI's plugins: those that are built in here are named, others are told."""
+
+    metavar = "PLUGIN"
+    built_in = re.compile(r"(python|pypy|gevent|http|logfile|logsocket|corerouter|router_|rsyslog"
+                          r"|syslog|systemd_logger|spooler"
+                          r"|symcall|signal|rpc|cache|ping|transformation|stats)\w*")
+
+    def value(self, text: str, case: Case) -> object:
+        for name in re.split(r"[\s,]+", text):
+            plain = re.sub(r"^\d+:", "", name.rpartition("/")[2])    # MODIFIER:PLUGIN
+            if name and not self.built_in.fullmatch(plain):
+                case.warn(f"there is no plugin {name!r} here: this server runs Python alone")
+        return text
+
+
+@dataclass(frozen=True)
+class Many(Kind):
+    """A repeatable option: the value is a tuple, each line appends.
+
+    Args:
+        of: the kind of each item.
+        split: a character that separates items within a line.
+        split_in_uwsgi: whether it does so in uWSGI's dialect too.
+    """
+
+    of: Kind
+    split: str = ""
+    split_in_uwsgi: bool = True
+
+    repeats = True
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]
+        return self.of.metavar
+
+    def cast(self, text: str | None, case: Case) -> tuple[object, ...]:
+        text = self.of.uncomment(text or "", case)
+        if not self.split or (case.origin.uwsgi and not self.split_in_uwsgi):
+            return (self.of.value(text, case),)
+        items = [item.strip() for item in text.split(self.split)]
+        return tuple(self.of.value(item, case) for item in items if item)

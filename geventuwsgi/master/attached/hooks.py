@@ -1,0 +1,209 @@
+"""Hooks: what the operator wants done at a point of the life of the server.
+
+A hook is an action and its argument, as uWSGI's `hook-PHASE = action:argument` has it;
+`exec-PHASE = COMMAND` is the hook `exec:COMMAND`. Whose process a phase runs in is not
+decided here.
+
+The file actions do what they say with the rights of the process; `unlink` of a file that
+is not there and `mkdir` of a directory that is count as done, for a reload runs the hooks
+of the start once more.
+"""
+
+import errno
+import grp
+import logging
+import os
+import pwd
+import stat
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from ...errors import HookError
+from ...system import awaiting, program
+from ...system.program import Conditions
+
+logger = logging.getLogger("geventuwsgi.error")
+
+PATIENCE = 60.0     # seconds of wait_for_file and its like, uWSGI's
+
+
+class Hook(NamedTuple):
+    """One hook.
+
+    Attributes:
+        phase: uWSGI's name of the point, "as-root".
+        place: where the option stands, "app.ini:7: hook-as-root".
+        action: the name of the action.
+        argument: what stands behind the colon.
+        private: whether the argument stays out of the log (`!action:argument`).
+    """
+
+    phase: str
+    place: str
+    action: str
+    argument: str
+    private: bool = False
+
+    def announce(self) -> None:
+        """Log that it runs now."""
+        if self.private:
+            logger.info("running --- PRIVATE HOOK --- (%s)...", self.phase)
+        else:
+            logger.info('running "%s:%s" (%s)...', self.action, self.argument, self.phase)
+
+    def failed(self, why: str) -> HookError:
+        """Make the error that names the line and what went wrong."""
+        what = "a private hook" if self.private else f'"{self.action}:{self.argument}"'
+        return HookError(f"{self.place}: {what}: {why}")
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it runs a program, instead of doing something itself."""
+        return self.action in PROGRAMS
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether its failure means nothing."""
+        return self.action == "safeexec"
+
+
+def run(hooks: Iterable[Hook], phase: str, conditions: Conditions) -> None:
+    """Run the hooks of a phase, one after another, in this process.
+
+    Args:
+        hooks: those of all phases.
+        phase: which of them.
+        conditions: what programs run under.
+
+    Raises:
+        HookError: one failed; those behind it do not run.
+    """
+    for hook in hooks:
+        if hook.phase == phase:
+            hook.announce()
+            if hook.is_program:
+                _run_program(hook, conditions)
+            else:
+                act(hook)
+
+
+def _run_program(hook: Hook, conditions: Conditions) -> None:
+    try:
+        status = program.run(program.argv_of(hook.argument, conditions.environ.get("PATH")),
+                             conditions)
+    except OSError as error:
+        raise hook.failed(error.strerror or str(error)) from None
+    judge(hook, status)
+
+
+def judge(hook: Hook, status: int) -> None:
+    """Draw the conclusion from the end of a hook's process.
+
+    Raises:
+        HookError: it failed.
+    """
+    if status == 0:
+        return
+    error = hook.failed(program.how(status))
+    if not hook.may_fail:
+        raise error
+    logger.warning("%s", error)
+
+
+def act(hook: Hook) -> None:
+    """Do what a hook says that is no program.
+
+    Raises:
+        HookError: it failed.
+    """
+    try:
+        ACTIONS[hook.action](hook.argument)
+    except OSError as error:
+        raise hook.failed(error.strerror or str(error)) from None
+    except KeyError as error:  # of pwd and grp
+        raise hook.failed(str(error).strip("'\"")) from None
+
+
+def _print(argument: str) -> None:
+    logger.info("%s", argument)
+
+
+def _touch(argument: str) -> None:
+    os.close(os.open(argument, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666))
+    os.utime(argument)
+
+
+def _create(argument: str) -> None:
+    os.close(os.open(argument, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666))
+
+
+def _put(argument: str, flags: int, end: str = "") -> None:
+    """Write the text behind the file's name."""
+    path, _, text = argument.partition(" ")
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o666)
+    with os.fdopen(fd, "wb", 0) as file:
+        file.write((text + end).encode("utf-8", "surrogateescape"))
+
+
+def _write_fifo(argument: str) -> None:
+    try:
+        _put(argument, os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # nobody reads it
+            raise
+
+
+def _unlink(argument: str) -> None:
+    try:
+        os.unlink(argument)
+    except FileNotFoundError:
+        pass
+
+
+def _mkdir(argument: str) -> None:
+    try:
+        os.mkdir(argument)
+    except FileExistsError:
+        if not os.path.isdir(argument):
+            raise
+
+
+def _chmod(argument: str) -> None:
+    path, _, mode = argument.rpartition(" ")
+    os.chmod(path, int(mode, 8))
+
+
+def _sticky(argument: str) -> None:
+    os.chmod(argument, stat.S_IMODE(os.stat(argument).st_mode) | stat.S_ISVTX)
+
+
+def _chown(argument: str) -> None:
+    path, user, group = argument.rsplit(" ", 2)
+    os.chown(path, int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid,
+             int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+
+
+def _chdir(argument: str) -> None:
+    """Change the directory; modules are looked for in the new one, as in uWSGI's `.`."""
+    before = os.getcwd()
+    os.chdir(argument)
+    if before in sys.path:
+        sys.path[sys.path.index(before)] = os.getcwd()
+
+
+def _awaiting(kind: str) -> Callable[[str], None]:
+    return lambda argument: awaiting.until_there(kind, argument, PATIENCE)
+
+
+_NEW, _MORE = os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND
+PROGRAMS = ("exec", "run", "safeexec")
+ACTIONS: Mapping[str, Callable[[str], None]] = {
+    "print": _print, "log": _print, "touch": _touch,
+    "create": _create, "creat": _create,
+    "write": lambda text: _put(text, _NEW), "writen": lambda text: _put(text, _NEW, "\n"),
+    "append": lambda text: _put(text, _MORE), "appendn": lambda text: _put(text, _MORE, "\n"),
+    "writefifo": _write_fifo, "unlink": _unlink, "mkdir": _mkdir, "chmod": _chmod,
+    "sticky": _sticky, "chown": _chown, "chown2": _chown, "cd": _chdir, "chdir": _chdir,
+    **{f"wait_for_{kind}": _awaiting(kind) for kind in ("fs", "file", "dir", "socket")},
+}

@@ -1,0 +1,229 @@
+"""Changes the number of workers to what there is to do (`cheaper`, `idle`).
+
+Called in the master only, once a second for each role that has a plan. It measures,
+asks the algorithm, keeps to the bounds and to the memory limits, and has the generation
+resized; a surplus worker drains, so that it costs no request.
+
+When generations meet: during a reload the number does not fall, and what the old
+generation gets the new one gets too; during a chain reload it stands still. A new
+generation begins with as many as the old one has.
+"""
+
+import logging
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Sequence
+
+from .busyness import BusynessAlgorithm
+from .cheaper_algorithms import Algorithm, Backlog, Cheaper, Manual, Spare, Spare2
+from .generation import BOOTING, SERVING, Generation
+from .load import Gauge, Load
+
+logger = logging.getLogger("geventuwsgi.error")
+
+ALGORITHMS: dict[str, Callable[[Cheaper], Algorithm]] = {
+    "spare": Spare, "spare2": Spare2, "backlog": Backlog, "busyness": BusynessAlgorithm,
+    "manual": Manual}
+
+
+class Adapters:
+    """The adapters of all roles that have a plan.
+
+    Args:
+        selector: the master's; the data of a key is what to call.
+
+    Attributes:
+        over: whether the instance is to end, for it has been idle (`die-on-idle`).
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._adapters: dict[str, Adapter] = {}
+        self.over = False
+
+    def tend(self, generations: Sequence[Generation], now: float) -> float:
+        """Adapt what is due; return when to come again."""
+        due = now + 1.0
+        for generation in generations:
+            plan = generation.role.cheaper
+            if plan is None or generation.state != SERVING:
+                continue
+            adapter = self._adapters.get(generation.role.name)
+            if adapter is None or adapter.plan != plan or adapter.generation is not generation:
+                if adapter is not None:
+                    adapter.close()
+                adapter = Adapter(plan, generation, self._selector)
+                self._adapters[generation.role.name] = adapter
+            booting = [one for one in generations if one.state == BOOTING
+                       and one.role.name == generation.role.name]
+            due = min(due, adapter.tend(booting, now))
+            self.over = self.over or adapter.over
+        return due
+
+    def sleep(self, now: float) -> bool:
+        """Have none of these workers until a connection comes; False if there is no plan."""
+        found = [one for one in self._adapters.values()
+                 if one.generation.state == SERVING and not one.plan.end]
+        for adapter in found:
+            adapter.sleep(now)
+        return bool(found)
+
+    def statistics(self) -> dict[str, object]:
+        """Return the load of each role at the last look, by name."""
+        return {"cheaper": {name: adapter.statistics()
+                            for name, adapter in self._adapters.items()}}
+
+    def close(self) -> None:
+        """Let go of what is watched: the instance stops."""
+        for adapter in self._adapters.values():
+            adapter.close()
+        self._adapters.clear()
+
+
+class Adapter:
+    """The number of workers of one generation."""
+
+    def __init__(self, plan: Cheaper, generation: Generation,
+                 selector: selectors.BaseSelector) -> None:
+        self.plan = plan
+        self.generation = generation
+        self.over = False
+        self._algorithm = ALGORITHMS[plan.algorithm](plan)
+        self._gauge = Gauge()
+        self._selector = selector
+        self._due = 0.0
+        self._served = -1               # requests, when they last changed
+        self._active: float | None = None
+        self._count = generation.count
+        self._watched: list[socket.socket] = []
+        self._memory_told = ""
+        self._load = Load(0.0, generation.count, 0)
+
+    def statistics(self) -> dict[str, object]:
+        """Return the load at the last look, and who decides."""
+        return {"algorithm": self.plan.algorithm, "minimum": self.plan.minimum,
+                "maximum": self.plan.maximum, **self._load._asdict()}
+
+    def tend(self, booting: Sequence[Generation], now: float) -> float:
+        """Adapt if it is time; return when to come again.
+
+        Args:
+            booting: newer generations of the same role, on their way.
+            now: time.monotonic().
+        """
+        if now < self._due:
+            return self._due
+        self._due = now + self.plan.period
+        generation = self.generation
+        if generation.count != self._count:     # a signal changed it: begin anew from there
+            self._count = generation.count
+            self._algorithm = ALGORITHMS[self.plan.algorithm](self.plan)
+        if not generation.count:
+            self._watch()
+            return self._due
+        self._load = load = self._gauge.measure(generation.workers.values(), generation.count,
+                                                generation.role.backlog(), now)
+        if self._idle(load) and not booting:
+            self._go_cheap(now)
+        else:
+            self._change(load, booting, now)
+        return self._due
+
+    def close(self) -> None:
+        """Let go of the sockets that are watched."""
+        for sock in self._watched:
+            self._selector.unregister(sock)
+            sock.close()
+        self._watched.clear()
+
+    # More and fewer
+
+    def _change(self, load: Load, booting: Sequence[Generation], now: float) -> None:
+        generation, plan = self.generation, self.plan
+        if any(one.limit is not None for one in booting):
+            return
+        difference = self._bounded(self._algorithm.decide(load), load)
+        if not difference or (difference < 0 and booting):
+            return
+        count = generation.count + difference
+        logger.info("%d %s%s from now on: %.1f of %d slots in use, %d connections wait (%s)",
+                    count, generation.role.name, "s" if count != 1 else "", load.busy, load.slots,
+                    load.backlog, plan.algorithm)
+        self._resize(count, booting, now)
+
+    def _bounded(self, difference: int, load: Load) -> int:
+        """Keep to the bounds, and to the memory that there is."""
+        plan = self.plan
+        if plan.hard_memory and load.resident >= plan.hard_memory and load.wanted > plan.minimum:
+            self._tell_memory("cheaper-rss-limit-hard", load)
+            return -1
+        if difference <= 0:
+            return max(difference, min(plan.minimum - load.wanted, 0))
+        if plan.soft_memory and load.resident >= plan.soft_memory:
+            self._tell_memory("cheaper-rss-limit-soft", load)
+            return 0
+        self._memory_told = ""
+        if load.ready < load.wanted:
+            return 0  # those that boot may be enough
+        return max(min(difference, plan.maximum - load.wanted), 0)
+
+    def _tell_memory(self, option: str, load: Load) -> None:
+        if self._memory_told != option:
+            self._memory_told = option
+            logger.warning("the workers take %d MB: %s is reached, there will be %s", load.resident
+                           >> 20, option, "fewer" if "hard" in option else "no more of them")
+
+    def _resize(self, count: int, booting: Sequence[Generation], now: float) -> None:
+        self.generation.resize(count, now)
+        self._count = count
+        for one in booting:
+            if one.count < count:
+                one.resize(count, now)
+
+    # None at all
+
+    def _idle(self, load: Load) -> bool:
+        """Whether there has been no request for `idle` seconds."""
+        if not self.plan.idle:
+            return False
+        if load.requests != self._served or load.in_progress or load.backlog or not load.ready:
+            self._served, self._active = load.requests, load.at
+        return load.at - (self._active or load.at) >= self.plan.idle
+
+    def sleep(self, now: float) -> None:
+        """Have no workers until a connection comes."""
+        self._resize(0, (), now)
+        self._watch()
+
+    def _go_cheap(self, now: float) -> None:
+        logger.info("workers have been inactive for more than %g seconds", self.plan.idle)
+        if self.plan.end:
+            self.over = True
+            return
+        self.sleep(now)
+
+    def _watch(self) -> None:
+        """Wait for a connection, which starts the workers again."""
+        if self._watched:
+            return
+        logger.info("cheap mode enabled: waiting for socket connection...")
+        for fd in self.generation.role.sockets:
+            # A descriptor of our own: whoever closes a socket need not know of us.
+            try:
+                sock = socket.socket(fileno=os.dup(fd))
+            except OSError as error:
+                self._wake(f"its sockets cannot be watched ({error.strerror})")
+                return
+            self._watched.append(sock)
+            self._selector.register(sock, selectors.EVENT_READ, self._wake)
+
+    def _wake(self, why: str = "a connection came") -> None:
+        self.close()
+        self._active = None
+        self._due = 0.0
+        if not self.generation.count and self.generation.state == SERVING:
+            logger.info("%s: leaving cheap mode", why)
+            self._count = self.plan.initial
+            self.generation.resize(self._count, time.monotonic())

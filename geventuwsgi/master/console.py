@@ -1,0 +1,231 @@
+"""The master's console: an abstract socket on which other processes give it orders.
+
+A signal cannot answer; here whoever reloads learns how it went. Each connection carries
+one order and its answer, in messages of a SOCK_SEQPACKET socket `@geventuwsgi/<pid>`:
+
+    caller -> master     COMMAND ARGUMENT ...    words, apart by blanks
+    master -> caller     out TEXT                a piece of text for its standard output
+                         end STATUS REASON       its exit status; the reason is for stderr
+
+Rules of the room:
+
+- No file is written. Who may speak is decided by SO_PEERCRED: root and our own user.
+- The master never waits for a caller: what one does not read is queued, up to a bound.
+- An order is a row of `commands`: a name, and what to call with the caller and its
+  arguments. The call may keep the caller and end it later.
+"""
+
+import errno
+import logging
+import os
+import selectors
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ..ipc import channel
+
+logger = logging.getLogger("geventuwsgi.error")
+
+PIECE = 16384           # bytes of text in one message
+QUEUE = 512             # messages that a caller may leave unread
+REQUEST = 4096          # bytes of an order
+UCRED = struct.Struct("3i")     # pid, uid, gid: struct ucred, unix(7)
+
+
+def name_of(pid: int) -> str:
+    """Return the abstract address of a master's console."""
+    return f"\0geventuwsgi/{pid}"
+
+
+def peer_of(sock: socket.socket) -> tuple[int, int]:
+    """Return (pid, uid) of the process at the other end."""
+    pid, uid, _ = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    return pid, uid
+
+
+class Caller:
+    """Who gave an order and waits for the answer.
+
+    Attributes:
+        uid: whose process it is.
+        ended: its answer is complete, or it is gone.
+    """
+
+    def __init__(self, sock: socket.socket, selector: selectors.BaseSelector,
+                 obey: Callable[["Caller", str, list[str]], None]) -> None:
+        self._sock = sock
+        self._selector = selector
+        self._obey = obey
+        self._waiting: deque[bytes] = deque()
+        self._asked = False
+        self.uid = peer_of(sock)[1]
+        self.ended = False
+        sock.setblocking(False)
+        selector.register(sock, selectors.EVENT_READ, self._turn)
+
+    def write(self, text: str) -> None:
+        """Send text for the caller's standard output."""
+        data = text.encode("utf-8", "replace")
+        for start in range(0, len(data), PIECE):
+            self._send(b"out " + data[start:start + PIECE])
+
+    def end(self, status: int = 0, reason: str = "") -> None:
+        """Complete the answer.
+
+        Args:
+            status: what the caller's process is to end with.
+            reason: what it says on its standard error before.
+        """
+        if not self.ended:
+            self._send(b"end %d %s" % (status, reason.encode("utf-8", "replace")[:PIECE]))
+            self.ended = True
+            self._flush()
+
+    def _send(self, message: bytes) -> None:
+        if self.ended:
+            return
+        if len(self._waiting) >= QUEUE:
+            self._close()
+            return
+        self._waiting.append(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                self._sock.send(self._waiting[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                self._waiting.popleft()
+        except BlockingIOError:
+            events = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self._selector.modify(self._sock, events, self._turn)
+        except OSError:
+            self._close()
+        else:
+            if self.ended:
+                self._close()
+
+    def _turn(self) -> None:
+        """Take the order, or notice that the caller is gone; send what it has not read."""
+        try:
+            request = self._sock.recv(REQUEST, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self._selector.modify(self._sock, selectors.EVENT_READ, self._turn)
+            self._flush()
+            return
+        except OSError:
+            request = b""
+        if not request or self._asked:
+            self._close()
+            return
+        self._asked = True
+        name, *arguments = request.decode("utf-8", "replace").split() or [""]
+        self._obey(self, name, arguments)
+
+    def _close(self) -> None:
+        self.ended = True
+        self._waiting.clear()
+        if self._sock.fileno() >= 0:
+            self._selector.unregister(self._sock)
+            self._sock.close()
+
+
+Command = Callable[[Caller, Sequence[str]], None]
+
+
+class Console:
+    """The listening socket.
+
+    Args:
+        selector: the master's; the data of a key is what to call.
+        commands: the orders by name; shared with the master, which may add to it.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector, commands: dict[str, Command]) -> None:
+        self.commands = commands
+        self._selector = selector
+        self._sock: socket.socket | None = None
+        self._spare = -1            # a descriptor for when there are no more
+
+    @property
+    def fd(self) -> int:
+        """The listening socket's descriptor; -1 if it is not open."""
+        return -1 if self._sock is None else self._sock.fileno()
+
+    def open(self, fd: int = -1) -> None:
+        """Listen from now on; failing to is told and survived.
+
+        Args:
+            fd: a descriptor that listens already, kept through an exec.
+        """
+        try:
+            if fd >= 0:
+                sock = socket.socket(fileno=fd)
+                os.set_inheritable(fd, False)
+            else:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                sock.bind(name_of(os.getpid()))
+                sock.listen()
+        except OSError as error:
+            logger.warning("no orders are taken on @%s: %s; signals work",
+                           name_of(os.getpid())[1:], error.strerror)
+            return
+        sock.setblocking(False)
+        self._sock = sock
+        self._spare = _spare()
+        self._selector.register(sock, selectors.EVENT_READ, self._accept)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._sock is not None:
+            self._selector.unregister(self._sock)
+            self._sock.close()
+            self._sock = None
+            self._let_go()
+
+    def _accept(self) -> None:
+        assert self._sock is not None
+        try:
+            sock, _ = self._sock.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._refuse(os.strerror(error.errno))
+            return  # it is gone again
+        caller = Caller(sock, self._selector, self._obey)
+        if caller.uid not in (0, os.geteuid()):  # at once: none may fill our descriptors
+            caller.end(1, f"uid {caller.uid} may not give orders to a server of uid "
+                       f"{os.geteuid()}")
+
+    def _refuse(self, reason: str) -> None:
+        """Answer on the descriptor kept for this: a caller must neither wait nor wake us again."""
+        assert self._sock is not None
+        logger.error("an order cannot be taken: %s (max-fd)", reason)
+        self._let_go()
+        try:
+            with self._sock.accept()[0] as sock:
+                channel.send(sock, b"end 1 the master cannot take the order: %s (max-fd)"
+                             % reason.encode())
+        except OSError:
+            pass  # another process took the descriptor, or the caller is gone
+        self._spare = _spare()
+
+    def _let_go(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+    def _obey(self, caller: Caller, name: str, arguments: list[str]) -> None:
+        command = self.commands.get(name)
+        if command is None:
+            caller.end(2, f"there is no order {name!r}; there are: "
+                       + ", ".join(sorted(self.commands)))
+        else:
+            command(caller, arguments)
+
+
+def _spare() -> int:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1

@@ -1,0 +1,109 @@
+"""Workers that an earlier version of this server started, before it was upgraded in place.
+
+Their master is the same process, so they are children of it still; but what they speak
+is an older protocol, and their scoreboard has an older form. Two words of the control
+socket never change: `drain` and `die`. So these workers serve, drain and die, and that is
+all: none is started in their place, and nobody looks at their heartbeat.
+"""
+
+import logging
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..ipc.scoreboard import Scoreboard
+from ..ipc import channel
+from .generation import DRAINING, SERVING, Generation
+from .role import Role
+from .children import Process, Rows, Worker
+
+logger = logging.getLogger("geventuwsgi.error")
+
+AGAIN = 5.0     # seconds between attempts to start a generation where nobody serves any more
+
+
+def describe(generation: Generation) -> dict[str, Any]:
+    """Return what the next version has to know of a generation."""
+    return {
+        "number": generation.number, "role": generation.role.name,
+        "mercy": generation.role.mercy, "serves": generation.state == SERVING,
+        "template": ([generation.template.pid, generation.template.control.fileno()]
+                     if generation.template is not None else None),
+        "workers": [{"id": worker.id, "pid": worker.pid, "fd": worker.control.fileno(),
+                     "asked_at": worker.asked_at, "deadline": worker.deadline}
+                    for worker in generation.everybody()]}
+
+
+def descriptors(description: dict[str, Any]) -> list[int]:
+    """Return the descriptors in what `describe` returned."""
+    template = description["template"]
+    return ([template[1]] if template else []) + [one["fd"] for one in description["workers"]]
+
+
+class Adopted(Generation):
+    """A generation of the version before.
+
+    Args:
+        described: what that version said of it (`describe`).
+        selector: where control sockets are watched.
+        short: called when one of its workers has died while no newer generation serves.
+    """
+
+    def __init__(self, described: dict[str, Any], selector: selectors.BaseSelector,
+                 short: Callable[[], None]) -> None:
+        workers = described["workers"]
+        role = Role(described["role"], 0, (), mercy=described["mercy"])
+        rows = Rows(Scoreboard.create(max(len(workers), 1)))
+        super().__init__(described["number"], role, 0, rows, selector)
+        self.state = SERVING if described["serves"] else DRAINING
+        self._ever_loaded = self.proven = True
+        self._short = short
+        self._due = 0.0
+        for told in workers:
+            self._adopt(told, rows)
+        if described["template"]:
+            pid, fd = described["template"]
+            self.template = Process(pid, socket.socket(fileno=fd))
+            self.template.superseded = True
+            self.template.signal(signal.SIGKILL)  # it is to fork nothing any more
+
+    def _adopt(self, told: dict[str, Any], rows: Rows) -> None:
+        index = rows.take()
+        worker = Worker(told["id"], rows.board.row(index), socket.socket(fileno=told["fd"]))
+        worker.pid = told["pid"]
+        worker.ready_at = time.monotonic()
+        worker.asked_at, worker.deadline = told["asked_at"], told["deadline"]
+        if worker.asked_at is not None or worker.id in self.workers:
+            self.leaving.append(worker)
+        else:
+            self.wanted.add(worker.id)
+            self.workers[worker.id] = worker
+            self._row_of[worker.id] = index
+        self._watch(worker.control, lambda: self._hear_worker(worker))
+
+    def tend(self, now: float, awake: float) -> float:
+        """End what is overdue; where nobody serves any more ask for a new generation."""
+        if self.state == SERVING and not self.workers and now >= self._due:
+            self._due = now + AGAIN
+            self._short()
+        return super().tend(now, awake)
+
+    def resize(self, count: int, now: float) -> None:
+        """Stay as it is: the next generation has the number of the configuration."""
+
+    def _fill(self, now: float) -> None:
+        """Start nothing."""
+
+    def _obey(self, worker: Worker, message: bytes) -> None:
+        if message.startswith(b"pid "):
+            worker.pid = int(message[4:])
+            if worker.asked_at is not None:
+                channel.send(worker.control, channel.DRAIN)
+
+    def _worker_gone(self, worker: Worker, status: int | None) -> None:
+        super()._worker_gone(worker, status)
+        if self.state == SERVING:
+            self._short()

@@ -1,0 +1,174 @@
+"""When a worker that serves well is replaced all the same: requests, age, memory.
+
+The rules of this room: the master looks at the scoreboard a few times a second and marks
+workers as worn; their generation replaces them one by one, the successor first. Nothing
+is counted per request. Only the evil limits kill, and they alone are measured by the
+master itself: what a worker tells of its own memory is old if its hub is blocked.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .children import Worker
+
+logger = logging.getLogger("geventuwsgi.error")
+
+REVIEW = 0.5            # seconds between two looks at requests, age and memory
+GROWTH = 0.25           # more than at its start, of a worker that was over a limit then,
+MOST_DOUBLED = 4        # and twice as much each time that did not help; at most so often
+SHARE = 4               # one in so many workers, but always one, drains after its replacement
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Recycling(NamedTuple):
+    """The limits of one worker; 0 = none. Times in seconds, memory in bytes.
+
+    Attributes:
+        max_requests: requests, beside `max_requests_delta` for each worker after the
+            first, and a random number up to `max_requests_jitter`.
+        min_lifetime: no worker is replaced for requests or memory before this age.
+        max_lifetime: age, beside `max_lifetime_delta` for each worker after the first.
+        rss: resident memory; virtual memory is `address_space`.
+        evil_rss: resident memory at which the worker is killed; virtual: `evil_as`.
+        evil_every: between two measurements of the evil limits.
+    """
+
+    max_requests: int = 0
+    max_requests_delta: int = 0
+    max_requests_jitter: int = 0
+    min_lifetime: float = 10.0
+    max_lifetime: float = 0.0
+    max_lifetime_delta: float = 0.0
+    rss: int = 0
+    address_space: int = 0
+    evil_rss: int = 0
+    evil_as: int = 0
+    evil_every: float = 3.0
+
+    def __bool__(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self.max_requests or self.max_lifetime or self.rss or self.address_space
+                    or self.evil_rss or self.evil_as)
+
+
+class Recycler:
+    """Marks the worn workers of one generation.
+
+    Args:
+        limits: when a worker is worn.
+    """
+
+    def __init__(self, limits: Recycling) -> None:
+        self.limits = limits
+        self._due = 0.0
+        self._evil_due = 0.0
+        self._warned: set[str] = set()
+        self._in_vain: dict[tuple[str, int], int] = {}  # replacements, by option and number
+
+    def review(self, workers: Iterable[Worker], now: float) -> float:
+        """Mark the workers that are worn; return when to come again."""
+        if now < self._due:
+            return self._due
+        self._due = now + REVIEW
+        limits = self.limits
+        serving = [worker for worker in workers if worker.ready_at is not None]
+        for worker in serving:
+            if not any(worker.first_memory):  # it had not told yet when it became ready
+                worker.first_memory = worker.memory
+            if not worker.worn:
+                worker.worn = self._reason(worker, now - (worker.ready_at or now))
+        if (limits.evil_rss or limits.evil_as) and now >= self._evil_due:
+            self._evil_due = now + limits.evil_every
+            for worker in serving:
+                self._evil(worker)
+        return self._due
+
+    def _reason(self, worker: Worker, age: float) -> str:
+        """Say why a worker is worn; "" if it is not."""
+        limits = self.limits
+        lifetime = limits.max_lifetime + (worker.id - 1) * limits.max_lifetime_delta
+        if limits.max_lifetime and age >= lifetime:
+            logger.info("worker %d lifetime reached, it was running for %d second(s)",
+                        worker.id, age)
+            return f"it lived {age:.0f} seconds (max-worker-lifetime)"
+        if age < limits.min_lifetime:
+            return ""
+        if limits.max_requests and worker.requests >= limits.max_requests + self._spread(worker):
+            return f"it served {worker.requests} requests (max-requests)"
+        (resident, virtual), first = worker.memory, worker.first_memory
+        return (self._too_much(worker, "reload-on-rss", resident, limits.rss, first[0])
+                or self._too_much(worker, "reload-on-as", virtual, limits.address_space, first[1]))
+
+    def _spread(self, worker: Worker) -> int:
+        """How many requests more than others this worker serves, so that they differ."""
+        limits = self.limits
+        return ((worker.id - 1) * limits.max_requests_delta
+                + round(worker.luck * limits.max_requests_jitter))
+
+    def _too_much(self, worker: Worker, option: str, used: int, limit: int,
+                  at_first: int) -> str:
+        """Say that memory is over a limit; "" if it is not.
+
+        A worker that is over it from the start would be replaced for ever, and its
+        successors with it: such a one has to grow by a quarter, its successor by a half,
+        the next one to twice its size, and so on up to five times.
+        """
+        if not limit or used < limit:
+            return ""
+        if at_first >= limit:
+            times = self._in_vain.get((option, worker.id), 0)
+            bearable = int(at_first * (1 + GROWTH * 2 ** times))
+            if option not in self._warned:
+                self._warned.add(option)
+                logger.warning("%s is %d MB, but a worker takes %d MB when it starts: it is "
+                               "replaced once it has grown to %d MB", option, limit >> 20,
+                               at_first >> 20, bearable >> 20)
+            if used < bearable:
+                return ""
+            self._in_vain[option, worker.id] = min(times + 1, MOST_DOUBLED)
+        return f"it uses {used >> 20} MB ({option})"
+
+    def _evil(self, worker: Worker) -> None:
+        """Kill a worker that is over an evil limit."""
+        virtual, resident = measure(worker.pid)
+        limits = self.limits
+        first_resident, first_virtual = worker.first_memory
+        for name, used, limit, first in (
+                ("RSS", resident, limits.evil_rss, first_resident),
+                ("ADDRESS SPACE", virtual, limits.evil_as, first_virtual)):
+            option = "evil-reload-on-rss" if name == "RSS" else "evil-reload-on-as"
+            if self._too_much(worker, option, used, limit, first):
+                logger.error("*** EVIL RELOAD ON WORKER %d %s: %d (pid: %d) ***", worker.id,
+                             name, used, worker.pid)
+                worker.signal(signal.SIGKILL)
+                return
+
+
+def next_worn(workers: Iterable[Worker], leaving: Iterable[Worker], count: int) -> Worker | None:
+    """Return the worker to be replaced next, the oldest of the worn; None if it is not time.
+
+    Only a share of a generation drains after a replacement at a time: those are processes
+    beyond the number, and a worker's caches are warm only some time after its start.
+
+    Args:
+        workers: those in charge.
+        leaving: those that drain.
+        count: how many there are to be.
+    """
+    worn = [worker for worker in workers if worker.worn]
+    if not worn or sum(bool(worker.worn) for worker in leaving) >= max(1, count // SHARE):
+        return None
+    return min(worn, key=lambda worker: worker.started)
+
+
+def measure(pid: int) -> tuple[int, int]:
+    """Return virtual and resident bytes of a process (proc(5), statm); zeros if it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            pages = file.read().split()
+    except OSError:
+        return 0, 0
+    return int(pages[0]) * _PAGE, int(pages[1]) * _PAGE

@@ -1,0 +1,108 @@
+"""Executing a fresh interpreter with a few descriptors, and nothing else of ours.
+
+`posix_spawn` instead of `subprocess`: no module to load, no thread, and the child's signal
+mask is ours to choose: a role clears it when it has its handlers. Every descriptor that
+Python opens is close-on-exec, so that the new process has those that are named here and
+no others.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+from ..ipc import channel
+from .role import Role
+
+
+def interpreter(code: str, optimize: int | None = None) -> tuple[str, ...]:
+    """Return the command that runs `code` in an interpreter with our own flags.
+
+    The flags are those that change what a program means (-O, -W, -X dev, ...), as
+    `subprocess` and `multiprocessing` hand them on.
+
+    Args:
+        code: what it runs.
+        optimize: 1 for -O, 2 for -OO, 0 for neither; None is as we were started.
+    """
+    flags = []
+    for name, letter in (("dont_write_bytecode", "B"), ("ignore_environment", "E"),
+                         ("no_user_site", "s"), ("no_site", "S"), ("safe_path", "P"),
+                         ("bytes_warning", "b"), ("optimize", "O")):
+        count = int(getattr(sys.flags, name, 0))
+        flags += ["-" + letter] * (optimize if name == "optimize" and optimize is not None
+                                   else count)
+    for option in sys.warnoptions:
+        flags.append("-W" + option)
+    for name, value in getattr(sys, "_xoptions", {}).items():
+        flags.append(f"-X{name}" if value is True else f"-X{name}={value}")
+    return (sys.executable, *flags, "-c", code)
+
+
+def spawn(role: Role, generation: int) -> tuple[socket.socket, int]:
+    """Exec the role's template; return our end of its control socket, and its pid.
+
+    Raises:
+        OSError: the system refuses another process or descriptor.
+    """
+    ours, theirs = channel.pair()
+    try:
+        with theirs:
+            return ours, _exec(role, generation, theirs.fileno())
+    except OSError:
+        ours.close()
+        raise
+
+
+def _exec(role: Role, generation: int, fd: int) -> int:
+    environ = os.environ if role.environ is None else role.environ
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        # dup2 onto itself clears close-on-exec in posix_spawn (glibc 2.29, musl 1.1.21)
+        (os.POSIX_SPAWN_DUP2, one, one) for one in (*role.fds, fd)]
+    if not role.stdin:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
+    argv = [*role.argv, str(generation), str(fd)]
+    # It has no handlers yet: what is sent to it meanwhile, or to the whole group, waits.
+    return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions,
+                          setsigmask=signal.valid_signals())
+
+
+def order_fork(template: socket.socket, number: int, index: int) -> socket.socket | None:
+    """Tell a template to fork a worker; return our end of the worker's control socket.
+
+    Args:
+        template: the template's control socket.
+        number: the worker's.
+        index: of its row on the scoreboard.
+
+    Returns:
+        None if the template takes no order now.
+    Raises:
+        OSError: the system refuses another descriptor.
+    """
+    ours, theirs = channel.pair()
+    with theirs:
+        if channel.send_with_descriptor(template, b"fork %d %d" % (number, index),
+                                        theirs.fileno()):
+            return ours
+    ours.close()
+    return None
+
+
+def spawn_plain(argv: Sequence[str], environ: Mapping[str, str], errors: int) -> int:
+    """Exec a program without any descriptor of ours and return its pid.
+
+    Args:
+        argv: its command.
+        environ: its environment.
+        errors: where its standard error goes; its standard output goes nowhere.
+
+    Raises:
+        OSError: the system refuses another process.
+    """
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+        (os.POSIX_SPAWN_DUP2, errors, 2)]
+    return os.posix_spawn(argv[0], list(argv), environ, file_actions=actions, setsigmask=())

@@ -1,0 +1,242 @@
+"""The template: it holds the loaded application and forks workers when told.
+
+Rules of the room:
+
+- Single-threaded, and it never runs a hub: it waits with unpatched calls, so that what
+  it forks is a process in which nothing has begun.
+- fork, poll and waitpid are the system's own. `gevent.monkey.patch_all()` replaces them
+  for the application; `kernel.original` finds what was there before.
+- It ignores the signals that go to the whole group. It ends when the master says so or
+  is gone, and takes no worker with it.
+"""
+
+import atexit
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..errors import BootError, GeventuwsgiError
+from ..ipc.scoreboard import Scoreboard
+from . import child, leftovers
+from ..ipc import channel
+from ..system import kernel, signals
+from .child import Child
+
+logger = logging.getLogger("geventuwsgi.error")
+
+Loaded = TypeVar("Loaded")
+
+IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2,
+           signal.SIGTTIN, signal.SIGTTOU)
+
+
+class Otherwise(Exception):
+    """Raised while loading: this process is the wrong kind for what it loaded, and the master
+    is to start one by the role's other row."""
+
+
+class Template:
+    """One generation's template.
+
+    Args:
+        sock: its end of the control socket.
+        board: the scoreboard.
+        generation: its number.
+        master: the master's pid.
+        cores: application slots of a worker, for the scoreboard.
+        reopen: called on SIGUSR1; reopens the logs.
+        take: goes on with a log file that the master opened, by name and descriptor.
+        title: sets the title of a worker's process, given its number.
+    """
+
+    def __init__(self, sock: socket.socket, board: Scoreboard, *, generation: int, master: int,
+                 cores: int = 1, reopen: Callable[[], None] = lambda: None,
+                 take: Callable[[str, int], None] = lambda name, fd: os.close(fd),
+                 title: Callable[[int], None] = lambda number: None) -> None:
+        self._control = sock
+        self._board = board
+        self._generation = generation
+        self._master = master
+        self._cores = cores
+        self._reopen = reopen
+        self._take = take
+        self._title = title
+        self._pipe = signals.SignalPipe()
+        self._forked: set[bytes] = set()    # the numbers of the workers so far
+
+    def run(self, load: Callable[[], Loaded], work: Callable[[Loaded, Child], int]) -> int:
+        """Load, tell the master, and fork workers until it is gone.
+
+        Args:
+            load: returns what the workers share; with `lazy-apps` it loads nothing. It may
+                raise `Otherwise`.
+            work: the life of a worker; what it returns is the worker's exit status.
+
+        Returns:
+            The template's exit status; the workers never return.
+        """
+        self._pipe.install((signal.SIGUSR1,), IGNORED)
+        signals.unblock_all()
+        try:
+            kernel.die_with_parent()
+        except OSError as error:
+            logger.warning("the kernel will not end this process with its master: %s",
+                           error.strerror)
+        if os.getppid() != self._master:
+            return 0
+        started = time.monotonic()
+        try:
+            loaded = load()
+        except Otherwise:
+            channel.send(self._control, channel.OTHERWISE)
+            return 0
+        except SystemExit as end:
+            return self._failed(BootError(f"it called sys.exit({end.code!r})"))
+        except Exception as error:
+            return self._failed(error)
+        # Whatever the application did to signals while it was imported, ours stand.
+        self._pipe.install((signal.SIGUSR1,), IGNORED)
+        leftovers.warn(self._control.fileno())
+        # What is alive now stays alive: the collector need not write to its pages, and
+        # so does not copy them into every worker.
+        gc.collect()
+        gc.freeze()
+        milliseconds = int((time.monotonic() - started) * 1000)
+        channel.send(self._control, b"loaded %d" % milliseconds)
+        return self._serve(loaded, work)
+
+    def _failed(self, error: Exception) -> int:
+        status = told_failure(error, "the application could not be loaded")
+        channel.send(self._control, channel.failed(status, str(error)))
+        return status
+
+    def _serve(self, loaded: Loaded, work: Callable[[Loaded, Child], int]) -> int:
+        poller = kernel.original("select", "poll")()
+        poller.register(self._control.fileno(), select.POLLIN)
+        poller.register(self._pipe.fd, select.POLLIN)
+        self._control.setblocking(True)
+        while True:
+            for fd, _ in poller.poll():
+                if fd == self._pipe.fd:
+                    if signal.SIGUSR1 in self._pipe.read():
+                        self._reopen()
+                    continue
+                message, descriptor = channel.receive_with_descriptor(self._control)
+                if message in (b"", channel.DIE):
+                    return 0
+                if message is None or descriptor is None:
+                    continue
+                if message.startswith(channel.LOG):
+                    self._take(message.removeprefix(channel.LOG).decode(), descriptor)
+                else:
+                    self._fork(message, descriptor, loaded, work)
+
+    def _fork(self, message: bytes, descriptor: int, loaded: Loaded,
+              work: Callable[[Loaded, Child], int]) -> None:
+        """Fork twice, so that the worker becomes the master's child.
+
+        A fork that fails closes the descriptor everywhere, and the master sees the end
+        of a worker that never said a word.
+        """
+        fork, waitpid = kernel.original("os", "fork"), kernel.original("os", "waitpid")
+        number = message.split()[1]
+        # A signal between the fork and the worker's own handlers would write into our pipe.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            between = fork()
+            if between == 0:
+                self._between(fork, message, descriptor, loaded, work)
+            self._tell_forked(descriptor, between)
+            waitpid(between, 0)
+            self._forked.add(number)
+        except OSError as error:
+            logger.error("cannot fork a worker: %s", error.strerror)
+        finally:
+            kernel.original("os", "close")(descriptor)  # gevent's waits for the hub
+            signals.unblock_all()
+
+    def _between(self, fork: Callable[[], int], message: bytes, descriptor: int, loaded: Loaded,
+                 work: Callable[[Loaded, Child], int]) -> None:
+        """Be the process between template and worker; never return."""
+        status = 1
+        try:
+            with warnings.catch_warnings():
+                # Python 3.13 counts gevent's main thread twice after the first fork and
+                # warns of threads; the system shows one.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                worker = fork()
+            if worker != 0:
+                self._tell_forked(descriptor, worker)
+                os._exit(0)
+            status = self._worker(message, descriptor, loaded, work)
+        except OSError as error:
+            logger.error("cannot fork a worker: %s", error.strerror)
+        except BaseException:
+            logger.exception("a worker ended by")
+            raise
+        finally:
+            os._exit(status)
+
+    def _tell_forked(self, descriptor: int, pid: int) -> None:
+        """Tell the master of a child that may hang before it can speak for itself.
+
+        What libraries run in a forked child (`os.register_at_fork`) comes before us.
+        """
+        sock = type(self._control)(fileno=descriptor)
+        channel.send(sock, b"forked %d" % pid)
+        sock.detach()
+
+    def _worker(self, message: bytes, descriptor: int, loaded: Loaded,
+                work: Callable[[Loaded, Child], int]) -> int:
+        """Be a worker, and return its exit status."""
+        self._pipe.close()
+        self._control.close()
+        _, number, row = message.split()
+        # The class of before the patching: the hub must not take it for its own.
+        sock = type(self._control)(fileno=descriptor)
+        me = child.become(int(number), self._generation, sock, self._board,
+                          self._board.row(int(row)), self._master, self._cores)
+        me.first = number not in self._forked
+        self._title(me.id)
+        try:
+            status = work(loaded, me)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except Exception as error:
+            status = told_failure(error, f"worker {me.id} could not boot")
+            me.failed(status, str(error))
+        finish()
+        return status
+
+
+def told_failure(error: Exception, what: str) -> int:
+    """Log why a process cannot go on, and return the exit status that says so.
+
+    An error of ours is told in its own words (the loader adds the traceback without
+    our frames); anything else with its traceback.
+    """
+    if isinstance(error, GeventuwsgiError):
+        traceback = getattr(error, "traceback", None)
+        logger.error("%s: %s%s", what, error, f"\n{traceback.rstrip()}" if traceback else "")
+        return error.exit_status
+    logger.error("%s", what, exc_info=error)
+    return BootError.exit_status
+
+
+def finish() -> None:
+    """Run what was registered with `atexit` and flush, as an interpreter that ends."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            pass  # a pipe whose reader is gone

@@ -1,0 +1,116 @@
+"""An HTTP/1 connection: requests one after the other, one parser for all of them.
+
+The rules of this room: pipelined requests are answered in order, the next one begins when
+the response before it is complete, though its application may still be running (background
+tasks). A head with the same octets as the one before has the same scope.
+"""
+
+from time import monotonic
+from typing import Any
+
+from ...errors import ProtocolError
+from ...protocol.http1 import RequestParser
+from .connection import Connection
+from .exchange import Exchange
+from .scope import HTTP_EXTENSIONS, Scope, from_http, is_handshake, take_forwarded
+from .websocket import WebSocket
+
+
+class HttpConnection(Connection):
+    """Serve HTTP/1.0 and 1.1 (RFC 9112), and WebSocket from its handshake on."""
+
+    __slots__ = ("_base", "_repeated")
+
+    parser: RequestParser
+
+    def begin(self) -> None:
+        self.parser = RequestParser(self.service.head_limits)
+        self._base: Scope | None = None
+        self._repeated: Scope | None = None
+        self.take = self._take_head
+
+    def _take_head(self, data: bytes) -> None:
+        try:
+            if self.parser.head(data):
+                self._request()
+            elif self.idle:
+                self.idle = False
+                self.deadline = monotonic() + self.service.policy.head_timeout
+        except ProtocolError as error:
+            self.refuse(error)
+
+    def _request(self) -> None:
+        """Begin the request whose head is there.
+
+        Raises:
+            ProtocolError: 413 for a body over limit-post.
+        """
+        parser = self.parser
+        service = self.service
+        self.idle = False
+        if parser.repeated:
+            # The scope of a head that came twice in a row, for the third time and on.
+            base = self._repeated
+            if base is None:
+                base = self._repeated = self._scope(parser)
+            scope = base.copy()
+            scope["headers"] = base["headers"].copy()
+        else:
+            self._repeated = None
+            scope = self._scope(parser)
+        # RFC 9110 section 7.8: an Upgrade in HTTP/1.0 is ignored.
+        if parser.upgrade and parser.http11 and is_handshake(scope):
+            self._repeated = None
+            WebSocket(self, scope, parser.target).begin()
+            return
+        exchange = Exchange(self, scope, parser.target, parser.http11, False,
+                            parser.keep_alive and service.persistent)
+        if not parser.body_complete:
+            length = parser.content_length
+            limit = service.policy.limit_post
+            if limit and length is not None and length > limit:
+                raise ProtocolError(413, f"a body of {length} bytes (limit-post is {limit})")
+            exchange.expects = parser.expect_continue
+        scope["extensions"] = HTTP_EXTENSIONS.copy()
+        self.take = self.take_body
+        self.start(exchange, scope)
+        if not parser.body_complete and self.exchange is exchange:
+            self.take_body(b"")  # what came with the head
+
+    def _scope(self, parser: RequestParser) -> Scope:
+        """Build all of the scope that depends on the head and the peer alone."""
+        base = self._base
+        if base is None:
+            base = self._base = self.base_scope()
+        scope = from_http(base, parser)
+        if self.trusted and ("orwarded-" in parser.fields or "ORWARDED-" in parser.fields):
+            take_forwarded(scope, self.service.forwarders)
+        return scope
+
+    def next_request(self) -> None:
+        self.take = self._take_head
+        service = self.service
+        if self.parser.buffered:
+            self.deadline = monotonic() + service.policy.head_timeout
+            service.loop.call_soon(self._take_buffered, context=service.context.copy())
+            return
+        self.idle = True
+        self.deadline = monotonic() + service.policy.keepalive
+        if not self.transport.is_reading():
+            self.resume_reading()
+
+    def _take_buffered(self) -> None:
+        """A request was waiting behind the one before."""
+        if self.lost:
+            return
+        self._take_head(b"")
+        parser = self.parser
+        # As long as yet another one waits, nothing more is read.
+        if not self.lost and not (parser.body_complete and parser.buffered):
+            self.resume_reading()
+
+    def measure(self, exchange: Any) -> None:
+        parser = self.parser
+        exchange.vars = 2 * parser.fields.count("\n") + 16
+        exchange.vars_size = parser.head_size
+        exchange.request_length = parser.content_length or 0

@@ -1,0 +1,221 @@
+"""The connection scope of one request, from a checked HTTP head or a uwsgi packet (ASGI 3.0).
+
+The rules of this room: a scope is a plain dict, new for each request, and so are the lists
+and dicts in it: applications change them. Field lines are remembered as pairs of octets,
+since clients send the same ones again and again. A field name with "_" is dropped, as for
+WSGI: frameworks make variables of the names, where `X_Forwarded_For` would pose as
+`X-Forwarded-For`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from ...app.environ import scheme as scheme_of
+from ...app.environ import without_dot_segments
+from ...net.allowlist import AllowList
+from ...protocol.http1 import RequestParser
+from ...protocol.uwsgi import PacketParser
+
+Scope = dict[str, Any]
+Pair = tuple[bytes, bytes]
+
+ASGI = {"version": "3.0", "spec_version": "2.5"}
+# What of ASGI's extensions an HTTP connection can do, over the uwsgi protocol too.
+EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.pathsend": {}, "http.response.zerocopysend": {}}
+HTTP_EXTENSIONS: dict[str, dict[str, Any]] = {
+    **EXTENSIONS, "http.response.early_hint": {}, "http.response.trailers": {}}
+WEBSOCKET_EXTENSIONS: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
+
+_REMEMBERED = 2048
+_LINE = 256  # longer lines (cookies) are mostly different each time
+
+
+class _Pairs(dict[str, Pair | None]):
+    """Field line as received -> (name in lower case, value); None for a dropped one.
+
+    Attributes:
+        dropped: a line was dropped since this was last set to False.
+    """
+
+    dropped = False
+
+    def __missing__(self, line: str) -> Pair | None:
+        name, _, value = line.partition(":")
+        if "_" in name:
+            self.dropped = True
+            return None
+        pair = name.lower().encode("latin-1"), value.strip(" \t").encode("latin-1")
+        if len(line) <= _LINE:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[line] = pair
+        return pair
+
+
+_pairs = _Pairs()
+
+
+def headers_of(parser: RequestParser) -> list[Pair]:
+    """The request's header fields, in order; Host is the target's where that names one."""
+    pairs = _pairs
+    lines = parser.fields[:-2].split("\r\n") if parser.fields else ()  # HTTP/1.0 asks for none
+    found: list[Any] = list(map(pairs.__getitem__, lines))
+    if pairs.dropped:
+        pairs.dropped = False
+        found = [pair for pair in found if pair is not None]
+    if parser.authority is not None:
+        found = [pair for pair in found if pair[0] != b"host"]
+        found.insert(0, (b"host", parser.authority.encode("latin-1")))
+    return found
+
+
+def path_of(raw: str) -> str:
+    """Decode a path: dot segments are removed first, "//" stays, UTF-8 as far as it is."""
+    if "/." in raw:
+        raw = without_dot_segments(raw)
+    if raw.isascii() and "%" not in raw:
+        return raw
+    return unquote_to_bytes(raw.encode("latin-1")).decode("utf-8", "replace")
+
+
+def from_http(base: Scope, parser: RequestParser) -> Scope:
+    """Build the scope of a request whose head `parser` holds.
+
+    Args:
+        base: what a scope of this connection begins with: type, asgi, scheme, client,
+            server, root_path.
+        parser: a parser whose `head()` returned True.
+    """
+    scope = base.copy()
+    target = parser.path or parser.target
+    path, _, query = target.partition("?")
+    scope["http_version"] = "1.1" if parser.http11 else "1.0"
+    scope["method"] = parser.method
+    scope["raw_path"] = path.encode("latin-1")
+    scope["query_string"] = query.encode("latin-1")
+    scope["path"] = base["root_path"] + path_of(path)
+    scope["headers"] = headers_of(parser)
+    return scope
+
+
+def is_handshake(scope: Scope) -> bool:
+    """Whether a request with `Connection: upgrade` asks for a WebSocket."""
+    return scope["method"] == "GET" and any(
+        name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
+
+
+def from_packet(base: Scope, parser: PacketParser) -> Scope:
+    """Build the scope from the variables of a uwsgi packet, whose sender is trusted.
+
+    `path` is SCRIPT_NAME and PATH_INFO as sent, `raw_path` the path of REQUEST_URI, which
+    alone is undecoded. Field names come from `HTTP_*`, where "_" stood for "-".
+    """
+    variables = parser.vars
+    get = variables.get
+    scope = base.copy()
+    script_name = _text(get("SCRIPT_NAME", "").rstrip("/"))
+    scope["root_path"] = base["root_path"] + script_name
+    scope["path"] = scope["root_path"] + _text(get("PATH_INFO", ""))
+    uri = get("REQUEST_URI", "").partition("?")[0]
+    scope["raw_path"] = (uri or get("PATH_INFO", "")).encode("latin-1")
+    scope["query_string"] = get("QUERY_STRING", "").encode("latin-1")
+    version = get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2]
+    # A front end's "HTTP/2.0" is "2" to ASGI.
+    scope["http_version"] = version if version.startswith("1.") else version.partition(".")[0]
+    scope["method"] = variables["REQUEST_METHOD"]
+    scope["scheme"] = scheme_of(variables, True, "http")
+    if get("REMOTE_ADDR"):
+        scope["client"] = get("REMOTE_ADDR"), _number(get("REMOTE_PORT", ""))
+    if get("SERVER_NAME"):
+        scope["server"] = get("SERVER_NAME"), _number(get("SERVER_PORT", ""))
+    headers = [(name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
+               for name, value in variables.items() if name.startswith("HTTP_")]
+    for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        if get(name):
+            headers.append((name.replace("_", "-").lower().encode(), get(name, "").encode(
+                "latin-1")))
+    scope["headers"] = headers
+    return scope
+
+
+def _text(octets: str) -> str:
+    """Read a variable, which is latin-1 text of what most likely are UTF-8 octets."""
+    if octets.isascii():
+        return octets
+    return octets.encode("latin-1").decode("utf-8", "replace")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def take_forwarded(scope: Scope, forwarders: AllowList) -> None:
+    """Take scheme and client from the `X-Forwarded-*` of a trusted peer.
+
+    The client is the last address of X-Forwarded-For that is not itself trusted: what stands
+    before it anybody could have written. Where all are trusted it is the first.
+    """
+    said: dict[str, str] = {}
+    addresses: list[str] = []
+    for name, value in scope["headers"]:
+        if name == b"x-forwarded-for":
+            addresses += value.decode("latin-1").split(",")
+        elif name == b"x-forwarded-proto" or name == b"x-forwarded-ssl":
+            said.setdefault("HTTP_" + name.decode().upper().replace("-", "_"),
+                            value.decode("latin-1"))
+    if said:
+        scope["scheme"] = scheme_of(said, True, scope["scheme"])
+    found = client_of([address.strip() for address in addresses], forwarders)
+    if found:
+        scope["client"] = found, 0
+
+
+def client_of(addresses: Sequence[str], forwarders: AllowList) -> str:
+    """Choose the client among the addresses of X-Forwarded-For, without its port; "" if none."""
+    host = ""
+    for address in reversed(addresses):
+        plain = _without_port(address)
+        if not plain:
+            break
+        host = plain
+        if host not in forwarders:
+            break
+    return host
+
+
+def _without_port(address: str) -> str:
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    if address.count(":") == 1:
+        return address.partition(":")[0]
+    return address
+
+
+class Variables:
+    """What log formats read as `record.environ`: a scope under the names of an environ."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the text of a variable."""
+        scope = self._scope
+        if name == "REMOTE_ADDR":
+            return scope["client"][0] if scope.get("client") else default
+        if name.startswith("HTTP_") or name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = name.removeprefix("HTTP_").replace("_", "-").lower().encode("latin-1")
+            values = [value.decode("latin-1") for field, value in scope["headers"] if field == key]
+            return ", ".join(values) if values else default
+        known = {"REQUEST_METHOD": "method", "PATH_INFO": "path", "SCRIPT_NAME": "root_path",
+                 "REQUEST_SCHEME": "scheme"}.get(name)
+        if known is not None:
+            return scope.get(known, default)
+        if name == "QUERY_STRING":
+            return scope["query_string"].decode("latin-1")
+        if name == "SERVER_NAME" and scope.get("server"):
+            return scope["server"][0]
+        return default

@@ -1,0 +1,249 @@
+"""What all connections of one worker share: limits, applications, log, counters, the sweep.
+
+The rules of this room: it reads no settings and belongs to the loop's thread. The hub
+reads the counters, which are plain numbers; whatever it wants done comes through
+`LoopThread.call`.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any
+
+from ...app.applications import Application, Applications
+from ...app.exceptions import Mishaps
+from ...log.access import AccessLog
+from ...net.allowlist import AllowList
+from ...protocol.message import Limits
+from ...protocol.response import Standing
+from .limits import SWEEP, Policy
+from .harakiri import Patience
+
+log = logging.getLogger("geventuwsgi.error")
+
+
+class Service:
+    """The shared side of a worker's connections.
+
+    Args:
+        policy: timeouts and sizes.
+        head_limits: how large the parts of a request head may be.
+        buffer_size: the largest uwsgi block, in octets.
+        max_connections: open connections of this worker.
+        standing: fields of every response.
+        applications: what requests are for.
+        access: makes the request log, given what calls a function at the end of this turn
+            of the loop; None if nothing is to be logged.
+        root_path: what every scope's root_path begins with.
+        uwsgi_peers: who may speak uwsgi over TCP.
+        forwarders: whose X-Forwarded-* is believed.
+        proxies: who may (and then must) send a PROXY header; None = nobody.
+        patience: how long requests may run.
+        worker: the worker's number.
+        pid: its pid.
+        mishaps: what follows an exception of the application, beside the log.
+
+    Attributes:
+        loop: the event loop, from `attach` on.
+        states: of the lifespans, by the id of the application; each scope has a shallow copy.
+        tasks: the applications' tasks, those that outlive their request included.
+        swept: monotonic seconds of the last sweep, the loop's sign of life.
+        draining: no connection outlives its present request any more.
+        opened, closed: connections adopted and ended since the start.
+        accepted, requests, exceptions, harakiris, bytes_sent, response_time: counters
+            since the start, the last in seconds.
+        ended: called once all is done after a drain.
+        roomy: called when a connection ends while `crowded` is set.
+    """
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self, *, policy: Policy, head_limits: Limits, buffer_size: int,
+                 max_connections: int, standing: Standing, applications: Applications,
+                 access: Callable[[Any], AccessLog] | None, root_path: str,
+                 uwsgi_peers: AllowList, forwarders: AllowList, proxies: AllowList | None,
+                 patience: Patience, worker: int, pid: int,
+                 mishaps: Mishaps) -> None:
+        self.policy = policy
+        self.head_limits = head_limits
+        self.buffer_size = buffer_size
+        self.max_connections = max_connections
+        self.standing = standing
+        self.applications = applications
+        self.only = (applications.default if len(applications) == 1
+                     and not applications.all[0].script_name else None)
+        self._make_access = access
+        self.access: AccessLog | None = None
+        self.root_path = root_path
+        self.uwsgi_peers = uwsgi_peers
+        self.forwarders = forwarders
+        self.proxies = proxies
+        self.patience = None if patience.endless else patience
+        self.worker = worker
+        self.pid = pid
+        self.mishaps = mishaps
+        self.context = contextvars.copy_context()
+        self.states: list[dict[str, Any]] = [{} for _ in applications]
+        self.connections: set[Any] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.app_requests = [0] * (len(applications) + 1)
+        self.draining = False
+        self.persistent = policy.keepalive > 0
+        self._pause: asyncio.TimerHandle | None = None
+        self.opened = 0
+        self.closed = 0
+        self.in_progress = 0
+        self.requests = 0
+        self.others_requests = 0
+        self.exceptions = 0
+        self.harakiris = 0
+        self.bytes_sent = 0
+        self.response_time = 0.0
+        self.swept = monotonic()
+        self.crowded = False
+        self.roomy: Callable[[], None] = _nothing
+        self.ended: asyncio.Future[None]
+        self._kept_idle = True
+        self._ticking: asyncio.TimerHandle | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to sweep on a loop, in its thread."""
+        self.loop = loop
+        self.ended = loop.create_future()
+        if self._make_access is not None:
+            self.access = self._make_access(loop.call_soon)
+        self._sweep()
+
+    def detach(self) -> None:
+        """Stop sweeping and write what waits of the request log."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        if self.access is not None:
+            self.access.close()
+
+    def room(self) -> int:
+        """How many more connections can be served now. Called on the hub."""
+        room = self.max_connections - (self.opened - self.closed)
+        if room <= 0:
+            self.crowded = True
+        return room
+
+    def joined(self, connection: Any) -> None:
+        """A connection was adopted; `opened` counts it since it was accepted."""
+        self.connections.add(connection)
+
+    def left(self, connection: Any) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        self.closed += 1
+        if self.crowded:
+            self.crowded = False
+            self.roomy()
+        if self.draining:
+            self._look_for_end()
+
+    def run(self, coroutine: Any) -> "asyncio.Task[None]":
+        """Start an application's task, and hold on to it until it ends."""
+        task = self.loop.create_task(coroutine)
+        self.tasks.add(task)
+        return task
+
+    def task_ended(self, task: "asyncio.Task[None]") -> None:
+        """An application's coroutine is about to end."""
+        self.tasks.discard(task)
+        if self.draining:
+            self._look_for_end()
+
+    def application_for(self, path: str) -> Application | None:
+        """Find the application by the mountpoint that a path begins with."""
+        return self.applications.split(path.encode("utf-8", "surrogateescape")
+                                       .decode("latin-1"))[0]
+
+    # Deadlines.
+
+    def _sweep(self) -> None:
+        """Look at every deadline; refresh what each second needs."""
+        now = self.swept = monotonic()
+        for connection in tuple(self.connections):
+            if connection.deadline <= now:
+                connection.expire(now)
+            if connection.harakiri_at <= now:
+                connection.harakiri(now)
+        self.standing.tick(time())
+        if self.access is not None:
+            self.access.flush()
+        self._ticking = self.loop.call_later(SWEEP, self._sweep)
+
+    # Draining.
+
+    def drain(self, idle_for: float) -> None:
+        """From now on no connection outlives its present request; long streams end.
+
+        Args:
+            idle_for: seconds for which an idle connection may bring one more request.
+        """
+        if not self.draining:
+            self.draining = True
+            self.persistent = False
+            for connection in tuple(self.connections):
+                connection.drain()
+        if not idle_for:
+            self._close_idle()
+        else:
+            self.loop.call_later(idle_for, self._close_idle)
+        self._look_for_end()
+
+    def suspend(self, suspended: bool, idle_for: float) -> None:
+        """Let no connection outlive its present request, until we go on.
+
+        Args:
+            suspended: False is to go on.
+            idle_for: seconds for which an idle connection may bring one more request.
+        """
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if not self.draining:
+            self.persistent = not suspended and self.policy.keepalive > 0
+            if suspended:
+                self._pause = self.loop.call_later(idle_for, self._close_idle)
+
+    def _close_idle(self) -> None:
+        for connection in tuple(self.connections):
+            connection.close_if_idle()
+
+    def cancel(self) -> None:
+        """Time is up: cancel every task of the application and cut what is left."""
+        if self.tasks:
+            log.warning("worker %d: %d task%s did not end in time and %s cancelled", self.worker,
+                        len(self.tasks), "s" * (len(self.tasks) != 1),
+                        "is" if len(self.tasks) == 1 else "are")
+        for task in tuple(self.tasks):
+            task.cancel()
+        self.loop.call_later(1.0, self.cut)
+
+    def cut(self) -> None:
+        """Close every connection as it stands, and count as ended."""
+        for connection in tuple(self.connections):
+            connection.cut()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _look_for_end(self) -> None:
+        if (not self.connections and not self.tasks and self.opened <= self.closed
+                and not self.ended.done()):
+            self.ended.set_result(None)
+
+    def statistics(self) -> dict[str, float]:
+        """The counters and gauges by name."""
+        return {
+            "connections": self.opened - self.closed, "in_progress": self.in_progress,
+            "accepted": self.opened, "requests": self.requests, "exceptions": self.exceptions,
+            "harakiris": self.harakiris, "bytes_sent": self.bytes_sent,
+            "response_time": self.response_time, "tasks": len(self.tasks)}
+
+
+def _nothing() -> None:
+    return None

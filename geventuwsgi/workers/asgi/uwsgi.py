@@ -1,0 +1,71 @@
+"""A uwsgi connection: one packet, one answer, as nginx's `uwsgi_pass` has it."""
+
+import logging
+from typing import Any
+
+from ...errors import ProtocolError
+from ...protocol.response import error_response
+from ...protocol.uwsgi import PONG, PacketParser
+from .connection import Connection
+from .exchange import Exchange
+from .scope import EXTENSIONS, from_packet
+
+log = logging.getLogger("geventuwsgi.error")
+
+
+class UwsgiConnection(Connection):
+    """Answer one uwsgi packet and close: nginx knows no keep-alive over uwsgi."""
+
+    __slots__ = ()
+
+    parser: PacketParser
+
+    def begin(self) -> None:
+        self.parser = PacketParser(self.service.buffer_size)
+        self.take = self._take_packet
+        if self.host and self.host not in self.service.uwsgi_peers:
+            log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
+            self.transport.write(error_response(403, self.service.standing))
+            self.finish(True)
+
+    def _take_packet(self, data: bytes) -> None:
+        self.idle = False
+        try:
+            if self.parser.head(data):
+                self._request()
+        except ProtocolError as error:
+            self.refuse(error)
+
+    def _request(self) -> None:
+        parser = self.parser
+        if parser.ping:
+            log.info("PING from %s", self.peer)
+            self.transport.write(PONG)
+            self.close()
+            return
+        variables = parser.vars
+        if not variables.get("REQUEST_METHOD"):
+            raise ProtocolError(400, "Empty python request: a packet without REQUEST_METHOD")
+        if variables.get("HTTP_UPGRADE", "").lower() == "websocket":
+            raise ProtocolError(400, "a WebSocket handshake over the uwsgi protocol, which cannot "
+                                     "carry one: use proxy_pass to an http-socket")
+        limit = self.service.policy.limit_post
+        if limit and parser.content_length > limit:
+            raise ProtocolError(
+                413, f"a body of {parser.content_length} bytes (limit-post is {limit})")
+        scope = from_packet(self.base_scope(), parser)
+        exchange = Exchange(self, scope, variables.get("REQUEST_URI", ""), True, True, False)
+        scope["extensions"] = EXTENSIONS.copy()
+        self.take = self.take_body
+        self.start(exchange, scope)
+        if not parser.body_complete and self.exchange is exchange:
+            self.take_body(b"")
+
+    def next_request(self) -> None:
+        self.finish(False)
+
+    def measure(self, exchange: Any) -> None:
+        parser = self.parser
+        exchange.vars = 2 * parser.var_count
+        exchange.vars_size = parser.block_size
+        exchange.request_length = parser.content_length

@@ -1,0 +1,111 @@
+"""The body of one request on its way in: waited for, bounded, and drained if left over.
+
+The rules of this room: it reads only when somebody asks, so that a large upload is never
+held in memory and 100 (Continue) goes out when the application first reads. A body that
+breaks its framing or a limit is remembered as such: it never looks complete, and nothing
+behind it is served.
+"""
+
+from typing import Any
+
+from ...errors import ClientDisconnected, ProtocolError
+from ...net.stream import Expired, Stream
+from ...protocol.response import CONTINUE
+from .slots import DRAIN, Policy
+
+
+class BrokenBody(ClientDisconnected):
+    """The request body breaks its framing or a limit; raised in the application's read."""
+
+
+class IncomingBody:
+    """Read one request body from a stream through its parser.
+
+    Args:
+        stream: the connection.
+        parser: holds the request's head; decodes the body.
+        policy: timeouts and sizes.
+        expects: the client waits for 100 (Continue).
+
+    Attributes:
+        broken: what was wrong with the body, None as long as nothing is.
+        size: octets decoded so far.
+    """
+
+    __slots__ = ("stream", "parser", "policy", "expects", "broken", "size", "_fresh")
+
+    def __init__(self, stream: Stream, parser: Any, policy: Policy, expects: bool) -> None:
+        self.stream = stream
+        self.parser = parser
+        self.policy = policy
+        self.expects = expects
+        self.broken: ProtocolError | None = None
+        self.size = 0
+        self._fresh = True
+
+    @property
+    def sound(self) -> bool:
+        """Whether the connection can go on behind this body: nothing broke, and the client
+        does not wait for a 100 that no longer comes."""
+        return self.broken is None and (not self.expects or self.parser.body_complete)
+
+    def receive(self) -> bytes:
+        """Return the next decoded piece of the body, b"" at its end.
+
+        Raises:
+            ClientDisconnected: the client is gone.
+            BrokenBody: the body is cut short, late, malformed or over limit-post.
+        """
+        parser = self.parser
+        if self.broken is not None:
+            raise BrokenBody(self.broken.reason)
+        try:
+            while not parser.body_complete:
+                piece = parser.body(b"" if self._fresh else self._more())
+                self._fresh = False
+                if piece:
+                    self._count(len(piece))
+                    return bytes(piece)
+        except ProtocolError as error:
+            self.broken = error
+            raise BrokenBody(error.reason) from error
+        return b""
+
+    def _more(self) -> bytes:
+        policy = self.policy
+        chunked = self.parser.content_length is None
+        timeout = policy.chunk_timeout if chunked else policy.io_timeout
+        if self.expects:
+            self.expects = False
+            self.stream.send(CONTINUE)
+        try:
+            data = self.stream.receive(timeout)
+        except Expired as error:
+            raise ProtocolError(
+                408, f"no progress of the request body for {timeout:g} seconds") from error
+        if not data:
+            self.parser.eof()
+        return data
+
+    def _count(self, octets: int) -> None:
+        self.size += octets
+        limit = self.policy.limit_post
+        if limit and self.size > limit:
+            raise ProtocolError(413, f"a body of more than {limit} bytes (limit-post)")
+
+    def drain(self) -> bool:
+        """Read what the application left, so that the connection can be kept.
+
+        Returns whether it can; past a bound closing is cheaper for both sides.
+
+        Raises:
+            ClientDisconnected: as `receive`.
+        """
+        length = self.parser.content_length
+        if length is not None and length - self.size > DRAIN:
+            return False
+        bound = self.size + DRAIN
+        while self.receive():
+            if self.size > bound:
+                return False
+        return True

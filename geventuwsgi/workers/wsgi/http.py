@@ -1,0 +1,103 @@
+"""An HTTP/1 connection: requests one after the other, one parser for all of them."""
+
+import io
+from ...app import environ as environs
+from ...app.wsgi import Exchange
+from ...errors import ProtocolError
+from ...net.stream import Expired
+from ...protocol.http1 import RequestParser
+from .body import BrokenBody
+from .connection import Connection
+
+
+class HttpConnection(Connection):
+    """Serve HTTP/1.0 and 1.1 (RFC 9112): kept alive, pipelined requests in order."""
+
+    __slots__ = ("_repeated",)
+
+    parser: RequestParser
+
+    def converse(self, early: bytes) -> bool:
+        service = self.service
+        keepalive = service.policy.keepalive
+        receive = self.stream.receive
+        # The environ of a head that came twice in a row, for the third time and on.
+        self._repeated: environs.Environ | None = None
+        self.parser = parser = RequestParser(service.head_limits)
+        if not self.first_head(parser, early):
+            return False
+        while self._request(parser):
+            if parser.buffered:
+                if parser.head(b"") or self.rest_of_head(parser):
+                    continue
+                return False
+            if service.draining:
+                return False
+            self.idle = True
+            try:
+                data = receive(keepalive)
+            except Expired:
+                return False
+            self.idle = False
+            if not data:
+                return False
+            if not parser.head(data) and not self.rest_of_head(parser):
+                return False
+        return bool(not parser.body_complete or parser.buffered)
+
+    def _request(self, parser: RequestParser) -> bool:
+        """Serve the request whose head is there; tell whether another may follow."""
+        if parser.repeated:
+            if self._repeated is None:
+                self._repeated = self._environ(parser)
+            environ = self._repeated.copy()
+        else:
+            self._repeated = None
+            environ = self._environ(parser)
+        if parser.body_complete:
+            self.body = None
+            environ["wsgi.input"] = io.BytesIO()
+        else:
+            try:
+                self.take_body(environ, parser, parser.expect_continue)
+            except ProtocolError:
+                self.refused = Exchange(self, environ, parser.method, parser.target,
+                                        parser.version, parser.http11, False)
+                raise
+        self.persists = parser.keep_alive and self.service.persistent
+        exchange = Exchange(self, environ, parser.method, parser.target, parser.version,
+                            parser.http11, False)
+        self.answer(exchange)
+        if exchange.keep_alive and not self.taken and (parser.body_complete or self._drained()):
+            return True
+        if self.body is not None:
+            self.tell_of_body()
+        return False
+
+    def first_line(self) -> tuple[str, str, str]:
+        return self.parser.first_line() if self.parser else super().first_line()
+
+    def measure(self, exchange: Exchange) -> None:
+        parser = self.parser
+        if not parser or exchange.uri == "-":
+            return
+        exchange.vars = 2 * parser.fields.count("\n") + 16
+        exchange.vars_size = parser.head_size
+        exchange.request_length = parser.content_length or 0
+
+    def _environ(self, parser: RequestParser) -> environs.Environ:
+        """Build all of the environ that depends on the head and the peer alone."""
+        environ = environs.from_http(self.service.templates[self.listener.url], parser)
+        environ["REMOTE_ADDR"] = self.host
+        environ["REMOTE_PORT"] = self.port
+        if self.trusted and ("HTTP_X_FORWARDED_PROTO" in environ
+                             or "HTTP_X_FORWARDED_SSL" in environ):
+            self.take_scheme(environ)
+        return environ
+
+    def _drained(self) -> bool:
+        """Read away what is left of the body; tell whether that worked."""
+        try:
+            return self.body is None or self.body.drain()
+        except BrokenBody:
+            return False

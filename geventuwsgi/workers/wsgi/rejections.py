@@ -1,0 +1,60 @@
+"""Requests that no application sees: answered with an error, logged, and closed.
+
+The rules of this room: nothing is closed in silence. The error log tells peer and reason,
+but not of each request that finds the queue full: those are counted, and the count is told
+once a second. The request log has a line for every answer, as nginx's and gunicorn's.
+"""
+
+import logging
+from typing import Any
+
+from ...app.wsgi import Exchange
+from ...errors import ClientDisconnected, NotOurProtocol, Overloaded, ProtocolError
+from ...protocol.response import error_response
+
+log = logging.getLogger("geventuwsgi.error")
+
+# What a client is told that found the queue full. Slots become free at any moment.
+RETRY = (("Retry-After", "1"),)
+
+
+def refuse(connection: Any, error: ProtocolError) -> bool:
+    """Answer a peer that breaks the protocol or a limit.
+
+    Returns:
+        Whether to close with patience, as the peer may still be sending.
+    """
+    is_head = connection.refused is not None and connection.refused.method == "HEAD"
+    if isinstance(error, Overloaded):
+        connection.service.refused += 1
+        octets = error_response(503, connection.standing, is_head=is_head, extra=RETRY)
+        return answer(connection, octets, 503) and unread(connection)
+    silent = isinstance(error, NotOurProtocol)
+    log.warning("%s: %s; closed%s", connection.peer, error.reason,
+                "" if silent else f" with {error.status}")
+    octets = error_response(error.status, connection.standing, is_head=is_head)
+    return not silent and answer(connection, octets, error.status)
+
+
+def unread(connection: Any) -> bool:
+    """Whether more of the present request is still to come, or of the next one is here: a
+    close that finds something unread resets the connection, and the answer may be lost."""
+    parser = connection.parser
+    return not parser.body_complete or bool(parser.buffered)
+
+
+def answer(connection: Any, octets: bytes, status: int) -> bool:
+    """Send an error and log its request; tell whether the peer is still there."""
+    if connection.service.access is not None:
+        environ = {"REMOTE_ADDR": connection.host, "REMOTE_PORT": connection.port}
+        method, target, version = connection.first_line()
+        exchange = connection.refused or Exchange(
+            connection, environ, method, target, version, True, False)
+        exchange.replaced(status, octets)
+        connection.log_request(exchange, 0.0)
+    try:
+        connection.stream.send(octets)
+    except ClientDisconnected as gone:
+        log.debug("%s: could not be told of a %d: %s", connection.peer, status, gone)
+        return False
+    return True

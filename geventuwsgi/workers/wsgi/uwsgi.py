@@ -1,0 +1,57 @@
+"""A uwsgi connection: one packet, one answer, as nginx's `uwsgi_pass` has it."""
+
+import io
+import logging
+
+from ...app import environ as environs
+from ...app.wsgi import Exchange
+from ...errors import ProtocolError
+from ...protocol.response import error_response
+from ...protocol.uwsgi import PONG, PacketParser
+from . import rejections
+from .connection import Connection
+
+log = logging.getLogger("geventuwsgi.error")
+
+
+class UwsgiConnection(Connection):
+    """Answer one uwsgi packet and close: nginx knows no keep-alive over uwsgi."""
+
+    __slots__ = ()
+
+    parser: PacketParser
+
+    def converse(self, early: bytes) -> bool:
+        service = self.service
+        if self.host and self.host not in service.uwsgi_peers:
+            log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
+            return rejections.answer(self, error_response(403, service.standing), 403)
+        self.parser = parser = PacketParser(service.buffer_size)
+        if not self.first_head(parser, early):
+            return False
+        if parser.ping:
+            log.info("PING from %s", self.peer)
+            self.stream.send(PONG)
+            return False
+        environ = environs.from_packet(service.templates[self.listener.url], parser)
+        if not environ.get("REQUEST_METHOD"):
+            raise ProtocolError(400, "Empty python request: a packet without REQUEST_METHOD")
+        exchange = Exchange(
+            self, environ, environ["REQUEST_METHOD"], environ.get("REQUEST_URI", ""),
+            environ["SERVER_PROTOCOL"], True, True)
+        exchange.vars = 2 * parser.var_count
+        exchange.vars_size = parser.block_size
+        exchange.request_length = parser.content_length or 0
+        self.trusted = True
+        self.take_scheme(environ)
+        if parser.body_complete:
+            environ["wsgi.input"] = io.BytesIO()
+        else:
+            try:
+                self.take_body(environ, parser, False)
+            except ProtocolError:
+                self.refused = exchange
+                raise
+        self.answer(exchange)
+        self.tell_of_body()
+        return not parser.body_complete

@@ -1,0 +1,64 @@
+"""Help and reference are made from the table; the reference on disk is not stale."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geventuwsgi.config.commands import help
+from geventuwsgi.config.options.table import OPTIONS
+from geventuwsgi.errors import UsageError
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "options.rst"
+
+
+def test_the_reference_is_not_stale() -> None:
+    assert REFERENCE.read_text() == help.reference(), (
+        "python -m geventuwsgi.config.commands.help > docs/options.rst")
+
+
+def test_the_reference_names_every_option() -> None:
+    text = help.reference()
+    for option in OPTIONS:
+        for name in option.names:
+            assert f"``{name}``" in text
+
+
+def test_help_fits_a_terminal_and_names_every_option() -> None:
+    text = help.usage()
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "``" not in text
+    for option in OPTIONS:
+        if option.section and option.section != "INI logic" and option.name != "application":
+            assert f"--{option.name}" in text
+
+
+@pytest.mark.parametrize(("name", "pieces"), [
+    ("processes", ("-p, -w, --processes N", "workers", "Default: 1")),
+    ("--timeout", ("--worker-timeout SECONDS", "gunicorn: timeout.")),
+    ("chroot", ("Refused: ",)),
+    ("-p", ("--processes N", "--pidfile PATH", "-p (with a path)")),
+    ("-H", ("-H, --home PATH",)),
+    ("master", ("Ignored: there is always a master.",)),
+])
+def test_about_one_option(name: str, pieces: tuple[str, ...]) -> None:
+    text = help.about(name)
+    for piece in pieces:
+        assert piece in text
+
+
+def test_about_no_option() -> None:
+    with pytest.raises(UsageError, match="did you mean --processes?"):
+        help.about("--proceses")
+
+
+def test_shown_settings(resolve: Any) -> None:
+    text = help.shown(resolve("module = a\nsocket = x.sock\nsocket = :1\nchmod-socket = 660\n"
+                              "workers = 3\n", "-L"))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for piece in ("socket = x.sock ; ", "socket = :1 ; ", "chmod-socket = 660 ; ",
+                  "processes = 3 ; ", "disable-logging = true ; command line (L)",
+                  "harakiri = 0 ; default", "; chdir = ; default"):
+        assert any(line.startswith(piece) for line in lines), piece
+    assert any(line.endswith("app.ini:6 (workers)") for line in lines)
+    assert "; listens: x.sock (uwsgi)" in lines

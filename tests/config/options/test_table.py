@@ -1,0 +1,109 @@
+"""The table itself: no name twice, no row without its reason or its words."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import geventuwsgi
+from geventuwsgi.config.commands import help
+from geventuwsgi.config.options.option import Option
+from geventuwsgi.config.options.rows_uvicorn import NAMES
+from geventuwsgi.config.options.table import BY_NAME, OPTIONS, meant, nearest, row
+from geventuwsgi.errors import ConfigError
+
+
+def test_no_name_and_no_letter_twice() -> None:
+    names = Counter(name for option in OPTIONS for name in option.names)
+    letters = Counter(letter for option in OPTIONS for letter in option.letters)
+    assert [name for name, count in (names + letters).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_rows_are_whole(option: Option) -> None:
+    assert option.status in ("taken", "ignored", "refused", "directive", "command")
+    if option.status in ("ignored", "refused"):
+        assert option.reason and not option.section
+    else:
+        assert option.help and option.section and not option.help.endswith(".")
+    if option.kind.repeats:
+        assert isinstance(option.default, tuple)
+    if option.to:
+        assert row(option.to) is not None
+
+
+# Whole families that are read by a name put together: hooks, daemons, static-expires-*.
+FAMILIES = ("hook_", "exec_", "attach_", "smart_attach_", "touch_exec", "static_expires_",
+            "wait_for_")
+
+
+def test_what_is_taken_is_read_somewhere() -> None:
+    """A row without a reader would be a line that the operator wrote for nothing."""
+    tables = ("table.py", "rows_")
+    words = set(re.findall(r"\w+", "".join(
+        path.read_text() for path in Path(geventuwsgi.__file__).parent.rglob("*.py")
+        if not path.name.startswith(tables))))
+    taken = [option for option in OPTIONS if option.status == "taken" and not option.to]
+    assert [option.name for option in taken if option.attribute not in words
+            and not option.attribute.startswith(FAMILIES)] == []
+
+
+def test_names_of_uvicorn(resolve: Any) -> None:
+    settings = resolve(None, "--timeout-keep-alive", "5", "--timeout-graceful-shutdown=9",
+                       "--limit-max-requests", "100", "--limit-max-requests-jitter", "10",
+                       "--app-dir", "src", "--header", "X-A:b", "--no-access-log",
+                       "--ssl-certfile", "a.pem", "--proxy-headers", "--ws", "auto",
+                       "--ws-ping-interval", "7", "--timeout-worker-healthcheck", "11", "a:b")
+    assert (settings.keepalive, settings.worker_reload_mercy, settings.max_requests,
+            settings.max_requests_jitter, settings.worker_timeout) == (5, 9, 100, 10, 11)
+    assert settings.pythonpath[-1].endswith("src") and settings.disable_logging
+    assert len(settings.add_header) == 1
+    assert settings.certfile == "a.pem" and settings.ws_ping_interval == 7
+    for name in NAMES:  # a file of uWSGI may use them as placeholders
+        assert row(name) is not None and row(name, uwsgi=True) is None
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("--host", "0.0.0.0"), "--host: host and port are one: write bind = HOST:PORT"),
+    (("--port", "80"), "--port: host and port are one: write bind = HOST:PORT"),
+    (("--uds", "/run/x"), "--uds: write bind = unix:PATH"),
+    (("--env-file", ".env"), "--env-file: use env"),
+    (("--no-server-header",), "write server-header = false"),
+    (("--ws", "none"), "--ws: none: they are served"),
+    (("--loop", "uvloop"), "--loop: uvloop: write asgi-loop = uvloop"),
+])
+def test_what_uvicorn_spells_another_way(resolve: Any, arguments: tuple[str, ...],
+                                         words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(None, *arguments, "a:b")
+    assert words in str(caught.value)
+
+
+def test_gunicorns_names_are_placeholders_in_uwsgi_sections() -> None:
+    for name in ("timeout", "user", "name", "bind", "application"):
+        assert row(name) is not None and row(name, uwsgi=True) is None
+    for name in ("threads", "workers", "worker-connections", "uwsgi-allow-from"):
+        assert row(name, uwsgi=True) is BY_NAME[name]
+
+
+@pytest.mark.parametrize(("name", "close"), [
+    ("vaccum", "vacuum"), ("chmod_socket", "chmod-socket"), ("process", "processes"),
+    ("chmod-sock", "chmod-socket"), ("HARAKIRI", "harakiri"), ("project", None), ("base", None),
+    ("bufer-size", "buffer-size"), ("psgi", None), ("cache-expires", None), ("modul", "module"),
+    ("hom", "home"),
+])
+def test_nearest(name: str, close: str | None) -> None:
+    assert nearest(name, uwsgi=True) == close
+
+
+def test_a_placeholder_of_many_files_has_no_hint() -> None:
+    assert meant("name", "shop", uwsgi=True) == ""
+    assert meant("user", "deploy", uwsgi=True) == "did you mean uid?"
+
+
+def test_every_option_tells_of_itself() -> None:
+    for name in BY_NAME:
+        text = help.about(name)
+        assert "``" not in text and len(text) > 20

@@ -1,0 +1,110 @@
+"""The command line, and the variables that hold options."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from geventuwsgi.config.sources import argv, environment
+from geventuwsgi.config.sources.argv import Command
+from geventuwsgi.config.options.option import Entry
+from geventuwsgi.errors import UsageError
+
+
+def parse(line: str) -> list[tuple[str, str | None]]:
+    return [(item.key, item.text) if isinstance(item, Entry) else (item.name, item.about)
+            for item in argv.parse(shlex.split(line))]
+
+
+@pytest.mark.parametrize(("line", "expected"), [
+    ("--processes 4", [("processes", "4")]),
+    ("--processes=4", [("processes", "4")]),
+    ("--workers 4", [("workers", "4")]),
+    ("--module=", [("module", "")]),
+    ("--lazy-apps app:app", [("lazy-apps", None), ("application", "app:app")]),
+    ("--lazy-apps=false", [("lazy-apps", "false")]),
+    ("--master --ini x.ini", [("master", None), ("ini", "x.ini")]),
+    ("--plugin python3 -M", [("plugin", "python3"), ("master", None)]),
+    ("-w 4", [("processes", "4")]), ("-w auto", [("processes", "auto")]),
+    ("-w app:app", [("module", "app:app")]), ("-w4", [("processes", "4")]),
+    ("-p 4", [("processes", "4")]), ("-p /run/x.pid", [("pidfile", "/run/x.pid")]),
+    ("-b 32768", [("buffer-size", "32768")]), ("-b :8000", [("bind", ":8000")]),
+    ("-b 127.0.0.1:8000 -b [::1]:8000", [("bind", "127.0.0.1:8000"), ("bind", "[::1]:8000")]),
+    ("-c x.ini", [("ini", "x.ini")]), ("-t 30", [("worker-timeout", "30")]),
+    ("-m 022", [("umask", "022")]), ("-k gevent", [("worker-class", "gevent")]),
+    ("-ML -s/run/x", [("master", None), ("disable-logging", None), ("socket", "/run/x")]),
+    ("-Ts :1", [("enable-threads", None), ("socket", ":1")]),
+    ("--chmod-socket", [("chmod-socket", None)]),
+    ("--chmod-socket 660 a:b", [("chmod-socket", "660"), ("application", "a:b")]),
+    ("--chmod-socket a:b", [("chmod-socket", None), ("application", "a:b")]),
+    ("-C660", [("chmod-socket", "660")]), ("-C 660", [("chmod-socket", "660")]),
+    ("--access-logfile - a:b", [("access-logfile", "-"), ("application", "a:b")]),
+    ("--env A=--b", [("env", "A=--b")]),
+    ("conf/app.ini", [("ini", "conf/app.ini")]),
+    ("conf/app.ini:dev", [("ini", "conf/app.ini:dev")]),
+    ("-", [("ini", "-")]),
+    ("app.py", [("application", "app.py")]),
+    ("-- --odd", [("application", "--odd")]),
+    ("--help", [("help", None)]), ("-h", [("help", None)]),
+    ("--help processes", [("help", "processes")]),
+    ("--help --harakiri", [("help", "--harakiri")]), ("-h -p", [("help", "-p")]),
+    ("--version", [("version", None)]), ("-V", [("version", None)]),
+    ("--show-config a:b", [("show-config", None), ("application", "a:b")]),
+    ("--print-config", [("show-config", None)]),
+    ("--set a=b --set-ph c=d", [("set", "a=b"), ("set-ph", "c=d")]),
+])
+def test_parse(line: str, expected: list[tuple[str, str | None]]) -> None:
+    assert parse(line) == expected
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("--procesess 4", "--procesess: there is no such option; did you mean --processes?"),
+    ("--chmod_socket 660", "--chmod_socket: there is no such option; did you mean --chmod-socket?"),
+    ("--xyzzy", "--xyzzy: there is no such option"),
+    ("--legion x", "--legion: there is no legion: "),
+    ("--chroot /x", "--chroot: the server starts fresh interpreters"),
+    ("--processes", "--processes: needs a value (N)"),
+    ("--module --lazy-apps", "--module: needs a value (NAME)"),
+    ("-w", "-w: needs a value"),
+    ("-s", "-s: needs a value (ADDRESS)"),
+    ("-q", "-q: there is no such option"),
+    ("app.yaml", "app.yaml: only INI files are read"),
+    ("--need-app false", "'false' stands alone: a flag takes its value as --name=false"),
+])
+def test_usage(line: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(line)
+    assert str(caught.value).startswith(message)
+    assert caught.value.exit_status == 2
+
+
+def test_commands_are_no_entries() -> None:
+    assert list(argv.parse(["--version"])) == [Command("version")]
+
+
+def test_variables() -> None:
+    environ = {"UWSGI_HTTP_SOCKET": ":1", "UWSGI_RELOADS": "1", "UWSGI_LAZY_APPS": "",
+               "GEVENTUWSGI_PROCESSES": "3", "GEVENTUWSGI_MODULE": "",
+               "GEVENTUWSGI_CMD_ARGS": "-w 2", "PATH": "/bin"}
+    assert [(entry.key, entry.text, entry.origin.option, entry.origin.uwsgi)
+            for entry in environment.uwsgi(environ)] == [
+        ("http-socket", ":1", "UWSGI_HTTP_SOCKET", True),
+        ("lazy-apps", "", "UWSGI_LAZY_APPS", True)]
+    assert [(entry.key, entry.text, entry.origin.uwsgi) for entry in environment.own(environ)] == [
+        ("processes", "3", False)]
+
+
+def test_reload_is_a_flag_unless_a_pid_file_follows(tmp_path: Path) -> None:
+    pid_file, other = tmp_path / "server", tmp_path / "app.py"
+    pid_file.write_text("4711\n")
+    other.write_text("x = 1")
+    assert parse(f"--reload {pid_file}") == parse(f"--reload={pid_file}") == [
+        ("reload", str(pid_file))]
+    assert [type(item) for item in argv.parse(["--reload", str(pid_file)])] == [Command]
+    assert [type(item) for item in argv.parse(["--reload", "not-there.pid"])] == [Command]
+    for line in (f"--reload {other}", "--reload app:app", "app:app --reload"):
+        assert {name for name, _ in parse(line)} == {"reload", "application"}
+        assert all(isinstance(item, Entry) for item in argv.parse(shlex.split(line)))
+    assert parse("--stop x.pid") == [("stop", "x.pid")]
+    with pytest.raises(UsageError, match="--stop: needs a value"):
+        parse("--stop")

@@ -1,0 +1,126 @@
+"""What hooks do, one by one, on real files."""
+
+import os
+import stat
+import sys
+
+import pytest
+
+from geventuwsgi.errors import HookError
+from geventuwsgi.master.attached import hooks
+from geventuwsgi.system.program import Conditions
+from geventuwsgi.master.attached.hooks import Hook
+
+CONDITIONS = Conditions({"PATH": os.environ["PATH"]})
+
+
+def run(action, argument, phase="asap"):
+    hooks.run([Hook("asap", "app.ini:7: hook-asap", action, argument)], phase, CONDITIONS)
+
+
+def test_files_are_made_written_and_removed(tmp_path):
+    path = tmp_path / "a file"
+    plain = tmp_path / "plain"
+    run("create", str(path))
+    assert path.read_bytes() == b""
+    run("unlink", str(path))
+    run("unlink", str(path))  # what is not there is unlinked
+    assert not path.exists()
+    run("write", f"{plain} one two")
+    run("append", f"{plain} three")
+    assert plain.read_text() == "one twothree"
+    run("writen", f"{plain} new")
+    run("appendn", f"{plain} line")
+    run("appendn", f"{plain}")
+    assert plain.read_text() == "new\nline\n\n"
+
+
+def test_a_touch_makes_a_file_or_its_time(tmp_path):
+    path = tmp_path / "touched"
+    run("touch", str(path))
+    os.utime(path, (1, 1))
+    path.write_text("stays")
+    os.utime(path, (1, 1))
+    run("touch", str(path))
+    assert path.stat().st_mtime > 1e9 and path.read_text() == "stays"
+
+
+def test_directories_and_modes(tmp_path):
+    path = tmp_path / "place"
+    run("mkdir", str(path))
+    run("mkdir", str(path))
+    run("chmod", f"{path} 750")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o750
+    run("sticky", str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o1750
+    (tmp_path / "file").touch()
+    with pytest.raises(HookError, match="File exists"):
+        run("mkdir", str(tmp_path / "file"))
+
+
+def test_a_directory_takes_its_modules_along(tmp_path, monkeypatch):
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "/elsewhere"])
+    run("chdir", "new")
+    assert os.getcwd() == str(tmp_path / "new")
+    assert sys.path == [str(tmp_path / "new"), "/elsewhere"]
+    with pytest.raises(HookError, match="No such file"):
+        run("cd", "none")
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_owners(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    run("chown", f"{path} daemon nogroup")
+    assert (path.stat().st_uid, path.stat().st_gid) == (1, 65534)
+    run("chown2", f"{path} 12 34")
+    assert (path.stat().st_uid, path.stat().st_gid) == (12, 34)
+
+
+def test_a_fifo_that_nobody_reads_is_no_failure(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    run("writefifo", f"{path} text")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    run("writefifo", f"{path} text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+
+
+def test_commands(tmp_path):
+    run("exec", f"echo one > {tmp_path}/out; exit 0")
+    assert (tmp_path / "out").read_text() == "one\n"
+    run("safeexec", "exit 5")
+    run("exec", "false", phase="pre-app")  # another phase
+
+
+@pytest.mark.parametrize("action, argument, words", [
+    ("exec", "exit 5", "exit status 5"), ("run", "kill -9 $$", "killed by signal 9"),
+    ("exec", "nosuchcommand-at-all 2>/dev/null", "exit status 127: command not found"),
+    ("exec", "/no/such/program", "No such file or directory"),
+    ("write", "/no/such/place text", "No such file or directory"),
+    ("chown", "/etc nobody-has-this root", "name not found"),
+    ("chmod", "/no/such/place 644", "No such file or directory")])
+def test_a_failure_names_line_and_cause(action, argument, words):
+    with pytest.raises(HookError) as caught:
+        run(action, argument)
+    assert str(caught.value).startswith(f'app.ini:7: hook-asap: "{action}:{argument}": ')
+    assert words in str(caught.value) and caught.value.exit_status == 1
+
+
+def test_the_first_failure_ends_a_phase(tmp_path):
+    several = [Hook("asap", "here", "exec", "false"),
+               Hook("asap", "here", "touch", str(tmp_path / "x"))]
+    with pytest.raises(HookError):
+        hooks.run(several, "asap", CONDITIONS)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_private_hook_keeps_its_argument_out_of_the_log():
+    with pytest.raises(HookError) as caught:
+        hooks.run([Hook("asap", "app.ini:7: hook-asap", "exec", "test secret = x", True)],
+                  "asap", CONDITIONS)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,48 @@
+"""Mountpoints: what the kernel lists, and the end of an instance without one."""
+
+from pathlib import Path
+
+import pytest
+
+from geventuwsgi.master.attached.mounts import Mounts, mountpoints
+from tests.harness import Server
+
+LINE = "36 35 98:0 / %s rw,noatime shared:1 - ext3 /dev/root rw\n"
+
+
+def test_the_list(tmp_path: Path) -> None:
+    listed = tmp_path / "mountinfo"
+    listed.write_text(LINE % "/" + LINE % "/mnt/a\\040b" + "\n")
+    assert mountpoints(str(listed)) == {"/", "/mnt/a b"}
+    assert "/proc" in mountpoints()
+
+
+def test_one_that_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listed = tmp_path / "mountinfo"
+    listed.write_text(LINE % "/a" + LINE % "/b")
+    mounts = Mounts(["/a/", "/x/../b"], str(listed))
+    assert mounts.tend(0.0) == 1.0 and mounts.verdict is None  # not before it has begun
+    mounts.begin(0.0)
+    assert mounts.tend(0.0) == 1.0 and mounts.verdict is None
+    listed.write_text(LINE % "/b")
+    assert mounts.tend(0.5) == 1.0 and mounts.verdict is None
+    mounts.tend(1.0)
+    assert mounts.verdict == 1 and "/a is no mountpoint any more" in caplog.text
+
+
+def test_a_reload_changes_them(tmp_path: Path) -> None:
+    mounts = Mounts(["/proc"])
+    mounts.begin(0.0)
+    mounts.tend(0.0)
+    assert mounts.verdict is None
+    mounts.replace([str(tmp_path)])
+    mounts.tend(1.0)
+    assert mounts.verdict == 1
+
+
+def test_the_instance_ends(tmp_path: Path) -> None:
+    app = "def application(environ, start_response):\n    return []\n"
+    with Server(tmp_path, "app", "--workers", "1", "--mount-check", "/proc", "--check-mount",
+                str(tmp_path), app=app, ready=False) as server:
+        assert server.wait() == 1
+        assert server.find(f"{tmp_path} is no mountpoint any more (mount-check)")

@@ -1,0 +1,75 @@
+"""Starts the small house of `harness.py`, and sees that nothing of it is left."""
+
+import json
+import logging
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Program, alive, children
+
+HOUSE = Path(__file__).with_name("harness.py")
+
+
+class House(Program):
+    """A master of `harness.py` with a template and workers."""
+
+    def __init__(self, directory, *, prefix=(), pass_fds=(), **plan):
+        plan = {"count": 2, "dir": str(directory), **plan}
+        super().__init__(*prefix, sys.executable, str(HOUSE), "master", json.dumps(plan),
+                         pass_fds=pass_fds)
+
+    def pids(self):
+        """Return {worker id: last pid} from the log."""
+        found = {}
+        for line in self.err:
+            if match := re.search(r"pawned uWSGI worker (\d+) \((?:new )?pid: (\d+)", line):
+                found[int(match[1])] = int(match[2])
+        return found
+
+    def generations(self):
+        """Return the pids of the workers in the order they were started."""
+        return [int(match[1]) for line in self.err
+                if (match := re.search(r"pawned uWSGI worker \d+ \((?:new )?pid: (\d+)", line))]
+
+    @property
+    def template(self):
+        """The template's pid: the child that is no worker."""
+        return next(iter(set(children(self.pid)) - set(self.generations())), 0)
+
+
+@pytest.fixture
+def house(tmp_path):
+    """Start houses; all of their processes have to be gone after the test."""
+    started = []
+
+    def start(ready=True, **plan):
+        made = House(tmp_path, **plan).start()
+        started.append(made)
+        if ready:
+            made.wait_for("instance ready")
+            made.wait_for("ready: ")  # on the other stream, behind the pids
+        return made
+    yield start
+    for made in started:
+        offspring = children(made.pid)
+        made.__exit__()
+        for pid in offspring:
+            assert not alive(pid)
+
+
+@pytest.fixture
+def told():
+    """What is logged, as a list that grows."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = logging.getLogger("geventuwsgi.error")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(before)

@@ -1,0 +1,304 @@
+"""How many workers there are: the algorithms by tables of loads, the rest with real processes."""
+
+import os
+import signal
+import socket
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from geventuwsgi.master.cheaper import Adapters
+from geventuwsgi.master.busyness import BusynessAlgorithm
+from geventuwsgi.master.cheaper_algorithms import Backlog, Busyness, Cheaper, Manual, Spare, Spare2
+from geventuwsgi.master.generation import SERVING
+from geventuwsgi.master.load import Gauge, Load
+from geventuwsgi.master.role import Role
+from geventuwsgi.master.children import Worker
+from geventuwsgi.ipc import scoreboard
+from geventuwsgi.ipc.scoreboard import Scoreboard
+from tests.harness import alive, wait_until
+
+
+def decisions(algorithm, *loads):
+    """Feed one load a second, each (workers, busy slots[, backlog]) of 10 slots a worker."""
+    decided = []
+    for second, (workers, busy, *backlog) in enumerate(loads):
+        decided.append(algorithm.decide(
+            Load(1000.0 + second, workers, workers, busy, workers * 10, *backlog)))
+    return decided
+
+
+PLAN = Cheaper(minimum=1, maximum=8, initial=1, overload=2)
+
+
+@pytest.mark.parametrize("loads, expected", [
+    # no free slot for two seconds: one more
+    ([(1, 10), (1, 10), (1, 10)], [0, 0, 1]),
+    ([(1, 9), (1, 9), (1, 9)], [0, 0, 1]),
+    # a free moment between begins it anew
+    ([(1, 10), (1, 10), (1, 5), (1, 10), (1, 10)], [0, 0, 0, 0, 0]),
+    # a worker with one request of ten is not busy: it scales down under gevent
+    ([(2, 2), (2, 2), (2, 2)], [0, 0, -1]),
+    ([(2, 7), (2, 7), (2, 7)], [0, 0, -1]),
+    ([(2, 8), (2, 8), (2, 8)], [0, 0, 0]),  # would not fit into one with room to spare
+    ([(4, 22), (4, 22), (4, 22), (3, 22), (3, 22), (3, 22)], [0, 0, -1, 0, 0, 0]),
+    ([(1, 0), (1, 0), (1, 0), (1, 0)], [0, 0, 0, 0]),
+])
+def test_spare(loads, expected):
+    assert decisions(Spare(PLAN), *loads) == expected
+
+
+def test_spare_starts_as_many_as_the_step():
+    assert decisions(Spare(PLAN._replace(step=3)), (1, 10), (1, 10), (1, 10)) == [0, 0, 3]
+
+
+@pytest.mark.parametrize("loads, expected", [
+    ([(2, 0), (2, 12), (3, 12), (3, 27)], [0, 1, 0, 2]),
+    ([(4, 2)] * 5, [0, 0, 0, 0, 0]),  # spare_time
+    ([(4, 2)] * 11, [0] * 10 + [-1]),
+    ([(2, 2)] * 11, [0] * 11),
+])
+def test_spare2(loads, expected):
+    plan = PLAN._replace(minimum=2, step=2)
+    assert decisions(Spare2(plan), *loads) == expected
+
+
+@pytest.mark.parametrize("loads, expected", [
+    ([(1, 10, 2), (1, 10, 3), (1, 10, 30)], [0, 1, 1]),
+    ([(2, 0, 0)] * 5, [0, 0, 0, -1, 0]),
+    ([(2, 0, 0), (2, 0, 1), (2, 0, 0), (2, 0, 0), (2, 0, 0)], [0, 0, 0, 0, 0]),
+])
+def test_backlog(loads, expected):
+    assert decisions(Backlog(PLAN), *loads) == expected
+
+
+def test_manual():
+    assert decisions(Manual(PLAN), (1, 10, 90), (8, 0)) == [0, 0]
+
+
+@pytest.mark.parametrize("loads, expected", [
+    # cycles of two seconds, above 50 %
+    ([(1, 6)] * 5, [0, 0, 1, 0, 1]),
+    ([(1, 5)] * 5, [0, 0, 0, 0, 0]),
+    # below 25 % for three cycles
+    ([(2, 4)] * 9, [0, 0, 0, 0, 0, 0, -1, 0, 0]),
+    # connections wait: at once
+    ([(2, 4), (2, 4, 34)], [0, 1]),
+    ([(2, 4), (2, 4, 33)], [0, 0]),
+    # a few of them for five seconds
+    ([(2, 6, 1)] * 7, [0, 0, 0, 0, 0, 1, 0]),
+])
+def test_busyness(loads, expected):
+    plan = PLAN._replace(busyness=Busyness(multiplier=3, backlog_nonzero=5))
+    assert decisions(BusynessAlgorithm(plan), *loads) == expected
+
+
+def test_busyness_punishes_a_stop_that_was_taken_back():
+    plan = PLAN._replace(busyness=Busyness(multiplier=1, penalty=3))
+    calm, busy = (2, 0), (2, 19)
+    decided = decisions(BusynessAlgorithm(plan), calm, calm, calm, busy, busy, *[calm] * 12)
+    assert decided[:5] == [0, 0, -1, 0, 1]
+    assert decided[5:] == [0] * 7 + [-1, 0, 0, 0, 0]  # four cycles now, three after that
+
+
+def test_emergency_workers_are_stopped_sooner():
+    plan = PLAN._replace(busyness=Busyness(multiplier=50, backlog_alert=5, backlog_multiplier=1))
+    decided = decisions(BusynessAlgorithm(plan), (1, 0), (1, 0, 9), (2, 0), (2, 0), (2, 0))
+    assert decided == [0, 1, 0, 0, -1]
+
+
+# Measuring.
+
+def a_worker(pid, **cells):
+    worker = Worker(1, Scoreboard.create(1).row(1), None)
+    worker.pid, worker.ready_at = pid, 1.0
+    cells = {"cores": 10, "heartbeat_ns": 100 * 10 ** 9, **cells}
+    for name, value in cells.items():
+        worker.row.cells[getattr(scoreboard, name.upper())] = value
+    return worker
+
+
+@pytest.mark.parametrize("first, later, busy", [
+    ({"in_progress": 3}, {"in_progress": 4}, 4),
+    ({}, {"response_time_us": 2_500_000}, 2.5),     # two and a half requests at a time
+    ({}, {"response_time_us": 90_000_000}, 10),     # a long one has ended
+    ({}, {"cpu_us": 950_000}, 9.5),     # computes all the time
+    ({"in_progress": 2}, {"in_progress": 2, "cpu_us": 100_000, "response_time_us": 100}, 2),
+    ({}, {"heartbeat_ns": 99 * 10 ** 9}, 10),   # blocked for two seconds
+])
+def test_how_busy_a_worker_is(first, later, busy):
+    gauge, worker = Gauge(), a_worker(7, **first)
+    gauge.measure([worker], 1, 0, 100.0)
+    for name, value in {"heartbeat_ns": 101 * 10 ** 9, **later}.items():
+        worker.row.cells[getattr(scoreboard, name.upper())] = value
+    load = gauge.measure([worker], 1, 5, 101.0)
+    assert (load.busy, load.slots, load.backlog) == (pytest.approx(busy), 10, 5)
+
+
+def test_a_worker_in_the_place_of_another_begins_at_nothing():
+    gauge, worker = Gauge(), a_worker(7)
+    gauge.measure([worker], 1, 0, 100.0)
+    worker.pid = 8
+    worker.row.cells[scoreboard.RESPONSE_TIME_US] = 10 ** 9
+    assert gauge.measure([worker], 1, 0, 100.5).busy == 0
+
+
+def test_an_adapter_tells_what_it_measured():
+    worker = a_worker(7, in_progress=4)
+    role = Role("worker", 8, (), cheaper=PLAN, backlog=lambda: 3)
+    generation = SimpleNamespace(role=role, state=SERVING, count=1, workers={1: worker})
+    adapters = Adapters(None)
+    assert adapters.tend([generation], 100.0) == 101.0
+    told = adapters.statistics()["cheaper"]["worker"]
+    assert (told["algorithm"], told["busy"], told["slots"], told["backlog"]) == ("spare", 4, 10, 3)
+
+
+# With real processes.
+
+def cheap_house(house, **plan):
+    cheaper = {"minimum": 1, "maximum": 3, "initial": 1, "overload": 0.4, "period": 0.2,
+               **plan.pop("cheaper", {})}
+    return house(count=cheaper["maximum"], cores=10, cheaper=cheaper, **plan)
+
+
+def living(made):
+    return sorted(number for number, pid in made.pids().items() if alive(pid))
+
+
+def test_workers_follow_the_load(house, tmp_path):
+    (tmp_path / "busy").write_text("10")
+    made = cheap_house(house, cheaper={"step": 2})
+    assert made.find("ready: 1 worker ")
+    made.wait_for("3 workers from now on: 10.0 of 10 slots in use, 0 connections wait (spare)")
+    wait_until(lambda: living(made) == [1, 2, 3], made.log)
+    (tmp_path / "busy").write_text("1")  # of ten, in each
+    made.wait_for("uWSGI worker 3 cheaped.")
+    made.wait_for("uWSGI worker 2 cheaped.")
+    made.wait_for("drained", 2)
+    assert living(made) == [1]
+    assert not made.find("DAMN") and not made.find("NO MERCY")
+    assert made.stop() == 0
+
+
+def test_waiting_connections_bring_workers(house, tmp_path):
+    made = cheap_house(house, cheaper={"algorithm": "backlog", "overload": 5})
+    (tmp_path / "backlog").write_text("6")
+    made.wait_for("3 workers from now on: 0.0 of 20 slots in use, 6 connections wait (backlog)")
+    assert made.stop() == 0
+
+
+def test_memory_bounds_the_number(house, tmp_path):
+    (tmp_path / "busy").write_text("10")
+    (tmp_path / "rss").write_text(str(60 << 20))
+    made = cheap_house(house, cheaper={"step": 2, "soft_memory": 50 << 20,
+                                       "hard_memory": 150 << 20})
+    made.wait_for("the workers take 60 MB: cheaper-rss-limit-soft is reached, "
+                  "there will be no more of them")
+    assert living(made) == [1]
+    (tmp_path / "rss").write_text(str(20 << 20))
+    made.wait_for("3 workers from now on")
+    wait_until(lambda: living(made) == [1, 2, 3], made.log)
+    (tmp_path / "rss").write_text(str(60 << 20))
+    made.wait_for("the workers take 180 MB: cheaper-rss-limit-hard is reached, "
+                  "there will be fewer")
+    made.wait_for("cheaped.")
+    assert made.stop() == 0
+
+
+def test_signals_keep_to_the_bounds(house):
+    made = cheap_house(house, cheaper={"algorithm": "manual", "maximum": 2})
+    made.send_signal(signal.SIGTTOU)
+    made.wait_for("it stays at 1 worker: there is always one")
+    made.send_signal(signal.SIGTTIN)
+    made.wait_for("spawned uWSGI worker 2")
+    made.send_signal(signal.SIGTTIN)
+    made.wait_for("it stays at 2 workers: processes = 2")
+    made.send_signal(signal.SIGTTOU)
+    made.wait_for("uWSGI worker 2 cheaped.")
+    assert made.stop() == 0
+
+
+def test_a_reload_keeps_the_number_and_goes_on(house, tmp_path):
+    (tmp_path / "busy").write_text("10")
+    made = cheap_house(house, cheaper={"maximum": 4})
+    made.wait_for("2 workers from now on")
+    wait_until(lambda: living(made) == [1, 2], made.log)
+    made.send_signal(signal.SIGHUP)
+    made.wait_for("workers (generation 2)")
+    made.wait_for("4 workers from now on")
+    wait_until(lambda: living(made) == [1, 2, 3, 4], made.log)
+    assert made.stop() == 0
+
+
+def test_a_reload_that_takes_its_time_gets_what_the_old_generation_gets(house, tmp_path):
+    (tmp_path / "busy").write_text("10")
+    made = cheap_house(house, work="hesitant", cheaper={"step": 2})
+    made.send_signal(signal.SIGHUP)
+    made.wait_for("3 workers from now on")
+    (tmp_path / "allowed").touch()
+    made.wait_for("ready: 3 workers (generation 2)")
+    assert made.stop() == 0
+
+
+def test_a_worker_that_dies_while_the_number_falls(house, tmp_path):
+    (tmp_path / "busy").write_text("10")
+    made = cheap_house(house, cheaper={"step": 2})
+    made.wait_for("3 workers from now on")
+    wait_until(lambda: living(made) == [1, 2, 3], made.log)
+    (tmp_path / "busy").write_text("0")
+    for number in (3, 2, 1):
+        os.kill(made.pids()[number], signal.SIGKILL)
+    made.wait_for("1 worker from now on")
+    wait_until(lambda: len(living(made)) == 1, made.log)
+    assert made.stop() == 0
+
+
+# None at all.
+
+@pytest.fixture
+def listener():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(8)
+        os.set_inheritable(sock.fileno(), True)
+        yield sock
+
+
+def idle_house(house, listener, **cheaper):
+    plan = {"minimum": 2, "maximum": 2, "initial": 2, "algorithm": "manual", "period": 0.2,
+            **cheaper}
+    return house(prefix=(), still=1, cheaper=plan, socket=listener.fileno(),
+                 pass_fds=(listener.fileno(),))
+
+
+def test_idle_workers_are_stopped_and_a_connection_brings_them_back(house, listener):
+    made = idle_house(house, listener, idle=0.5)
+    made.wait_for("workers have been inactive for more than 0.5 seconds")
+    made.wait_for("cheap mode enabled: waiting for socket connection...")
+    made.wait_for("worker 1 buried")
+    made.wait_for("worker 2 buried")
+    made.send_signal(signal.SIGHUP)  # a reload while nobody is there
+    made.wait_for("ready: 0 workers (generation 2)")
+    made.wait_for("cheap mode enabled", 2)
+    with socket.create_connection(listener.getsockname()):
+        made.wait_for("a connection came: leaving cheap mode")
+        wait_until(lambda: living(made) == [1, 2], made.log)
+        listener.accept()[0].close()
+    assert made.stop() == 0
+
+
+def test_a_start_without_workers(house, listener):
+    made = idle_house(house, listener, asleep=True)
+    assert made.find("ready: 0 workers") and not made.pids()
+    with socket.create_connection(listener.getsockname()):
+        made.wait_for("a connection came")
+        wait_until(lambda: living(made) == [1, 2], made.log)
+    assert made.stop() == 0
+
+
+def test_the_end_of_an_idle_instance(house, listener):
+    made = idle_house(house, listener, idle=0.5, end=True)
+    started = time.monotonic()
+    assert made.wait() == 0 and time.monotonic() - started < 10
+    assert made.find("workers have been inactive") and not made.find("cheap mode")

@@ -1,0 +1,274 @@
+"""Workers that serve well and are replaced all the same; the workers are those of `house.py`."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from geventuwsgi.master.recycling import Recycler, Recycling
+from geventuwsgi.master.children import Worker
+from geventuwsgi.ipc import scoreboard
+from geventuwsgi.ipc.scoreboard import Scoreboard
+from tests.harness import alive, wait_until
+
+
+def made_worker(number=1, **cells):
+    """Return a worker that became ready at 100.0, and its row."""
+    row = Scoreboard.create(2).row(1)
+    worker = Worker(number, row, None)
+    worker.pid = 4242
+    worker.ready_at = 100.0
+    worker.first_memory = (30 << 20, 130 << 20)
+    for name, value in cells.items():
+        row.cells[getattr(scoreboard, name.upper())] = value
+    return worker
+
+
+@pytest.mark.parametrize("limits, number, cells, age, reason", [
+    ({"max_requests": 10}, 1, {"requests": 9}, 60, ""),
+    ({"max_requests": 10}, 1, {"requests": 10}, 60, "it served 10 requests (max-requests)"),
+    ({"max_requests": 10}, 1, {"requests": 10}, 9, ""),  # min-worker-lifetime = 10
+    ({"max_requests": 10, "min_lifetime": 0}, 1, {"requests": 10}, 0, "it served 10 requests"),
+    ({"max_requests": 10, "max_requests_delta": 5}, 3, {"requests": 19}, 60, ""),
+    ({"max_requests": 10, "max_requests_delta": 5}, 3, {"requests": 20}, 60, "it served 20"),
+    ({"max_lifetime": 20}, 1, {}, 19.9, ""),
+    ({"max_lifetime": 20}, 1, {}, 20, "it lived 20 seconds (max-worker-lifetime)"),
+    ({"max_lifetime": 5}, 1, {}, 6, "it lived 6 seconds"),
+    ({"max_lifetime": 20, "max_lifetime_delta": 7}, 4, {}, 40.9, ""),
+    ({"max_lifetime": 20, "max_lifetime_delta": 7}, 4, {}, 41, "it lived 41 seconds"),
+    ({"rss": 50 << 20}, 1, {"rss": 49 << 20}, 60, ""),
+    ({"rss": 50 << 20}, 1, {"rss": 50 << 20}, 60, "it uses 50 MB (reload-on-rss)"),
+    ({"rss": 50 << 20}, 1, {"rss": 90 << 20}, 9, ""),
+    ({"address_space": 200 << 20}, 1, {"vsz": 200 << 20}, 60, "it uses 200 MB (reload-on-as)"),
+    # Over the limit when it started: it has to grow by a quarter.
+    ({"rss": 20 << 20}, 1, {"rss": 37 << 20}, 60, ""),
+    ({"rss": 20 << 20}, 1, {"rss": 38 << 20}, 60, "it uses 38 MB (reload-on-rss)"),
+])
+def test_who_is_worn(limits, number, cells, age, reason):
+    worker = made_worker(number, **cells)
+    Recycler(Recycling(**limits)).review([worker], 100.0 + age)
+    assert worker.worn.startswith(reason) and bool(worker.worn) == bool(reason)
+
+
+def test_a_limit_that_cannot_help_counts_for_less_each_time():
+    recycler = Recycler(Recycling(rss=20 << 20))
+    for second, (resident, worn) in enumerate(((37, False), (38, True), (44, False), (45, True),
+                                               (59, False), (60, True), (89, False), (90, True),
+                                               (149, False), (150, True), (150, True))):
+        worker = made_worker(rss=resident << 20)
+        recycler.review([worker], 200.0 + second)
+        assert bool(worker.worn) == worn, resident
+
+
+def test_jitter_differs_from_worker_to_worker():
+    workers = [made_worker(requests=1500) for _ in range(50)]
+    Recycler(Recycling(max_requests=1000, max_requests_jitter=1000)).review(workers, 200.0)
+    assert 0 < sum(bool(worker.worn) for worker in workers) < 50
+
+
+def test_no_limit_is_no_recycling():
+    assert not Recycling() and not Recycling(min_lifetime=1, max_requests_delta=5)
+    assert Recycling(evil_as=1) and Recycling(max_lifetime=1)
+
+
+# With real processes.
+
+def replacements(made):
+    """Return the numbers of replaced workers and those whose old process is gone, in order."""
+    events = []
+    for line in made.err:
+        if found := re.search(r"worker (\d+) \(pid: (\d+)\) is replaced", line):
+            events.append(("replaced", int(found[1])))
+        elif found := re.search(r"worker (\d+) buried", line):
+            events.append(("buried", int(found[1])))
+    return events
+
+
+def test_a_worker_is_replaced_after_its_requests(house):
+    """All reach the limit at the same moment; they go one by one, each after its successor."""
+    made = house(count=3, recycling={"max_requests": 5, "min_lifetime": 0})
+    first = made.pids()
+    for number in (1, 2, 3):
+        made.wait_for(f"worker {number} (pid: {first[number]}) is replaced: it served")
+        made.wait_for(f"The work of process {first[number]} is done. Seeya!")
+    events = replacements(made)[:6]
+    assert [kind for kind, _ in events] == ["replaced", "buried"] * 3
+    log = made.log
+    for number, pid in first.items():
+        later = log.index(f"Respawned uWSGI worker {number}")
+        assert later < log.index(f"The work of process {pid} is done")
+    assert not made.find("DAMN") and not made.find("respawning too fast")
+    assert made.stop() == 0
+
+
+def test_a_worker_is_replaced_for_its_age(house):
+    made = house(count=2, recycling={"max_lifetime": 0.7, "max_lifetime_delta": 100})
+    first = made.pids()
+    made.wait_for("worker 1 lifetime reached, it was running for")
+    made.wait_for(f"The work of process {first[1]} is done")
+    assert alive(first[2]) and made.pids()[2] == first[2]
+    assert made.stop() == 0
+
+
+def test_the_counters_of_a_replaced_worker_are_kept(house):
+    made = house(count=1, recycling={"max_requests": 5, "min_lifetime": 0})
+    link = next(entry for entry in Path(f"/proc/{made.pid}/fd").iterdir()
+                if "scoreboard" in os.readlink(entry))
+    board = Scoreboard.open(os.open(link, os.O_RDWR))
+    made.wait_for("is done. Seeya!", 2)
+    assert board.total(scoreboard.REQUESTS) >= 10
+    assert board.total(scoreboard.RESPAWNS) in (2, 3)
+    assert sum(1 for _ in board.rows()) <= 2
+    os.close(board.fd)
+    assert made.stop() == 0
+
+
+def test_memory(house):
+    made = house(count=2, work="swells", recycling={"rss": 60 << 20, "min_lifetime": 0})
+    first = made.pids()
+    os.kill(first[2], signal.SIGUSR2)
+    made.wait_for(f"worker 2 (pid: {first[2]}) is replaced: it uses 100 MB (reload-on-rss)")
+    made.wait_for(f"The work of process {first[2]} is done")
+    assert made.pids()[1] == first[1]
+    assert made.stop() == 0
+
+
+def test_a_limit_below_a_fresh_worker_is_no_storm(house):
+    made = house(count=2, work="swells", recycling={"rss": 10 << 20, "min_lifetime": 0})
+    first = made.pids()
+    made.wait_for("reload-on-rss is 10 MB, but a worker takes 30 MB when it starts: it is "
+                  "replaced once it has grown to 37 MB")
+    os.kill(first[1], signal.SIGUSR2)
+    made.wait_for(f"The work of process {first[1]} is done")
+    assert len(made.generations()) == 3 and made.pids()[2] == first[2]
+    assert len(made.find("when it starts")) == 1
+    assert made.stop() == 0
+
+
+@pytest.mark.parametrize("limits, name", [({"evil_rss": 90 << 20}, "RSS"),
+                                          ({"evil_as": 90 << 20}, "ADDRESS SPACE")])
+def test_evil_limits_kill(house, limits, name):
+    made = house(count=1, work="swells", recycling={"evil_every": 0.2, **limits})
+    first = made.pids()[1]
+    os.kill(first, signal.SIGUSR2)
+    made.wait_for(f"*** EVIL RELOAD ON WORKER 1 {name}: ")
+    made.wait_for(f"DAMN ! worker 1 (pid: {first}) died, killed by signal 9")
+    made.wait_for("Respawned uWSGI worker 1")
+    assert made.stop() == 0
+
+
+def test_a_worker_asks_for_its_replacement(house):
+    made = house(work="wears_out")
+    first = made.pids()
+    os.kill(first[1], signal.SIGUSR2)
+    made.wait_for(f"worker 1 (pid: {first[1]}) is replaced: of the house")
+    made.wait_for(f"The work of process {first[1]} is done")
+    assert made.pids()[2] == first[2]
+    assert made.stop() == 0
+
+
+# The worst moments.
+
+def test_a_replacement_that_cannot_boot_leaves_the_worker_in_charge(house, tmp_path):
+    made = house(work="once")
+    first = made.pids()
+    (tmp_path / "forbidden").touch()
+    os.kill(first[1], signal.SIGUSR2)
+    made.wait_for("worker 1 has no replacement yet and serves on; again in 0.2 seconds")
+    assert alive(first[1]) and not made.find("drained")
+    (tmp_path / "forbidden").unlink()
+    made.wait_for(f"The work of process {first[1]} is done")
+    assert made.stop() == 0
+
+
+def booting(house, count=2):
+    """Return a house whose worker 1 has a successor that hesitates, and the pids of both."""
+    made = house(work="hesitant", count=count, mercy=5)
+    first = made.pids()[1]
+    os.kill(first, signal.SIGUSR2)
+    made.wait_for("Respawned uWSGI worker 1")
+    return made, first, made.pids()[1]
+
+
+def test_a_worker_that_dies_while_it_is_replaced(house, tmp_path):
+    made, old, new = booting(house)
+    os.kill(old, signal.SIGKILL)
+    made.wait_for(f"DAMN ! worker 1 (pid: {old}) died, killed by signal 9")
+    (tmp_path / "allowed").touch()
+    made.stop()
+    assert len(made.generations()) == 3 and made.pids()[1] == new
+
+
+def test_a_replacement_that_dies_while_it_boots(house, tmp_path):
+    made, old, new = booting(house)
+    os.kill(new, signal.SIGKILL)
+    made.wait_for("worker 1 has no replacement yet and serves on")
+    assert alive(old)
+    (tmp_path / "allowed").touch()
+    made.wait_for(f"The work of process {old} is done")
+    assert made.stop() == 0
+
+
+def test_both_die(house, tmp_path):
+    made, old, new = booting(house)
+    os.kill(new, signal.SIGKILL)
+    os.kill(old, signal.SIGKILL)
+    (tmp_path / "allowed").touch()
+    wait_until(lambda: made.pids()[1] not in (old, new), made.log)
+    assert made.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_stop_while_a_worker_is_replaced(house, number):
+    made, old, new = booting(house)
+    assert made.stop(number) == 0
+    assert not alive(old) and not alive(new)
+
+
+def test_a_reload_while_a_worker_is_replaced(house, tmp_path):
+    made, old, new = booting(house)
+    made.send_signal(signal.SIGHUP)
+    (tmp_path / "allowed").touch()
+    made.wait_for("ready: 2 workers (generation 2)")
+    wait_until(lambda: not alive(old) and not alive(new))
+    assert made.stop() == 0
+
+
+def test_one_fewer_while_a_worker_is_replaced(house, tmp_path):
+    made, old, new = booting(house, count=1)
+    made.send_signal(signal.SIGTTIN)
+    made.wait_for("pawned uWSGI worker 2")
+    made.send_signal(signal.SIGTTOU)  # takes worker 2, which does not serve yet
+    made.wait_for("uWSGI worker 2 cheaped.")
+    (tmp_path / "allowed").touch()
+    made.wait_for(f"The work of process {old} is done")
+    assert alive(new)
+    assert made.stop() == 0
+
+
+def test_a_template_that_dies_while_workers_are_replaced(house):
+    made = house(work="wears_out", count=3)
+    first, template = made.pids(), made.template
+    for pid in first.values():
+        os.kill(pid, signal.SIGUSR2)
+    made.wait_for("is replaced")
+    os.kill(template, signal.SIGKILL)
+    made.wait_for("another one is started")
+    for pid in first.values():
+        made.wait_for(f"The work of process {pid} is done")
+    assert made.stop() == 0
+
+
+def test_descriptors_and_rows_do_not_grow(house):
+    made = house(count=1, recycling={"max_requests": 1, "min_lifetime": 0})
+
+    def descriptors():
+        return len(os.listdir(f"/proc/{made.pid}/fd"))
+    before = descriptors()
+    made.wait_for("is done. Seeya!", 6)  # there are 4 rows
+    wait_until(lambda: descriptors() <= before)
+    end = time.monotonic() + 5
+    assert made.stop() == 0 and time.monotonic() < end

@@ -1,0 +1,82 @@
+"""Pid files: whole, honest about what was there, removed only while ours."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from geventuwsgi.errors import ConfigError
+from geventuwsgi.system.pidfile import PidFile
+
+
+@pytest.fixture
+def messages(caplog):
+    caplog.set_level(logging.INFO, "geventuwsgi.error")
+    return caplog
+
+
+def test_it_holds_our_pid(tmp_path):
+    file = PidFile(str(tmp_path / "app.pid"))
+    file.write()
+    assert (tmp_path / "app.pid").read_text() == f"{os.getpid()}\n"
+    assert file.read() == os.getpid()
+    assert os.listdir(tmp_path) == ["app.pid"]
+    assert file.remove() and not file.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_directory_may_change(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = PidFile("app.pid")
+    monkeypatch.chdir("/")
+    file.write()
+    assert (tmp_path / "app.pid").exists()
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "-5", "٣", "9" * 30])
+def test_rubbish_is_replaced(tmp_path, text):
+    (tmp_path / "app.pid").write_text(text)
+    file = PidFile(str(tmp_path / "app.pid"))
+    file.write()
+    assert file.read() == os.getpid()
+
+
+def test_a_dead_process_is_told(tmp_path, messages):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                          capture_output=True, text=True).stdout
+    (tmp_path / "app.pid").write_text(gone)
+    PidFile(str(tmp_path / "app.pid")).write()
+    assert f"a process that is gone ({gone.strip()})" in messages.text
+
+
+def test_a_living_process_is_told(tmp_path, messages):
+    (tmp_path / "app.pid").write_text(str(os.getppid()))
+    PidFile(str(tmp_path / "app.pid")).write()
+    assert f"another process ({os.getppid()})" in messages.text
+
+
+def test_another_s_file_is_not_removed(tmp_path):
+    file = PidFile(str(tmp_path / "app.pid"))
+    file.write()
+    (tmp_path / "app.pid").write_text(str(os.getppid()))
+    assert not file.remove()
+    assert (tmp_path / "app.pid").exists()
+
+
+def test_it_cannot_be_written(tmp_path):
+    with pytest.raises(ConfigError, match="No such file or directory"):
+        PidFile(str(tmp_path / "not" / "there")).write()
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(ConfigError, match="is no regular file"):
+        PidFile(str(tmp_path / "directory")).write()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_a_pid_file_of_another_user(tmp_path):
+    file = PidFile(str(tmp_path / "app.pid"), (65534, None))
+    file.write()
+    assert (tmp_path / "app.pid").stat().st_uid == 65534
+    assert file.remove()

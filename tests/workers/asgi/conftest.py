@@ -1,0 +1,27 @@
+"""One server for each module that names one by `ARGUMENTS`, on each event loop."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server
+
+HERE = Path(__file__).parent
+# One file, as an application has: the names that the second imports are those of the first.
+APP = ((HERE / "app.py").read_text() + "\n\n" + (HERE / "sockets.py").read_text()
+       .replace("from tests.workers.asgi.app import SOCKETS, STARTED, query, tell\n", ""))
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def server(request: pytest.FixtureRequest,
+           tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the module's `ARGUMENTS`, one worker unless these say otherwise."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    arguments = getattr(request.module, "ARGUMENTS", ())
+    with Server(tmp_path_factory.mktemp("server"), "--asgi", "app:app", "--asgi-loop",
+                request.param, *arguments, app=APP) as server:
+        yield server
+        assert server.stop() == 0, "\n".join(server.err)
+        server.wait_for("APP shutdown")

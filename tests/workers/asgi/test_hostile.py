@@ -1,0 +1,73 @@
+"""The tables of hostile HTTP and of broken uwsgi packets hold for ASGI too."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server
+from tests.workers.wsgi import test_hostile as http
+from tests.workers.wsgi import test_uwsgi as uwsgi
+from tests.workers.wsgi.wire import ask, connect, packet, refused, request
+
+APP = Path(__file__).with_name("recorder.py").read_text()
+
+
+@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
+def server(request: pytest.FixtureRequest,
+           tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the limits of the tables."""
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop")
+    with Server(tmp_path_factory.mktemp("server"), "--asgi", "app:app", "--asgi-loop",
+                request.param, "--http-socket", "127.0.0.1:0", *http.ARGUMENTS,
+                "--socket", "127.0.0.1:0", "--buffer-size", "8192", "--limit-post", "100000",
+                app=APP) as server:
+        yield server
+        assert server.stop() == 0, "\n".join(server.err)
+        assert not server.find("Traceback")
+
+
+test_heads = http.test_heads
+test_a_good_request_in_front_is_answered = http.test_a_good_request_in_front_is_answered
+test_chunked_bodies = http.test_chunked_bodies
+test_connections_that_vanish = http.test_connections_that_vanish
+test_bytes_that_killed_workers = http.test_bytes_that_killed_workers
+test_refused_packets = uwsgi.test_refused_packets
+test_truncated_packets = uwsgi.test_truncated_packets
+
+
+@pytest.mark.parametrize("path", ["/echo", "/quiet", "/size", "/hello"])
+@pytest.mark.parametrize("data", http.CUT_SHORT)
+def test_bodies_that_are_cut_short(server: Server, data: bytes, path: str) -> None:
+    bodies = ask(server, "/bodies")
+    with connect(server) as wire:
+        wire.send(data.replace(b"/echo", path.encode()))
+        wire.sock.shutdown(1)
+        # An application that asks for no body, or answers without, is called and heard.
+        assert wire.answer().status == (200 if path in ("/quiet", "/hello") else 400)
+        assert wire.closed()  # no second answer behind the first
+        refused(server, wire, "the connection ended inside the request body")
+    assert ask(server, "/bodies") == bodies
+
+
+@pytest.mark.parametrize("field", ["X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6",
+                                   "Content_Length: 66", "Transfer_Encoding: chunked"])
+def test_fields_that_never_reach_the_application(server: Server, field: str) -> None:
+    with connect(server) as wire:
+        assert json.loads(wire.get("/headers", field).body) == [["host", "test"]]
+
+
+def test_very_many_small_chunks_take_linear_time(server: Server) -> None:
+    with connect(server) as wire:
+        wire.send(http.CHUNKED + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
+        assert wire.answer().body == b"x" * 100_000
+
+
+def test_an_unread_body_is_no_packet_and_causes_no_reset(server: Server) -> None:
+    with connect(server, "uwsgi") as wire:
+        wire.send(packet(request("/hello", "POST", CONTENT_LENGTH="90000"),
+                         packet(request("/smuggled")) * 400))
+        assert wire.answer().body == b"hello" and wire.closed() and not wire.reset
+    assert not any("smuggled" in call for call in ask(server, "/calls"))

@@ -1,0 +1,376 @@
+"""HTTP of ASGI applications: messages in order, framing, backpressure, and what goes wrong."""
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server, wait_until
+from tests.workers.wsgi.wire import Answer, ask, connect, get
+
+ARGUMENTS = ("--limit-post", "1000000")
+
+
+def told(server: Server, text: str) -> None:
+    server.wait_for(f"APP {text}")
+
+
+def post(server: Server, path: str, body: bytes, *fields: str, whole: bool = True) -> Answer:
+    with connect(server) as wire:
+        head = [f"POST {path} HTTP/1.1", "Host: test", *fields]
+        if whole:
+            head.append(f"Content-Length: {len(body)}")
+        wire.send("\r\n".join([*head, "", ""]).encode() + body)
+        return wire.answer()
+
+
+def test_the_scope(server: Server) -> None:
+    with connect(server) as wire:
+        answer = wire.get("/scope/caf%C3%A9/../a//b?x=%20y", "X-One: 1", "X-ONE: 2",
+                          "X_Two: dropped", "Accept:  */* ")
+        scope = json.loads(answer.body)
+        name = wire.sock.getsockname()
+    assert scope["path"] == "/scope/a//b"
+    assert scope["raw_path"] == "/scope/caf%C3%A9/../a//b"
+    assert scope["query_string"] == "x=%20y"
+    assert scope["headers"] == [["host", "test"], ["x-one", "1"], ["x-one", "2"],
+                                ["accept", "*/*"]]
+    assert (scope["type"], scope["http_version"], scope["method"], scope["scheme"]) == (
+        "http", "1.1", "GET", "http")
+    assert scope["asgi"] == {"version": "3.0", "spec_version": "2.5"}
+    assert tuple(scope["client"]) == name[:2]
+    assert scope["server"] == ["127.0.0.1", server.port]
+    assert scope["root_path"] == ""
+    assert sorted(scope["extensions"]) == [
+        "http.response.early_hint", "http.response.pathsend", "http.response.trailers",
+        "http.response.zerocopysend"]
+
+
+def test_paths_are_decoded_from_utf_8(server: Server) -> None:
+    assert ask(server, "/scope/%E2%82%AC")["path"] == "/scope/\u20ac"
+    assert ask(server, "/scope/%ff")["path"] == "/scope/\ufffd"
+    assert ask(server, "/scope/a%2Fb")["path"] == "/scope/a/b"
+
+
+def test_client_and_scheme_come_from_a_trusted_proxy(server: Server) -> None:
+    scope = json.loads(get(server, "/scope", "X-Forwarded-For: 6.6.6.6, 10.1.2.3:99, 127.0.0.1",
+                           "X-Forwarded-Proto: https").body)
+    assert scope["client"] == ["10.1.2.3", 0] and scope["scheme"] == "https"
+    with connect(server, source="127.0.0.9") as wire:
+        scope = json.loads(wire.get("/scope", "X-Forwarded-For: 10.1.2.3",
+                                    "X-Forwarded-Proto: https").body)
+    assert scope["client"][0] == "127.0.0.9" and scope["scheme"] == "http"
+
+
+def test_the_same_head_again_and_again_has_scopes_of_its_own(server: Server) -> None:
+    with connect(server) as wire:
+        for _ in range(4):
+            answer = wire.get("/state", "X-A: b")
+            own, shared, names = json.loads(answer.body)
+            assert own and names == ["own", "shared", "started"]
+        assert shared >= 4  # a shallow copy shares what it holds
+
+
+def test_keep_alive_and_pipelining_keep_the_order(server: Server) -> None:
+    with connect(server) as wire:
+        wire.send(b"GET /wait?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
+                  b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+                  b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [wire.answer().body for _ in range(3)] == [b"waited", b"abc", b"Hello, world!"]
+        assert wire.get("/hello", "Connection: close").headers["connection"] == "close"
+        assert wire.closed()
+
+
+def test_many_pipelined_requests(server: Server) -> None:
+    with connect(server) as wire:
+        wire.send(b"".join(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n%04d" % n
+                           for n in range(500)))
+        assert [wire.answer().body for _ in range(500)] == [b"%04d" % n for n in range(500)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 65536, 300_000, 1_000_000])
+def test_bodies_come_back(server: Server, size: int) -> None:
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    answer = post(server, "/echo", body)
+    assert answer.whole and answer.body == body
+
+
+def test_a_chunked_body_in_small_pieces(server: Server) -> None:
+    with connect(server) as wire:
+        message = (b"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n")
+        for at in range(len(message)):
+            wire.send(message[at:at + 1])
+        assert wire.answer().body == b"abcdefg"
+        assert wire.get("/hello").body == b"Hello, world!"
+
+
+def test_reading_stops_while_the_application_does_not_receive(server: Server) -> None:
+    with connect(server) as wire:
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        wire.send(b"POST /slow_reader?for=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        wire.sock.setblocking(False)
+        sent = 0
+        end = time.monotonic() + 0.8
+        while time.monotonic() < end and sent < 100_000_000:
+            try:
+                sent += wire.sock.send(b"x" * 65536)
+            except BlockingIOError:
+                time.sleep(0.01)
+        # What the server keeps, the two socket buffers, and no more.
+        assert sent < 16_000_000
+        wire.sock.setblocking(True)
+        assert wire.answer().body == b"enough"
+
+
+def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
+    with connect(server) as wire:
+        wire.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.take(10)
+
+        def steady() -> int:
+            before = int(get(server, "/flooded").body)
+            time.sleep(0.2)
+            after = int(get(server, "/flooded").body)
+            return before if before == after else 0
+        assert wait_until(steady, "the flood to stop") < 30_000_000
+    told(server, "flood ended by ClientDisconnected")
+
+
+def test_a_client_that_leaves_is_told_of(server: Server) -> None:
+    with connect(server) as wire:
+        wire.send(b"GET /wait_gone HTTP/1.1\r\nHost: a\r\n\r\n")
+        told(server, "waiting for the client")
+    told(server, "the client left")
+
+
+def test_a_body_cut_short_never_looks_whole(server: Server) -> None:
+    with connect(server) as wire:
+        wire.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this")
+        wire.sock.shutdown(socket.SHUT_WR)
+        told(server, "echo gone after")
+        wire.rest()
+
+
+def test_a_broken_chunk_is_a_400(server: Server) -> None:
+    answer = post(server, "/echo", b"3\r\nabc\r\nzz\r\n", "Transfer-Encoding: chunked",
+                  whole=False)
+    assert answer.status == 400
+    server.wait_for("malformed chunk size line")
+
+
+def test_limit_post(server: Server) -> None:
+    assert post(server, "/echo", b"", "Content-Length: 1000001", whole=False).status == 413
+    answer = post(server, "/echo", b"f4241\r\n" + b"x" * 1_000_001 + b"\r\n0\r\n\r\n",
+                  "Transfer-Encoding: chunked", whole=False)
+    assert answer.status == 413
+
+
+def test_100_continue_comes_with_the_first_receive(server: Server) -> None:
+    head = b"POST /%s HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    with connect(server) as wire:
+        wire.send(head % b"echo")
+        assert wire.answer().status == 100
+        wire.send(b"hello")
+        assert wire.answer().body == b"hello"
+        wire.send(head % b"unread")
+        answer = wire.answer()
+        assert answer.body == b"unread" and answer.headers["connection"] == "close"
+
+
+def test_a_body_left_unread_is_drained(server: Server) -> None:
+    with connect(server) as wire:
+        wire.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
+        assert wire.answer().body == b"unread"
+        wire.send(b"x" * 200_000)
+        assert wire.get("/hello").body == b"Hello, world!"
+        wire.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n")
+        assert wire.answer().body == b"unread"
+        wire.send(b"x" * 900_000)
+        assert wire.closed()
+
+
+def test_streams_are_chunked_or_end_with_the_connection(server: Server) -> None:
+    with connect(server) as wire:
+        answer = wire.get("/stream?n=3&wait=0.01")
+        assert answer.headers["transfer-encoding"] == "chunked"
+        assert answer.whole and answer.body == b"0\n1\n2\n"
+        answer = wire.get("/stream?n=3", version="1.0")
+        assert answer.body == b"0\n1\n2\n" and "transfer-encoding" not in answer.headers
+
+
+def test_responses_without_a_body(server: Server) -> None:
+    with connect(server) as wire:
+        answer = wire.get("/hello", method="HEAD")
+        assert answer.headers["content-length"] == "13"
+        assert wire.get("/stream", method="HEAD").status == 200
+        for status in (204, 304):
+            answer = wire.get(f"/empty?status={status}")
+            assert answer.status == status and "transfer-encoding" not in answer.headers
+        assert wire.get("/empty?status=200").headers["content-length"] == "0"
+        assert wire.get("/hello").body == b"Hello, world!"
+
+
+@pytest.mark.parametrize(("path", "status", "line"), [
+    ("/fail", 500, "ValueError: before the start"),
+    ("/exits", 500, "SystemExit: 3"),
+    ("/cancels", 500, ""),
+    ("/nothing", 500, "/nothing: the application returned without an answer"),
+    ("/only_start", 500, "/only_start: the application returned before its response"),
+    ("/bad?kind=value", 500, "control character in the value of header 'x-a'"),
+    ("/bad?kind=name", 500, "malformed header name 'x a'"),
+    ("/bad?kind=text", 500, "a header is not a pair of bytes"),
+    ("/bad?kind=status", 500, "the status is str, not int"),
+    ("/bad?kind=twice", 500, "http.response.start was sent twice"),
+    ("/bad?kind=order", 500, "a body was sent before http.response.start"),
+    ("/bad?kind=type", 500, "'http.response.nonsense' is no message"),
+    ("/bad?kind=body", 500, "the body is str, not bytes"),
+])
+def test_errors_before_the_head_are_a_500(server: Server, path: str, status: int,
+                                          line: str) -> None:
+    with connect(server) as wire:
+        answer = wire.get(path)
+        assert answer.status == status and answer.headers["connection"] == "close"
+        assert b"Traceback" not in answer.body
+        assert wire.closed()
+    server.wait_for(line)
+    assert get(server, "/hello").body == b"Hello, world!"
+
+
+def test_errors_behind_the_head_cut_the_connection(server: Server) -> None:
+    for path, line in (("/fail_late", "ValueError: in the middle"),
+                       ("/half", "/half: the application returned before its response")):
+        answer = get(server, path)
+        assert answer.status == 200 and not answer.whole
+        server.wait_for(line)
+    answer = get(server, "/fail_late", version="1.0")
+    assert not answer.whole  # by a reset, for nothing else could tell
+
+
+def test_an_error_behind_the_response_is_only_told(server: Server) -> None:
+    with connect(server) as wire:
+        assert wire.get("/fail_after").body == b"fine"
+        server.wait_for("ValueError: after the end")
+        assert wire.get("/hello").body == b"Hello, world!"
+
+
+def test_content_length_is_held(server: Server) -> None:
+    assert not get(server, "/short").whole
+    server.wait_for("the body is 6 bytes shorter than its Content-Length")
+    assert get(server, "/long").body == b"four"
+    server.wait_for("the body is 9 bytes longer than its Content-Length")
+
+
+def test_early_hints_and_trailers(server: Server) -> None:
+    with connect(server) as wire:
+        hint = wire.get("/hints")
+        assert hint.status == 103 and hint.headers["link"] == "</a.css>; rel=preload"
+        assert wire.answer().body == b"hinted"
+        wire.send(b"GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\r\n")
+        assert wire.rest().endswith(b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n")
+
+
+@pytest.mark.parametrize("size", [0, 10, 3_000_000])
+def test_files_leave_by_sendfile(server: Server, tmp_path: Path, size: int) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"0123456789" * (size // 10))
+    with connect(server) as wire:
+        answer = wire.get(f"/path?file={file}")
+        assert answer.headers["content-length"] == str(size) and answer.body == file.read_bytes()
+        if size:
+            head = wire.get(f"/path?file={file}", method="HEAD")
+            assert head.headers["content-length"] == str(size)
+        assert wire.get("/hello").body == b"Hello, world!"
+    assert get(server, "/path?file=/nowhere").status == 500
+
+
+def test_a_part_of_a_file_between_other_pieces(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"0123456789")
+    with connect(server) as wire:
+        answer = wire.get(f"/zerocopy?file={file}")
+        assert answer.body == b"23456!" and answer.whole
+
+
+@pytest.mark.parametrize("file", ["/", "/dev/null", "/nothing/of/the/kind"])
+def test_what_is_no_file_is_a_500(server: Server, file: str) -> None:
+    assert get(server, f"/path?file={file}").status == 500
+
+
+def test_a_client_that_leaves_in_a_file(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    with file.open("wb") as handle:
+        handle.truncate(200_000_000)
+    with connect(server) as wire:
+        wire.send(f"GET /path?file={file} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert wire.take(1000)
+    assert get(server, "/hello").body == b"Hello, world!"
+
+
+def test_background_tasks_hold_up_nobody(server: Server) -> None:
+    with connect(server) as wire:
+        assert wire.get("/background?for=0.3").body == b"done"
+        assert wire.get("/hello").body == b"Hello, world!"
+        told(server, "background ended")
+        assert wire.get("/spawn?for=0.2").body == b"spawned"
+    told(server, "spawned ended")
+
+
+@pytest.mark.parametrize("size", [3, 100_000, 250_000])
+def test_half_a_body_never_looks_whole_behind_the_response(server: Server, size: int) -> None:
+    before = len(server.find("APP received after"))
+    with connect(server) as wire:
+        wire.send(b"POST /receive_after HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
+                  + b"x" * (size // 2))
+        assert wire.answer().body == b"answered"
+        wire.send(b"x" * (size - size // 2))
+        assert wire.get("/hello").body == b"Hello, world!"
+    server.wait_for("APP received after: http.disconnect 0", before + 1)
+
+
+def test_a_request_sees_nothing_of_the_context_of_another(server: Server) -> None:
+    with connect(server) as wire:
+        for _ in range(3):
+            assert wire.get("/context").body == b"unset"
+        body = b"x" * 600_000  # reading pauses, and goes on from within the application's task
+        wire.send(b"POST /context HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+                  + body)
+        assert wire.answer().body == b"unset"
+        assert wire.get("/context").body == b"unset"
+        wire.send(b"GET /context HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        assert [wire.answer().body for _ in range(3)] == [b"unset"] * 3
+
+
+@pytest.mark.parametrize(("message", "status"), [
+    (b"GET / HTTP/1.1\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+])
+def test_what_is_no_http_is_refused(server: Server, message: bytes, status: int) -> None:
+    with connect(server) as wire:
+        wire.send(message)
+        assert wire.answer().status == status
+        assert wire.closed()
+
+
+def test_a_burst_of_short_connections(server: Server) -> None:
+    """2,000 connections, 100 at a time; takes a second or two, and that is its point."""
+    request = b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    for _ in range(20):
+        wires = [connect(server) for _ in range(100)]
+        for wire in wires:
+            wire.send(request)
+        for wire in wires:
+            with wire:
+                assert wire.rest().endswith(b"Hello, world!")
+
+
+def test_one_line_per_request_in_the_log(server: Server) -> None:
+    get(server, "/hello?marked=1", "User-Agent: me")
+    line = server.wait_for("/hello?marked=1")
+    assert "127.0.0.1 () {" in line and "=> generated 13 bytes in" in line
+    assert "(HTTP/1.1 200) 1 headers in" in line

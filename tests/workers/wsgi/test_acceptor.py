@@ -1,0 +1,82 @@
+"""One greenlet serves several connections one after the other, and none of them can tell."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server, wait_until
+from tests.workers.wsgi.wire import connect, get, packet, request
+
+APPLICATION = """
+import threading
+import gevent
+
+local = threading.local()
+held = []
+
+
+def application(environ, start_response):
+    me = gevent.getcurrent()
+    me.connections = getattr(me, "connections", 0) + 1
+    answer = str(me.connections)
+    path = environ["PATH_INFO"]
+    if path == "/local":
+        answer = getattr(local, "user", "nobody")
+        local.user = "alice"
+    elif path == "/timer":
+        gevent.Timeout(0.05).start()
+    elif path == "/hold":
+        held.append(me)
+    elif path == "/kill":
+        answer = str(len(held))
+        for one in held:
+            gevent.kill(one)
+    elif path == "/sleep":
+        gevent.sleep(0.1)
+    start_response("200 OK", [("Content-Length", str(len(answer)))])
+    return [answer.encode()]
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    place: Path = tmp_path_factory.mktemp("acceptor")
+    (place / "app.py").write_text(APPLICATION)
+    with Server(place, "app:application", "--http-socket", "127.0.0.1:0",
+                "--socket", "127.0.0.1:0", "--workers", "1") as server:
+        yield server
+        assert "Traceback" not in server.log
+
+
+def over_uwsgi(server: Server, path: str) -> bytes:
+    with connect(server, "uwsgi") as wire:
+        wire.send(packet(request(path)))
+        return wire.answer().body
+
+
+def over_http(server: Server, path: str) -> bytes:
+    return get(server, path, "Connection: close").body
+
+
+@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
+def test_a_greenlet_serves_the_next_connection(server: Server, ask) -> None:
+    wait_until(lambda: int(ask(server, "/")) > 3, "a greenlet that is used again")
+
+
+@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
+def test_thread_locals_end_with_their_connection(server: Server, ask) -> None:
+    assert {ask(server, "/local") for _ in range(10)} == {b"nobody"}
+
+
+@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
+def test_a_timer_left_running_hits_nobody_else(server: Server, ask) -> None:
+    for _ in range(3):
+        ask(server, "/timer")
+        assert ask(server, "/sleep").isdigit()
+
+
+@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
+def test_a_greenlet_that_is_held_is_not_used_again(server: Server, ask) -> None:
+    first = ask(server, "/hold")
+    assert first.isdigit() and ask(server, "/kill") >= b"1"
+    assert all(ask(server, "/sleep").isdigit() for _ in range(3))

@@ -1,0 +1,153 @@
+"""More requests than slots: 503 at once with `queue-limit`, a wait without it."""
+
+import resource
+import threading
+
+from tests.harness import Server, wait_until
+from tests.workers.wsgi.conftest import APP
+from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get, packet, request
+
+
+def occupy(server: Server, count: int) -> list[Wire]:
+    """Fill slots until there is a file `door`, and wait until they are full."""
+    wires = []
+    for _ in range(count):
+        wire = connect(server)
+        wire.send(b"GET /wait-for?door HTTP/1.1\r\n" + HOST + b"\r\n")
+        first = wire.line()
+        wire.buffered = first + wire.buffered
+        wires.append(wire)
+    return wires
+
+
+def queue(server: Server, wire: Wire) -> Wire:
+    """Send a request that finds no slot, and wait until it is in the queue."""
+    before = len(server.find("waits for a slot"))
+    wire.send(b"GET /hello HTTP/1.1\r\n" + HOST + b"\r\n")
+    server.wait_for("waits for a slot", before + 1)
+    return wire
+
+
+def finish(server: Server, wires: list[Wire]) -> None:
+    """Open the door: those that were inside or in the queue are served."""
+    (server.directory / "door").touch()
+    for wire in wires:
+        with wire:
+            assert wire.answer().body in (b"begunended", b"hello")
+
+
+def test_past_the_queue_it_is_503_at_once(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--http-socket", "127.0.0.1:0", "--socket",
+                "127.0.0.1:0", "--gevent", "2", "--queue-limit", "2", "--log-level", "debug",
+                app=APP) as server:
+        inside = occupy(server, 2)
+        inside += [queue(server, connect(server)) for _ in range(2)]
+        refused = [get(server, "/refused") for _ in range(5)]
+        with connect(server) as wire:
+            wire.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 5000000\r\n\r\nx")
+            refused.append(wire.answer())
+        with connect(server, "uwsgi") as wire:
+            wire.send(packet(request("/refused")))
+            refused.append(wire.answer())
+        for answer in refused:
+            assert answer.status == 503 and answer.headers["retry-after"] == "1"
+        finish(server, inside)
+        assert get(server, "/hello").body == b"hello"
+        calls = ask(server, "/calls")
+        assert "GET /refused" not in calls and "POST /echo" not in calls
+        lines = wait_until(lambda: server.find("were refused with 503"))
+        counted = sum(int(line.partition("worker 1: ")[2].split()[0]) for line in lines)
+        assert counted == 7 and len(lines) <= 2, lines
+        assert "all 2 slots are busy" in lines[0]
+        wait_until(lambda: len([line for line in server.out if " 503) " in line]) == 7,
+                   "seven request lines")
+        assert server.stop() == 0, server.log
+
+
+def test_a_kept_connection_is_refused_too(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--gevent", "1", "--queue-limit", "1",
+                "--log-level", "debug", app=APP) as server:
+        with connect(server) as kept:
+            waiting = connect(server)
+            assert kept.get("/hello").status == waiting.get("/hello").status == 200
+            inside = occupy(server, 1)
+            queue(server, waiting)
+            answer = kept.get("/hello")
+            assert answer.status == 503 and answer.headers["connection"] == "close"
+            assert kept.closed()
+            finish(server, [*inside, waiting])
+
+
+def test_nobody_is_refused_whom_another_worker_could_serve(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--gevent", "1", "--queue-limit", "1", "--processes",
+                "2", app=APP) as server:
+        inside = occupy(server, 1)
+        # One at a time, on connections of their own: the other worker is always free.
+        assert [get(server, "/hello").status for _ in range(40)] == [200] * 40
+        # With both busy and a queue of one each, the rest is refused; the first worker that
+        # sees that both are busy may refuse one whom the other had a place for.
+        inside += occupy(server, 1)
+        answers: list[int] = []
+        threads = [threading.Thread(target=lambda: answers.append(get(server, "/hello").status))
+                   for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(answers) >= 10, lambda: f"{answers} {server.log}")
+        assert {*answers} == {503}
+        finish(server, inside)
+        for thread in threads:
+            thread.join(20)
+        assert len(answers) == 12 and answers.count(200) in (1, 2)
+        assert server.stop() == 0
+
+
+def test_without_the_limit_they_wait(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--gevent", "1", app=APP) as server:
+        inside = occupy(server, 1)
+        for _ in range(5):
+            inside.append(connect(server))
+            inside[-1].send(b"GET /hello HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+        finish(server, inside)
+
+
+def test_worker_connections_is_where_accepting_pauses(tmp_path) -> None:
+    with Server(tmp_path, "app:application", "--worker-connections", "3", app=APP) as server:
+        kept = [connect(server) for _ in range(3)]
+        for wire in kept:
+            assert wire.get("/hello").body == b"hello"
+        with connect(server) as waiting:
+            waiting.send(b"GET /waited HTTP/1.1\r\n" + HOST + b"\r\n")
+            waiting.sock.settimeout(0.5)
+            try:
+                waiting.more()
+                raise AssertionError("a fourth connection was served")
+            except TimeoutError:
+                pass
+            for wire in kept:
+                assert wire.get("/hello").body == b"hello", "those inside are"
+            kept.pop().sock.close()
+            waiting.sock.settimeout(10)
+            assert waiting.answer().body == b"hello"
+        for wire in kept:
+            wire.sock.close()
+        assert get(server, "/hello").body == b"hello"
+
+
+def test_out_of_descriptors_it_recovers(tmp_path) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+
+    with Server(tmp_path, "app:application", "--disable-logging", app=APP,
+                preexec_fn=few) as server:
+        kept = [connect(server) for _ in range(70)]
+        line = server.wait_for("cannot accept connections on http://127.0.0.1", 2)
+        assert "Too many open files; trying again" in line
+        stamps = [one.partition("]")[0] for one in server.find("cannot accept connections")]
+        assert len(stamps) <= len(set(stamps)) + 1, "once a second"
+        for wire in kept:
+            wire.sock.close()
+        assert get(server, "/hello").body == b"hello"
+        before = len(server.find("cannot accept connections"))
+        assert get(server, "/hello").body == b"hello"
+        assert len(server.find("cannot accept connections")) == before
+        assert server.stop() == 0, server.log

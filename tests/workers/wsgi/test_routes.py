@@ -1,0 +1,148 @@
+"""Internal routing on a live server, over both protocols."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Server
+from tests.workers.wsgi.wire import ask, connect, get, packet, request
+
+APP = Path(__file__).with_name("app.py").read_text()
+RULES = """
+route = ^/healthz$ donotlog:
+route = ^/healthz$ return:200
+route = ^/drop break:
+route = ^/no break:403 Forbidden
+route-if = equal:${HTTP_X_FORWARDED_PROTO};http redirect-permanent:https://x${REQUEST_URI}
+route-if = contains:${HTTP_ACCEPT_ENCODING};gzip gzip:
+route = ^/pretty/(.*)$ rewrite:/$1?from=rule
+route-uri = ^/environ addheader:X-Rule: yes
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("routes"), app=APP, ini="""[uwsgi]
+http-socket = 127.0.0.1:0
+socket = 127.0.0.1:0
+wsgi-file = app.py
+gevent = 10
+""" + RULES) as server:
+        yield server
+        assert server.stop() == 0
+        assert "/healthz" not in server.log and "Traceback" not in server.log
+        assert "GET /no => generated 0 bytes" in server.log
+
+
+def test_answers_of_rules(server: Server) -> None:
+    with connect(server) as wire:
+        answer = wire.get("/healthz")
+        assert (answer.status, answer.body) == (200, b"OK")
+        answer = wire.get("/hello", "X-Forwarded-Proto: http")
+        assert answer.status == 301 and answer.headers["location"].endswith("/hello")
+        answer = wire.get("/no")
+        assert (answer.status, answer.body) == (403, b"") and wire.closed()
+    with connect(server) as wire:
+        wire.send(b"GET /drop HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.rest() == b""
+    assert "GET /healthz" not in ask(server, "/calls")
+
+
+def test_what_rules_change(server: Server) -> None:
+    with connect(server) as wire:
+        environ = wire.get("/pretty/environ")
+        assert b'"QUERY_STRING": "from=rule"' in environ.body
+        assert wire.get("/environ").headers["x-rule"] == "yes"
+        squeezed = wire.get("/stream", "Accept-Encoding: gzip")
+        assert squeezed.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(squeezed.body) == b"onetwo"
+        assert get(server, "/stream").body == b"onetwo"
+
+
+def test_over_uwsgi(server: Server) -> None:
+    with connect(server, "uwsgi") as wire:
+        wire.send(packet(request("/no")))
+        answer = wire.answer()
+        assert answer.status == 403 and wire.closed()
+
+
+WHERE = """
+import json
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [json.dumps([environ["SCRIPT_NAME"], environ["PATH_INFO"]]).encode()]
+"""
+# What uWSGI 2.0.30 was seen to answer to the same files, over HTTP.
+GUARDED = """[uwsgi]
+http-socket = 127.0.0.1:0
+socket = 127.0.0.1:0
+wsgi-file = app.py
+mount = /app=app.py
+manage-script-name = 1
+gevent = 2
+static-map = /static=files
+static-map = /app/other=files
+check-static = below
+route = ^/static/no basicauth:R,a:b
+route = ^/static/gone break:403
+route = ^/static/away redirect:/x
+route = ^/static/fresh addheader:Cache-Control: no-cache
+route = ^/static/skip goto:end
+route = ^/e/moved rewrite:/app/e
+route = ^/e/within rewrite:/e
+route = ^/e/named setscriptname:/none
+route = ^/gone$ break:403
+route = ^/static/held rewrite:/e
+route = ^/static/skipped break:403
+route-label = end
+"""
+NAMES = ("no", "gone", "away", "fresh", "skipped", "held")
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    place = tmp_path_factory.mktemp("guarded")
+    for directory in ("files", "below"):
+        (place / directory).mkdir()
+        for name in NAMES:
+            (place / directory / name).write_text("a file")
+    with Server(place, app=WHERE, ini=GUARDED) as server:
+        yield server
+
+
+def test_rules_guard_files(guarded: Server) -> None:
+    for prefix in ("/static", "/app/static"):
+        answer = get(guarded, f"{prefix}/no")
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == 'Basic realm="R"'
+        assert get(guarded, f"{prefix}/no", "Authorization: Basic YTpi").body == b"a file"
+        assert get(guarded, f"{prefix}/gone").status == 403
+        assert get(guarded, f"{prefix}/away").headers["location"] == "/x"
+        fresh = get(guarded, f"{prefix}/fresh")
+        assert (fresh.body, fresh.headers["cache-control"]) == (b"a file", "no-cache")
+        assert get(guarded, f"{prefix}/skipped").body == b"a file"
+        # A file is looked for by the path before the rules, which a rewrite does not change.
+        assert get(guarded, f"{prefix}/held").body == b"a file"
+    assert get(guarded, "/gone").status == 403
+    # uWSGI serves the file to these.
+    for path in ("/static//no", "/static/%2e/no", "/static/%2fno", "/staticno", "//gone",
+                 "/static/x/%2e%2e/no"):
+        assert get(guarded, path).body.startswith(b"["), path
+    with connect(guarded, "uwsgi") as wire:
+        wire.send(packet(request("/static/no")))
+        assert wire.answer().status == 401
+
+
+def test_the_mountpoint_is_taken_off_before_rules_and_files(guarded: Server) -> None:
+    def told(path: str) -> list[str]:
+        return json.loads(get(guarded, path).body)
+
+    assert get(guarded, "/app/static/fresh").body == b"a file"
+    assert told("/app/other/fresh") == ["/app", "/other/fresh"]
+    assert told("/app/e") == ["/app", "/e"]
+    assert told("/e/moved") == ["", "/app/e"]
+    assert told("/app/e/moved") == ["/app", "/app/e"]
+    assert told("/app/e/within") == ["/app", "/e"]
+    assert told("/e/named") == ["/none", "/e/named"]

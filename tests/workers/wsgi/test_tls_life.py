@@ -1,0 +1,164 @@
+"""HTTPS, live, and the life of the server: reloads, stops, deaths, upgrades and bad starts."""
+
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.authority import Authority
+from tests.harness import Server, wait_until
+from tests.workers.wsgi.conftest import APP
+from tests.workers.wsgi.wire import Wire
+from tests.tls import dial, environ, hello
+
+
+def start(directory: Path, *arguments: str) -> Server:
+    return Server(directory, "app:application", "--certfile", "here.crt", "--keyfile", "here.key",
+                  "--bind", "127.0.0.1:0", *arguments, app=APP)
+
+
+def test_renewed_certificates_come_with_a_reload(tmp_path: Path) -> None:
+    old, new = Authority(tmp_path, "old-"), Authority(tmp_path, "new-")
+    old.issue("here", "localhost")
+    with start(tmp_path, "--processes", "2") as server:
+        with dial(server, old.client()) as wire:
+            assert wire.get("/hello").body == b"hello"
+            new.issue("here", "localhost")
+            server.send_signal(signal.SIGHUP)
+            server.wait_for("ready: 2 workers (generation 2)")
+            # Kept open through the reload, until its worker drains and says so.
+            wait_until(lambda: wire.get("/hello").headers.get("connection") == "close")
+            assert wire.closed()
+        with dial(server, new.client()) as wire:
+            assert wire.get("/hello").body == b"hello"
+        (tmp_path / "here.key").write_text("broken")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("here.key holds no private key")
+        with dial(server, new.client()) as wire:
+            assert wire.get("/hello").body == b"hello"
+        assert server.stop() == 0
+
+
+def test_workers_share_the_key_of_tickets(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("here", "localhost")
+    client = authority.client(only=ssl.TLSVersion.TLSv1_2)
+    with start(tmp_path, "--processes", "2") as server:
+        with dial(server, client) as wire:
+            first = wire.get("/pid").body
+            session = wire.sock.session
+
+        def elsewhere() -> bool:
+            with dial(server, client, session=session) as wire:
+                assert wire.sock.session_reused
+                return wire.get("/pid").body != first
+        wait_until(elsewhere, "a connection to the other worker")
+        assert server.stop() == 0
+
+
+def test_a_stop_in_the_middle_of_handshakes(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("here", "localhost")
+    with start(tmp_path) as server:  # a handshake may take longer than the test waits
+        with server.connect("https") as silent, server.connect("https") as half:
+            half.sendall(hello()[:50])
+            with dial(server, authority.client()) as wire:
+                assert wire.get("/hello").body == b"hello"
+                assert server.stop() == 0
+                assert wire.closed()
+            assert silent.recv(1) == half.recv(1) == b""
+
+
+def test_a_worker_killed_in_the_middle(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("here", "localhost")
+    with start(tmp_path) as server:
+        with dial(server, authority.client()) as wire:
+            wire.send(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
+            wire.take(100_000)
+            server.kill(server.workers()[0])
+            with pytest.raises((ssl.SSLError, ConnectionResetError)):
+                while wire.sock.recv(65536):
+                    pass
+        server.wait_for("Respawned uWSGI worker 1")
+        with dial(server, authority.client()) as wire:
+            assert wire.get("/hello").body == b"hello"
+
+
+def test_harakiri_is_answered_through_tls(tmp_path: Path) -> None:
+    """By the application that ends, and by the hub for one that does not obey."""
+    authority = Authority(tmp_path)
+    authority.issue("here", "localhost")
+    with start(tmp_path, "--harakiri", "1", "--harakiri-graceful-timeout", "1") as server:
+        with dial(server, authority.client()) as wire, dial(server, authority.client()) as other:
+            other.send(b"GET /immortal HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert wire.get("/sleep?30").status == 504
+            assert other.answer().status == 504  # given up by the hub, which may not wait
+
+
+def test_a_proxy_header_stands_before_the_handshake(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("here", "localhost")
+    with start(tmp_path, "--enable-proxy-protocol") as server:
+        sock = server.connect("https")
+        sock.sendall(b"PROXY TCP4 203.0.113.7 198.51.100.1 56324 443\r\n")
+        with Wire(authority.client().wrap_socket(sock, server_hostname="localhost")) as wire:
+            found = environ(wire)
+        assert (found["REMOTE_ADDR"], found["wsgi.url_scheme"]) == ("203.0.113.7", "https")
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("here", "localhost")
+    with Server(tmp_path, "app:application", "--https-socket",
+                f"{tmp_path}/s,here.crt,here.key", app=APP) as server:
+        with dial(server, authority.client()) as wire:
+            assert environ(wire)["HTTPS"] == "on"
+
+
+@pytest.mark.parametrize("line, words", [
+    ("https-socket = 127.0.0.1:0,none.crt,here.key",
+     "app.ini:3: https-socket: cannot read the certificate none.crt: No such file"),
+    ("https-socket = 127.0.0.1:0,here.crt,other.key",
+     "app.ini:3: https-socket: the private key other.key does not belong to"),
+    ("https-socket = 127.0.0.1:0,here.crt,here.key,,!here.key",
+     "here.key holds no certificate of an authority"),
+])
+def test_a_start_that_cannot_be(authority: Authority, tmp_path: Path, line: str,
+                                words: str) -> None:
+    for file in ("here.crt", "here.key", "other.key"):
+        (tmp_path / file).write_bytes((authority.directory / file).read_bytes())
+    with Server(tmp_path, app=APP, ini=f"[uwsgi]\nmodule = app\n{line}\n", ready=False) as server:
+        assert server.wait() == 1
+        assert server.find(words)
+
+
+def test_an_upgrade_and_sockets_that_change_places(tmp_path: Path) -> None:
+    """Each socket keeps the certificate of its own line, whatever the order."""
+    authority = Authority(tmp_path)
+    for name in ("one", "two"):
+        authority.issue(name, "localhost", common_name=name)
+    lines = [f"https-socket = {tmp_path}/{name}.sock,{name}.crt,{name}.key\n"
+             for name in ("one", "two")]
+    ini = "[geventuwsgi]\nmodule = app:application\nhttp-socket = 127.0.0.1:0\n"
+    with Server(tmp_path, app=APP, ini=ini + lines[0] + lines[1]) as server:
+        def names() -> list[str]:
+            found = []
+            for name in ("one", "two"):
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(f"{tmp_path}/{name}.sock")
+                    with authority.client().wrap_socket(sock, server_hostname="localhost") as tls:
+                        subject = tls.getpeercert()["subject"]
+                        found.append(dict(part[0] for part in subject)["commonName"])
+            return found
+        assert names() == ["one", "two"]
+        (tmp_path / "app.ini").write_text(ini + lines[1] + lines[0])
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for("ready: ", count=2)
+        assert names() == ["one", "two"]
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: ", count=3)
+        assert names() == ["one", "two"]
+        assert server.stop() == 0
