@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance, preflight
-from geventuwsgi.config.commands import completion, gunicorn, help
-from geventuwsgi.config.resolve import development
-from geventuwsgi.config.sources.argv import Command, parse
+from geventuwsgi.config.commands import completion, from_gunicorn, help
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read, value_of
+from geventuwsgi.config.resolve import development
 from geventuwsgi.config.settings import Settings
+from geventuwsgi.config.sources.argv import Command, parse
 from geventuwsgi.errors import ConfigError, ConfigurationEnd, GeventuwsgiError, UsageError
-from geventuwsgi.system import probe
 from geventuwsgi.master import console_client
+from geventuwsgi.system import probe
 
 PING_TIME = "3"     # seconds, uWSGI's
 READ_TIME = 30.0    # seconds that a server may take to say something
@@ -179,7 +179,7 @@ def _write(text: str) -> None:
 def _answer(settings: Settings | None, command: Command) -> str:
     """Return the text of --help, --version, --completion, --from or --show-config."""
     if command.name == "from":
-        return Conversion(*gunicorn.read(command.about or "")).ini()
+        return Conversion(*from_gunicorn.read(command.about or "")).ini()
     if command.name == "completion":
         return completion.script(command.about or "")
     if command.name == "dump-options":

@@ -14,12 +14,11 @@ from flask.cli import NoAppException, ScriptInfo, pass_script_info
 from flask.helpers import get_debug_flag
 
 from .app import loader
-from .errors import AppLoadError
-from .config.sources import argv
 from .config.options.option import Entry
-from .config.resolve.resolve import SOCKETS
 from .config.options.table import row
-from .errors import UsageError
+from .config.resolve.resolve import SOCKETS
+from .config.sources import argv
+from .errors import AppLoadError, UsageError
 from .paste import become
 
 _ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT

@@ -29,7 +29,7 @@ WITHOUT_GEVENT = ("errors", "protocol", "net", "log", "ipc", "config", "system",
                   "prefork", "boot", "cli")
 # Of a wing of the master, but a worker's.
 BLOCKS_ON_THE_HUB = {f"geventuwsgi.net.{room}"
-                     for room in ("stream", "tls_stream", "tunnel")}
+                     for room in ("stream", "tls_stream")}
 IO_MODULES = {"asyncio", "concurrent", "ctypes", "fcntl", "gevent", "greenlet", "io", "logging",
               "mmap", "multiprocessing", "os", "pathlib", "queue", "select", "selectors", "signal",
               "socket", "socketserver", "ssl", "subprocess", "tempfile", "threading", "time"}

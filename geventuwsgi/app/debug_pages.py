@@ -8,10 +8,12 @@ import html
 import linecache
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ..errors import GeventuwsgiError
 from ..log import tracebacks
+from .applications import Application, Applications
 
 AROUND = 2          # lines of source before and after the one that a frame stands at
 # Nothing may be loaded or kept.
@@ -169,3 +171,20 @@ def _source(filename: str, number: int) -> Iterator[str]:
         if line:
             text = html.escape(f"{at:5}  {line.rstrip()}")
             yield f"<b>{text}</b>" if at == number else f"{text}\n"
+
+
+# An application that tells why the real one does not load: for development runs alone.
+
+def applications_of(error: GeventuwsgiError) -> Applications:
+    """Return applications that answer everything with 500 and the traceback."""
+    message, trace = str(error), getattr(error, "traceback", "")
+
+    def application(environ: dict[str, object],
+                    start_response: Callable[..., object]) -> Iterable[bytes]:
+        page = of_loading(message, trace, str(environ.get("HTTP_ACCEPT", "")))
+        start_response("500 Internal Server Error", [
+            ("Content-Type", page.kind), ("Content-Length", str(len(page.content))),
+            *page.fields])
+        return [page.content]
+
+    return Applications([Application(0, "", "", application, "the error page", 0)])

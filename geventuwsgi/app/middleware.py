@@ -3,9 +3,10 @@
 Called once, when a worker begins.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Any
 
+from .applications import Applications
 from .environ import Environ
 
 
@@ -40,3 +41,54 @@ class _Pieces:
         close = getattr(self._result, "close", None)
         if close is not None:
             close()
+
+
+# Readiness checks of a server that is about to stop (`shutdown-delay`).
+#
+# Until the delay is over everything is served as before, but for the paths that a load
+# balancer asks: they are answered 503, so that it sends nobody here any more. The
+# applications are replaced by wrapped ones only then; before, this costs nothing.
+
+BODY = b"stopping\n"
+HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY))),
+           ("Cache-Control", "no-store")]
+
+
+def leave(service: Any, paths: Collection[str]) -> None:
+    """Have a worker's service answer readiness checks with 503 from now on.
+
+    Args:
+        service: has `applications` and `only`, one of them or None.
+        paths: the whole paths that are readiness checks, without a query.
+    """
+    before: Applications = service.applications
+    wrap = wrap_asgi if before.asgi else wrap_wsgi
+    after = before.wrapped(lambda application: wrap(application, paths))
+    service.applications = after
+    if service.only is not None:
+        service.only = after.all[service.only.id]
+
+
+def wrap_wsgi(application: Callable[..., Iterable[bytes]],
+              paths: Collection[str]) -> Callable[..., Iterable[bytes]]:
+    """Return the application with readiness checks that fail (PEP 3333)."""
+    def leaving(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["SCRIPT_NAME"] + environ["PATH_INFO"] in paths:
+            start_response("503 Service Unavailable", HEADERS)
+            return [BODY]
+        return application(environ, start_response)
+    return leaving
+
+
+def wrap_asgi(application: Callable[..., Any],
+              paths: Collection[str]) -> Callable[..., Awaitable[None]]:
+    """Return the application with readiness checks that fail (ASGI 3)."""
+    async def leaving(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] not in paths:
+            await application(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 503,
+                    "headers": [(name.lower().encode(), value.encode())
+                                for name, value in HEADERS]})
+        await send({"type": "http.response.body", "body": BODY})
+    return leaving

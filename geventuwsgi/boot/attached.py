@@ -10,19 +10,19 @@ from collections.abc import Callable
 from functools import partial
 
 from ..config.settings import Settings
-from ..log.rotation import rename
+from ..log.sinks import rename
 from ..master.attached.attached import Attached
-from ..system.program import Conditions
+from ..master.attached.autoreload import Autoreload
 from ..master.attached.daemon import Order
 from ..master.attached.daemons import Daemons
+from ..master.attached.file_watch import Mounts, Watch
 from ..master.attached.hook_runner import Errands
 from ..master.attached.hooks import Hook
 from ..master.master import Master
-from ..master.attached.mounts import Mounts
-from ..master.attached.file_watch import Watch
-from .logs import files_of
-from .worker_process import environ_of
+from ..system.program import Conditions
 from .hooks import hooks_of, identity_of, limits_of
+from .logs import files_of
+from .process_setup import environ_of
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -106,3 +106,29 @@ def rotate(settings: Settings, *, told: bool = False) -> None:
                 logger.error("cannot rename the log %s: %s", path, error.strerror)
     if not found:
         logger.warning("touch-logrotate: no log goes to a file")
+
+
+# Files that trigger something: from settings to the master's watchers.
+
+def watch_files(watch: Watch, settings: Settings, master: Master) -> None:
+    """Watch what the settings name, and nothing else.
+
+    Args:
+        watch: the watcher; what it watched before is forgotten.
+        settings: the configuration, at a start or at a reload.
+        master: whose deeds are done.
+    """
+    watch.clear()
+    for pattern in settings.touch_reload:
+        watch.add(pattern, master.reload, "grace them all !!!")
+    for pattern in settings.touch_chain_reload:
+        watch.add(pattern, master.chain_reload, "chain reload !!!")
+
+
+def watch_modules(autoreload: Autoreload, settings: Settings) -> None:
+    """Look at the files of modules, and at what else the settings count among the code.
+
+    In a development run these are the templates and the configuration too.
+    """
+    files = (*settings.reload_extra_file, *(settings.files if settings.dev else ()))
+    autoreload.configure(settings.py_autoreload, files, templates=settings.dev)

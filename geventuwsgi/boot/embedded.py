@@ -10,6 +10,7 @@ Signals reach Python's handlers and not the hub's, which a request that blocks w
 from being heard.
 """
 
+import _socket
 import faulthandler
 import gc
 import logging
@@ -23,21 +24,19 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-import _socket
-
 from .. import __version__
-from ..app.interface import check_callable, is_double_callable, single_callable
 from ..app.applications import Application, Applications
-from ..config.resolve import asgi as conflicts_asgi
+from ..app.interface import check_callable, is_double_callable, single_callable
 from ..config.load import keywords
+from ..config.resolve import asgi as conflicts_asgi
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
+from ..ipc import scoreboard
 from ..log.error import ErrorHandler
 from ..system import kernel
-from ..ipc import scoreboard
 from . import tls
 from .logs import Logs
-from .worker_process import cores_of, found_asgi
+from .process_setup import cores_of, found_asgi
 from .sockets import Sockets, open_all
 
 logger = logging.getLogger("geventuwsgi.error")

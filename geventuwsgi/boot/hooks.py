@@ -7,13 +7,13 @@ import os
 from collections.abc import Mapping
 
 from ..config.settings import Settings
-from ..system import awaiting
 from ..master.attached import hooks
-from ..prefork.child import Child
-from ..system.program import Conditions
 from ..master.attached.hooks import Hook
+from ..prefork.child import Child
+from ..system import probe
 from ..system.limits import Limits
 from ..system.privileges import Identity
+from ..system.program import Conditions
 
 MEGABYTE = 2 ** 20
 AT_THE_START = ("asap", "pre-jail", "in-jail", "as-root")  # while we are who we were started as
@@ -51,7 +51,7 @@ def await_things(settings: Settings, *kinds: str) -> None:
         limit = kind if kind in ("interface", "socket") else "fs"
         for name in getattr(settings, f"wait_for_{kind}"):
             try:
-                awaiting.until_there(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
+                probe.until_there(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
             except TimeoutError as error:
                 raise settings.origin(f"wait-for-{kind}").failure(str(error.strerror)) from None
 

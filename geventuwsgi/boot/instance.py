@@ -11,36 +11,33 @@ from .. import __version__
 from ..config.request_log import scribed
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
-from ..system import signals
+from ..ipc import scoreboard
 from ..master import upgrade
-from ..master.inherited import descriptors
-from ..system.terminal import detach
-from ..master.attached.fifo import Fifo
-from ..system.filelock import FileLocks
-from ..system.keyboard import Keyboard
-from ..system.limits import open_files
-from ..master.master import Master
 from ..master.attached.autoreload import Autoreload
-from ..master.attached.systemd import ServiceManager
-from ..system.pidfile import PidFile
-from ..system.privileges import Identity
-from ..master.remnants import Remnants
-from ..master.role import Renewal, Role
+from ..master.attached.fifo import Fifo
 from ..master.attached.file_watch import Watch
+from ..master.attached.systemd import ServiceManager
+from ..master.inherited import Remnants, descriptors
+from ..master.master import Master
+from ..master.role import Renewal, Role
 from ..router import announcer
 from ..router.announcer import Announcer
-from ..ipc import scoreboard
-from . import tls, logs
-from .startup_log import tell_configuration, tell_workers
-from .operator_commands import bindings_of, commands_of
-from .attached import Company, rotate
-from .worker_process import environ_of, packages_of, titles_of
+from ..system import signals
+from ..system.filelock import FileLocks
+from ..system.limits import open_files
+from ..system.pidfile import PidFile
+from ..system.privileges import Identity
+from ..system.terminal import Keyboard, detach
+from . import logs, tls
+from .attached import Company, rotate, watch_files, watch_modules
 from .hooks import AT_THE_START, await_things, identity_of, require_directory, run_hooks
+from .logs import engage, scribe_of
+from .operator_commands import bindings_of, commands_of
+from .process_setup import environ_of, packages_of, titles_of
 from .roles import router_role, worker_role
 from .router_process import Subscriptions
-from .scribes import engage, scribe_of
 from .sockets import Change, Sockets, describe, handed_over, open_all
-from .watching import watch_files, watch_modules
+from .startup_log import tell_configuration, tell_workers
 
 logger = logging.getLogger("geventuwsgi.error")
 

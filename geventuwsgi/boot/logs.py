@@ -8,12 +8,19 @@ descriptors over. Where the scribe has the lines, nobody else opens a file (`scr
 import logging
 import os
 import stat
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..config.request_log import is_address, requests_logged, scribed
+from ..config.request_log import is_address, plan_of, requests_logged, scribed
 from ..config.settings import Settings
 from ..errors import ConfigError
+from ..log.error import setup
+from ..log.loggers import logger as parsed
+
+from ..master.attached.log_collector import Scribe
+from ..master.spawn import interpreter
 from ..system.privileges import Identity
+from .process_setup import titles_of
 
 if TYPE_CHECKING:
     from ..log.sinks import Sink
@@ -145,8 +152,7 @@ def settle(settings: Settings, *, truncate: bool = False) -> None:
 
     Called in the master, before anybody else opens them. What cannot be is told.
     """
-    from ..log.rotation import acting_as, give
-    from ..log.sinks import open_file
+    from ..log.sinks import acting_as, give, open_file
 
     truncate = truncate and settings.log_truncate
     if truncate and settings.logto and scribed(settings) and os.path.isfile(settings.logto):
@@ -176,9 +182,7 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: naming file, line and option.
     """
-    from ..log.loggers import logger as parsed
-    from ..log.rotation import acting_as
-    from ..log.sinks import STANDARD, open_file
+    from ..log.sinks import STANDARD, acting_as, open_file
 
     found = [("logto2" if name == "logto" and settings.logto2 else name, path)
              for name in ("logto", "error_logfile") if (path := getattr(settings, name))
@@ -201,3 +205,43 @@ def check(settings: Settings) -> None:
 def _is_stream(path: str) -> bool:
     """Whether a path is no regular file, and so nothing that a rotation replaces."""
     return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
+
+
+# The process that all lines go through where the settings want loggers (`log.scribe`).
+
+# See `roles.PROLOGUE`.
+PROLOGUE = """\
+import sys
+if sys.path[:1] == ['']: del sys.path[0]
+if {house!r} not in sys.path: sys.path.append({house!r})
+from geventuwsgi.master.attached.log_collector import play
+play(int(sys.argv[1]))
+"""
+
+
+def scribe_of() -> Scribe:
+    """Return a scribe that is not engaged yet."""
+    house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return Scribe(interpreter(PROLOGUE.format(house=house)), setup)
+
+
+def engage(scribe: Scribe, settings: Settings, handed_over: Sequence[int] = ()) -> None:
+    """Have a scribe do what the settings want, which may be nothing.
+
+    Raises:
+        ConfigError: it cannot be started.
+    """
+    if not (scribed(settings) or handed_over or scribe.engaged):
+        return
+    titles = titles_of(settings)
+    plan = plan_of(settings, owner_of(settings), user_of(settings),
+                   titles.of("log") if titles.on else "")
+    kept = [int(one.target) for name in ("logger", "req_logger")
+            for one in map(parsed, getattr(settings, name)) if one.kind == "fd"]
+    try:
+        for fd in kept:
+            os.fstat(fd)
+        scribe.engage(plan, [fd for fd in kept if fd > 2], handed_over)
+    except OSError as error:
+        raise ConfigError(f"the process of the log cannot be started: {error.strerror}",
+                          option="logger") from None

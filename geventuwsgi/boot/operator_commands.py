@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ..config.settings import Settings
 from ..errors import ConfigError
-from ..system.pidfile import PidFile
 from ..ipc import scoreboard
 from ..ipc.scoreboard import Scoreboard
+from ..system.pidfile import PidFile
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -12,7 +12,7 @@ from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
 from ..log import loggers
 from . import tls
-from .worker_process import packages_of
+from .process_setup import packages_of
 
 _LOGS = ("daemonize", "daemonize2", "logto", "logto2", "access_logfile", "error_logfile")
 _WAITING = ("wait_for_fs", "wait_for_file", "wait_for_dir", "wait_for_mountpoint")

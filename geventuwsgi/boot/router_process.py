@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ..config.settings import Settings
 from ..errors import BindError
 from ..net import address as addresses
-from ..net.rebind import Pair
 from ..net.listener import Listener
+from ..net.rebind import Pair
 from . import tls
-from .logs import Logs
 from .hooks import identity_of
+from .logs import Logs
 
 if TYPE_CHECKING:
     from ..prefork.child import Child
@@ -147,8 +147,8 @@ class PlayingRouter:
 
     def __init__(self, plan: dict[str, Any], generation: int, sock: Any,
                  titles_of: Callable[[Settings], Any]) -> None:
-        from ..prefork.template import Template
         from ..ipc.scoreboard import Scoreboard
+        from ..prefork.template import Template
 
         self.settings = settings = Settings.from_json(plan["settings"])
         self.logs = Logs(settings)

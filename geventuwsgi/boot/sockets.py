@@ -10,8 +10,8 @@ from ..config.values.tls import endpoint
 from ..errors import BindError, ConfigError
 from ..net import rebind
 from ..net.address import Address
-from ..net.rebind import Pair
 from ..net.listener import Inherited, Listener, bind_all, hint_about_mode
+from ..net.rebind import Pair
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -5,7 +5,7 @@ import logging
 from ..config.settings import Settings
 from ..log.loggers import NAMES as LOGGERS
 from ..system.privileges import Identity, warn_about_root
-from .worker_process import cores_of
+from .process_setup import cores_of
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from ..config.settings import Settings
 from ..errors import ConfigError
-from ..net.rebind import Pair
 from ..net.listener import Listener
+from ..net.rebind import Pair
 from ..net.tls_config import Terms
 
 logger = logging.getLogger("geventuwsgi.error")

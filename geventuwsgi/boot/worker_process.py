@@ -13,21 +13,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..config.resolve import asgi
 from ..config.settings import Settings
 from ..errors import AppLoadError, BootError, GeventuwsgiError
+from ..master.attached.autoreload import Imported, directories_of, files_of
 from ..system import kernel
 from ..system.limits import bind_processors
-from ..master.attached.autoreload import Imported, directories_of, files_of
-from ..master.attached.systemd import VARIABLES
-from ..system.title import Titles
-from . import tls, patching
-from .logs import Logs
+from . import tls
 from .hooks import AT_THE_START, accepting, await_things, identity_of, limits_of, run_hooks
+from .logs import Logs
+from .process_setup import (
+    change_directory, cores_of, found_asgi, import_all, prepare_modules, prepare_paths, titles_of,
+)
 from .router_process import PlayingRouter
 from .sockets import mapped
 
@@ -36,49 +36,6 @@ if TYPE_CHECKING:
     from ..prefork.child import Child
 
 logger = logging.getLogger("geventuwsgi.error")
-
-
-def environ_of(settings: Settings) -> dict[str, str]:
-    """Return the environment of the roles: ours, `env` and `unenv`, and those of envdir.
-
-    It is set before their interpreter starts, so that PYTHONPATH, TZ and LANG count too.
-    What a service manager said to us is not said to the application's children.
-    """
-    environ = dict(os.environ)
-    if settings.dev:
-        environ.setdefault("FLASK_DEBUG", "1")  # or Flask keeps its errors for itself
-    for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        environ.pop(name, None)
-    parts = [assignment.partition("=") for assignment in settings.env if assignment]
-    assigned = [(name, value if equals else None) for name, equals, value in parts]
-    removed = [(name, None) for name in settings.unenv]
-    for name, value in (*settings.early_variables, *assigned, *removed, *settings.late_variables):
-        if value is None:
-            environ.pop(name, None)
-        else:
-            environ[name] = value
-    return environ
-
-
-def titles_of(settings: Settings) -> Titles:
-    """Return how processes are called; for a [uwsgi] file by uWSGI's names."""
-    return Titles(
-        "uWSGI" if settings.dialect == "uwsgi" else "geventuwsgi", on=settings.auto_procname,
-        prefix=settings.procname_prefix, prefix_spaced=settings.procname_prefix_spaced,
-        append=settings.procname_append, name=settings.procname, master=settings.procname_master)
-
-
-def cores_of(settings: Settings) -> int:
-    """Return how many requests a worker takes at a time: slots, or with ASGI connections."""
-    cores: int = (settings.worker_connections if settings.interface == "asgi"
-                  else settings.gevent)
-    return cores
-
-
-def found_asgi(settings: Settings) -> Settings:
-    """Return the settings of an application that `interface = auto` found to be ASGI."""
-    lazy = settings.lazy_apps or settings.origin("lazy-apps").kind == "default"
-    return settings.replace(interface="asgi", lazy_apps=lazy)
 
 
 # The exec'd role
@@ -125,9 +82,9 @@ class Playing:
 
     def __init__(self, plan: dict[str, Any], generation: int, sock: Any,
                  found_to_be_asgi: bool) -> None:
+        from ..ipc.scoreboard import Scoreboard
         from ..net.listener import Listener
         from ..prefork.template import Template
-        from ..ipc.scoreboard import Scoreboard
 
         settings = Settings.from_json(plan["settings"])
         self.settings = settings = found_asgi(settings) if found_to_be_asgi else settings
@@ -189,7 +146,7 @@ class Playing:
         else:
             if settings.monkey_patch:
                 # Before anything of the application: what it imports is to find the patched.
-                patching.patch_all()
+                patch_all()
             from ..workers.wsgi import worker  # noqa: F401
         prepare_paths(settings)
         prepare_modules(settings)
@@ -199,6 +156,7 @@ class Playing:
         applications = self.load_applications(self.control, wait=True)
         if applications.asgi and settings.interface == "auto":
             from ..prefork.template import Otherwise
+
             # What threads and event loops need is gone from a patched process for good.
             asgi.found(settings)
             logger.info("the application is ASGI: it is loaded once more, without "
@@ -250,7 +208,7 @@ class Playing:
 
     def page_of(self, error: GeventuwsgiError) -> "Applications":
         """Log what is wrong, and return the page that tells of it in place of the application."""
-        from ..app import failure
+        from ..app import debug_pages as failure
 
         self.broken = True
         told = getattr(error, "traceback", "").rstrip()
@@ -316,92 +274,6 @@ KINDS: dict[str, Any] = {
         plan, generation, sock, titles_of)}
 
 
-def prepare_paths(settings: Settings) -> None:
-    """Set directory and sys.path as the application expects them.
-
-    uWSGI's order: `pythonpath`, the last one first, then the directory, then the packages
-    of `home`, then our own interpreter's.
-    """
-    import glob
-    import site
-
-    if settings.home:
-        packages = packages_of(settings)
-        known = list(sys.path)
-        site.addsitedir(packages)  # its .pth files count
-        sys.path[:] = [path for path in sys.path if path not in known] + known
-        sys.prefix = sys.exec_prefix = settings.home
-        os.environ["VIRTUAL_ENV"] = settings.home
-        logger.info("Set PythonHome to %s", settings.home)
-    if settings.chdir:
-        change_directory(settings, "chdir")
-    sys.path.insert(0, os.getcwd())
-    for pattern in settings.pythonpath:
-        for path in sorted(glob.glob(pattern)) or [pattern]:
-            sys.path.insert(0, os.path.abspath(path))
-
-
-def prepare_modules(settings: Settings) -> None:
-    """Make the modules of `pymodule-alias`, then import those of `shared-import`.
-
-    Raises:
-        AppLoadError: what an alias stands for cannot be imported.
-    """
-    from ..app import loader
-
-    for alias in settings.pymodule_alias:
-        name, _, target = alias.partition("=")
-        sys.modules[name] = loader.import_source(target, "/" in target)
-        logger.info('mapped virtual pymodule "%s" to real pymodule "%s"', name, target)
-    import_all(settings.shared_import, "shared-import")
-
-
-def import_all(sources: Iterable[str], option: str) -> None:
-    """Import modules; one that fails is told, and the start goes on, as in uWSGI."""
-    from ..app import loader
-
-    for source in sources:
-        try:
-            loader.import_source(source)
-        except loader.AppLoadError as error:
-            logger.error("%s = %s: %s\n%s", option, source, error, error.traceback.rstrip())
-
-
-def packages_of(settings: Settings) -> str:
-    """Return the site-packages directory of the virtual environment of `home`.
-
-    Raises:
-        ConfigError: there is none for the version of Python that runs this server.
-    """
-    import glob
-
-    home, origin = settings.home, settings.origin("home")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    packages = os.path.join(home, "lib", f"python{version}", "site-packages")
-    if os.path.isdir(packages):
-        return packages
-    others = glob.glob(os.path.join(home, "lib", "python*", "site-packages"))
-    if others:
-        other = others[0].split(os.sep)[-2].removeprefix("python")
-        raise origin.failure(f"{home} is an environment of Python {other}, this server runs on "
-                             f"Python {version}: install it there, or make the environment anew")
-    raise origin.failure(f"{home} is no virtual environment (there is no {packages})")
-
-
-def change_directory(settings: Settings, option: str) -> None:
-    """Go to the directory of an option.
-
-    Raises:
-        ConfigError: we cannot.
-    """
-    path = getattr(settings, option)
-    try:
-        os.chdir(path)
-    except OSError as error:
-        raise settings.origin(option).failure(
-            f"cannot change to {path}: {error.strerror}") from None
-
-
 def load_applications(settings: Settings) -> "Applications":
     """Import what is to be imported, load the applications and say so.
 
@@ -455,3 +327,29 @@ def _loaded(settings: Settings) -> "Applications":
                 error.args = (f"{origin.place}: {origin.option}: {error}", *error.args[1:])
                 break
         raise
+
+
+# Monkey-patching by gevent, with one look at what is installed.
+#
+# gevent tells some 25 events of patching, and for each looks through the metadata of all
+# installed distributions for plugins that want to hear of it: with 80 of them 50 ms of the
+# 200 that a template takes until it loads the application. What is installed does not change
+# meanwhile, so that one look serves every event.
+
+def patch_all() -> None:
+    """Patch the standard library as `gevent.monkey.patch_all()` does; its plugins are called."""
+    from importlib import metadata  # gevent needs it; a master would not
+
+    from gevent import monkey
+
+    installed = metadata.entry_points()
+    look = metadata.entry_points
+
+    def entry_points(**wanted: Any) -> Any:
+        return installed.select(**wanted)
+
+    metadata.entry_points = entry_points  # type: ignore[assignment]
+    try:
+        monkey.patch_all()
+    finally:
+        metadata.entry_points = look

@@ -9,9 +9,8 @@ from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.log.access import AccessLog, SelectiveLog, Wanted, selection
 from geventuwsgi.log.collector import REQUEST
-from geventuwsgi.log.format import Formatter, compile_format, marked
+from geventuwsgi.log.format import Formatter, colours, compile_format, marked, short_line
 from geventuwsgi.log.sinks import STANDARD, Sink
-from geventuwsgi.log.terminal import colours, short_line
 
 _SELECTION = ("log_4xx", "log_5xx", "log_slow", "log_big", "log_zero", "log_sendfile",
               "log_ioerror")

@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..config.sources import argv
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler, StaticFilesHandler
+from django.core.servers.basehttp import get_internal_wsgi_application
+
 from ..config.options.option import Entry
+from ..config.sources import argv
 from ..errors import UsageError
 
 # Where to listen, as `runserver` has it: 8000, 0:8000, 127.0.0.1:8000, [::1]:8000, host:8000.
@@ -62,7 +65,7 @@ def arguments(command: Command, settings: Any) -> list[str]:
         found += ["--dev"] if command.reload else ["--dev", "--no-reload"]
     if settings.DEBUG and command.static and \
             "django.contrib.staticfiles" in settings.INSTALLED_APPS:
-        application = f"geventuwsgi.django.static:{kind}()"
+        application = f"geventuwsgi.django.project:{kind}()"
     elif path:
         module, _, name = path.rpartition(".")
         application = f"{module}:{name}"
@@ -127,3 +130,22 @@ def _drop(words: list[str], name: str) -> None:
             del words[index:index + 2]
         elif words[index].startswith(f"{name}="):
             del words[index]
+
+
+# The applications of a development run: the project's, with its static files in front.
+#
+# What `runserver` does; anywhere else these files are nginx's, or `static-map`'s.
+
+def wsgi() -> Any:
+    """Return the project's WSGI application behind its static files."""
+    return StaticFilesHandler(get_internal_wsgi_application())
+
+
+def asgi() -> Any:
+    """Return the project's ASGI application behind its static files."""
+    from django.conf import settings
+    from django.core.asgi import get_asgi_application
+    from django.utils.module_loading import import_string
+
+    path = dotted(settings, "ASGI_APPLICATION")
+    return ASGIStaticFilesHandler(import_string(path) if path else get_asgi_application())

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from geventuwsgi.log import escape, timestamps as moment
+from geventuwsgi.log import escape
+from geventuwsgi.log import timestamps as moment
 
 _VARIABLE = re.compile(r"%\(([^()]*)\)")
 _ATOM = re.compile(r"(%%)|%\(([^()]*)\)s")

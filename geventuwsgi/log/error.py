@@ -13,8 +13,8 @@ import logging
 import os
 
 from geventuwsgi.log import escape
-from geventuwsgi.log.timestamps import text_of
 from geventuwsgi.log.sinks import Sink, open_sink
+from geventuwsgi.log.timestamps import text_of
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING,
           "error": logging.ERROR, "critical": logging.CRITICAL}

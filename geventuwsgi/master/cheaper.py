@@ -16,8 +16,9 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from .busyness import BusynessAlgorithm
-from .cheaper_algorithms import Algorithm, Backlog, Cheaper, Manual, Spare, Spare2
+from .cheaper_algorithms import (
+    Algorithm, Backlog, BusynessAlgorithm, Cheaper, Manual, Spare, Spare2,
+)
 from .generation import BOOTING, SERVING, Generation
 from .load import Gauge, Load
 

@@ -12,9 +12,8 @@ import socket
 import time
 from collections.abc import Sequence
 
-from ..ipc import scoreboard
+from ..ipc import channel, scoreboard
 from ..ipc.scoreboard import Row, Scoreboard
-from ..ipc import channel
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -22,13 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import BootError
-from ..ipc import scoreboard
-from ..ipc import channel
+from ..ipc import channel, scoreboard
+from .children import Process, Rows, Throttle, Worker, how, tell_delay
 from .heartbeat import SILENT_TIME, STACK_TIME, look_after
 from .recycling import Recycler, next_worn
 from .role import Role
 from .spawn import order_fork, spawn
-from .children import Process, Rows, Throttle, Worker, how, tell_delay
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -8,8 +8,8 @@ import logging
 import signal
 
 from ..ipc import scoreboard
-from .role import Role
 from .children import Process, Worker
+from .role import Role
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -22,10 +22,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ..ipc.scoreboard import Scoreboard
-from . import inherited
 from ..system import kernel, signals
-from .cheaper import Adapters
+from . import inherited
 from .attached.attached import Attached
+from .cheaper import Adapters
 from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
 from .pause import Pause

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from ..ipc import channel
+from .children import Worker
 from .console import Caller
 from .generation import Generation
-from .children import Worker
 
 logger = logging.getLogger("geventuwsgi.error")
 

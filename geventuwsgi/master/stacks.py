@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from ..ipc import channel
+from .children import Worker
 from .console import Caller
 from .generation import Generation
-from .children import Worker
 
 logger = logging.getLogger("geventuwsgi.error")
 

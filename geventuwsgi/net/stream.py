@@ -23,8 +23,7 @@ from gevent.socket import socket as cooperative_socket
 from greenlet import GreenletExit, greenlet
 
 from ..errors import ClientDisconnected
-from .accept import adopt
-from .acceptor import Batch
+from .acceptor import Batch, adopt
 
 READ, WRITE = 1, 2
 _RECEIVE = 65536

@@ -15,9 +15,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from ..ipc import scoreboard
+from ..ipc import channel, scoreboard
 from ..ipc.scoreboard import Row, Scoreboard
-from ..ipc import channel
 from ..system import kernel, signals
 
 

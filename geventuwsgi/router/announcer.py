@@ -12,9 +12,9 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
+from ..config.settings import Settings
 from ..config.values import router
 from ..config.values.router import Subscription
-from ..config.settings import Settings
 from ..errors import ConfigError, ProtocolError
 from ..net.address import Address
 from ..protocol import subscription

@@ -14,18 +14,18 @@ from greenlet import GreenletExit
 
 from ..errors import ClientDisconnected, ProtocolError
 from ..net import tls
-from ..net.accept import SHORTAGE
+from ..net.acceptor import SHORTAGE
 from ..net.listener import Listener
-from ..net.tls_stream import HandshakeFailed, SecureStream
 from ..net.stream import Expired, Stream
+from ..net.tls_stream import HandshakeFailed, SecureStream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
 from .balance import NoRoom
 from .exchange import Exchange, NodeFailure
+from .node import Link
 from .request import Origin, Request
 from .routes import host_of, without_port
-from .node import Link
 
 log = logging.getLogger("geventuwsgi.error")
 

@@ -20,10 +20,10 @@ from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CONTINUE
 from .balance import Group
-from .request import Request
-from .relay import NodeBroke, Relay
-from .response import Answer
 from .node import Link, Node
+from .relay import NodeBroke, Relay
+from .request import Request
+from .response import Answer
 
 log = logging.getLogger("geventuwsgi.error")
 

@@ -20,22 +20,21 @@ from gevent.event import Event
 
 from ..app.response_defaults import standing_of
 from ..config.settings import Settings
+from ..ipc import scoreboard
+from ..ipc.commands import Orders
 from ..log import tracebacks as stacks
 from ..net.acceptor import Acceptor
 from ..net.address import Address
+from ..net.allowlist import AllowList
 from ..net.listener import Listener
 from ..net.stream import in_greenlets
-from ..net.allowlist import AllowList
 from ..protocol.message import Limits
-from ..ipc import scoreboard
-from ..ipc.commands import Orders
 from .client import Client
-from .request import Manner
 from .nodes import Plan
-from .subscriptions import Registry
+from .request import Manner
 from .routes import Routes
 from .statistics import StatisticsServer, snapshot
-from .subscription import SubscriptionServer
+from .subscriptions import Registry, SubscriptionServer
 
 log = logging.getLogger("geventuwsgi.error")
 

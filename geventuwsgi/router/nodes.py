@@ -7,9 +7,9 @@ makes afterwards, for nodes that subscribe, follows the same values.
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..config.settings import Settings
 from ..config.values import router
 from ..config.values.router import NodeSpec
-from ..config.settings import Settings
 from ..net.address import Address
 from .balance import Group
 from .node import Node

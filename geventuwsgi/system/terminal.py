@@ -13,8 +13,9 @@ import os
 import select
 import signal
 import sys
+import termios
 from types import FrameType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 FOLLOWED = 0.1      # seconds between two looks at the log
 LOST = 3            # the exit status of a server that ended without a word
@@ -133,3 +134,36 @@ def _show(told: BinaryIO | None) -> None:
     if told is not None:
         while data := told.read(65536):
             os.write(2, data)
+
+
+# The terminal's modes, kept over the death of a debugger.
+#
+# A debugger's line editor turns echo and line mode off while it waits; a worker that is killed
+# there leaves the terminal so, and what is typed next cannot be seen. Called in the master
+# only.
+
+class Keyboard:
+    """The terminal at a descriptor, if it is one, as it is now.
+
+    Args:
+        fd: the descriptor.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        try:
+            self._modes: list[Any] | None = termios.tcgetattr(fd)
+        except (termios.error, OSError):  # no terminal, or none any more
+            self._modes = None
+
+    def restore(self) -> None:
+        """Put the modes back, also from the background, where that would stop us."""
+        if self._modes is None:
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
+        try:
+            termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
+        except (termios.error, OSError):
+            self._modes = None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

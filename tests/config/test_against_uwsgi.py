@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.sources.argv import parse
-from geventuwsgi.config.values.types import Boolean
-from geventuwsgi.config.values.numbers import Number
-from geventuwsgi.config.options.option import Entry
-from geventuwsgi.config.values.origin import Case, Origin
 from geventuwsgi.config.load.arguments import read
-from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.options.table import row
+from geventuwsgi.config.sources.argv import parse
+from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.values.numbers import Number
+from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import ConfigError
 from tests.harness import installed
 

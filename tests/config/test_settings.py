@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.options.table import OPTIONS
+from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError, UsageError
 
 LOOPBACK = ("127.0.0.0/8", "::1")

@@ -118,7 +118,7 @@ def test_a_django_project_that_is_broken_from_the_start(project):
     models, urls = project / "shop" / "models.py", project / "shop" / "urls.py"
     urls.write_text("import nope_mod\n" + URLS)
     shown = ran(project, *command, "--show-config")
-    assert shown.returncode == 0 and "geventuwsgi.django.static:wsgi()" in shown.stdout
+    assert shown.returncode == 0 and "geventuwsgi.django.project:wsgi()" in shown.stdout
     assert shown.stderr.startswith(
         "The checks ended with ModuleNotFoundError: No module named 'nope_mod'\n")
     ended = ran(project, *command, "--show-config", "--noreload")
@@ -174,7 +174,7 @@ def test_djangos_words(project, monkeypatch):
         plain, "--bind=[::1]:1", "--ini=x.ini"]
     assert words("--asgi") == ["--asgi=django.core.asgi:get_asgi_application()"]
     assert words("--nostatic", "--noreload", debug=True) == ["--dev", "--no-reload", plain]
-    assert words(debug=True) == ["--dev", "--module=geventuwsgi.django.static:wsgi()"]
+    assert words(debug=True) == ["--dev", "--module=geventuwsgi.django.project:wsgi()"]
     assert words("--show-config") == [plain, "--show-config"]
 
 

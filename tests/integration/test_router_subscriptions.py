@@ -11,8 +11,7 @@ import pytest
 
 from geventuwsgi.protocol import subscription
 from geventuwsgi.protocol.subscription import Announcement
-from geventuwsgi.router.subscription import _of_this_machine
-
+from geventuwsgi.router.subscriptions import _of_this_machine
 from tests.harness import Program, Server, installed, wait_until
 from tests.integration.test_router import pid_of_router, status
 from tests.router.nodes import APP, Scripted, free_port, node_of, router, saying

@@ -15,9 +15,7 @@ import urllib.request
 import pytest
 
 from geventuwsgi.master import console_client
-from tests.harness import (
-    GEVENTUWSGI, HOUSE, Program, Server, alive, children, wait_until,
-)
+from tests.harness import GEVENTUWSGI, HOUSE, Program, Server, alive, children, wait_until
 from tests.integration.load import Load
 
 APP = """

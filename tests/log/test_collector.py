@@ -6,11 +6,10 @@ import socket
 import pytest
 
 from geventuwsgi.log import datagrams
-from geventuwsgi.log.datagrams import DatagramSink, open_datagrams
 from geventuwsgi.log.collector import MAX_LINE, Dispatcher, Splitter, stream
+from geventuwsgi.log.datagrams import DatagramSink, open_datagrams
 from geventuwsgi.log.loggers import logger
-from geventuwsgi.log.rotation import RotatedFile
-from geventuwsgi.log.sinks import Sink
+from geventuwsgi.log.sinks import RotatedFile, Sink
 
 
 class Memory(Sink):

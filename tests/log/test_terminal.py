@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from geventuwsgi.log.terminal import colours, short_line
+from geventuwsgi.log.format import colours, short_line
 
 
 def record(**more):

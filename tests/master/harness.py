@@ -16,13 +16,13 @@ import sys
 import time
 
 from geventuwsgi.errors import AppLoadError
-from geventuwsgi.prefork import template as templates
+from geventuwsgi.ipc import scoreboard
+from geventuwsgi.ipc.scoreboard import Scoreboard
 from geventuwsgi.master.cheaper_algorithms import Cheaper
 from geventuwsgi.master.master import Master
 from geventuwsgi.master.recycling import Recycling
 from geventuwsgi.master.role import Role
-from geventuwsgi.ipc import scoreboard
-from geventuwsgi.ipc.scoreboard import Scoreboard
+from geventuwsgi.prefork import template as templates
 
 
 def log() -> None:

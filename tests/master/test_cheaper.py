@@ -8,15 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from geventuwsgi.ipc import scoreboard
+from geventuwsgi.ipc.scoreboard import Scoreboard
 from geventuwsgi.master.cheaper import Adapters
-from geventuwsgi.master.busyness import BusynessAlgorithm
-from geventuwsgi.master.cheaper_algorithms import Backlog, Busyness, Cheaper, Manual, Spare, Spare2
+from geventuwsgi.master.cheaper_algorithms import (
+    Backlog, Busyness, BusynessAlgorithm, Cheaper, Manual, Spare, Spare2,
+)
+from geventuwsgi.master.children import Worker
 from geventuwsgi.master.generation import SERVING
 from geventuwsgi.master.load import Gauge, Load
 from geventuwsgi.master.role import Role
-from geventuwsgi.master.children import Worker
-from geventuwsgi.ipc import scoreboard
-from geventuwsgi.ipc.scoreboard import Scoreboard
 from tests.harness import alive, wait_until
 
 

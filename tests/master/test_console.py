@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from geventuwsgi.errors import ConfigError, GeventuwsgiError
-from geventuwsgi.master import console, reload, console_client
+from geventuwsgi.master import console, console_client, reload
 from geventuwsgi.master.generation import BOOTING, SERVING, Generation
 from geventuwsgi.master.reload import Reloads
 from geventuwsgi.master.role import Renewal, Role

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.master.recycling import Recycler, Recycling
-from geventuwsgi.master.children import Worker
 from geventuwsgi.ipc import scoreboard
 from geventuwsgi.ipc.scoreboard import Scoreboard
+from geventuwsgi.master.children import Worker
+from geventuwsgi.master.recycling import Recycler, Recycling
 from tests.harness import alive, wait_until
 
 

@@ -7,7 +7,7 @@ import sys
 LEFT = """
 import sys, logging
 logging.basicConfig(format="%(message)s")
-from geventuwsgi.prefork import leftovers
+from geventuwsgi.prefork import template as leftovers
 {}
 leftovers.warn(-1)
 """
@@ -48,13 +48,13 @@ def test_lazy_objects_of_the_application_sleep_on():
                 "    @property\n"
                 "    def __class__(self): raise RuntimeError('woken')\n"
                 "from gevent import monkey; monkey.patch_all()\n"
-                "from geventuwsgi.workers.wsgi import remaining, stacks as census\n"
+                "from geventuwsgi.workers.wsgi import stacks, worker\n"
                 "from types import SimpleNamespace\n"
                 "keep = [Lazy()]\n"
-                "assert remaining.greenlets() == []\n"
-                "service = SimpleNamespace(worker=1, thread=census.get_ident(), hub=None, "
+                "assert worker.greenlets() == []\n"
+                "service = SimpleNamespace(worker=1, thread=stacks.get_ident(), hub=None, "
                 "connections=())\n"
-                "list(census.sections(service))") == ""
+                "list(stacks.sections(service))") == ""
 
 
 def test_looking_starts_no_hub():

@@ -5,7 +5,6 @@ import pytest
 from geventuwsgi.errors import ProtocolError
 from geventuwsgi.protocol.http1_response import AnswerParser
 from geventuwsgi.protocol.message import Limits
-
 from tests.protocol.pieces import splittings
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geventuwsgi.errors import ResponseError
 from geventuwsgi.protocol.response import (

@@ -6,16 +6,16 @@ import gevent
 import pytest
 
 from geventuwsgi.errors import ClientDisconnected
-from geventuwsgi.router import outgoing
 from geventuwsgi.net.address import parse
 from geventuwsgi.net.stream import Expired
+from geventuwsgi.router import node
 
 
 def test_a_resolver_that_hangs_is_a_connect_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: Any, **__: Any) -> None:
         gevent.sleep(30)
-    monkeypatch.setattr(outgoing, "getaddrinfo", hang)
-    stream = outgoing.Outgoing(parse("node.example:80"), gevent.get_hub())
+    monkeypatch.setattr(node, "getaddrinfo", hang)
+    stream = node.Outgoing(parse("node.example:80"), gevent.get_hub())
     with pytest.raises(Expired):
         stream.connect(0.05, 1.0)
     stream.close()
@@ -24,8 +24,8 @@ def test_a_resolver_that_hangs_is_a_connect_timeout(monkeypatch: pytest.MonkeyPa
 def test_a_name_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(-2, "Name or service not known")
-    monkeypatch.setattr(outgoing, "getaddrinfo", fail)
-    stream = outgoing.Outgoing(parse("node.example:80"), gevent.get_hub())
+    monkeypatch.setattr(node, "getaddrinfo", fail)
+    stream = node.Outgoing(parse("node.example:80"), gevent.get_hub())
     with pytest.raises(ClientDisconnected, match="no address for the name 'node.example'"):
         stream.connect(5.0, 1.0)
     stream.close()

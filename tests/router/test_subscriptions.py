@@ -11,8 +11,8 @@ import pytest
 from geventuwsgi.protocol.subscription import Announcement
 from geventuwsgi.router import subscriptions
 from geventuwsgi.router.balance import Group
-from geventuwsgi.router.subscriptions import Registry
 from geventuwsgi.router.node import Node
+from geventuwsgi.router.subscriptions import Registry
 
 
 def plan(**more: Any) -> Any:

@@ -9,10 +9,10 @@ import threading
 import pytest
 
 from geventuwsgi.errors import BindError, ConfigError, GeventuwsgiError
-from geventuwsgi.system import probe
-from geventuwsgi.system.awaiting import until_there
-from geventuwsgi.system.filelock import FileLocks
 from geventuwsgi.master.attached.hooks import Hook, act
+from geventuwsgi.system import probe
+from geventuwsgi.system.filelock import FileLocks
+from geventuwsgi.system.probe import until_there
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from geventuwsgi.system import program
-from geventuwsgi.system.program import Conditions
 from geventuwsgi.system.limits import Limits, processors
 from geventuwsgi.system.privileges import Identity
+from geventuwsgi.system.program import Conditions
 from tests.harness import Program, alive, wait_until
 
 LOOK = """

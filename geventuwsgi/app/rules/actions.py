@@ -13,8 +13,8 @@ from http import HTTPStatus
 from typing import Any
 
 from ..static.files import StaticFiles
-from .variables import Template
 from ..wsgi import Exchange
+from .variables import Template
 
 log = logging.getLogger("geventuwsgi.error")
 

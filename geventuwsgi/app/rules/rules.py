@@ -20,9 +20,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from .variables import Template
-from .actions import ACTIONS, FINISHED, GOTO, Visit
 from ..wsgi import Exchange
+from .actions import ACTIONS, FINISHED, GOTO, Visit
+from .variables import Template
 
 log = logging.getLogger("geventuwsgi.error")
 

@@ -20,9 +20,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...protocol.response import imf_fixdate
-from .conditional import Validators, byte_range, precondition
 from ..environ import Environ
 from ..wsgi import FileWrapper
+from .conditional import Validators, byte_range, precondition
 
 log = logging.getLogger("geventuwsgi.error")
 

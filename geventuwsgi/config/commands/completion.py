@@ -11,10 +11,10 @@ what stands alone an INI file, a Python file or a directory on the way to one.
 import re
 from collections.abc import Iterator
 
-from geventuwsgi.config.values.types import Account, Address, Boolean, Kind, Many, Owner, Path
 from geventuwsgi.config.commands.help import letters_of, plain, sections
 from geventuwsgi.config.options.option import Option
 from geventuwsgi.config.options.table import row
+from geventuwsgi.config.values.types import Account, Address, Boolean, Kind, Many, Owner, Path
 from geventuwsgi.errors import UsageError
 
 _CHOICE = re.compile(r"(?=.*[a-z])[\w.-]+(\|[\w.-]+)+")

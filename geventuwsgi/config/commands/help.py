@@ -7,11 +7,11 @@ reference, `docs/options.rst`; a test fails when that file is stale.
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from geventuwsgi.config.options.aliases import UVICORN_NAMES as UVICORN
 from geventuwsgi.config.options.names import by_server
 from geventuwsgi.config.options.option import Option
-from geventuwsgi.config.options.rows_uvicorn import NAMES as UVICORN
-from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.options.table import BY_LETTER, OPTIONS, nearest, row
+from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
 
 WIDTH = 80

@@ -8,18 +8,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from geventuwsgi.config.sources import argv, environment
-from geventuwsgi.config.commands import check as checking, gunicorn
-from geventuwsgi.config.sources.argv import Command
-from geventuwsgi.config.commands.check import Report
+from geventuwsgi.config.commands import check as checking
+from geventuwsgi.config.commands import from_gunicorn
+from geventuwsgi.config.commands.check import Report, tolerant
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.options.option import Entry
-from geventuwsgi.config.values.origin import Case, Origin
-from geventuwsgi.config.sources.lines import Reading
-from geventuwsgi.config.commands.refusals import tolerant
+from geventuwsgi.config.options.table import row
 from geventuwsgi.config.resolve.resolve import resolve
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.config.options.table import row
+from geventuwsgi.config.sources import argv, environment
+from geventuwsgi.config.sources.argv import Command
+from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.values.origin import Case, Origin
 from geventuwsgi.errors import ConfigError, UsageError
 
 
@@ -99,7 +99,7 @@ def check(arguments: Sequence[str], environ: Mapping[str, str],
                                for item in items if item not in foreign):
             path = foreign[0].text or ""
             reading.files.append(path)
-            converted = Conversion(*gunicorn.read(path))
+            converted = Conversion(*from_gunicorn.read(path))
             reading.entries += converted.entries  # where `$(X)` is no reference
         else:
             _gather(reading, items, environ)

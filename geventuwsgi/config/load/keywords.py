@@ -11,15 +11,15 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
-from geventuwsgi.config.sources import environment
-from geventuwsgi.config.values.types import FALSE, Address, Many, Name, Path
-from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.values.origin import Origin
-from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.options.aliases import SETTINGS
+from geventuwsgi.config.options.option import Entry, Option
+from geventuwsgi.config.options.table import nearest, row
 from geventuwsgi.config.resolve.resolve import resolve
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.config.options.table import nearest, row
+from geventuwsgi.config.sources import environment
+from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.values.origin import Origin
+from geventuwsgi.config.values.types import FALSE, Address, Many, Name, Path
 
 PLACE = "serve()"   # where an option stands that is a keyword argument
 # Variables that size a server of its own; an embedded one has the one process it is given.

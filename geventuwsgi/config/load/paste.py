@@ -9,12 +9,12 @@ left out.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from geventuwsgi.config.options.option import Entry
-from geventuwsgi.config.values.origin import Case, Origin
-from geventuwsgi.config.sources.lines import Reading
-from geventuwsgi.config.resolve.resolve import COMMAND, SOCKETS, resolve
 from geventuwsgi.config.options.aliases import SETTINGS
+from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.options.table import nearest, row
+from geventuwsgi.config.resolve.resolve import COMMAND, SOCKETS, resolve
+from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.values.origin import Case, Origin
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "8080"    # what runners of PasteDeploy have
 

@@ -7,13 +7,13 @@ they are under uWSGI, placeholders.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from geventuwsgi.config.values.types import Kind
 from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.values.types import Choice, Kind
 
 _ANY = Kind()
 _LOGGING = "logging is set up by log-format, access-logfile, error-logfile and log-level, or by " \
     "the application"
-ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
+GUNICORN_ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
     *ignored("initgroups", "the supplementary groups of the user are always taken"),
     *ignored("sendfile no-sendfile", "files go by sendfile where that is possible"),
     *ignored("reload-engine", "files are looked at, which works everywhere", _ANY),
@@ -67,7 +67,7 @@ SETTINGS = {
     "control_socket_disable": "no-control-socket"}
 # All settings but the hooks: of other names in a settings file gunicorn takes no notice, and so
 # `import socket` is none of uWSGI's options.
-NAMES = frozenset("""
+GUNICORN_NAMES = frozenset("""
 config wsgi_app bind backlog workers worker_class threads worker_connections max_requests
 max_requests_jitter timeout graceful_timeout keepalive limit_request_line limit_request_fields
 limit_request_field_size reload reload_engine reload_extra_files spew check_config print_config
@@ -86,7 +86,7 @@ websocket_max_message_size http_parser root_path dirty_apps dirty_workers dirty_
 dirty_threads dirty_graceful_timeout control_socket control_socket_mode control_socket_disable
 """.split())
 # What the refused ones are without a line, where that is not nothing: nothing is asked for then.
-DEFAULTS: Mapping[str, object] = {
+GUNICORN_DEFAULTS: Mapping[str, object] = {
     "secure_scheme_headers": {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https",
                               "X-FORWARDED-SSL": "on"},
     "logger_class": "gunicorn.glogging.Logger", "syslog_addr": "udp://localhost:514",
@@ -100,4 +100,42 @@ WORKERS = {
     "gunicorn.workers.gthread.ThreadWorker": "gthread",
     "gunicorn.workers.sync.SyncWorker": "sync"}
 # The rows whose difference from uWSGI is one from gunicorn as well.
-DIFFERENT = frozenset("threads max-requests uid".split())
+GUNICORN_DIFFERENT = frozenset("threads max-requests uid".split())
+
+
+# The rows of uvicorn's options that have no effect here, or are spelled another way.
+#
+# Those that mean the same are names of other rows.
+
+_WATCHED = "the files of all imported modules are watched"
+# Names of other rows that are uvicorn's and not gunicorn's, for the reference.
+UVICORN_NAMES = frozenset("""
+app-dir header limit-max-requests limit-max-requests-jitter no-access-log
+timeout-graceful-shutdown timeout-keep-alive timeout-worker-healthcheck
+""".split())
+UVICORN_ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
+    *ignored("access-log", "requests are logged, unless disable-logging is set"),
+    *ignored("use-colors no-use-colors", "only a development run has colours, on a terminal; "
+             "NO_COLOR and FORCE_COLOR in the environment decide"),
+    *ignored("proxy-headers", "X-Forwarded-For and X-Forwarded-Proto are believed from "
+             "forwarded-allow-ips"),
+    *ignored("reset-contextvars", "each request has a context of its own"),
+    *ignored("h11-max-incomplete-event-size", "a head is limited by limit-request-line, "
+             "limit-request-fields and limit-request-field-size", _ANY),
+    *ignored("ws", "WebSockets are served where the websockets library is installed",
+             Choice("auto", "websockets", "websockets-sansio", "wsproto",
+                    none="they are served where the websockets library is installed")),
+    *ignored("reload-dir reload-dirs", _WATCHED, _ANY),
+    *refused("host port", "host and port are one: write bind = HOST:PORT"),
+    *refused("uds", "write bind = unix:PATH"),
+    *refused("fd", "write bind = fd://NUMBER"),
+    *refused("env-file", "use env for each variable, or EnvironmentFile of the systemd unit"),
+    *refused("no-proxy-headers", "write an empty forwarded-allow-ips"),
+    *refused("no-server-header", "write server-header = false"),
+    *refused("no-date-header", "write date-header = false"),
+    *refused("limit-concurrency", "use worker-connections: clients beyond it wait in the "
+             "listening queue"),
+    *refused("reload-include", "use touch-reload"),
+    *refused("reload-exclude", "use py-autoreload-ignore"),
+    *refused("reload-delay", "use py-autoreload = SECONDS"),
+))

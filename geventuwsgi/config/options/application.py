@@ -5,14 +5,71 @@
 
 import re
 
-from geventuwsgi.config.values.types import Boolean, Kind, Many, Mount, Name, Path
-from geventuwsgi.config.values.numbers import Number
 from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import (
+    Assignment, Boolean, Choice, Kind, Many, Mount, Name, Path, Variable,
+)
 
+_APPLICATION = "Application"
+APPLICATION = (
+    Option("application", Name(), "the application: pkg.module:name, pkg.module:factory(), "
+           "file.py or file.py:name; what stands alone on the command line", _APPLICATION,
+           gunicorn=("wsgi-app",), everywhere=False),
+    Option("module", Name(), "the module that holds the application, module:callable or "
+           "module:factory()", _APPLICATION, aliases=("wsgi",)),
+    Option("wsgi-file", Path(), "the Python file that holds the application", _APPLICATION,
+           aliases=("file",)),
+    Option("paste", Path(), "the application that PasteDeploy builds: config:FILE.ini#name or "
+           "egg:Package#name", _APPLICATION, gunicorn=("paster",)),
+    Option("paste-global", Many(Assignment()), "a variable for the file of paste, as pserve takes "
+           "them behind its name: %(NAME)s, and part of what factories get as global_conf; may be "
+           "repeated", _APPLICATION, default=(), merge=True, gunicorn=("raw-paste-global-conf",)),
+    Option("paste-logger", Boolean(), "set up logging from the [loggers] of the file of paste",
+           _APPLICATION, default=False),
+    Option("ini-paste", Path(), "read the [uwsgi] section of an INI file, if it has one, and serve "
+           "the application that PasteDeploy builds from it", _APPLICATION, status="directive"),
+    Option("ini-paste-logged", Path(), "the same with paste-logger", _APPLICATION,
+           status="directive"),
+    Option("callable", Name(), "the name of the application in its module", _APPLICATION,
+           derived="``application``, then ``app``"),
+    Option("mount", Many(Mount()), "serve an application under a path, and with vhost of one "
+           "host; may be repeated", _APPLICATION, default=(), merge=True),
+    Option("manage-script-name", Boolean(), "move the path of a mount from PATH_INFO to "
+           "SCRIPT_NAME", _APPLICATION, default=False),
+    Option("need-app", Boolean(), "end with exit status 4 if the application cannot be loaded",
+           _APPLICATION, default=True,
+           difference="on unless switched off; uWSGI serves errors without an application"),
+    Option("lazy-apps", Boolean(), "load the application in each worker instead of once before "
+           "the workers fork", _APPLICATION, default=False, aliases=("lazy",),
+           derived="false; true for ASGI applications, which may start threads when imported",
+           difference="``lazy`` means the same; reloads are not limited to workers"),
+    Option("import", Many(Name()), "import a module or a Python file before the application",
+           _APPLICATION, default=(), merge=True,
+           aliases=("pyimport", "py-import", "python-import")),
+    Option("monkey-patch", Boolean(), "patch the standard library for gevent before anything of "
+           "the application is imported", _APPLICATION, default=True),
+    Option("pythonpath", Many(Path(), split=",", split_in_uwsgi=False),
+           "put a directory in front of sys.path; may be repeated, globs are expanded",
+           _APPLICATION, default=(), merge=True, aliases=("python-path", "pp"),
+           gunicorn=("app-dir",)),
+    Option("home", Path(), "use the packages of this virtual environment", _APPLICATION,
+           aliases=("virtualenv", "venv", "pyhome"), letters="H",
+           difference="the interpreter stays the one that runs the server; an environment of "
+                      "another Python version is an error"),
+    Option("chdir", Path(), "change to this directory before the application is loaded",
+           _APPLICATION),
+    Option("chdir2", Path(), "change to this directory after the application was loaded",
+           _APPLICATION),
+    Option("env", Many(Variable()), "set an environment variable; may be repeated",
+           _APPLICATION, default=(), merge=True, gunicorn=("raw-env",), letters="e"),
+    Option("unenv", Many(Name()), "remove an environment variable; may be repeated",
+           _APPLICATION, default=(), merge=True),
+)
 
 _PROCESSES = "Processes"
-PROCESSES = (
+PYTHON_PROCESSES = (
     Option("gevent-wait-for-hub", Boolean(), "let a worker end only when the greenlets that the "
            "application has spawned are done", _PROCESSES, default=False,
            difference="timers and watchers without a greenlet are not waited for"),
@@ -39,7 +96,6 @@ class Pecan(Path):
         return f"pecan.deploy:deploy({super().value(text, case)!r})"
 
 
-_APPLICATION = "Application"
 PYTHON = (
     Option("vhost", Boolean(), "choose the application by the host too, which mount names in front "
            "of the path; the host is SERVER_NAME", _APPLICATION, default=False,
@@ -77,7 +133,7 @@ _ANY = Kind()
 _NUMBER = Number(on=1)
 _INSTEAD = "run it with Python beside the server"
 
-ROWS: tuple[Option, ...] = (
+PYTHON_ROWS: tuple[Option, ...] = (
     *refused("py python pyrun", f"the server runs no script: {_INSTEAD}, with attach-daemon if it "
              "belongs to this instance, or name a module with import"),
     *refused("pyshell pyshell-oneshot", "the server opens no shell: python -i with import of the "
@@ -112,4 +168,48 @@ ROWS: tuple[Option, ...] = (
     *ignored("harakiri-no-arh no-harakiri-arh no-harakiri-after-req-hook",
              "the harakiri of a request ends with its response"),
     *ignored("skip-atexit-teardown", "a worker is not taken apart at its end"),
+)
+
+
+# The options of ASGI applications; uvicorn's names where it has one.
+
+# gunicorn's way to run uvicorn, as files and command lines have it.
+UVICORN_WORKERS = ("uvicorn.workers.uvicornworker", "uvicorn.workers.uvicornh11worker",
+                   "uvicorn_worker.uvicornworker", "uvicorn_worker.uvicornh11worker")
+
+_ASGI = "ASGI"
+ASGI: tuple[Option, ...] = (
+    Option("asgi", Name(), "the ASGI application, module:callable or module:factory()", _ASGI),
+    Option("interface", Choice("auto", "wsgi", "asgi",
+                               asgi3="write interface = asgi",
+                               asgi2="write interface = asgi: both forms are served",
+                               rsgi="only WSGI and ASGI are served"),
+           "what the application is; auto looks at it", _ASGI, default="auto",
+           derived="``asgi`` with the option asgi or worker-class asgi, else ``auto``"),
+    Option("factory", Boolean(), "the application named is a function that makes it", _ASGI,
+           default=False),
+    Option("root-path", Kind(), "the path that a proxy in front has cut off, for root_path of "
+           "the scope", _ASGI, default=""),
+    Option("asgi-loop", Choice("auto", "asyncio", "uvloop"), "the event loop of ASGI workers; "
+           "auto takes uvloop where it is installed", _ASGI, default="auto"),
+    Option("asgi-loop-timeout", Seconds(), "after how many seconds without an answer of the "
+           "event loop its stack is logged and the worker replaced; 0 is never", _ASGI,
+           default=30),
+    Option("lifespan", Choice("auto", "on", "off"), "run the application's startup and shutdown; "
+           "with auto an application that knows no lifespan is served without", _ASGI,
+           default="auto", gunicorn=("asgi-lifespan",)),
+    Option("lifespan-startup-timeout", Seconds(), "seconds that the startup may take; 0 is no "
+           "limit", _ASGI, default=60),
+    Option("lifespan-shutdown-timeout", Seconds(), "seconds that the shutdown may take", _ASGI,
+           default=30),
+    Option("ws-ping-interval", Seconds(), "seconds between two pings on a WebSocket; 0 is no "
+           "pings", _ASGI, default=20),
+    Option("ws-ping-timeout", Seconds(), "seconds within which a ping has to be answered; 0 is "
+           "no limit", _ASGI, default=20),
+    Option("ws-max-size", Size(minimum=1), "the greatest WebSocket message", _ASGI,
+           default=16 * 1024 ** 2, gunicorn=("websocket-max-message-size",)),
+    Option("ws-max-queue", Number(minimum=1), "how many messages of a WebSocket may wait for the "
+           "application before reading stops", _ASGI, default=32),
+    Option("ws-per-message-deflate", Boolean(), "compress WebSocket messages where the client "
+           "offers it", _ASGI, default=True),
 )

@@ -5,15 +5,15 @@ Who runs a phase, and when, stands in docs/hooks.rst.
 
 import re
 
+from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values import daemons
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import (
     CommandLine, Hook, MasterHook, OwnHook, TouchCommand, TouchHook,
 )
-from geventuwsgi.config.values.types import Boolean, Kind, Many, Path
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds
-from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import Boolean, Kind, Many, Path
 
 
 class Nice(Kind):

@@ -1,12 +1,35 @@
 """The rows of uWSGI's logging: which lines, their form, their loggers, and their files."""
 
-from geventuwsgi.config.values.types import Boolean, Kind, Many, Octal, Path
-from geventuwsgi.config.values.numbers import Milliseconds, Number, Size
 from geventuwsgi.config.options.option import Option, refused
+from geventuwsgi.config.values.numbers import Milliseconds, Number, Size
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import Boolean, Choice, Kind, Many, Octal, Path
 from geventuwsgi.log import loggers
 
 _LOGGING = "Logging"
+LOGGING = (
+    Option("disable-logging", Boolean(), "write no line per request", _LOGGING, default=False,
+           gunicorn=("no-access-log",), letters="L"),
+    Option("logto", Path(), "write all logs, and what the application prints, to this file, or "
+           "to a UDP socket (host:port)", _LOGGING),
+    Option("log-format", Kind(), "the form of the line per request, with uWSGI's %(names)",
+           _LOGGING, aliases=("logformat",), gunicorn=("access-logformat",),
+           derived="uWSGI's line"),
+    Option("log-x-forwarded-for", Boolean(), "log the address of X-Forwarded-For", _LOGGING,
+           default=False),
+    Option("log-micros", Boolean(), "log microseconds instead of milliseconds", _LOGGING,
+           default=False),
+    Option("memory-report", Boolean(), "tell the memory of the worker in front of each request "
+           "line", _LOGGING, default=False,
+           difference="it is measured once a second; a log-format has %(vsz) and %(rss)"),
+    Option("access-logfile", Path(), "the file of the request lines; - is the standard output",
+           _LOGGING, derived="the standard output"),
+    Option("error-logfile", Path(), "the file of all other lines; - is the standard error",
+           _LOGGING, gunicorn=("log-file",), derived="the standard error"),
+    Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
+           "the least level that is logged", _LOGGING, default="info"),
+)
+
 _CONDITIONAL = "; with disable-logging only these are logged"
 _ALL = "; may be repeated"
 
@@ -141,8 +164,8 @@ LOGGERS: tuple[Option, ...] = (
 
 _ALARMS = ("there are no alarms in this server: watch the log where it is gathered, or send what "
            "matches elsewhere with logger and log-route")
-WITHOUT: tuple[Option, ...] = (
+WITHOUT_ALARMS: tuple[Option, ...] = (
     *refused("alarm-log log-alarm not-alarm-log not-log-alarm", _ALARMS),
 )
 
-ROWS = (*SELECTION, *FORM, *FILES, *LOGGERS)
+LOGGING_ROWS = (*SELECTION, *FORM, *FILES, *LOGGERS)

@@ -4,8 +4,8 @@ A row's first name and aliases are read in [uwsgi] sections and are uWSGI's, apa
 listed here; `tests/config/test_names.py` holds the lists against the programs themselves.
 """
 
+from geventuwsgi.config.options.aliases import UVICORN_NAMES as UVICORN
 from geventuwsgi.config.options.option import Option
-from geventuwsgi.config.options.rows_uvicorn import NAMES as UVICORN
 
 # First names and aliases that uWSGI does not have.
 NOT_UWSGIS = frozenset("""

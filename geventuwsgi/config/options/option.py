@@ -9,8 +9,8 @@ What turns the text into a value is the row's kind (`kinds`).
 from dataclasses import dataclass, field
 from keyword import iskeyword
 
-from geventuwsgi.config.values.types import Kind, Switch
 from geventuwsgi.config.values.origin import Origin
+from geventuwsgi.config.values.types import Kind, Switch
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,70 @@
 
 from dataclasses import dataclass
 
-from geventuwsgi.config.values.types import TOKEN, Boolean, Kind, Many, Name, Path
-from geventuwsgi.config.values.numbers import Number, Seconds
 from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.values.numbers import Keepalive, Milliseconds, Number, Seconds, Size
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import (
+    TOKEN, Boolean, Header, Kind, Many, Name, Network, Path, PathLimit,
+)
+
+LOOPBACK = ("127.0.0.0/8", "::1")
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")  # RFC 1918, RFC 4193
+KEEPALIVE = 75  # seconds: nginx's keepalive_timeout
+
+_REQUESTS = "Requests: limits and times"
+REQUESTS = (
+    Option("buffer-size", Size(minimum=512), "the greatest request head or uwsgi block", _REQUESTS,
+           default=65536,
+           derived="65536",
+           difference="larger by default (uWSGI: 4096), and may exceed 65535; written, it is also "
+                      "the limit of the request line and of each field over HTTP"),
+    Option("limit-request-line", Size(minimum=256), "the greatest request line", _REQUESTS,
+           default=8190, derived="8190, or buffer-size if that is written"),
+    Option("limit-request-fields", Number(minimum=1, maximum=32768),
+           "the greatest number of request header fields", _REQUESTS, default=100),
+    Option("limit-request-field-size", Size(minimum=256), "the greatest request header field",
+           _REQUESTS, default=8190, aliases=("limit-request-field_size",),
+           derived="8190, or buffer-size if that is written"),
+    Option("limit-post", Size(), "the greatest request body, larger ones are answered 413; 0 is "
+           "no limit", _REQUESTS, default=0),
+    Option("post-buffering", Size(on=65536), "store request bodies larger than this in a "
+           "temporary file before the application is called; 0 is off", _REQUESTS, default=0),
+    Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0 is "
+           "no limit", _REQUESTS, default=30),
+    Option("keepalive", Seconds(), "seconds that an idle connection is kept; 0 is off",
+           _REQUESTS, default=KEEPALIVE, gunicorn=("keep-alive", "timeout-keep-alive")),
+    Option("http-keepalive", Keepalive(default=KEEPALIVE), "uWSGI's form of keepalive: 0 is "
+           "off, 1 or true is on, more is seconds", _REQUESTS, to="keepalive",
+           derived="as keepalive"),
+    Option("socket-timeout", Seconds(), "seconds without progress in reading a body or writing "
+           "a response; 0 is no limit", _REQUESTS, default=30, letters="z"),
+)
+
+_TRUST = "Trust"
+TRUST = (
+    Option("uwsgi-allow-from", Many(Network(), split=","), "who may speak the uwsgi protocol "
+           "over TCP: addresses, networks or ``*``", _TRUST, default=LOOPBACK,
+           derived=", ".join(LOOPBACK) + "; a [uwsgi] section with a TCP socket beyond loopback "
+                   "adds the private networks, with a warning",
+           difference="uWSGI takes requests from everybody"),
+    Option("forwarded-allow-ips", Many(Network(), split=","), "whose X-Forwarded-Proto, and "
+           "X-Forwarded-For with ASGI, is believed: addresses, networks or ``*``", _TRUST,
+           default=("127.0.0.1", "::1"),
+           derived="127.0.0.1, ::1; FORWARDED_ALLOW_IPS in the environment"),
+    Option("enable-proxy-protocol", Boolean(), "take the PROXY protocol, versions 1 and 2, on "
+           "HTTP sockets", _TRUST, default=False, gunicorn=("proxy-protocol",)),
+    Option("proxy-allow-ips", Many(Network(), split=","), "whose PROXY protocol is believed",
+           _TRUST, default=LOOPBACK, gunicorn=("proxy-allow-from",)),
+)
+
+_RESPONSES = "Responses"
+RESPONSES = (
+    Option("add-header", Many(Header()), "add a header to each response; may be repeated",
+           _RESPONSES, default=(), merge=True, gunicorn=("header",)),
+    Option("server-header", Boolean(), "send a Server header", _RESPONSES, default=True),
+    Option("date-header", Boolean(), "send a Date header", _RESPONSES, default=True),
+)
 
 _ANY = Kind()
 _NUMBER = Number(on=1)
@@ -83,9 +143,7 @@ class Kibibytes(Number):
         return number * 1024
 
 
-_RESPONSES = "Responses"
-_REQUESTS = "Requests: limits and times"
-RESPONSES = (
+HTTP_RESPONSES = (
     Option("del-header", Many(FieldName()), "leave a header out of each response; may be repeated",
            _RESPONSES, default=(), merge=True, aliases=("rem-header",)),
     Option("collect-header", Many(FieldVariable()), "put the value of a response's header into a "
@@ -128,7 +186,7 @@ RESPONSES = (
            difference="the workers do it, not the router: also without one, and not for other "
                       "nodes"),
 )
-REQUESTS = (
+HTTP_REQUESTS = (
     Option("chunked-input-timeout", Seconds(), "seconds without progress in a chunked body",
            _REQUESTS, derived="socket-timeout"),
     Option("socket-send-timeout", Seconds(), "seconds without progress in writing a response",
@@ -144,13 +202,13 @@ REQUESTS = (
            to="ws-ping-timeout", derived="as ws-ping-timeout",
            aliases=("websockets-pong-tolerance",)),
 )
-SOCKETS = (
+HTTP_SOCKETS = (
     Option("tcp-fast-open", Number(off=True), "how many connections with data in their first "
            "packet may wait (TCP_FASTOPEN)", "Sockets", aliases=("tcp-fastopen",),
            derived="none"),
 )
 
-ROWS: tuple[Option, ...] = (
+HTTP_ROWS: tuple[Option, ...] = (
     *ignored("http-socket-modifier1 http-socket-modifier2 https-socket-modifier1 "
              "https-socket-modifier2", "what comes in by HTTP is for the application",
              Modifier()),
@@ -192,4 +250,40 @@ ROWS: tuple[Option, ...] = (
     *refused("symcall symcall-post-fork symcall-register-rpc symcall-use-next",
              "functions of C libraries are not called: use import, and ctypes in the module"),
     *refused("router-list routers-list", "docs/rules.rst lists the actions of route"),
+)
+
+
+# The rows of requests that are stuck, slow, abandoned or too many.
+
+_STUCK = "Requests: stuck, slow, too many"
+STUCK = (
+    Option("harakiri", Seconds(), "seconds that the application may take for a request; 0 is no "
+           "limit", _STUCK, default=0,
+           difference="it ends the request with 504 and the worker goes on; only a worker that "
+                      "is blocked is killed"),
+    Option("harakiri-path", Many(PathLimit()), "the harakiri of requests whose path begins so, "
+           "as in /reports/=120, instead of the general one; the longest prefix counts, 0 is no "
+           "limit; may be repeated", _STUCK, default=(), merge=True),
+    Option("harakiri-verbose", Boolean(), "at a harakiri log the request's variables and the "
+           "stacks of all greenlets of the worker too", _STUCK, default=False,
+           difference="uWSGI shows the system call and the native stack of the process instead"),
+    Option("harakiri-graceful-timeout", Seconds(), "seconds that a request has to end after its "
+           "harakiri, before its connection is cut and its worker replaced", _STUCK, default=5,
+           difference="it is told by an exception in its greenlet, not by a signal to the worker"),
+    Option("slow-request", Seconds(), "log the stack of a request that is still running after so "
+           "many seconds, once; 0 is off", _STUCK, default=0),
+    Option("block-warning", Milliseconds(minimum=10, off=True), "log the stack of a greenlet that "
+           "keeps its worker's hub blocked for so many milliseconds; 0 is off", _STUCK,
+           derived="off"),
+    Option("py-tracebacker", Path(), "a unix socket per worker, at this path with the worker's "
+           "number behind: who connects is told the stacks of its threads and greenlets", _STUCK,
+           difference="a stack per greenlet too, named by its request; --stacks PIDFILE asks all "
+                      "workers without any socket"),
+    Option("stacks", Path(), "print the stacks of all greenlets of every worker of this pid "
+           "file's server, then end", _STUCK, status="command"),
+    Option("cancel-on-disconnect", Boolean(), "raise geventuwsgi.errors.RequestCancelled in a "
+           "request whose client is gone", _STUCK, default=False),
+    Option("queue-limit", Number(), "how many requests of a worker may wait for a slot of gevent; "
+           "those past that are answered 503 at once; 0 lets them wait, most of them in the "
+           "queue of listen", _STUCK, default=0),
 )

@@ -1,9 +1,9 @@
 """The rows of the router and of subscriptions."""
 
-from geventuwsgi.config.values.types import Address, Assignment, Boolean, Choice, Kind, Many, Name
-from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.options.option import Option, ignored
+from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.values.router import NODE, ROUTE, SUBSCRIBE2, SUBSCRIBE_TO, Redirect
+from geventuwsgi.config.values.types import Address, Assignment, Boolean, Choice, Kind, Many, Name
 
 _ROUTER = "Router"
 ROUTER = (

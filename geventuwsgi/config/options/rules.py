@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
-from geventuwsgi.config.values.types import Kind, Many
 from geventuwsgi.config.options.option import Option
 from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.types import Kind, Many
 
 # Condition -> number of its operands.
 CONDITIONS = {

@@ -1,8 +1,56 @@
 """The options of HTTPS: uWSGI's sockets with a certificate, gunicorn's certificate beside."""
 
-from geventuwsgi.config.values.types import Boolean, Kind, Many, Name, Path
 from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.values.numbers import Number, Size
 from geventuwsgi.config.values.tls import OneOf, ServerName, SslOption, TlsSocket
+from geventuwsgi.config.values.types import (
+    Address, Boolean, Choice, Kind, Many, Name, Octal, Owner, Path, SocketMode,
+)
+
+_SOCKETS = "Sockets"
+SOCKETS = (
+    Option("http-socket", Many(Address()), "listen for HTTP; may be repeated", _SOCKETS,
+           default=(), aliases=("http11-socket",),
+           difference="connections are kept alive and bodies may be chunked, with or without "
+                      "the 11"),
+    Option("socket", Many(Address()), "listen for the uwsgi protocol of nginx's uwsgi_pass, or "
+           "for what protocol says; may be repeated", _SOCKETS, default=(), letters="s"),
+    Option("uwsgi-socket", Many(Address()), "listen for the uwsgi protocol whatever protocol "
+           "says; may be repeated", _SOCKETS, default=()),
+    Option("bind", Many(Address(), split=","), "listen for HTTP, or for what protocol says; "
+           "may be repeated", _SOCKETS, default=(), everywhere=False,
+           derived="127.0.0.1:8000 where no socket is named outside [uwsgi] sections; with "
+                   "PORT in the environment 0.0.0.0 and that port"),
+    Option("http", Many(Address()), "listen for HTTP", _SOCKETS, default=(),
+           aliases=("httprouter",),
+           difference="workers that take several requests at a time accept the connections "
+                      "themselves, as with http-socket; http-router decides"),
+    Option("protocol", Choice("uwsgi", "http",
+                              fastcgi="FastCGI is not spoken here: use uwsgi and nginx's "
+                                      "uwsgi_pass",
+                              scgi="SCGI is not spoken here: use uwsgi and nginx's uwsgi_pass"),
+           "the protocol of socket and bind", _SOCKETS, aliases=("socket-protocol",),
+           derived="uwsgi for socket, http for bind"),
+    Option("listen", Number(off=True), "the length of the queue of waiting connections",
+           _SOCKETS, gunicorn=("backlog",), letters="l", derived="the system's somaxconn",
+           difference="more than somaxconn is cut to it with a warning; uWSGI does not start"),
+    Option("reuse-port", Boolean(), "set SO_REUSEPORT, so that another server may listen on the "
+           "same port", _SOCKETS, default=False),
+    Option("chmod-socket", SocketMode(), "the mode of unix sockets, in three octal digits; 666 "
+           "without a value", _SOCKETS, aliases=("chmod",), letters="C",
+           derived="what the umask leaves"),
+    Option("chown-socket", Owner(), "the owner of unix sockets", _SOCKETS),
+    Option("umask", Octal(), "the umask of the server and its workers", _SOCKETS, letters="m",
+           derived="as inherited"),
+    Option("vacuum", Boolean(), "remove unix sockets and pid files at the end", _SOCKETS,
+           default=False),
+    Option("so-keepalive", Boolean(), "set SO_KEEPALIVE on connections", _SOCKETS,
+           default=False),
+    Option("socket-sndbuf", Size(off=True), "the send buffer of connections (SO_SNDBUF)",
+           _SOCKETS, derived="the system's"),
+    Option("socket-rcvbuf", Size(off=True), "the receive buffer of connections (SO_RCVBUF)",
+           _SOCKETS, derived="the system's"),
+)
 
 _OLD = "TLS 1.2 is the oldest that is spoken; older versions are broken (RFC 8996)"
 _TLS = "HTTPS"

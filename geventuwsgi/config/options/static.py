@@ -2,9 +2,9 @@
 
 import re
 
-from geventuwsgi.config.values.types import Boolean, Choice, Kind, Many, Path
 from geventuwsgi.config.options.option import Option
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import Boolean, Choice, Kind, Many, Path
 
 
 class MappedPath(Kind):

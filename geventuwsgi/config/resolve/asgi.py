@@ -8,8 +8,8 @@ application itself shows what it is (`interface = auto`) the same is said then.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.config.settings import Settings
+from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import AppLoadError, ConfigError
 
 NO_EFFECT = "has no effect with ASGI: "

@@ -9,11 +9,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from geventuwsgi.config.options.logging import FILES, LOGGERS
+from geventuwsgi.config.options.processes import CHEAPER
+from geventuwsgi.config.options.router import SUBSCRIPTION
 from geventuwsgi.config.sources import ini
 from geventuwsgi.config.values.origin import Origin
-from geventuwsgi.config.options.logging import FILES, LOGGERS
-from geventuwsgi.config.options.router import SUBSCRIPTION
-from geventuwsgi.config.options.processes import CHEAPER
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net.address import beyond_loopback, parse
 

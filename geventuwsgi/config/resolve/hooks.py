@@ -8,12 +8,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from geventuwsgi.config.options.hooks import DAEMONS, PHASES
+from geventuwsgi.config.resolve.paths import joined
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import FUNCTIONS, parsed
-from geventuwsgi.config.values.types import Many
 from geventuwsgi.config.values.origin import Case, Origin
-from geventuwsgi.config.resolve.paths import joined
-from geventuwsgi.config.options.hooks import DAEMONS, PHASES
+from geventuwsgi.config.values.types import Many
 
 _SIGNAL = "unix_signal:"
 

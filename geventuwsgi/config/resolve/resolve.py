@@ -8,21 +8,25 @@ import os
 import re
 from typing import Any
 
-from geventuwsgi.config.resolve import (
-    conflicts, asgi, conflicts_logs, conflicts_workers, development, sockets as endpoints, hooks,
-    paths as places,
-)
 from geventuwsgi.config.options import rules
-from geventuwsgi.config.sources.directives import variables
-from geventuwsgi.config.resolve.sockets import spelled
-from geventuwsgi.config.values.numbers import Number
+from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.values.origin import Case, Origin
-from geventuwsgi.config.sources.lines import Reading
-from geventuwsgi.config.options.rows_asgi import UVICORN_WORKERS
-from geventuwsgi.config.values.router import Routing
+from geventuwsgi.config.options.requests import LOOPBACK, PRIVATE
+from geventuwsgi.config.options.table import OPTIONS, meant, nearest, row
+from geventuwsgi.config.resolve import asgi
+from geventuwsgi.config.resolve import conflicts
+from geventuwsgi.config.resolve import conflicts as conflicts_logs
+from geventuwsgi.config.resolve import conflicts as conflicts_workers
+from geventuwsgi.config.resolve import development, hooks
+from geventuwsgi.config.resolve import paths as places
+from geventuwsgi.config.resolve import sockets as endpoints
+from geventuwsgi.config.resolve.sockets import spelled
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.config.options.table import LOOPBACK, OPTIONS, PRIVATE, meant, nearest, row
+from geventuwsgi.config.sources.directives import variables
+from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.values.numbers import Number
+from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.router import Routing
 from geventuwsgi.config.values.tls import Secured
 from geventuwsgi.errors import ConfigError, written
 from geventuwsgi.net.address import beyond_loopback, parse

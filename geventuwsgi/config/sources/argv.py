@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from geventuwsgi.config.values.types import Boolean
-from geventuwsgi.config.sources.ini import FOREIGN
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.config.options.table import BY_LETTER, nearest, row
+from geventuwsgi.config.sources.ini import FOREIGN
+from geventuwsgi.config.values.origin import Origin
+from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import UsageError
 
 _COUNT = re.compile(r"\d+|auto")

@@ -16,8 +16,8 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 
 from geventuwsgi.config.sources.ini import content
-from geventuwsgi.config.values.types import Plugins
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import Plugins
 from geventuwsgi.errors import ConfigError
 
 END = ("endif", "end-if", "endfor", "end-for", "end")

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, TypeVar
 
-from geventuwsgi.config.sources import directives, references, ini, blocks
-from geventuwsgi.config.sources.directives import Declared, Permission
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.values.origin import Case, Origin
 from geventuwsgi.config.options.table import row
+from geventuwsgi.config.sources import blocks, directives, ini, references
+from geventuwsgi.config.sources.directives import Declared, Permission
+from geventuwsgi.config.values.origin import Case, Origin
 from geventuwsgi.errors import ConfigError, ConfigurationEnd
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from geventuwsgi.config.values.types import Account, Kind
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import Account, Kind
 
 # The keys of attach-daemon2, by uWSGI's names, and the field each sets.
 KEYS: Mapping[str, str] = {

@@ -9,8 +9,8 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 
-from geventuwsgi.config.values.types import Kind
 from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.types import Kind
 
 _PATH = ("a path", r"\S.*")
 _PATH_AND_TEXT = ("FILE TEXT", r"\S+ .*")

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from geventuwsgi.config.values.origin import Case, Origin
 from geventuwsgi.config.values.types import Address as AddressKind
 from geventuwsgi.config.values.types import Kind
-from geventuwsgi.config.values.origin import Case, Origin
 from geventuwsgi.errors import BindError
 from geventuwsgi.net import address
 from geventuwsgi.net.address import Address

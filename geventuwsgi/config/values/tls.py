@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from geventuwsgi.config.values.types import Address, Kind
 from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.types import Address, Kind
 from geventuwsgi.net.tls_config import Certificate, Terms
 
 # uWSGI's https2 knows two spellings of some (plugins/http/https.c).

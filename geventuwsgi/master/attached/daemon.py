@@ -20,8 +20,8 @@ import time
 from typing import NamedTuple
 
 from ...system import program as command
-from ...system.program import Conditions
 from ...system.privileges import Identity
+from ...system.program import Conditions
 
 logger = logging.getLogger("geventuwsgi.error")
 

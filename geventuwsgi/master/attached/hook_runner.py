@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 from ...errors import HookError
 from ...system import program
-from . import hooks
 from ...system.program import Conditions
+from . import hooks
 from .hooks import Hook
 
 logger = logging.getLogger("geventuwsgi.error")

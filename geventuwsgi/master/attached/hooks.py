@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ...errors import HookError
-from ...system import awaiting, program
+from ...system import probe, program
 from ...system.program import Conditions
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -193,7 +193,7 @@ def _chdir(argument: str) -> None:
 
 
 def _awaiting(kind: str) -> Callable[[str], None]:
-    return lambda argument: awaiting.until_there(kind, argument, PATIENCE)
+    return lambda argument: probe.until_there(kind, argument, PATIENCE)
 
 
 _NEW, _MORE = os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND

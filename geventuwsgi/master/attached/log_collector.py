@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...log.scribe import PLAN, REOPEN, ROTATE, Copier
+from ...log.collector import PLAN, REOPEN, ROTATE, Copier
 from ...log.sinks import StreamSink
 from ...system.title import Titles
 

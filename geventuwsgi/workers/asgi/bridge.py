@@ -19,30 +19,28 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ...app.applications import Applications
-from ...app.leaving import leave
 from ...app.exceptions import Mishaps
+from ...app.middleware import leave
 from ...app.response_defaults import standing_of
-from ...config.resolve.conflicts import harakiri_paths
 from ...config.request_log import access_log
+from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
 from ...errors import BootError
-from ...log.sinks import Sink
-from ...net.accept import adopt
-from ...net.acceptor import Acceptor, Batch
-from ...net.listener import Listener
-from ...net.allowlist import AllowList
-from ...protocol.message import Limits
 from ...ipc import scoreboard
 from ...ipc.commands import Orders
+from ...log.sinks import Sink
+from ...net.acceptor import Acceptor, Batch, adopt
+from ...net.allowlist import AllowList
+from ...net.listener import Listener
+from ...protocol.message import Limits
 from .connection import Connection
-from .http import HttpConnection
-from .https import HttpsConnection
+from .from_router import RoutedConnection
+from .harakiri import Patience, of_worker
+from .http import HttpConnection, HttpsConnection
 from .lifespan import Lifespan
 from .limits import NEVER, SWEEP, Policy
-from .harakiri import Patience, of_worker
-from .from_router import RoutedConnection
-from .service import Service
 from .loop_thread import LoopThread, loop_maker
+from .service import Service
 from .transport import SocketTransport
 from .uwsgi import UwsgiConnection
 

@@ -21,12 +21,12 @@ from ...errors import NotOurProtocol, ProtocolError
 from ...net.listener import Listener
 from ...protocol import proxy
 from ...protocol.response import Response, error_response
-from . import report
+from . import harakiri as report
 from .exchange import Exchange
+from .flow_control import Wire
 from .limits import DRAIN, HALF_CLOSED
 from .scope import ASGI, Scope
 from .service import Service
-from .flow_control import Wire
 
 log = logging.getLogger("geventuwsgi.error")
 

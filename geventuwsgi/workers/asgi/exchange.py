@@ -20,7 +20,7 @@ from typing import Any
 from ...app.debug_pages import USUAL, Page
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
-from . import report
+from . import harakiri
 from .limits import BODY_AHEAD
 from .record import Record, by_disconnection
 from .scope import Scope
@@ -382,7 +382,7 @@ class Exchange(Record):
         else:
             service = connection.service
             service.exceptions += 1
-            report.application_error(connection.peer, self.title, error)
+            harakiri.application_error(connection.peer, self.title, error)
             accept = b",".join(value for name, value in self.scope["headers"]
                                if name == b"accept").decode("latin-1")
             self._answer(500, service.mishaps.happened(self.title, error, accept))

@@ -5,15 +5,19 @@ The rules of this room: a request is looked at by the sweep, once it has run for
 requests in this sense.
 """
 
+import asyncio
+import logging
+import os
 import sys
 import threading
+import time
+import traceback
 from collections.abc import Sequence
 from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
 
 from ...log import tracebacks
-from . import report
 from .limits import HARAKIRI_GRACE
 
 
@@ -59,8 +63,52 @@ def of_worker(service: Any) -> str:
         task = getattr(exchange, "task", None)
         if exchange is not None and task is not None:
             parts.append(f"request {exchange.title} from {connection.peer}, running for "
-                         f"{now - exchange.began:.1f} seconds:\n{report.stack(task)}")
+                         f"{now - exchange.began:.1f} seconds:\n{stack(task)}")
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     sections = [(f"native thread {number:#x} ({names.get(number, 'unknown')}):", frame)
                 for number, frame in sys._current_frames().items()]
     return tracebacks.whole(service.pid, service.worker, sections, "\n\n".join(parts))
+
+
+# What the log says about a request that went wrong: whose, which, and where it stood.
+
+log = logging.getLogger("geventuwsgi.error")
+
+_HOUSE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+
+
+def application_error(peer: str, what: str, error: BaseException) -> None:
+    """Log the traceback of an exception that left the application, without our frames."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HOUSE):
+        trace = trace.tb_next
+    log.error("Error handling %s from %s", what, peer,
+              exc_info=(type(error), error, trace or error.__traceback__))
+
+
+def stack(task: "asyncio.Task[None]") -> str:
+    """Where a task stands: the frames of the coroutines that wait for each other."""
+    lines: list[str] = []
+    awaited: object = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None and not frame.f_code.co_filename.startswith(_HOUSE):
+            lines += traceback.format_stack(frame, limit=1)
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return "".join(lines).rstrip() or "  (no Python frame)"
+
+
+def slow(worker: int, pid: int, peer: str, what: str, seconds: float,
+         task: "asyncio.Task[None]") -> None:
+    """Log a request that has been running for `slow-request` seconds, and where it is."""
+    log.warning("slow request: %s from %s has been running for %.1f seconds on worker %d "
+                "(pid: %d), here:\n%s", what, peer, seconds, worker, pid, stack(task))
+
+
+def harakiri(worker: int, pid: int, limit: float, host: str, method: str, uri: str,
+             task: "asyncio.Task[None]") -> None:
+    """Log a request that exceeded `harakiri`, in uWSGI's words, with its task's stack."""
+    log.error("*** HARAKIRI ON WORKER %d (pid: %d) ***\n"
+              "HARAKIRI [core 0] %s - %s %s since %d\n"
+              "HARAKIRI: stack of the task that serves it:\n%s",
+              worker, pid, host, method, uri, int(time.time() - limit), stack(task))

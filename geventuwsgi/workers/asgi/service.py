@@ -18,8 +18,8 @@ from ...log.access import AccessLog
 from ...net.allowlist import AllowList
 from ...protocol.message import Limits
 from ...protocol.response import Standing
-from .limits import SWEEP, Policy
 from .harakiri import Patience
+from .limits import SWEEP, Policy
 
 log = logging.getLogger("geventuwsgi.error")
 

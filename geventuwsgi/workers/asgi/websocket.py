@@ -21,11 +21,11 @@ from typing import Any
 
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import Response
-from . import websocket_frames, report
-from .websocket_frames import BINARY, CLOSE, CONT, PONG, TEXT
+from . import harakiri, websocket_frames
 from .limits import CLOSE_TIMEOUT
 from .record import Record, by_disconnection
 from .scope import WEBSOCKET_EXTENSIONS, Scope
+from .websocket_frames import BINARY, CLOSE, CONT, PONG, TEXT
 
 log = logging.getLogger("geventuwsgi.error")
 # RFC 6455 section 7.4.1, and IANA's registry of close codes.
@@ -125,7 +125,7 @@ class WebSocket(Record):
                 log.debug("%s: client gone during %s: %r", self.connection.peer, self.title, error)
             else:
                 self.connection.service.exceptions += 1
-                report.application_error(self.connection.peer, self.title, error)
+                harakiri.application_error(self.connection.peer, self.title, error)
             self._leave(500, _ERROR)
         else:
             if self._state == _CONNECTING:

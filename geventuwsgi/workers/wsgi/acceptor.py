@@ -18,7 +18,7 @@ from gevent import getcurrent
 from gevent.server import StreamServer
 from greenlet import GreenletExit, greenlet
 
-from ...net.accept import ABORTED, BACK_OFF, BATCH, SHORTAGE, adopt
+from ...net.acceptor import ABORTED, BACK_OFF, BATCH, SHORTAGE, adopt
 from ...net.listener import Listener
 from .connection import Connection
 from .service import Service

@@ -26,20 +26,19 @@ from greenlet import GreenletExit
 from ...app import environ as environs
 from ...app import input as inputs
 from ...app.debug_pages import USUAL, Page
+from ...app.rules.actions import Visit
 from ...app.rules.response_filter import wrap
 from ...app.static.files import Found, StaticFiles
-from ...app.rules.actions import Visit
 from ...app.wsgi import Exchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
-from . import proxied, rejections, report
+from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
-from .slots import EARLY_BODY, LINGER_OCTETS, LINGER_SECONDS
-from .interruption import Severed
-from .harakiri import Disconnected, Running
+from .harakiri import Disconnected, Running, Severed
 from .service import Service
+from .slots import EARLY_BODY, LINGER_OCTETS, LINGER_SECONDS
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -113,7 +112,7 @@ class Connection(ABC):
         self.greenlet = getcurrent()
         linger = False
         try:
-            early = proxied.read_header(self) if service.proxies is not None else b""
+            early = rejections.read_header(self) if service.proxies is not None else b""
             linger = self.converse(early)
         except ProtocolError as error:
             linger = rejections.refuse(self, error)
@@ -379,7 +378,7 @@ class Connection(ABC):
             log.info("%s: %s %s broken off", self.peer, exchange.method, exchange.uri)
         else:
             service.exceptions += 1
-            report.application_error(self.peer, exchange.method, exchange.uri, error)
+            stacks.application_error(self.peer, exchange.method, exchange.uri, error)
             what = f"{exchange.method} {exchange.uri}"
             accept = str(exchange.environ.get("HTTP_ACCEPT", ""))
             self._error(exchange, 500, service.mishaps.happened(what, error, accept))

@@ -18,8 +18,8 @@ from ...log.access import AccessLog
 from ...net.allowlist import AllowList
 from ...protocol.message import Limits
 from ...protocol.response import Standing
-from .slots import Policy, Slots
 from .harakiri import Patience
+from .slots import Policy, Slots
 
 
 class Service:

@@ -5,6 +5,7 @@ that was forked a moment ago and whose modules are patched. It ends when the mas
 so, when the master is gone, or when its last request is done after a drain.
 """
 
+import gc
 import logging
 import os
 import re
@@ -15,41 +16,42 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns, time
 from typing import Any, Protocol
 
+import gevent
 from gevent import get_hub, getcurrent
 from gevent.event import Event
 from greenlet import GreenletExit
 
 from ... import __version__
 from ...app import environ as environs
-from ...app.middleware import buffers
 from ...app.applications import Applications
-from ...app.leaving import leave
 from ...app.exceptions import Mishaps
+from ...app.middleware import buffers, leave
 from ...app.response_defaults import standing_of
 from ...app.rules.rules import PHASES, Filters, Routes
 from ...app.static.files import Gzipped, StaticFiles, expiries, pair
 from ...app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
-from ...config.resolve.conflicts import harakiri_paths
 from ...config.request_log import access_log
+from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
-from ...log.access import AccessLog
-from ...log.sinks import Sink
-from ...net.listener import Listener
-from ...net.allowlist import AllowList
-from ...protocol.message import Limits
 from ...ipc import scoreboard
 from ...ipc.commands import Orders
-from . import stacks as census, interruption, remaining, report
+from ...log.access import AccessLog
+from ...log.sinks import Sink
+from ...net.allowlist import AllowList
+from ...net.listener import Listener
+from ...protocol.message import Limits
+from . import harakiri
+from . import stacks as census
+from . import stacks as report
 from .acceptor import Acceptor
-from .hub_monitor import BlockWatch
 from .connection import Connection
-from .http import HttpConnection
-from .https import HttpsConnection
-from .slots import NEVER, Policy, Slots, Sweeper
-from .queue_limit import Overload
-from .harakiri import Overtime, Patience
 from .from_router import RoutedAcceptor, RoutedConnection
+from .harakiri import Overtime, Patience
+from .http import HttpConnection, HttpsConnection
+from .hub_monitor import BlockWatch
+from .queue_limit import Overload
 from .service import Service
+from .slots import NEVER, Policy, Slots, Sweeper
 from .tracebacker import Tracebacker
 from .uwsgi import UwsgiConnection
 
@@ -117,8 +119,8 @@ class Worker:
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
-        overtime = Overtime(hub.loop, self.service.patience, harakiri=interruption.harakiri,
-                            client_gone=interruption.client_gone, tell_slow=report.slow)
+        overtime = Overtime(hub.loop, self.service.patience, harakiri=harakiri.harakiri,
+                            client_gone=harakiri.client_gone, tell_slow=report.slow)
         self.overload = Overload(self.service, hub.loop, child.board, child.row)
         self.service.overload = self.overload.room
         self.sweeper = Sweeper(hub.loop, self.service.connections, overtime,
@@ -160,7 +162,7 @@ class Worker:
                 self._done.clear()
                 self._done.wait()
             if self._wait_for_hub:
-                remaining.wait(self.child.id)
+                wait(self.child.id)
         finally:
             self._end()
         return 0
@@ -425,3 +427,28 @@ def template_of(settings: Settings, listener: Listener) -> environs.Environ:
     if scheme == "https":
         template["HTTPS"] = "on"
     return template
+
+
+# Greenlets of the application that outlive its requests (`gevent-wait-for-hub`).
+#
+# The rules of this room: it is asked when a worker has served its last request. How long it
+# may wait is the master's to say (`worker-reload-mercy`).
+
+_LOOK = 0.1  # seconds between two looks
+
+
+def greenlets() -> list[gevent.Greenlet]:
+    """Return those that the application has spawned and that are not done; this server's own
+    are greenlets without gevent's class. isinstance() would wake lazy objects."""
+    return [one for one in gc.get_objects()
+            if issubclass(type(one), gevent.Greenlet) and not one.ready()]
+
+
+def wait(worker: int) -> None:
+    """Wait for all of them, and for those that they spawn."""
+    left = greenlets()
+    if left:
+        log.info("worker %d waits for %d greenlet%s of the application (gevent-wait-for-hub)",
+                 worker, len(left), "s" * (len(left) != 1))
+    while greenlets():
+        gevent.sleep(_LOOK)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.app.rules import rules as routing, variables, actions as visits
+from geventuwsgi.app.rules import actions as visits
+from geventuwsgi.app.rules import rules as routing
+from geventuwsgi.app.rules import variables
 from geventuwsgi.app.rules.response_filter import wrap
 from geventuwsgi.app.rules.rules import Filters, Routes
 from geventuwsgi.app.wsgi import Exchange

@@ -10,7 +10,7 @@ import pytest
 
 from geventuwsgi.boot.preflight import failures
 from geventuwsgi.cli import main
-from geventuwsgi.config.commands import gunicorn
+from geventuwsgi.config.commands import from_gunicorn
 from geventuwsgi.config.commands.check import Line, Report
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read
@@ -267,7 +267,7 @@ def converted(tmp_path: Path, text: str) -> tuple[Settings, str]:
     """Convert a settings file; return the settings that the result makes, and the result."""
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(text)
-    text = Conversion(*gunicorn.read(str(path))).ini()
+    text = Conversion(*from_gunicorn.read(str(path))).ini()
     (tmp_path / "same.ini").write_text(text)
     settings, _ = read(["-c", str(tmp_path / "same.ini"), "app:app"], {"HOME": "/x"})
     assert settings is not None
@@ -335,7 +335,8 @@ statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
 def test_an_account_of_another_machine_stays(tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("user = 'nobody-has-it'\nthreads = 2\n")
-    assert "\nuid = nobody-has-it\nthreads = 2\n" in Conversion(*gunicorn.read(str(path))).ini()
+    text = Conversion(*from_gunicorn.read(str(path))).ini()
+    assert "\nuid = nobody-has-it\nthreads = 2\n" in text
 
 
 def test_a_settings_file_is_no_configuration(tmp_path: Path,
@@ -367,11 +368,11 @@ def test_settings_files_that_do_not_run(tmp_path: Path, text: str, reason: str) 
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(text)
     with pytest.raises(ConfigError, match=reason):
-        gunicorn.read(str(path))
+        from_gunicorn.read(str(path))
     report, _ = check(["--check-config", str(path)], {})
     assert not report.fine and reason in report.lines[-1].reasons[0]
     with pytest.raises(ConfigError):
-        gunicorn.read(str(tmp_path / "none.py"))
+        from_gunicorn.read(str(tmp_path / "none.py"))
 
 
 def test_a_wrong_command_line_is_a_usage_error() -> None:

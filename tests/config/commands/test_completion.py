@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.sources import argv
 from geventuwsgi.config.commands import completion
 from geventuwsgi.config.options.table import OPTIONS
+from geventuwsgi.config.sources import argv
 from geventuwsgi.errors import UsageError
 
 

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
+from geventuwsgi.config.options.aliases import GUNICORN_NAMES, HOOKS, SETTINGS
 from geventuwsgi.config.options.names import GUNICORNS, NOT_UWSGIS, by_server
-from geventuwsgi.config.options.aliases import HOOKS, NAMES, SETTINGS
 from geventuwsgi.config.options.table import OPTIONS, row
 from tests.harness import installed
 
@@ -33,7 +33,7 @@ def test_gunicorns_flags() -> None:
             assert len(flag) == 2 or row(flag[2:]), flag
         key = SETTINGS.get(setting.name, setting.name.replace("_", "-"))
         assert row(key) or setting.name in HOOKS, setting.name
-        assert setting.name in NAMES | HOOKS, setting.name
+        assert setting.name in GUNICORN_NAMES | HOOKS, setting.name
 
 
 def test_gunicorns_names() -> None:

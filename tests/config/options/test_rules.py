@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.options import rules
 from geventuwsgi.config.load.arguments import read
+from geventuwsgi.config.options import rules
 from geventuwsgi.errors import ConfigError
 
 TYPICAL = """[uwsgi]

@@ -9,8 +9,8 @@ import pytest
 
 import geventuwsgi
 from geventuwsgi.config.commands import help
+from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.option import Option
-from geventuwsgi.config.options.rows_uvicorn import NAMES
 from geventuwsgi.config.options.table import BY_NAME, OPTIONS, meant, nearest, row
 from geventuwsgi.errors import ConfigError
 
@@ -61,7 +61,7 @@ def test_names_of_uvicorn(resolve: Any) -> None:
     assert settings.pythonpath[-1].endswith("src") and settings.disable_logging
     assert len(settings.add_header) == 1
     assert settings.certfile == "a.pem" and settings.ws_ping_interval == 7
-    for name in NAMES:  # a file of uWSGI may use them as placeholders
+    for name in UVICORN_NAMES:  # a file of uWSGI may use them as placeholders
         assert row(name) is not None and row(name, uwsgi=True) is None
 
 

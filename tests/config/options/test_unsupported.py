@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from geventuwsgi.config.load.arguments import check
-from geventuwsgi.config.options.rows_facilities import ROWS
 from geventuwsgi.config.options.table import row
+from geventuwsgi.config.options.unsupported import FACILITY_ROWS
 from geventuwsgi.errors import ConfigError
 
 APP = "module = app\nhttp-socket = 127.0.0.1:0\n"
@@ -63,6 +63,6 @@ def test_what_only_tunes_is_ignored(resolve: Any) -> None:
 
 
 def test_each_refusal_says_what_to_do() -> None:
-    for option in ROWS:
+    for option in FACILITY_ROWS:
         assert row(option.name, True) is option
         assert len(option.reason) > 12 and not option.reason.endswith(".")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from geventuwsgi.config.resolve.development import ASIDE, DEFAULTS
 from geventuwsgi.config.load.arguments import read
+from geventuwsgi.config.resolve.development import ASIDE, DEFAULTS
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.sources import argv, environment
 from geventuwsgi.config.sources.argv import Command
-from geventuwsgi.config.options.option import Entry
 from geventuwsgi.errors import UsageError
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.boot.worker_process import environ_of
+from geventuwsgi.boot.process_setup import environ_of
 from geventuwsgi.cli import main
-from geventuwsgi.config.sources import directives, ini
-from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.config.load.arguments import read as settings_of
-from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.settings import Settings
+from geventuwsgi.config.sources import directives, ini
+from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import BindError, ConfigError, ConfigurationEnd
 from geventuwsgi.master.spawn import interpreter
 from tests.config.conftest import Resolve

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import ConfigError
 
 Write = Callable[..., str]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.config.values.hooks import ACTIONS, REFUSED
 from geventuwsgi.config.settings import Settings
+from geventuwsgi.config.values.hooks import ACTIONS, REFUSED
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.master.attached import hooks as process_hooks
 

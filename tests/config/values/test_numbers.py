@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.config.values import cpu
+from geventuwsgi.config.values import numbers
 
 
 def usable(root: Path, cgroup: str) -> int:
     proc = root / "cgroup"
     proc.write_text(cgroup)
-    return cpu.usable(str(proc), str(root / "fs"), cores=8)
+    return numbers.usable(str(proc), str(root / "fs"), cores=8)
 
 
 def group(root: Path, path: str, **files: str) -> None:
@@ -47,7 +47,7 @@ def test_version_1(tmp_path: Path, quota: str, expected: int) -> None:
 
 
 def test_without_cgroups(tmp_path: Path) -> None:
-    assert cpu.usable(str(tmp_path / "nothing"), str(tmp_path), cores=8) == 8
+    assert numbers.usable(str(tmp_path / "nothing"), str(tmp_path), cores=8) == 8
 
 
 def test_broken_files_are_passed_over(tmp_path: Path) -> None:
@@ -56,4 +56,4 @@ def test_broken_files_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_this_machine() -> None:
-    assert cpu.usable() >= 1
+    assert numbers.usable() >= 1

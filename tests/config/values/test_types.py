@@ -2,14 +2,14 @@
 
 import pytest
 
-from geventuwsgi.config.values import cpu
+from geventuwsgi.config.options.static import PatternSeconds
+from geventuwsgi.config.values import numbers
+from geventuwsgi.config.values.numbers import Keepalive, Number, Seconds, Size
+from geventuwsgi.config.values.origin import Case, Origin
 from geventuwsgi.config.values.types import (
     Account, Address, Assignment, Boolean, Choice, Header, Kind, Many, Mount, Name, Network, Octal,
     Owner, Path, Plugins, SocketMode, Variable,
 )
-from geventuwsgi.config.values.numbers import Keepalive, Number, Seconds, Size
-from geventuwsgi.config.values.origin import Case, Origin
-from geventuwsgi.config.options.static import PatternSeconds
 from geventuwsgi.errors import ConfigError, UsageError
 
 UWSGI = Origin("file", "app.ini", 7, "opt", "uwsgi")
@@ -41,7 +41,7 @@ TAKEN = [
     (Number(), "2.9", 2, True),
     (Number(off=True), "0", None, False),
     (Number(minimum=1, off=True), "0", None, False),
-    (Number(auto=True), "auto", cpu.usable(), False),
+    (Number(auto=True), "auto", numbers.usable(), False),
     (Seconds(), "90", 90, False),
     (Seconds(), "2.5", 2.5, False),
     (Seconds(), "90s", 90, False),

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from geventuwsgi.master.attached import templates
+from geventuwsgi.master.attached import autoreload
 from geventuwsgi.master.attached.autoreload import Autoreload, Imported, directories_of, files_of
 
 
@@ -137,25 +137,23 @@ def test_our_own_output_never_counts(tmp_path, monkeypatch):
     """Each reload would write, and so cause the next one."""
     module = written(tmp_path / "app.py")
     out = written(tmp_path / "templates" / "out.html")
-    monkeypatch.setattr("geventuwsgi.master.attached.autoreload.own_output",
-                        lambda: {out.stat().st_ino})
-    monkeypatch.setattr(templates, "own_output", lambda: {out.stat().st_ino})
+    monkeypatch.setattr(autoreload, "own_output", lambda: {out.stat().st_ino})
     looks = Looks(patterns=[str(tmp_path / "templates" / "*.html")], templates=True)
     looks.autoreload.add([str(module)])
     assert looks.look() == 0
     with out.open("a") as file:
         file.write("a line of the log")
     assert looks.look() == 0
-    program = "from geventuwsgi.master.attached import templates; print(templates.own_output())"
+    program = "from geventuwsgi.master.attached import autoreload; print(autoreload.own_output())"
     with out.open("w") as file:
         subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
     assert str(out.stat().st_ino) in out.read_text()
 
 
 def test_templates_of_installed_packages_and_too_many(tmp_path, monkeypatch, told):
-    monkeypatch.setattr(templates, "MOST_FILES", 3)
+    monkeypatch.setattr(autoreload, "MOST_FILES", 3)
     installed = tmp_path / "site-packages" / "shop"
-    found = templates.Templates()
+    found = autoreload.Templates()
     found.add([str(installed / "a.py"), str(tmp_path / "gone" / "a.py")])
     assert found.changed() is None
     written(installed / "page.html")

@@ -2,9 +2,9 @@
 
 import os
 
-from geventuwsgi.system.program import Conditions
 from geventuwsgi.master.attached.daemon import EARLY, LONGEST, SILENCE, TALKATIVE, Daemon, Order
 from geventuwsgi.master.attached.daemons import Daemons
+from geventuwsgi.system.program import Conditions
 from tests.harness import alive, wait_until
 
 CONDITIONS = Conditions({"PATH": os.environ["PATH"]})

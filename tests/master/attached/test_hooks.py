@@ -8,8 +8,8 @@ import pytest
 
 from geventuwsgi.errors import HookError
 from geventuwsgi.master.attached import hooks
-from geventuwsgi.system.program import Conditions
 from geventuwsgi.master.attached.hooks import Hook
+from geventuwsgi.system.program import Conditions
 
 CONDITIONS = Conditions({"PATH": os.environ["PATH"]})
 

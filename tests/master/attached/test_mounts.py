@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from geventuwsgi.master.attached.mounts import Mounts, mountpoints
+from geventuwsgi.master.attached.file_watch import Mounts, mountpoints
 from tests.harness import Server
 
 LINE = "36 35 98:0 / %s rw,noatime shared:1 - ext3 /dev/root rw\n"

@@ -1,5 +1,4 @@
-"""The application of the hostile tests: it records calls and bodies, like
-`tests/workers/wsgi/app.py`."""
+"""The application of the hostile tests: it records calls and bodies, as `tests/workers/wsgi/app.py`."""
 
 import json
 import os

@@ -15,9 +15,9 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
 from geventuwsgi.workers.asgi.limits import CLOSE_TIMEOUT
+from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
-from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.workers.wsgi.wire import connect, get
 
 BELOW_ROOT_PATH = APP.replace('scope["path"].strip',

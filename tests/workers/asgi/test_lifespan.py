@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.workers.asgi.lifespan import Lifespan
 from geventuwsgi.errors import BootError
+from geventuwsgi.workers.asgi.lifespan import Lifespan
 from tests.harness import Server, wait_until
 
 APP = """

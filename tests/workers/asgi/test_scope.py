@@ -2,8 +2,8 @@
 
 import pytest
 
-from geventuwsgi.workers.asgi.scope import headers_of
 from geventuwsgi.protocol.http1 import RequestParser
+from geventuwsgi.workers.asgi.scope import headers_of
 
 
 @pytest.mark.parametrize("data, headers", [

@@ -14,10 +14,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
-from tests.workers.asgi.conftest import APP
 from tests.harness import Server, wait_until
-from tests.workers.wsgi.wire import Wire, get
+from tests.workers.asgi.conftest import APP
+from tests.workers.wsgi.wire import Wire
 from tests.workers.wsgi.wire import connect as wire_to
+from tests.workers.wsgi.wire import get
 
 ARGUMENTS = ("--ws-max-size", "100000", "--ws-max-queue", "4")
 HANDSHAKE = ("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -7,8 +7,7 @@ import pytest
 
 from tests.harness import Server, wait_until
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import (
-    BEHIND, Wire, ask, connect, get, packet, refused, request)
+from tests.workers.wsgi.wire import BEHIND, Wire, ask, connect, get, packet, refused, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
 

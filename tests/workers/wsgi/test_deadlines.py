@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 
 from tests.harness import Server, wait_until
+from tests.together import together
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get, packet, refused, request
-from tests.together import together
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0",
              "--http-headers-timeout", "1", "--keepalive", "1", "--socket-timeout", "1",

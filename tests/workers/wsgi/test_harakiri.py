@@ -5,9 +5,9 @@ import time
 from functools import partial
 
 from tests.harness import Server, wait_until
+from tests.together import together
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, connect, get, packet, request
-from tests.together import together
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--harakiri", "1",
              "--harakiri-path", "/wait-for=0", "--disable-logging")

@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from tests.harness import Server, wait_until
+from tests.together import together
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, connect, packet, request
-from tests.together import together
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--slow-request", "0.5",
              "--harakiri", "1", "--harakiri-path", "/su=30", "--harakiri-path", "/sl=1",

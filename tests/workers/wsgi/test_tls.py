@@ -13,9 +13,9 @@ import pytest
 
 from tests.authority import Authority
 from tests.harness import Server, wait_until
+from tests.tls import VERSIONS, dial, environ, fails, refused
 from tests.workers.wsgi.conftest import OPTIONAL, REQUIRED
 from tests.workers.wsgi.wire import BEHIND
-from tests.tls import VERSIONS, dial, environ, fails, refused
 
 
 @pytest.mark.parametrize("version", VERSIONS)

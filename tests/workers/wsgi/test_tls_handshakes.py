@@ -10,12 +10,13 @@ import pytest
 
 from tests.authority import Authority
 from tests.harness import Server, installed
+from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
 from tests.workers.wsgi.conftest import OPTIONAL, REQUIRED
 from tests.workers.wsgi.wire import Wire
-from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
 
 
 # Before the handshake, and instead of it
+
 
 @pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
                                       b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n"

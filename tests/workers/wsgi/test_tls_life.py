@@ -9,9 +9,9 @@ import pytest
 
 from tests.authority import Authority
 from tests.harness import Server, wait_until
+from tests.tls import dial, environ, hello
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import Wire
-from tests.tls import dial, environ, hello
 
 
 def start(directory: Path, *arguments: str) -> Server:

@@ -1,0 +1,141 @@
+"""The environment, title, sys.path and directory of a process, from its settings."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable
+
+from ..config.settings import Settings
+from ..master.attached.systemd import VARIABLES
+from ..system.title import Titles
+
+logger = logging.getLogger("geventuwsgi.error")
+
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """Return the environment of the roles: ours, `env` and `unenv`, and those of envdir.
+
+    It is set before their interpreter starts, so that PYTHONPATH, TZ and LANG count too.
+    What a service manager said to us is not said to the application's children.
+    """
+    environ = dict(os.environ)
+    if settings.dev:
+        environ.setdefault("FLASK_DEBUG", "1")  # or Flask keeps its errors for itself
+    for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        environ.pop(name, None)
+    parts = [assignment.partition("=") for assignment in settings.env if assignment]
+    assigned = [(name, value if equals else None) for name, equals, value in parts]
+    removed = [(name, None) for name in settings.unenv]
+    for name, value in (*settings.early_variables, *assigned, *removed, *settings.late_variables):
+        if value is None:
+            environ.pop(name, None)
+        else:
+            environ[name] = value
+    return environ
+
+
+def titles_of(settings: Settings) -> Titles:
+    """Return how processes are called; for a [uwsgi] file by uWSGI's names."""
+    return Titles(
+        "uWSGI" if settings.dialect == "uwsgi" else "geventuwsgi", on=settings.auto_procname,
+        prefix=settings.procname_prefix, prefix_spaced=settings.procname_prefix_spaced,
+        append=settings.procname_append, name=settings.procname, master=settings.procname_master)
+
+
+def cores_of(settings: Settings) -> int:
+    """Return how many requests a worker takes at a time: slots, or with ASGI connections."""
+    cores: int = (settings.worker_connections if settings.interface == "asgi"
+                  else settings.gevent)
+    return cores
+
+
+def found_asgi(settings: Settings) -> Settings:
+    """Return the settings of an application that `interface = auto` found to be ASGI."""
+    lazy = settings.lazy_apps or settings.origin("lazy-apps").kind == "default"
+    return settings.replace(interface="asgi", lazy_apps=lazy)
+
+
+def prepare_paths(settings: Settings) -> None:
+    """Set directory and sys.path as the application expects them.
+
+    uWSGI's order: `pythonpath`, the last one first, then the directory, then the packages
+    of `home`, then our own interpreter's.
+    """
+    import glob
+    import site
+
+    if settings.home:
+        packages = packages_of(settings)
+        known = list(sys.path)
+        site.addsitedir(packages)  # its .pth files count
+        sys.path[:] = [path for path in sys.path if path not in known] + known
+        sys.prefix = sys.exec_prefix = settings.home
+        os.environ["VIRTUAL_ENV"] = settings.home
+        logger.info("Set PythonHome to %s", settings.home)
+    if settings.chdir:
+        change_directory(settings, "chdir")
+    sys.path.insert(0, os.getcwd())
+    for pattern in settings.pythonpath:
+        for path in sorted(glob.glob(pattern)) or [pattern]:
+            sys.path.insert(0, os.path.abspath(path))
+
+
+def prepare_modules(settings: Settings) -> None:
+    """Make the modules of `pymodule-alias`, then import those of `shared-import`.
+
+    Raises:
+        AppLoadError: what an alias stands for cannot be imported.
+    """
+    from ..app import loader
+
+    for alias in settings.pymodule_alias:
+        name, _, target = alias.partition("=")
+        sys.modules[name] = loader.import_source(target, "/" in target)
+        logger.info('mapped virtual pymodule "%s" to real pymodule "%s"', name, target)
+    import_all(settings.shared_import, "shared-import")
+
+
+def import_all(sources: Iterable[str], option: str) -> None:
+    """Import modules; one that fails is told, and the start goes on, as in uWSGI."""
+    from ..app import loader
+
+    for source in sources:
+        try:
+            loader.import_source(source)
+        except loader.AppLoadError as error:
+            logger.error("%s = %s: %s\n%s", option, source, error, error.traceback.rstrip())
+
+
+def packages_of(settings: Settings) -> str:
+    """Return the site-packages directory of the virtual environment of `home`.
+
+    Raises:
+        ConfigError: there is none for the version of Python that runs this server.
+    """
+    import glob
+
+    home, origin = settings.home, settings.origin("home")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    packages = os.path.join(home, "lib", f"python{version}", "site-packages")
+    if os.path.isdir(packages):
+        return packages
+    others = glob.glob(os.path.join(home, "lib", "python*", "site-packages"))
+    if others:
+        other = others[0].split(os.sep)[-2].removeprefix("python")
+        raise origin.failure(f"{home} is an environment of Python {other}, this server runs on "
+                             f"Python {version}: install it there, or make the environment anew")
+    raise origin.failure(f"{home} is no virtual environment (there is no {packages})")
+
+
+def change_directory(settings: Settings, option: str) -> None:
+    """Go to the directory of an option.
+
+    Raises:
+        ConfigError: we cannot.
+    """
+    path = getattr(settings, option)
+    try:
+        os.chdir(path)
+    except OSError as error:
+        raise settings.origin(option).failure(
+            f"cannot change to {path}: {error.strerror}") from None
