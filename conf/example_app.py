@@ -1,6 +1,6 @@
 """A small WSGI application: a page about itself, an echo, a stream and a health check.
 
-    GET  /           a page that says who served it
+    GET  /           a page that shows which process served it
     *    /echo       the request as JSON: method, path, headers, body
     GET  /stream     ten lines, one every tenth of a second
     GET  /healthz    204, for probes
@@ -23,7 +23,7 @@ MAX_ECHO = 1 << 20
 
 
 def application(environ, start_response):
-    """Answer one request (PEP 3333)."""
+    """Respond to one request (PEP 3333)."""
     path = environ.get("PATH_INFO") or "/"
     answer = ROUTES.get(path)
     if answer is None:
@@ -33,7 +33,7 @@ def application(environ, start_response):
 
 
 def page(environ, start_response):
-    """Say who served the request."""
+    """Show which process served the request."""
     body = PAGE.format(
         pid=os.getpid(),
         method=html.escape(environ["REQUEST_METHOD"]),
@@ -48,7 +48,7 @@ def page(environ, start_response):
 
 
 def echo(environ, start_response):
-    """Send back what came, the first MiB of the body included."""
+    """Send the request back, with the first MiB of its body."""
     body = environ["wsgi.input"].read(MAX_ECHO)
     seen = {
         "method": environ["REQUEST_METHOD"],
@@ -76,7 +76,7 @@ def stream(environ, start_response):
 
 
 def healthz(environ, start_response):
-    """Answer a probe."""
+    """Respond to a probe."""
     start_response("204 No Content", [])
     return []
 

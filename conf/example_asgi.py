@@ -1,8 +1,8 @@
 """A small ASGI application without a framework: a page, a stream of events, a WebSocket.
 
-    GET  /           a page that uses the other two
+    GET  /           a page that uses the next two
     GET  /events     the time, once a second, as server-sent events
-    WS   /ws         sends back what it gets
+    WS   /ws         sends back what it receives
     GET  /healthz    204, for probes
 """
 
@@ -27,7 +27,7 @@ document.getElementById("say").oninput = event => socket.send(event.target.value
 
 
 async def app(scope, receive, send):
-    """Answer one request, WebSocket or lifespan (ASGI 3.0)."""
+    """Respond to one request, WebSocket or lifespan (ASGI 3.0)."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
@@ -45,7 +45,7 @@ async def app(scope, receive, send):
 
 
 async def lifespan(receive, send):
-    """Open what all requests share, and close it in the end."""
+    """Open what all requests share, and close it at the end."""
     while True:
         message = await receive()
         await send({"type": message["type"] + ".complete"})
@@ -61,7 +61,7 @@ async def answer(send, status, body, kind):
 
 
 async def events(send):
-    """Send the time until the browser leaves: then `send` raises an OSError."""
+    """Send the time until the browser disconnects: then `send` raises an OSError."""
     headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while True:
