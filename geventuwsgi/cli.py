@@ -27,16 +27,16 @@ PING_TIME = "3"     # seconds, uWSGI's
 READ_TIME = 30.0    # seconds that a server may take to say something
 
 
-class Order(NamedTuple):
+class ConsoleCommand(NamedTuple):
     """What `--stop FILE` and its like say to the console of the server in the pid file."""
 
     words: tuple[str, ...]
     until_gone: bool = False
 
 
-ORDERS = {"reload": Order(("reload",)), "stop": Order(("stop",), until_gone=True),
-          "stacks": Order(("stacks",)), "pause": Order(("pause",)),
-          "resume": Order(("resume",))}
+ORDERS = {"reload": ConsoleCommand(("reload",)), "stop": ConsoleCommand(("stop",), until_gone=True),
+          "stacks": ConsoleCommand(("stacks",)), "pause": ConsoleCommand(("pause",)),
+          "resume": ConsoleCommand(("resume",))}
 
 
 def main(argv: Sequence[str] | None = None, *, dev: bool = False,

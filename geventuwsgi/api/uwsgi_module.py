@@ -19,7 +19,7 @@ log = logging.getLogger("geventuwsgi.error")
 VERSION = (2, 0, 30, 0, b"")
 
 
-class Instance(NamedTuple):
+class ApiInstance(NamedTuple):
     """What the module tells of the instance.
 
     Attributes:
@@ -47,7 +47,7 @@ class Instance(NamedTuple):
 class Uwsgi(ModuleType):
     """The module. Applications assign `post_fork_hook` and `atexit`."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: ApiInstance) -> None:
         super().__init__("uwsgi", "The server's side of uWSGI's Python module.")
         self._instance = instance
         self._worker = 0
@@ -114,7 +114,7 @@ class Uwsgi(ModuleType):
         return variables
 
 
-def install(instance: Instance) -> Uwsgi:
+def install(instance: ApiInstance) -> Uwsgi:
     """Make the module and put it where `import` finds it."""
     module = Uwsgi(instance)
     sys.modules["uwsgi"] = module

@@ -44,7 +44,7 @@ class Application(NamedTuple):
                 f"{self.milliseconds} ms pid: {pid}{' (default app)' if self.default else ''}")
 
 
-def place_of(mountpoint: str) -> tuple[str, str]:
+def origin_of(mountpoint: str) -> tuple[str, str]:
     """Split `[HOST|]/path` into the host and the name that an environ has for the path: no
     slash at the end, latin-1."""
     host, bar, path = mountpoint.rpartition("|")

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection
 
 from .debug_pages import USUAL, Page, of_request
 
-_HOUSE = os.path.dirname(os.path.dirname(__file__))
+_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(__file__))
 
 
-class Mishaps:
+class ExceptionPolicy:
     """What is to be done about exceptions.
 
     Args:
@@ -68,6 +68,6 @@ class Mishaps:
 def told(error: BaseException) -> str:
     """Return the traceback of an exception, from the application's first frame on."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HOUSE):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace))

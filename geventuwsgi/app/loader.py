@@ -34,7 +34,7 @@ from typing import Any, TypeGuard
 
 from ..errors import AppLoadError
 from . import paste as uris
-from .applications import Application, Applications, place_of
+from .applications import Application, Applications, origin_of
 from .interface import check_callable, is_double_callable, single_callable
 
 log = logging.getLogger("geventuwsgi.error")
@@ -42,11 +42,11 @@ log = logging.getLogger("geventuwsgi.error")
 DEFAULT_NAMES = ("application", "app")
 FILE_ENDINGS = (".py", ".wsgi")
 FACTORY_STARTS = ("create", "make", "build", "get_")
-_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Whose frames are the loading and not what is loaded: ours, importlib's, PasteDeploy's and
 # those of Flask's command line.
-LOADING_FRAMES = (__file__, uris.__file__, os.path.join(_HOUSE, "flask.py"),
-                  os.path.join(_HOUSE, "django", ""),
+LOADING_FRAMES = (__file__, uris.__file__, os.path.join(_PACKAGE_DIRECTORY, "flask.py"),
+                  os.path.join(_PACKAGE_DIRECTORY, "django", ""),
                   os.path.join(os.path.dirname(importlib.__file__), ""), "<frozen importlib")
 LOADING_PARTS = (os.path.join("site-packages", "paste", "deploy", ""),
                  os.path.join("site-packages", "flask", "cli.py"))
@@ -148,7 +148,7 @@ class _Loading:
             started = time.monotonic()
 
     def _taken(self, mountpoint: str, spelling: str) -> bool:
-        place = place_of(mountpoint)
+        place = origin_of(mountpoint)
         if not any((app.host, app.script_name) == place for app in self.loaded):
             return False
         log.warning("mountpoint '%s' already configured, %s is skipped", mountpoint, spelling)
@@ -162,7 +162,7 @@ class _Loading:
                                f"{kinds[1]} ones; a server has but one kind: run a second one")
         if asgi and is_double_callable(found):
             found = single_callable(found)
-        host, name = place_of(mountpoint)
+        host, name = origin_of(mountpoint)
         self.loaded.append(Application(
             len(self.loaded), mountpoint, name, found, source,
             round((time.monotonic() - started) * 1000), asgi=asgi, host=host))

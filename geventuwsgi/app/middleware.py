@@ -54,7 +54,7 @@ HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY))),
            ("Cache-Control", "no-store")]
 
 
-def leave(service: Any, paths: Collection[str]) -> None:
+def fail_readiness(service: Any, paths: Collection[str]) -> None:
     """Have a worker's service answer readiness checks with 503 from now on.
 
     Args:

@@ -6,13 +6,13 @@ The rules of this room: plain arguments, and files are read once, before request
 import logging
 from collections.abc import Collection, Iterable
 
-from ..protocol.response import Standing
+from ..protocol.response import ResponseDefaults
 
 log = logging.getLogger("geventuwsgi.error")
 
 
 def standing_of(*, server: bool, date: bool, added: Iterable[str], removed: Collection[str],
-                pages: Iterable[str]) -> Standing:
+                pages: Iterable[str]) -> ResponseDefaults:
     """Make the standing fields and pages.
 
     Args:
@@ -24,8 +24,8 @@ def standing_of(*, server: bool, date: bool, added: Iterable[str], removed: Coll
     names = {name.lower() for name in removed}
     fields = [(name.strip(), value.strip())
               for name, _, value in (text.partition(":") for text in added)]
-    return Standing("geventuwsgi" if server and "server" not in names else "",
-                    date and "date" not in names, fields, read(pages))
+    return ResponseDefaults("geventuwsgi" if server and "server" not in names else "",
+                            date and "date" not in names, fields, read(pages))
 
 
 def read(texts: Iterable[str]) -> dict[int, bytes]:

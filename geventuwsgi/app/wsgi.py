@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..errors import ResponseError
-from ..protocol.response import Response, Standing, informational
+from ..protocol.response import Response, ResponseDefaults, informational
 from .environ import Environ
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -48,7 +48,7 @@ class Transport(Protocol):
         body: the request's body, None if it has none.
     """
 
-    standing: Standing
+    standing: ResponseDefaults
     persists: bool
 
     @property
@@ -126,7 +126,7 @@ class ReadWrapper(FileWrapper):
 _SENT = frozenset((FileWrapper, OffloadedWrapper))
 
 
-class Exchange:
+class WsgiExchange:
     """One request and its response; also the record that the request log formats.
 
     Args:

@@ -13,13 +13,13 @@ from ..config.settings import Settings
 from ..log.sinks import rename
 from ..master.attached.attached import Attached
 from ..master.attached.autoreload import Autoreload
-from ..master.attached.daemon import Order
+from ..master.attached.daemon import DaemonSpec
 from ..master.attached.daemons import Daemons
 from ..master.attached.file_watch import Mounts, Watch
-from ..master.attached.hook_runner import Errands
+from ..master.attached.hook_runner import HookRunner
 from ..master.attached.hooks import Hook
 from ..master.master import Master
-from ..system.program import Conditions
+from ..system.program import ProgramContext
 from .hooks import hooks_of, identity_of, limits_of
 from .logs import files_of
 from .process_setup import environ_of
@@ -27,7 +27,7 @@ from .process_setup import environ_of
 logger = logging.getLogger("geventuwsgi.error")
 
 
-class Company:
+class AttachedServices:
     """The attached of one instance.
 
     Args:
@@ -44,9 +44,9 @@ class Company:
         conditions = conditions_of(settings)
         self.watch = watch
         self.daemons = Daemons(orders_of(settings), conditions, settings.reload_mercy)
-        self.errands = Errands(hooks_of(settings, "master-start"),
-                               hooks_of(settings, "as-user-atexit"), conditions,
-                               settings.worker_reload_mercy)
+        self.errands = HookRunner(hooks_of(settings, "master-start"),
+                                  hooks_of(settings, "as-user-atexit"), conditions,
+                                  settings.worker_reload_mercy)
         self.mounts = Mounts(settings.mount_check)
         self.attached: tuple[Attached, ...] = (self.daemons, self.errands, self.mounts)
 
@@ -76,16 +76,16 @@ class Company:
         master.reopen_logs()
 
 
-def conditions_of(settings: Settings) -> Conditions:
+def conditions_of(settings: Settings) -> ProgramContext:
     """Return what daemons and errands run under: what the application does."""
-    return Conditions(
+    return ProgramContext(
         environ_of(settings), directory=settings.chdir and os.path.abspath(settings.chdir),
         identity=identity_of(settings), limits=limits_of(settings))
 
 
-def orders_of(settings: Settings) -> list[Order]:
+def orders_of(settings: Settings) -> list[DaemonSpec]:
     """Return the daemons that are wanted."""
-    return [Order(**dict(fields)) for fields in settings.daemons]
+    return [DaemonSpec(**dict(fields)) for fields in settings.daemons]
 
 
 def rotate(settings: Settings, *, told: bool = False) -> None:

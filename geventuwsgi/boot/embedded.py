@@ -36,7 +36,7 @@ from ..log.error import ErrorHandler
 from ..system import kernel
 from . import tls
 from .logs import Logs
-from .process_setup import cores_of, found_asgi
+from .process_setup import cores_of, as_asgi
 from .sockets import Sockets, open_all
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -47,7 +47,7 @@ AGAIN = 0.5
 TAKEN = (*STOPS, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class Alone:
+class StandaloneChild:
     """The worker's process as it sees itself, without a master: number 1, and nobody speaks.
 
     Args:
@@ -76,7 +76,7 @@ class Alone:
     def answer(self, text: str) -> None:
         """Answer nobody."""
 
-    def worn(self, reason: str) -> None:
+    def due_for_replacement(self, reason: str) -> None:
         """Say what would be cured by another worker in this one's place."""
         logger.critical("%s, and no other worker can take the place of this process", reason)
 
@@ -145,7 +145,7 @@ class Embedded:
         else:
             from ..workers.wsgi.worker import Worker as Kind  # type: ignore[assignment]
         board = scoreboard.Scoreboard.alone()
-        child = Alone(board, self._ready, self.logs.reopen)
+        child = StandaloneChild(board, self._ready, self.logs.reopen)
         child.row.cells[scoreboard.PID] = os.getpid()
         child.row.cells[scoreboard.WORKER] = 1
         child.row.cells[scoreboard.CORES] = cores_of(self.settings)
@@ -236,7 +236,7 @@ def serve(application: Any, given: Mapping[str, object]) -> None:
             if settings.interface != "asgi":
                 ignored = conflicts_asgi.found(settings)
                 settings = settings.replace(warnings=(*settings.warnings, *ignored))
-            settings = found_asgi(settings)
+            settings = as_asgi(settings)
             refuse_patched()
         elif settings.monkey_patch:
             refuse_threads()

@@ -13,7 +13,7 @@ from ..prefork.child import Child
 from ..system import probe
 from ..system.limits import Limits
 from ..system.privileges import Identity
-from ..system.program import Conditions
+from ..system.program import ProgramContext
 
 MEGABYTE = 2 ** 20
 AT_THE_START = ("asap", "pre-jail", "in-jail", "as-root")  # while we are who we were started as
@@ -92,4 +92,4 @@ def run_hooks(settings: Settings, environ: Mapping[str, str], *phases: str) -> N
     for phase in phases:
         found = hooks_of(settings, phase)
         if found:
-            hooks.run(found, phase, Conditions(environ))
+            hooks.run(found, phase, ProgramContext(environ))

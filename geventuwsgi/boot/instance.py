@@ -17,9 +17,9 @@ from ..master.attached.autoreload import Autoreload
 from ..master.attached.fifo import Fifo
 from ..master.attached.file_watch import Watch
 from ..master.attached.systemd import ServiceManager
-from ..master.inherited import Remnants, descriptors
+from ..master.inherited import InheritedDaemons, descriptors
 from ..master.master import Master
-from ..master.role import Renewal, Role
+from ..master.role import ReloadPlan, Role
 from ..router import announcer
 from ..router.announcer import Announcer
 from ..system import signals
@@ -27,11 +27,11 @@ from ..system.filelock import FileLocks
 from ..system.limits import open_files
 from ..system.pidfile import PidFile
 from ..system.privileges import Identity
-from ..system.terminal import Keyboard, detach
+from ..system.terminal import TerminalModes, detach
 from . import logs, tls
-from .attached import Company, rotate, watch_files, watch_modules
+from .attached import AttachedServices, rotate, watch_files, watch_modules
 from .hooks import AT_THE_START, await_things, identity_of, require_directory, run_hooks
-from .logs import engage, scribe_of
+from .logs import start_collector, collector_of
 from .operator_commands import bindings_of, commands_of
 from .process_setup import environ_of, packages_of, titles_of
 from .roles import router_role, worker_role
@@ -103,8 +103,8 @@ class Instance:
                  environ: Mapping[str, str], ready: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self._ready = ready
-        self._keyboard = Keyboard(0)
-        self.scribe = scribe_of()
+        self._keyboard = TerminalModes(0)
+        self.scribe = collector_of()
         self.titles = titles_of(settings)
         self.pid_files: list[PidFile] = []
         self.safe_pid_files: list[PidFile] = []
@@ -125,8 +125,8 @@ class Instance:
         identity = self._begin(settings, handed)
         self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
         try:
-            self._furnish(settings, identity, handed)
-            self._employ(settings, handed)
+            self._create_files(settings, identity, handed)
+            self._create_master(settings, handed)
             return self.master.run()
         finally:
             self.clean_up()
@@ -140,8 +140,8 @@ class Instance:
         """
         if not handed:
             logs.check(settings)
-        logs.settle(settings, truncate=not handed)
-        engage(self.scribe, settings, handed.get("scribe", ()))
+        logs.normalize(settings, truncate=not handed)
+        start_collector(self.scribe, settings, handed.get("scribe", ()))
         self.logs = logs.Logs(settings)
         logger.info("Starting geventuwsgi %s", __version__)
         tell_configuration(settings)
@@ -166,7 +166,8 @@ class Instance:
                 require_directory(settings)     # which a hook may have made
         return identity
 
-    def _furnish(self, settings: Settings, identity: Identity, handed: Mapping[str, Any]) -> None:
+    def _create_files(self, settings: Settings, identity: Identity, handed: Mapping[str,
+                                                                                    Any]) -> None:
         """Make the files and the memory of the instance, and say what there is."""
         self.pid_files = pid_files_of(settings.pidfile, settings.pidfile2, identity)
         self.safe_pid_files = pid_files_of(settings.safe_pidfile, settings.safe_pidfile2,
@@ -184,15 +185,15 @@ class Instance:
         self.subscriptions.commit(datagrams)
         self.roles = self._roles_of(settings, self.sockets, datagrams)
 
-    def _employ(self, settings: Settings, handed: Mapping[str, Any]) -> None:
+    def _create_master(self, settings: Settings, handed: Mapping[str, Any]) -> None:
         """Make the master, and what is attached to it."""
         self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
         self.announcer = Announcer(settings, self.sockets.of_uwsgi(), self._load)
         self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
         watch_modules(self.autoreload, settings)
-        self.company = Company(settings, self.watch, self._rotate)
+        self.company = AttachedServices(settings, self.watch, self._rotate)
         self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
-        remnants = Remnants(handed.get("daemons", ()), settings.reload_mercy)
+        remnants = InheritedDaemons(handed.get("daemons", ()), settings.reload_mercy)
         self.master = Master(
             self.roles, self.board, reopen=self.reopen_logs, ready=self._serves,
             stopping=self._stops, renew=self.renew, reloading=self._reloading,
@@ -255,7 +256,7 @@ class Instance:
 
     def _stops(self) -> None:
         self.manager.stopping()
-        self.announcer.leave()
+        self.announcer.fail_readiness()
         self.sockets.close()
         self.subscriptions.close()
 
@@ -268,7 +269,7 @@ class Instance:
             self.manager.ready(f"{what}, configured by "
                                f"{', '.join(self.settings.files) or 'the command line'}")
 
-    def renew(self) -> Renewal:
+    def renew(self) -> ReloadPlan:
         """Read the configuration again, and prepare what it asks for (a reload).
 
         Raises:
@@ -281,7 +282,7 @@ class Instance:
         require_directory(settings)
         logs.check(settings)
         if not self.scribe.engaged:     # the new roles inherit what our output is then
-            engage(self.scribe, settings)
+            start_collector(self.scribe, settings)
         umask = os.umask(0o077)
         os.umask(umask if settings.umask is None else settings.umask)
         try:
@@ -297,7 +298,7 @@ class Instance:
             os.umask(umask)
             raise
         if settings.unsubscribe_on_graceful_reload:
-            self.announcer.leave()
+            self.announcer.fail_readiness()
 
         def commit() -> None:
             self._tell_what_stays(settings)
@@ -310,7 +311,7 @@ class Instance:
             self.settings, self.sockets, self.roles = settings, change.sockets, roles
             if logs_change:
                 self._change_logs()
-            engage(self.scribe, settings)
+            start_collector(self.scribe, settings)
             if settings.log_reopen:
                 self.master.reopen_logs()
             self.company.replace(settings)
@@ -323,11 +324,11 @@ class Instance:
             change.discard()
             self.subscriptions.discard(datagrams)
             self.announcer.reloaded(0.0)
-            engage(self.scribe, self.settings)
+            start_collector(self.scribe, self.settings)
             for role in roles:
                 os.close(role.fds[0])
             os.umask(umask)
-        return Renewal(tuple(roles), commit, discard, settings.chain_reload)
+        return ReloadPlan(tuple(roles), commit, discard, settings.chain_reload)
 
     def _change_to(self, settings: Settings) -> tuple[Change, dict[str, socket.socket]]:
         """Bind what these settings want beyond what there is.
@@ -347,7 +348,7 @@ class Instance:
     def reopen_logs(self) -> list[tuple[str, int]]:
         """Open our logs anew, and those of roles that cannot for want of root (SIGUSR1)."""
         try:
-            logs.settle(self.settings)
+            logs.normalize(self.settings)
         except ConfigError as error:
             logger.error("%s", error)
         self.scribe.reopen()

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..log.error import setup
 from ..log.loggers import logger as parsed
 
-from ..master.attached.log_collector import Scribe
+from ..master.attached.log_collector import LogCollectorProcess
 from ..master.spawn import interpreter
 from ..system.privileges import Identity
 from .process_setup import titles_of
@@ -144,7 +144,7 @@ def user_of(settings: Settings) -> tuple[int, int] | None:
     return identity.uid, os.getegid() if identity.gid is None else identity.gid
 
 
-def settle(settings: Settings, *, truncate: bool = False) -> None:
+def normalize(settings: Settings, *, truncate: bool = False) -> None:
     """Make the log files, with the owner and the permissions that they are to have.
 
     Args:
@@ -214,18 +214,19 @@ PROLOGUE = """\
 import sys
 if sys.path[:1] == ['']: del sys.path[0]
 if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.master.attached.log_collector import play
-play(int(sys.argv[1]))
+from geventuwsgi.master.attached.log_collector import run_collector
+run_collector(int(sys.argv[1]))
 """
 
 
-def scribe_of() -> Scribe:
+def collector_of() -> LogCollectorProcess:
     """Return a scribe that is not engaged yet."""
     house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return Scribe(interpreter(PROLOGUE.format(house=house)), setup)
+    return LogCollectorProcess(interpreter(PROLOGUE.format(house=house)), setup)
 
 
-def engage(scribe: Scribe, settings: Settings, handed_over: Sequence[int] = ()) -> None:
+def start_collector(scribe: LogCollectorProcess, settings: Settings,
+                    handed_over: Sequence[int] = ()) -> None:
     """Have a scribe do what the settings want, which may be nothing.
 
     Raises:

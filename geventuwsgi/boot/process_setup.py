@@ -49,7 +49,7 @@ def cores_of(settings: Settings) -> int:
     return cores
 
 
-def found_asgi(settings: Settings) -> Settings:
+def as_asgi(settings: Settings) -> Settings:
     """Return the settings of an application that `interface = auto` found to be ASGI."""
     lazy = settings.lazy_apps or settings.origin("lazy-apps").kind == "default"
     return settings.replace(interface="asgi", lazy_apps=lazy)

@@ -15,7 +15,7 @@ from ..master.role import Role
 from ..master.spawn import interpreter
 from ..net.listen_queue import Backlog
 from . import tls
-from .process_setup import cores_of, environ_of, found_asgi
+from .process_setup import cores_of, environ_of, as_asgi
 from .router_process import own
 from .sockets import Sockets
 
@@ -31,8 +31,8 @@ PROLOGUE = """\
 import sys
 if sys.path[:1] == ['']: del sys.path[0]
 if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.boot.worker_process import play
-play(*map(int, sys.argv[1:]){more})
+from geventuwsgi.boot.worker_process import run_role
+run_role(*map(int, sys.argv[1:]){more})
 """
 
 
@@ -78,7 +78,7 @@ def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
     return Role(
         name="router", processes=settings.http_processes, argv=(*prologue_of(settings), str(fd)),
         fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
-        environ=environ_of(settings), mercy=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
+        environ=environ_of(settings), grace=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
         front=True)
 
 
@@ -89,29 +89,29 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         name="worker", processes=settings.processes,
         argv=(*prologue_of(settings), str(fd)), fds=(fd, board.fd, *listening),
         environ=environ_of(settings), cores=cores_of(settings),
-        mercy=mercy_of(settings), timeout=settings.worker_timeout,
+        grace=grace_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",
         recycling=recycling_of(settings), cheaper=cheaper_of(settings),
         sockets=listening, stdin=settings.honour_stdin or (settings.dev and os.isatty(0)),
         backlog=backlog_of(settings, sockets.listeners).waiting)
     if settings.interface != "auto":
         return role
-    found = found_asgi(settings)
+    found = as_asgi(settings)
     return role._replace(otherwise=role._replace(
         argv=(*prologue_of(settings, ", found_to_be_asgi=True"), str(fd)), cores=cores_of(found),
-        mercy=mercy_of(found)))
+        grace=grace_of(found)))
 
 
-def mercy_of(settings: Settings) -> float:
+def grace_of(settings: Settings) -> float:
     """Return how long a worker may take to end, in seconds.
 
     An ASGI worker keeps worker-reload-mercy itself and then runs the application's shutdown;
     two seconds are for all that is quick.
     """
-    mercy: float = settings.worker_reload_mercy
+    grace: float = settings.worker_reload_mercy
     if settings.interface == "asgi" and settings.lifespan != "off":
-        mercy += settings.lifespan_shutdown_timeout + 2
-    return mercy
+        grace += settings.lifespan_shutdown_timeout + 2
+    return grace
 
 
 # From settings to when workers are replaced and how many there are.

@@ -135,7 +135,7 @@ def _close(sock: socket.socket) -> None:
             pass  # somebody else has removed it
 
 
-class PlayingRouter:
+class RouterTemplate:
     """The template of the routers, and what they inherit.
 
     Args:

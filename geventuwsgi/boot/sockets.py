@@ -165,7 +165,7 @@ class Change:
                 else:
                     left = [pair for pair in left if pair[1] is not found]
                     if found.protocol != protocol:
-                        found = found.speaking(protocol)
+                        found = found.with_protocol(protocol)
                     self._kept.append(found)
                 pairs.append((text, found))
         except BindError as error:

@@ -12,7 +12,7 @@ from ..config.settings import Settings
 from ..errors import ConfigError
 from ..net.listener import Listener
 from ..net.rebind import Pair
-from ..net.tls_config import Terms
+from ..net.tls_config import TlsConfig
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -35,7 +35,7 @@ def check(settings: Settings) -> None:
                            "chmod o-r it", key)
 
 
-def terms_of(settings: Settings, pairs: Sequence[Pair]) -> list[Terms | None]:
+def terms_of(settings: Settings, pairs: Sequence[Pair]) -> list[TlsConfig | None]:
     """Find the terms of each socket: those of its address, or of `certfile`.
 
     The sockets may be those of a configuration before, in another order (an upgrade), and
@@ -45,7 +45,7 @@ def terms_of(settings: Settings, pairs: Sequence[Pair]) -> list[Terms | None]:
         pairs: (address as written, listener); "" for one that was handed over unasked.
     """
     left = [(text, terms) for (text, _), terms in zip(settings.listeners, settings.tls)]
-    found: list[Terms | None] = []
+    found: list[TlsConfig | None] = []
     for text, _ in pairs:
         own = next((entry for entry in left if entry[0] == text), None)
         if own is not None:
@@ -73,7 +73,7 @@ def attach(settings: Settings, listeners: Sequence[Listener],
                               "it: certfile is missing")
         from ..net import tls
         try:
-            listener.context = tls.context_of(Terms.from_json(told))
+            listener.context = tls.context_of(TlsConfig.from_json(told))
         except ConfigError as error:
             raise _placed(settings, error) from None
 

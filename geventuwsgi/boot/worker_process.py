@@ -26,9 +26,9 @@ from . import tls
 from .hooks import AT_THE_START, accepting, await_things, identity_of, limits_of, run_hooks
 from .logs import Logs
 from .process_setup import (
-    change_directory, cores_of, found_asgi, import_all, prepare_modules, prepare_paths, titles_of,
+    change_directory, cores_of, as_asgi, import_all, prepare_modules, prepare_paths, titles_of,
 )
-from .router_process import PlayingRouter
+from .router_process import RouterTemplate
 from .sockets import mapped
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ logger = logging.getLogger("geventuwsgi.error")
 # The exec'd role
 
 
-def play(plan_fd: int, generation: int, control_fd: int,
-         found_to_be_asgi: bool = False) -> None:
+def run_role(plan_fd: int, generation: int, control_fd: int,
+             found_to_be_asgi: bool = False) -> None:
     """Be the template of one generation, and in its children the workers; never return.
 
     Args:
@@ -77,7 +77,7 @@ def play(plan_fd: int, generation: int, control_fd: int,
         os._exit(status)
 
 
-class Playing:
+class WorkerTemplate:
     """The template's process, and what its workers inherit."""
 
     def __init__(self, plan: dict[str, Any], generation: int, sock: Any,
@@ -87,7 +87,7 @@ class Playing:
         from ..prefork.template import Template
 
         settings = Settings.from_json(plan["settings"])
-        self.settings = settings = found_asgi(settings) if found_to_be_asgi else settings
+        self.settings = settings = as_asgi(settings) if found_to_be_asgi else settings
         self.generation = generation
         self.master: int = plan["master"]
         self.broken = False     # what was loaded is the page that tells of an error
@@ -135,7 +135,7 @@ class Playing:
         if not settings.drop_after_apps:
             run_hooks(settings, os.environ, "as-user")
         await_things(settings, "socket")
-        self.uwsgi = uwsgi_module.install(uwsgi_module.Instance(
+        self.uwsgi = uwsgi_module.install(uwsgi_module.ApiInstance(
             settings.given, self.master, settings.processes, cores_of(settings),
             settings.buffer_size, settings.pidfile or "",
             tuple(one.socket.fileno() for one in self.listeners), self.generation > 1,
@@ -155,13 +155,13 @@ class Playing:
             return None
         applications = self.load_applications(self.control, wait=True)
         if applications.asgi and settings.interface == "auto":
-            from ..prefork.template import Otherwise
+            from ..prefork.template import WrongInterface
 
             # What threads and event loops need is gone from a patched process for good.
             asgi.found(settings)
             logger.info("the application is ASGI: it is loaded once more, without "
                         "monkey-patching; interface = asgi saves that")
-            raise Otherwise
+            raise WrongInterface
         self._drop_late()
         return applications
 
@@ -269,8 +269,8 @@ class Playing:
 
 # What an exec'd role may be, by the kind that its plan names.
 KINDS: dict[str, Any] = {
-    "worker": Playing,
-    "router": lambda plan, generation, sock, _: PlayingRouter(
+    "worker": WorkerTemplate,
+    "router": lambda plan, generation, sock, _: RouterTemplate(
         plan, generation, sock, titles_of)}
 
 

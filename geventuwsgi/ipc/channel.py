@@ -32,14 +32,14 @@ import socket
 
 DRAIN = b"drain"
 STOP = b"stop"
-LEAVE = b"leave"
+UNREADY = b"unready"
 PAUSE = b"pause"
 RESUME = b"resume"
 DIE = b"die"
 READY = b"ready"
 STACKS = b"stacks"
 FILES = b"files "
-WORN = b"worn "
+REPLACE = b"replace "
 OTHERWISE = b"otherwise"
 LOG = b"log "
 LIMIT = 4096    # longer than any message
@@ -62,14 +62,14 @@ def parse_failed(message: bytes) -> tuple[int, str]:
     return int(status), reason.decode("utf-8", "replace")
 
 
-def worn(reason: str) -> bytes:
+def due_for_replacement(reason: str) -> bytes:
     """Say that this worker should be replaced, and why."""
-    return WORN + reason.encode("utf-8", "replace")[:REASON]
+    return REPLACE + reason.encode("utf-8", "replace")[:REASON]
 
 
-def parse_worn(message: bytes) -> str:
+def parse_replacement(message: bytes) -> str:
     """Return the reason of a `worn` message."""
-    return message.removeprefix(WORN).decode("utf-8", "replace")
+    return message.removeprefix(REPLACE).decode("utf-8", "replace")
 
 
 def send(sock: socket.socket, message: bytes, *, wait: bool = False) -> bool:
@@ -110,7 +110,7 @@ def parse_files(message: bytes) -> list[str]:
     return message[len(FILES):].decode("utf-8", "surrogateescape").split("\0")
 
 
-def gone(sock: socket.socket) -> bool:
+def peer_closed(sock: socket.socket) -> bool:
     """Whether the other side is gone; takes no message."""
     try:
         return not sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)

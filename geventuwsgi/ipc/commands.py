@@ -38,13 +38,13 @@ class Child(Protocol):
     def answer(self, text: str) -> None: ...
 
 
-class Serving(Protocol):
+class CommandTarget(Protocol):
     """Who carries the orders out."""
 
     def drain(self, at_once: bool) -> None:
         """Stop accepting and end when the last request is done."""
 
-    def leave(self) -> None:
+    def fail_readiness(self) -> None:
         """Fail readiness checks."""
 
     def suspend(self, suspended: bool) -> None:
@@ -60,7 +60,7 @@ class Serving(Protocol):
         """Write what would be lost with the process."""
 
 
-class Orders:
+class WorkerCommands:
     """The ears of a worker or router.
 
     Args:
@@ -71,7 +71,7 @@ class Orders:
         chain: whether SIGUSR2 is for an earlier handler too, behind the stacks.
     """
 
-    def __init__(self, child: Child, loop: Any, serving: Serving, name: str = "worker",
+    def __init__(self, child: Child, loop: Any, serving: CommandTarget, name: str = "worker",
                  chain: bool = False) -> None:
         self._child = child
         self._serving = serving
@@ -84,7 +84,7 @@ class Orders:
 
     def start(self) -> None:
         """Listen from now on."""
-        self._control.start(self._hear)
+        self._control.start(self._on_readable)
         for watcher, call, arguments in self._signals:
             watcher.start(call, *arguments)
         # A process that is stuck cannot run its loop: the stacks have to come from a signal
@@ -97,7 +97,7 @@ class Orders:
         for watcher, _, _ in self._signals:
             watcher.close()
 
-    def obey(self, message: bytes, frame: Any = None) -> None:
+    def dispatch(self, message: bytes, frame: Any = None) -> None:
         """Do what a message says; b"" is the end of the master."""
         if message == b"":
             log.error("the master disconnected from %s %d; shutting down", self._name,
@@ -107,8 +107,8 @@ class Orders:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
-        elif message == b"leave":
-            self._serving.leave()
+        elif message == b"unready":
+            self._serving.fail_readiness()
         elif message == b"drain":
             self._serving.drain(False)
         elif message == b"stop":
@@ -118,7 +118,7 @@ class Orders:
         elif message == b"stacks":
             self._child.answer(self._serving.stacks(frame))
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         message = self._child.received()
         if message is not None:
-            self.obey(message)
+            self.dispatch(message)

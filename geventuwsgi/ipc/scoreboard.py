@@ -1,8 +1,7 @@
 """The scoreboard: what each worker is doing, in memory that all processes see.
 
-A table of signed 64-bit cells, one row per worker process, and behind it one text per
-row: the request that runs now. It lies in a memfd, so it needs no disk and dies with
-its last user.
+A table of signed 64-bit cells, one row per worker process. It lies in a memfd, so it needs
+no disk and ends with its last user.
 
 Rules of the room:
 
@@ -56,7 +55,6 @@ STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 
 CELLS = 32              # 256 bytes: rows of two workers share no cache line
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-TEXT = 514              # two bytes of length, then up to 512 of the current request
 
 
 class Row:
@@ -68,26 +66,11 @@ class Row:
             constants of this module.
     """
 
-    __slots__ = ("_text", "cells", "index")
+    __slots__ = ("cells", "index")
 
-    def __init__(self, index: int, cells: memoryview, text: memoryview) -> None:
+    def __init__(self, index: int, cells: memoryview) -> None:
         self.index = index
         self.cells = cells
-        self._text = text
-
-    @property
-    def current_request(self) -> bytes:
-        """What runs now, e.g. b"GET /reports"; at most 512 bytes, b"" = nothing."""
-        length = min(self._text[0] | self._text[1] << 8, TEXT - 2)
-        return bytes(self._text[2:2 + length])
-
-    @current_request.setter
-    def current_request(self, text: bytes) -> None:
-        text = text[:TEXT - 2]
-        length = len(text)
-        # One copy, so that a reader sees a length and a text of different requests
-        # only while the copy runs.
-        self._text[:length + 2] = length.to_bytes(2, "little") + text
 
     @property
     def memory(self) -> tuple[int, int]:
@@ -106,12 +89,6 @@ class Row:
         """Forget the owner and what it was doing; the counters stay. Master only."""
         for cell in GAUGES:
             self.cells[cell] = 0
-        self._text[:2] = b"\0\0"
-
-    def statistics(self) -> dict[str, int]:
-        """Return the numbers by name."""
-        return {name.lower(): self.cells[globals()[name]] for name in __all__
-                if name.isupper() and not name.startswith("STATE_")}
 
 
 class Scoreboard:
@@ -125,23 +102,20 @@ class Scoreboard:
     def __init__(self, fd: int, memory: mmap.mmap) -> None:
         self.fd = fd
         self._memory = memory
-        self._count = len(memory) // (CELLS * 8 + TEXT)
-        whole = memoryview(memory)
-        table = CELLS * 8 * self._count
-        self._cells = whole[:table].cast("q")
-        self._texts = whole[table:]
+        self._count = len(memory) // (CELLS * 8)
+        self._cells = memoryview(memory)[:CELLS * 8 * self._count].cast("q")
 
     @classmethod
     def create(cls, rows: int) -> "Scoreboard":
         """Make a board with `rows` rows for workers (1 to `rows`) and the master's row 0."""
         fd = os.memfd_create("geventuwsgi-scoreboard", os.MFD_CLOEXEC)
-        os.ftruncate(fd, (rows + 1) * (CELLS * 8 + TEXT))
+        os.ftruncate(fd, (rows + 1) * CELLS * 8)
         return cls.open(fd)
 
     @classmethod
     def alone(cls) -> "Scoreboard":
         """Make a board with one row for a process that shares it with nobody."""
-        return cls(-1, mmap.mmap(-1, 2 * (CELLS * 8 + TEXT)))
+        return cls(-1, mmap.mmap(-1, 2 * CELLS * 8))
 
     @classmethod
     def open(cls, fd: int) -> "Scoreboard":
@@ -160,8 +134,7 @@ class Scoreboard:
         """
         if not 0 <= index < self._count:
             raise IndexError(f"row {index} of {self._count}")
-        return Row(index, self._cells[index * CELLS:(index + 1) * CELLS],
-                   self._texts[index * TEXT:(index + 1) * TEXT])
+        return Row(index, self._cells[index * CELLS:(index + 1) * CELLS])
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows that somebody owns."""
@@ -180,4 +153,3 @@ class Scoreboard:
             past.cells[cell] += row.cells[cell]
         for cell in range(CELLS):
             row.cells[cell] = 0
-        row.current_request = b""

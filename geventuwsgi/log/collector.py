@@ -26,7 +26,7 @@ ORDER = b"\x1d"     # in front of an order, see `log.scribe`
 MAX_LINE = 65536    # bytes; what is longer is taken in pieces
 
 
-class Outlet:
+class RouteTarget:
     """One logger: a sink, and the encoders that are for it."""
 
     def __init__(self, sink: Sink, encoders: Sequence[Encoder] = ()) -> None:
@@ -55,9 +55,9 @@ class Stream(NamedTuple):
         routes: (name, expression) of each route.
     """
 
-    named: dict[str, Outlet]
-    unnamed: tuple[Outlet, ...]
-    routes: tuple[tuple[Outlet, re.Pattern[bytes]], ...]
+    named: dict[str, RouteTarget]
+    unnamed: tuple[RouteTarget, ...]
+    routes: tuple[tuple[RouteTarget, re.Pattern[bytes]], ...]
 
 
 def stream(loggers: Iterable[tuple[str, Sink]], routes: Iterable[tuple[str, str]],
@@ -71,16 +71,16 @@ def stream(loggers: Iterable[tuple[str, Sink]], routes: Iterable[tuple[str, str]
         fallback: opens what takes a line where there is no logger without a name.
     """
     made = [encoder(text) for text in encoders]
-    named: dict[str, Outlet] = {}
-    unnamed: list[Outlet] = []
+    named: dict[str, RouteTarget] = {}
+    unnamed: list[RouteTarget] = []
     for name, sink in loggers:
-        outlet = Outlet(sink, [encode for whose, encode in made if whose == name])
+        outlet = RouteTarget(sink, [encode for whose, encode in made if whose == name])
         if name:
             named[name] = outlet
         else:
             unnamed.append(outlet)
     if not unnamed:
-        unnamed.append(Outlet(fallback(), [encode for whose, encode in made if not whose]))
+        unnamed.append(RouteTarget(fallback(), [encode for whose, encode in made if not whose]))
     return Stream(named, tuple(unnamed), tuple(
         (named[name], re.compile(expression.encode())) for name, expression in routes
         if name in named))
@@ -111,7 +111,7 @@ class Dispatcher:
             for outlet in outlets:
                 outlet.send(messages)
 
-    def _way(self, line: bytes) -> tuple[Outlet, ...]:
+    def _way(self, line: bytes) -> tuple[RouteTarget, ...]:
         if line.startswith(REQUEST):
             stream = self._requests
         else:
@@ -133,7 +133,7 @@ class Dispatcher:
             for outlet in (*one.named.values(), *one.unnamed)))
 
 
-class Splitter:
+class LineSplitter:
     r"""Cut what was read into lines; the beginning of one waits for its end.
 
     Lines end with \n alone: a \r is part of one.
@@ -273,7 +273,7 @@ def dispatcher(plan: Mapping[str, Any], warn: Warn) -> Dispatcher:
     return Dispatcher(log, requests, drains=plan["drains"], filters=plan["filters"])
 
 
-class Copier:
+class LogCollector:
     """Read lines until there is nobody left to write any.
 
     Args:
@@ -286,7 +286,7 @@ class Copier:
         self._plan = plan
         self._errors = StreamSink(2)
         self._lines = dispatcher(plan(), self._tell)
-        self._splitter = Splitter()
+        self._splitter = LineSplitter()
 
     def _tell(self, text: str) -> None:
         self._errors.write(f"geventuwsgi: log: {text}\n".encode())

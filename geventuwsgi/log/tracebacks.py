@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from types import FrameType
 
 OURS = ("geventuwsgi.workers.wsgi.", "geventuwsgi.app.", "geventuwsgi.workers.asgi.")
-_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_ROOMS = tuple(os.path.join(_HOUSE, wing, "") for wing in ("workers", "app"))
+_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_SERVER_DIRECTORIES = tuple(os.path.join(_PACKAGE_DIRECTORY, wing, "")
+                            for wing in ("workers", "app"))
 NOTHING = "  (no Python frame)"
 
 # What a log may tell of a request: no cookie, no Authorization, no body.
@@ -46,7 +47,7 @@ def in_debugger(frame: FrameType | None) -> bool:
 
 def is_our_file(path: str) -> bool:
     """Whether a file is of the machinery around the application."""
-    return path.startswith(_ROOMS)
+    return path.startswith(_SERVER_DIRECTORIES)
 
 
 def text(frame: FrameType | None) -> str:

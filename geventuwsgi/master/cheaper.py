@@ -20,7 +20,7 @@ from .cheaper_algorithms import (
     Algorithm, Backlog, BusynessAlgorithm, Cheaper, Manual, Spare, Spare2,
 )
 from .generation import BOOTING, SERVING, Generation
-from .load import Gauge, Load
+from .load import Load, LoadMeter
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -44,7 +44,7 @@ class Adapters:
         self._adapters: dict[str, Adapter] = {}
         self.over = False
 
-    def tend(self, generations: Sequence[Generation], now: float) -> float:
+    def poll(self, generations: Sequence[Generation], now: float) -> float:
         """Adapt what is due; return when to come again."""
         due = now + 1.0
         for generation in generations:
@@ -59,7 +59,7 @@ class Adapters:
                 self._adapters[generation.role.name] = adapter
             booting = [one for one in generations if one.state == BOOTING
                        and one.role.name == generation.role.name]
-            due = min(due, adapter.tend(booting, now))
+            due = min(due, adapter.poll(booting, now))
             self.over = self.over or adapter.over
         return due
 
@@ -70,11 +70,6 @@ class Adapters:
         for adapter in found:
             adapter.sleep(now)
         return bool(found)
-
-    def statistics(self) -> dict[str, object]:
-        """Return the load of each role at the last look, by name."""
-        return {"cheaper": {name: adapter.statistics()
-                            for name, adapter in self._adapters.items()}}
 
     def close(self) -> None:
         """Let go of what is watched: the instance stops."""
@@ -92,7 +87,7 @@ class Adapter:
         self.generation = generation
         self.over = False
         self._algorithm = ALGORITHMS[plan.algorithm](plan)
-        self._gauge = Gauge()
+        self._gauge = LoadMeter()
         self._selector = selector
         self._due = 0.0
         self._served = -1               # requests, when they last changed
@@ -100,14 +95,8 @@ class Adapter:
         self._count = generation.count
         self._watched: list[socket.socket] = []
         self._memory_told = ""
-        self._load = Load(0.0, generation.count, 0)
 
-    def statistics(self) -> dict[str, object]:
-        """Return the load at the last look, and who decides."""
-        return {"algorithm": self.plan.algorithm, "minimum": self.plan.minimum,
-                "maximum": self.plan.maximum, **self._load._asdict()}
-
-    def tend(self, booting: Sequence[Generation], now: float) -> float:
+    def poll(self, booting: Sequence[Generation], now: float) -> float:
         """Adapt if it is time; return when to come again.
 
         Args:
@@ -124,8 +113,8 @@ class Adapter:
         if not generation.count:
             self._watch()
             return self._due
-        self._load = load = self._gauge.measure(generation.workers.values(), generation.count,
-                                                generation.role.backlog(), now)
+        load = self._gauge.measure(generation.workers.values(), generation.count,
+                                   generation.role.backlog(), now)
         if self._idle(load) and not booting:
             self._go_cheap(now)
         else:

@@ -72,7 +72,7 @@ class Algorithm(Protocol):
         """Return a difference; the adapter keeps it within the bounds."""
 
 
-class Since:
+class Stopwatch:
     """For how long something has been so."""
 
     def __init__(self) -> None:
@@ -102,8 +102,8 @@ class Spare:
 
     def __init__(self, plan: Cheaper) -> None:
         self._plan = plan
-        self._full = Since()
-        self._calm = Since()
+        self._full = Stopwatch()
+        self._calm = Stopwatch()
 
     def decide(self, load: Load) -> int:
         full = load.slots > 0 and load.busy >= FULL * load.slots
@@ -121,7 +121,7 @@ class Spare2:
 
     def __init__(self, plan: Cheaper) -> None:
         self._plan = plan
-        self._surplus = Since()
+        self._surplus = Stopwatch()
 
     def decide(self, load: Load) -> int:
         wanted = self._plan.minimum
@@ -142,7 +142,7 @@ class Backlog:
 
     def __init__(self, plan: Cheaper) -> None:
         self._plan = plan
-        self._calm = Since()
+        self._calm = Stopwatch()
 
     def decide(self, load: Load) -> int:
         calm = not load.backlog and fits_without_one(load)
@@ -189,7 +189,7 @@ class BusynessAlgorithm:
         self._stopping = False              # the last thing done was to stop a worker
         self._between = 0
         self._emergency = 0
-        self._waiting = Since()
+        self._waiting = Stopwatch()
         logger.info("[busyness] settings: min=%g%%, max=%g%%, overload=%g, multiplier=%d, "
                     "respawn penalty=%d", numbers.minimum, numbers.maximum, plan.overload,
                     numbers.multiplier, numbers.penalty)

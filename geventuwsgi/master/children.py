@@ -89,7 +89,7 @@ class Worker(Process):
         self.stacks_at: float | None = None     # SIGUSR2 because it is stuck
         self.failure: tuple[int, str] | None = None
         self.forked: set[int] = set()
-        self.worn = ""
+        self.due_for_replacement = ""
         self.cheaped = False
         self.luck = random.random()
         self.first_memory = (0, 0)
@@ -127,8 +127,8 @@ class Worker(Process):
         """Resident and virtual bytes, as it last told."""
         return self.row.cells[scoreboard.RSS], self.row.cells[scoreboard.VSZ]
 
-    def ask(self, now: float, message: bytes, mercy: float) -> None:
-        """Ask it to drain or to stop, and kill it after `mercy` seconds.
+    def request_stop(self, now: float, message: bytes, grace: float) -> None:
+        """Ask it to drain or to stop, and kill it after `grace` seconds.
 
         A stop after a drain hurries it, but its deadline stands.
         """
@@ -136,7 +136,7 @@ class Worker(Process):
         if self.asked_at is not None:
             return
         self.asked_at = now
-        self.deadline = now + mercy
+        self.deadline = now + grace
         if not (sent and self.ready):
             self.signal(signal.SIGTERM)  # one that still boots has nothing to finish
 
@@ -154,7 +154,7 @@ class Worker(Process):
     def tell_burial(self, now: float) -> None:
         """Log that it has ended as it was asked to."""
         if self.asked_at is not None and self.pid:
-            if self.worn:
+            if self.due_for_replacement:
                 logger.info("...The work of process %d is done. Seeya!", self.pid)
             logger.info("%s %d buried after %d seconds", self.name, self.id, now - self.asked_at)
             if self.cheaped:

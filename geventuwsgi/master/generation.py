@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from ..errors import BootError
 from ..ipc import channel, scoreboard
 from .children import Process, Rows, Throttle, Worker, how, tell_delay
-from .heartbeat import SILENT_TIME, STACK_TIME, look_after
-from .recycling import Recycler, next_worn
+from .heartbeat import SILENT_TIME, STACK_TIME, check
+from .recycling import Recycler, next_to_replace
 from .role import Role
 from .spawn import order_fork, spawn
 
@@ -94,7 +94,7 @@ class Generation:
         return self._ever_loaded
 
     @property
-    def gone(self) -> bool:
+    def done(self) -> bool:
         """Whether no process of it is left."""
         return self.template is None and not any(self.everybody())
 
@@ -104,7 +104,7 @@ class Generation:
         yield from list(self.successors.values())
         yield from list(self.leaving)
 
-    def tend(self, now: float, awake: float) -> float:
+    def poll(self, now: float, awake: float) -> float:
         """Start what is missing, end what is overdue; return when to come again.
 
         Args:
@@ -123,7 +123,7 @@ class Generation:
         due += [throttle.due for number, throttle in self._throttles.items()
                 if number not in self.workers and self.wants(number)]
         for worker in self.everybody():
-            look_after(worker, self.role, self.template, now, awake)
+            check(worker, self.role, self.template, now, awake)
             due += [at for at in (worker.deadline, worker.stacks_at and
                                   worker.stacks_at + STACK_TIME) if at is not None]
         return min([now + 1.0, *(at for at in due if at > now)])
@@ -139,7 +139,7 @@ class Generation:
         self._leave_rows()
         self._kill_template()
         for worker in self.everybody():
-            worker.ask(now, channel.STOP if stop else channel.DRAIN, self.role.mercy)
+            worker.request_stop(now, channel.STOP if stop else channel.DRAIN, self.role.grace)
 
     def kill(self, now: float) -> None:
         """End it at once."""
@@ -192,11 +192,11 @@ class Generation:
             if process is not None:
                 process.reopen_logs(handed)
 
-    def leave(self) -> None:
+    def fail_readiness(self) -> None:
         """Have readiness checks fail: a stop is near."""
         self.leaves = True
         for worker in self.everybody():
-            channel.send(worker.control, channel.LEAVE)
+            channel.send(worker.control, channel.UNREADY)
 
     def pump(self) -> None:
         """Read what unnamed workers said; before reaping, for a pid may be among it."""
@@ -294,10 +294,11 @@ class Generation:
         if not self._loaded or self.successors or now < self._succession.due:
             return
         wanted = (worker for worker in self.workers.values() if self.wants(worker.id))
-        worker = next_worn(wanted, self.leaving, self.count)
+        worker = next_to_replace(wanted, self.leaving, self.count)
         successor = None if worker is None else self._start_worker(worker.id, None)
         if worker is not None and successor is not None:
-            logger.info("worker %d (pid: %d) is replaced: %s", worker.id, worker.pid, worker.worn)
+            logger.info("worker %d (pid: %d) is replaced: %s", worker.id,
+                        worker.pid, worker.due_for_replacement)
             self.successors[worker.id] = successor
 
     def _start_worker(self, number: int, index: int | None) -> Worker | None:
@@ -357,13 +358,14 @@ class Generation:
             worker.first_memory = worker.memory
             self.proven = True
             if self.leaves:
-                channel.send(worker.control, channel.LEAVE)
+                channel.send(worker.control, channel.UNREADY)
             if self.state != DRAINING and self.successors.get(worker.id) is worker:
                 old = self.workers[worker.id]
                 self._succeed(old)
                 self._dismiss(old, worker.ready_at)
-        elif message.startswith(channel.WORN):
-            worker.worn = worker.worn or channel.parse_worn(message)
+        elif message.startswith(channel.REPLACE):
+            worker.due_for_replacement = worker.due_for_replacement or channel.parse_replacement(
+                message)
         elif message.startswith(b"failed "):
             worker.failure = channel.parse_failed(message)
 
@@ -388,7 +390,7 @@ class Generation:
         if self._row_of.get(worker.id) == worker.row.index:
             del self._row_of[worker.id]
         self.leaving.append(worker)
-        worker.ask(now, channel.DRAIN, self.role.mercy)
+        worker.request_stop(now, channel.DRAIN, self.role.grace)
 
     def _worker_gone(self, worker: Worker, status: int | None) -> None:
         """Forget a dead worker. `status` is None if it never said who it was."""
@@ -398,13 +400,13 @@ class Generation:
         now = time.monotonic()
         if worker in self.leaving:
             self.leaving.remove(worker)
-            self._bury(worker, now)
+            self._log_exit(worker, now)
         elif self.successors.get(worker.id) is worker:
             del self.successors[worker.id]
             self._successor_gone(worker, status, now)
         elif self.state == DRAINING:
             del self.workers[worker.id], self._row_of[worker.id]
-            self._bury(worker, now)
+            self._log_exit(worker, now)
         else:
             worker.tell_death(status)
             if worker.id in self.successors:
@@ -421,7 +423,7 @@ class Generation:
                     f"({how(status)})")))
             tell_delay(delay)
 
-    def _bury(self, worker: Worker, now: float) -> None:
+    def _log_exit(self, worker: Worker, now: float) -> None:
         worker.tell_burial(now)
         self._rows.give_back(worker.row.index)
 

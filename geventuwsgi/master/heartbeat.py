@@ -18,8 +18,8 @@ SILENT_TIME = 5.0       # seconds a worker may live after closing its control so
 FORK_PATIENCE = 30.0    # seconds until a template that forks nothing is replaced
 
 
-def look_after(worker: Worker, role: Role, template: Process | None, now: float,
-               awake: float) -> None:
+def check(worker: Worker, role: Role, template: Process | None, now: float,
+          awake: float) -> None:
     """Kill a worker that is overdue, and look for one that is stuck.
 
     Args:
@@ -33,7 +33,7 @@ def look_after(worker: Worker, role: Role, template: Process | None, now: float,
         if now >= worker.deadline and worker.pid:
             if role.stdin:      # it may stand in a debugger, whose user is here
                 logger.info("%s %d (pid: %d) is still busy after %g seconds and is killed",
-                            worker.name, worker.id, worker.pid, role.mercy)
+                            worker.name, worker.id, worker.pid, role.grace)
             else:
                 logger.warning("%s %d (pid: %d) is taking too much time to die..."
                                "NO MERCY !!!", worker.name, worker.id, worker.pid)

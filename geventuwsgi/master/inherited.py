@@ -16,6 +16,7 @@ from typing import Any
 
 from ..ipc import channel
 from ..ipc.scoreboard import Scoreboard
+from .attached.attached import Attached
 from .children import Process, Rows, Worker, kill
 from .generation import DRAINING, SERVING, Generation
 from .role import Role
@@ -29,7 +30,7 @@ def describe(generation: Generation) -> dict[str, Any]:
     """Return what the next version has to know of a generation."""
     return {
         "number": generation.number, "role": generation.role.name,
-        "mercy": generation.role.mercy, "serves": generation.state == SERVING,
+        "grace": generation.role.grace, "serves": generation.state == SERVING,
         "template": ([generation.template.pid, generation.template.control.fileno()]
                      if generation.template is not None else None),
         "workers": [{"id": worker.id, "pid": worker.pid, "fd": worker.control.fileno(),
@@ -43,7 +44,7 @@ def descriptors(description: dict[str, Any]) -> list[int]:
     return ([template[1]] if template else []) + [one["fd"] for one in description["workers"]]
 
 
-class Adopted(Generation):
+class InheritedGeneration(Generation):
     """A generation of the version before.
 
     Args:
@@ -55,7 +56,7 @@ class Adopted(Generation):
     def __init__(self, described: dict[str, Any], selector: selectors.BaseSelector,
                  short: Callable[[], None]) -> None:
         workers = described["workers"]
-        role = Role(described["role"], 0, (), mercy=described["mercy"])
+        role = Role(described["role"], 0, (), grace=described["grace"])
         rows = Rows(Scoreboard.create(max(len(workers), 1)))
         super().__init__(described["number"], role, 0, rows, selector)
         self.state = SERVING if described["serves"] else DRAINING
@@ -84,12 +85,12 @@ class Adopted(Generation):
             self._row_of[worker.id] = index
         self._watch(worker.control, lambda: self._hear_worker(worker))
 
-    def tend(self, now: float, awake: float) -> float:
+    def poll(self, now: float, awake: float) -> float:
         """End what is overdue; where nobody serves any more ask for a new generation."""
         if self.state == SERVING and not self.workers and now >= self._due:
             self._due = now + AGAIN
             self._short()
-        return super().tend(now, awake)
+        return super().poll(now, awake)
 
     def resize(self, count: int, now: float) -> None:
         """Stay as it is: the next generation has the number of the configuration."""
@@ -114,39 +115,34 @@ class Adopted(Generation):
 # The new version starts its own, as a reload does; what has a pid file lives on and is not
 # here.
 
-class Remnants:
+class InheritedDaemons(Attached):
     """Children to be ended: SIGTERM at once, SIGKILL after a while. An `Attached`.
 
     Args:
         pids: theirs; they are children of this process that nobody has reaped.
-        mercy: seconds between the two.
-
-    Attributes:
-        verdict: always None: they end no instance.
+        grace: seconds between the two.
     """
 
-    verdict: int | None = None
-
-    def __init__(self, pids: Iterable[int], mercy: float) -> None:
+    def __init__(self, pids: Iterable[int], grace: float) -> None:
         self._pids = set(pids)
-        self._mercy = mercy
+        self._grace = grace
         self._deadline: float | None = None
 
     @property
-    def gone(self) -> bool:
+    def done(self) -> bool:
         """Whether none is left."""
         return not self._pids
 
-    def begin(self, now: float) -> None:
+    def start(self, now: float) -> None:
         """Ask them to end."""
-        self._deadline = now + self._mercy
+        self._deadline = now + self._grace
         self._signal(signal.SIGTERM)
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Kill those that do not."""
         if self._deadline is not None and self._pids and now >= self._deadline:
             self._signal(signal.SIGKILL)
-            self._deadline = now + self._mercy
+            self._deadline = now + self._grace
         return now + 1.0
 
     def exited(self, pid: int, status: int) -> bool:
@@ -156,20 +152,13 @@ class Remnants:
         self._pids.remove(pid)
         return True
 
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
     def stop(self, now: float) -> None:
         """Go on as before, until they are gone."""
-        self.tend(now)
+        self.poll(now)
 
     def kill(self, now: float) -> None:
         """End them at once."""
         self._signal(signal.SIGKILL)
-
-    def statistics(self) -> dict[str, object]:
-        """Return their pids."""
-        return {"remnants": sorted(self._pids)}
 
     def _signal(self, number: int) -> None:
         for pid in self._pids:

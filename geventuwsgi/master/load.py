@@ -60,7 +60,7 @@ class Load(NamedTuple):
         return (self.slots - self.busy) * self.ready / self.slots if self.slots else 0.0
 
 
-class Gauge:
+class LoadMeter:
     """Measures the load; it remembers what each worker had told at the last look."""
 
     def __init__(self) -> None:

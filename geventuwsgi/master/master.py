@@ -30,7 +30,7 @@ from .console import Caller, Command, Console
 from .generation import BOOTING, DRAINING, SERVING, Generation, Rows
 from .pause import Pause
 from .reload import Reloads
-from .role import Renewal, Role
+from .role import ReloadPlan, Role
 from .stacks import Stacks
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -84,7 +84,7 @@ class Master:
                  reopen: Callable[[], Sequence[tuple[str, int]]] = tuple,
                  commands: Mapping[str, Command] = MappingProxyType({}),
                  attached: Sequence[Attached] = (),
-                 renew: Callable[[], Renewal] | None = None, exit_on_reload: bool = False,
+                 renew: Callable[[], ReloadPlan] | None = None, exit_on_reload: bool = False,
                  shutdown_delay: Callable[[], float] = lambda: 0.0,
                  reloading: Callable[[bool], None] = lambda begins: None,
                  upgrade: Callable[[], None] = _nothing,
@@ -116,7 +116,7 @@ class Master:
         self._announced = False
         self.reloads = Reloads(
             self.generations, self._generation, lambda: len(self._rows),
-            renew or (lambda: Renewal(self.roles)), self._taken_over, self._on_reloading)
+            renew or (lambda: ReloadPlan(self.roles)), self._taken_over, self._on_reloading)
         self._adapters = Adapters(self.selector)
         self._stoppers: list[Caller] = []
         self.console = Console(self.selector, {
@@ -160,17 +160,6 @@ class Master:
         assert self._status is not None
         return self._status
 
-    def statistics(self) -> dict[str, object]:
-        """Return what is alive, by name."""
-        return {"generations": [
-            {"number": generation.number, "role": generation.role.name,
-             "state": generation.state, "count": generation.count,
-             "template": generation.template.pid if generation.template else 0,
-             "workers": {worker.id: worker.pid for worker in generation.workers.values()}}
-            for generation in self.generations],
-            **self._adapters.statistics(),
-            **{name: value for one in self._attached for name, value in one.statistics().items()}}
-
     @property
     def healthy(self) -> bool:
         """Whether at least one worker serves."""
@@ -204,7 +193,8 @@ class Master:
         logger.info("gracefully (RE)spawned uWSGI master process (pid: %d) after an upgrade",
                     os.getpid())
         for described in self._handed_over["generations"]:
-            self.generations.append(inherited.Adopted(described, self.selector, self.reload))
+            self.generations.append(inherited.InheritedGeneration(
+                described, self.selector, self.reload))
         self._reap()
         self.pause.set(self._handed_over.get("paused", False))
         signals.unblock_all()
@@ -271,8 +261,8 @@ class Master:
             if self._status is not None and not self.generations and self._ended(now):
                 return
             # Generations last, for the others may have begun one: a file that was touched does.
-            wake_up = min([one.tend(now) for one in self._attached] + [self._adapt(now)]
-                          + [generation.tend(now, awake) for generation in self.generations])
+            wake_up = min([one.poll(now) for one in self._attached] + [self._adapt(now)]
+                          + [generation.poll(now, awake) for generation in self.generations])
             if self._leave_at is not None and self._status is None:
                 wake_up = min(wake_up, self._leave_at)
             for key, _ in self.selector.select(max(wake_up - time.monotonic(), 0.0)):
@@ -289,7 +279,7 @@ class Master:
                 self._judge_failure(generation)
             elif generation.state == BOOTING and generation.complete:
                 self._serve_first(generation)
-            if generation.state == DRAINING and generation.gone:
+            if generation.state == DRAINING and generation.done:
                 self.generations.remove(generation)
         if self._status is not None:
             self._stop_rest(now)
@@ -302,17 +292,17 @@ class Master:
             self._begun = True
             self._fresh = self.reloads.underway
             for attached in self._attached:
-                attached.begin(now)
+                attached.start(now)
         for attached in self._attached:
-            if attached.verdict is not None:
-                self.stop(attached.verdict)
+            if attached.exit_status is not None:
+                self.stop(attached.exit_status)
                 return
 
     def _ended(self, now: float) -> bool:
         """End what is attached, one after another; tell whether all of it is gone."""
         for attached in self._attached:
             attached.stop(now)
-            if not attached.gone:
+            if not attached.done:
                 return False
         return True
 
@@ -320,7 +310,7 @@ class Master:
         """Change the numbers of processes to what there is to do; return when to come again."""
         if self._status is not None:
             return now + (1.0 if self.generations else ENDING)
-        due = self._adapters.tend(self.generations, now)
+        due = self._adapters.poll(self.generations, now)
         if self._adapters.over:
             self.stop()
             return now
@@ -403,7 +393,7 @@ class Master:
             self._leave_at = time.monotonic() + delay
             self.reloads.give_up(time.monotonic(), "the server stops")
             for generation in self.generations:
-                generation.leave()
+                generation.fail_readiness()
         else:
             self._stop_gracefully()
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from ..ipc import channel
+from .attached.attached import Attached
 from .children import Worker
 from .console import Caller
 from .generation import Generation
@@ -18,19 +19,15 @@ from .generation import Generation
 logger = logging.getLogger("geventuwsgi.error")
 
 
-class Pause:
+class Pause(Attached):
     """Whether the workers pause; an `Attached` of the master.
 
     Args:
         generations: the living ones; the list itself, as it changes.
 
     Attributes:
-        verdict: always None: it ends no instance.
         paused: whether they pause.
     """
-
-    verdict: int | None = None
-    gone = True
 
     def __init__(self, generations: Iterable[Generation]) -> None:
         self._generations = generations
@@ -73,28 +70,12 @@ class Pause:
         self._told |= {worker for worker in workers - self._told
                        if channel.send(worker.control, channel.PAUSE)}
 
-    def begin(self, now: float) -> None:
-        """Wait for the order."""
-
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Have those pause too that have become ready meanwhile."""
         if self.paused:
             self._tell()
         return now + 1.0
 
-    def exited(self, pid: int, status: int) -> bool:
-        """Say that it was not ours."""
-        return False
-
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
     def stop(self, now: float) -> None:
         """Pause nobody any more."""
         self.paused = False
-
-    kill = stop
-
-    def statistics(self) -> dict[str, object]:
-        """Return whether they pause."""
-        return {"paused": self.paused}

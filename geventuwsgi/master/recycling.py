@@ -78,8 +78,8 @@ class Recycler:
         for worker in serving:
             if not any(worker.first_memory):  # it had not told yet when it became ready
                 worker.first_memory = worker.memory
-            if not worker.worn:
-                worker.worn = self._reason(worker, now - (worker.ready_at or now))
+            if not worker.due_for_replacement:
+                worker.due_for_replacement = self._reason(worker, now - (worker.ready_at or now))
         if (limits.evil_rss or limits.evil_as) and now >= self._evil_due:
             self._evil_due = now + limits.evil_every
             for worker in serving:
@@ -147,7 +147,8 @@ class Recycler:
                 return
 
 
-def next_worn(workers: Iterable[Worker], leaving: Iterable[Worker], count: int) -> Worker | None:
+def next_to_replace(workers: Iterable[Worker], leaving: Iterable[Worker],
+                    count: int) -> Worker | None:
     """Return the worker to be replaced next, the oldest of the worn; None if it is not time.
 
     Only a share of a generation drains after a replacement at a time: those are processes
@@ -158,10 +159,11 @@ def next_worn(workers: Iterable[Worker], leaving: Iterable[Worker], count: int) 
         leaving: those that drain.
         count: how many there are to be.
     """
-    worn = [worker for worker in workers if worker.worn]
-    if not worn or sum(bool(worker.worn) for worker in leaving) >= max(1, count // SHARE):
+    due = [worker for worker in workers if worker.due_for_replacement]
+    under_way = sum(bool(worker.due_for_replacement) for worker in leaving)
+    if not due or under_way >= max(1, count // SHARE):
         return None
-    return min(worn, key=lambda worker: worker.started)
+    return min(due, key=lambda worker: worker.started)
 
 
 def measure(pid: int) -> tuple[int, int]:

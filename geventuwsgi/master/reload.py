@@ -24,7 +24,7 @@ from typing import NamedTuple
 from ..errors import GeventuwsgiError
 from .console import Caller
 from .generation import BOOTING, SERVING, Generation
-from .role import Renewal, Role
+from .role import ReloadPlan, Role
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -42,7 +42,7 @@ PATIENCE = 30.0     # seconds until a reload that loads and loads gives way to a
 TELL_EVERY = 10.0   # seconds between lines about a worker that is waited for
 
 
-class Chain:
+class ChainReload:
     """One generation that hands over to another."""
 
     def __init__(self, old: Generation, new: Generation) -> None:
@@ -80,12 +80,12 @@ class Chain:
         self._old.handed_over = 0
 
 
-class Attempt(NamedTuple):
+class ReloadAttempt(NamedTuple):
     """A reload on its way."""
 
-    renewal: Renewal
+    renewal: ReloadPlan
     generations: list[Generation]
-    chains: list[Chain]
+    chains: list[ChainReload]
     callers: list[Caller]
     started: float
 
@@ -104,7 +104,7 @@ class Reloads:
 
     def __init__(self, generations: list[Generation],
                  start: Callable[[int, Role, int], Generation], room: Callable[[], int],
-                 renew: Callable[[], Renewal], took_over: Callable[[float], None],
+                 renew: Callable[[], ReloadPlan], took_over: Callable[[float], None],
                  reloading: Callable[[bool], None] = lambda begins: None) -> None:
         self._generations = generations
         self._start = start
@@ -112,7 +112,7 @@ class Reloads:
         self._renew = renew
         self._took_over = took_over
         self._reloading = reloading
-        self._present: Attempt | None = None
+        self._present: ReloadAttempt | None = None
         self._last = 0                      # the greatest number: none is used twice
         self._again = False
         self._chained = False               # the waiting request wants a chain
@@ -197,7 +197,7 @@ class Reloads:
                          "draining, or processes grew by too much; try again, or upgrade in "
                          "place (SIGUSR2)", callers)
             return
-        attempt = Attempt(renewal, [], [], callers, now)
+        attempt = ReloadAttempt(renewal, [], [], callers, now)
         self._last = number = 1 + max([self._last, *(one.number for one in self._generations)])
         for role, count in zip(renewal.roles, counts):
             old = self._serving(role.name)
@@ -207,7 +207,7 @@ class Reloads:
             self._generations.append(new)
             attempt.generations.append(new)
             if chained and old is not None:
-                attempt.chains.append(Chain(old, new))
+                attempt.chains.append(ChainReload(old, new))
         self._present = attempt
 
     def _serving(self, name: str) -> Generation | None:
@@ -230,7 +230,7 @@ class Reloads:
             return role.processes
         return min(max(old.count, plan.minimum), plan.maximum)
 
-    def _succeed(self, present: Attempt, now: float) -> None:
+    def _succeed(self, present: ReloadAttempt, now: float) -> None:
         self._present = None
         for one in present.generations:
             one.state = SERVING
@@ -255,7 +255,7 @@ class Reloads:
         self._end(present, now)
         self._refuse(reason, present.callers)
 
-    def _end(self, present: Attempt, now: float) -> None:
+    def _end(self, present: ReloadAttempt, now: float) -> None:
         """Take an attempt back."""
         for chain in present.chains:
             chain.undo()

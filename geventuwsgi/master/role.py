@@ -28,7 +28,7 @@ class Role(NamedTuple):
         fds: descriptors that the template inherits under the same numbers.
         environ: the template's environment; None = the master's.
         cores: application slots of one process, for the log.
-        mercy: seconds that a draining process gets before it is killed.
+        grace: seconds that a draining process gets before it is killed.
         timeout: seconds without heartbeat until a process counts as stuck; None = never.
         replace_stuck: whether a stuck process is killed and replaced; False = only the
             stacks of its threads go to the log.
@@ -50,7 +50,7 @@ class Role(NamedTuple):
     fds: tuple[int, ...] = ()
     environ: dict[str, str] | None = None
     cores: int = 1
-    mercy: float = 30.0
+    grace: float = 30.0
     timeout: float | None = None
     replace_stuck: bool = True
     recycling: Recycling | None = None
@@ -82,7 +82,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-class Renewal(NamedTuple):
+class ReloadPlan(NamedTuple):
     """What is to run after a reload, and what follows from how the reload ends.
 
     Attributes:

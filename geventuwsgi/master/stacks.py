@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 
 from ..ipc import channel
+from .attached.attached import Attached
 from .children import Worker
 from .console import Caller
 from .generation import Generation
@@ -29,7 +30,7 @@ LAST = 3.0          # seconds for its signal handler, from the beginning
 MOST = 4 << 20      # bytes of one answer
 
 
-class Inquiry:
+class StacksRequest:
     """One order and its answers."""
 
     def __init__(self, caller: Caller) -> None:
@@ -45,10 +46,10 @@ class Inquiry:
             self.caller.end(int(bool(self.silent)), reason)
 
 
-class Question:
+class StacksQuery:
     """One worker's part of it."""
 
-    def __init__(self, inquiry: Inquiry, worker: Worker, sock: socket.socket) -> None:
+    def __init__(self, inquiry: StacksRequest, worker: Worker, sock: socket.socket) -> None:
         self.inquiry = inquiry
         self.name = f"{worker.name} {worker.id} (pid: {worker.pid})"
         self.worker = worker
@@ -57,7 +58,7 @@ class Question:
         self.signalled = False
 
 
-class Stacks:
+class Stacks(Attached):
     """The order `stacks`, and what the master looks after until all have answered.
 
     Args:
@@ -65,18 +66,15 @@ class Stacks:
         generations: the living ones; the list itself, as it changes.
     """
 
-    verdict: int | None = None
-    gone = True
-
     def __init__(self, selector: selectors.BaseSelector,
                  generations: Iterable[Generation]) -> None:
         self._selector = selector
         self._generations = generations
-        self._questions: list[Question] = []
+        self._questions: list[StacksQuery] = []
 
     def order(self, caller: Caller, arguments: Sequence[str]) -> None:
         """Ask all workers; the caller is told as they answer (`console.Command`)."""
-        inquiry = Inquiry(caller)
+        inquiry = StacksRequest(caller)
         inquiry.open = 1
         for generation in self._generations:
             for worker in generation.workers.values():
@@ -87,7 +85,7 @@ class Stacks:
                     self._ask(inquiry, worker)
         inquiry.close()
 
-    def _ask(self, inquiry: Inquiry, worker: Worker) -> None:
+    def _ask(self, inquiry: StacksRequest, worker: Worker) -> None:
         try:
             ours, theirs = channel.pair()
         except OSError as error:
@@ -95,7 +93,7 @@ class Stacks:
             inquiry.caller.write(f"{worker.name} {worker.id} (pid: {worker.pid}) cannot be asked: "
                                  f"{error.strerror}\n")
             return
-        question = Question(inquiry, worker, ours)
+        question = StacksQuery(inquiry, worker, ours)
         with theirs:
             sent = channel.send_with_descriptor(worker.control, channel.STACKS, theirs.fileno())
         inquiry.open += 1
@@ -105,7 +103,7 @@ class Stacks:
         if not sent:
             self._give_up(question, "takes no messages")
 
-    def _answered(self, question: Question) -> None:
+    def _answered(self, question: StacksQuery) -> None:
         message, fd = channel.receive_with_descriptor(question.sock)
         if message is None:
             return
@@ -121,18 +119,18 @@ class Stacks:
         question.inquiry.caller.write(text + "\n")
         self._close(question)
 
-    def _give_up(self, question: Question, why: str) -> None:
+    def _give_up(self, question: StacksQuery, why: str) -> None:
         question.inquiry.silent += 1
         question.inquiry.caller.write(f"{question.name} {why}\n\n")
         self._close(question)
 
-    def _close(self, question: Question) -> None:
+    def _close(self, question: StacksQuery) -> None:
         self._questions.remove(question)
         self._selector.unregister(question.sock)
         question.sock.close()
         question.inquiry.close()
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Wake who does not hear; give up those whom nothing wakes."""
         for question in tuple(self._questions):
             if now < question.due:
@@ -150,17 +148,3 @@ class Stacks:
         return min((question.due for question in self._questions), default=now + 3600.0)
 
     # What else the master says to those whom it looks after (`attached.Attached`).
-
-    def begin(self, now: float) -> None: ...
-
-    def exited(self, pid: int, status: int) -> bool:
-        return False
-
-    def reloaded(self, now: float) -> None: ...
-
-    def stop(self, now: float) -> None: ...
-
-    def kill(self, now: float) -> None: ...
-
-    def statistics(self) -> dict[str, object]:
-        return {}

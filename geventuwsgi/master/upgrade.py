@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .attached.attached import Attached
 from .spawn import spawn_plain
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -41,19 +42,14 @@ def check_command() -> list[str]:
     return [*argv[:place], "--show-config", *argv[place:]]
 
 
-class Upgrade:
+class Upgrade(Attached):
     """From the order to the exec; an `Attached` of the master.
 
     Args:
         environ: the environment that this process was started with.
         idle: tells whether no start and no reload is on its way.
         go: execs; it returns only if that fails.
-
-    Attributes:
-        verdict: always None: it ends no instance.
     """
-
-    verdict: int | None = None
 
     def __init__(self, environ: Mapping[str, str], idle: Callable[[], bool],
                  go: Callable[[], None]) -> None:
@@ -67,7 +63,7 @@ class Upgrade:
         self._output = -1
 
     @property
-    def gone(self) -> bool:
+    def done(self) -> bool:
         """Whether no check is running."""
         return not self._pid
 
@@ -80,10 +76,7 @@ class Upgrade:
         if not self._idle():
             logger.info("an upgrade follows what is on its way")
 
-    def begin(self, now: float) -> None:
-        """Wait for the order."""
-
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Check, then exec."""
         if self._asked and not self._pid and self._idle():
             if self._checked:
@@ -127,20 +120,11 @@ class Upgrade:
                          else f"killed by signal {-status}", said)
         return True
 
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
     def stop(self, now: float) -> None:
         """Give it up."""
         self._asked = False
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
-
-    kill = stop
-
-    def statistics(self) -> dict[str, object]:
-        """Return nothing: it keeps no figures."""
-        return {}
 
 
 def execute(state: Mapping[str, Any], fds: Sequence[int], environ: Mapping[str, str]) -> None:

@@ -97,7 +97,7 @@ class Acceptor:
                 if found is None:
                     break
                 batch.append((*found, listener))
-        except Shortage as error:
+        except OutOfDescriptors as error:
             self._back_off(error)
         if batch:
             self._hand_over(batch)
@@ -117,7 +117,7 @@ class Acceptor:
 # Taking connections from a listening socket, one system call each.
 #
 # The rules of this room: nothing here waits. What is no connection is None (nothing waits, or
-# it was gone already); what the machine is short of is a `Shortage`.
+# it was gone already); what the machine is short of is a `OutOfDescriptors`.
 
 # Connections taken in one turn of the loop: enough to share the cost of the turn, few
 # enough that other workers get their part.
@@ -128,7 +128,7 @@ SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 ABORTED = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPERM, errno.EPROTO}
 
 
-class Shortage(OSError):
+class OutOfDescriptors(OSError):
     """The process or the machine is out of descriptors or memory."""
 
 
@@ -146,7 +146,7 @@ def accept(listening: Any) -> tuple[int, Any] | None:
         if error.errno in ABORTED:
             return None
         if error.errno in SHORTAGE:
-            raise Shortage(*error.args) from error
+            raise OutOfDescriptors(*error.args) from error
         raise
 
 

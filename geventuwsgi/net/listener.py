@@ -93,7 +93,7 @@ class Listener:
         return cls(sock, protocol, addresses.of_socket(sock), owned=owned,
                    inode=(inode[0], inode[1]) if inode else None)
 
-    def speaking(self, protocol: str) -> "Listener":
+    def with_protocol(self, protocol: str) -> "Listener":
         """Return the same socket under another protocol."""
         return Listener(self.socket, protocol, self.address, inode=self._inode, owned=self.owned)
 

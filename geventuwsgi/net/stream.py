@@ -348,12 +348,12 @@ class HandedSocket:
     def _take(self) -> Any:
         stream: Any = self._stream
         sock = stream.sock
-        stream.sock = Surrendered(sock)
+        stream.sock = HandedOver(sock)
         return cooperative_socket(
             sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
 
 
-class Surrendered:
+class HandedOver:
     """What a stream keeps of a socket that was handed over: it can only be closed."""
 
     def __init__(self, sock: _socket.socket) -> None:

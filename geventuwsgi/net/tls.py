@@ -20,7 +20,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..errors import ConfigError
-from .tls_config import Certificate, Terms
+from .tls_config import Certificate, TlsConfig
 
 _PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 # The certificate of each context, which cannot be asked of OpenSSL.
@@ -38,7 +38,7 @@ _SHORT = {
     "streetAddress": "street"}
 
 
-def context_of(terms: Terms) -> ssl.SSLContext:
+def context_of(terms: TlsConfig) -> ssl.SSLContext:
     """Make the context of a listener.
 
     Raises:
@@ -52,13 +52,13 @@ def context_of(terms: Terms) -> ssl.SSLContext:
     return context
 
 
-def exposed_keys(terms: Terms) -> list[str]:
+def exposed_keys(terms: TlsConfig) -> list[str]:
     """List the key files that every user of this machine may read."""
     keys = [one.key or one.cert for one in terms.certificates()]
     return [key for key in dict.fromkeys(keys) if os.stat(key).st_mode & stat.S_IROTH]
 
 
-def _context(terms: Terms, certificate: Certificate) -> ssl.SSLContext:
+def _context(terms: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
     """Make a context for one certificate.
 
     The authorities and their demands go into each of a listener's contexts: OpenSSL looks

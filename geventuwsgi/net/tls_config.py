@@ -31,7 +31,7 @@ class Certificate(NamedTuple):
     option: str = ""
 
 
-class Terms(NamedTuple):
+class TlsConfig(NamedTuple):
     """What a listener offers and asks for.
 
     Attributes:
@@ -55,7 +55,7 @@ class Terms(NamedTuple):
     options: int = 0
 
     @classmethod
-    def from_json(cls, told: Sequence[Any]) -> "Terms":
+    def from_json(cls, told: Sequence[Any]) -> "TlsConfig":
         """Return the terms of what JSON made of them."""
         certificate, others, *rest = told
         return cls(Certificate(*certificate), tuple(Certificate(*one) for one in others), *rest)

@@ -26,7 +26,7 @@ from gevent.lock import RLock
 from ..errors import ClientDisconnected
 from . import tls
 from .acceptor import adopt
-from .stream import HandedSocket, Stream, Surrendered
+from .stream import HandedSocket, Stream, HandedOver
 
 # The largest plaintext of a record, RFC 8446 section 5.1, and what is encrypted at a time. A
 # memory BIO never shrinks: it keeps so much, and a third more, as long as the connection lives.
@@ -185,14 +185,14 @@ class SecureStream(Stream):
         return b"".join(pieces)
 
     def finish(self) -> None:
-        self._farewell()
+        self._close_notify()
         Stream.finish(self)
 
     def readable(self) -> bool:
         return bool(self._incoming.pending or self.tls.pending()) or Stream.readable(self)
 
     def linger(self, seconds: float, octets: int) -> None:
-        self._farewell()
+        self._close_notify()
         Stream.linger(self, seconds, octets)
 
     def abort(self) -> None:
@@ -200,7 +200,7 @@ class SecureStream(Stream):
         Stream.abort(self)
 
     def close(self) -> None:
-        self._farewell()
+        self._close_notify()
         Stream.close(self)
 
     def surrender(self) -> None:
@@ -230,7 +230,7 @@ class SecureStream(Stream):
         except OSError:
             return b""  # gone: nobody is left to be told
 
-    def _farewell(self) -> None:
+    def _close_notify(self) -> None:
         """Say that nothing more will come; wait for room in the kernel unless on the hub."""
         if not self._greeted:
             return
@@ -269,7 +269,7 @@ class TunnelSocket(HandedSocket):
         inner, outer = socket.socketpair()
         carrier = _Carrier(stream)
         stream.surrender()
-        stream.sock = Surrendered(stream.sock)
+        stream.sock = HandedOver(stream.sock)
         inward = spawn(_carry_in, carrier, inner)
         spawn(_carry_out, carrier, inner, inward)
         return outer

@@ -65,9 +65,9 @@ class Child:
         """Tell the master that this worker cannot boot and will end with `status`."""
         channel.send(self.control, channel.failed(status, reason))
 
-    def worn(self, reason: str) -> None:
+    def due_for_replacement(self, reason: str) -> None:
         """Ask for a replacement; this worker serves on until the other is ready."""
-        channel.send(self.control, channel.worn(reason))
+        channel.send(self.control, channel.due_for_replacement(reason))
 
     def received(self) -> bytes | None:
         """Return the master's next message, b"" if it is gone, None if it says nothing.
@@ -162,7 +162,7 @@ def _await_adoption(master: int, sock: socket.socket) -> None:
     while os.getppid() != master:
         # If the master died meanwhile somebody else has adopted us, maybe before we ever
         # looked; then nobody holds the other end of our control socket.
-        if channel.gone(sock):
+        if channel.peer_closed(sock):
             os._exit(0)
         sleep(0.0005)
     try:

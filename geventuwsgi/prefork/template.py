@@ -38,7 +38,7 @@ IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.
            signal.SIGTTIN, signal.SIGTTOU)
 
 
-class Otherwise(Exception):
+class WrongInterface(Exception):
     """Raised while loading: this process is the wrong kind for what it loaded, and the master
     is to start one by the role's other row."""
 
@@ -77,7 +77,7 @@ class Template:
 
         Args:
             load: returns what the workers share; with `lazy-apps` it loads nothing. It may
-                raise `Otherwise`.
+                raise `WrongInterface`.
             work: the life of a worker; what it returns is the worker's exit status.
 
         Returns:
@@ -95,7 +95,7 @@ class Template:
         started = time.monotonic()
         try:
             loaded = load()
-        except Otherwise:
+        except WrongInterface:
             channel.send(self._control, channel.OTHERWISE)
             return 0
         except SystemExit as end:

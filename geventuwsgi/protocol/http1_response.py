@@ -33,7 +33,7 @@ _SPECIAL = {
 _kinds: dict[str, int] = {}
 _REMEMBERED = 512
 # Heads of answers, most of which differ from the one before in nothing but the date.
-_facts: "dict[bytes, Facts]" = {}
+_facts: "dict[bytes, ResponseHead]" = {}
 _LONGEST = 1024
 
 # Answers without a body whatever the request (RFC 9112 section 6.3).
@@ -41,7 +41,7 @@ _BODILESS = frozenset((204, 304))
 _LENGTH_DIGITS = 18
 
 
-class Facts(NamedTuple):
+class ResponseHead(NamedTuple):
     """What a head says, whatever the request was.
 
     Attributes:
@@ -65,7 +65,7 @@ class Facts(NamedTuple):
     dated: bool
 
 
-class AnswerParser(Message):
+class ResponseParser(Message):
     """Parse the answers that come over one connection to a node.
 
     `begin()` says for what kind of request; then `head()` is fed until it returns True,
@@ -80,7 +80,7 @@ class AnswerParser(Message):
 
     __slots__ = ("facts", "until_close", "_bodiless")
 
-    facts: Facts
+    facts: ResponseHead
 
     def __init__(self, limits: Limits = Limits()) -> None:
         super().__init__(limits)
@@ -145,7 +145,7 @@ class AnswerParser(Message):
         self._checked = len(data)
         self.buffered = data
 
-    def _read(self, octets: bytes) -> Facts:
+    def _read(self, octets: bytes) -> ResponseHead:
         if len(octets) > self.limits.head:
             self._broken(f"an answer head of more than {self.limits.head} bytes")
         match = HEAD.fullmatch(octets.decode("latin-1"))
@@ -160,7 +160,7 @@ class AnswerParser(Message):
             _facts[octets] = facts
         return facts
 
-    def _facts(self, http11: bool, status: int, reason: str, fields: str) -> Facts:
+    def _facts(self, http11: bool, status: int, reason: str, fields: str) -> ResponseHead:
         """Sort the fields: those for the client, and those that frame the message."""
         kept: list[str] = []
         lengths: list[str] = []
@@ -188,9 +188,9 @@ class AnswerParser(Message):
             kept = [line for line in kept if line.partition(":")[0].lower() not in nominated]
         length, chunked = self._body_of(http11, lengths, codings)
         persists = "close" not in options and (http11 or "keep-alive" in options)
-        return Facts(status, f"HTTP/1.1 {status} {reason}\r\n",
-                     "".join(line + "\r\n" for line in kept), length, chunked, persists,
-                     upgrade, dated)
+        return ResponseHead(status, f"HTTP/1.1 {status} {reason}\r\n",
+                            "".join(line + "\r\n" for line in kept), length, chunked, persists,
+                            upgrade, dated)
 
     def _body_of(self, http11: bool, lengths: list[str],
                  codings: list[str]) -> tuple[int | None, bool]:
@@ -210,7 +210,7 @@ class AnswerParser(Message):
             self._broken("a malformed Content-Length")
         return int(text), False
 
-    def _frame_answer(self, facts: Facts) -> None:
+    def _frame_answer(self, facts: ResponseHead) -> None:
         status = facts.status
         self.keep_alive = facts.persists
         self.chunked = False

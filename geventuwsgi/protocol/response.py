@@ -81,7 +81,7 @@ def informational(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
             f"{check_fields(headers)}\r\n").encode("latin-1")
 
 
-class Standing:
+class ResponseDefaults:
     """The fields every response carries, joined once a second and not per response.
 
     Args:
@@ -220,7 +220,7 @@ class Response:
             self._own |= kind
         return kind == _HOP_BY_HOP
 
-    def head(self, standing: Standing, http11: bool, is_head: bool, keep_alive: bool,
+    def head(self, standing: ResponseDefaults, http11: bool, is_head: bool, keep_alive: bool,
              known: int | None = None) -> bytes:
         """Decide framing and persistence, and return the head's octets.
 
@@ -279,7 +279,7 @@ class Response:
             lines.append(line)
         return "".join((*lines, "\r\n")).encode("latin-1")
 
-    def raw_head(self, standing: Standing, is_head: bool,
+    def raw_head(self, standing: ResponseDefaults, is_head: bool,
                  known: int | None = None) -> bytes:
         """The head of an answer over the uwsgi protocol: never chunked, always closed.
 
@@ -339,7 +339,7 @@ class Response:
         return self.bodiless or self.remaining is None or self.remaining <= 0
 
 
-def error_response(status: int, standing: Standing, *, is_head: bool = False,
+def error_response(status: int, standing: ResponseDefaults, *, is_head: bool = False,
                    extra: Iterable[tuple[str, str]] = (), detail: str = "",
                    text: bytes = b"", media: str = "text/plain; charset=utf-8") -> bytes:
     """Return a whole response for an error of the peer or of the server; it closes.

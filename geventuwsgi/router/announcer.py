@@ -16,6 +16,7 @@ from ..config.settings import Settings
 from ..config.values import router
 from ..config.values.router import Subscription
 from ..errors import ConfigError, ProtocolError
+from ..master.attached.attached import Attached
 from ..net.address import Address
 from ..protocol import subscription
 from ..protocol.subscription import Announcement
@@ -26,7 +27,7 @@ _NOBODY = (errno.ECONNREFUSED, errno.ENOENT)    # no router there, for now
 _EVERYWHERE = ("", "0.0.0.0", "::")
 
 
-class Announcer:
+class Announcer(Attached):
     """Announce again and again what this instance serves (`subscribe-to`, `subscribe2`).
 
     One of those that the master looks after beside its roles (`process.attached`).
@@ -39,9 +40,6 @@ class Announcer:
     Raises:
         ConfigError: there is no socket that could be announced.
     """
-
-    verdict: int | None = None
-    gone = True
 
     def __init__(self, settings: Settings, sockets: Sequence[Address],
                  load: Callable[[], int]) -> None:
@@ -75,12 +73,12 @@ class Announcer:
 
     # What the master calls; `now` is time.monotonic().
 
-    def begin(self, now: float) -> None:
+    def start(self, now: float) -> None:
         """The application is loaded: announce it."""
         self._begun = True
         self._due = now
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Announce if it is time; return when to come again."""
         if not self._begun or not self._told:
             return now + 3600.0
@@ -98,7 +96,7 @@ class Announcer:
         self._blocked = not self._blocked
         log.info("subscriptions blocked" if self._blocked else "subscriptions re-enabled")
 
-    def leave(self) -> None:
+    def fail_readiness(self) -> None:
         """Take everything back: the instance stops, or reloads and wants it so."""
         for server, one in self._announced:
             self._send(server, one._replace(leaves=True))
@@ -110,16 +108,8 @@ class Announcer:
         if self._begun:
             self._due = now
 
-    def exited(self, pid: int, status: int) -> bool:
-        return False
-
     def stop(self, now: float) -> None:
         self._begun = False
-
-    kill = stop
-
-    def statistics(self) -> dict[str, object]:
-        return {"announcements": self.sent} if self._told else {}
 
     # Datagrams.
 

@@ -15,14 +15,14 @@ from ..errors import ProtocolError
 from .node import Node
 
 
-class NoRoom(ProtocolError):
+class NoNodeAvailable(ProtocolError):
     """No node can take the request, now or soon enough."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(503, reason)
 
 
-class Group:
+class NodeGroup:
     """Nodes of which any may serve a request.
 
     Args:
@@ -74,7 +74,7 @@ class Group:
         end = 0.0
         while True:
             if not (self.nodes or self.fallback or tried):  # the last may leave meanwhile
-                raise NoRoom(f"there is no node for {self.name}")
+                raise NoNodeAvailable(f"there is no node for {self.name}")
             now = monotonic()
             chosen = self._choose(tried, now)
             if chosen is not None:
@@ -142,8 +142,8 @@ class Group:
     def _wait(self, seconds: float) -> None:
         if len(self._waiting) >= self._queue:
             self.refused += 1
-            raise NoRoom(f"all nodes of {self.name} are busy, and {len(self._waiting)} requests "
-                         "wait already")
+            raise NoNodeAvailable(f"all nodes of {self.name} are busy, and {len(self._waiting)} "
+                                  "requests wait already")
         event = Event()
         self._waiting.append(event)
         try:
@@ -156,4 +156,5 @@ class Group:
                 self.wake()
         if not event.is_set():
             self.refused += 1
-            raise NoRoom(f"no node of {self.name} had room within {self._patience:g} seconds")
+            raise NoNodeAvailable(
+                f"no node of {self.name} had room within {self._patience:g} seconds")

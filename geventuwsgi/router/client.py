@@ -21,9 +21,9 @@ from ..net.tls_stream import HandshakeFailed, SecureStream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
-from .balance import NoRoom
-from .exchange import Exchange, NodeFailure
-from .node import Link
+from .balance import NoNodeAvailable
+from .exchange import ProxyExchange, NodeFailure
+from .node import NodeConnection
 from .request import Origin, Request
 from .routes import host_of, without_port
 
@@ -69,12 +69,12 @@ class Client:
             self.host, self.port = address[0], str(address[1])
         self.began = inf
         self.idle = self.tunnel = self.deserted = False
-        self.link: Link | None = None
+        self.link: NodeConnection | None = None
         self.request: Request | None = None
         self.origin: Origin
         self.greenlet = getcurrent()
         self._secure = False
-        self._exchange: Exchange | None = None
+        self._exchange: ProxyExchange | None = None
         self._parser: RequestParser | None = None
 
     @property
@@ -148,7 +148,7 @@ class Client:
                 self._redirect(parser, redirect)
                 return True
             self.began = monotonic()
-            self._exchange = exchange = Exchange(self, parser)
+            self._exchange = exchange = ProxyExchange(self, parser)
             go_on = exchange.run()
             self._exchange = None
             self.began = inf
@@ -245,7 +245,7 @@ class Client:
             self.stream.abort()  # what it has is not all of it
             return False
         gate = self.gate
-        if isinstance(error, NoRoom):
+        if isinstance(error, NoNodeAvailable):
             gate.refused += 1
             log.error("%s: %s; answered 503", self.peer, error.reason)
         elif not isinstance(error, (NodeFailure, _Failure)):  # those are told already
@@ -280,7 +280,7 @@ class Client:
             own and exchange.parser.body_complete
             and not (exchange.answer is not None and exchange.answer.touched))
 
-    def desert(self) -> None:
+    def client_gone(self) -> None:
         """The client is gone: nobody waits for the node's answer any more."""
         if not self.waits:
             return

@@ -19,9 +19,9 @@ from ..errors import ClientDisconnected, ProtocolError
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CONTINUE
-from .balance import Group
-from .node import Link, Node
-from .relay import NodeBroke, Relay
+from .balance import NodeGroup
+from .node import NodeConnection, Node
+from .relay import NodeDisconnected, Relay
 from .request import Request
 from .response import Answer
 
@@ -43,7 +43,7 @@ class NodeFailure(ProtocolError):
         self.again = again
 
 
-class Stored:
+class SpooledBody:
     """A body in a temporary file, as a source: a uwsgi node wants its length first."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Stored:
         return self.file.read(size)
 
 
-class Exchange:
+class ProxyExchange:
     """One request of a client.
 
     Args:
@@ -78,13 +78,13 @@ class Exchange:
         self.client = client
         self.parser = parser
         self.answer: Answer | None = None
-        self.link: Link | None = None
+        self.link: NodeConnection | None = None
         self.expecting = False
         self._gate = client.gate
         self._request: Request | None = None
         self._whole = True           # all of the body is in _early
         self._early = b""
-        self._stored: Stored | None = None
+        self._stored: SpooledBody | None = None
         self._sent = 0
 
     def run(self) -> bool:
@@ -176,7 +176,7 @@ class Exchange:
 
     def _store(self) -> None:
         """Read the rest of a body without length into a file."""
-        stored = self._stored = Stored()
+        stored = self._stored = SpooledBody()
         stored.write(self._early)
         self._early = b""
         while not self.parser.body_complete:
@@ -191,7 +191,7 @@ class Exchange:
 
     # The node.
 
-    def _ask(self, group: Group, node: Node) -> bool:
+    def _ask(self, group: NodeGroup, node: Node) -> bool:
         """Have the request served by this node."""
         if not self._whole and self._stored is None and node.protocol == "uwsgi" \
                 and self.parser.content_length is None and not self._gate.raw_body:
@@ -221,7 +221,7 @@ class Exchange:
                 if self.link is not None:  # not handed back
                     link.stream.close()
 
-    def _connect(self, node: Node) -> Link:
+    def _connect(self, node: Node) -> NodeConnection:
         gate = self._gate
         link = node.link(gate.hub, gate.answer_limits)
         self.client.link = link
@@ -269,7 +269,7 @@ class Exchange:
             early += b"0\r\n\r\n"
         return head + early
 
-    def _converse(self, node: Node, link: Link, answer: Answer, opening: bytes) -> bool:
+    def _converse(self, node: Node, link: NodeConnection, answer: Answer, opening: bytes) -> bool:
         """Send the request and hand the answer on, until it is done or a tunnel begins.
 
         Returns:
@@ -289,13 +289,13 @@ class Exchange:
             if error.status != 502:
                 raise  # the client's fault
             raise NodeFailure(502, error.reason, False) from error
-        except _NodeGone as error:
+        except _NodeClosed as error:
             raise self._gone(node, link, answer, error) from error
-        except NodeBroke as error:
+        except NodeDisconnected as error:
             raise NodeFailure(502, f"the connection broke: {error}", False) from error
         return False
 
-    def _send(self, link: Link, opening: bytes) -> None:
+    def _send(self, link: NodeConnection, opening: bytes) -> None:
         try:
             link.stream.send(opening)
         except Expired:
@@ -305,7 +305,7 @@ class Exchange:
             if link.used:
                 raise _Stale from error
 
-    def _receive(self, node: Node, link: Link, answer: Answer) -> None:
+    def _receive(self, node: Node, link: NodeConnection, answer: Answer) -> None:
         """Hand on what the node says until that is all."""
         gate, send = self._gate, self.client.stream.send
         receive, feed, timeout = link.stream.receive, answer.feed, gate.timeout
@@ -315,7 +315,7 @@ class Exchange:
             except Expired:
                 raise
             except ClientDisconnected as error:
-                raise _NodeGone(*error.args) from error
+                raise _NodeClosed(*error.args) from error
             if data:
                 node.received += len(data)
                 out = feed(data)
@@ -324,7 +324,7 @@ class Exchange:
             elif link.parser.buffered:
                 raise ProtocolError(502, "it closed the connection within the head of its answer")
             else:
-                raise _NodeGone("it closed the connection without an answer")
+                raise _NodeClosed("it closed the connection without an answer")
             if out:
                 try:
                     send(out)
@@ -333,7 +333,8 @@ class Exchange:
             if answer.done or answer.tunnel:
                 return
 
-    def _stream_body(self, node: Node, link: Link, answer: Answer, opening: bytes) -> bool:
+    def _stream_body(self, node: Node, link: NodeConnection, answer: Answer,
+                     opening: bytes) -> bool:
         parser, gate = self.parser, self._gate
         self._say_continue()
         stored = self._stored
@@ -363,7 +364,7 @@ class Exchange:
         def down(data: bytes) -> bytes:
             node.received += len(data)
             if not data and not answer.started and not link.parser.buffered:
-                raise NodeBroke("it closed the connection without an answer")
+                raise NodeDisconnected("it closed the connection without an answer")
             return answer.feed(data) if data else answer.end()
 
         relay = Relay(gate.hub, self.client.stream, link.stream, gate.timeout, gate.buffer)
@@ -381,7 +382,7 @@ class Exchange:
             told = f"; left out for {node.failed(monotonic()):.3g} seconds"
         raise NodeFailure(504, f"no answer for {self._gate.timeout:g} seconds{told}", False)
 
-    def _gone(self, node: Node, link: Link, answer: Answer, error: OSError) -> Exception:
+    def _gone(self, node: Node, link: NodeConnection, answer: Answer, error: OSError) -> Exception:
         """The node closed the connection before it had answered."""
         if self.client.deserted:
             return ClientDisconnected("it left")
@@ -391,7 +392,7 @@ class Exchange:
             return _Stale()
         return NodeFailure(502, str(error), untouched and safe)
 
-    def _finish(self, node: Node, link: Link, answer: Answer, took_all: bool) -> bool:
+    def _finish(self, node: Node, link: NodeConnection, answer: Answer, took_all: bool) -> bool:
         """Give the connection back; tell whether the client's serves another request."""
         now = monotonic()
         node.succeeded(now)
@@ -404,7 +405,7 @@ class Exchange:
             node.keep(link, now)
         return answer.keep_alive and self.parser.body_complete
 
-    def _tunnel(self, node: Node, link: Link) -> None:
+    def _tunnel(self, node: Node, link: NodeConnection) -> None:
         gate, client = self._gate, self.client
         early, self.parser.buffered = self.parser.buffered, b""
         gate.tunnels += 1
@@ -430,5 +431,5 @@ class _Stale(Exception):
     """A connection that was kept had been closed by the node."""
 
 
-class _NodeGone(OSError):
+class _NodeClosed(OSError):
     """The node closed the connection before it had answered."""

@@ -21,7 +21,7 @@ from gevent.event import Event
 from ..app.response_defaults import standing_of
 from ..config.settings import Settings
 from ..ipc import scoreboard
-from ..ipc.commands import Orders
+from ..ipc.commands import WorkerCommands
 from ..log import tracebacks as stacks
 from ..net.acceptor import Acceptor
 from ..net.address import Address
@@ -30,8 +30,8 @@ from ..net.listener import Listener
 from ..net.stream import in_greenlets
 from ..protocol.message import Limits
 from .client import Client
-from .nodes import Plan
-from .request import Manner
+from .nodes import NodeTable
+from .request import ForwardingOptions
 from .routes import Routes
 from .statistics import StatisticsServer, snapshot
 from .subscriptions import Registry, SubscriptionServer
@@ -64,7 +64,7 @@ class Child(Protocol):
     def answer(self, text: str) -> None: ...
 
 
-class Gate:
+class RouterState:
     """What all connections of a router share: limits, routes and counters.
 
     Args:
@@ -74,7 +74,8 @@ class Gate:
         manner: how requests are handed on.
     """
 
-    def __init__(self, settings: Settings, hub: Any, routes: Routes, manner: Manner) -> None:
+    def __init__(self, settings: Settings, hub: Any, routes: Routes,
+                 manner: ForwardingOptions) -> None:
         self.hub = hub
         self.routes = routes
         self.manner = manner
@@ -138,14 +139,14 @@ class Gateway:
                  registry_fd: int) -> None:
         self.child = child
         self.hub = hub = get_hub()
-        self.plan = plan = Plan(settings, local)
+        self.plan = plan = NodeTable(settings, local)
         self.registry = None if registry_fd < 0 else Registry(registry_fd, plan)
         routes = Routes(plan.default, plan.written,
                         self.registry.find if self.registry is not None else None)
-        manner = Manner(settings.http_x_forwarded_for, settings.http_websockets,
-                        settings.http_raw_body,
-                        tuple(_assignment(text) for text in settings.http_var))
-        self.gate = gate = Gate(settings, hub, routes, manner)
+        manner = ForwardingOptions(settings.http_x_forwarded_for, settings.http_websockets,
+                                   settings.http_raw_body,
+                                   tuple(_assignment(text) for text in settings.http_var))
+        self.gate = gate = RouterState(settings, hub, routes, manner)
         gate.emptied = self._emptied
         gate.resume = self._resume
         self._limit = _connections(
@@ -161,7 +162,7 @@ class Gateway:
         self._parts: list[Any] = [*self.acceptors, *self.servers, *self.statistics]
         self._keepalive = settings.keepalive
         self._stopping = False
-        self.orders = Orders(child, hub.loop, self, "router")
+        self.orders = WorkerCommands(child, hub.loop, self, "router")
         self._done = Event()
         self._sweeps = 0
         self._watchers: list[Any] = []
@@ -201,7 +202,7 @@ class Gateway:
 
     # The master, and signals.
 
-    def leave(self) -> None:
+    def fail_readiness(self) -> None:
         """Do nothing: readiness checks are answered by workers."""
 
     def write_out(self) -> None:
@@ -279,11 +280,11 @@ class Gateway:
             self._look_for_gone(waiting)
         if self._stopping:
             self._end_tunnels()
-        self.plan.tend(now - POOL_IDLE, self._capacity)
+        self.plan.poll(now - POOL_IDLE, self._capacity)
         for one in self.statistics:
-            one.tend(now)
+            one.poll(now)
         if self.registry is not None and not gate.draining:
-            self.registry.tend(now)
+            self.registry.poll(now)
         gate.standing.tick(time())
         self._beat()
 
@@ -293,7 +294,7 @@ class Gateway:
         for fd in waiting:
             poll.register(fd, select.POLLRDHUP)
         for fd, _ in poll.poll(0):
-            self.hub.loop.run_callback(waiting[fd].desert)
+            self.hub.loop.run_callback(waiting[fd].client_gone)
 
     def _capacity(self) -> int:
         """How many requests the workers of this instance take at once, as of now."""

@@ -19,7 +19,7 @@ from gevent.socket import getaddrinfo
 from ..errors import ClientDisconnected
 from ..net.address import Address
 from ..net.stream import WRITE, Expired, Stream
-from ..protocol.http1_response import AnswerParser
+from ..protocol.http1_response import ResponseParser
 from ..protocol.message import Limits
 
 # The first time that a failing node is left out, in seconds; doubled with each failure in a
@@ -34,7 +34,7 @@ FIRST_PAUSE = 1.0
 _UNDERWAY = (errno.EINPROGRESS, errno.EALREADY)
 
 
-class Outgoing(Stream):
+class NodeStream(Stream):
     """A stream to a listener somewhere.
 
     Attributes:
@@ -106,7 +106,7 @@ def _new(family: int) -> _socket.socket:
     return sock
 
 
-class Link:
+class NodeConnection:
     """One connection to a node, and the parser of its answers.
 
     Attributes:
@@ -116,9 +116,9 @@ class Link:
 
     __slots__ = ("stream", "parser", "used", "idle_since")
 
-    def __init__(self, stream: Outgoing, limits: Limits) -> None:
+    def __init__(self, stream: NodeStream, limits: Limits) -> None:
         self.stream = stream
-        self.parser = AnswerParser(limits)
+        self.parser = ResponseParser(limits)
         self.used = False
         self.idle_since = 0.0
 
@@ -163,11 +163,11 @@ class Node:
         self.hits = self.failed_requests = self.sent = self.received = 0
         self.answered_at = 0.0
         self._gracetime = gracetime
-        self._pool: deque[Link] = deque()
+        self._pool: deque[NodeConnection] = deque()
 
     # Connections.
 
-    def pooled(self) -> Link | None:
+    def pooled(self) -> NodeConnection | None:
         """Take a connection that waits for a request, the one used last; or None."""
         pool = self._pool
         while pool:
@@ -177,11 +177,11 @@ class Node:
             link.stream.close()
         return None
 
-    def link(self, hub: Any, limits: Limits) -> Link:
+    def link(self, hub: Any, limits: Limits) -> NodeConnection:
         """Make a connection that is to be connected."""
-        return Link(Outgoing(self.address, hub), limits)
+        return NodeConnection(NodeStream(self.address, hub), limits)
 
-    def keep(self, link: Link, now: float) -> None:
+    def keep(self, link: NodeConnection, now: float) -> None:
         """Put a connection back for the next request."""
         if self.gone or self._crowded:
             link.stream.close()

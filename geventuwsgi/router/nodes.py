@@ -11,11 +11,11 @@ from ..config.settings import Settings
 from ..config.values import router
 from ..config.values.router import NodeSpec
 from ..net.address import Address
-from .balance import Group
+from .balance import NodeGroup
 from .node import Node
 
 
-class Plan:
+class NodeTable:
     """What a router balances over.
 
     Args:
@@ -50,34 +50,34 @@ class Plan:
         fallback = self._nodes(settings.http_fallback)
         if not nodes and self.local is not None:
             nodes = [self.local]
-        self.default = (Group("http-to" if settings.http_to else "the workers", nodes, fallback,
-                              **self._terms) if nodes or fallback else None)
-        self.written: dict[tuple[str, str], Group] = {}
+        self.default = (NodeGroup("http-to" if settings.http_to else "the workers", nodes, fallback,
+                                  **self._terms) if nodes or fallback else None)
+        self.written: dict[tuple[str, str], NodeGroup] = {}
         for text in settings.http_route:
             spec = router.route(text)
             place = (spec.host, spec.path)
             group = self.written.get(place)
             if group is None:
-                group = self.written[place] = Group(f"{spec.host or '*'}{spec.path}",
-                                                    **self._terms)
+                group = self.written[place] = NodeGroup(f"{spec.host or '*'}{spec.path}",
+                                                        **self._terms)
             group.nodes += self._nodes_of([spec.node])
-        self.subscribed: dict[str, Group] = {}
+        self.subscribed: dict[str, NodeGroup] = {}
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[NodeGroup]:
         """List all groups, those of the configuration first."""
         first = [] if self.default is None else [self.default]
         return [*first, *self.written.values(), *self.subscribed.values()]
 
-    def group(self, key: str) -> Group:
+    def group(self, key: str) -> NodeGroup:
         """Make a group for nodes that subscribe to a key."""
-        return Group(key, **self._subscribed)
+        return NodeGroup(key, **self._subscribed)
 
     def node(self, name: str, address: Address, weight: int, modifiers: tuple[int, int]) -> Node:
         """Make a node that has announced itself."""
         return Node(name, address, "uwsgi", weight=weight, limit=self._limit,
                     gracetime=self._gracetime, modifiers=modifiers)
 
-    def tend(self, idle_before: float, capacity: Callable[[], int]) -> None:
+    def poll(self, idle_before: float, capacity: Callable[[], int]) -> None:
         """Close what has been idle for long, and see how much our own workers can take.
 
         Args:

@@ -25,7 +25,7 @@ class Source(Protocol):
     def take(self, size: int = PIECE) -> bytes | None: ...
 
 
-class NodeBroke(ClientDisconnected):
+class NodeDisconnected(ClientDisconnected):
     """The connection to the node broke."""
 
 
@@ -41,7 +41,7 @@ class Relay:
 
     def __init__(self, hub: Any, client: Stream, node: Stream, timeout: float,
                  size: int = PIECE) -> None:
-        self._pair = Pair(hub, client)
+        self._pair = StreamPair(hub, client)
         self._client = client
         self._node = node
         self._timeout = timeout
@@ -102,7 +102,7 @@ class Relay:
         try:
             data = self._node.take(self._size)
         except ClientDisconnected as error:
-            raise NodeBroke(*error.args) from error
+            raise NodeDisconnected(*error.args) from error
         if data is None:
             return b"", False
         return self._client.seal(down(data)), True
@@ -166,7 +166,7 @@ class Relay:
 # The rules of this room are those of `net.stream`. Two greenlets, one for each direction,
 # would need a lock around whatever TLS has to say by itself in the other direction.
 
-class Pair:
+class StreamPair:
     """Wait until one of several things can be done on two streams.
 
     Args:

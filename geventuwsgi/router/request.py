@@ -63,7 +63,7 @@ class Origin(NamedTuple):
     variables: Mapping[str, str] = {}
 
 
-class Manner(NamedTuple):
+class ForwardingOptions(NamedTuple):
     """How requests are handed on, from the configuration.
 
     Attributes:
@@ -94,7 +94,7 @@ class Request:
     __slots__ = ("upgrade", "_parser", "_origin", "_manner", "_kept", "_for", "_proto", "_host",
                  "_nominated", "_made")
 
-    def __init__(self, parser: RequestParser, origin: Origin, manner: Manner) -> None:
+    def __init__(self, parser: RequestParser, origin: Origin, manner: ForwardingOptions) -> None:
         self._parser = parser
         self._origin = origin
         self._manner = manner

@@ -6,8 +6,8 @@ length, else chunks over HTTP/1.1, else the end of the connection.
 """
 
 from ..errors import ProtocolError
-from ..protocol.http1_response import AnswerParser, Facts
-from ..protocol.response import LAST_CHUNK, Standing
+from ..protocol.http1_response import ResponseParser, ResponseHead
+from ..protocol.response import LAST_CHUNK, ResponseDefaults
 
 _BODILESS = (204, 304)
 
@@ -35,7 +35,8 @@ class Answer:
     __slots__ = ("started", "touched", "done", "tunnel", "keep_alive", "status", "_parser",
                  "_standing", "_http11", "_is_head", "_upgrade", "_chunked")
 
-    def __init__(self, parser: AnswerParser, standing: Standing, http11: bool, is_head: bool,
+    def __init__(self, parser: ResponseParser, standing: ResponseDefaults, http11: bool,
+                 is_head: bool,
                  keep_alive: bool, upgrade: str) -> None:
         self.started = self.touched = self.done = self.tunnel = self._chunked = False
         self.keep_alive = keep_alive
@@ -85,7 +86,7 @@ class Answer:
         self._parser.eof()
         return self._framed(b"")
 
-    def _begin(self, facts: Facts) -> bytes:
+    def _begin(self, facts: ResponseHead) -> bytes:
         """Decide how the client is to find the end of the answer."""
         parser, standing = self._parser, self._standing
         self.started = True
@@ -111,7 +112,7 @@ class Answer:
                 .encode("latin-1"))
         return head + self._framed(parser.body(b""))
 
-    def _switch(self, facts: Facts) -> bytes:
+    def _switch(self, facts: ResponseHead) -> bytes:
         """The node accepts an upgrade; what follows is not HTTP."""
         if not self._upgrade or facts.upgrade.lower() != self._upgrade.lower():
             raise ProtocolError(502, "it switches to a protocol that nobody asked for")
@@ -122,7 +123,7 @@ class Answer:
         return (f"{facts.line}{facts.fields}{self._added(facts)}Connection: Upgrade\r\n"
                 f"Upgrade: {facts.upgrade}\r\n\r\n").encode("latin-1") + rest
 
-    def _added(self, facts: Facts) -> str:
+    def _added(self, facts: ResponseHead) -> str:
         """Return the fields of `add-header`; workers of this instance have added them."""
         added = self._standing.added
         if added and f"\r\n{added}" in f"\r\n{facts.fields}":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..app.environ import decode
 from ..protocol.http1 import RequestParser
-from .balance import Group, NoRoom
+from .balance import NodeGroup, NoNodeAvailable
 
 
 class Routes:
@@ -22,23 +22,23 @@ class Routes:
         subscribed: finds the group that has subscribed to a host; None = nobody can.
     """
 
-    def __init__(self, default: Group | None,
-                 written: Mapping[tuple[str, str], Group] | None = None,
-                 subscribed: Callable[[str], Group | None] | None = None) -> None:
+    def __init__(self, default: NodeGroup | None,
+                 written: Mapping[tuple[str, str], NodeGroup] | None = None,
+                 subscribed: Callable[[str], NodeGroup | None] | None = None) -> None:
         self.default = default
         self.subscribed = subscribed
-        self._written: list[tuple[str, str, Group]] = sorted(
+        self._written: list[tuple[str, str, NodeGroup]] = sorted(
             ((host, path, group) for (host, path), group in (written or {}).items()),
             key=_precedence)
         # Most routers have one group, and then there is nothing to find out.
         self.only = default if not self._written and subscribed is None else None
 
-    def groups(self) -> Sequence[Group]:
+    def groups(self) -> Sequence[NodeGroup]:
         """List the groups of the configuration."""
         found = [group for _, _, group in self._written]
         return [*found, self.default] if self.default is not None else found
 
-    def find(self, parser: RequestParser) -> Group:
+    def find(self, parser: RequestParser) -> NodeGroup:
         """Return the group for a request.
 
         Raises:
@@ -58,7 +58,7 @@ class Routes:
             if found is not None:
                 return found
         if self.default is None:
-            raise NoRoom(f"nobody has subscribed to {host[:255]!r}")
+            raise NoNodeAvailable(f"nobody has subscribed to {host[:255]!r}")
         return self.default
 
 
@@ -84,7 +84,7 @@ def _fits(wanted: str, name: str) -> bool:
     return not wanted or wanted == name
 
 
-def _precedence(route: tuple[str, str, Group]) -> tuple[int, int, int]:
+def _precedence(route: tuple[str, str, NodeGroup]) -> tuple[int, int, int]:
     """Exact hosts before patterns before any, long patterns and long paths first."""
     host, path, _ = route
     kind = 2 if not host else 1 if host.startswith("*.") else 0

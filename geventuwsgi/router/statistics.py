@@ -16,7 +16,7 @@ from ..errors import ClientDisconnected
 from ..net.acceptor import Acceptor
 from ..net.listener import Listener
 from ..net.stream import Expired, Stream, in_greenlets
-from .nodes import Plan
+from .nodes import NodeTable
 from .subscriptions import Registry
 
 _PATIENCE = 0.3     # seconds that a client may take to say GET
@@ -38,7 +38,7 @@ _OF_ALL = (
     ("tunnels", "gauge", "Upgraded connections.", "tunnels"))
 
 
-def snapshot(gate: Any, plan: Plan, registry: Registry | None,
+def snapshot(gate: Any, plan: NodeTable, registry: Registry | None,
              addresses: list[str]) -> dict[str, Any]:
     """Return all figures of this router process, with uWSGI's keys where it has them."""
     groups = [] if plan.default is None else [plan.default]
@@ -97,7 +97,7 @@ class StatisticsServer:
         """Answer no more."""
         self._acceptor.close()
 
-    def tend(self, now: float) -> None:
+    def poll(self, now: float) -> None:
         """End what has waited long enough."""
         for stream in tuple(self._streams):
             if stream.deadline <= now:

@@ -31,9 +31,9 @@ from ..net import address as addresses
 from ..net.stream import READ
 from ..protocol import subscription
 from ..protocol.subscription import Announcement
-from .balance import Group
+from .balance import NodeGroup
 from .node import Node
-from .nodes import Plan
+from .nodes import NodeTable
 from .routes import without_port
 
 log = logging.getLogger("geventuwsgi.error")
@@ -53,7 +53,7 @@ class Registry:
         plan: makes nodes and groups.
     """
 
-    def __init__(self, fd: int, plan: Plan) -> None:
+    def __init__(self, fd: int, plan: NodeTable) -> None:
         self._fd = fd
         self._memory = mmap.mmap(fd, SIZE)
         self._plan = plan
@@ -64,7 +64,7 @@ class Registry:
 
     # What requests ask.
 
-    def find(self, host: str) -> Group | None:
+    def find(self, host: str) -> NodeGroup | None:
         """Return the group that serves a host (in lower case, with its port as sent).
 
         The key is looked for as uWSGI does, with the port; then without it, then as a
@@ -113,7 +113,7 @@ class Registry:
             return
         self._change(lambda table: _enter(table, told))
 
-    def tend(self, now: float) -> None:
+    def poll(self, now: float) -> None:
         """Take over what other processes changed; forget who has been silent for too long."""
         self._refresh()
         late = now - self._plan.tolerance
@@ -278,14 +278,14 @@ class SubscriptionServer:
 
     def start(self) -> None:
         """Begin to listen."""
-        self._watcher.start(self._hear)
+        self._watcher.start(self._on_readable)
 
     def close(self) -> None:
         """Listen no more."""
         self._watcher.close()
         self._sock.close()
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         for _ in range(_BATCH):
             try:
                 data, sender = self._sock.recvfrom(subscription.LARGEST + 1)

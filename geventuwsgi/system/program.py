@@ -5,7 +5,7 @@ Rules of the room:
 - The program gets none of our descriptors, the signals as they are by default, and
   nothing of our state: fork, a few system calls, exec.
 - It runs as whom it is to, and what it inherits of limits, directory and environment is
-  what its `Conditions` say.
+  what its `ProgramContext` say.
 - Unless it is to outlive us, the kernel ends it with the process that started it.
 - Works in the master, and in templates and workers whose standard library is patched:
   fork, close and waitpid are the system's own.
@@ -29,7 +29,7 @@ SHELL = "/bin/sh"
 _SYNTAX = re.compile(r"[;|&<>(){}$`*?~#!\\\[\]\n]")
 
 
-class Conditions(NamedTuple):
+class ProgramContext(NamedTuple):
     """What a program runs under.
 
     Attributes:
@@ -77,7 +77,7 @@ def _found(name: str, path: str) -> str | None:
     return None
 
 
-def start(argv: list[str], conditions: Conditions, *, session: bool = False,
+def start(argv: list[str], conditions: ProgramContext, *, session: bool = False,
           outlives: bool = False, stdin: bool = False, pidfile: str | None = None) -> int:
     """Start a program and return its pid.
 
@@ -109,7 +109,7 @@ def start(argv: list[str], conditions: Conditions, *, session: bool = False,
     return fork(prepare)
 
 
-def assume(conditions: Conditions, outlives: bool = False) -> None:
+def assume(conditions: ProgramContext, outlives: bool = False) -> None:
     """Take on limits and identity, and bind our life to our parent's."""
     parent = os.getppid()
     conditions.limits.apply()
@@ -170,7 +170,7 @@ def _be_child(task: Callable[[], None], report: int) -> NoReturn:
         os._exit(1)
 
 
-def run(argv: list[str], conditions: Conditions) -> int:
+def run(argv: list[str], conditions: ProgramContext) -> int:
     """Run a program to its end; return its exit status, or minus the signal that ended it.
 
     If we are interrupted it is killed.

@@ -21,7 +21,7 @@ FOLLOWED = 0.1      # seconds between two looks at the log
 LOST = 3            # the exit status of a server that ended without a word
 
 
-class Report:
+class StartupPipe:
     """The server's side: what it tells its starter, once."""
 
     def __init__(self, fd: int) -> None:
@@ -38,7 +38,7 @@ class Report:
             os.close(fd)
 
 
-def detach(log: str, *, verbose: bool) -> Report | int:
+def detach(log: str, *, verbose: bool) -> StartupPipe | int:
     """Go to the background.
 
     Args:
@@ -69,7 +69,7 @@ def detach(log: str, *, verbose: bool) -> Report | int:
             os._exit(0)
         os.close(ours)
         _settle(output, starter)
-        return Report(theirs)
+        return StartupPipe(theirs)
     os.close(theirs)
     os.close(output)
     os.waitpid(between, 0)
@@ -142,7 +142,7 @@ def _show(told: BinaryIO | None) -> None:
 # there leaves the terminal so, and what is typed next cannot be seen. Called in the master
 # only.
 
-class Keyboard:
+class TerminalModes:
     """The terminal at a descriptor, if it is one, as it is now.
 
     Args:

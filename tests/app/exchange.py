@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
-from geventuwsgi.app.wsgi import Exchange
-from geventuwsgi.protocol.response import Standing
+from geventuwsgi.app.wsgi import WsgiExchange
+from geventuwsgi.protocol.response import ResponseDefaults
 
 OK, TYPE = "200 OK", [("Content-Type", "text/plain")]
 
@@ -17,7 +17,7 @@ class Transport:
     body = None
 
     def __init__(self, wire: "Wire", persists: bool = True) -> None:
-        self.standing = Standing("", False)
+        self.standing = ResponseDefaults("", False)
         self.persists = persists
         self.stream = wire
 
@@ -75,12 +75,12 @@ class Body:
 
 
 def exchange(method: str = "GET", protocol: str = "HTTP/1.1", raw: bool = False,
-             persist: bool = True) -> tuple[Exchange, Wire]:
+             persist: bool = True) -> tuple[WsgiExchange, Wire]:
     environ: dict[str, Any] = {"REQUEST_METHOD": method}
     setup_testing_defaults(environ)
     wire = Wire()
-    return Exchange(Transport(wire, persist), environ, method, "/", protocol,
-                    protocol == "HTTP/1.1", raw), wire
+    return WsgiExchange(Transport(wire, persist), environ, method, "/", protocol,
+                        protocol == "HTTP/1.1", raw), wire
 
 
 def returning(result: Any, *headers: tuple[str, str], status: str = OK) -> Callable[..., Any]:
@@ -91,7 +91,7 @@ def returning(result: Any, *headers: tuple[str, str], status: str = OK) -> Calla
 
 
 def run(result: Any, *headers: tuple[str, str], status: str = OK,
-        **kind: Any) -> tuple[Exchange, Wire]:
+        **kind: Any) -> tuple[WsgiExchange, Wire]:
     """Run an application that starts with `status` and returns `result`."""
     one, wire = exchange(**kind)
     one.run(returning(result, *headers, status=status))

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.app.applications import Application, Applications, place_of, without_port
+from geventuwsgi.app.applications import Application, Applications, origin_of, without_port
 
 
 def applications(*mountpoints: str, **terms: Any) -> Applications:
     return Applications([
-        Application(number, mountpoint, place_of(mountpoint)[1], lambda *_: None, mountpoint, 0,
-                    host=place_of(mountpoint)[0])
+        Application(number, mountpoint, origin_of(mountpoint)[1], lambda *_: None, mountpoint, 0,
+                    host=origin_of(mountpoint)[0])
         for number, mountpoint in enumerate(mountpoints)], **terms)
 
 

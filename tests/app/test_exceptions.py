@@ -2,7 +2,7 @@
 
 import pytest
 
-from geventuwsgi.app.exceptions import Mishaps
+from geventuwsgi.app.exceptions import ExceptionPolicy
 
 
 class Odd(ValueError):
@@ -15,7 +15,7 @@ class Odd(ValueError):
 def test_what_has_a_worker_replaced(wanted: dict, errors: int) -> None:
     told: list[str] = []
     for error in (ValueError("x"), Odd("x"), OSError(1, "y")):
-        one = Mishaps(told.append, **wanted)
+        one = ExceptionPolicy(told.append, **wanted)
         assert one.happened("GET /", error).content == b""
         one.happened("GET /", error)  # it is replaced once
     assert len(told) == errors
@@ -25,5 +25,5 @@ def test_what_the_client_is_told() -> None:
     try:
         raise Odd("häßlich")
     except Odd as error:
-        text = Mishaps(print, told=True).happened("GET /x", error).content.decode()
+        text = ExceptionPolicy(print, told=True).happened("GET /x", error).content.decode()
     assert text.startswith("GET /x\n\nTraceback") and text.endswith("Odd: häßlich\n")

@@ -10,7 +10,7 @@ import pytest
 
 from geventuwsgi.app import environ as environs
 from geventuwsgi.app.input import Body, spool, whole
-from geventuwsgi.app.wsgi import Exchange, FileWrapper
+from geventuwsgi.app.wsgi import WsgiExchange, FileWrapper
 from geventuwsgi.protocol.http1 import RequestParser
 from geventuwsgi.protocol.uwsgi import PacketParser, encode
 from tests.app.exchange import Transport, Wire
@@ -72,7 +72,7 @@ def test_guarded(over: str, make: Any, application: Any, guard: Any) -> None:
     environ["REMOTE_ADDR"] = "127.0.0.1"
     wire = Wire()
     with make(lambda: next(pieces)) as environ["wsgi.input"]:
-        exchange = Exchange(Transport(wire), environ, "POST", "/a/b?c=d", "HTTP/1.1", True,
-                            over == "uwsgi")
+        exchange = WsgiExchange(Transport(wire), environ, "POST", "/a/b?c=d", "HTTP/1.1", True,
+                                over == "uwsgi")
         exchange.run(guard(application))
     assert exchange.status == 200 and b"two" in wire.body and not exchange.fault

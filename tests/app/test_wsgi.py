@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.app.wsgi import Exchange, FileWrapper
+from geventuwsgi.app.wsgi import WsgiExchange, FileWrapper
 from geventuwsgi.errors import ResponseError
 from tests.app.exchange import OK, TYPE, Body, Transport, Wire, exchange, returning, run
 
@@ -276,7 +276,7 @@ def test_close_is_called_when_the_client_is_gone() -> None:
             raise ConnectionResetError
     for body in (Body(b"hello"), Body()):
         with pytest.raises(ConnectionResetError):
-            one = Exchange(Transport(Gone()), {}, "GET", "/", "HTTP/1.1", True, False)
+            one = WsgiExchange(Transport(Gone()), {}, "GET", "/", "HTTP/1.1", True, False)
             one.run(returning(body))
         assert body.closed == 1
 

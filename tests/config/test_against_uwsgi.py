@@ -18,7 +18,7 @@ from geventuwsgi.config.options.table import row
 from geventuwsgi.config.sources.argv import parse
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.numbers import Number
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import ConfigError
 from tests.harness import installed
@@ -346,7 +346,7 @@ def test_numbers(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"worker-reload-mercy = {text}\n"))
     found = re.search(r"graceful operations on workers is (\d+) seconds", shown)
     assert found is not None
-    case = Case(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
+    case = CastContext(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
     assert Number().cast(text, case) == int(found[1])
 
 
@@ -354,7 +354,7 @@ def test_numbers(place: Path, text: str) -> None:
     "true", "1", "", "False", "OFF", "no", "0", "00", "yes", "on ; please", "off ; please", "2"])
 def test_flags(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"thunder-lock = {text}\n"))
-    case = Case(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
+    case = CastContext(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
     # An inline comment makes uWSGI's text another one than `off`.
     assert Boolean().cast(text, case) is (
         "thunder lock: enabled" in shown and text != "off ; please")

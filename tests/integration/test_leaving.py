@@ -97,15 +97,15 @@ def test_the_watchdog_is_fed_only_while_workers_serve(tmp_path, manager):
     healthy = [True]
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "4000000"}
     one = ServiceManager(environ, os.getpid(), lambda: healthy[0])
-    assert one.tend(100.0) == 102.0
+    assert one.poll(100.0) == 102.0
     assert manager() == {"WATCHDOG": "1"}
     healthy[0] = False
-    assert one.tend(102.0) == 104.0
+    assert one.poll(102.0) == 104.0
     healthy[0] = True
     one.stopping()
     assert manager() == {"STOPPING": "1"}
     other = ServiceManager({**environ, "WATCHDOG_PID": "1"}, os.getpid(), lambda: True)
-    assert other.tend(100.0) == 160.0
+    assert other.poll(100.0) == 160.0
 
 
 def test_a_service_manager_that_is_gone_is_told_in_the_log(tmp_path, caplog):

@@ -20,31 +20,18 @@ def board():
 def test_rows_are_apart(board):
     first, second = board.row(1), board.row(2)
     first.cells[scoreboard.REQUESTS] = 2 ** 62
-    first.current_request = b"GET /one"
     assert second.cells[scoreboard.REQUESTS] == 0
-    assert second.current_request == b""
     assert board.row(1).cells[scoreboard.REQUESTS] == 2 ** 62
-    assert board.row(1).current_request == b"GET /one"
     assert len(board) == 3
 
 
 def test_another_process_sees_what_is_written(board):
     code = ("import sys; from geventuwsgi.ipc import scoreboard as s\n"
             "row = s.Scoreboard.open(int(sys.argv[1])).row(2)\n"
-            "row.cells[s.REQUESTS] += 7; row.current_request = b'GET /\\xff'\n")
+            "row.cells[s.REQUESTS] += 7\n")
     subprocess.run([sys.executable, "-c", code, str(board.fd)], check=True, pass_fds=(board.fd,),
                    env={**os.environ, "PYTHONPATH": os.getcwd()})
     assert board.row(2).cells[scoreboard.REQUESTS] == 7
-    assert board.row(2).current_request == b"GET /\xff"
-
-
-@pytest.mark.parametrize("length", [0, 1, 255, 256, 511, 512, 513, 5000])
-def test_a_request_text_is_bounded(board, length):
-    row = board.row(3)
-    row.current_request = b"x" * 512
-    row.current_request = b"y" * length
-    assert row.current_request == b"y" * min(length, 512)
-    assert board.row(2).current_request == b""
 
 
 def test_retiring_keeps_the_totals(board):
@@ -66,21 +53,14 @@ def test_vacating_keeps_the_counters(board):
     row.cells[scoreboard.PID] = 99
     row.cells[scoreboard.REQUESTS] = 5
     row.cells[scoreboard.IN_PROGRESS] = 2
-    row.current_request = b"GET /"
     assert [one.index for one in board.rows()] == [1]
     row.vacate()
     assert list(board.rows()) == []
     assert row.cells[scoreboard.REQUESTS] == 5
     assert row.cells[scoreboard.IN_PROGRESS] == 0
-    assert row.current_request == b""
 
 
 def test_there_are_no_other_rows(board):
     for index in (-1, 4):
         with pytest.raises(IndexError):
             board.row(index)
-
-
-def test_statistics_are_named(board):
-    board.row(1).cells[scoreboard.BYTES_SENT] = 12
-    assert board.row(1).statistics()["bytes_sent"] == 12

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from geventuwsgi.log import datagrams
-from geventuwsgi.log.collector import MAX_LINE, Dispatcher, Splitter, stream
+from geventuwsgi.log.collector import MAX_LINE, Dispatcher, LineSplitter, stream
 from geventuwsgi.log.datagrams import DatagramSink, open_datagrams
 from geventuwsgi.log.loggers import logger
 from geventuwsgi.log.sinks import RotatedFile, Sink
@@ -59,7 +59,7 @@ def test_without_a_logger_of_no_name_the_rest_goes_where_it_went_before():
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
 def test_lines_are_cut_at_newlines_alone(size):
     """Whatever the pieces that are read, the lines are the same."""
-    data, splitter, lines = b"one\ntwo\r\n\nthr\ree\nrest", Splitter(), []
+    data, splitter, lines = b"one\ntwo\r\n\nthr\ree\nrest", LineSplitter(), []
     for start in range(0, len(data), size):
         lines += splitter.split(data[start:start + size])
     assert splitter.waits

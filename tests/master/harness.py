@@ -2,7 +2,7 @@
 
 Run as a script. `harness.py master JSON` is the master; it execs `harness.py template ...`
 through a role, as the server does. The work of a worker is a function of this file.
-JSON: count, work, load, cores, mercy, timeout, replace_stuck, recycling, cheaper,
+JSON: count, work, load, cores, grace, timeout, replace_stuck, recycling, cheaper,
 socket (a listening descriptor), dir.
 """
 
@@ -135,7 +135,7 @@ def swells(plan: dict, me) -> int:
 
 def wears_out(plan: dict, me) -> int:
     """Ask for a replacement when a signal says so."""
-    signal.signal(signal.SIGUSR2, lambda *_: me.worn("of the house"))
+    signal.signal(signal.SIGUSR2, lambda *_: me.due_for_replacement("of the house"))
     return serve({"keep": signal.SIGUSR2, **plan}, me)
 
 
@@ -187,7 +187,7 @@ def master(plan: dict) -> int:
     role = Role("worker", plan["count"],
                 (sys.executable, __file__, "template", json.dumps(plan), str(board.fd),
                  str(os.getpid())),
-                (board.fd,), cores=plan.get("cores", 1), mercy=plan.get("mercy", 5),
+                (board.fd,), cores=plan.get("cores", 1), grace=plan.get("grace", 5),
                 timeout=plan.get("timeout"), replace_stuck=plan.get("replace_stuck", True),
                 recycling=Recycling(**plan["recycling"]) if "recycling" in plan else None,
                 cheaper=Cheaper(**plan["cheaper"]) if "cheaper" in plan else None,

@@ -4,20 +4,16 @@ import os
 import signal
 import socket
 import time
-from types import SimpleNamespace
 
 import pytest
 
 from geventuwsgi.ipc import scoreboard
 from geventuwsgi.ipc.scoreboard import Scoreboard
-from geventuwsgi.master.cheaper import Adapters
 from geventuwsgi.master.cheaper_algorithms import (
     Backlog, Busyness, BusynessAlgorithm, Cheaper, Manual, Spare, Spare2,
 )
 from geventuwsgi.master.children import Worker
-from geventuwsgi.master.generation import SERVING
-from geventuwsgi.master.load import Gauge, Load
-from geventuwsgi.master.role import Role
+from geventuwsgi.master.load import LoadMeter, Load
 from tests.harness import alive, wait_until
 
 
@@ -129,7 +125,7 @@ def a_worker(pid, **cells):
     ({}, {"heartbeat_ns": 99 * 10 ** 9}, 10),   # blocked for two seconds
 ])
 def test_how_busy_a_worker_is(first, later, busy):
-    gauge, worker = Gauge(), a_worker(7, **first)
+    gauge, worker = LoadMeter(), a_worker(7, **first)
     gauge.measure([worker], 1, 0, 100.0)
     for name, value in {"heartbeat_ns": 101 * 10 ** 9, **later}.items():
         worker.row.cells[getattr(scoreboard, name.upper())] = value
@@ -138,21 +134,11 @@ def test_how_busy_a_worker_is(first, later, busy):
 
 
 def test_a_worker_in_the_place_of_another_begins_at_nothing():
-    gauge, worker = Gauge(), a_worker(7)
+    gauge, worker = LoadMeter(), a_worker(7)
     gauge.measure([worker], 1, 0, 100.0)
     worker.pid = 8
     worker.row.cells[scoreboard.RESPONSE_TIME_US] = 10 ** 9
     assert gauge.measure([worker], 1, 0, 100.5).busy == 0
-
-
-def test_an_adapter_tells_what_it_measured():
-    worker = a_worker(7, in_progress=4)
-    role = Role("worker", 8, (), cheaper=PLAN, backlog=lambda: 3)
-    generation = SimpleNamespace(role=role, state=SERVING, count=1, workers={1: worker})
-    adapters = Adapters(None)
-    assert adapters.tend([generation], 100.0) == 101.0
-    told = adapters.statistics()["cheaper"]["worker"]
-    assert (told["algorithm"], told["busy"], told["slots"], told["backlog"]) == ("spare", 4, 10, 3)
 
 
 # With real processes.

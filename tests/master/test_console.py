@@ -11,7 +11,7 @@ from geventuwsgi.errors import ConfigError, GeventuwsgiError
 from geventuwsgi.master import console, console_client, reload
 from geventuwsgi.master.generation import BOOTING, SERVING, Generation
 from geventuwsgi.master.reload import Reloads
-from geventuwsgi.master.role import Renewal, Role
+from geventuwsgi.master.role import ReloadPlan, Role
 from tests.harness import HOUSE, alive, children, wait_until
 
 
@@ -182,7 +182,7 @@ def test_a_reload_that_hangs_gives_way_in_time():
     first = start(1, Role("worker", 1, ()), 1)
     first.state = SERVING
     generations = [first]
-    reloads = Reloads(generations, start, lambda: 9, lambda: Renewal((first.role,)), said.append)
+    reloads = Reloads(generations, start, lambda: 9, lambda: ReloadPlan((first.role,)), said.append)
     reloads.request(100.0)
     reloads.request(110.0)
     assert [one.state for one in made] == [SERVING, BOOTING]

@@ -43,7 +43,7 @@ def test_one_signal_stops_gracefully(house, number):
                                            (signal.SIGINT, signal.SIGINT),
                                            (signal.SIGTERM, signal.SIGQUIT)])
 def test_a_second_signal_stops_at_once(house, first, second):
-    made = house(work="stubborn", mercy=60)
+    made = house(work="stubborn", grace=60)
     made.send_signal(first)
     made.wait_for("graceful shutdown triggered")
     made.send_signal(second)
@@ -57,7 +57,7 @@ def test_quit_stops_at_once(house):
 
 
 def test_mercy_ends(house):
-    made = house(count=1, work="stubborn", mercy=0.3)
+    made = house(count=1, work="stubborn", grace=0.3)
     started = time.monotonic()
     assert made.stop() == 0
     assert time.monotonic() - started < 4.9  # 5 s are the default of these houses

@@ -50,7 +50,8 @@ def made_worker(number=1, **cells):
 def test_who_is_worn(limits, number, cells, age, reason):
     worker = made_worker(number, **cells)
     Recycler(Recycling(**limits)).review([worker], 100.0 + age)
-    assert worker.worn.startswith(reason) and bool(worker.worn) == bool(reason)
+    assert worker.due_for_replacement.startswith(reason) and bool(
+        worker.due_for_replacement) == bool(reason)
 
 
 def test_a_limit_that_cannot_help_counts_for_less_each_time():
@@ -60,13 +61,13 @@ def test_a_limit_that_cannot_help_counts_for_less_each_time():
                                                (149, False), (150, True), (150, True))):
         worker = made_worker(rss=resident << 20)
         recycler.review([worker], 200.0 + second)
-        assert bool(worker.worn) == worn, resident
+        assert bool(worker.due_for_replacement) == worn, resident
 
 
 def test_jitter_differs_from_worker_to_worker():
     workers = [made_worker(requests=1500) for _ in range(50)]
     Recycler(Recycling(max_requests=1000, max_requests_jitter=1000)).review(workers, 200.0)
-    assert 0 < sum(bool(worker.worn) for worker in workers) < 50
+    assert 0 < sum(bool(worker.due_for_replacement) for worker in workers) < 50
 
 
 def test_no_limit_is_no_recycling():
@@ -186,7 +187,7 @@ def test_a_replacement_that_cannot_boot_leaves_the_worker_in_charge(house, tmp_p
 
 def booting(house, count=2):
     """Return a house whose worker 1 has a successor that hesitates, and the pids of both."""
-    made = house(work="hesitant", count=count, mercy=5)
+    made = house(work="hesitant", count=count, grace=5)
     first = made.pids()[1]
     os.kill(first, signal.SIGUSR2)
     made.wait_for("Respawned uWSGI worker 1")

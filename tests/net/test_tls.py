@@ -10,7 +10,7 @@ import trustme
 
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net import tls
-from geventuwsgi.net.tls_config import Certificate, Terms
+from geventuwsgi.net.tls_config import Certificate, TlsConfig
 from tests.authority import Authority
 from tests.harness import installed
 
@@ -49,7 +49,7 @@ def subject(side: ssl.SSLObject) -> str:
 
 @pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 def test_a_handshake(authority: Authority, version: str) -> None:
-    context = tls.context_of(Terms(certificate(authority, "a.test")))
+    context = tls.context_of(TlsConfig(certificate(authority, "a.test")))
     client = authority.client(only=tls.VERSIONS[version])
     client.set_alpn_protocols(["h2", "http/1.1"])
     peer, own = shake(context, client)
@@ -63,14 +63,14 @@ def test_old_versions_are_not_spoken(authority: Authority) -> None:
     client.minimum_version = ssl.TLSVersion.TLSv1_2
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError):
-        shake(tls.context_of(Terms(own, minimum="TLSv1.3")), client)
-    assert tls.context_of(Terms(own)).minimum_version is ssl.TLSVersion.TLSv1_2
+        shake(tls.context_of(TlsConfig(own, minimum="TLSv1.3")), client)
+    assert tls.context_of(TlsConfig(own)).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_client_that_offers_only_h2_is_served_without(authority: Authority) -> None:
     client = authority.client()
     client.set_alpn_protocols(["h2"])
-    _, own = shake(tls.context_of(Terms(certificate(authority, "a.test"))), client)
+    _, own = shake(tls.context_of(TlsConfig(certificate(authority, "a.test"))), client)
     assert own.selected_alpn_protocol() is None
 
 
@@ -89,7 +89,7 @@ def test_the_host_name_chooses(authority: Authority, tmp_path: Path, asked: str,
     Authority(tmp_path / "more")  # a file that is none of a host's
     for file in certificate(authority, "e.test")[:2]:
         Path(file).rename(tmp_path / "more" / Path(file).name)
-    terms = Terms(certificate(authority, "a.test"), (*others, pattern), str(tmp_path / "more"))
+    terms = TlsConfig(certificate(authority, "a.test"), (*others, pattern), str(tmp_path / "more"))
     client = authority.client()
     client.check_hostname = False
     peer, _ = shake(tls.context_of(terms), client, asked)
@@ -98,10 +98,10 @@ def test_the_host_name_chooses(authority: Authority, tmp_path: Path, asked: str,
 
 def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
     own = certificate(authority, "a.test")
-    terms = Terms(own, (certificate(authority, "b.test", name="b.test"),),
-                  ca=str(authority.pem), verify="required")
-    context = tls.context_of(Terms.from_json([list(part) if isinstance(part, tuple) else part
-                                              for part in terms]))
+    terms = TlsConfig(own, (certificate(authority, "b.test", name="b.test"),),
+                      ca=str(authority.pem), verify="required")
+    context = tls.context_of(TlsConfig.from_json([list(part) if isinstance(part, tuple) else part
+                                                  for part in terms]))
     shown = authority.client(authority.issue("me", "me@a.test", common_name="Mé/O=no"))
     for name in ("a.test", "b.test"):  # the authorities hold for every name
         _, side = shake(context, shown, name)
@@ -124,7 +124,7 @@ def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
 
 def test_sessions_are_resumed_by_tickets(authority: Authority) -> None:
     """The key lies in the context: whoever inherits it by a fork knows the client."""
-    context = tls.context_of(Terms(certificate(authority, "a.test")))
+    context = tls.context_of(TlsConfig(certificate(authority, "a.test")))
     client = authority.client(only=ssl.TLSVersion.TLSv1_2)
     peer, own = shake(context, client)
     assert not own.session_reused
@@ -140,42 +140,42 @@ def test_sessions_are_resumed_by_tickets(authority: Authority) -> None:
     assert again.session_reused
 
 
-def bad(authority: Authority, kind: str) -> tuple[Terms, tuple[str, ...]]:
+def bad(authority: Authority, kind: str) -> tuple[TlsConfig, tuple[str, ...]]:
     cert, key = authority.issue("a", "a.test")
     other = authority.issue("b", "b.test")[1]
     folder = authority.directory
     own = Certificate(cert, key, option="https-socket")
     if kind == "missing":
-        return Terms(own._replace(cert="/nowhere.crt")), ("/nowhere.crt", "No such file")
+        return TlsConfig(own._replace(cert="/nowhere.crt")), ("/nowhere.crt", "No such file")
     if kind == "missing key":
-        return Terms(own._replace(key="/nowhere.key")), ("private key /nowhere.key", "No such")
+        return TlsConfig(own._replace(key="/nowhere.key")), ("private key /nowhere.key", "No such")
     if kind == "of another":
-        return Terms(own._replace(key=other)), (other, "does not belong to", cert)
+        return TlsConfig(own._replace(key=other)), (other, "does not belong to", cert)
     if kind == "of another kind":
         path = folder / "rsa.key"
         path.write_bytes(trustme.CA().issue_cert(
             "a.test", key_type=trustme.KeyType.RSA).private_key_pem.bytes())
-        return Terms(own._replace(key=str(path))), (str(path), "does not belong to", cert)
+        return TlsConfig(own._replace(key=str(path))), (str(path), "does not belong to", cert)
     if kind == "no certificate":
-        return Terms(own._replace(cert=key)), (key, "holds no certificate")
+        return TlsConfig(own._replace(cert=key)), (key, "holds no certificate")
     if kind == "no key":
-        return Terms(own._replace(key=cert)), (cert, "holds no private key")
+        return TlsConfig(own._replace(key=cert)), (cert, "holds no private key")
     if kind == "directory":
-        return Terms(own._replace(cert=str(folder))), (str(folder), "Is a directory")
+        return TlsConfig(own._replace(cert=str(folder))), (str(folder), "Is a directory")
     if kind == "ciphers":
-        return Terms(own._replace(ciphers="NONE-SUCH")), ("NONE-SUCH",)
+        return TlsConfig(own._replace(ciphers="NONE-SUCH")), ("NONE-SUCH",)
     if kind == "authority":
-        return Terms(own, ca=key, verify="required"), (key, "no certificate of an authority")
+        return TlsConfig(own, ca=key, verify="required"), (key, "no certificate of an authority")
     if kind == "missing authority":
-        return Terms(own, ca="/nowhere.pem"), ("authorities /nowhere.pem", "No such file")
+        return TlsConfig(own, ca="/nowhere.pem"), ("authorities /nowhere.pem", "No such file")
     if kind == "missing directory":
-        return Terms(own, directory="/nowhere"), ("directory /nowhere", "No such file")
+        return TlsConfig(own, directory="/nowhere"), ("directory /nowhere", "No such file")
     if kind == "authority of a host":
         (folder / "a.ca").write_bytes(authority.pem.read_bytes())
-        return Terms(own, directory=str(folder)), ("a.ca", "listener of its own")
+        return TlsConfig(own, directory=str(folder)), ("a.ca", "listener of its own")
     path = folder / "broken.crt"
     path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-    return Terms(own._replace(cert=str(path))), ("cannot use", str(path))
+    return TlsConfig(own._replace(cert=str(path))), ("cannot use", str(path))
 
 
 @pytest.mark.parametrize("kind", [
@@ -197,14 +197,14 @@ def test_an_encrypted_key_does_not_ask_on_the_terminal(authority: Authority,
     subprocess.run([installed("openssl"), "pkey", "-in", key, "-out", str(locked), "-aes256",
                     "-passout", "pass:secret"], check=True, capture_output=True)
     with pytest.raises(ConfigError, match="locked.key is encrypted with a passphrase"):
-        tls.context_of(Terms(Certificate(cert, str(locked), option="certfile")))
+        tls.context_of(TlsConfig(Certificate(cert, str(locked), option="certfile")))
 
 
 def test_keys_that_everybody_can_read(authority: Authority) -> None:
     own = certificate(authority, "a.test")
-    assert tls.exposed_keys(Terms(own)) == []
+    assert tls.exposed_keys(TlsConfig(own)) == []
     Path(own.key).chmod(0o644)
-    assert tls.exposed_keys(Terms(own, (own,))) == [own.key]
+    assert tls.exposed_keys(TlsConfig(own, (own,))) == [own.key]
 
 
 @pytest.mark.parametrize("data, http", [

@@ -3,14 +3,14 @@
 import pytest
 
 from geventuwsgi.errors import ProtocolError
-from geventuwsgi.protocol.http1_response import AnswerParser
+from geventuwsgi.protocol.http1_response import ResponseParser
 from geventuwsgi.protocol.message import Limits
 from tests.protocol.pieces import splittings
 
 
 def read(pieces: list[bytes], method: str = "GET", limits: Limits = Limits()):
     """Feed an answer and the node's close; return (status, fields, body) or (status, reason)."""
-    parser = AnswerParser(limits)
+    parser = ResponseParser(limits)
     parser.begin(method)
     body = b""
     seen = []
@@ -95,7 +95,7 @@ def test_broken_answers_are_the_nodes_fault(data: bytes, reason: str) -> None:
 
 def test_a_head_without_end_is_bounded() -> None:
     limits = Limits(head=1000)
-    parser = AnswerParser(limits)
+    parser = ResponseParser(limits)
     parser.begin("GET")
     with pytest.raises(ProtocolError, match="more than 1000"):
         parser.head(b"HTTP/1.1 200 OK\r\n")
@@ -106,6 +106,6 @@ def test_a_head_without_end_is_bounded() -> None:
 def test_a_remembered_head_is_framed_by_its_own_request() -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
     for method, complete in (("GET", False), ("HEAD", True), ("GET", False)):
-        parser = AnswerParser()
+        parser = ResponseParser()
         parser.begin(method)
         assert parser.head(data) and parser.body_complete is complete

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from geventuwsgi.errors import ResponseError
 from geventuwsgi.protocol.response import (
-    CONTINUE, Response, Standing, check_fields, error_response, imf_fixdate, informational,
+    CONTINUE, Response, ResponseDefaults, check_fields, error_response, imf_fixdate, informational,
 )
 
 Headers = list[tuple[str, str]]
-BARE = Standing("", False)
+BARE = ResponseDefaults("", False)
 
 
 def head_of(status: str = "200 OK", headers: Iterable[tuple[str, str]] = (), *,
-            standing: Standing = BARE, http11: bool = True, is_head: bool = False,
+            standing: ResponseDefaults = BARE, http11: bool = True, is_head: bool = False,
             keep_alive: bool = True, known: int | None = None) -> tuple[Response, list[str]]:
     """Return the response and the lines of its head, without the empty one."""
     response = Response(status, headers)
@@ -218,7 +218,7 @@ def test_less_than_promised_is_not_complete() -> None:
 # Over the uwsgi protocol.
 
 def test_raw_heads() -> None:
-    standing = Standing("geventuwsgi", True, [("X-Added", "1")])
+    standing = ResponseDefaults("geventuwsgi", True, [("X-Added", "1")])
     standing.tick(0)
     response = Response("200", [("A", "b")])
     octets = response.raw_head(standing, is_head=False)
@@ -238,7 +238,7 @@ def test_raw_heads() -> None:
 # What every response carries.
 
 def test_standing_fields() -> None:
-    standing = Standing("geventuwsgi", True, [("X-Added", "1")])
+    standing = ResponseDefaults("geventuwsgi", True, [("X-Added", "1")])
     standing.tick(784111777.9)
     date = "Date: Sun, 06 Nov 1994 08:49:37 GMT"  # RFC 9110 section 5.6.7
     assert head_of(standing=standing, known=0)[1][2:] == ["Server: geventuwsgi", date, "X-Added: 1"]
@@ -256,9 +256,9 @@ def test_standing_fields() -> None:
 @pytest.mark.parametrize("server", ["a\r\nb", "\u20ac"])
 def test_standing_fields_are_checked_too(server: str) -> None:
     with pytest.raises(ResponseError):
-        Standing(server, False)
+        ResponseDefaults(server, False)
     with pytest.raises(ResponseError):
-        Standing("", False, [("X", server)])
+        ResponseDefaults("", False, [("X", server)])
 
 
 @given(st.integers(0, 253402300799))
@@ -279,7 +279,7 @@ def test_informational() -> None:
 @pytest.mark.parametrize("status", [
     400, 403, 404, 408, 413, 414, 417, 431, 500, 501, 503, 504, 505])
 def test_error_responses(status: int) -> None:
-    standing = Standing("geventuwsgi", True)
+    standing = ResponseDefaults("geventuwsgi", True)
     standing.tick(0)
     answer, body = read(error_response(status, standing, extra=[("Retry-After", "1")]))
     assert answer.status == status and str(status).encode() in body

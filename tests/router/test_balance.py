@@ -8,7 +8,7 @@ import pytest
 
 from geventuwsgi.net.address import parse
 from geventuwsgi.protocol.message import Limits
-from geventuwsgi.router.balance import Group, NoRoom
+from geventuwsgi.router.balance import NodeGroup, NoNodeAvailable
 from geventuwsgi.router.node import Node
 
 
@@ -16,7 +16,7 @@ def node(name: str, **more: int) -> Node:
     return Node(name, parse("127.0.0.1:1"), "uwsgi", **more)  # type: ignore[arg-type]
 
 
-def turns(group: Group, count: int) -> str:
+def turns(group: NodeGroup, count: int) -> str:
     found = []
     for _ in range(count):
         one = group.take(())
@@ -27,14 +27,14 @@ def turns(group: Group, count: int) -> str:
 
 
 def test_round_robin_is_smooth_and_follows_the_weights() -> None:
-    assert turns(Group("g", [node("a"), node("b"), node("c")]), 6) == "abcabc"
-    assert turns(Group("g", [node("a", weight=3), node("b")]), 8) == "aabaaaba"
-    assert Counter(turns(Group("g", [node("a", weight=5), node("b", weight=2)]), 70)) == {
+    assert turns(NodeGroup("g", [node("a"), node("b"), node("c")]), 6) == "abcabc"
+    assert turns(NodeGroup("g", [node("a", weight=3), node("b")]), 8) == "aabaaaba"
+    assert Counter(turns(NodeGroup("g", [node("a", weight=5), node("b", weight=2)]), 70)) == {
         "a": 50, "b": 20}
 
 
 def test_least_connections_counts_what_is_in_progress() -> None:
-    group = Group("g", [node("a", weight=2), node("b")], algorithm="lc")
+    group = NodeGroup("g", [node("a", weight=2), node("b")], algorithm="lc")
     held = [group.take(()) for _ in range(6)]
     assert Counter(one.name for one in held if one) == {"a": 4, "b": 2}
     for one in [one for one in held if one and one.name == "b"]:
@@ -44,7 +44,7 @@ def test_least_connections_counts_what_is_in_progress() -> None:
 
 def test_a_failed_node_is_left_out_longer_each_time_and_tried_by_one_request() -> None:
     one, other = node("a", gracetime=30), node("b")
-    group = Group("g", [one, other])
+    group = NodeGroup("g", [one, other])
     now = monotonic()
     pauses = [one.failed(now + 100 * count) for count in range(-7, 0)]
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
@@ -65,7 +65,7 @@ def test_when_all_are_left_out_the_next_one_due_is_asked() -> None:
     one.failed(now - 2)
     one.failed(now)
     other.failed(now)
-    group = Group("g", [one, other])
+    group = NodeGroup("g", [one, other])
     assert group.take(()) is other
     assert group.take((other,)) is one
     assert group.take((one, other)) is None
@@ -73,20 +73,20 @@ def test_when_all_are_left_out_the_next_one_due_is_asked() -> None:
 
 def test_fallback_nodes_are_for_want_of_others() -> None:
     one, spare = node("a"), node("s")
-    group = Group("g", [one], [spare])
+    group = NodeGroup("g", [one], [spare])
     assert turns(group, 2) == "aa"
     one.failed(monotonic())
     assert turns(group, 2) == "ss"
 
 
 def test_no_node_at_all() -> None:
-    with pytest.raises(NoRoom, match="no node for g"):
-        Group("g").take(())
+    with pytest.raises(NoNodeAvailable, match="no node for g"):
+        NodeGroup("g").take(())
 
 
 def test_who_waits_is_served_in_order_and_the_queue_is_bounded() -> None:
     one = node("a", limit=1)
-    group = Group("g", [one], queue=2, patience=10)
+    group = NodeGroup("g", [one], queue=2, patience=10)
     held = group.take(())
     assert held is one
     order: list[int] = []
@@ -100,7 +100,7 @@ def test_who_waits_is_served_in_order_and_the_queue_is_bounded() -> None:
     waiting = [gevent.spawn(ask, number) for number in range(2)]
     gevent.sleep(0)
     assert group.waiting == 2
-    with pytest.raises(NoRoom, match="2 requests wait"):
+    with pytest.raises(NoNodeAvailable, match="2 requests wait"):
         group.take(())
     group.give(one)
     gevent.joinall(waiting, raise_error=True)
@@ -108,15 +108,15 @@ def test_who_waits_is_served_in_order_and_the_queue_is_bounded() -> None:
 
 
 def test_nobody_waits_longer_than_the_patience() -> None:
-    group = Group("g", [node("a", limit=1)], patience=0.05)
+    group = NodeGroup("g", [node("a", limit=1)], patience=0.05)
     group.take(())
-    with pytest.raises(NoRoom, match="had room within 0.05 seconds"):
+    with pytest.raises(NoNodeAvailable, match="had room within 0.05 seconds"):
         group.take(())
     assert group.waiting == 0
 
 
 def test_a_node_that_comes_serves_those_that_wait() -> None:
-    group = Group("g", [node("a", limit=1)], patience=10)
+    group = NodeGroup("g", [node("a", limit=1)], patience=10)
     group.take(())
     waiting = gevent.spawn(group.take, ())
     gevent.sleep(0)
@@ -126,13 +126,13 @@ def test_a_node_that_comes_serves_those_that_wait() -> None:
 
 
 def test_who_waits_for_nodes_that_all_leave_is_told() -> None:
-    group = Group("g", [node("a", limit=1)], patience=10)
+    group = NodeGroup("g", [node("a", limit=1)], patience=10)
     group.take(())
     waiting = gevent.spawn(group.take, ())
     gevent.sleep(0)
     group.nodes.clear()
     group.wake()
-    with pytest.raises(NoRoom, match="no node for g"):
+    with pytest.raises(NoNodeAvailable, match="no node for g"):
         waiting.get(timeout=5)
 
 

@@ -15,7 +15,7 @@ def test_a_resolver_that_hangs_is_a_connect_timeout(monkeypatch: pytest.MonkeyPa
     def hang(*_: Any, **__: Any) -> None:
         gevent.sleep(30)
     monkeypatch.setattr(node, "getaddrinfo", hang)
-    stream = node.Outgoing(parse("node.example:80"), gevent.get_hub())
+    stream = node.NodeStream(parse("node.example:80"), gevent.get_hub())
     with pytest.raises(Expired):
         stream.connect(0.05, 1.0)
     stream.close()
@@ -25,7 +25,7 @@ def test_a_name_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(-2, "Name or service not known")
     monkeypatch.setattr(node, "getaddrinfo", fail)
-    stream = node.Outgoing(parse("node.example:80"), gevent.get_hub())
+    stream = node.NodeStream(parse("node.example:80"), gevent.get_hub())
     with pytest.raises(ClientDisconnected, match="no address for the name 'node.example'"):
         stream.connect(5.0, 1.0)
     stream.close()

@@ -6,12 +6,13 @@ from geventuwsgi.errors import ProtocolError
 from geventuwsgi.protocol.http1 import RequestParser
 from geventuwsgi.protocol.message import Limits
 from geventuwsgi.protocol.uwsgi import PacketParser
-from geventuwsgi.router.request import Manner, Origin, Request
+from geventuwsgi.router.request import ForwardingOptions, Origin, Request
 
 ORIGIN = Origin("192.0.2.1", "5000", "http", "node", "8080", False)
 
 
-def request(data: str, origin: Origin = ORIGIN, manner: Manner = Manner()) -> Request:
+def request(data: str, origin: Origin = ORIGIN,
+            manner: ForwardingOptions = ForwardingOptions()) -> Request:
     parser = RequestParser(Limits(field=70000, head=80000))
     assert parser.head(data.replace("\n", "\r\n").encode("latin-1"))
     return Request(parser, origin, manner)
@@ -37,7 +38,7 @@ def test_a_packet_holds_what_uwsgi_has() -> None:
 
 
 def test_modifiers_and_variables_of_the_configuration() -> None:
-    manner = Manner(forwarded=False, variables=(("A", "b c"),))
+    manner = ForwardingOptions(forwarded=False, variables=(("A", "b c"),))
     packet = request("GET / HTTP/1.1\nHost: h\n\n", manner=manner).packet(0, (7, 2))
     assert (packet[0], packet[3]) == (7, 2)
     found = variables(b"\0" + packet[1:])
@@ -108,7 +109,7 @@ def test_upgrades(line: str, upgrade: str) -> None:
 
 
 def test_other_upgrades_where_raw_bodies_are_wanted() -> None:
-    manner = Manner(any_upgrade=True)
+    manner = ForwardingOptions(any_upgrade=True)
     for name, passes in (("other", True), ("h2c", False), ("HTTP/2.0", False), ("a, b", False)):
         one = request(f"GET / HTTP/1.1\nHost: h\nConnection: Upgrade\nUpgrade: {name}\n\n",
                       manner=manner)

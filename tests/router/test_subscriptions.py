@@ -10,7 +10,7 @@ import pytest
 
 from geventuwsgi.protocol.subscription import Announcement
 from geventuwsgi.router import subscriptions
-from geventuwsgi.router.balance import Group
+from geventuwsgi.router.balance import NodeGroup
 from geventuwsgi.router.node import Node
 from geventuwsgi.router.subscriptions import Registry
 
@@ -18,7 +18,7 @@ from geventuwsgi.router.subscriptions import Registry
 def plan(**more: Any) -> Any:
     return SimpleNamespace(**{
         "subscribed": {}, "tolerance": 17.0, "dotsplit": False, "fallback_key": "",
-        "group": Group, "node": lambda name, address, weight, modifiers: Node(
+        "group": NodeGroup, "node": lambda name, address, weight, modifiers: Node(
             name, address, "uwsgi", weight=weight, modifiers=modifiers), **more})
 
 
@@ -82,9 +82,9 @@ def test_hosts_ports_wildcards_parents(memory: int) -> None:
 def test_silence(memory: int) -> None:
     one = Registry(memory, plan(tolerance=5.0))
     one.announce(told("a"))
-    one.tend(monotonic() + 4)
+    one.poll(monotonic() + 4)
     assert names(one, "a")
-    one.tend(monotonic() + 6)
+    one.poll(monotonic() + 6)
     assert not names(one, "a")
 
 

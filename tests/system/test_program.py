@@ -13,7 +13,7 @@ import pytest
 from geventuwsgi.system import program
 from geventuwsgi.system.limits import Limits, processors
 from geventuwsgi.system.privileges import Identity
-from geventuwsgi.system.program import Conditions
+from geventuwsgi.system.program import ProgramContext
 from tests.harness import Program, alive, wait_until
 
 LOOK = """
@@ -30,7 +30,7 @@ PYTHON = [sys.executable, "-S", "-c", LOOK]
 
 
 def conditions(**more):
-    return Conditions(environ={"PATH": os.environ["PATH"], **more.pop("environ", {})}, **more)
+    return ProgramContext(environ={"PATH": os.environ["PATH"], **more.pop("environ", {})}, **more)
 
 
 @pytest.mark.parametrize("text, argv", [

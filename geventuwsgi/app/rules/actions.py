@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ..static.files import StaticFiles
-from ..wsgi import Exchange
+from ..wsgi import WsgiExchange
 from .variables import Template
 
 log = logging.getLogger("geventuwsgi.error")
@@ -22,7 +22,7 @@ FINISHED = object()
 GOTO = object()
 
 
-class Visit:
+class RuleContext:
     """One request on its way through the rules.
 
     Attributes:
@@ -39,7 +39,7 @@ class Visit:
     __slots__ = ("exchange", "environ", "captures", "label", "answer", "closed", "added",
                  "removed", "gzip", "rules", "status")
 
-    def __init__(self, exchange: Exchange, rules: Any, removed: Iterable[str]) -> None:
+    def __init__(self, exchange: WsgiExchange, rules: Any, removed: Iterable[str]) -> None:
         self.exchange = exchange
         self.rules = rules
         self.status = 0
@@ -73,7 +73,7 @@ class Visit:
 
 # The actions.
 
-def _break(visit: Visit, argument: Template) -> object:
+def _break(visit: RuleContext, argument: Template) -> object:
     """`break:` closes, `break:403 Forbidden` answers without a body; both as uWSGI."""
     status = argument.fill(visit).strip()
     visit.exchange.transport.persists = False
@@ -83,33 +83,33 @@ def _break(visit: Visit, argument: Template) -> object:
     return FINISHED
 
 
-def _return(visit: Visit, argument: Template) -> object:
+def _return(visit: RuleContext, argument: Template) -> object:
     code = argument.fill(visit).strip()[:3]
     phrase = HTTPStatus(int(code)).phrase
     return visit.reply(f"{code} {phrase}", phrase.encode(), ("Content-Type", "text/plain"))
 
 
-def _redirect(status: str) -> Callable[[Visit, Template], object]:
+def _redirect(status: str) -> Callable[[RuleContext, Template], object]:
     # uWSGI's words: "Moved" for 302, the phrase for 301.
     body = b"Moved Permanently" if status.startswith("301") else b"Moved"
     return lambda visit, argument: visit.reply(
         status, body, ("Content-Type", "text/plain"), ("Location", _line(visit, argument)))
 
 
-def _line(visit: Visit, argument: Template) -> str:
+def _line(visit: RuleContext, argument: Template) -> str:
     """Fill a template that goes into a header: a request cannot bring in another line."""
     return "".join(char for char in argument.fill(visit) if char >= " " and char != "\x7f").strip()
 
 
-def _set(name: str, *others: str) -> Callable[[Visit, Template], None]:
-    def action(visit: Visit, argument: Template) -> None:
+def _set(name: str, *others: str) -> Callable[[RuleContext, Template], None]:
+    def action(visit: RuleContext, argument: Template) -> None:
         value = argument.fill(visit)
         for key in (name, *others):
             visit.environ[key] = value
     return action
 
 
-def _rewrite(visit: Visit, argument: Template) -> None:
+def _rewrite(visit: RuleContext, argument: Template) -> None:
     """`rewrite:/path?query` sets the path; the client's query stays, behind that of the rule."""
     path, _, query = argument.fill(visit).partition("?")
     visit.environ["PATH_INFO"] = path
@@ -117,57 +117,57 @@ def _rewrite(visit: Visit, argument: Template) -> None:
         filter(None, (query, visit.environ.get("QUERY_STRING"))))
 
 
-def _rewrite_last(visit: Visit, argument: Template) -> object:
+def _rewrite_last(visit: RuleContext, argument: Template) -> object:
     _rewrite(visit, argument)
     return FINISHED
 
 
-def _fix_path(visit: Visit, argument: Template) -> None:
+def _fix_path(visit: RuleContext, argument: Template) -> None:
     """`fixpathinfo:` takes SCRIPT_NAME off the path (nginx sends it with the path)."""
     script, path = visit.environ.get("SCRIPT_NAME", ""), visit.environ["PATH_INFO"]
     if script and path.startswith(script):
         visit.environ["PATH_INFO"] = path[len(script):]
 
 
-def _variable(visit: Visit, argument: Template) -> None:
+def _variable(visit: RuleContext, argument: Template) -> None:
     name, _, value = argument.fill(visit).partition("=")
     if "." not in name:  # the server's own: wsgi.input and the like
         visit.environ[name] = value
 
 
-def _log_variable(visit: Visit, argument: Template) -> None:
+def _log_variable(visit: RuleContext, argument: Template) -> None:
     name, _, value = argument.fill(visit).partition("=")
     exchange = visit.exchange
     exchange.logvars = {**(exchange.logvars or {}), name: value}
 
 
-def _header(visit: Visit, argument: Template) -> None:
+def _header(visit: RuleContext, argument: Template) -> None:
     name, _, value = _line(visit, argument).partition(":")
     visit.added.append((name.strip(), value.strip()))
 
 
-def _remove_header(visit: Visit, argument: Template) -> None:
+def _remove_header(visit: RuleContext, argument: Template) -> None:
     visit.removed.add(argument.fill(visit).strip().rstrip(":").lower())
 
 
-def _log(visit: Visit, argument: Template) -> None:
+def _log(visit: RuleContext, argument: Template) -> None:
     log.info("%s", _line(visit, argument))
 
 
-def _do_not_log(visit: Visit, argument: Template) -> None:
+def _do_not_log(visit: RuleContext, argument: Template) -> None:
     visit.exchange.logged = False
 
 
-def _goto(visit: Visit, argument: Template) -> object:
+def _goto(visit: RuleContext, argument: Template) -> object:
     visit.label = argument.fill(visit).strip()
     return GOTO
 
 
-def _gzip(visit: Visit, argument: Template) -> None:
+def _gzip(visit: RuleContext, argument: Template) -> None:
     visit.gzip = True
 
 
-def _file(visit: Visit, argument: Template) -> object:
+def _file(visit: RuleContext, argument: Template) -> object:
     """Serve a file. What the request brought along may not lead above the directory that
     the rule names."""
     files = _files()
@@ -185,13 +185,13 @@ def _files() -> StaticFiles:
     return StaticFiles()
 
 
-def _scheme(visit: Visit, argument: Template) -> None:
+def _scheme(visit: RuleContext, argument: Template) -> None:
     scheme = argument.fill(visit).lower()
     if scheme in ("http", "https"):
         visit.environ["wsgi.url_scheme"] = visit.environ["REQUEST_SCHEME"] = scheme
 
 
-def _basic_auth(visit: Visit, argument: Template) -> object:
+def _basic_auth(visit: RuleContext, argument: Template) -> object:
     if _authorized(visit, argument):
         return None
     realm = argument.text.partition(",")[0]
@@ -200,12 +200,12 @@ def _basic_auth(visit: Visit, argument: Template) -> object:
                        ("WWW-Authenticate", f'Basic realm="{realm}"'))
 
 
-def _basic_auth_next(visit: Visit, argument: Template) -> object:
+def _basic_auth_next(visit: RuleContext, argument: Template) -> object:
     """The same, but who is not let in here may be by a later rule: who is, is done."""
     return FINISHED if _authorized(visit, argument) else None
 
 
-def _authorized(visit: Visit, argument: Template) -> bool:
+def _authorized(visit: RuleContext, argument: Template) -> bool:
     """Check the credentials of RFC 7617 against `realm,user:password`; set REMOTE_USER."""
     scheme, _, encoded = visit.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "basic":
@@ -222,15 +222,15 @@ def _authorized(visit: Visit, argument: Template) -> bool:
     return True
 
 
-def _continue(visit: Visit, argument: Template) -> object:
+def _continue(visit: RuleContext, argument: Template) -> object:
     return FINISHED
 
 
-def _nothing(visit: Visit, argument: Template) -> None:
+def _nothing(visit: RuleContext, argument: Template) -> None:
     """`chunked:`: responses without a length are chunked anyway."""
 
 
-ACTIONS: dict[str, Callable[[Visit, Template], object]] = {
+ACTIONS: dict[str, Callable[[RuleContext, Template], object]] = {
     "continue": _continue, "last": _continue, "break": _break,
     "return": _return, "break-with-status": _return,
     "redirect": _redirect("302 Found"), "redirect-302": _redirect("302 Found"),

@@ -11,23 +11,23 @@ from typing import Any
 
 from ..environ import Environ
 from ..static.files import accepts_gzip
-from .actions import Visit
+from .actions import RuleContext
 
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def wrap(application: Callable[..., Any], visit: Visit) -> Callable[..., Any]:
+def wrap(application: Callable[..., Any], visit: RuleContext) -> Callable[..., Any]:
     """Return the application with what a visit wants done to its response."""
     if not (visit.added or visit.removed or visit.gzip or visit.rules.later):
         return application
 
     def routed(environ: Environ, start_response: Callable[..., Any]) -> Any:
-        response = Outcome(visit, start_response)
+        response = FilteredResponse(visit, start_response)
         return response.body(application(environ, response.start))
     return routed
 
 
-class Outcome:
+class FilteredResponse:
     """One response on its way out.
 
     Args:
@@ -35,7 +35,7 @@ class Outcome:
         start_response: the server's.
     """
 
-    def __init__(self, visit: Visit, start_response: Callable[..., Any]) -> None:
+    def __init__(self, visit: RuleContext, start_response: Callable[..., Any]) -> None:
         self._visit = visit
         self._start_response = start_response
         self._begun = False
@@ -112,7 +112,7 @@ class Outcome:
 class Pieces:
     """An iterable that closes those it reads from (PEP 3333)."""
 
-    def __init__(self, response: Outcome, result: Any) -> None:
+    def __init__(self, response: FilteredResponse, result: Any) -> None:
         self._response = response
         self._result = result
 

@@ -20,8 +20,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ..wsgi import Exchange
-from .actions import ACTIONS, FINISHED, GOTO, Visit
+from ..wsgi import WsgiExchange
+from .actions import ACTIONS, FINISHED, GOTO, RuleContext
 from .variables import Template
 
 log = logging.getLogger("geventuwsgi.error")
@@ -44,7 +44,7 @@ class Rule(NamedTuple):
         label: where `goto` may lead, for a rule that does nothing else.
     """
 
-    matches: Callable[[Visit], bool]
+    matches: Callable[[RuleContext], bool]
     action: str
     argument: Template
     label: str = ""
@@ -95,10 +95,10 @@ class Routes:
                           or filters.auto_gzip)
         self.final = bool(self._final)
 
-    def follow(self, exchange: Exchange) -> Visit:
+    def follow(self, exchange: WsgiExchange) -> RuleContext:
         """Follow the rules for one request. The environ is changed in place; what is to
         become of the response is told by the visit that is returned."""
-        visit = Visit(exchange, self, self.filters.removed)
+        visit = RuleContext(exchange, self, self.filters.removed)
         if self.filters.host_named and not exchange.raw and "HTTP_HOST" in exchange.environ:
             exchange.environ["SERVER_NAME"] = exchange.environ["HTTP_HOST"]
         if not _follow(self._request, visit):
@@ -109,7 +109,7 @@ class Routes:
             visit.closed = True
         return visit
 
-    def respond(self, visit: Visit, status: str,
+    def respond(self, visit: RuleContext, status: str,
                 headers: Iterable[tuple[str, str]]) -> Callable[..., Any] | None:
         """Follow the rules for a response that is about to leave.
 
@@ -128,13 +128,13 @@ class Routes:
             _follow(self._response, visit)
         return visit.answer
 
-    def finish(self, visit: Visit) -> None:
+    def finish(self, visit: RuleContext) -> None:
         """Follow the rules for a request that is done, before it is logged."""
         visit.status = visit.exchange.status
         _follow(self._final, visit)
 
 
-def _follow(rules: Iterable[Rule], visit: Visit) -> bool:
+def _follow(rules: Iterable[Rule], visit: RuleContext) -> bool:
     """Follow rules; False if a `goto` did not find its label."""
     sought: str | None = None
     for rule in rules:
@@ -156,7 +156,7 @@ def rule_of(option: str, text: str) -> Rule:
     """Make the rule of one line; what it says was checked when it was read."""
     if option == "route-label":
         return Rule(_always, "", Template(""), text.strip())
-    matches: Callable[[Visit], bool] = _always
+    matches: Callable[[RuleContext], bool] = _always
     if option == "route-run":
         rest = text.strip()
     else:
@@ -171,12 +171,12 @@ def rule_of(option: str, text: str) -> Rule:
     return Rule(matches, action, Template(argument))
 
 
-def _always(visit: Visit) -> bool:
+def _always(visit: RuleContext) -> bool:
     return True
 
 
-def _pattern(variable: str, pattern: re.Pattern[str]) -> Callable[[Visit], bool]:
-    def matches(visit: Visit) -> bool:
+def _pattern(variable: str, pattern: re.Pattern[str]) -> Callable[[RuleContext], bool]:
+    def matches(visit: RuleContext) -> bool:
         found = pattern.search(visit.environ.get(variable) or "")
         if found is not None:
             visit.captures = (found[0], *(group or "" for group in found.groups()))
@@ -184,11 +184,11 @@ def _pattern(variable: str, pattern: re.Pattern[str]) -> Callable[[Visit], bool]
     return matches
 
 
-def _status(pattern: re.Pattern[str]) -> Callable[[Visit], bool]:
+def _status(pattern: re.Pattern[str]) -> Callable[[RuleContext], bool]:
     return lambda visit: pattern.search(str(visit.status)) is not None
 
 
-def _condition(text: str, negated: bool) -> Callable[[Visit], bool]:
+def _condition(text: str, negated: bool) -> Callable[[RuleContext], bool]:
     name, _, argument = text.partition(":")
     test = CONDITIONS[name]
     operands = [Template(operand) for operand in argument.split(";")]
@@ -197,8 +197,9 @@ def _condition(text: str, negated: bool) -> Callable[[Visit], bool]:
     return lambda visit: test([operand.fill(visit) for operand in operands]) is not negated
 
 
-def _pattern_condition(operands: Sequence[Template], negated: bool) -> Callable[[Visit], bool]:
-    def matches(visit: Visit) -> bool:
+def _pattern_condition(operands: Sequence[Template], negated: bool) -> Callable[[RuleContext],
+                                                                                bool]:
+    def matches(visit: RuleContext) -> bool:
         subject, pattern = (operand.fill(visit) for operand in operands)
         found = re.search(pattern, subject)
         if found is not None:

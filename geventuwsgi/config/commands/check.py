@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.options.aliases import GUNICORN_DIFFERENT
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.options.table import meant, row
+from geventuwsgi.config.options.table import suggest, row
 from geventuwsgi.config.resolve.asgi import NO_EFFECT
 from geventuwsgi.config.resolve.resolve import COMMAND, overridden, resolve
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.environment import ARGUMENTS
 from geventuwsgi.config.sources.lines import Reading, Skipped
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.errors import ConfigError, written
 
 TAKEN = "taken"
@@ -60,7 +60,7 @@ class Line:
         return f"{place}{said}: {self.verdict}" + "".join(f"\n    {one}" for one in self.reasons)
 
 
-class Report:
+class ConfigReport:
     """The verdicts on a configuration.
 
     Args:
@@ -99,7 +99,7 @@ class Report:
 
 
 def check(reading: Reading, failure: ConfigError | None,
-          converted: Conversion | None = None, prove: Prove | None = None) -> Report:
+          converted: Conversion | None = None, prove: Prove | None = None) -> ConfigReport:
     """Give each line of a configuration its verdict.
 
     Args:
@@ -109,7 +109,7 @@ def check(reading: Reading, failure: ConfigError | None,
             application nor a socket.
         prove: finds what would stop a start with the settings on this machine.
     """
-    lines = [_verdict(entry, reading) for entry in reading.entries]
+    lines = [_treatment(entry, reading) for entry in reading.entries]
     notes: list[str] = []
     failures = [failure] if failure is not None else []
     if failure is None:
@@ -120,7 +120,7 @@ def check(reading: Reading, failure: ConfigError | None,
         lines += _converted(converted, reading.files[0])
     lines += [Line(one.file, one.line, one.option or "configuration", None, WRONG, (one.message,))
               for one in failures]
-    return Report(lines, reading.files, notes)
+    return ConfigReport(lines, reading.files, notes)
 
 
 def _together(reading: Reading, lines: list[Line], converted: Conversion | None,
@@ -214,7 +214,7 @@ def _winner(winner: Origin, entry: Entry) -> str:
 
 def _skipped(one: Skipped, reading: Reading) -> Line:
     """Tell of a line in a block that does not hold what becomes of it where that does."""
-    line = _verdict(one.entry, reading)
+    line = _treatment(one.entry, reading)
     if line.verdict == WRONG and "(" in (one.entry.text or ""):
         return replace(line, verdict=SKIPPED, reasons=(one.why,))  # no reference is replaced
     return replace(line, verdict=SKIPPED,
@@ -260,7 +260,7 @@ def _line(origin: Origin, option: str, text: str | None, verdict: str, *reasons:
                 option, text, verdict, tuple(reason for reason in reasons if reason))
 
 
-def _verdict(entry: Entry, reading: Reading) -> Line:
+def _treatment(entry: Entry, reading: Reading) -> Line:
     key, text, origin = entry.key, entry.text, entry.origin
     option = row(key, origin.uwsgi)
     if key in reading.declared:
@@ -271,7 +271,7 @@ def _verdict(entry: Entry, reading: Reading) -> Line:
         return _line(origin, key, text, IGNORED, COMMAND)
     if option.status == "refused":
         return _line(origin, key, text, REFUSED, option.reason)
-    case = Case(origin, [])
+    case = CastContext(origin, [])
     try:
         option.kind.cast(text, case)
     except ConfigError as error:
@@ -296,7 +296,7 @@ def _difference(option: Option, entry: Entry) -> str:
 def _declared(entry: Entry, reading: Reading) -> Line:
     """Tell of a name of declare-option what becomes of the lines that it stands for."""
     try:
-        lines = [_verdict(one, reading) for one in reading.stands_for(entry)]
+        lines = [_treatment(one, reading) for one in reading.expansion(entry)]
     except ConfigError as error:
         return _line(entry.origin, entry.key, entry.text, WRONG, error.message)
     worst = max((line.verdict for line in lines), key=ORDER.index, default=TAKEN)
@@ -310,7 +310,7 @@ def _unknown(entry: Entry, reading: Reading) -> Line:
     key, text, origin = entry.key, entry.text, entry.origin
     if key in reading.placeholders or (origin.uwsgi and key in reading.references):
         return _line(origin, key, text, TAKEN, "a placeholder")
-    hint = meant(key, text, origin.uwsgi)
+    hint = suggest(key, text, origin.uwsgi)
     if origin.kind == "environment" and origin.option != ARGUMENTS:
         # It stops no server: other programs' variables may begin with our names.
         return _line(origin, key, text, UNKNOWN, "there is no such option", hint)

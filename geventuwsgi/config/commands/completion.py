@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from geventuwsgi.config.commands.help import letters_of, plain, sections
 from geventuwsgi.config.options.option import Option
 from geventuwsgi.config.options.table import row
-from geventuwsgi.config.values.types import Account, Address, Boolean, Kind, Many, Owner, Path
+from geventuwsgi.config.values.types import Account, Address, Boolean, ValueType, Many, Owner, Path
 from geventuwsgi.errors import UsageError
 
 _CHOICE = re.compile(r"(?=.*[a-z])[\w.-]+(\|[\w.-]+)+")
@@ -69,7 +69,7 @@ def subject(option: Option) -> str:
 
     "" is a flag, "none" a value that nothing completes.
     """
-    kind: Kind = option.kind.of if isinstance(option.kind, Many) else option.kind
+    kind: ValueType = option.kind.of if isinstance(option.kind, Many) else option.kind
     if option.name == "help":
         return "help"
     if kind.flag:

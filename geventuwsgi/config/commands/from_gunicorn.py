@@ -24,7 +24,7 @@ from geventuwsgi.config.options.table import nearest, row
 from geventuwsgi.config.resolve.resolve import COMMAND, SLOTS, resolve
 from geventuwsgi.config.sources import ini
 from geventuwsgi.config.sources.lines import Reading
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Account
 from geventuwsgi.errors import ConfigError
 
@@ -48,7 +48,7 @@ _BLANK = "nothing"  # stands where a blank would be stripped
 _LIKENESS = 0.85  # a file of Python has names of its own: `helper` does not mean `help`
 
 
-class Left(NamedTuple):
+class Unconverted(NamedTuple):
     """A name of a settings file that is not converted.
 
     Attributes:
@@ -66,7 +66,7 @@ class Left(NamedTuple):
     text: str | None = None
 
 
-def read(path: str) -> tuple[list[Entry], list[Left]]:
+def read(path: str) -> tuple[list[Entry], list[Unconverted]]:
     """Run a settings file and return what it sets, and what of it cannot be converted.
 
     Raises:
@@ -81,39 +81,41 @@ def read(path: str) -> tuple[list[Entry], list[Left]]:
         raise ConfigError(f"it cannot be run: {type(error).__name__}: {error}",
                           file=path) from error
     entries: list[Entry] = []
-    left: list[Left] = []
+    left: list[Unconverted] = []
     names = [*places, *(name for name in values if name not in places)]  # import * has no names
     for name in sorted(names, key=lambda name: places.get(name, 0)):
         value = values.get(name)
         origin = Origin("file", path, places.get(name), name, "geventuwsgi")
         for found in _converted(name, value, origin):
-            if isinstance(found, Left):
+            if isinstance(found, Unconverted):
                 left.append(found)
             else:
                 entries.append(found)
     return entries, left
 
 
-def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Left]:
+def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unconverted]:
     """Yield the lines that a name of a settings file makes, or why it makes none."""
     key = SETTINGS.get(name, name.replace("_", "-"))
     option = row(key)
     if name in HOOKS and callable(value):
-        yield Left(name, origin, "a hook in Python, which is not converted")
+        yield Unconverted(name, origin, "a hook in Python, which is not converted")
     elif value is None or name.startswith("_"):
         pass
     elif option is None or name not in GUNICORN_NAMES | HOOKS:
         # A name of the file's own, which gunicorn passes over too: unless it looks mistyped.
         close = nearest(name, among=GUNICORN_NAMES, likeness=_LIKENESS)
         if close is not None and isinstance(value, str | int | float | list | tuple):
-            yield Left(name, origin, f"there is no such setting; did you mean {close}?", "unknown")
+            yield Unconverted(name, origin, f"there is no such setting; did you mean {close}?",
+                              "unknown")
     elif option.status == "refused":
         if value and value != GUNICORN_DEFAULTS.get(name):
-            yield Left(name, origin, option.reason)
+            yield Unconverted(name, origin, option.reason)
         else:
-            yield Left(name, origin, "it says gunicorn's default, and asks for nothing", "ignored")
+            yield Unconverted(name, origin, "it says gunicorn's default, and asks for nothing",
+                              "ignored")
     elif key == "config":
-        yield Left(name, origin, COMMAND, "ignored")
+        yield Unconverted(name, origin, COMMAND, "ignored")
     else:
         for one in value if isinstance(value, list | tuple | set) else (value,):
             try:
@@ -121,7 +123,7 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Lef
                 yield Entry(key, WORKERS.get(text, text) if name == "worker_class" else text,
                             origin)
             except TypeError:
-                yield Left(name, origin, f"{one!r} cannot be written in an INI file")
+                yield Unconverted(name, origin, f"{one!r} cannot be written in an INI file")
 
 
 def _places(path: str) -> dict[str, int]:
@@ -198,7 +200,7 @@ class Conversion:
         added: the lines that gunicorn's defaults make.
     """
 
-    def __init__(self, entries: Sequence[Entry], left: Iterable[Left]) -> None:
+    def __init__(self, entries: Sequence[Entry], left: Iterable[Unconverted]) -> None:
         self.left = list(left)
         self.added = list(_added(entries))
         self._pieces: list[_Piece] = []
@@ -237,7 +239,7 @@ class Conversion:
             self._comments.append(entry)
             return
         try:
-            wanted = option.kind.cast(text, Case(Origin("serve()", section=SECTION)))
+            wanted = option.kind.cast(text, CastContext(Origin("serve()", section=SECTION)))
             if option.name == "env" and wanted != (text,):
                 raise ConfigError(_CHANGED)
         except ConfigError as error:
@@ -254,8 +256,9 @@ class Conversion:
         if entry.key.startswith("limit-request") and entry.text == "0":
             reason += "; 0 is no limit to gunicorn, and here there always is one"
         verdict = "refused" if reason == _CHANGED else "wrong"
-        self.left.append(Left(entry.origin.option or entry.key, entry.origin, reason, verdict,
-                              entry.text))
+        self.left.append(Unconverted(entry.origin.option or entry.key, entry.origin, reason,
+                                     verdict,
+                                     entry.text))
 
     def _lines(self, pieces: Iterable[_Piece]) -> list[str]:
         """Write the lines, behind the placeholders that they need."""
@@ -282,7 +285,7 @@ class Conversion:
             for entry in reading.entries:
                 piece = at.get(entry.origin.line or 0)
                 if piece is not None:
-                    case = Case(entry.origin)
+                    case = CastContext(entry.origin)
                     if piece.option.kind.cast(entry.text, case) != piece.wanted:
                         return piece, _CHANGED
             resolve(reading)

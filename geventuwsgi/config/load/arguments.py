@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from geventuwsgi.config.commands import check as checking
 from geventuwsgi.config.commands import from_gunicorn
-from geventuwsgi.config.commands.check import Report, tolerant
+from geventuwsgi.config.commands.check import ConfigReport, tolerant
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.options.table import row
@@ -19,7 +19,7 @@ from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources import argv, environment
 from geventuwsgi.config.sources.argv import Command
 from geventuwsgi.config.sources.lines import Reading
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.errors import ConfigError, UsageError
 
 
@@ -70,7 +70,7 @@ def value_of(arguments: Sequence[str], environ: Mapping[str, str], name: str) ->
 
 
 def check(arguments: Sequence[str], environ: Mapping[str, str],
-          prove: checking.Prove | None = None) -> tuple[Report, bool]:
+          prove: checking.Prove | None = None) -> tuple[ConfigReport, bool]:
     """Give a verdict on each line of a configuration, without serving anything.
 
     Args:
@@ -116,7 +116,7 @@ def _developing(items: Sequence[Entry | Command], environ: Mapping[str, str], de
     for item in (*_late(environ), *items):
         option = row(item.key) if isinstance(item, Entry) else None
         if isinstance(item, Entry) and option is not None and option.name == "dev":
-            dev = bool(option.kind.cast(item.text, Case(item.origin, [])))
+            dev = bool(option.kind.cast(item.text, CastContext(item.origin, [])))
     return dev
 
 

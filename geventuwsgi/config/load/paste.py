@@ -14,7 +14,7 @@ from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.options.table import nearest, row
 from geventuwsgi.config.resolve.resolve import COMMAND, SOCKETS, resolve
 from geventuwsgi.config.sources.lines import Reading
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", "8080"    # what runners of PasteDeploy have
 
@@ -108,7 +108,7 @@ def _entries(place: str, given: Mapping[str, str], warnings: list[str]) -> Itera
         elif key == "ident" and not text:
             yield Entry("server-header", "false", origin(key))
         elif key in LEFT_OUT:
-            Case(origin(key), warnings).warn(f"ignored, because {LEFT_OUT[key]}")
+            CastContext(origin(key), warnings).warn(f"ignored, because {LEFT_OUT[key]}")
         else:
             yield Entry(RENAMED.get(key) or SETTINGS.get(key) or key.replace("_", "-"),
                         text, origin(key))

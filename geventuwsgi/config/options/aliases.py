@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from geventuwsgi.config.options.option import Option, ignored, refused
-from geventuwsgi.config.values.types import Choice, Kind
+from geventuwsgi.config.values.types import Choice, ValueType
 
-_ANY = Kind()
+_ANY = ValueType()
 _LOGGING = "logging is set up by log-format, access-logfile, error-logfile and log-level, or by " \
     "the application"
 GUNICORN_ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (

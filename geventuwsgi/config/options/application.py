@@ -7,9 +7,9 @@ import re
 
 from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Seconds, Size
-from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
-    Assignment, Boolean, Choice, Kind, Many, Mount, Name, Path, Variable,
+    Assignment, Boolean, Choice, ValueType, Many, Mount, Name, Path, Variable,
 )
 
 _APPLICATION = "Application"
@@ -76,13 +76,13 @@ PYTHON_PROCESSES = (
 )
 
 
-class ModuleAlias(Kind):
+class ModuleAlias(ValueType):
     """`name=module`, or `name=path/of/file.py`: what has a slash in it is a file."""
 
     metavar = "NAME=MODULE"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         name, equals, target = (part.strip() for part in text.partition("="))
         if not equals or not target or not re.fullmatch(r"\w+(\.\w+)*", name):
             case.fail(f"{text!r} is not of the form name=module")
@@ -92,7 +92,7 @@ class ModuleAlias(Kind):
 class Pecan(Path):
     """A configuration file of Pecan; the value is what makes the application of it."""
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         return f"pecan.deploy:deploy({super().value(text, case)!r})"
 
 
@@ -120,7 +120,7 @@ PYTHON = (
            "file, as in json=ujson; may be repeated", _APPLICATION, default=(), merge=True),
     Option("post-pymodule-alias", Many(ModuleAlias()), "the same", _APPLICATION, default=(),
            merge=True, to="pymodule-alias", derived="none"),
-    Option("pyargv", Kind(), "what stands behind the program in sys.argv, separated by blanks",
+    Option("pyargv", ValueType(), "what stands behind the program in sys.argv, separated by blanks",
            _APPLICATION, derived="the arguments of the server"),
     Option("threads-stack-size", Number(minimum=32, off=True), "the stack of the application's "
            "threads, in KiB", _APPLICATION, derived="the system's",
@@ -129,7 +129,7 @@ PYTHON = (
                       "threads"),
 )
 
-_ANY = Kind()
+_ANY = ValueType()
 _NUMBER = Number(on=1)
 _INSTEAD = "run it with Python beside the server"
 
@@ -188,7 +188,7 @@ ASGI: tuple[Option, ...] = (
            derived="``asgi`` with the option asgi or worker-class asgi, else ``auto``"),
     Option("factory", Boolean(), "the application named is a function that makes it", _ASGI,
            default=False),
-    Option("root-path", Kind(), "the path that a proxy in front has cut off, for root_path of "
+    Option("root-path", ValueType(), "the path that a proxy in front has cut off, for root_path of "
            "the scope", _ASGI, default=""),
     Option("asgi-loop", Choice("auto", "asyncio", "uvloop"), "the event loop of ASGI workers; "
            "auto takes uvloop where it is installed", _ASGI, default="auto"),

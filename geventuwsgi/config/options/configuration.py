@@ -5,7 +5,7 @@ Those that act while lines are read are `directive`s, of which `reading` knows.
 
 from geventuwsgi.config.options.option import Option, refused
 from geventuwsgi.config.values.numbers import Number
-from geventuwsgi.config.values.types import Assignment, Boolean, Choice, Kind, Many, Path
+from geventuwsgi.config.values.types import Assignment, Boolean, Choice, ValueType, Many, Path
 
 _CONFIGURATION = "Configuration"
 CONFIGURATION = (
@@ -41,7 +41,7 @@ CONFIGURATION = (
 )
 
 _LOGIC = "INI logic"
-_TEXT, _PATH = Kind(), Path()  # an inline comment is cut from a path (decisions 39)
+_TEXT, _PATH = ValueType(), Path()  # an inline comment is cut from a path (decisions 39)
 _CONDITIONS = (
     ("if-env if-not-env ifenv", _TEXT,
      "NAME[=VALUE]: lines up to endif count if the variable is set"),
@@ -65,7 +65,8 @@ LOGIC = tuple(
     for names, kind, help_ in _CONDITIONS)
 
 DIALECT = (
-    Option("declare-option", Kind(), "NAME=OPTION=VALUE;...: declare an option that stands for "
+    Option("declare-option", ValueType(),
+           "NAME=OPTION=VALUE;...: declare an option that stands for "
            "others, where $1, $2, ... are the words of its text", _CONFIGURATION,
            aliases=("declare-option2",), status="directive",
            difference="it holds for lines before it, too, in the order of the lines"),
@@ -77,18 +78,18 @@ DIALECT = (
            _CONFIGURATION, status="directive"),
     Option("fallback-config", Path(), "the file to read instead if the server cannot start with "
            "this configuration (exit status 1)", _CONFIGURATION),
-    Option("print", Many(Kind()), "write a text to the log at the start", _CONFIGURATION,
+    Option("print", Many(ValueType()), "write a text to the log at the start", _CONFIGURATION,
            default=(), merge=True, aliases=("iprint",),
            difference="iprint writes with the others, and its references are replaced"),
-    Option("blacklist", Kind(), "NAMES: the lines behind it may not hold these options",
+    Option("blacklist", ValueType(), "NAMES: the lines behind it may not hold these options",
            _CONFIGURATION, status="directive"),
-    Option("end-blacklist", Kind(), "ends the blacklist", _CONFIGURATION, status="directive"),
-    Option("whitelist", Kind(), "NAMES: the lines behind it may hold these options alone",
+    Option("end-blacklist", ValueType(), "ends the blacklist", _CONFIGURATION, status="directive"),
+    Option("whitelist", ValueType(), "NAMES: the lines behind it may hold these options alone",
            _CONFIGURATION, status="directive"),
-    Option("end-whitelist", Kind(), "ends the whitelist", _CONFIGURATION, status="directive"),
+    Option("end-whitelist", ValueType(), "ends the whitelist", _CONFIGURATION, status="directive"),
     Option("exit", Number(maximum=255), "STATUS: end the start at this line, 0 without a value",
            _CONFIGURATION, status="directive"),
-    Option("get", Kind(), "print the first text of an option or placeholder, then end",
+    Option("get", ValueType(), "print the first text of an option or placeholder, then end",
            _CONFIGURATION, status="command"),
     Option("dump-options", Boolean(), "print the names of all options, then end", _CONFIGURATION,
            status="command"),

@@ -12,17 +12,17 @@ from geventuwsgi.config.values.hooks import (
     CommandLine, Hook, MasterHook, OwnHook, TouchCommand, TouchHook,
 )
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds
-from geventuwsgi.config.values.origin import Case
-from geventuwsgi.config.values.types import Boolean, Kind, Many, Path
+from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.types import Boolean, ValueType, Many, Path
 
 
-class Nice(Kind):
+class Nice(ValueType):
     """A nice value, setpriority(2)."""
 
     metavar = "N"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not re.fullmatch(r"-?\d+", text) or not -20 <= int(text) <= 19:
             case.fail(f"{text!r} is not a number from -20 to 19")
         return int(text)
@@ -58,8 +58,8 @@ _HOOKS = "Hooks"
 
 
 def _phase(phase: str, when: str, has_exec: bool) -> tuple[Option, ...]:
-    kind: Kind = (MasterHook() if phase == "master-start" else
-                  OwnHook() if phase in _OWN else Hook())
+    kind: ValueType = (MasterHook() if phase == "master-start" else
+                       OwnHook() if phase in _OWN else Hook())
     difference = _DIFFERENCES.get(phase, "")
     rows = [Option(f"hook-{phase}", Many(kind), f"run an action {when}; may be repeated", _HOOKS,
                    default=(), merge=True, difference=difference)]
@@ -144,9 +144,9 @@ _CALLED = "asap pre-jail post-jail in-jail as-root as-user as-user-atexit pre-ap
 _MOUNTED = "asap pre-jail post-jail in-jail as-root as-vassal as-emperor".split()
 WITHOUT: tuple[Option, ...] = (
     *ignored("hook-post-jail exec-post-jail", "there is no jail, and uWSGI runs it only with one",
-             Kind()),
-    *ignored("hook-as-mule", "there are no mules for it to run in", Kind()),
-    *ignored("hook-as-gateway", "there is no router process for it to run in", Kind()),
+             ValueType()),
+    *ignored("hook-as-mule", "there are no mules for it to run in", ValueType()),
+    *ignored("hook-as-gateway", "there is no router process for it to run in", ValueType()),
     *refused(" ".join(f"hook-{phase}" for phase in _EMPEROR_PHASES), _NO_EMPEROR),
     *refused("exec-as-emperor exec-as-vassal vassals-start-hook vassals-stop-hook call-as-emperor "
              "call-as-emperor1 call-as-emperor2 call-as-emperor4 call-as-vassal call-as-vassal1 "

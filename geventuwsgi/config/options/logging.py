@@ -2,8 +2,8 @@
 
 from geventuwsgi.config.options.option import Option, refused
 from geventuwsgi.config.values.numbers import Milliseconds, Number, Size
-from geventuwsgi.config.values.origin import Case
-from geventuwsgi.config.values.types import Boolean, Choice, Kind, Many, Octal, Path
+from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.types import Boolean, Choice, ValueType, Many, Octal, Path
 from geventuwsgi.log import loggers
 
 _LOGGING = "Logging"
@@ -12,7 +12,7 @@ LOGGING = (
            gunicorn=("no-access-log",), letters="L"),
     Option("logto", Path(), "write all logs, and what the application prints, to this file, or "
            "to a UDP socket (host:port)", _LOGGING),
-    Option("log-format", Kind(), "the form of the line per request, with uWSGI's %(names)",
+    Option("log-format", ValueType(), "the form of the line per request, with uWSGI's %(names)",
            _LOGGING, aliases=("logformat",), gunicorn=("access-logformat",),
            derived="uWSGI's line"),
     Option("log-x-forwarded-for", Boolean(), "log the address of X-Forwarded-For", _LOGGING,
@@ -34,14 +34,14 @@ _CONDITIONAL = "; with disable-logging only these are logged"
 _ALL = "; may be repeated"
 
 
-class LogDate(Kind):
+class LogDate(ValueType):
     """A form of strftime, or a flag: a flag is the form of ctime."""
 
     metavar = "FORMAT"
     flag = True
     plain = "%a %b %d %H:%M:%S %Y"  # ctime's
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         word = text.lower()
         if word in ("false", "off", "no", "0"):
             case.warn(f"{text!r} is off; to uWSGI it is the text in front of each line")
@@ -51,7 +51,7 @@ class LogDate(Kind):
         return self.plain if word in ("", "true", "on", "yes", "1") else text
 
 
-class Parsed(Kind):
+class Parsed(ValueType):
     """Text that `log.loggers` can parse.
 
     Args:
@@ -67,7 +67,7 @@ class Parsed(Kind):
         if kind == "syslog":
             self.flag = True    # stands alone, too
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if self._kind:
             text = f"{self._kind}:{'' if text.lower() in ('true', '1') else text}"
         if not text.strip():

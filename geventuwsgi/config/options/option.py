@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from keyword import iskeyword
 
 from geventuwsgi.config.values.origin import Origin
-from geventuwsgi.config.values.types import Kind, Switch
+from geventuwsgi.config.values.types import ValueType, Switch
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Option:
     """
 
     name: str
-    kind: Kind
+    kind: ValueType
     help: str
     section: str = ""
     default: object = None
@@ -86,7 +86,7 @@ class Option:
         return self.default
 
 
-def ignored(names: str, reason: str, kind: Kind | None = None,
+def ignored(names: str, reason: str, kind: ValueType | None = None,
             letters: str = "") -> tuple[Option, ...]:
     """Make one row for each of the blank-separated names that are harmless and without effect.
 

@@ -8,9 +8,9 @@ import re
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds, Size
-from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
-    Account, Address, Boolean, Choice, Kind, Many, Name, Path,
+    Account, Address, Boolean, Choice, ValueType, Many, Name, Path,
 )
 
 _PROCESSES = "Processes"
@@ -56,12 +56,12 @@ PROCESSES = (
            _PROCESSES),
     Option("auto-procname", Boolean(), "give the processes speaking names in ps", _PROCESSES,
            default=True, difference="on unless switched off"),
-    Option("procname-prefix", Kind(), "a text in front of the names", _PROCESSES, default=""),
-    Option("procname-prefix-spaced", Kind(), "a text and a blank in front of the names",
+    Option("procname-prefix", ValueType(), "a text in front of the names", _PROCESSES, default=""),
+    Option("procname-prefix-spaced", ValueType(), "a text and a blank in front of the names",
            _PROCESSES, default="", gunicorn=("name", "proc-name"), letters="n"),
-    Option("procname-append", Kind(), "a text behind the names", _PROCESSES, default=""),
-    Option("procname", Kind(), "the name of all processes", _PROCESSES, default=""),
-    Option("procname-master", Kind(), "the name of the master", _PROCESSES, default=""),
+    Option("procname-append", ValueType(), "a text behind the names", _PROCESSES, default=""),
+    Option("procname", ValueType(), "the name of all processes", _PROCESSES, default=""),
+    Option("procname-master", ValueType(), "the name of the master", _PROCESSES, default=""),
 )
 
 _SOON = ("the replacement accepts connections before the worker stops; the master looks twice "
@@ -214,13 +214,13 @@ DEVELOPMENT = (
 
 # The rows of operating an instance: what it waits for at a start, and who may order it about.
 
-class SocketMap(Kind):
+class SocketMap(ValueType):
     """`SOCKET:WORKER[,WORKER...]`: which workers accept from a socket."""
 
     metavar = "SOCKET:WORKER[,...]"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         plain = re.sub(r"\s+", "", text)
         if not re.fullmatch(r"\d+:[1-9]\d*(,[1-9]\d*)*", plain):
             case.fail(f"{text!r} is not of the form SOCKET:WORKER[,WORKER...]: sockets count from "

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Keepalive, Milliseconds, Number, Seconds, Size
-from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
-    TOKEN, Boolean, Header, Kind, Many, Name, Network, Path, PathLimit,
+    TOKEN, Boolean, Header, ValueType, Many, Name, Network, Path, PathLimit,
 )
 
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -70,14 +70,14 @@ RESPONSES = (
     Option("date-header", Boolean(), "send a Date header", _RESPONSES, default=True),
 )
 
-_ANY = Kind()
+_ANY = ValueType()
 _NUMBER = Number(on=1)
 
 
 class Modifier(Number):
     """A modifier of the uwsgi protocol: 0 is Python, and others are other languages."""
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         number = super().value(text, case)
         if number:
             case.fail(f"{number}: this server runs Python alone, which is modifier 0")
@@ -95,7 +95,7 @@ class ErrorPage(Path):
         self.status = status
         self.metavar = "FILE" if status else "STATUS=FILE"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         status = str(self.status)
         if not self.status:
             status, equals, text = (part.strip() for part in text.partition("="))
@@ -105,25 +105,25 @@ class ErrorPage(Path):
         return f"{status}={super().value(text, case)}"
 
 
-class FieldName(Kind):
+class FieldName(ValueType):
     """The name of a header."""
 
     metavar = "NAME"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not TOKEN.fullmatch(text.rstrip(":")):
             case.fail(f"{text!r} is no name of a header")
         return text.rstrip(":")
 
 
-class FieldVariable(Kind):
+class FieldVariable(ValueType):
     """`NAME VARIABLE`: a header, and the variable that its value goes into."""
 
     metavar = "NAME VARIABLE"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         name, _, variable = text.strip().partition(" ")
         variable = variable.strip()
         if not TOKEN.fullmatch(name) or not TOKEN.fullmatch(variable) or "." in variable:
@@ -137,7 +137,7 @@ class Kibibytes(Number):
 
     metavar = "KIB"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         number = super().value(text, case)
         assert isinstance(number, int)
         return number * 1024

@@ -3,7 +3,9 @@
 from geventuwsgi.config.options.option import Option, ignored
 from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.values.router import NODE, ROUTE, SUBSCRIBE2, SUBSCRIBE_TO, Redirect
-from geventuwsgi.config.values.types import Address, Assignment, Boolean, Choice, Kind, Many, Name
+from geventuwsgi.config.values.types import (
+    Address, Assignment, Boolean, Choice, ValueType, Many, Name,
+)
 
 _ROUTER = "Router"
 ROUTER = (
@@ -66,7 +68,7 @@ ROUTER = (
            "and under /metrics for Prometheus", _ROUTER, default=(),
            aliases=("http-stats", "http-ss")),
     *ignored("http-manage-expect", "a client that expects 100 gets it when its body is wanted; "
-             "limit-post bounds the body", Kind()),
+             "limit-post bounds the body", ValueType()),
     *ignored("http-events", "there is no number of events to choose", Number()),
 )
 

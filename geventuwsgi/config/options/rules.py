@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
 from geventuwsgi.config.options.option import Option
-from geventuwsgi.config.values.origin import Case, Origin
-from geventuwsgi.config.values.types import Kind, Many
+from geventuwsgi.config.values.origin import CastContext, Origin
+from geventuwsgi.config.values.types import ValueType, Many
 
 # Condition -> number of its operands.
 CONDITIONS = {
@@ -64,7 +64,7 @@ _PLACES = re.compile(r"\$\{([^}]*)\}")
 _GIVEN = re.compile(r"(\w+)(?:\[([^\]]*)\])?")
 
 
-class Rule(Kind):
+class Rule(ValueType):
     """One rule; the value is the option's name and the text, for rules have one order."""
 
     def __init__(self, option: str) -> None:
@@ -75,7 +75,7 @@ class Rule(Kind):
             "route-label": "NAME", "route-run": "ACTION", "route-if": "CONDITION ACTION",
             "route-if-not": "CONDITION ACTION"}.get(self.kind, "REGEX ACTION")
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         text = text.strip()
         if not text:
             case.fail(f"a rule is of the form {self.metavar}")
@@ -93,7 +93,7 @@ class Rule(Kind):
         self.action(action.strip(), case)
         return f"{self.option} {text}"
 
-    def condition(self, text: str, case: Case) -> None:
+    def condition(self, text: str, case: CastContext) -> None:
         name, colon, argument = text.partition(":")
         if name not in CONDITIONS or not colon:
             case.fail(f"{name!r} is no condition; there are {', '.join(CONDITIONS)}")
@@ -108,13 +108,13 @@ class Rule(Kind):
         self.places(argument, case)
 
     @staticmethod
-    def pattern(text: str, case: Case) -> None:
+    def pattern(text: str, case: CastContext) -> None:
         try:
             re.compile(text)
         except re.error as error:
             case.fail(f"{text!r} is no regular expression: {error}")
 
-    def action(self, text: str, case: Case) -> None:
+    def action(self, text: str, case: CastContext) -> None:
         name, _, argument = text.partition(":")
         if name in INSTEAD:
             case.fail(f"{name} is not done here: {INSTEAD[name]}")
@@ -134,7 +134,7 @@ class Rule(Kind):
             case.fail(f"{argument!r} is not of the form name=value")
         self.places(argument, case)
 
-    def timely(self, name: str, argument: str, case: Case) -> None:
+    def timely(self, name: str, argument: str, case: CastContext) -> None:
         """Refuse an action that comes too late for the request, or for its response."""
         if self.phase == "final-" and name not in _BEHIND:
             case.fail(f"{name}: the response has left: there are {', '.join(sorted(_BEHIND))}")
@@ -143,7 +143,7 @@ class Rule(Kind):
                       f"{self.phase} in front")
 
     @staticmethod
-    def status(text: str, case: Case) -> None:
+    def status(text: str, case: CastContext) -> None:
         try:
             code = int(text[:3])
             HTTPStatus(code)
@@ -153,7 +153,7 @@ class Rule(Kind):
             case.fail(f"{text!r} does not begin with a status of HTTP")
 
     @staticmethod
-    def places(text: str, case: Case) -> None:
+    def places(text: str, case: CastContext) -> None:
         for place in _PLACES.findall(text):
             match = _GIVEN.fullmatch(place)
             if match is None or ("[" in place and match[1] not in FUNCTIONS):

@@ -4,7 +4,7 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Size
 from geventuwsgi.config.values.tls import OneOf, ServerName, SslOption, TlsSocket
 from geventuwsgi.config.values.types import (
-    Address, Boolean, Choice, Kind, Many, Name, Octal, Owner, Path, SocketMode,
+    Address, Boolean, Choice, ValueType, Many, Name, Octal, Owner, Path, SocketMode,
 )
 
 _SOCKETS = "Sockets"
@@ -100,12 +100,12 @@ TLS = (
 
     *ignored("ssl-verbose", "a handshake that fails is always logged"),
     *ignored("ssl-verify-depth", "a chain of client certificates may have any length; each link "
-             "of it is verified", Kind()),
+             "of it is verified", ValueType()),
     *ignored("ssl-sessions-use-cache ssl-session-use-cache ssl-sessions-timeout "
              "ssl-session-timeout https-session-context",
              "sessions are resumed by tickets for two hours: the workers share the key, which a "
-             "reload renews, and there is nothing to store", Kind()),
-    *ignored("ssl-tmp-dir", "certificates are read from their files", Kind()),
+             "reload renews, and there is nothing to store", ValueType()),
+    *ignored("ssl-tmp-dir", "certificates are read from their files", ValueType()),
     *ignored("do-handshake-on-connect", "each connection makes its handshake by itself, within "
              "http-headers-timeout, and holds up no other"),
     *ignored("suppress-ragged-eofs", "a connection that ends without a farewell is a connection "

@@ -3,17 +3,17 @@
 import re
 
 from geventuwsgi.config.options.option import Option
-from geventuwsgi.config.values.origin import Case
-from geventuwsgi.config.values.types import Boolean, Choice, Kind, Many, Path
+from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.types import Boolean, Choice, ValueType, Many, Path
 
 
-class MappedPath(Kind):
+class MappedPath(ValueType):
     """`/prefix=PATH`."""
 
     metavar = "/PREFIX=PATH"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         prefix, equals, path = (part.strip() for part in text.partition("="))
         if not equals or not path:
             case.fail(f"{text!r} is not of the form /prefix=directory")
@@ -22,17 +22,17 @@ class MappedPath(Kind):
         return f"{prefix}={path}"
 
 
-class Pattern(Kind):
+class Pattern(ValueType):
     """A regular expression."""
 
     metavar = "REGEX"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         self.check(text, case)
         return text
 
     @staticmethod
-    def check(text: str, case: Case) -> None:
+    def check(text: str, case: CastContext) -> None:
         try:
             re.compile(text)
         except re.error as error:
@@ -45,7 +45,7 @@ class PatternSeconds(Pattern):
     metavar = "REGEX SECONDS"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         pattern, _, seconds = text.strip().rpartition(" ")
         if case.origin.uwsgi and seconds.startswith("$("):
             case.warn(f"{seconds} is not set and counts as 0")
@@ -56,13 +56,13 @@ class PatternSeconds(Pattern):
         return f"{pattern.strip()} {int(seconds)}"
 
 
-class TypeSeconds(Kind):
+class TypeSeconds(ValueType):
     """`media/type=SECONDS`."""
 
     metavar = "TYPE=SECONDS"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         media, equals, seconds = (part.strip() for part in text.partition("="))
         if not equals or not media or not seconds.isascii() or not seconds.isdigit():
             case.fail(f"{text!r} is not of the form media/type=SECONDS")
@@ -72,7 +72,7 @@ class TypeSeconds(Kind):
 _FILES = "Static files"
 
 
-def _expires(name: str, kind: Kind, about: str) -> tuple[Option, Option]:
+def _expires(name: str, kind: ValueType, about: str) -> tuple[Option, Option]:
     """Make the two rows of one subject: from the request on, and from the file's change."""
     return (
         Option(name, Many(kind), f"send Expires, so many seconds ahead, with files whose {about}; "
@@ -93,9 +93,9 @@ STATIC = (
            "be repeated", _FILES, default=(), merge=True, aliases=("static-check",)),
     Option("check-static-docroot", Boolean(), "serve every path that is a file in the "
            "DOCUMENT_ROOT that the web server sends", _FILES, default=False),
-    Option("static-index", Many(Kind()), "the file that stands for a directory, such as "
+    Option("static-index", Many(ValueType()), "the file that stands for a directory, such as "
            "index.html; may be repeated", _FILES, default=(), merge=True),
-    Option("static-skip-ext", Many(Kind()), "never serve files whose names end so; may be "
+    Option("static-skip-ext", Many(ValueType()), "never serve files whose names end so; may be "
            "repeated", _FILES, default=(), merge=True),
     Option("static-safe", Many(Path()), "a directory beyond the mapped ones that symbolic links "
            "may lead to; may be repeated", _FILES, default=(), merge=True),
@@ -109,7 +109,7 @@ STATIC = (
     Option("static-gzip-all", Boolean(), "the same for all files", _FILES, default=False),
     Option("static-gzip-dir", Many(Path()), "the same for files below a directory; may be "
            "repeated", _FILES, default=(), merge=True, aliases=("static-gzip-prefix",)),
-    Option("static-gzip-ext", Many(Kind()), "the same for names that end so; may be repeated",
+    Option("static-gzip-ext", Many(ValueType()), "the same for names that end so; may be repeated",
            _FILES, default=(), merge=True, aliases=("static-gzip-suffix",)),
     Option("mimefile", Many(Path()), "where the media types of files are read from; may be "
            "repeated", _FILES, default=(), merge=True, aliases=("mime-file",),

@@ -120,7 +120,7 @@ def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75,
     return close[0] if close else None
 
 
-def meant(key: str, text: str | None, uwsgi: bool) -> str:
+def suggest(key: str, text: str | None, uwsgi: bool) -> str:
     """Say what a line whose name is no option is most likely to mean; "" if that is unknown."""
     if key == "else":
         return "uWSGI 2.0 has no else: write the opposite behind the endif, such as if-not-env"

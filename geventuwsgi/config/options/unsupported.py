@@ -6,8 +6,8 @@ this server. `refused` rows would change behaviour or safety if they were passed
 
 from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number
-from geventuwsgi.config.values.origin import Case
-from geventuwsgi.config.values.types import Choice, Kind, Plugins
+from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.types import Choice, ValueType, Plugins
 
 _NO_LOOP = "the loop of this server is gevent's; of ASGI workers asgi-loop chooses it"
 _LOOPS = Choice("gevent", "simple", "async", asyncio=_NO_LOOP, uv=_NO_LOOP, greenlet=_NO_LOOP,
@@ -20,12 +20,12 @@ _GONE = "a client that goes away is no error in the log"
 _NO_LOGGER = "workers write whole lines themselves; no line passes through the master"
 
 
-class _Statistics(Kind):
+class _Statistics(ValueType):
     """Where uWSGI answers with its statistics; whoever asks there is to find the reason."""
 
     metavar = "ADDRESS"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         case.warn(f"nothing listens at {text}: statistics of workers are not served")
         return text
 
@@ -35,12 +35,12 @@ UWSGI_ROWS: tuple[Option, ...] = (
     *ignored("die-on-term", "SIGTERM always stops the server, gracefully"),
     *ignored("no-orphans", "workers always end with their master"),
     *ignored("thunder-lock persistent-ipcsem", _NO_LOCK),
-    *ignored("lock-engine ftok", _NO_LOCK, Kind()),
+    *ignored("lock-engine ftok", _NO_LOCK, ValueType()),
     *ignored("enable-threads", "threads of the application always run", letters="T"),
     *ignored("single-interpreter", "there is always a single interpreter", letters="i"),
     *ignored("plugin plugins need-plugin need-plugins",
              "Python, gevent and HTTP are built in; other languages are warned of", Plugins()),
-    *ignored("plugin-dir plugins-dir dlopen", _NO_PLUGIN, Kind()),
+    *ignored("plugin-dir plugins-dir dlopen", _NO_PLUGIN, ValueType()),
     *ignored("plugin-list plugins-list autoload", _NO_PLUGIN),
     *ignored("loop", "the loop is always gevent's", _LOOPS),
     *ignored("gevent-monkey-patch gevent-early-monkey-patch",
@@ -48,37 +48,38 @@ UWSGI_ROWS: tuple[Option, ...] = (
              "monkey-patch is false"),
     *ignored("ignore-sigpipe ignore-write-errors write-errors-exception-only "
              "disable-write-exception", _GONE),
-    *ignored("write-errors-tolerance", _GONE, Kind()),
+    *ignored("write-errors-tolerance", _GONE, ValueType()),
     *ignored("no-defer-accept", "TCP_DEFER_ACCEPT is never set"),
     *ignored("tcp-nodelay", "TCP_NODELAY is always set"),
     *ignored("close-on-exec close-on-exec2",
              "Python's sockets are never inherited by programs that the application runs"),
-    *ignored("max-vars max-apps", "there is no such limit; buffer-size bounds a request", Kind()),
+    *ignored("max-vars max-apps", "there is no such limit; buffer-size bounds a request",
+             ValueType()),
     *ignored("log-master log-master-stream log-master-req-stream threaded-logger", _NO_LOGGER),
-    *ignored("log-master-bufsize", _NO_LOGGER, Kind()),
+    *ignored("log-master-bufsize", _NO_LOGGER, ValueType()),
     *ignored("post-buffering-bufsize", "a body is stored as it arrives, in pieces of up to 64 KiB",
-             Kind()),
+             ValueType()),
     *ignored("py-call-uwsgi-fork-hooks py-call-osafterfork",
              "workers are forked by Python itself, whose hooks always run"),
     *ignored("wsgi-env-behaviour wsgi-env-behavior", "each request has an environ of its own",
-             Kind()),
+             ValueType()),
     *ignored("wsgi-manage-chunked-input http-chunked-input",
              "chunked request bodies are always decoded"),
     *ignored("http-auto-chunked",
              "a response without a length is always sent in chunks over HTTP/1.1"),
     *ignored("binary-path py-sys-executable py-executable",
-             "sys.executable is the interpreter that runs the server", Kind()),
+             "sys.executable is the interpreter that runs the server", ValueType()),
     *ignored("pcre-jit", "regular expressions are Python's"),
     *ignored("preload preload-app",
              "the application is always loaded before the workers fork, unless lazy-apps is set"),
-    *ignored("worker-tmp-dir", "workers give their signs of life in shared memory", Kind()),
+    *ignored("worker-tmp-dir", "workers give their signs of life in shared memory", ValueType()),
     *ignored("stats stats-server", _NO_STATISTICS, _Statistics()),
     *ignored("stats-http stats-minified stats-min stats-no-cores stats-no-metrics",
              _NO_STATISTICS),
     *ignored("stats-push stats-pusher-default-freq stats-pushers-default-freq", _NO_STATISTICS,
-             Kind()),
+             ValueType()),
     *ignored("harakiri-graceful-signal",
-             "a request is told of its harakiri by an exception, not by a signal", Kind()),
+             "a request is told of its harakiri by an exception, not by a signal", ValueType()),
 
     *refused("chroot pivot-root pivot_root",
              "the server starts fresh interpreters, which are not inside: use a container, or "
@@ -162,31 +163,31 @@ _SPOOLERS = (
 
 FACILITIES: tuple[Option, ...] = (
     *refused("cron cron2 unique-cron", _TIMER),
-    *ignored("cron-harakiri", _NO.format("cron"), Kind()),
+    *ignored("cron-harakiri", _NO.format("cron"), ValueType()),
     *refused("timer signal-timer rbtimer signal-rbtimer fs-signal signal", _SIGNAL),
-    *ignored("signal-bufsize signals-bufsize", "there are no uWSGI signals here", Kind()),
+    *ignored("signal-bufsize signals-bufsize", "there are no uWSGI signals here", ValueType()),
     *refused("mule mules farm", _MULE),
     *ignored("mule-harakiri mule-msg-size mule-reload-mercy touch-mules-reload mule-msg-recv-size",
-             "there are no mules", Kind()),
+             "there are no mules", ValueType()),
     *refused("spooler spooler-external spooler-import spooler-py-import spooler-python-import "
              "spooler-pyimport", _SPOOLER),
-    *ignored(f"{_SPOOLERS} touch-spoolers-reload", _NO.format("spooler"), Kind()),
+    *ignored(f"{_SPOOLERS} touch-spoolers-reload", _NO.format("spooler"), ValueType()),
     *refused("cache cache2 cache-store cache-udp-server cache-udp-node cache-sync add-cache-item "
              "check-cache", _CACHE),
     *ignored("cache-blocksize cache-store-sync cache-no-expire cache-expire-freq "
-             "cache-report-freed-items cache-use-last-modified", _NO.format("cache"), Kind()),
+             "cache-report-freed-items cache-use-last-modified", _NO.format("cache"), ValueType()),
     *refused("queue queue-store", _QUEUE),
-    *ignored("queue-blocksize queue-store-sync", _NO.format("queue"), Kind()),
+    *ignored("queue-blocksize queue-store-sync", _NO.format("queue"), ValueType()),
     *refused("sharedarea", _AREA),
     *refused("locks", "there are no locks that workers share: use a file and fcntl.flock, or a "
              "lock of redis or of the database"),
-    *ignored("rpc-max", _NO.format("RPC"), Kind()),
+    *ignored("rpc-max", _NO.format("RPC"), ValueType()),
     *refused("udp multicast snmp snmp-community", "only HTTP and the uwsgi protocol are served, "
              "over TCP and unix sockets"),
-    *ignored("multicast-ttl multicast-loop", "nothing is sent by multicast", Kind()),
+    *ignored("multicast-ttl multicast-loop", "nothing is sent by multicast", ValueType()),
     *refused("alarm alarm-fd alarm-segfault segfault-alarm alarm-backlog backlog-alarm lq-alarm "
              "alarm-lq alarm-listen-queue listen-queue-alarm", _ALARM),
-    *ignored("alarm-cheap alarm-freq alarm-msg-size", "there are no alarms", Kind()),
+    *ignored("alarm-cheap alarm-freq alarm-msg-size", "there are no alarms", ValueType()),
     *refused("metric metric-threshold metric-alarm alarm-metric", _METRIC),
     *refused("metrics-dir metric-dir", "metrics are not written to files: http-stats-server "
              "answers in Prometheus's form for the router"),
@@ -197,13 +198,13 @@ FACILITIES: tuple[Option, ...] = (
 HOUSING: tuple[Option, ...] = (
     *refused(_EMPERORS, _EMPEROR),
     *ignored("vassal-sos vassal-sos-backlog heartbeat",
-             "it speaks to an emperor, and there is none above this server", Kind()),
+             "it speaks to an emperor, and there is none above this server", ValueType()),
     *refused(_LEGIONS, _LEGION),
     *refused("zerg zerg-server zerg-pool zergpool", _ZERG),
     *ignored("zerg-fallback no-fd-passing", "there is no zerg"),
     *refused(_JAILS, _JAIL),
     *refused("cgroup cgroup-opt", _CGROUP),
-    *ignored("cgroup-dir-mode", "there are no cgroups of this server's own", Kind()),
+    *ignored("cgroup-dir-mode", "there are no cgroups of this server's own", ValueType()),
     *refused("cap", _CAP),
     *ignored("refork re-fork refork-as-root re-fork-as-root refork-post-jail re-fork-post-jail",
              "it is for jails; each role is an interpreter of its own here"),
@@ -216,7 +217,7 @@ HOUSING: tuple[Option, ...] = (
              "tuntap-device-rule", "there is no virtual network here: use WireGuard or the "
              "container's network"),
     *ignored("ksm", "the kernel merges no pages for this server; workers share what the template "
-             "has loaded", Kind()),
+             "has loaded", ValueType()),
     *ignored("never-swap", "memory is locked in uWSGI's master alone: MemorySwapMax=0 of systemd "
              "holds for workers too"),
 )
@@ -230,12 +231,12 @@ WAYS: tuple[Option, ...] = (
     *ignored("propagate-touch", "a touched file is the whole instance's"),
     *ignored("shutdown-sockets", "what waits in a socket's queue is served before it is closed"),
     *ignored("forkbomb-delay", "whoever dies at once is started again after 0.1 seconds, then "
-             "after twice as long each time, up to 30, or to 1 if it had served", Kind()),
+             "after twice as long each time, up to 30, or to 1 if it had served", ValueType()),
     *ignored("check-interval", "the master wakes up when there is something to do; files are "
-             "looked at once a second", Kind()),
+             "looked at once a second", ValueType()),
     *ignored("skip-zero", "descriptor 0 is /dev/null in workers unless honour-stdin is set"),
     *ignored("notify-socket", "nothing is sent to it here, and what "
-             "others would send was only logged", Kind()),
+             "others would send was only logged", ValueType()),
     *refused("reload-on-fd brutal-reload-on-fd", "no descriptor is listened to: for the memory "
              "of a cgroup use reload-on-rss, for a file touch-reload"),
     *refused("binsh", "hooks and daemons run by /bin/sh: name another shell in the command, "
@@ -255,7 +256,7 @@ FACILITY_ROWS: tuple[Option, ...] = (*FACILITIES, *HOUSING, *WAYS)
 #
 # This server has one router, for HTTP: `rows_router` has its rows.
 
-_ANY = Kind()
+_ANY = ValueType()
 
 
 def _family(prefix: str, names: str, instead: str) -> tuple[Option, ...]:

@@ -202,7 +202,7 @@ _ROUTES = (("log_route", "logger"), ("log_req_route", "req_logger"))
 _ENCODERS = (("log_encoder", "logger"), ("log_req_encoder", "req_logger"))
 
 
-def settle(values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]) -> None:
+def normalize(values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]) -> None:
     """Check the options of the logs, and let `logto2` take the place of `logto`.
 
     Raises:

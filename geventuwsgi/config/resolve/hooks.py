@@ -12,7 +12,7 @@ from geventuwsgi.config.options.hooks import DAEMONS, PHASES
 from geventuwsgi.config.resolve.paths import joined
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import FUNCTIONS, parsed
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Many
 
 _SIGNAL = "unix_signal:"
@@ -57,7 +57,7 @@ def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> 
     for option in DAEMONS:
         if isinstance(option.kind, Many) and isinstance(option.kind.of, Daemon):
             for text, origin in written(option.name):
-                fields = option.kind.of.read(text, Case(origin))
+                fields = option.kind.of.read(text, CastContext(origin))
                 if values["chdir"]:
                     _lead_below(os.path.abspath(values["chdir"]), fields)
                 fields["stdin"] = fields.get("stdin", values["daemons_honour_stdin"])

@@ -32,8 +32,8 @@ _LOGGER = re.compile(r"((?:[A-Za-z0-9]+\s+)?(?:file|(socket)):)(.*)", re.DOTALL)
 _ADDRESS = re.compile(r"(addr=|http://|uwsgi://|unix:)?([^,]*)(.*)", re.DOTALL)
 
 
-def settle(values: dict[str, Any], origins: Mapping[str, Origin],
-           items: Mapping[str, Sequence[Origin]], uwsgi: bool) -> None:
+def normalize(values: dict[str, Any], origins: Mapping[str, Origin],
+              items: Mapping[str, Sequence[Origin]], uwsgi: bool) -> None:
     """Make the paths absolute that lead below `chdir`.
 
     Args:

@@ -12,7 +12,7 @@ from geventuwsgi.config.options import rules
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.requests import LOOPBACK, PRIVATE
-from geventuwsgi.config.options.table import OPTIONS, meant, nearest, row
+from geventuwsgi.config.options.table import OPTIONS, suggest, nearest, row
 from geventuwsgi.config.resolve import asgi
 from geventuwsgi.config.resolve import conflicts
 from geventuwsgi.config.resolve import conflicts as conflicts_logs
@@ -20,12 +20,12 @@ from geventuwsgi.config.resolve import conflicts as conflicts_workers
 from geventuwsgi.config.resolve import development, hooks
 from geventuwsgi.config.resolve import paths as places
 from geventuwsgi.config.resolve import sockets as endpoints
-from geventuwsgi.config.resolve.sockets import spelled
+from geventuwsgi.config.resolve.sockets import canonical
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.directives import variables
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.numbers import Number
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.router import Routing
 from geventuwsgi.config.values.tls import Secured
 from geventuwsgi.errors import ConfigError, written
@@ -108,9 +108,9 @@ class _Gathered:
         elif option.status == "refused":
             raise entry.origin.error(option.reason)
         elif option.status == "command":
-            Case(entry.origin, self.reading.warnings).warn(COMMAND)
+            CastContext(entry.origin, self.reading.warnings).warn(COMMAND)
         elif option.status in ("taken", "ignored"):
-            value = option.kind.cast(entry.text, Case(entry.origin, self.reading.warnings))
+            value = option.kind.cast(entry.text, CastContext(entry.origin, self.reading.warnings))
             if option.status == "taken":
                 self.set(option, value, entry.origin)
 
@@ -152,9 +152,9 @@ class _Gathered:
         key, origin, reading = entry.key, entry.origin, self.reading
         if key in reading.placeholders:
             return
-        hint = meant(key, entry.text, origin.uwsgi)
+        hint = suggest(key, entry.text, origin.uwsgi)
         hint = f"; {hint}" if hint else ""
-        case = Case(origin, reading.warnings)
+        case = CastContext(origin, reading.warnings)
         if origin.kind == "environment":
             # Other programs' variables may begin with our names; only likely options are told.
             if nearest(key, origin.uwsgi):
@@ -193,7 +193,7 @@ class _Defaults:
         self.processes()
         self.interface()
         self.slots()
-        places.settle(self.values, self.origins, self.items, self.uwsgi)
+        places.normalize(self.values, self.origins, self.items, self.uwsgi)
         self.sockets()
         self.trust()
         self.worker_timeout()
@@ -206,7 +206,7 @@ class _Defaults:
         conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
         self.background()
         self.variables()
-        conflicts_logs.settle(self.values, self.origins, self.warnings)
+        conflicts_logs.normalize(self.values, self.origins, self.warnings)
         self.values.update(hooks.derive(self.values, self.items))
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
@@ -228,7 +228,7 @@ class _Defaults:
         count = self.environ.get("WEB_CONCURRENCY", "").strip()
         # An operator of uWSGI sized the database for what the file says.
         if count and "processes" not in self.written and not self.uwsgi and not self.dev:
-            case = Case(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
+            case = CastContext(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
             self.platform("WEB_CONCURRENCY", "processes",
                           Number(minimum=1, auto=True).cast(count, case))
 
@@ -251,10 +251,10 @@ class _Defaults:
             routed = routing.routed(name)
             for place, address in zip(places, addresses, strict=True):
                 spoken, terms = fixed or protocol or default, None
-                address = spelled(address, self.values, self.origins.get(name, Origin()))
+                address = canonical(address, self.values, self.origins.get(name, Origin()))
                 if spoken == "https":
                     address, terms = secured.endpoint(address, name.replace("_", "-"))
-                    address = spelled(address, self.values, self.origins[name])  # addr=...
+                    address = canonical(address, self.values, self.origins[name])  # addr=...
                 elif name == "bind" and secured.bind is not None:
                     if spoken != "http":
                         raise self.origins["certfile"].error(
@@ -293,7 +293,7 @@ class _Defaults:
         if named and "forwarded_allow_ips" not in self.written:
             option = row("forwarded-allow-ips")
             assert option is not None
-            case = Case(Origin("environment", option="FORWARDED_ALLOW_IPS"), self.warnings)
+            case = CastContext(Origin("environment", option="FORWARDED_ALLOW_IPS"), self.warnings)
             self.platform("FORWARDED_ALLOW_IPS", "forwarded_allow_ips",
                           option.kind.cast(named, case))
         if not self.uwsgi or "uwsgi_allow_from" in self.written:

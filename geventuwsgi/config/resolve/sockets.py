@@ -6,12 +6,12 @@ from typing import Any
 
 from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.net.address import parse
-from geventuwsgi.net.tls_config import Terms
+from geventuwsgi.net.tls_config import TlsConfig
 
 _SHARED = re.compile(r"=(\d+)(,.*)?", re.DOTALL)
 
 
-def spelled(text: str, values: Mapping[str, Any], origin: Origin) -> str:
+def canonical(text: str, values: Mapping[str, Any], origin: Origin) -> str:
     """Return an address as it would be written without `shared-socket` and `abstract-socket`.
 
     Args:
@@ -36,7 +36,7 @@ def spelled(text: str, values: Mapping[str, Any], origin: Origin) -> str:
     return text
 
 
-Found = tuple[int, str, str, Terms | None, bool]  # place, address, protocol, TLS, the router's
+Found = tuple[int, str, str, TlsConfig | None, bool]  # place, address, protocol, TLS, the router's
 
 
 def once(found: Iterable[Found]) -> list[Found]:
@@ -65,7 +65,7 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin], warnings: li
     """
     addresses = {address for address, _ in values["listeners"]}
     for shared in values["shared_socket"]:
-        if spelled(shared, values, Origin()) not in addresses:
+        if canonical(shared, values, Origin()) not in addresses:
             place = origins["shared_socket"]
             warnings.append(f"{place.place}: {place.option}: {shared}: no other option names it "
                             "by its number, so it is not bound")

@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 
 from geventuwsgi.config.sources.ini import content
-from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import Plugins
 from geventuwsgi.errors import ConfigError
 
@@ -83,11 +83,11 @@ CONDITIONS: Mapping[str, Condition] = {
 }
 
 
-def _for(text: str, case: Case) -> Iterable[str]:
+def _for(text: str, case: CastContext) -> Iterable[str]:
     return text.split()
 
 
-def _for_glob(text: str, case: Case) -> Iterable[str]:
+def _for_glob(text: str, case: CastContext) -> Iterable[str]:
     found = sorted(glob.glob(text))
     if not found:
         case.warn(f"no file matches {text}: its lines are skipped; uWSGI takes them once, with the "
@@ -95,7 +95,7 @@ def _for_glob(text: str, case: Case) -> Iterable[str]:
     return found
 
 
-def _for_times(text: str, case: Case) -> Iterable[str]:
+def _for_times(text: str, case: CastContext) -> Iterable[str]:
     digits = re.match("[0-9]*", text)
     assert digits is not None
     if not digits[0] or len(digits[0]) > 6 or int(digits[0]) > _MOST_TIMES:
@@ -105,7 +105,7 @@ def _for_times(text: str, case: Case) -> Iterable[str]:
     return [str(number) for number in range(1, int(digits[0]) + 1)]
 
 
-def _for_readline(text: str, case: Case) -> Iterable[str]:
+def _for_readline(text: str, case: CastContext) -> Iterable[str]:
     try:
         octets = content(text, case.warn)
     except ConfigError as error:
@@ -117,7 +117,7 @@ def _for_readline(text: str, case: Case) -> Iterable[str]:
     return [line.rstrip("\r") for line in text.split("\n")] if octets else ()
 
 
-LOOPS: Mapping[str, Callable[[str, Case], Iterable[str]]] = {
+LOOPS: Mapping[str, Callable[[str, CastContext], Iterable[str]]] = {
     "for": _for, "for-glob": _for_glob, "for-times": _for_times, "for-readline": _for_readline,
 }
 
@@ -140,7 +140,7 @@ class Block:
         ConfigError: for a loop or an expression that cannot be read.
     """
 
-    def __init__(self, key: str, text: str, case: Case) -> None:
+    def __init__(self, key: str, text: str, case: CastContext) -> None:
         self.key = key
         self.case = case
         self._text = text

@@ -16,7 +16,7 @@ from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.table import row
 from geventuwsgi.config.sources import blocks, directives, ini, references
 from geventuwsgi.config.sources.directives import Declared, Permission
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.errors import ConfigError, ConfigurationEnd
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Reading:
         """
         self.references.update(word for names in _REFERENCES.findall(text or "")
                                for word in names.split())
-        case = Case(origin, self.warnings)
+        case = CastContext(origin, self.warnings)
         if key in blocks.END:
             self._block = None
             self.entries.append(Entry(key, text, origin))
@@ -100,7 +100,7 @@ class Reading:
             if block is not None:
                 self._block = block
 
-    def _open(self, entry: Entry, case: Case, skipped: bool) -> None:
+    def _open(self, entry: Entry, case: CastContext, skipped: bool) -> None:
         """Begin a block, which may not stand in another that holds."""
         if self._block is None:
             option = row(entry.key)
@@ -180,7 +180,7 @@ class Reading:
         command line from left to right with each file where it is named; our own variables
         come behind the files. Else it is `UWSGI_*`, files, variables, command line.
         """
-        entries = [one for entry in self.entries for one in (entry, *self.stands_for(entry))]
+        entries = [one for entry in self.entries for one in (entry, *self.expansion(entry))]
         own = [entry for entry in entries if _rank(entry) == 2]
         if not self.reads_uwsgi:
             return sorted(entries, key=_rank)
@@ -189,7 +189,7 @@ class Reading:
                       if entry.origin.kind == "file"), default=0)
         return others[:behind] + own + others[behind:]
 
-    def stands_for(self, entry: Entry, within: tuple[str, ...] = ()) -> list[Entry]:
+    def expansion(self, entry: Entry, within: tuple[str, ...] = ()) -> list[Entry]:
         """Return the lines that a line with a name of declare-option stands for.
 
         Raises:
@@ -207,7 +207,7 @@ class Reading:
             if option is not None and option.status == "directive":
                 raise entry.origin.error(f"{one.key} acts while the file is read: it cannot stand "
                                          f"in a declare-option")
-            found += [one, *self.stands_for(one, (*within, entry.key))]
+            found += [one, *self.expansion(one, (*within, entry.key))]
         return found
 
     @property
@@ -230,7 +230,7 @@ class Reading:
                         "application")
         if origin.kind != "file":
             raise origin.error(message)
-        Case(origin, self.warnings).warn(message)
+        CastContext(origin, self.warnings).warn(message)
 
     def _lines(self, source: ini.Source, section: str) -> None:
         try:
@@ -250,7 +250,7 @@ class Reading:
             self._act(option, entry)
 
     def _act(self, option: Option, entry: Entry) -> None:
-        case = Case(entry.origin, self.warnings)
+        case = CastContext(entry.origin, self.warnings)
         name = option.name
         if name == "strict":
             self.strict = bool(option.kind.cast(entry.text, case))
@@ -270,7 +270,7 @@ class Reading:
             value = str(option.kind.cast(self._at_once(entry.text, case), case))
             self._act_on(name, value, entry.origin, case)
 
-    def _act_on(self, name: str, value: str, origin: Origin, case: Case) -> None:
+    def _act_on(self, name: str, value: str, origin: Origin, case: CastContext) -> None:
         """Do what a directive with a file, a variable or a placeholder says."""
         if name == "ini":
             self.load(value, origin)
@@ -294,7 +294,7 @@ class Reading:
             self.placeholders.add(key)
             self.entries.append(Entry(key, text, origin))
 
-    def _declare(self, text: str, case: Case) -> None:
+    def _declare(self, text: str, case: CastContext) -> None:
         """Take an option that stands for others."""
         declared = _without_place(lambda: Declared.read(text), case)
         if row(declared.name, case.origin.uwsgi):
@@ -314,7 +314,7 @@ class Reading:
         if logged:
             self.add("paste-logger", "true", origin)
 
-    def _at_once(self, text: str | None, case: Case) -> str | None:
+    def _at_once(self, text: str | None, case: CastContext) -> str | None:
         """Expand the text of a directive, which in uWSGI is taken as it stands."""
         if text is None or "(" not in text:
             return text
@@ -350,7 +350,7 @@ class Reading:
             text = entry.text
             if text is None or "(" not in text or (option and option.status == "directive"):
                 continue
-            case = Case(entry.origin, self.warnings)
+            case = CastContext(entry.origin, self.warnings)
             changed = _without_place(
                 lambda: change(text, case.warn if case.origin.uwsgi else None, entry), case)
             if changed == text:
@@ -362,7 +362,7 @@ class Reading:
             self.entries[index] = Entry(entry.key, changed, entry.origin)
 
 
-def _without_place(read: Callable[[], T], case: Case) -> T:
+def _without_place(read: Callable[[], T], case: CastContext) -> T:
     """Return what `read` returns; what it raises gets the place."""
     try:
         return read()

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from geventuwsgi.config.values.origin import Case
-from geventuwsgi.config.values.types import Account, Kind
+from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.types import Account, ValueType
 
 # The keys of attach-daemon2, by uWSGI's names, and the field each sets.
 KEYS: Mapping[str, str] = {
@@ -32,17 +32,17 @@ REFUSED: Mapping[str, str] = {
 Fields = dict[str, Any]
 
 
-def simple(text: str, case: Case) -> Fields:
+def simple(text: str, case: CastContext) -> Fields:
     """Read `COMMAND`."""
     return {"command": text}
 
 
-def control(text: str, case: Case) -> Fields:
+def control(text: str, case: CastContext) -> Fields:
     """Read `COMMAND` of a daemon with which the instance ends."""
     return {"command": text, "control": True}
 
 
-def smart(text: str, case: Case) -> Fields:
+def smart(text: str, case: CastContext) -> Fields:
     """Read `PIDFILE[,CHECKS] COMMAND` of a daemon that daemonizes itself."""
     pidfile, _, command = text.strip().partition(" ")
     pidfile, comma, freq = pidfile.partition(",")
@@ -54,12 +54,12 @@ def smart(text: str, case: Case) -> Fields:
     return fields
 
 
-def smart2(text: str, case: Case) -> Fields:
+def smart2(text: str, case: CastContext) -> Fields:
     """Read the same for a daemon that stays in the foreground."""
     return {**smart(text, case), "daemonize": True}
 
 
-def keyed(text: str, case: Case) -> Fields:
+def keyed(text: str, case: CastContext) -> Fields:
     """Read `key=value,...`."""
     fields: Fields = {}
     for item in re.split(r"(?<!\\),", text):
@@ -83,23 +83,23 @@ def keyed(text: str, case: Case) -> Fields:
     return fields
 
 
-def _text(key: str, value: str, case: Case) -> str:
+def _text(key: str, value: str, case: CastContext) -> str:
     return value
 
 
-def _truth(key: str, value: str, case: Case) -> bool:
+def _truth(key: str, value: str, case: CastContext) -> bool:
     if value.lower() in ("0", "false", "no", "off"):
         case.fail(f"{key}={value}: to uWSGI any value means yes; leave the key out")
     return True
 
 
-def _number(key: str, value: str, case: Case, minimum: int = 0) -> int:
+def _number(key: str, value: str, case: CastContext, minimum: int = 0) -> int:
     if not value.isascii() or not value.isdigit() or int(value) < minimum:
         case.fail(f"{key}: {value!r} is not a number of at least {minimum}")
     return int(value)
 
 
-def _signal(key: str, value: str, case: Case) -> int:
+def _signal(key: str, value: str, case: CastContext) -> int:
     name = "SIG" + value.upper().removeprefix("SIG")
     if name in signal.Signals.__members__:
         return int(signal.Signals[name])
@@ -108,16 +108,16 @@ def _signal(key: str, value: str, case: Case) -> int:
     return int(value)
 
 
-def _account(key: str, value: str, case: Case) -> str:
+def _account(key: str, value: str, case: CastContext) -> str:
     Account(group=key == "gid").value(value, case)
     return value
 
 
-def _files(key: str, value: str, case: Case) -> tuple[str, ...]:
+def _files(key: str, value: str, case: CastContext) -> tuple[str, ...]:
     return tuple(path for path in value.split(";") if path)
 
 
-_VALUES: Mapping[str, Callable[[str, str, Case], object]] = {
+_VALUES: Mapping[str, Callable[[str, str, CastContext], object]] = {
     "command": _text, "pidfile": _text, "directory": _text, "touch": _files,
     "control": _truth, "daemonize": _truth, "stdin": _truth, "notify": _truth,
     "uid": _account, "gid": _account, "stop_signal": _signal, "reload_signal": _signal,
@@ -126,14 +126,14 @@ _VALUES: Mapping[str, Callable[[str, str, Case], object]] = {
 }
 
 
-class Daemon(Kind):
+class Daemon(ValueType):
     """A daemon in one of the forms above."""
 
-    def __init__(self, read: Callable[[str, Case], Fields], metavar: str) -> None:
+    def __init__(self, read: Callable[[str, CastContext], Fields], metavar: str) -> None:
         self.read = read
         self.metavar = metavar
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not self.read(text, case)["command"].strip():
             case.fail("needs a command")
         if "\0" in text:

@@ -9,8 +9,8 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 
-from geventuwsgi.config.values.origin import Case
-from geventuwsgi.config.values.types import Kind
+from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.types import ValueType
 
 _PATH = ("a path", r"\S.*")
 _PATH_AND_TEXT = ("FILE TEXT", r"\S+ .*")
@@ -75,14 +75,14 @@ def parsed(text: str, fail: Callable[[str], object],
     return action, argument, private
 
 
-class Hook(Kind):
+class Hook(ValueType):
     """`action:argument`."""
 
     metavar = "ACTION:ARGUMENT"
 
     actions = ACTIONS
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         parsed(text, case.fail, self.actions)
         return text
 
@@ -96,7 +96,7 @@ class OwnHook(Hook):
 class MasterHook(Hook):
     """A hook, or `unix_signal:NUMBER FUNCTION`."""
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not text.startswith("unix_signal:"):
             return super().value(text, case)
         match = re.fullmatch(r"unix_signal:\s*(\d+)\s+(\w+)\s*", text)
@@ -116,7 +116,7 @@ class TouchHook(Hook):
 
     metavar = "FILE ACTION:ARGUMENT"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         path, _, action = text.partition(" ")
         if not path or not action.strip():
             case.fail(f"{text!r} is not of the form FILE ACTION:ARGUMENT")
@@ -124,12 +124,12 @@ class TouchHook(Hook):
         return text
 
 
-class CommandLine(Kind):
+class CommandLine(ValueType):
     """A command line for the shell."""
 
     metavar = "COMMAND"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not text.strip():
             case.fail("needs a command")
         if "\0" in text:
@@ -142,7 +142,7 @@ class TouchCommand(CommandLine):
 
     metavar = "FILE COMMAND"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         path, _, command = text.partition(" ")
         if not path or not command.strip():
             case.fail(f"{text!r} is not of the form FILE COMMAND")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from geventuwsgi.config.values.origin import Case
-from geventuwsgi.config.values.types import FALSE, TRUE, Kind
+from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.types import FALSE, TRUE, ValueType
 
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(.*)", re.DOTALL)
 _ENDLESS = 2.0 ** 63  # more fits no integer of the system's
@@ -21,7 +21,7 @@ _UNSET = re.compile(r"\$\((\w+)\)")
 
 
 @dataclass(frozen=True)
-class Number(Kind):
+class Number(ValueType):
     """A count.
 
     Args:
@@ -45,7 +45,7 @@ class Number(Kind):
     noun = "number"
     whole = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         word = text.lower()
         if self.auto and word == "auto":
             return usable()
@@ -58,7 +58,7 @@ class Number(Kind):
             return self.bounded(self.nothing(text, case), text, case)
         return self.bounded(self.measured(match[1], match[2], text, case), text, case)
 
-    def truth(self, text: str, case: Case) -> int:
+    def truth(self, text: str, case: CastContext) -> int:
         """Return what `true` means here."""
         if self.on is not None:
             if case.origin.uwsgi:
@@ -69,7 +69,7 @@ class Number(Kind):
         case.warn(f"{text!r} is 0, as in uWSGI: write the {self.noun}")
         return 0
 
-    def nothing(self, text: str, case: Case) -> int:
+    def nothing(self, text: str, case: CastContext) -> int:
         """Return 0 for an empty text and an unset variable in uWSGI's dialect, else refuse."""
         unset = _UNSET.fullmatch(text)
         if case.origin.uwsgi and (unset or not text):
@@ -80,7 +80,7 @@ class Number(Kind):
             case.fail(f"{unset[1]} is not set in the environment")
         case.fail(f"{text!r} is not a {self.noun}" if text else f"needs a {self.noun}")
 
-    def measured(self, digits: str, suffix: str, text: str, case: Case) -> int | float:
+    def measured(self, digits: str, suffix: str, text: str, case: CastContext) -> int | float:
         """Return the number with its unit."""
         factor = self.suffixes.get(suffix.lower())
         if factor is None:
@@ -102,7 +102,7 @@ class Number(Kind):
             return int(number)
         return number
 
-    def bounded(self, number: int | float, text: str, case: Case) -> int | float | None:
+    def bounded(self, number: int | float, text: str, case: CastContext) -> int | float | None:
         """Return the number if it lies within the bounds."""
         if number < 0 or (number < self.minimum and not (self.off and number == 0)):
             case.fail(f"{text!r}: must be at least {self.minimum}")
@@ -156,7 +156,7 @@ class Keepalive(Seconds):
 
     default: int = 75
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if text.lower() in (*TRUE, "", "1"):
             if case.origin.uwsgi and text != "1":
                 case.warn(f"{text!r} is on, with {self.default} seconds; to uWSGI it is off")

@@ -1,6 +1,6 @@
 """Where a value came from, and what is told of it.
 
-An `Origin` goes with every value from the line to the settings. A `Case` is one text on its
+An `Origin` goes with every value from the line to the settings. A `CastContext` is one text on its
 way through a kind: it takes warnings and makes the error that names the place.
 """
 
@@ -57,7 +57,7 @@ class Origin:
 
 
 @dataclass
-class Case:
+class CastContext:
     """One text to be cast: its origin, and the list that takes the warnings."""
 
     origin: Origin

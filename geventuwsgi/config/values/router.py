@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Address as AddressKind
-from geventuwsgi.config.values.types import Kind
+from geventuwsgi.config.values.types import ValueType
 from geventuwsgi.errors import BindError
 from geventuwsgi.net import address
 from geventuwsgi.net.address import Address
@@ -160,7 +160,7 @@ def _address(text: str) -> Address:
     return found
 
 
-class Spec(Kind):
+class Spec(ValueType):
     """Text that one of the functions above reads."""
 
     comments = True
@@ -169,7 +169,7 @@ class Spec(Kind):
         self.read = read
         self.metavar = metavar
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         try:
             self.read(text)
         except ValueError as error:
@@ -177,13 +177,13 @@ class Spec(Kind):
         return text
 
 
-class Redirect(Kind):
+class Redirect(ValueType):
     """`ADDRESS[,PORT]`: where plain HTTP is sent on to HTTPS."""
 
     metavar = "ADDRESS[,PORT]"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         place, comma, port = (part.strip() for part in text.partition(","))
         if comma and not (port.isdigit() and 0 < int(port) < 65536):
             case.fail(f"{port!r} is no port")

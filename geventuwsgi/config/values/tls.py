@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from geventuwsgi.config.values.origin import Case, Origin
-from geventuwsgi.config.values.types import Address, Kind
-from geventuwsgi.net.tls_config import Certificate, Terms
+from geventuwsgi.config.values.origin import CastContext, Origin
+from geventuwsgi.config.values.types import Address, ValueType
+from geventuwsgi.net.tls_config import Certificate, TlsConfig
 
 # uWSGI's https2 knows two spellings of some (plugins/http/https.c).
 _KEYS = {"addr": "address", "cert": "cert", "crt": "cert", "key": "key", "ciphers": "ciphers",
@@ -56,13 +56,13 @@ def endpoint(text: str) -> Endpoint:
     return Endpoint(**found)
 
 
-class TlsSocket(Kind):
+class TlsSocket(ValueType):
     """An address with certificate and key, in uWSGI's two forms."""
 
     metavar = "ADDR,CERT,KEY[,...]"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         try:
             found = endpoint(text)
         except ValueError as error:
@@ -74,7 +74,7 @@ class TlsSocket(Kind):
         return text.replace(head + found.address, head + meant, 1)
 
 
-class ServerName(Kind):
+class ServerName(ValueType):
     """`NAME CERTIFICATE,KEY[,CIPHERS]`: a certificate for one host name (SNI).
 
     Args:
@@ -86,7 +86,7 @@ class ServerName(Kind):
     def __init__(self, pattern: bool = False) -> None:
         self.pattern = pattern
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         name, _, rest = text.partition(" ")
         fields = [field.strip() for field in rest.split(",")]
         if not name or len(fields) < 2 or not all(fields[:2]):
@@ -102,7 +102,7 @@ class ServerName(Kind):
         return f"{name} {','.join(fields[:3])}"
 
 
-class OneOf(Kind):
+class OneOf(ValueType):
     """One word of a few, each with other spellings.
 
     Args:
@@ -117,7 +117,7 @@ class OneOf(Kind):
         self.reasons = reasons
         self.metavar = "|".join(words)
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         spelled = text.lower().removeprefix("ssl.")
         for word, others in self.words.items():
             if spelled in (word.lower(), *others):
@@ -127,13 +127,13 @@ class OneOf(Kind):
                   f"{text!r} is none of {', '.join(self.words)}")
 
 
-class SslOption(Kind):
+class SslOption(ValueType):
     """Bits of OpenSSL's SSL_OP_*, decimal or with 0x."""
 
     metavar = "NUMBER"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         try:
             bits = int(text, 0)
         except ValueError:
@@ -163,7 +163,7 @@ class Secured:
         self.values = values
         self.origins = origins
         self.warnings = warnings
-        self.bind: Terms | None = None
+        self.bind: TlsConfig | None = None
         self._bits = 0
         for bits in values["ssl_option"]:
             self._bits |= bits
@@ -173,7 +173,7 @@ class Secured:
         elif values["keyfile"]:
             raise self._error("keyfile", "there is no certificate: certfile is missing")
 
-    def endpoint(self, text: str, option: str) -> tuple[str, Terms]:
+    def endpoint(self, text: str, option: str) -> tuple[str, TlsConfig]:
         """Return the address and the terms of a line of `https-socket` or `https`."""
         address, cert, key, ciphers, ca = endpoint(text)
         verify = "none"
@@ -190,7 +190,7 @@ class Secured:
                 f"{place.place}: certfile: no socket uses it: it is for bind; https-socket names "
                 "its certificate with the address")
 
-    def _terms_of_certfile(self) -> Terms:
+    def _terms_of_certfile(self) -> TlsConfig:
         values = self.values
         verify, ca = values["cert_reqs"], values["ca_certs"] or ""
         if verify != "none" and not ca:
@@ -203,11 +203,11 @@ class Secured:
             Certificate(values["certfile"], values["keyfile"] or "", values["ciphers"] or "",
                         option="certfile"), ca, verify)
 
-    def _terms(self, certificate: Certificate, ca: str, verify: str) -> Terms:
+    def _terms(self, certificate: Certificate, ca: str, verify: str) -> TlsConfig:
         values = self.values
-        return Terms(certificate, self._named, values["sni_dir"] or "",
-                     values["sni_dir_ciphers"] or "", ca, verify, values["ssl_version"],
-                     self._bits)
+        return TlsConfig(certificate, self._named, values["sni_dir"] or "",
+                         values["sni_dir_ciphers"] or "", ca, verify, values["ssl_version"],
+                         self._bits)
 
     def _names(self, attribute: str, pattern: bool) -> list[Certificate]:
         found = []

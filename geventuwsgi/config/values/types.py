@@ -14,7 +14,7 @@ import pwd
 import re
 from dataclasses import dataclass
 
-from geventuwsgi.config.values.origin import Case
+from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.errors import BindError
 from geventuwsgi.net import address
 
@@ -27,7 +27,7 @@ _ONE_OF_SEVERAL = re.compile(r"^[/@]|:\d+$")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 
 
-class Kind:
+class ValueType:
     """Text as it stands: the kind of all rows that want nothing else."""
 
     metavar = "TEXT"
@@ -38,7 +38,7 @@ class Kind:
     #                    and so are quotes around the whole text, which no path and no number has
     octal = False      # shown in octal digits
 
-    def cast(self, text: str | None, case: Case) -> object:
+    def cast(self, text: str | None, case: CastContext) -> object:
         """Return the value of the text; None is a key that stands alone.
 
         Raises:
@@ -46,11 +46,11 @@ class Kind:
         """
         return self.value(self.uncomment(text or "", case), case)
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         """Return the value of a text without its inline comment."""
         return text
 
-    def uncomment(self, text: str, case: Case) -> str:
+    def uncomment(self, text: str, case: CastContext) -> str:
         """Cut an inline comment where the kind has none of its own use for `;` and `#`."""
         if not self.comments or case.origin.kind not in ("file", "environment"):
             return text
@@ -64,20 +64,20 @@ class Kind:
         return cut
 
 
-class Switch(Kind):
+class Switch(ValueType):
     """A flag whose text is of no interest."""
 
     metavar = ""
     flag = True
 
 
-class Path(Kind):
+class Path(ValueType):
     """A file or directory, as it is written; `places` says from where it leads."""
 
     metavar = "PATH"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not text:
             case.fail("needs a path")
         if "\0" in text:
@@ -85,23 +85,23 @@ class Path(Kind):
         return text
 
 
-class Name(Kind):
+class Name(ValueType):
     """A text that may not be empty."""
 
     metavar = "NAME"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         return text or case.fail("needs a value")
 
 
-class Boolean(Kind):
+class Boolean(ValueType):
     """True for no text and any text but false, off, no and 0, as uWSGI has it."""
 
     metavar = ""
     flag = True
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         word = text.lower()
         if word in FALSE or text == "0":
             return False
@@ -112,14 +112,14 @@ class Boolean(Kind):
         return True
 
 
-class Octal(Kind):
+class Octal(ValueType):
     """A mask or mode in octal digits; the value is its number."""
 
     metavar = "OCTAL"
     comments = True
     octal = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not re.fullmatch(r"(0o?)?[0-7]{1,4}", text):
             case.fail(f"{text!r} is not an octal number")
         return int(text, 8)
@@ -131,7 +131,7 @@ class SocketMode(Octal):
     optional = r"0?[0-7]{3}"
     metavar = "MODE"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if text.lower() in ("", "1", "true"):
             return 0o666
         if not re.fullmatch(r"0?[0-7]{3}", text):
@@ -141,7 +141,7 @@ class SocketMode(Octal):
         return int(text, 8)
 
 
-class Choice(Kind):
+class Choice(ValueType):
     """One word of a few.
 
     Args:
@@ -156,7 +156,7 @@ class Choice(Kind):
         self.reasons = reasons
         self.metavar = "|".join(word for word in words if "." not in word)
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         word = text.lower()
         if word in self.words:
             return word
@@ -165,13 +165,13 @@ class Choice(Kind):
         case.fail(f"{text!r} is none of {self.metavar.replace('|', ', ')}")
 
 
-class Address(Kind):
+class Address(ValueType):
     """Where to listen, in the forms of uWSGI and gunicorn (`net.address`)."""
 
     metavar = "ADDRESS"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not text:
             case.fail("needs an address, such as 127.0.0.1:8000, [::1]:8000 or /run/app.sock")
         if re.search(r"\s", text):
@@ -183,7 +183,7 @@ class Address(Kind):
             case.fail(str(error))
         return text
 
-    def _meant(self, text: str, case: Case) -> str:
+    def _meant(self, text: str, case: CastContext) -> str:
         """Return the address that was meant where uWSGI makes a file or nonsense of the text."""
         port = text.isascii() and text.isdigit()
         if port and int(text) > 65535:
@@ -206,13 +206,13 @@ class Address(Kind):
         return text
 
 
-class Network(Kind):
+class Network(ValueType):
     """Addresses and networks in CIDR form, or `*`; uWSGI's rows have none of this."""
 
     metavar = "NETWORK[,...]"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if text in ("*", ""):
             return text
         try:
@@ -223,7 +223,7 @@ class Network(Kind):
         return str(network.network_address if alone else network)
 
 
-class Account(Kind):
+class Account(ValueType):
     """A user or a group, by name or number. A name that nobody has is an error at once."""
 
     comments = True
@@ -232,7 +232,7 @@ class Account(Kind):
         self.group = group
         self.metavar = "GROUP" if group else "USER"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         noun = self.metavar.lower()
         if not text:
             case.fail(f"needs a {noun}")
@@ -251,13 +251,13 @@ class Account(Kind):
         return True
 
 
-class Owner(Kind):
+class Owner(ValueType):
     """`user`, `user:group` or `:group`, by name or number."""
 
     metavar = "USER[:GROUP]"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         user, _, group = text.partition(":")
         if not (user or group):
             case.fail("needs a user or :group")
@@ -267,12 +267,12 @@ class Owner(Kind):
         return text
 
 
-class Assignment(Kind):
+class Assignment(ValueType):
     """`NAME=VALUE` for the environment. Blanks around the first `=` are cut."""
 
     metavar = "NAME=VALUE"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             case.fail(f"{text!r} is not of the form NAME=VALUE")
@@ -291,7 +291,7 @@ class Variable(Assignment):
     bare name is that variable removed, as uWSGI's putenv(3) does it.
     """
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         if not case.origin.uwsgi:
             return super().value(text, case)
         line = text.strip()
@@ -306,12 +306,12 @@ class Variable(Assignment):
         return super().value(line, case)
 
 
-class Header(Kind):
+class Header(ValueType):
     """`Name: value` of a response header (RFC 9110 section 5)."""
 
     metavar = "'NAME: VALUE'"
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         name, colon, value = text.partition(":")
         if not colon or not TOKEN.fullmatch(name):
             case.fail(f"{text!r} is not a header of the form 'Name: value'")
@@ -320,14 +320,14 @@ class Header(Kind):
         return f"{name}: {value.strip()}"
 
 
-class Mount(Kind):
+class Mount(ValueType):
     """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy); with
     vhost `HOST|/prefix=...` too."""
 
     metavar = "[HOST|]/PREFIX=APP"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         prefix, equals, application = (part.strip() for part in text.partition("="))
         if not equals or not application:
             case.fail(f"{text!r} is not of the form /prefix=module:callable")
@@ -340,13 +340,13 @@ class Mount(Kind):
         return f"{prefix}={application}"
 
 
-class PathLimit(Kind):
+class PathLimit(ValueType):
     """`/prefix=SECONDS`: a time for the requests below a path."""
 
     metavar = "/PREFIX=SECONDS"
     comments = True
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         prefix, equals, seconds = (part.strip() for part in text.rpartition("="))
         if not equals or not re.fullmatch(r"\d+(\.\d+)?s?", seconds):
             case.fail(f"{text!r} is not of the form /prefix=SECONDS, such as /reports/=120")
@@ -356,7 +356,7 @@ class PathLimit(Kind):
         return f"{prefix}={float(seconds.rstrip('s')):g}"
 
 
-class Plugins(Kind):
+class Plugins(ValueType):
     """uWSGI's plugins: those that are built in here are named, others are told."""
 
     metavar = "PLUGIN"
@@ -364,7 +364,7 @@ class Plugins(Kind):
                           r"|syslog|systemd_logger|spooler"
                           r"|symcall|signal|rpc|cache|ping|transformation|stats)\w*")
 
-    def value(self, text: str, case: Case) -> object:
+    def value(self, text: str, case: CastContext) -> object:
         for name in re.split(r"[\s,]+", text):
             plain = re.sub(r"^\d+:", "", name.rpartition("/")[2])    # MODIFIER:PLUGIN
             if name and not self.built_in.fullmatch(plain):
@@ -373,7 +373,7 @@ class Plugins(Kind):
 
 
 @dataclass(frozen=True)
-class Many(Kind):
+class Many(ValueType):
     """A repeatable option: the value is a tuple, each line appends.
 
     Args:
@@ -382,7 +382,7 @@ class Many(Kind):
         split_in_uwsgi: whether it does so in uWSGI's dialect too.
     """
 
-    of: Kind
+    of: ValueType
     split: str = ""
     split_in_uwsgi: bool = True
 
@@ -392,7 +392,7 @@ class Many(Kind):
     def metavar(self) -> str:  # type: ignore[override]
         return self.of.metavar
 
-    def cast(self, text: str | None, case: Case) -> tuple[object, ...]:
+    def cast(self, text: str | None, case: CastContext) -> tuple[object, ...]:
         text = self.of.uncomment(text or "", case)
         if not self.split or (case.origin.uwsgi and not self.split_in_uwsgi):
             return (self.of.value(text, case),)

@@ -1,44 +1,42 @@
-"""What the master looks after beside the generations: daemons, errands, watched files.
+"""What the master looks after beside its generations, as its loop sees it.
 
-Each is an object with the methods below. The master calls them in the order in which it
-was given them, knows nothing of their kinds, and asks for their wish (`verdict`) as it
-asks a generation why it failed. None of the methods may block.
+The loop calls the objects in the order in which it was given them and knows nothing of
+their kinds. None of the methods may block. `now` is time.monotonic() everywhere.
 """
 
-from typing import Protocol
 
-
-class Attached(Protocol):
-    """One of them, as the master sees it. `now` is time.monotonic().
+class Attached:
+    """One of them; a subclass overrides what it needs.
 
     Attributes:
-        verdict: the exit status with which the instance is to end, None as long as it
-            is to go on.
+        exit_status: the exit status with which the instance is to end, None while it is to
+            go on.
     """
 
-    verdict: int | None
+    exit_status: int | None = None
 
-    def begin(self, now: float) -> None:
-        """Start: the application is loaded. Not called at all where it never is."""
+    @property
+    def done(self) -> bool:
+        """Whether none of its processes is left."""
+        return True
 
-    def tend(self, now: float) -> float:
-        """Do what is due; return when to come again."""
+    def start(self, now: float) -> None:
+        """Start: the application is loaded. Not called if loading failed."""
+
+    def poll(self, now: float) -> float:
+        """Do what is due; return when to be called again."""
+        return now + 3600.0
 
     def exited(self, pid: int, status: int) -> bool:
-        """Take note of a reaped process; False if it is none of ours."""
+        """Record the end of a reaped process; return False if it belongs to another."""
+        return False
 
     def reloaded(self, now: float) -> None:
-        """A newer generation serves in the place of an older one."""
+        """React to a newer generation that has replaced an older one."""
 
     def stop(self, now: float) -> None:
-        """Begin to end; the workers are gone. Called repeatedly until `gone`."""
+        """Begin to end; the workers have ended. Called repeatedly until `done`."""
 
     def kill(self, now: float) -> None:
         """End at once."""
-
-    @property
-    def gone(self) -> bool:
-        """Whether none of its processes is left."""
-
-    def statistics(self) -> dict[str, object]:
-        """Return its state, by name."""
+        self.stop(now)

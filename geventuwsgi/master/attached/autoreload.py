@@ -16,13 +16,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ...ipc import channel
+from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
 PIECE = 3500    # bytes of names in one message
 
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
-_HOUSE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(
+    os.path.dirname(os.path.abspath(__file__)))) + os.sep
 
 
 class Imported:
@@ -69,7 +71,7 @@ class Imported:
 
 
 def _counts(path: str) -> bool:
-    if path.startswith(_HOUSE):
+    if path.startswith(_PACKAGE_DIRECTORY):
         return False
     return not path.startswith(_LIBRARY) or "-packages" + os.sep in path
 
@@ -111,14 +113,15 @@ def directories_of(files: Iterable[str]) -> list[str]:
     known = [os.path.abspath(path) for path in sys.path]
     known += [os.path.dirname(path) for path in files]
     return [path + "/" for path in dict.fromkeys(known)
-            if os.path.isdir(path) and not (path + os.sep).startswith((_LIBRARY, _HOUSE))
+            if os.path.isdir(path) and not (path + os.sep).startswith((_LIBRARY,
+                                                                       _PACKAGE_DIRECTORY))
             and not path.endswith("-packages")]
 
 
 Stamp = tuple[int, int, int]    # modification time, inode, size
 
 
-class Autoreload:
+class Autoreload(Attached):
     """Looks at the files that were named, and reloads when one has changed.
 
     An `Attached` of the master.
@@ -126,13 +129,7 @@ class Autoreload:
     Args:
         every: seconds between two looks.
         action: the reload.
-
-    Attributes:
-        verdict: always None: files end no instance.
     """
-
-    verdict: int | None = None
-    gone = True
 
     def __init__(self, every: float, action: Callable[[], None]) -> None:
         self.every = every
@@ -179,10 +176,7 @@ class Autoreload:
                 if self._templates is not None:
                     self._templates.add([path])
 
-    def begin(self, now: float) -> None:
-        """Wait for files to be named."""
-
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Look, if it is time; what changed between two looks is one reload."""
         if not self.every:
             return now + 60.0
@@ -225,22 +219,9 @@ class Autoreload:
         if template is not None:
             yield template
 
-    def exited(self, pid: int, status: int) -> bool:
-        """Say that it was not ours: files are no processes."""
-        return False
-
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
     def stop(self, now: float) -> None:
         """Look no more."""
         self.every = 0.0
-
-    kill = stop
-
-    def statistics(self) -> dict[str, object]:
-        """Return how many files are looked at."""
-        return {"autoreload_files": len(self._seen)}
 
 
 def _stamp(path: str) -> Stamp | None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ...system import program as command
 from ...system.privileges import Identity
-from ...system.program import Conditions
+from ...system.program import ProgramContext
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -32,7 +32,7 @@ TALKATIVE = 5        # early ends that are logged each; then one a minute
 SILENCE = 60.0
 
 
-class Order(NamedTuple):
+class DaemonSpec(NamedTuple):
     """A daemon, as the operator ordered it.
 
     Attributes:
@@ -81,7 +81,7 @@ class Daemon:
         starts: how often it was started.
     """
 
-    def __init__(self, order: Order, conditions: Conditions) -> None:
+    def __init__(self, order: DaemonSpec, conditions: ProgramContext) -> None:
         self.order = order
         self._given = conditions
         identity = conditions.identity
@@ -108,7 +108,7 @@ class Daemon:
         return bool(self.order.pidfile)
 
     @property
-    def gone(self) -> bool:
+    def done(self) -> bool:
         """Whether nothing of it ends with the instance any more."""
         return self.smart or not (self.pid or self._group)
 
@@ -117,7 +117,7 @@ class Daemon:
         """Whether the instance ends with it, if it ends now."""
         return self.order.control and not (self.dismissed or self._restarting)
 
-    def is_for(self, order: Order, conditions: Conditions) -> bool:
+    def is_for(self, order: DaemonSpec, conditions: ProgramContext) -> bool:
         """Whether it is what this order asks for, wherever that stands."""
         return (self.order._replace(place="") == order._replace(place="")
                 and self._given == conditions)
@@ -137,7 +137,7 @@ class Daemon:
                 return
         self._spawn(now)
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Start what is due, kill what is overdue, look at the pid file."""
         if self.due is not None and now >= self.due:
             self.due = None
@@ -206,7 +206,7 @@ class Daemon:
             elif not self._ours:
                 self._throttle(now, f"has written no living pid to {self.order.pidfile}")
 
-    def restart(self, now: float, number: int, mercy: float) -> None:
+    def restart(self, now: float, number: int, grace: float) -> None:
         """Have it end, and start it again when it has."""
         if self.pid and not self.dismissed:
             self._restarting = True
@@ -215,11 +215,11 @@ class Daemon:
                 self._signal_smart(number)
             else:
                 _signal(self.pid, number)
-                self.deadline = now + mercy
+                self.deadline = now + grace
         elif self.due is not None:
             self.early_ends, self.due = 0, now
 
-    def reloaded(self, now: float, mercy: float) -> None:
+    def reloaded(self, now: float, grace: float) -> None:
         """Tell it of a reload: a signal if one is ordered, else a new start."""
         order = self.order
         if self.smart:
@@ -229,9 +229,9 @@ class Daemon:
             self._restarting = True     # if it ends of it
             _signal(self.pid, order.reload_signal)
         else:
-            self.restart(now, order.stop_signal, mercy)
+            self.restart(now, order.stop_signal, grace)
 
-    def dismiss(self, now: float, mercy: float) -> None:
+    def drain(self, now: float, grace: float) -> None:
         """Have it end for good; a smart one is told if it is to be, and lives on."""
         if self.dismissed:
             return
@@ -243,7 +243,7 @@ class Daemon:
             logger.info("[uwsgi-daemons] stopping daemon (pid: %d): %s", self.pid,
                         self.order.command)
             _signal(self.pid, self.order.stop_signal)
-            self.deadline = now + mercy
+            self.deadline = now + grace
 
     def _signal_smart(self, number: int) -> None:
         """Signal a smart one, if it runs as whom it is to run as.

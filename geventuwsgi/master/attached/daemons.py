@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from ...system import program
-from ...system.program import Conditions
-from .daemon import Daemon, Order
+from ...system.program import ProgramContext
+from .attached import Attached
+from .daemon import Daemon, DaemonSpec
 from .file_watch import Watch
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -19,22 +20,23 @@ logger = logging.getLogger("geventuwsgi.error")
 CHECKED = 1.0        # seconds between two looks at a pid file
 
 
-class Daemons:
+class Daemons(Attached):
     """All daemons of an instance; an `Attached` of the master.
 
     Args:
         orders: the daemons.
         conditions: what they run under, unless an order says otherwise.
-        mercy: seconds between a daemon's stop signal and SIGKILL.
+        grace: seconds between a daemon's stop signal and SIGKILL.
 
     Attributes:
         verdict: see `Attached`; 0 when a control daemon ended.
     """
 
-    def __init__(self, orders: Sequence[Order], conditions: Conditions, mercy: float) -> None:
-        self.verdict: int | None = None
+    def __init__(self, orders: Sequence[DaemonSpec], conditions: ProgramContext,
+                 grace: float) -> None:
+        self.exit_status: int | None = None
         self._conditions = conditions
-        self._mercy = mercy
+        self._grace = grace
         self._daemons = [Daemon(order, conditions) for order in orders]
         self._fresh: list[Daemon] = []      # that came with the present reload
         self._waiting: list[Daemon] = []    # of these, who start when the leaving are gone
@@ -42,14 +44,14 @@ class Daemons:
         self._ending = False
         self._check_due = math.inf          # not before they are started
 
-    def replace(self, orders: Sequence[Order], conditions: Conditions, mercy: float,
+    def replace(self, orders: Sequence[DaemonSpec], conditions: ProgramContext, grace: float,
                 now: float) -> None:
         """Take on the daemons of a new configuration.
 
         Those that are gone from it end, new ones are started after them, for they may want
         the same port; the others stay who they are until `reloaded`.
         """
-        self._mercy, self._conditions = mercy, conditions
+        self._grace, self._conditions = grace, conditions
         before = self._daemons
         self._daemons, self._fresh = [], []
         for order in orders:
@@ -61,7 +63,7 @@ class Daemons:
                 before.remove(known)
             self._daemons.append(known)
         for daemon in before:
-            daemon.dismiss(now, mercy)
+            daemon.drain(now, grace)
         self._leaving += before
         self._waiting = list(self._fresh)
 
@@ -72,23 +74,23 @@ class Daemons:
                 watch.add(path, partial(self._touched, daemon),
                           f'reloading daemon "{daemon.order.command}" !!!')
 
-    def begin(self, now: float) -> None:
+    def start(self, now: float) -> None:
         """Start them all."""
         self._check_due = now + CHECKED
         for daemon in self._daemons:
             daemon.start(now)
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Look after each."""
         if now >= self._check_due and not self._ending:
             self._check_due = now + CHECKED
             for daemon in self._daemons:
                 if daemon not in self._waiting:
                     daemon.check(now)
-        self._leaving = [daemon for daemon in self._leaving if not daemon.gone]
+        self._leaving = [daemon for daemon in self._leaving if not daemon.done]
         while self._waiting and not self._leaving:
             self._waiting.pop(0).start(now)
-        return min((daemon.tend(now) for daemon in self._all), default=now + 1.0)
+        return min((daemon.poll(now) for daemon in self._all), default=now + 1.0)
 
     def exited(self, pid: int, status: int) -> bool:
         """Take note of the end of one."""
@@ -98,7 +100,7 @@ class Daemons:
                     logger.warning('daemon "%s" (pid: %d) ended, %s: the instance ends with it',
                                    daemon.order.command, pid, program.how(status))
                     daemon.dismissed = True
-                    self.verdict = 0
+                    self.exit_status = 0
                 daemon.ended(pid, status, time.monotonic())
                 return True
         return False
@@ -107,7 +109,7 @@ class Daemons:
         """Tell each of a reload, but those that were started with it."""
         for daemon in self._daemons:
             if daemon not in self._fresh:
-                daemon.reloaded(now, self._mercy)
+                daemon.reloaded(now, self._grace)
         self._fresh = []
 
     def stop(self, now: float) -> None:
@@ -115,7 +117,7 @@ class Daemons:
         self._ending = True
         self._waiting.clear()
         for daemon in self._daemons:
-            daemon.dismiss(now, self._mercy)
+            daemon.drain(now, self._grace)
 
     def kill(self, now: float) -> None:
         """Kill the dumb ones."""
@@ -125,23 +127,18 @@ class Daemons:
                 daemon.deadline = now
 
     @property
-    def gone(self) -> bool:
+    def done(self) -> bool:
         """Whether no dumb one is left."""
-        return all(daemon.gone for daemon in self._all)
+        return all(daemon.done for daemon in self._all)
 
     @property
     def pids(self) -> list[int]:
         """The processes of the dumb ones; the smart ones live on by themselves."""
         return [daemon.pid for daemon in self._all if daemon.pid and not daemon.smart]
 
-    def statistics(self) -> dict[str, object]:
-        """Return uWSGI's fields of each."""
-        return {"daemons": [{"cmd": daemon.order.command, "pid": daemon.pid,
-                             "respawns": max(daemon.starts - 1, 0)} for daemon in self._daemons]}
-
     @property
     def _all(self) -> list[Daemon]:
         return self._daemons + self._leaving
 
     def _touched(self, daemon: Daemon) -> None:
-        daemon.restart(time.monotonic(), daemon.order.stop_signal, self._mercy)
+        daemon.restart(time.monotonic(), daemon.order.stop_signal, self._grace)

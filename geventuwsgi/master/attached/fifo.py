@@ -21,6 +21,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 
 from ...errors import ConfigError
+from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -28,7 +29,7 @@ INTERVAL = 1.0      # seconds between two looks whether the file is still there
 BATCH = 512         # bytes, which are orders, that are read at a time
 
 
-class Fifo:
+class Fifo(Attached):
     """The pipes of an instance; an `Attached` of the master.
 
     Args:
@@ -36,12 +37,8 @@ class Fifo:
         owner: (uid, gid) that they are to belong to, if we are root; None of either stays.
 
     Attributes:
-        verdict: always None: it ends no instance.
         orders: what each character does; filled by whoever knows the orders.
     """
-
-    verdict: int | None = None
-    gone = True
 
     def __init__(self, paths: Sequence[str],
                  owner: tuple[int | None, int | None] = (None, None)) -> None:
@@ -166,10 +163,7 @@ class Fifo:
 
     # What the master calls; `now` is time.monotonic().
 
-    def begin(self, now: float) -> None:
-        """Go on: it is open already."""
-
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Make the file anew if somebody removed it."""
         if not self.paths or self._selector is None:
             return now + 3600.0
@@ -181,22 +175,9 @@ class Fifo:
                     logger.warning("%s was gone or not ours any more, and is made anew", self.path)
         return self._due
 
-    def exited(self, pid: int, status: int) -> bool:
-        """Say that it was not ours."""
-        return False
-
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
     def stop(self, now: float) -> None:
         """Make no file anew any more."""
         self._due = float("inf")
-
-    kill = stop
-
-    def statistics(self) -> dict[str, object]:
-        """Return the path that is open."""
-        return {"master_fifo": self.path} if self._fd >= 0 else {}
 
 
 def _failure(path: str, error: OSError) -> ConfigError:

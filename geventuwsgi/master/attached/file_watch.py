@@ -14,6 +14,8 @@ import os
 import re
 from collections.abc import Callable, Iterable
 
+from .attached import Attached
+
 logger = logging.getLogger("geventuwsgi.error")
 
 INTERVAL = 1.0  # seconds; uWSGI's check-interval
@@ -21,14 +23,9 @@ INTERVAL = 1.0  # seconds; uWSGI's check-interval
 Stamp = tuple[int, int, int]  # device, inode, modification time
 
 
-class Watch:
+class Watch(Attached):
     """The watched files of one instance; an `Attached` of the master.
-
-    Attributes:
-        verdict: always None: files end no instance.
     """
-
-    verdict: int | None = None
 
     def __init__(self) -> None:
         self._touches: list[Touch] = []
@@ -51,13 +48,13 @@ class Watch:
         """Watch nothing, before the files of a new configuration are added."""
         self._touches.clear()
 
-    def begin(self, now: float) -> None:
+    def start(self, now: float) -> None:
         """Take the present state as untouched."""
         for touch in self._touches:
             touch.look()
         self._due = now + INTERVAL
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Look, if it is time, and act on what was touched."""
         if self._due is None or not self._touches:
             return now + INTERVAL
@@ -70,13 +67,6 @@ class Watch:
                     touch.action()
         return self._due
 
-    def exited(self, pid: int, status: int) -> bool:
-        """Say that it was not ours: files are no processes."""
-        return False
-
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
     def stop(self, now: float) -> None:
         """Look no more."""
         self._due = None
@@ -84,12 +74,6 @@ class Watch:
     def kill(self, now: float) -> None:
         """Look no more."""
         self._due = None
-
-    gone = True
-
-    def statistics(self) -> dict[str, object]:
-        """Return the patterns."""
-        return {"watched_files": [touch.pattern for touch in self._touches]}
 
 
 class Touch:
@@ -134,7 +118,7 @@ class Touch:
 LIST = "/proc/self/mountinfo"
 
 
-class Mounts:
+class Mounts(Attached):
     """The mountpoints of one instance; an `Attached` of the master.
 
     Args:
@@ -145,10 +129,8 @@ class Mounts:
         verdict: 1 once one of them is gone.
     """
 
-    gone = True
-
     def __init__(self, paths: Iterable[str], listed: str = LIST) -> None:
-        self.verdict: int | None = None
+        self.exit_status: int | None = None
         self._paths: tuple[str, ...] = ()
         self._list = listed
         self._due: float | None = None
@@ -158,11 +140,11 @@ class Mounts:
         """Look after these from now on."""
         self._paths = tuple(os.path.abspath(path) for path in paths)
 
-    def begin(self, now: float) -> None:
+    def start(self, now: float) -> None:
         """Look from now on."""
         self._due = now
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Look, if it is time."""
         if self._due is None or not self._paths:
             return now + INTERVAL
@@ -170,28 +152,11 @@ class Mounts:
             self._due = now + INTERVAL
             there = mountpoints(self._list)
             for path in self._paths:
-                if path not in there and self.verdict is None:
+                if path not in there and self.exit_status is None:
                     logger.critical("%s is no mountpoint any more (mount-check): the instance "
                                     "ends", path)
-                    self.verdict = 1
+                    self.exit_status = 1
         return self._due
-
-    def exited(self, pid: int, status: int) -> bool:
-        """Say that it was not ours."""
-        return False
-
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
-    def stop(self, now: float) -> None:
-        """Look no more."""
-
-    def kill(self, now: float) -> None:
-        """Look no more."""
-
-    def statistics(self) -> dict[str, object]:
-        """Return its state, by name."""
-        return {"mountpoints": list(self._paths)}
 
 
 def mountpoints(path: str = LIST) -> frozenset[str]:

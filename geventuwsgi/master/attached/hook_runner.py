@@ -15,14 +15,15 @@ from collections.abc import Sequence
 
 from ...errors import HookError
 from ...system import program
-from ...system.program import Conditions
+from ...system.program import ProgramContext
 from . import hooks
+from .attached import Attached
 from .hooks import Hook
 
 logger = logging.getLogger("geventuwsgi.error")
 
 
-class Errand:
+class HookRun:
     """Some hooks that are done one after another; the process of the present one."""
 
     def __init__(self, waiting: Sequence[Hook], fatal: bool) -> None:
@@ -32,32 +33,32 @@ class Errand:
         self.deadline: float | None = None
 
 
-class Errands:
+class HookRunner(Attached):
     """All errands of an instance; an `Attached` of the master.
 
     Args:
         start: the hooks of master-start; one that fails ends the instance.
         end: the hooks of as-user-atexit.
         conditions: what they run under.
-        mercy: seconds that an errand gets once the instance ends.
+        grace: seconds that an errand gets once the instance ends.
 
     Attributes:
         verdict: see `Attached`.
     """
 
-    def __init__(self, start: Sequence[Hook], end: Sequence[Hook], conditions: Conditions,
-                 mercy: float) -> None:
-        self.verdict: int | None = None
+    def __init__(self, start: Sequence[Hook], end: Sequence[Hook], conditions: ProgramContext,
+                 grace: float) -> None:
+        self.exit_status: int | None = None
         self._start = tuple(start)
-        self.replace(end, conditions, mercy)
-        self._errands: list[Errand] = []
+        self.replace(end, conditions, grace)
+        self._errands: list[HookRun] = []
         self._ending = False
 
-    def replace(self, end: Sequence[Hook], conditions: Conditions, mercy: float) -> None:
+    def replace(self, end: Sequence[Hook], conditions: ProgramContext, grace: float) -> None:
         """Take on what a new configuration says; see the class."""
         self._end = tuple(end)
         self._conditions = conditions
-        self._mercy = mercy
+        self._grace = grace
 
     def send(self, waiting: Sequence[Hook], *, fatal: bool = False) -> None:
         """Have some hooks done.
@@ -66,16 +67,16 @@ class Errands:
             waiting: the hooks.
             fatal: whether the instance ends if one fails; else only the log says so.
         """
-        errand = Errand(waiting, fatal)
+        errand = HookRun(waiting, fatal)
         self._errands.append(errand)
         self._next(errand)
 
-    def begin(self, now: float) -> None:
+    def start(self, now: float) -> None:
         """Do what is to be done when the master starts."""
         if self._start:
             self.send(self._start, fatal=True)
 
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Kill what is overdue."""
         for errand in self._errands:
             if errand.deadline is not None and now >= errand.deadline:
@@ -94,7 +95,7 @@ class Errands:
         hook = errand.waiting.pop(0)
         try:
             if hook.is_program or status < 0:
-                hooks.judge(hook, status)
+                hooks.check(hook, status)
             elif status:
                 raise HookError("")  # its process has logged why
         except HookError as error:
@@ -102,18 +103,15 @@ class Errands:
         self._next(errand)
         return True
 
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
     def stop(self, now: float) -> None:
-        """Do what is to be done at the end; errands on their way get the mercy."""
+        """Do what is to be done at the end; errands on their way get the grace."""
         if self._ending:
             return
         self._ending = True
         if self._end:
             self.send(self._end)
         for errand in self._errands:
-            errand.deadline = now + self._mercy
+            errand.deadline = now + self._grace
 
     def kill(self, now: float) -> None:
         """Kill the errands on their way."""
@@ -121,15 +119,11 @@ class Errands:
             errand.deadline = now
 
     @property
-    def gone(self) -> bool:
+    def done(self) -> bool:
         """Whether none is on its way."""
         return not self._errands
 
-    def statistics(self) -> dict[str, object]:
-        """Return how many are on their way."""
-        return {"errands": len(self._errands)}
-
-    def _next(self, errand: Errand) -> None:
+    def _next(self, errand: HookRun) -> None:
         """Start the next hook of an errand, or forget the errand."""
         errand.pid = 0
         while errand.waiting and not errand.pid:
@@ -143,7 +137,7 @@ class Errands:
         if not errand.waiting:
             self._errands.remove(errand)
         elif self._ending:
-            errand.deadline = time.monotonic() + self._mercy
+            errand.deadline = time.monotonic() + self._grace
 
     def _begin(self, hook: Hook) -> int:
         conditions = self._conditions
@@ -163,12 +157,12 @@ class Errands:
                 os._exit(1)
         return program.fork(task, waits=False)
 
-    def _failed(self, errand: Errand, why: str) -> None:
+    def _failed(self, errand: HookRun, why: str) -> None:
         if why:
             logger.error("%s", why)
         if errand.fatal:
             errand.waiting.clear()
-            self.verdict = 1
+            self.exit_status = 1
             logger.critical("FATAL hook failed, destroying instance")
 
 

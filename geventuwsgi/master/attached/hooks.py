@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from ...errors import HookError
 from ...system import probe, program
-from ...system.program import Conditions
+from ...system.program import ProgramContext
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -68,7 +68,7 @@ class Hook(NamedTuple):
         return self.action == "safeexec"
 
 
-def run(hooks: Iterable[Hook], phase: str, conditions: Conditions) -> None:
+def run(hooks: Iterable[Hook], phase: str, conditions: ProgramContext) -> None:
     """Run the hooks of a phase, one after another, in this process.
 
     Args:
@@ -88,16 +88,16 @@ def run(hooks: Iterable[Hook], phase: str, conditions: Conditions) -> None:
                 act(hook)
 
 
-def _run_program(hook: Hook, conditions: Conditions) -> None:
+def _run_program(hook: Hook, conditions: ProgramContext) -> None:
     try:
         status = program.run(program.argv_of(hook.argument, conditions.environ.get("PATH")),
                              conditions)
     except OSError as error:
         raise hook.failed(error.strerror or str(error)) from None
-    judge(hook, status)
+    check(hook, status)
 
 
-def judge(hook: Hook, status: int) -> None:
+def check(hook: Hook, status: int) -> None:
     """Draw the conclusion from the end of a hook's process.
 
     Raises:

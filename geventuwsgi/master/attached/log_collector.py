@@ -19,9 +19,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...log.collector import PLAN, REOPEN, ROTATE, Copier
+from ...log.collector import PLAN, REOPEN, ROTATE, LogCollector
 from ...log.sinks import StreamSink
 from ...system.title import Titles
+from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -30,7 +31,7 @@ AGAIN = 1.0         # seconds between two starts
 LAST = 3.0          # seconds at the end for what is in the pipe
 
 
-class Scribe:
+class LogCollectorProcess(Attached):
     """The process that reads all lines; an `Attached` of the master.
 
     Args:
@@ -39,14 +40,10 @@ class Scribe:
             the error log let go of the pipe.
 
     Attributes:
-        verdict: always None: it ends no instance.
         gone: always True: it ends when everybody else has.
         pid: of the process; 0 while there is none.
         engaged: whether lines go through it, from the first plan on.
     """
-
-    verdict: int | None = None
-    gone = True
 
     def __init__(self, command: Sequence[str], release: Callable[[], object]) -> None:
         self._command = tuple(command)
@@ -143,10 +140,7 @@ class Scribe:
         fds = [self._reader, self._memory, *self._originals]
         return [self.pid, *fds], fds
 
-    def begin(self, now: float) -> None:
-        """It has begun long ago."""
-
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Start it anew if that is due."""
         if not self.engaged:
             return math.inf
@@ -168,18 +162,6 @@ class Scribe:
         self._again = time.monotonic() + AGAIN / 4
         logger.error("the log's process (pid: %d) died, another one takes its place", pid)
         return True
-
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
-    def stop(self, now: float) -> None:
-        """Go on: there is more to be said."""
-
-    kill = stop
-
-    def statistics(self) -> dict[str, object]:
-        """Return its process id."""
-        return {"log_process": self.pid}
 
     def finish(self) -> None:
         """Let it write what is left, for a moment; the last thing that the master does."""
@@ -208,7 +190,7 @@ class Scribe:
             time.sleep(0.005)
 
 
-def play(memory: int) -> None:
+def run_collector(memory: int) -> None:
     """Be the scribe.
 
     It ends when nobody can write any more, whatever is sent to the whole group before.
@@ -229,5 +211,5 @@ def play(memory: int) -> None:
 
     title = plan()["title"]
     Titles("", on=bool(title), name=title).set("log")
-    Copier(0, plan).run()
+    LogCollector(0, plan).run()
     os._exit(0)

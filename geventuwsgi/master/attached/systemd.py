@@ -11,25 +11,21 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+from .attached import Attached
+
 logger = logging.getLogger("geventuwsgi.error")
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
-class ServiceManager:
+class ServiceManager(Attached):
     """Who started this server; an `Attached` of the master.
 
     Args:
         environ: where the variables stand.
         pid: ours; a watchdog that is meant for another process is not fed.
         healthy: tells whether workers serve.
-
-    Attributes:
-        verdict: always None: it ends no instance.
     """
-
-    verdict: int | None = None
-    gone = True
 
     def __init__(self, environ: Mapping[str, str], pid: int, healthy: Callable[[], bool]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
@@ -53,10 +49,7 @@ class ServiceManager:
         """Say that the server stops."""
         self._tell("STOPPING=1")
 
-    def begin(self, now: float) -> None:
-        """Go on as before."""
-
-    def tend(self, now: float) -> float:
+    def poll(self, now: float) -> float:
         """Feed the watchdog, if it is time and workers serve."""
         if not self._every:
             return now + 60.0
@@ -65,22 +58,6 @@ class ServiceManager:
             if self._healthy():
                 self._tell("WATCHDOG=1")
         return self._due
-
-    def exited(self, pid: int, status: int) -> bool:
-        """Say that it was not ours."""
-        return False
-
-    def reloaded(self, now: float) -> None:
-        """Go on as before."""
-
-    def stop(self, now: float) -> None:
-        """Go on as before."""
-
-    kill = stop
-
-    def statistics(self) -> dict[str, object]:
-        """Return nothing: it keeps no figures."""
-        return {}
 
     def _tell(self, text: str) -> None:
         if not self._address:

@@ -19,15 +19,15 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ...app.applications import Applications
-from ...app.exceptions import Mishaps
-from ...app.middleware import leave
+from ...app.exceptions import ExceptionPolicy
+from ...app.middleware import fail_readiness
 from ...app.response_defaults import standing_of
 from ...config.request_log import access_log
 from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
 from ...errors import BootError
 from ...ipc import scoreboard
-from ...ipc.commands import Orders
+from ...ipc.commands import WorkerCommands
 from ...log.sinks import Sink
 from ...net.acceptor import Acceptor, Batch, adopt
 from ...net.allowlist import AllowList
@@ -35,12 +35,12 @@ from ...net.listener import Listener
 from ...protocol.message import Limits
 from .connection import Connection
 from .from_router import RoutedConnection
-from .harakiri import Patience, of_worker
+from .harakiri import RequestTimeouts, of_worker
 from .http import HttpConnection, HttpsConnection
 from .lifespan import Lifespan
-from .limits import NEVER, SWEEP, Policy
+from .limits import NEVER, SWEEP, ConnectionLimits
 from .loop_thread import LoopThread, loop_maker
-from .service import Service
+from .service import AsgiService
 from .transport import SocketTransport
 from .uwsgi import UwsgiConnection
 
@@ -66,7 +66,7 @@ class Child(Protocol):
     def ready(self) -> None: ...
     def look(self) -> None: ...
     def answer(self, text: str) -> None: ...
-    def worn(self, reason: str) -> None: ...
+    def due_for_replacement(self, reason: str) -> None: ...
     def received(self) -> bytes | None: ...
 
 
@@ -111,7 +111,7 @@ class Bridge:
         self._loop_timeout = settings.asgi_loop_timeout or NEVER
         self._master_timeout = settings.worker_timeout or 0.0
         self._started = Event()
-        self.orders = Orders(child, hub.loop, self)
+        self.orders = WorkerCommands(child, hub.loop, self)
         self._done = Event()
         self._failure: BaseException | None = None
         self._status = 0
@@ -216,9 +216,9 @@ class Bridge:
             self._started.set()
         self._done.set()
 
-    def leave(self) -> None:
+    def fail_readiness(self) -> None:
         """Have readiness checks fail: a stop is near."""
-        self.thread.call(leave, self.service, self._readiness)
+        self.thread.call(fail_readiness, self.service, self._readiness)
 
     def suspend(self, suspended: bool) -> None:
         """Accept nothing, or go on; a kept connection may bring one more request for a while."""
@@ -290,9 +290,9 @@ class Bridge:
 
 
 def service_of(settings: Settings, applications: Applications, child: Child,
-               requests: Sink | None) -> Service:
+               requests: Sink | None) -> AsgiService:
     """Turn settings into the plain values that connections go by."""
-    policy = Policy(
+    policy = ConnectionLimits(
         head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
         io_timeout=settings.socket_timeout or NEVER,
         limit_post=settings.limit_post, ping_interval=settings.ws_ping_interval,
@@ -303,7 +303,7 @@ def service_of(settings: Settings, applications: Applications, child: Child,
     standing = standing_of(
         server=settings.server_header, date=settings.date_header, added=settings.add_header,
         removed=settings.del_header, pages=settings.error_page)
-    return Service(
+    return AsgiService(
         policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
         max_connections=settings.worker_connections, standing=standing,
         applications=applications,
@@ -314,11 +314,11 @@ def service_of(settings: Settings, applications: Applications, child: Child,
         forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
         proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
                  if settings.enable_proxy_protocol else None),
-        patience=Patience(settings.harakiri, harakiri_paths(settings.harakiri_path),
-                          settings.slow_request, settings.harakiri_graceful_timeout),
+        patience=RequestTimeouts(settings.harakiri, harakiri_paths(settings.harakiri_path),
+                                 settings.slow_request, settings.harakiri_graceful_timeout),
         worker=child.id, pid=os.getpid(),
-        mishaps=Mishaps(
-            child.worn, told=settings.catch_exceptions, shown=settings.dev,
+        mishaps=ExceptionPolicy(
+            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr))

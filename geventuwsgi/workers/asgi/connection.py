@@ -22,16 +22,16 @@ from ...net.listener import Listener
 from ...protocol import proxy
 from ...protocol.response import Response, error_response
 from . import harakiri as report
-from .exchange import Exchange
-from .flow_control import Wire
+from .exchange import AsgiExchange
+from .flow_control import StreamProtocol
 from .limits import DRAIN, HALF_CLOSED
 from .scope import ASGI, Scope
-from .service import Service
+from .service import AsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
 
-class Connection(Wire):
+class Connection(StreamProtocol):
     """Serve one accepted connection until it closes.
 
     Args:
@@ -51,7 +51,7 @@ class Connection(Wire):
 
     parser: Any
 
-    def __init__(self, service: Service, address: Any, listener: Listener) -> None:
+    def __init__(self, service: AsgiService, address: Any, listener: Listener) -> None:
         super().__init__(service)
         self.listener = listener
         self.host, self.port = address[:2] if type(address) is tuple else ("", 0)
@@ -175,7 +175,7 @@ class Connection(Wire):
                 "server": server, "client": (self.host, self.port) if self.host else None,
                 "root_path": self.service.root_path}
 
-    def start(self, exchange: Exchange, scope: Scope) -> None:
+    def start(self, exchange: AsgiExchange, scope: Scope) -> None:
         """Call the application for a request whose head is there."""
         service = self.service
         app = service.only or self._choose(scope)
@@ -270,7 +270,7 @@ class Connection(Wire):
 
     # The end of a request.
 
-    def answered(self, exchange: Exchange) -> None:
+    def answered(self, exchange: AsgiExchange) -> None:
         """The whole response is on its way."""
         self.harakiri_at = inf
         self.record(exchange)

@@ -30,7 +30,7 @@ log = logging.getLogger("geventuwsgi.error")
 Message = dict[str, Any]
 
 
-class Exchange(Record):
+class AsgiExchange(Record):
     """One request and its response.
 
     Args:

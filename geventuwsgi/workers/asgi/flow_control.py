@@ -14,12 +14,12 @@ from time import monotonic
 from typing import Any
 
 from .limits import LINGER_OCTETS, LINGER_SECONDS
-from .service import Service
+from .service import AsgiService
 
 _COPY = 65536  # octets of a file at a time that pass through us
 
 
-class Wire(ABC, asyncio.Protocol):
+class StreamProtocol(ABC, asyncio.Protocol):
     """One accepted connection, as bytes.
 
     Args:
@@ -39,7 +39,7 @@ class Wire(ABC, asyncio.Protocol):
     transport: Any
     take: Callable[[bytes], None]
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: AsgiService) -> None:
         self.service = service
         self.deadline = inf
         self.lost = False

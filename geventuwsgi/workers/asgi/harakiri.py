@@ -21,7 +21,7 @@ from ...log import tracebacks
 from .limits import HARAKIRI_GRACE
 
 
-class Patience(NamedTuple):
+class RequestTimeouts(NamedTuple):
     """How long a request may run; in seconds, 0 = for ever.
 
     Attributes:
@@ -74,13 +74,13 @@ def of_worker(service: Any) -> str:
 
 log = logging.getLogger("geventuwsgi.error")
 
-_HOUSE = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 
 
 def application_error(peer: str, what: str, error: BaseException) -> None:
     """Log the traceback of an exception that left the application, without our frames."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HOUSE):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
         trace = trace.tb_next
     log.error("Error handling %s from %s", what, peer,
               exc_info=(type(error), error, trace or error.__traceback__))
@@ -92,7 +92,7 @@ def stack(task: "asyncio.Task[None]") -> str:
     awaited: object = task.get_coro()
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None and not frame.f_code.co_filename.startswith(_HOUSE):
+        if frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
             lines += traceback.format_stack(frame, limit=1)
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
     return "".join(lines).rstrip() or "  (no Python frame)"

@@ -15,7 +15,7 @@ from ...net import tls
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
 from .connection import Connection
-from .exchange import Exchange
+from .exchange import AsgiExchange
 from .scope import HTTP_EXTENSIONS, Scope, from_http, is_handshake, take_forwarded
 from .tls_transport import SecureTransport
 from .websocket import WebSocket
@@ -68,8 +68,8 @@ class HttpConnection(Connection):
             self._repeated = None
             WebSocket(self, scope, parser.target).begin()
             return
-        exchange = Exchange(self, scope, parser.target, parser.http11, False,
-                            parser.keep_alive and service.persistent)
+        exchange = AsgiExchange(self, scope, parser.target, parser.http11, False,
+                                parser.keep_alive and service.persistent)
         if not parser.body_complete:
             length = parser.content_length
             limit = service.policy.limit_post
@@ -173,8 +173,8 @@ class HttpsConnection(HttpConnection):
 
     def expire(self, now: float) -> None:
         transport = self.transport
-        if self.take == self._discard and not transport.is_plain and not transport.greeted and (
-                not transport.is_closing()):
+        if self.take == self._discard and not (
+                transport.is_plain or transport.handshake_done or transport.is_closing()):
             self.deadline = inf
             log.warning("%s: no TLS handshake within %g seconds; closed", self.peer,
                         self.service.policy.head_timeout)
@@ -185,7 +185,7 @@ class HttpsConnection(HttpConnection):
     def base_scope(self) -> Scope:
         return {**super().base_scope(), "scheme": "https"}
 
-    def start(self, exchange: Exchange, scope: Scope) -> None:
+    def start(self, exchange: AsgiExchange, scope: Scope) -> None:
         scope["extensions"]["tls"] = self._extension.copy()
         super().start(exchange, scope)
 

@@ -25,7 +25,7 @@ HARAKIRI_GRACE = 5.0
 CLOSE_TIMEOUT = 10.0
 
 
-class Policy(NamedTuple):
+class ConnectionLimits(NamedTuple):
     """What the settings say; 0 is no limit, `NEVER` for head_timeout and io_timeout.
 
     Attributes:

@@ -64,7 +64,7 @@ class LoopThread:
         self._died = died
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._waker = hub.loop.async_()
-        self._waker.start(self._hear)
+        self._waker.start(self._on_readable)
         self._thread = threading.Thread(target=self._run, name="asgi-loop", daemon=True)
         self._main: Callable[[], Coroutine[Any, Any, None]]
 
@@ -100,7 +100,7 @@ class LoopThread:
             return "  (the thread has no Python frame)"
         return "".join(traceback.format_stack(frame)).rstrip()
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         calls = self._calls
         while calls:
             function, arguments = calls.popleft()

@@ -13,18 +13,18 @@ from time import monotonic, time
 from typing import Any
 
 from ...app.applications import Application, Applications
-from ...app.exceptions import Mishaps
+from ...app.exceptions import ExceptionPolicy
 from ...log.access import AccessLog
 from ...net.allowlist import AllowList
 from ...protocol.message import Limits
-from ...protocol.response import Standing
-from .harakiri import Patience
-from .limits import SWEEP, Policy
+from ...protocol.response import ResponseDefaults
+from .harakiri import RequestTimeouts
+from .limits import SWEEP, ConnectionLimits
 
 log = logging.getLogger("geventuwsgi.error")
 
 
-class Service:
+class AsgiService:
     """The shared side of a worker's connections.
 
     Args:
@@ -60,12 +60,12 @@ class Service:
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, *, policy: Policy, head_limits: Limits, buffer_size: int,
-                 max_connections: int, standing: Standing, applications: Applications,
+    def __init__(self, *, policy: ConnectionLimits, head_limits: Limits, buffer_size: int,
+                 max_connections: int, standing: ResponseDefaults, applications: Applications,
                  access: Callable[[Any], AccessLog] | None, root_path: str,
                  uwsgi_peers: AllowList, forwarders: AllowList, proxies: AllowList | None,
-                 patience: Patience, worker: int, pid: int,
-                 mishaps: Mishaps) -> None:
+                 patience: RequestTimeouts, worker: int, pid: int,
+                 mishaps: ExceptionPolicy) -> None:
         self.policy = policy
         self.head_limits = head_limits
         self.buffer_size = buffer_size
@@ -235,14 +235,6 @@ class Service:
         if (not self.connections and not self.tasks and self.opened <= self.closed
                 and not self.ended.done()):
             self.ended.set_result(None)
-
-    def statistics(self) -> dict[str, float]:
-        """The counters and gauges by name."""
-        return {
-            "connections": self.opened - self.closed, "in_progress": self.in_progress,
-            "accepted": self.opened, "requests": self.requests, "exceptions": self.exceptions,
-            "harakiris": self.harakiris, "bytes_sent": self.bytes_sent,
-            "response_time": self.response_time, "tasks": len(self.tasks)}
 
 
 def _nothing() -> None:

@@ -36,7 +36,8 @@ class SecureTransport:
         greeted: the handshake is made, and no farewell was said.
     """
 
-    __slots__ = ("tls", "greeted", "_plain", "_connection", "_secured", "_failed", "_incoming",
+    __slots__ = ("tls", "handshake_done", "_plain", "_connection", "_secured", "_failed",
+                 "_incoming",
                  "_outgoing", "_parting", "_loop", "is_reading", "is_closing",
                  "get_write_buffer_size", "get_extra_info", "pause_writing", "resume_writing")
 
@@ -52,7 +53,7 @@ class SecureTransport:
         self._incoming: Any = ssl.MemoryBIO()
         self._outgoing: Any = ssl.MemoryBIO()
         self.tls: Any = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.greeted = False
+        self.handshake_done = False
         self._parting = False
         self.is_reading = plain.is_reading
         self.is_closing = plain.is_closing
@@ -73,23 +74,23 @@ class SecureTransport:
             if self.tls is None:
                 return
             self._incoming.write(data[start:start + _RECEIVE] if len(data) > _RECEIVE else data)
-            if self.greeted or self._shake():
+            if self.handshake_done or self._do_handshake():
                 self._pump()
 
     def eof_received(self) -> None:
         """The peer closed without a farewell."""
-        if self.greeted or self._parting:
+        if self.handshake_done or self._parting:
             self._connection.eof_received()
         else:
             self._plain.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed."""
-        self.greeted = False
+        self.handshake_done = False
         self.tls = self._incoming = self._outgoing = None
         self._connection.connection_lost(error)
 
-    def _shake(self) -> bool:
+    def _do_handshake(self) -> bool:
         """Make the next step of the handshake; tell whether it is made."""
         try:
             self.tls.do_handshake()
@@ -100,18 +101,18 @@ class SecureTransport:
             self._flush()
             self._failed(tls.why(error))
             return False
-        self.greeted = True
+        self.handshake_done = True
         self._secured()
         if self.tls.version() != "TLSv1.3":
             self._flush()  # else it can wait for the first response: tickets
-        return self.greeted
+        return self.handshake_done
 
     def _pump(self) -> None:
         """Tell the connection what came, as long as it wants to know."""
         incoming, secure = self._incoming, self.tls
         if secure is None:
             return
-        while (incoming.pending or secure.pending()) and self.greeted and self.is_reading():
+        while (incoming.pending or secure.pending()) and self.handshake_done and self.is_reading():
             try:
                 data = secure.read(_RECORD)
             except ssl.SSLWantReadError:
@@ -119,7 +120,7 @@ class SecureTransport:
             except ssl.SSLZeroReturnError:
                 data = b""
             except ssl.SSLError:
-                self.greeted = False
+                self.handshake_done = False
                 self._flush()
                 self._plain.close()
                 return
@@ -158,24 +159,24 @@ class SecureTransport:
 
     def write_eof(self) -> None:
         """End our side once all is sent; what still comes is counted, not decrypted."""
-        self._farewell()
+        self._close_notify()
         self._parting = True
         self._plain.write_eof()
 
     def close(self) -> None:
         """Close once all is sent, the farewell too."""
-        self._farewell()
+        self._close_notify()
         self._plain.close()
 
     def abort(self) -> None:
         """Close with a reset and without a farewell: what the peer has is not all of it."""
-        self.greeted = False
+        self.handshake_done = False
         self._plain.abort()
 
-    def _farewell(self) -> None:
-        if not self.greeted:
+    def _close_notify(self) -> None:
+        if not self.handshake_done:
             return
-        self.greeted = False
+        self.handshake_done = False
         try:
             self.tls.unwrap()
         except ssl.SSLError:

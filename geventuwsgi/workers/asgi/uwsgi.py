@@ -7,7 +7,7 @@ from ...errors import ProtocolError
 from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
 from .connection import Connection
-from .exchange import Exchange
+from .exchange import AsgiExchange
 from .scope import EXTENSIONS, from_packet
 
 log = logging.getLogger("geventuwsgi.error")
@@ -54,7 +54,7 @@ class UwsgiConnection(Connection):
             raise ProtocolError(
                 413, f"a body of {parser.content_length} bytes (limit-post is {limit})")
         scope = from_packet(self.base_scope(), parser)
-        exchange = Exchange(self, scope, variables.get("REQUEST_URI", ""), True, True, False)
+        exchange = AsgiExchange(self, scope, variables.get("REQUEST_URI", ""), True, True, False)
         scope["extensions"] = EXTENSIONS.copy()
         self.take = self.take_body
         self.start(exchange, scope)

@@ -21,7 +21,7 @@ from greenlet import GreenletExit, greenlet
 from ...net.acceptor import ABORTED, BACK_OFF, BATCH, SHORTAGE, adopt
 from ...net.listener import Listener
 from .connection import Connection
-from .service import Service
+from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -39,7 +39,7 @@ class Acceptor(StreamServer):
     """
 
     def __init__(self, listener: Listener, make: Callable[..., Connection],
-                 service: Service) -> None:
+                 service: WsgiService) -> None:
         super().__init__(listener.socket, handle=make, spawn=None)
         self.listener = listener
         self._make = make
@@ -82,7 +82,7 @@ class Acceptor(StreamServer):
         parked = self._parked
         while parked:
             server = parked.pop()
-            if not known_elsewhere(server):
+            if not has_other_references(server):
                 return server
         return greenlet(self._serve, self._hub)
 
@@ -151,7 +151,7 @@ class Acceptor(StreamServer):
             self.start_accepting()
 
 
-def known_elsewhere(server: greenlet) -> bool:
+def has_other_references(server: greenlet) -> bool:
     """Whether anybody but the caller can reach this greenlet, which is parked.
 
     A timer that an application left running, a greenlet it wants to kill later, a

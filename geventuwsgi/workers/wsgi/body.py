@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import ClientDisconnected, ProtocolError
 from ...net.stream import Expired, Stream
 from ...protocol.response import CONTINUE
-from .slots import DRAIN, Policy
+from .slots import DRAIN, ConnectionLimits
 
 
 class BrokenBody(ClientDisconnected):
@@ -34,7 +34,8 @@ class IncomingBody:
 
     __slots__ = ("stream", "parser", "policy", "expects", "broken", "size", "_fresh")
 
-    def __init__(self, stream: Stream, parser: Any, policy: Policy, expects: bool) -> None:
+    def __init__(self, stream: Stream, parser: Any, policy: ConnectionLimits,
+                 expects: bool) -> None:
         self.stream = stream
         self.parser = parser
         self.policy = policy

@@ -26,18 +26,18 @@ from greenlet import GreenletExit
 from ...app import environ as environs
 from ...app import input as inputs
 from ...app.debug_pages import USUAL, Page
-from ...app.rules.actions import Visit
+from ...app.rules.actions import RuleContext
 from ...app.rules.response_filter import wrap
 from ...app.static.files import Found, StaticFiles
-from ...app.wsgi import Exchange
+from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
-from .harakiri import Disconnected, Running, Severed
-from .service import Service
+from .harakiri import Disconnected, LongRequest, DeadTransport
+from .service import WsgiService
 from .slots import EARLY_BODY, LINGER_OCTETS, LINGER_SECONDS
 
 log = logging.getLogger("geventuwsgi.error")
@@ -74,7 +74,7 @@ class Connection(ABC):
 
     parser: Any
 
-    def __init__(self, service: Service, sock: _socket.socket, address: Any,
+    def __init__(self, service: WsgiService, sock: _socket.socket, address: Any,
                  listener: Listener) -> None:
         self.service = service
         self.stream = Stream(sock, service.hub, service.policy.send_timeout)
@@ -87,12 +87,12 @@ class Connection(ABC):
         self.parser = None
         self.requests = 0
         self.began = inf
-        self.running: Running | None = None
-        self.exchange: Exchange | None = None
+        self.running: LongRequest | None = None
+        self.exchange: WsgiExchange | None = None
         self.greenlet: Any = None
         self.handed = HandedSocket(self.stream)
         self.disconnected = Disconnected(self.stream)
-        self.refused: Exchange | None = None
+        self.refused: WsgiExchange | None = None
         self.persists = False
         self._core = -1
         self.body: IncomingBody | None = None
@@ -216,7 +216,7 @@ class Connection(ABC):
         except OSError as error:
             raise ProtocolError(500, f"cannot store the request body: {error}") from error
 
-    def answer(self, exchange: Exchange) -> None:
+    def answer(self, exchange: WsgiExchange) -> None:
         """Call the application inside a slot, then count and log the request."""
         service = self.service
         environ = exchange.environ
@@ -266,8 +266,8 @@ class Connection(ABC):
             visit.finish()
         self._account(exchange, monotonic() - began)
 
-    def _static(self, static: StaticFiles, found: Found, exchange: Exchange,
-                visit: Visit | None) -> None:
+    def _static(self, static: StaticFiles, found: Found, exchange: WsgiExchange,
+                visit: RuleContext | None) -> None:
         """Answer with a file; that takes no slot, however slow the client."""
         self.requests += 1
         self.exchange = exchange
@@ -286,7 +286,7 @@ class Connection(ABC):
             visit.finish()
         self._account(exchange, monotonic() - began)
 
-    def _account(self, exchange: Exchange, duration: float) -> None:
+    def _account(self, exchange: WsgiExchange, duration: float) -> None:
         """Count and log a request that is done."""
         service = self.service
         service.requests += 1
@@ -299,7 +299,7 @@ class Connection(ABC):
         if service.access is not None:
             self.log_request(exchange, duration)
 
-    def _queue(self, exchange: Exchange) -> int:
+    def _queue(self, exchange: WsgiExchange) -> int:
         """Wait for a slot; a client that leaves the queue meanwhile does not get one.
 
         Raises:
@@ -321,7 +321,7 @@ class Connection(ABC):
             raise ClientDisconnected("it left while it waited for a slot")
         return core
 
-    def log_request(self, exchange: Exchange, duration: float) -> None:
+    def log_request(self, exchange: WsgiExchange, duration: float) -> None:
         """Complete the record of a finished request and add it to the request log."""
         service = self.service
         access = service.access
@@ -340,19 +340,19 @@ class Connection(ABC):
             self.measure(exchange)
         access.add(exchange)
 
-    def _no_application(self, exchange: Exchange) -> None:
+    def _no_application(self, exchange: WsgiExchange) -> None:
         log.error("--- no python application found for %s, check your startup logs for "
                   "errors ---", exchange.uri)
         self._error(exchange, 500)
 
-    def _failed(self, exchange: Exchange, error: BaseException) -> None:
+    def _failed(self, exchange: WsgiExchange, error: BaseException) -> None:
         """An exchange ended with an exception: whose fault, and what to send?"""
         exchange.keep_alive = False
         service = self.service
         if self.taken:
             return  # an upgrade library has the connection; frameworks end it by raising
         transport = exchange.transport
-        if isinstance(transport, Severed):
+        if isinstance(transport, DeadTransport):
             exchange.head_sent = transport.head_sent  # what came later was not sent
         broken_off = exchange.broken_off
         broken = self.body.broken if self.body is not None else None
@@ -385,7 +385,7 @@ class Connection(ABC):
         if broken_off:
             self.stream.abort()
 
-    def _error(self, exchange: Exchange, status: int, page: Page = USUAL) -> None:
+    def _error(self, exchange: WsgiExchange, status: int, page: Page = USUAL) -> None:
         """Answer with an error page if nothing was sent yet, else leave the cut to close."""
         exchange.status = status
         if exchange.head_sent or self.abandoned:
@@ -404,7 +404,7 @@ class Connection(ABC):
         """Return method, target and version of a request whose head was refused."""
         return "-", "-", "-"
 
-    def measure(self, exchange: Exchange) -> None:
+    def measure(self, exchange: WsgiExchange) -> None:
         """Count the variables of a request for the request log."""
 
     def tell_of_body(self) -> None:

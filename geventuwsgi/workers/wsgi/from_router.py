@@ -26,7 +26,7 @@ from ...net.listener import Listener
 from ...protocol.http1 import RequestParser
 from .acceptor import Acceptor
 from .http import HttpConnection
-from .service import Service
+from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -83,7 +83,7 @@ class RoutedAcceptor(Acceptor):
         routers: how many router processes there are.
     """
 
-    def __init__(self, listener: Listener, service: Service, routers: int) -> None:
+    def __init__(self, listener: Listener, service: WsgiService, routers: int) -> None:
         super().__init__(listener, RoutedConnection, service)
         self._all = service.room
         self._most = service.slots.count * routers

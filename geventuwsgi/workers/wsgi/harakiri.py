@@ -28,7 +28,7 @@ GONE_AGE = 0.5
 HARAKIRI_GRACE = 5.0
 
 
-class Patience(NamedTuple):
+class RequestTimeouts(NamedTuple):
     """How long a request may run; all in seconds, 0 = for ever.
 
     Attributes:
@@ -48,7 +48,7 @@ class Patience(NamedTuple):
     verbose: bool = False
 
 
-class Running:
+class LongRequest:
     """What is known of one request that has been running for a while.
 
     Attributes:
@@ -78,7 +78,7 @@ class Connection(Protocol):
     exchange: Any
     requests: int
     began: float
-    running: Running | None
+    running: LongRequest | None
 
     @property
     def taken(self) -> bool: ...
@@ -86,10 +86,10 @@ class Connection(Protocol):
     def finished(self) -> bool: ...
 
 
-Act = Callable[[Any, Running], None]
+Act = Callable[[Any, LongRequest], None]
 
 
-class Overtime:
+class LongRequests:
     """Look after the requests of a worker that run long.
 
     Args:
@@ -103,7 +103,7 @@ class Overtime:
         age: seconds from which on a request is looked at.
     """
 
-    def __init__(self, loop: Any, patience: Patience, *, harakiri: Act, client_gone: Act,
+    def __init__(self, loop: Any, patience: RequestTimeouts, *, harakiri: Act, client_gone: Act,
                  tell_slow: Callable[[Any], None]) -> None:
         self._loop = loop
         self._harakiri, self._client_gone, self._tell_slow = harakiri, client_gone, tell_slow
@@ -143,7 +143,7 @@ class Overtime:
                 running.gone = True
                 later(self._client_gone, connection, running)
 
-    def _begin(self, connection: Connection) -> Running:
+    def _begin(self, connection: Connection) -> LongRequest:
         limit = self._default
         if self._paths:
             environ = connection.exchange.environ
@@ -153,7 +153,7 @@ class Overtime:
                     limit = seconds
                     break
         began = connection.began
-        return Running(connection.requests, began + limit, began + self._slow)
+        return LongRequest(connection.requests, began + limit, began + self._slow)
 
 
 class Disconnected:
@@ -211,7 +211,7 @@ class Disconnected:
 log = logging.getLogger("geventuwsgi.error")
 
 
-def harakiri(connection: Any, running: Running) -> None:
+def harakiri(connection: Any, running: LongRequest) -> None:
     """End a request that has been inside the application for too long."""
     exchange = connection.exchange
     if exchange is None or running.request != connection.requests:
@@ -221,13 +221,13 @@ def harakiri(connection: Any, running: Running) -> None:
         _abandon(connection)
         return
     running.killed = True
-    exchange.transport = Severed(connection, exchange.head_sent)
+    exchange.transport = DeadTransport(connection, exchange.head_sent)
     running.harakiri_at = monotonic() + connection.service.patience.grace
     stacks.harakiri(connection)
     connection.greenlet.throw(Harakiri())
 
 
-def client_gone(connection: Any, running: Running) -> None:
+def client_gone(connection: Any, running: LongRequest) -> None:
     """Tell a request that its client closed the connection, or its sending side."""
     exchange = connection.exchange
     if exchange is None or running.request != connection.requests or connection.finished:
@@ -260,7 +260,7 @@ def _abandon(connection: Any) -> None:
     service.spoiled()
 
 
-class Severed:
+class DeadTransport:
     """The transport of a request that was told to end: whatever the application still
     returns is discarded, and any attempt to send it ends the request once more."""
 

@@ -4,7 +4,7 @@ import io
 import logging
 
 from ...app import environ as environs
-from ...app.wsgi import Exchange
+from ...app.wsgi import WsgiExchange
 from ...errors import ProtocolError
 from ...net import tls
 from ...net.stream import Expired
@@ -66,12 +66,12 @@ class HttpConnection(Connection):
             try:
                 self.take_body(environ, parser, parser.expect_continue)
             except ProtocolError:
-                self.refused = Exchange(self, environ, parser.method, parser.target,
-                                        parser.version, parser.http11, False)
+                self.refused = WsgiExchange(self, environ, parser.method, parser.target,
+                                            parser.version, parser.http11, False)
                 raise
         self.persists = parser.keep_alive and self.service.persistent
-        exchange = Exchange(self, environ, parser.method, parser.target, parser.version,
-                            parser.http11, False)
+        exchange = WsgiExchange(self, environ, parser.method, parser.target, parser.version,
+                                parser.http11, False)
         self.answer(exchange)
         if exchange.keep_alive and not self.taken and (parser.body_complete or self._drained()):
             return True
@@ -82,7 +82,7 @@ class HttpConnection(Connection):
     def first_line(self) -> tuple[str, str, str]:
         return self.parser.first_line() if self.parser else super().first_line()
 
-    def measure(self, exchange: Exchange) -> None:
+    def measure(self, exchange: WsgiExchange) -> None:
         parser = self.parser
         if not parser or exchange.uri == "-":
             return

@@ -12,7 +12,7 @@ from time import monotonic_ns
 from typing import Any
 
 from ...ipc import scoreboard
-from .service import Service
+from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -33,7 +33,7 @@ class Overload:
         row: the worker's own row there.
     """
 
-    def __init__(self, service: Service, loop: Any, board: scoreboard.Scoreboard,
+    def __init__(self, service: WsgiService, loop: Any, board: scoreboard.Scoreboard,
                  row: scoreboard.Row) -> None:
         self._service = service
         self._board = board

@@ -9,7 +9,7 @@ import logging
 from time import monotonic
 from typing import Any
 
-from ...app.wsgi import Exchange
+from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, NotOurProtocol, Overloaded, ProtocolError
 from ...net.stream import Expired
 from ...protocol import proxy
@@ -51,7 +51,7 @@ def answer(connection: Any, octets: bytes, status: int) -> bool:
     if connection.service.access is not None:
         environ = {"REMOTE_ADDR": connection.host, "REMOTE_PORT": connection.port}
         method, target, version = connection.first_line()
-        exchange = connection.refused or Exchange(
+        exchange = connection.refused or WsgiExchange(
             connection, environ, method, target, version, True, False)
         exchange.replaced(status, octets)
         connection.log_request(exchange, 0.0)

@@ -11,18 +11,18 @@ from typing import Any
 from gevent.monkey import get_original
 
 from ...app.applications import Applications
-from ...app.exceptions import Mishaps
+from ...app.exceptions import ExceptionPolicy
 from ...app.rules.rules import Routes
 from ...app.static.files import StaticFiles
 from ...log.access import AccessLog
 from ...net.allowlist import AllowList
 from ...protocol.message import Limits
-from ...protocol.response import Standing
-from .harakiri import Patience
-from .slots import Policy, Slots
+from ...protocol.response import ResponseDefaults
+from .harakiri import RequestTimeouts
+from .slots import ConnectionLimits, Slots
 
 
-class Service:
+class WsgiService:
     """The shared side of a worker's connections.
 
     Args:
@@ -54,14 +54,14 @@ class Service:
             since the start, the last in seconds.
     """
 
-    def __init__(self, *, hub: Any, policy: Policy, head_limits: Limits, buffer_size: int,
-                 slots: Slots, max_connections: int, standing: Standing,
+    def __init__(self, *, hub: Any, policy: ConnectionLimits, head_limits: Limits, buffer_size: int,
+                 slots: Slots, max_connections: int, standing: ResponseDefaults,
                  applications: Applications, access: AccessLog | None,
                  templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
                  forwarders: AllowList, proxies: AllowList | None,
-                 patience: Patience, worker: int, pid: int, export_cert: bool,
+                 patience: RequestTimeouts, worker: int, pid: int, export_cert: bool,
                  static: StaticFiles | None, routes: Routes | None,
-                 mishaps: Mishaps) -> None:
+                 mishaps: ExceptionPolicy) -> None:
         self.hub = hub
         self.policy = policy
         self.head_limits = head_limits
@@ -143,16 +143,6 @@ class Service:
         """Tell the worker that a drain has come to its end, if it has."""
         if self.draining and not self.connections:
             self.emptied()
-
-    def statistics(self) -> dict[str, float]:
-        """The counters and gauges by name."""
-        return {
-            "connections": len(self.connections), "in_progress": self.slots.busy,
-            "accepted": self.accepted, "requests": self.requests,
-            "exceptions": self.exceptions, "harakiris": self.harakiris,
-            "refused": self.refused, "queued": self.slots.waiting,
-            "bytes_sent": self.bytes_sent, "response_time": self.response_time,
-            "slots": self.slots.count, "lost_slots": self.slots.lost}
 
 
 def _nothing() -> None:

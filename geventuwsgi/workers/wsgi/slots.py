@@ -33,7 +33,7 @@ EARLY_BODY = 65536
 NEVER = 1e9
 
 
-class Policy(NamedTuple):
+class ConnectionLimits(NamedTuple):
     """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit
     (`NEVER` for head_timeout, io_timeout, chunk_timeout and send_timeout).
 
@@ -142,7 +142,7 @@ class Swept(Protocol):
     def expire(self) -> None: ...
 
 
-class Overtime(Protocol):
+class OverdueCheck(Protocol):
     """Who looks after requests that have been running for more than `age` seconds."""
 
     age: float
@@ -163,7 +163,7 @@ class Sweeper:
         each_time: called after each sweep with the monotonic time in seconds.
     """
 
-    def __init__(self, loop: Any, connections: Collection[Swept], overtime: Overtime,
+    def __init__(self, loop: Any, connections: Collection[Swept], overtime: OverdueCheck,
                  each_time: Iterable[Callable[[float], None]]) -> None:
         self._loop = loop
         self._connections = connections

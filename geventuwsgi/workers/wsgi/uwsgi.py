@@ -4,7 +4,7 @@ import io
 import logging
 
 from ...app import environ as environs
-from ...app.wsgi import Exchange
+from ...app.wsgi import WsgiExchange
 from ...errors import ProtocolError
 from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
@@ -36,7 +36,7 @@ class UwsgiConnection(Connection):
         environ = environs.from_packet(service.templates[self.listener.url], parser)
         if not environ.get("REQUEST_METHOD"):
             raise ProtocolError(400, "Empty python request: a packet without REQUEST_METHOD")
-        exchange = Exchange(
+        exchange = WsgiExchange(
             self, environ, environ["REQUEST_METHOD"], environ.get("REQUEST_URI", ""),
             environ["SERVER_PROTOCOL"], True, True)
         exchange.vars = 2 * parser.var_count

@@ -24,8 +24,8 @@ from greenlet import GreenletExit
 from ... import __version__
 from ...app import environ as environs
 from ...app.applications import Applications
-from ...app.exceptions import Mishaps
-from ...app.middleware import buffers, leave
+from ...app.exceptions import ExceptionPolicy
+from ...app.middleware import buffers, fail_readiness
 from ...app.response_defaults import standing_of
 from ...app.rules.rules import PHASES, Filters, Routes
 from ...app.static.files import Gzipped, StaticFiles, expiries, pair
@@ -34,7 +34,7 @@ from ...config.request_log import access_log
 from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
 from ...ipc import scoreboard
-from ...ipc.commands import Orders
+from ...ipc.commands import WorkerCommands
 from ...log.access import AccessLog
 from ...log.sinks import Sink
 from ...net.allowlist import AllowList
@@ -46,12 +46,12 @@ from . import stacks as report
 from .acceptor import Acceptor
 from .connection import Connection
 from .from_router import RoutedAcceptor, RoutedConnection
-from .harakiri import Overtime, Patience
+from .harakiri import LongRequests, RequestTimeouts
 from .http import HttpConnection, HttpsConnection
 from .hub_monitor import BlockWatch
 from .queue_limit import Overload
-from .service import Service
-from .slots import NEVER, Policy, Slots, Sweeper
+from .service import WsgiService
+from .slots import NEVER, ConnectionLimits, Slots, Sweeper
 from .tracebacker import Tracebacker
 from .uwsgi import UwsgiConnection
 
@@ -78,7 +78,7 @@ class Child(Protocol):
 
     def ready(self) -> None: ...
     def answer(self, text: str) -> None: ...
-    def worn(self, reason: str) -> None: ...
+    def due_for_replacement(self, reason: str) -> None: ...
     def received(self) -> bytes | None: ...
 
 
@@ -119,8 +119,8 @@ class Worker:
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
-        overtime = Overtime(hub.loop, self.service.patience, harakiri=harakiri.harakiri,
-                            client_gone=harakiri.client_gone, tell_slow=report.slow)
+        overtime = LongRequests(hub.loop, self.service.patience, harakiri=harakiri.harakiri,
+                                client_gone=harakiri.client_gone, tell_slow=report.slow)
         self.overload = Overload(self.service, hub.loop, child.board, child.row)
         self.service.overload = self.overload.room
         self.sweeper = Sweeper(hub.loop, self.service.connections, overtime,
@@ -131,7 +131,7 @@ class Worker:
         if settings.py_tracebacker:
             self.watches.append(Tracebacker(settings.py_tracebacker, settings.chmod_socket,
                                             self.service))
-        self.orders = Orders(child, hub.loop, self, chain=True)
+        self.orders = WorkerCommands(child, hub.loop, self, chain=True)
         self._done = Event()
         self._sweeps = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
@@ -205,9 +205,9 @@ class Worker:
 
     # The master, and signals.
 
-    def leave(self) -> None:
+    def fail_readiness(self) -> None:
         """Have readiness checks fail: a stop is near."""
-        leave(self.service, self._readiness)
+        fail_readiness(self.service, self._readiness)
 
     def suspend(self, suspended: bool) -> None:
         """Accept nothing, or go on; a kept connection may bring one more request for a while."""
@@ -239,9 +239,9 @@ class Worker:
         self._tell_request()
         message = self.child.received()
         if message == b"stacks":
-            self.orders.obey(message, frame)
+            self.orders.dispatch(message, frame)
         elif message is not None:
-            self.hub.loop.run_callback(self.orders.obey, message)
+            self.hub.loop.run_callback(self.orders.dispatch, message)
 
     def _tell_request(self) -> None:
         current = getcurrent()
@@ -288,7 +288,7 @@ class Worker:
 
     def _spoiled(self) -> None:
         """A slot is lost for good: end once another worker is in our place."""
-        self.child.worn("a request ignores its harakiri and keeps its slot")
+        self.child.due_for_replacement("a request ignores its harakiri and keeps its slot")
 
     def _resume(self) -> None:
         if not self.service.draining:
@@ -323,9 +323,9 @@ class Worker:
 
 
 def service_of(settings: Settings, listeners: Sequence[Listener], applications: Applications,
-               child: Child, hub: Any, access: AccessLog | None) -> Service:
+               child: Child, hub: Any, access: AccessLog | None) -> WsgiService:
     """Turn settings into the plain values that connections go by."""
-    policy = Policy(
+    policy = ConnectionLimits(
         head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
         io_timeout=settings.socket_timeout or NEVER,
         send_timeout=_or_never(settings.socket_send_timeout, settings.socket_timeout),
@@ -339,10 +339,10 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
     standing.tick(time())
     if settings.wsgi_accept_buffer:
         applications = applications.wrapped(buffers)
-    service = Service(
+    service = WsgiService(
         hub=hub, policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
         slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),
-        patience=Patience(
+        patience=RequestTimeouts(
             harakiri=settings.harakiri, paths=tuple(harakiri_paths(settings.harakiri_path)),
             slow=settings.slow_request, grace=settings.harakiri_graceful_timeout,
             cancel=settings.cancel_on_disconnect, verbose=settings.harakiri_verbose),
@@ -355,8 +355,8 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
                  if settings.enable_proxy_protocol else None),
         worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
         static=static_of(settings),
-        routes=routes_of(settings, child.id), mishaps=Mishaps(
-            child.worn, told=settings.catch_exceptions, shown=settings.dev,
+        routes=routes_of(settings, child.id), mishaps=ExceptionPolicy(
+            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr))

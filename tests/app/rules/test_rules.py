@@ -14,14 +14,14 @@ from geventuwsgi.app.rules import rules as routing
 from geventuwsgi.app.rules import variables
 from geventuwsgi.app.rules.response_filter import wrap
 from geventuwsgi.app.rules.rules import Filters, Routes
-from geventuwsgi.app.wsgi import Exchange
+from geventuwsgi.app.wsgi import WsgiExchange
 from geventuwsgi.config.options import rules as rows_routes
-from geventuwsgi.protocol.response import Standing
+from geventuwsgi.protocol.response import ResponseDefaults
 
 
 class Transport:
     persists = True
-    standing = Standing("", False)
+    standing = ResponseDefaults("", False)
 
 
 def request(path: str = "/", **more: str) -> dict[str, Any]:
@@ -31,13 +31,13 @@ def request(path: str = "/", **more: str) -> dict[str, Any]:
 
 
 def follow(environ: dict[str, Any], *rules: str,
-           filters: Filters = Filters()) -> visits.Visit:
-    exchange = Exchange(Transport(), environ, "GET", "/", "HTTP/1.1",  # type: ignore[arg-type]
-                        True, False)
+           filters: Filters = Filters()) -> visits.RuleContext:
+    exchange = WsgiExchange(Transport(), environ, "GET", "/", "HTTP/1.1",  # type: ignore[arg-type]
+                            True, False)
     return Routes(rules, filters).follow(exchange)
 
 
-def answered(visit: visits.Visit) -> tuple[str, dict[str, str], bytes]:
+def answered(visit: visits.RuleContext) -> tuple[str, dict[str, str], bytes]:
     """Call the application that answers."""
     assert visit.answer is not None
     seen: list[Any] = []

@@ -11,7 +11,7 @@ import pytest
 from geventuwsgi.boot.preflight import failures
 from geventuwsgi.cli import main
 from geventuwsgi.config.commands import from_gunicorn
-from geventuwsgi.config.commands.check import Line, Report
+from geventuwsgi.config.commands.check import Line, ConfigReport
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read
 from geventuwsgi.config.settings import Settings
@@ -32,7 +32,7 @@ gevent = 10 ; slots
 """
 
 
-def verdicts(report: Report) -> dict[str, Line]:
+def verdicts(report: ConfigReport) -> dict[str, Line]:
     return {line.option: line for line in report.lines}
 
 

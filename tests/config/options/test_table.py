@@ -11,7 +11,7 @@ import geventuwsgi
 from geventuwsgi.config.commands import help
 from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.option import Option
-from geventuwsgi.config.options.table import BY_NAME, OPTIONS, meant, nearest, row
+from geventuwsgi.config.options.table import BY_NAME, OPTIONS, suggest, nearest, row
 from geventuwsgi.errors import ConfigError
 
 
@@ -99,8 +99,8 @@ def test_nearest(name: str, close: str | None) -> None:
 
 
 def test_a_placeholder_of_many_files_has_no_hint() -> None:
-    assert meant("name", "shop", uwsgi=True) == ""
-    assert meant("user", "deploy", uwsgi=True) == "did you mean uid?"
+    assert suggest("name", "shop", uwsgi=True) == ""
+    assert suggest("user", "deploy", uwsgi=True) == "did you mean uid?"
 
 
 def test_every_option_tells_of_itself() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError
-from geventuwsgi.net.tls_config import Certificate, Terms
+from geventuwsgi.net.tls_config import Certificate, TlsConfig
 
 INI = "module = a\n"
 
@@ -29,7 +29,7 @@ def test_sockets_in_uwsgis_words(resolve: Any, line: str, cert: tuple[str, str, 
     settings = resolve(INI + line + "\n")
     option = line.split()[0].replace("https2", "https")
     assert settings.listeners == ((":8443", "https"),)
-    assert settings.tls == (Terms(Certificate(*cert, option=option), **more),)
+    assert settings.tls == (TlsConfig(Certificate(*cert, option=option), **more),)
     assert settings.tls_bind is None
 
 
@@ -38,8 +38,8 @@ def test_names_of_gunicorn(resolve: Any) -> None:
                        "ca.pem", "--cert-reqs", "2", "--ciphers", "HIGH", "--ssl-version",
                        "TLSv1_3", "--do-handshake-on-connect", "--bind", ":1", "--http-socket",
                        ":2", "--bind", ":3")
-    terms = Terms(Certificate("a.crt", "a.key", "HIGH", option="certfile"), ca="ca.pem",
-                  verify="required", minimum="TLSv1.3")
+    terms = TlsConfig(Certificate("a.crt", "a.key", "HIGH", option="certfile"), ca="ca.pem",
+                      verify="required", minimum="TLSv1.3")
     assert settings.listeners == ((":1", "https"), (":2", "http"), (":3", "https"))
     assert settings.tls == (terms, None, terms)
     assert settings.tls_bind == terms
@@ -77,7 +77,7 @@ def test_the_way_through_json(resolve: Any) -> None:
                              "sni = b.test b.crt,b.key\n")
     again = Settings.from_json(settings.to_json())
     assert again == settings
-    assert Terms.from_json(again.tls[0]) == settings.tls[0]
+    assert TlsConfig.from_json(again.tls[0]) == settings.tls[0]
     assert again.tls[1] is None
 
 

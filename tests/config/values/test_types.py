@@ -5,10 +5,10 @@ import pytest
 from geventuwsgi.config.options.static import PatternSeconds
 from geventuwsgi.config.values import numbers
 from geventuwsgi.config.values.numbers import Keepalive, Number, Seconds, Size
-from geventuwsgi.config.values.origin import Case, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import (
-    Account, Address, Assignment, Boolean, Choice, Header, Kind, Many, Mount, Name, Network, Octal,
-    Owner, Path, Plugins, SocketMode, Variable,
+    Account, Address, Assignment, Boolean, Choice, Header, Many, Mount, Name, Network, Octal, Owner,
+    Path, Plugins, SocketMode, ValueType, Variable,
 )
 from geventuwsgi.errors import ConfigError, UsageError
 
@@ -67,7 +67,7 @@ TAKEN = [
     (Path(), "/run/x.sock ; the socket", "/run/x.sock", True),
     (Path(), "/run/x;y#z", "/run/x;y#z", False),
     (Name(), "app:app ; not cut", "app:app ; not cut", False),
-    (Kind(), "%(addr) # %(uri)", "%(addr) # %(uri)", False),
+    (ValueType(), "%(addr) # %(uri)", "%(addr) # %(uri)", False),
     (Address(), "127.0.0.1:8000", "127.0.0.1:8000", False),
     (Address(), ":8000 # all", ":8000", True),
     (Address(), "[::1]:8000", "[::1]:8000", False),
@@ -107,7 +107,7 @@ TAKEN = [
     (Plugins(), "14:php", "14:php", True),
     (Plugins(), "php", "php", True),
     (Many(Network(), split=","), "10.0.0.1, ::1,", ("10.0.0.1", "::1"), False),
-    (Many(Kind()), "a,b", ("a,b",), False),
+    (Many(ValueType()), "a,b", ("a,b",), False),
 ]
 
 # kind, text: refused outside [uwsgi] sections, taken in them
@@ -174,9 +174,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("kind", "text", "value", "warned"), TAKEN)
-def test_taken_in_a_uwsgi_section(kind: Kind, text: str | None, value: object,
+def test_taken_in_a_uwsgi_section(kind: ValueType, text: str | None, value: object,
                                   warned: bool) -> None:
-    case = Case(UWSGI)
+    case = CastContext(UWSGI)
     got = kind.cast(text, case)
     assert got == value and type(got) is type(value)
     assert bool(case.warnings) is warned, case.warnings
@@ -185,18 +185,18 @@ def test_taken_in_a_uwsgi_section(kind: Kind, text: str | None, value: object,
 
 @pytest.mark.parametrize(("kind", "text"), STRICT)
 @pytest.mark.parametrize("origin", [OURS, ARGV], ids=["section", "argv"])
-def test_surprises_end_outside_uwsgi_sections(kind: Kind, text: str, origin: Origin) -> None:
+def test_surprises_end_outside_uwsgi_sections(kind: ValueType, text: str, origin: Origin) -> None:
     with pytest.raises(ConfigError) as caught:
-        kind.cast(text, Case(origin))
+        kind.cast(text, CastContext(origin))
     place = "app.ini:7: opt: " if origin is OURS else "--opt: "
     assert str(caught.value).startswith(place)
-    kind.cast(text, Case(UWSGI))
+    kind.cast(text, CastContext(UWSGI))
 
 
 @pytest.mark.parametrize(("kind", "text", "message"), REFUSED)
-def test_refused_with_file_line_and_option(kind: Kind, text: str, message: str) -> None:
+def test_refused_with_file_line_and_option(kind: ValueType, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        kind.cast(text, Case(UWSGI))
+        kind.cast(text, CastContext(UWSGI))
     assert str(caught.value).startswith("app.ini:7: opt: ")
     assert message in str(caught.value)
     assert (caught.value.file, caught.value.line, caught.value.option) == ("app.ini", 7, "opt")
@@ -204,10 +204,10 @@ def test_refused_with_file_line_and_option(kind: Kind, text: str, message: str) 
 
 def test_arguments_are_usage_and_hold_no_comments() -> None:
     with pytest.raises(UsageError):
-        Number().cast("8 ; x", Case(ARGV))
-    assert Path().cast("/tmp/a # b", Case(ARGV)) == "/tmp/a # b"
+        Number().cast("8 ; x", CastContext(ARGV))
+    assert Path().cast("/tmp/a # b", CastContext(ARGV)) == "/tmp/a # b"
 
 
 def test_a_variable_of_the_environment_is_named() -> None:
     with pytest.raises(ConfigError, match="^environment: UWSGI_PROCESSES: 'x' is not a number$"):
-        Number().cast("x", Case(Origin("environment", option="UWSGI_PROCESSES")))
+        Number().cast("x", CastContext(Origin("environment", option="UWSGI_PROCESSES")))

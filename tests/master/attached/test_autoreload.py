@@ -26,7 +26,7 @@ class Looks:
 
     def look(self):
         self.now += 1.0
-        assert self.autoreload.tend(self.now) == self.now + 1.0
+        assert self.autoreload.poll(self.now) == self.now + 1.0
         return self.reloads
 
 

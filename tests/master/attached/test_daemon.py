@@ -2,12 +2,14 @@
 
 import os
 
-from geventuwsgi.master.attached.daemon import EARLY, LONGEST, SILENCE, TALKATIVE, Daemon, Order
+from geventuwsgi.master.attached.daemon import (
+    EARLY, LONGEST, SILENCE, TALKATIVE, Daemon, DaemonSpec,
+)
 from geventuwsgi.master.attached.daemons import Daemons
-from geventuwsgi.system.program import Conditions
+from geventuwsgi.system.program import ProgramContext
 from tests.harness import alive, wait_until
 
-CONDITIONS = Conditions({"PATH": os.environ["PATH"]})
+CONDITIONS = ProgramContext({"PATH": os.environ["PATH"]})
 
 
 def end(daemon, now):
@@ -19,14 +21,14 @@ def end(daemon, now):
 
 
 def test_early_ends_are_throttled_more_and_more_and_told_once_a_minute(told):
-    daemon = Daemon(Order("app.ini:4: attach-daemon", "false"), CONDITIONS)
+    daemon = Daemon(DaemonSpec("app.ini:4: attach-daemon", "false"), CONDITIONS)
     now, waits = 1000.0, []
     daemon.start(now)
     while len(waits) < 30:
         due = end(daemon, now)
         waits.append(due - now)
         now = due
-        daemon.tend(now)
+        daemon.poll(now)
     os.waitpid(daemon.pid, 0)
     assert waits == list(range(1, 31))
     ends = [line for line in told if "exit status 1" in line]
@@ -35,21 +37,21 @@ def test_early_ends_are_throttled_more_and_more_and_told_once_a_minute(told):
 
 
 def test_the_throttle_has_an_end_and_is_forgotten_after_a_long_life():
-    daemon = Daemon(Order("here", "false", max_throttle=2), CONDITIONS)
+    daemon = Daemon(DaemonSpec("here", "false", max_throttle=2), CONDITIONS)
     daemon.early_ends = 100
     daemon.start(1000.0)
     assert end(daemon, 1000.5) == 1002.5
-    daemon.tend(1002.5)
+    daemon.poll(1002.5)
     assert end(daemon, 1002.5 + EARLY + 1) == 1002.5 + EARLY + 1
     assert daemon.early_ends == 0
-    longest = Daemon(Order("here", "false"), CONDITIONS)
+    longest = Daemon(DaemonSpec("here", "false"), CONDITIONS)
     longest.early_ends = 10 ** 6
     longest.start(1000.0)
     assert end(longest, 1000.0) == 1000.0 + LONGEST
 
 
 def test_one_that_cannot_be_started_is_throttled_as_one_that_ends(told):
-    daemon = Daemon(Order("app.ini:4: attach-daemon2", "true", directory="/no/such/place"),
+    daemon = Daemon(DaemonSpec("app.ini:4: attach-daemon2", "true", directory="/no/such/place"),
                     CONDITIONS)
     daemon.start(1000.0)
     assert (daemon.pid, daemon.due) == (0, 1001.0)
@@ -59,18 +61,18 @@ def test_one_that_cannot_be_started_is_throttled_as_one_that_ends(told):
 
 def test_a_changed_daemon_starts_when_its_predecessor_is_gone():
     """They may want the same port."""
-    daemons = Daemons([Order("here", "sleep 1000")], CONDITIONS, 3.0)
-    daemons.begin(1000.0)
+    daemons = Daemons([DaemonSpec("here", "sleep 1000")], CONDITIONS, 3.0)
+    daemons.start(1000.0)
     old = daemons.pids[0]
-    daemons.replace([Order("there", "sleep 2000")], CONDITIONS, 3.0, 1001.0)
-    daemons.tend(1001.0)
-    assert daemons.statistics() == {"daemons": [{"cmd": "sleep 2000", "pid": 0, "respawns": 0}]}
+    daemons.replace([DaemonSpec("there", "sleep 2000")], CONDITIONS, 3.0, 1001.0)
+    daemons.poll(1001.0)
+    assert daemons.pids == [old]
     pid, status = os.waitpid(old, 0)
     assert daemons.exited(pid, os.waitstatus_to_exitcode(status))
-    daemons.tend(1001.5)
+    daemons.poll(1001.5)
     daemons.reloaded(1001.5)
     new = [pid for pid in daemons.pids if pid]
     assert new != [old] and alive(new[0])
     daemons.stop(1002.0)
     wait_until(lambda: not alive(new[0]), "the end of the daemon")
-    assert daemons.exited(os.waitpid(new[0], 0)[0], -15) and daemons.gone
+    assert daemons.exited(os.waitpid(new[0], 0)[0], -15) and daemons.done

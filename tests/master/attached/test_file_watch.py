@@ -13,14 +13,14 @@ class Clock:
         self.now = 100.0
         self.watch = Watch()
         self.watch.add(str(pattern), self.hit, "count it")
-        self.watch.begin(self.now)
+        self.watch.start(self.now)
 
     def hit(self):
         self.hits += 1
 
     def pass_(self):
         self.now += INTERVAL
-        assert self.watch.tend(self.now) == self.now + INTERVAL
+        assert self.watch.poll(self.now) == self.now + INTERVAL
         return self.hits
 
 
@@ -79,11 +79,11 @@ def test_nothing_is_looked_at_before_the_time_and_after_the_stop(tmp_path):
     path.touch()
     clock = Clock(path)
     later(path)
-    assert clock.watch.tend(clock.now + 0.5) == clock.now + INTERVAL
+    assert clock.watch.poll(clock.now + 0.5) == clock.now + INTERVAL
     assert clock.hits == 0
     clock.watch.stop(clock.now)
     clock.now += 10
-    clock.watch.tend(clock.now)
+    clock.watch.poll(clock.now)
     assert clock.hits == 0
 
 
@@ -97,7 +97,7 @@ def test_an_action_may_replace_what_is_watched(tmp_path):
         clock.watch.add(str(path), clock.hit, "count it")
     clock.watch.clear()
     clock.watch.add(str(path), replace, "replace")
-    clock.watch.begin(clock.now)
+    clock.watch.start(clock.now)
     later(path)
     assert clock.pass_() == 0
     later(path)

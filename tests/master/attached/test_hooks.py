@@ -9,9 +9,9 @@ import pytest
 from geventuwsgi.errors import HookError
 from geventuwsgi.master.attached import hooks
 from geventuwsgi.master.attached.hooks import Hook
-from geventuwsgi.system.program import Conditions
+from geventuwsgi.system.program import ProgramContext
 
-CONDITIONS = Conditions({"PATH": os.environ["PATH"]})
+CONDITIONS = ProgramContext({"PATH": os.environ["PATH"]})
 
 
 def run(action, argument, phase="asap"):

@@ -21,23 +21,23 @@ def test_one_that_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     listed = tmp_path / "mountinfo"
     listed.write_text(LINE % "/a" + LINE % "/b")
     mounts = Mounts(["/a/", "/x/../b"], str(listed))
-    assert mounts.tend(0.0) == 1.0 and mounts.verdict is None  # not before it has begun
-    mounts.begin(0.0)
-    assert mounts.tend(0.0) == 1.0 and mounts.verdict is None
+    assert mounts.poll(0.0) == 1.0 and mounts.exit_status is None  # not before it has begun
+    mounts.start(0.0)
+    assert mounts.poll(0.0) == 1.0 and mounts.exit_status is None
     listed.write_text(LINE % "/b")
-    assert mounts.tend(0.5) == 1.0 and mounts.verdict is None
-    mounts.tend(1.0)
-    assert mounts.verdict == 1 and "/a is no mountpoint any more" in caplog.text
+    assert mounts.poll(0.5) == 1.0 and mounts.exit_status is None
+    mounts.poll(1.0)
+    assert mounts.exit_status == 1 and "/a is no mountpoint any more" in caplog.text
 
 
 def test_a_reload_changes_them(tmp_path: Path) -> None:
     mounts = Mounts(["/proc"])
-    mounts.begin(0.0)
-    mounts.tend(0.0)
-    assert mounts.verdict is None
+    mounts.start(0.0)
+    mounts.poll(0.0)
+    assert mounts.exit_status is None
     mounts.replace([str(tmp_path)])
-    mounts.tend(1.0)
-    assert mounts.verdict == 1
+    mounts.poll(1.0)
+    assert mounts.exit_status == 1
 
 
 def test_the_instance_ends(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The application of the hostile tests: it records calls and bodies, as `tests/workers/wsgi/app.py`."""
+"""The application of the hostile tests: it records calls and bodies."""
 
 import json
 import os
