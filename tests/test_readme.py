@@ -1,5 +1,6 @@
 """What the README and the examples promise exists: their options are rows, their files start."""
 
+import configparser
 import re
 import shlex
 import subprocess
@@ -39,6 +40,22 @@ def test_files_that_the_documentation_names_are_there():
     for page in (PROJECT / "README.rst", *(PROJECT / "docs").glob("*.rst")):
         for path in re.findall(r"``((?:conf|docs|init|benchmarks)/[\w./-]*\w)``", page.read_text()):
             assert (PROJECT / path).exists(), f"{page.name} names {path}"
+
+
+def test_files_that_a_page_names_are_in_the_wheel():
+    """A wheel has the tree of a checkout, but for the code, in share/geventuwsgi."""
+    data = configparser.ConfigParser()
+    data.read(PROJECT / "setup.cfg")
+    shipped = {str(path.relative_to(PROJECT)) for pattern in
+               " ".join(value for name, value in data["options.data_files"].items()
+                        if name.startswith("share/geventuwsgi")).split()
+               for path in PROJECT.glob(pattern)}
+    assert shipped == {"README.rst", "CHANGES.rst"} | {
+        str(path.relative_to(PROJECT)) for name in ("conf", "docs", "init")
+        for path in (PROJECT / name).iterdir() if path.is_file() and path.suffix != ".1"}
+    for page in map(PROJECT.joinpath, sorted(shipped)):
+        for path in re.findall(r"\b(?:conf|docs|init)/[\w@.-]*\w", page.read_text()):
+            assert path in shipped or path == "docs/geventuwsgi.1", f"{page.name} names {path}"
 
 
 @pytest.mark.parametrize("command", commands())
