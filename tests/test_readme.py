@@ -52,10 +52,10 @@ def test_files_that_a_page_names_are_in_the_wheel():
                for path in PROJECT.glob(pattern)}
     assert shipped == {"README.rst", "CHANGES.rst"} | {
         str(path.relative_to(PROJECT)) for name in ("conf", "docs", "init")
-        for path in (PROJECT / name).iterdir() if path.is_file() and path.suffix != ".1"}
+        for path in (PROJECT / name).iterdir() if path.is_file()}
     for page in map(PROJECT.joinpath, sorted(shipped)):
         for path in re.findall(r"\b(?:conf|docs|init)/[\w@.-]*\w", page.read_text()):
-            assert path in shipped or path == "docs/geventuwsgi.1", f"{page.name} names {path}"
+            assert path in shipped, f"{page.name} names {path}"
 
 
 @pytest.mark.parametrize("command", commands())
