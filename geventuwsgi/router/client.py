@@ -17,7 +17,8 @@ from ..net import tls
 from ..net.acceptor import SHORTAGE
 from ..net.listener import Listener
 from ..net.stream import Expired, Stream
-from ..net.tls_stream import HandshakeFailed, SecureStream
+from ..net.tls_engine import HandshakeFailed
+from ..net.tls_stream import SecureStream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
@@ -121,7 +122,7 @@ class Client:
             if not self._handshake(data):
                 return self._secure
             data = b""
-            variables = tls.client_variables(self.stream.tls, gate.export_cert)
+            variables = tls.client_variables(self.stream.engine.tls, gate.export_cert)
         self.origin = Origin(
             self.host, self.port, "https" if self._secure else "http", gate.server_name,
             str(self.listener.address.port or 80), not self.host or self.host in gate.forwarders,
