@@ -25,11 +25,11 @@ class HttpConnection(Connection):
 
     def converse(self, early: bytes) -> bool:
         service = self.service
-        keepalive = service.policy.keepalive
+        keepalive = service.limits.keepalive
         receive = self.stream.receive
         # The environ of a head that came twice in a row, for the third time and on.
         self._repeated: environs.Environ | None = None
-        self.parser = parser = RequestParser(service.head_limits)
+        self.parser = parser = self.new_parser()
         if not self.first_head(parser, early):
             return False
         while self._request(parser):
@@ -50,6 +50,9 @@ class HttpConnection(Connection):
             if not parser.head(data) and not self.rest_of_head(parser):
                 return False
         return bool(not parser.body_complete or parser.buffered)
+
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits)
 
     def _request(self, parser: RequestParser) -> bool:
         """Serve the request whose head is there; tell whether another may follow."""
@@ -123,7 +126,7 @@ class HttpsConnection(HttpConnection):
     __slots__ = ("_client",)
 
     def converse(self, early: bytes) -> bool:
-        timeout = self.service.policy.head_timeout
+        timeout = self.service.limits.head_timeout
         self.idle = True
         try:
             data = early or self.stream.receive_now(timeout)
