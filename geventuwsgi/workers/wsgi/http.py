@@ -8,7 +8,8 @@ from ...app.wsgi import WsgiExchange
 from ...errors import ProtocolError
 from ...net import tls
 from ...net.stream import Expired
-from ...net.tls_stream import HandshakeFailed, SecureStream, TunnelSocket
+from ...net.tls_engine import HandshakeFailed
+from ...net.tls_stream import SecureStream, TunnelSocket
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
 from .body import BrokenBody
@@ -151,7 +152,7 @@ class HttpsConnection(HttpConnection):
             return False
         finally:
             self.idle = False
-        self._client = tls.client_variables(stream.tls, self.service.export_cert)
+        self._client = tls.client_variables(stream.engine.tls, self.service.export_cert)
         return super().converse(b"")
 
     def _no_tls(self, data: bytes) -> bool:
