@@ -33,6 +33,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from ..errors import AppLoadError
+from ..log import tracebacks
 from . import paste as uris
 from .applications import Application, Applications, origin_of
 from .interface import check_callable, is_double_callable, single_callable
@@ -42,11 +43,10 @@ log = logging.getLogger("geventuwsgi.error")
 DEFAULT_NAMES = ("application", "app")
 FILE_ENDINGS = (".py", ".wsgi")
 FACTORY_STARTS = ("create", "make", "build", "get_")
-_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Whose frames are the loading and not what is loaded: ours, importlib's, PasteDeploy's and
 # those of Flask's command line.
-LOADING_FRAMES = (__file__, uris.__file__, os.path.join(_PACKAGE_DIRECTORY, "flask.py"),
-                  os.path.join(_PACKAGE_DIRECTORY, "django", ""),
+LOADING_FRAMES = (__file__, uris.__file__, os.path.join(tracebacks.PACKAGE_DIRECTORY, "flask.py"),
+                  os.path.join(tracebacks.PACKAGE_DIRECTORY, "django", ""),
                   os.path.join(os.path.dirname(importlib.__file__), ""), "<frozen importlib")
 LOADING_PARTS = (os.path.join("site-packages", "paste", "deploy", ""),
                  os.path.join("site-packages", "flask", "cli.py"))
@@ -318,24 +318,17 @@ def parse_attribute(source: str, attribute: str) -> tuple[list[str], Call | None
 
 def own_traceback(error: BaseException) -> str:
     """Format the traceback of `error` without the frames that did the loading."""
-    summary = traceback.TracebackException.from_exception(error)
-    seen: set[int] = set()
-    pending: list[traceback.TracebackException | None] = [summary]
-    while pending:
-        part = pending.pop()
-        if part is None or id(part) in seen:
-            continue
-        seen.add(id(part))
-        part.stack = traceback.StackSummary.from_list([
-            frame for frame in part.stack if not frame.filename.startswith(LOADING_FRAMES)
-            and not any(part in frame.filename for part in LOADING_PARTS)])
-        pending += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+    summary = tracebacks.without_frames(error, _is_loading)
     text = "".join(summary.format())
-    # Without a frame of the application's there is nothing that the header could head.
+    # Without a frame of the application the header has nothing to introduce.
     lead = "Traceback (most recent call last):\n"
     if not summary.stack and text.startswith(lead):
         return text[len(lead):]
     return text
+
+
+def _is_loading(path: str) -> bool:
+    return path.startswith(LOADING_FRAMES) or any(part in path for part in LOADING_PARTS)
 
 
 def _why(source: str, error: BaseException) -> str:

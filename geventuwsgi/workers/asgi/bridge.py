@@ -318,7 +318,7 @@ def service_of(settings: Settings, applications: Applications, child: Child,
                                  settings.slow_request, settings.harakiri_graceful_timeout),
         worker=child.id, pid=os.getpid(),
         mishaps=ExceptionPolicy(
-            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
+            child.due_for_replacement, expose=settings.catch_exceptions, as_page=settings.dev,
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr))

@@ -385,7 +385,7 @@ class AsgiExchange(Record):
             harakiri.application_error(connection.peer, self.title, error)
             accept = b",".join(value for name, value in self.scope["headers"]
                                if name == b"accept").decode("latin-1")
-            self._answer(500, service.mishaps.happened(self.title, error, accept))
+            self._answer(500, service.mishaps.apply(self.title, error, accept))
 
     def kill(self) -> None:
         """The request exceeded `harakiri`: cancel it; what it still sends is discarded."""

@@ -356,7 +356,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
         static=static_of(settings),
         routes=routes_of(settings, child.id), mishaps=ExceptionPolicy(
-            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
+            child.due_for_replacement, expose=settings.catch_exceptions, as_page=settings.dev,
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr))
