@@ -21,7 +21,7 @@ from gevent.event import Event
 from ...app.applications import Applications
 from ...app.exceptions import ExceptionPolicy
 from ...app.middleware import fail_readiness
-from ...app.response_defaults import standing_of
+from ...app.response_defaults import defaults_of
 from ...config.request_log import access_log
 from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
@@ -300,7 +300,7 @@ def service_of(settings: Settings, applications: Applications, child: Child,
         max_queue=settings.ws_max_queue, deflate=settings.ws_per_message_deflate)
     limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
                     settings.limit_request_fields, settings.head_limit)
-    standing = standing_of(
+    standing = defaults_of(
         server=settings.server_header, date=settings.date_header, added=settings.add_header,
         removed=settings.del_header, pages=settings.error_page)
     return AsgiService(

@@ -256,12 +256,7 @@ class AsgiExchange(Record):
         self.complete = True
         if response.remaining and not response.bodiless:
             self.keep_alive = False
-            if response.remaining > 0:
-                self.fault = (f"the body is {response.remaining} bytes shorter than its "
-                              f"Content-Length")
-            else:
-                self.fault = (f"the body is {-response.remaining} bytes longer than its "
-                              f"Content-Length; they were not sent")
+            self.fault = response.length_error
         self.connection.answered(self)
         self.wake()
 

@@ -26,7 +26,7 @@ from ...app import environ as environs
 from ...app.applications import Applications
 from ...app.exceptions import ExceptionPolicy
 from ...app.middleware import buffers, fail_readiness
-from ...app.response_defaults import standing_of
+from ...app.response_defaults import defaults_of
 from ...app.rules.rules import PHASES, Filters, Routes
 from ...app.static.files import Gzipped, StaticFiles, expiries, pair
 from ...app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
@@ -333,7 +333,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         chunk_timeout=_or_never(settings.chunked_input_timeout, settings.socket_timeout))
     limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
                     settings.limit_request_fields, settings.head_limit)
-    standing = standing_of(
+    standing = defaults_of(
         server=settings.server_header, date=settings.date_header, added=settings.add_header,
         removed=settings.del_header, pages=settings.error_page)
     standing.tick(time())
