@@ -41,7 +41,6 @@ class Record:
     via = ""
     app = -1
     core = 0
-    switches = 1
     app_requests = 0
     total_requests = 0
     request_length = 0
