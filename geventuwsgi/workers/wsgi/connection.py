@@ -383,7 +383,7 @@ class Connection(ABC):
             stacks.application_error(self.peer, exchange.method, exchange.uri, error)
             what = f"{exchange.method} {exchange.uri}"
             accept = str(exchange.environ.get("HTTP_ACCEPT", ""))
-            self._error(exchange, 500, service.exception_policy.happened(what, error, accept))
+            self._error(exchange, 500, service.exception_policy.apply(what, error, accept))
         if broken_off:
             self.stream.abort()
 

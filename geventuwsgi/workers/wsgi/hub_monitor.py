@@ -81,7 +81,7 @@ class BlockWatch:
                 self._untold += 1
                 continue
             self._told_for, self._told_at = beat, monotonic()
-            error.say(logging.WARNING, self._text(frame, late))
+            error.log_unlocked(logging.WARNING, self._text(frame, late))
             self._untold = 0
 
     def _text(self, frame: Any, late: float) -> str:

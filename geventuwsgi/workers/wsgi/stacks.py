@@ -49,8 +49,8 @@ def of_worker(service: Any, running: FrameType | None = None) -> str:
     idle = sum(1 for connection in tuple(service.connections) if connection.exchange is None)
     if idle:
         closing.append(f"{idle} other connections: they wait for a request or for a slot")
-    return tracebacks.whole(service.pid, service.worker,
-                            [(one.title, one.frame) for one in shown], "\n".join(closing))
+    return tracebacks.of_process(service.pid, service.worker,
+                                 [(one.title, one.frame) for one in shown], "\n".join(closing))
 
 
 def sections(service: Any, running: FrameType | None = None) -> Iterator[Section]:
@@ -94,7 +94,7 @@ def _is_ours(frame: FrameType) -> bool:
     outermost = frame
     while outermost.f_back is not None:
         outermost = outermost.f_back
-    return tracebacks.is_ours(frame) and tracebacks.is_ours(outermost)
+    return tracebacks.is_server_frame(frame) and tracebacks.is_server_frame(outermost)
 
 
 def running_request(service: Any) -> Any:
@@ -121,14 +121,11 @@ def application_error(peer: str, method: str, uri: str, error: BaseException) ->
     A response that cannot be sent as it was returned has none of the application's: there
     the message says it all.
     """
-    trace = error.__traceback__
-    while trace is not None and tracebacks.is_ours(trace.tb_frame):
-        trace = trace.tb_next
-    if trace is None and isinstance(error, ResponseError):
+    if isinstance(error, ResponseError) and tracebacks.application_part(error) is None:
         log.error("Error handling request %s %s from %s: %s", method, uri, peer, error)
         return
     log.error("Error handling request %s %s from %s", method, uri, peer,
-              exc_info=(type(error), error, trace or error.__traceback__))
+              exc_info=tracebacks.exc_info(error))
 
 
 def stack(greenlet: Any) -> str:
@@ -148,7 +145,7 @@ def harakiri(connection: Any) -> None:
             f"{exchange.uri} since {since}\n"
             f"HARAKIRI: stack of the greenlet that serves it:\n{stack(connection.greenlet)}")
     if service.timeouts.verbose:
-        text += (f"\nHARAKIRI: its environ:\n{tracebacks.essentials(exchange.environ)}\n"
+        text += (f"\nHARAKIRI: its environ:\n{tracebacks.request_variables(exchange.environ)}\n"
                  f"HARAKIRI !!! worker {service.worker} status !!!\n"
                  f"{of_worker(service).rstrip()}\n"
                  f"HARAKIRI !!! end of worker {service.worker} status !!!")
