@@ -1,4 +1,4 @@
-"""Settings to the plain values that a worker of either kind goes by."""
+"""Settings to the plain values that both kinds of worker use."""
 
 import os
 from typing import Protocol
@@ -15,7 +15,7 @@ from .service import ServiceValues
 
 
 class Child(Protocol):
-    """The process that a worker runs in, as far as it is needed here."""
+    """What is needed here of the process that a worker runs in."""
 
     id: int
 
@@ -55,5 +55,5 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
 
 
 def _or_never(seconds: float | None, otherwise: float) -> float:
-    """Return a timeout that may be unset; 0 is no limit."""
+    """Return `seconds`, or `otherwise` if unset; 0 is no limit."""
     return (otherwise if seconds is None else seconds) or NEVER
