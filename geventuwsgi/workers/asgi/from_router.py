@@ -6,10 +6,9 @@ user may say who the client is (`server.routed` does the same for WSGI).
 
 import logging
 import os
-import socket
-import struct
 
 from ...errors import ProtocolError
+from ...net.credentials import peer_credentials
 from ...protocol.http1 import RequestParser
 from .http import HttpConnection
 from .scope import Scope
@@ -18,7 +17,6 @@ log = logging.getLogger("geventuwsgi.error")
 
 # The first field of each request (router.forward writes it).
 CLIENT = "Geventuwsgi-Client: "
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 class RoutedConnection(HttpConnection):
@@ -29,8 +27,7 @@ class RoutedConnection(HttpConnection):
     def begin(self) -> None:
         super().begin()
         sock = self.transport.get_extra_info("socket")
-        _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        _, uid, _ = peer_credentials(sock)
         if uid != os.geteuid():
             log.warning("a process of user %d connected to the socket between router and "
                         "workers; closed", uid)

@@ -14,14 +14,13 @@ The rules of this room:
 import logging
 import os
 import select
-import socket
-import struct
 from urllib.parse import unquote
 
 from gevent.monkey import get_original
 
 from ...app import environ as environs
 from ...errors import ProtocolError
+from ...net.credentials import peer_credentials
 from ...net.listener import Listener
 from ...protocol.http1 import RequestParser
 from .acceptor import Acceptor
@@ -34,7 +33,6 @@ log = logging.getLogger("geventuwsgi.error")
 CLIENT = "Geventuwsgi-Client: "
 # Seconds that a router may wait although workers have as many connections as slots.
 PATIENCE = 0.05
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 class RoutedConnection(HttpConnection):
@@ -43,8 +41,7 @@ class RoutedConnection(HttpConnection):
     __slots__ = ()
 
     def converse(self, early: bytes) -> bool:
-        _, uid, _ = _CREDENTIALS.unpack(self.stream.sock.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        _, uid, _ = peer_credentials(self.stream.sock)
         if uid != os.geteuid():
             log.warning("a process of user %d connected to the socket between router and "
                         "workers; closed", uid)
