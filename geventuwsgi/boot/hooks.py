@@ -51,7 +51,7 @@ def await_things(settings: Settings, *kinds: str) -> None:
         limit = kind if kind in ("interface", "socket") else "fs"
         for name in getattr(settings, f"wait_for_{kind}"):
             try:
-                probe.until_there(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
+                probe.wait_for(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
             except TimeoutError as error:
                 raise settings.origin(f"wait-for-{kind}").failure(str(error.strerror)) from None
 

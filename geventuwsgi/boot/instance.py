@@ -24,7 +24,7 @@ from ..router import announcer
 from ..router.announcer import Announcer
 from ..system import signals
 from ..system.filelock import FileLocks
-from ..system.limits import open_files
+from ..system.limits import set_open_files
 from ..system.pidfile import PidFile
 from ..system.privileges import Identity
 from ..system.terminal import TerminalModes, detach
@@ -78,14 +78,14 @@ def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str,
         return report
     status = ConfigError.exit_status
     try:
-        status = Instance(settings, again, environ, lambda: report.tell(0)).run()
+        status = Instance(settings, again, environ, lambda: report.report(0)).run()
     except GeventuwsgiError as error:
         status = error.exit_status
         logger.critical("%s", error)
     except SystemExit:  # stopped by a signal
         status = 0
     finally:
-        report.tell(status)
+        report.report(status)
     return status
 
 
@@ -156,10 +156,10 @@ class Instance:
         if settings.umask is not None:
             os.umask(settings.umask)
         if settings.max_fd:
-            open_files(settings.max_fd)
-        self.locks.adopt(handed.get("locks", ()))
+            set_open_files(settings.max_fd)
+        self.locks.inherit(handed.get("locks", ()))
         if not handed:
-            with signals.ending():
+            with signals.exit_on_stop():
                 self._lock_files()
                 await_things(settings, "interface", "fs", "file", "dir", "mountpoint")
                 run_hooks(settings, environ_of(settings), *AT_THE_START)
@@ -218,7 +218,7 @@ class Instance:
         for name in ("flock", "flock-wait"):
             for path in getattr(self.settings, name.replace("-", "_")):
                 try:
-                    self.locks.take(path, wait=name == "flock-wait")
+                    self.locks.lock(path, wait=name == "flock-wait")
                 except ConfigError as error:
                     raise self.settings.origin(name).failure(error.message) from None
 

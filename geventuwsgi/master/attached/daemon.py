@@ -161,7 +161,7 @@ class Daemon:
                 self._ours = 0
                 if status and pid != self.pid:
                     logger.error('[uwsgi-daemons] "%s" (pid: %d) ended before it had daemonized, '
-                                 "%s", self.order.command, pid, command.how(status))
+                                 "%s", self.order.command, pid, command.describe_status(status))
             return  # the look at the pid file follows
         self.pid = 0
         if self.dismissed:
