@@ -230,13 +230,13 @@ class WorkerTemplate:
         child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
         if settings.cpu_affinity:
             bind_processors(child.id, settings.cpu_affinity)
-        uwsgi_module.enter(self.uwsgi, child.id, lambda: child.logvars())
+        uwsgi_module.enter_worker(self.uwsgi, child.id, lambda: child.logvars())
         run_hooks(settings, os.environ, "post-fork")
         if applications is None:
             applications = self.load_applications(child.control, wait=False)
         if settings.py_autoreload:
             child.look = lambda: self.imported.report(child.control)
-        uwsgi_module.forked(self.uwsgi)
+        uwsgi_module.run_post_fork_hook(self.uwsgi)
         try:
             try:
                 return self.serve(applications, child)
@@ -248,7 +248,7 @@ class WorkerTemplate:
             if settings.skip_atexit:
                 atexit._clear()
             else:
-                uwsgi_module.leave(self.uwsgi)
+                uwsgi_module.run_atexit(self.uwsgi)
 
     def serve(self, applications: "Applications", child: "Child") -> int:
         """Run the kind of worker that these applications need; return its exit status."""

@@ -171,7 +171,7 @@ class Daemon:
             self.deadline = self.deadline or now + EARLY
             self._await_group()
         else:
-            self._throttle(now, f"(pid: {pid}) ended, {command.how(status)}")
+            self._throttle(now, f"(pid: {pid}) ended, {command.describe_status(status)}")
 
     def _await_group(self, killed: bool = False) -> None:
         """Start it anew, or be rid of it, when nobody of its group is left."""
