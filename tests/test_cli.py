@@ -103,8 +103,8 @@ def test_settings_reach_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_development_run_finds_its_application(tmp_path: Path,
-                                               monkeypatch: pytest.MonkeyPatch,
-                                               capsys: pytest.CaptureFixture[str]) -> None:
+                                                 monkeypatch: pytest.MonkeyPatch,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
     for name in list(os.environ):
         if name.startswith(("UWSGI_", "GEVENTUWSGI_")):
             monkeypatch.delenv(name)

@@ -207,7 +207,7 @@ def test_what_is_broken_is_shown_and_mended(server, room, broken, words):
     assert page.startswith(b"HTTP/1.1 500 ") and b"text/html" in page
     assert b"<b>" not in page and b"does not load" in page
     assert b"text/plain" in server.get()
-    assert server.wait_for("an error page is served in its place")
+    assert server.wait_for("an error page is served instead")
     change(room / "shop" / "__init__.py", APP)
     answers(server, b"\r\n\r\none")
 

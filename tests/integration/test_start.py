@@ -324,7 +324,7 @@ def test_a_log_that_even_root_cannot_open_again(room):
     with server:
         logs.rename(room / "elsewhere")
         server.send_signal(signal.SIGUSR1)
-        server.wait_for(f"{logs / 'access'} cannot be reopened, the old file stays: No such file")
+        server.wait_for(f"{logs / 'access'} cannot be reopened, the old file is kept: No such file")
         ask(path, "/who?still")
         wait_until(lambda: "who?still" in (room / "elsewhere" / "access").read_text())
         assert server.stop() == 0
@@ -387,8 +387,8 @@ def test_log_pipes_that_nobody_reads(room, reader):
 
 
 @pytest.mark.parametrize(("line", "status", "said"), [
-    ("home = /nonexist", 1, "home: /nonexist is no virtual environment"),
-    ("chdir = /nonexist\nsocket = a.sock", 1, "chdir: /nonexist is no directory"),
+    ("home = /nonexist", 1, "home: /nonexist is not a virtual environment"),
+    ("chdir = /nonexist\nsocket = a.sock", 1, "chdir: /nonexist is not a directory"),
     ("wsgi-file = nosuch.py", 4, "wsgi-file: nosuch.py: no such file"),
     ("mount = /a=nosuch.py", 4, "mount: nosuch.py: no such file"),
 ])
