@@ -10,9 +10,7 @@ import pytest
 from geventuwsgi import __version__, cli
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import AppLoadError, BindError, BootError, GeventuwsgiError
-from tests.harness import GEVENTUWSGI
-
-ROOT = Path(__file__).parent.parent
+from tests.harness import GEVENTUWSGI, ROOT
 
 
 def geventuwsgi(*arguments: str, cwd: Path = ROOT,

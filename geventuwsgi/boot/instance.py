@@ -270,7 +270,7 @@ class Instance:
             what = ("a router" if self.settings.standalone
                     else f"{self.settings.processes} workers")
             self.service_manager.ready(f"{what}, configured by "
-                               f"{', '.join(self.settings.files) or 'the command line'}")
+                                       f"{', '.join(self.settings.files) or 'the command line'}")
 
     def plan_reload(self) -> ReloadPlan:
         """Read the configuration again and prepare a reload.

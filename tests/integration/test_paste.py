@@ -7,7 +7,7 @@ import pytest
 
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.paste import arguments_of
-from tests.harness import HOUSE, Program, Server, wait_until
+from tests.harness import ROOT, Program, Server, wait_until
 
 pytest.importorskip("paste.deploy")
 
@@ -149,7 +149,7 @@ def test_an_edit_reloads_a_development_run(site):
 def test_an_application_that_does_not_load(site, uri, reason):
     with Program(sys.executable, "-c", "from geventuwsgi.cli import main; exit(main())", "--paste",
                  uri, "--http-socket", "127.0.0.1:0", cwd=site,
-                 env={"PYTHONPATH": str(HOUSE)}) as program:
+                 env={"PYTHONPATH": str(ROOT)}) as program:
         assert program.wait() == 4
         assert reason in program.log
 
@@ -168,7 +168,7 @@ def test_the_runner_of_pserve(site):
     code = ("from geventuwsgi.paste import main; main(None, {'__file__': 'production.ini'},"
             " app_name='front', listen='127.0.0.1:0', workers='1')")
     with Program(sys.executable, "-c", code, cwd=site,
-                 env={"PYTHONPATH": str(HOUSE)}) as program:
+                 env={"PYTHONPATH": str(ROOT)}) as program:
         line = program.wait_for("Listening at: http://127.0.0.1:")
         port = int(line.rpartition("127.0.0.1:")[2].split()[0])
         program.wait_for("ready: 1 worker")
@@ -210,7 +210,7 @@ def test_pserve_with_a_name_variables_and_its_reloader(site):
 
     with Program(sys.executable, "-m", "pyramid.scripts.pserve", "--reload", "-n", "other",
                  "development.ini", "who=Anna", "http_port=0", cwd=site,
-                 env={"PYTHONPATH": f"{HOUSE}:{site}"}) as program:
+                 env={"PYTHONPATH": f"{ROOT}:{site}"}) as program:
         program.wait_for("ready: 1 worker")
         wait_until(lambda: body().startswith("Anna "), "the application")
         (site / "app.py").write_text(APP.replace("{local.get('text')}", "edited"))

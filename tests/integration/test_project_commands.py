@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import HOUSE, Program, Server, wait_until
+from tests.harness import ROOT, Program, Server, wait_until
 
 
 def needs(name: str) -> None:
@@ -35,7 +35,7 @@ class Command(Server):
 
 def run_command(directory: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, *words], cwd=directory, text=True, timeout=60,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                          capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 # Django
@@ -233,7 +233,7 @@ def test_flask_errors_and_entry_point(site):
     assert wrong.returncode == 4 and "Could not import 'nowhere'" in wrong.stderr
     assert "geventuwsgi --help" in run_command(site, "run.py", "geventuwsgi", "--help").stdout
     setup = configparser.ConfigParser()
-    setup.read(HOUSE / "setup.cfg")
+    setup.read(ROOT / "setup.cfg")
     assert "geventuwsgi = geventuwsgi.flask:command" in setup["options.entry_points"][
         "flask.commands"]
 
