@@ -14,12 +14,11 @@ Rules:
 import logging
 import os
 import select
-import socket
-import struct
 
 from gevent.monkey import get_original
 
 from ...app import environ as environs
+from ...net.credentials import peer_credentials
 from ...net.listener import Listener
 from ...protocol import client_line
 from ...protocol.http1 import RequestParser
@@ -31,7 +30,6 @@ log = logging.getLogger("geventuwsgi.error")
 
 # How long a router's connection waits before it is accepted beyond the limit, in seconds.
 SHARE_AFTER = 0.05
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 class RoutedConnection(HttpConnection):
@@ -40,8 +38,7 @@ class RoutedConnection(HttpConnection):
     __slots__ = ()
 
     def serve_requests(self, early: bytes) -> bool:
-        _, uid, _ = _CREDENTIALS.unpack(self.stream.sock.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        _, uid, _ = peer_credentials(self.stream.sock)
         if uid != os.geteuid():
             log.warning("a process of user %d connected to the socket between router and "
                         "workers; closed", uid)
