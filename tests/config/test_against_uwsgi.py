@@ -346,17 +346,17 @@ def test_numbers(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"worker-reload-mercy = {text}\n"))
     found = re.search(r"graceful operations on workers is (\d+) seconds", shown)
     assert found is not None
-    case = CastContext(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
-    assert Number().cast(text, case) == int(found[1])
+    context = CastContext(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
+    assert Number().cast(text, context) == int(found[1])
 
 
 @pytest.mark.parametrize("text", [
     "true", "1", "", "False", "OFF", "no", "0", "00", "yes", "on ; please", "off ; please", "2"])
 def test_flags(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"thunder-lock = {text}\n"))
-    case = CastContext(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
+    context = CastContext(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
     # An inline comment makes uWSGI's text another one than `off`.
-    assert Boolean().cast(text, case) is (
+    assert Boolean().cast(text, context) is (
         "thunder lock: enabled" in shown and text != "off ; please")
 
 

@@ -271,14 +271,14 @@ def _treatment(entry: Entry, reading: Reading) -> Line:
         return _line(origin, key, text, IGNORED, COMMAND)
     if option.status == "refused":
         return _line(origin, key, text, REFUSED, option.reason)
-    case = CastContext(origin, [])
+    context = CastContext(origin, [])
     try:
-        option.kind.cast(text, case)
+        option.value_type.cast(text, context)
     except ConfigError as error:
         return _line(origin, key, text, WRONG, error.message)
     lead = _lead(origin)
     told = [warning.removeprefix(lead) for warning in dict.fromkeys(
-        (*reading.warnings, *case.warnings)) if warning.startswith(lead)]
+        (*reading.warnings, *context.warnings)) if warning.startswith(lead)]
     if option.status == "ignored":
         return _line(origin, key, text, IGNORED, option.reason, *told)
     difference = _difference(option, entry)

@@ -52,7 +52,7 @@ def options() -> Iterator[tuple[Option, list[str]]]:
 def turned_off() -> Iterator[tuple[str, Option]]:
     """Yield `--no-NAME` of each flag that it turns off (`argv`)."""
     for option, _ in options():
-        if isinstance(option.kind, Boolean) and option.status == "taken":
+        if isinstance(option.value_type, Boolean) and option.status == "taken":
             for name in option.names:
                 if not name.startswith(("no-", "disable-")) and row(f"no-{name}") is None:
                     yield f"--no-{name}", option
@@ -69,7 +69,7 @@ def subject(option: Option) -> str:
 
     "" is a flag, "none" a value that nothing completes.
     """
-    kind: ValueType = option.kind.of if isinstance(option.kind, Many) else option.kind
+    kind: ValueType = option.value_type.of if isinstance(option.value_type, Many) else option.value_type
     if option.name == "help":
         return "help"
     if kind.flag:
@@ -187,7 +187,7 @@ def _zsh() -> str:
         text = _help(option).translate({ord("["): "(", ord("]"): ")", ord("'"): "’"})
         found = subject(option)
         action = _ZSH_ACTIONS.get(found, f"({found.removeprefix('words ')})")
-        metavar = option.kind.metavar.replace(":", r"\:").replace("'", "") or "option"
+        metavar = option.value_type.metavar.replace(":", r"\:").replace("'", "") or "option"
         for name in names:
             mark = "" if not found else "=" if name.startswith("--") else "+"
             argument = f":{metavar}:{action}" if found else ""

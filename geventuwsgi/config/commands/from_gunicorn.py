@@ -119,7 +119,7 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unc
     else:
         for one in value if isinstance(value, list | tuple | set) else (value,):
             try:
-                text = _text(one, option.kind.octal)
+                text = _text(one, option.value_type.octal)
                 yield Entry(key, WORKERS.get(text, text) if name == "worker_class" else text,
                             origin)
             except TypeError:
@@ -239,11 +239,11 @@ class Conversion:
             self._comments.append(entry)
             return
         try:
-            wanted = option.kind.cast(text, CastContext(Origin("serve()", section=SECTION)))
+            wanted = option.value_type.cast(text, CastContext(Origin("serve()", section=SECTION)))
             if option.name == "env" and wanted != (text,):
                 raise ConfigError(_CHANGED)
         except ConfigError as error:
-            if not isinstance(option.kind, Account):
+            if not isinstance(option.value_type, Account):
                 self._leave(entry, error.message)
                 return
             # The machine where it is to run may well have the account: a server that refuses to
@@ -285,8 +285,8 @@ class Conversion:
             for entry in reading.entries:
                 piece = at.get(entry.origin.line or 0)
                 if piece is not None:
-                    case = CastContext(entry.origin)
-                    if piece.option.kind.cast(entry.text, case) != piece.wanted:
+                    context = CastContext(entry.origin)
+                    if piece.option.value_type.cast(entry.text, context) != piece.wanted:
                         return piece, _CHANGED
             resolve(reading)
         except ConfigError as error:

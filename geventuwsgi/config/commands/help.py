@@ -172,7 +172,7 @@ def letters_of(option: Option) -> str:
 def _spelled(option: Option) -> str:
     """Write the option as on the command line: `-s, --socket ADDRESS`."""
     letters = "".join(f"-{letter}, " for letter in letters_of(option))
-    metavar = option.kind.metavar
+    metavar = option.value_type.metavar
     if option.name == "application":
         return "APPLICATION"
     return f"{letters}--{option.name}" + (f" {metavar}" if metavar else "")
@@ -192,7 +192,7 @@ def _help_lines(option: Option) -> list[str]:
 
 def _entry(option: Option) -> list[str]:
     """Write one option for the reference, as an item of a definition list."""
-    metavar = option.kind.metavar
+    metavar = option.value_type.metavar
     lines = [f"``{option.name}``" + (f" *{metavar}*" if metavar else "")]
     lines.append(_filled(sentence(option.help), "    "))
     for title, text in facts_of(option, "``{}``"):
@@ -242,7 +242,7 @@ def _written(option: Option, item: object) -> str:
     """Write a value as an operator would."""
     if isinstance(item, bool):
         return "true" if item else "false"
-    if isinstance(item, int) and option.kind.octal:
+    if isinstance(item, int) and option.value_type.octal:
         return f"{item:03o}"
     return str(item)
 

@@ -188,7 +188,7 @@ def _entry(option: Option) -> Iterator[str]:
     else:
         names = [*(f"-{letter}" for letter in letters_of(option)),
                  *(f"--{name}" for name in (option.name, *option.aliases, *option.gunicorn))]
-        metavar = f" \\fI{escaped(option.kind.metavar)}\\fR" if option.kind.metavar else ""
+        metavar = f" \\fI{escaped(option.value_type.metavar)}\\fR" if option.value_type.metavar else ""
         yield ", ".join(f"\\fB{escaped(name)}\\fR" for name in names) + metavar
     yield escaped(sentence(option.help))
     for title, text in facts_of(option, "``{}``"):

@@ -116,7 +116,7 @@ def _developing(items: Sequence[Entry | Command], environ: Mapping[str, str], de
     for item in (*_late(environ), *items):
         option = row(item.key) if isinstance(item, Entry) else None
         if isinstance(item, Entry) and option is not None and option.name == "dev":
-            dev = bool(option.kind.cast(item.text, CastContext(item.origin, [])))
+            dev = bool(option.value_type.cast(item.text, CastContext(item.origin, [])))
     return dev
 
 

@@ -116,20 +116,20 @@ def entries(given: Mapping[str, object]) -> Iterator[Entry]:
         origin = Origin(PLACE, option=name)
         option = row(key)
         if isinstance(value, (list, tuple)):
-            if option is not None and not option.kind.repeats:
+            if option is not None and not option.value_type.repeats:
                 raise origin.error("takes one value, not a list")
             values = list(value)
         else:
             values = [] if value is None else [value]
         for one in values:
             if isinstance(one, bool) and option is not None and served(option) and names(option):
-                raise origin.error(f"takes {option.kind.metavar}, not {one}; None leaves it out")
+                raise origin.error(f"takes {option.value_type.metavar}, not {one}; None leaves it out")
             yield Entry(key, text_of(one, origin), origin)
 
 
 def names(option: Option) -> bool:
     """Whether a value is a name of any letters, which no boolean is meant to be."""
-    kind = option.kind.of if isinstance(option.kind, Many) else option.kind
+    kind = option.value_type.of if isinstance(option.value_type, Many) else option.value_type
     return isinstance(kind, (Address, Path, Name)) and not kind.flag
 
 

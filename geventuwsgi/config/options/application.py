@@ -82,18 +82,18 @@ class ModuleAlias(ValueType):
     metavar = "NAME=MODULE"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         name, equals, target = (part.strip() for part in text.partition("="))
         if not equals or not target or not re.fullmatch(r"\w+(\.\w+)*", name):
-            case.fail(f"{text!r} is not of the form name=module")
+            context.fail(f"{text!r} is not of the form name=module")
         return f"{name}={target}"
 
 
 class Pecan(Path):
     """A configuration file of Pecan; the value is what makes the application of it."""
 
-    def value(self, text: str, case: CastContext) -> object:
-        return f"pecan.deploy:deploy({super().value(text, case)!r})"
+    def value(self, text: str, context: CastContext) -> object:
+        return f"pecan.deploy:deploy({super().value(text, context)!r})"
 
 
 PYTHON = (

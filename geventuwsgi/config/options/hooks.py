@@ -22,9 +22,9 @@ class Nice(ValueType):
     metavar = "N"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not re.fullmatch(r"-?\d+", text) or not -20 <= int(text) <= 19:
-            case.fail(f"{text!r} is not a number from -20 to 19")
+            context.fail(f"{text!r} is not a number from -20 to 19")
         return int(text)
 
 

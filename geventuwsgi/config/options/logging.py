@@ -41,13 +41,13 @@ class LogDate(ValueType):
     flag = True
     plain = "%a %b %d %H:%M:%S %Y"  # ctime's
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         word = text.lower()
         if word in ("false", "off", "no", "0"):
-            case.warn(f"{text!r} is off; to uWSGI it is the text in front of each line")
+            context.warn(f"{text!r} is off; to uWSGI it is the text in front of each line")
             return ""
         if "\0" in text:
-            case.fail("a form holds no NUL")
+            context.fail("a form holds no NUL")
         return self.plain if word in ("", "true", "on", "yes", "1") else text
 
 
@@ -67,15 +67,15 @@ class Parsed(ValueType):
         if kind == "syslog":
             self.flag = True    # stands alone, too
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if self._kind:
             text = f"{self._kind}:{'' if text.lower() in ('true', '1') else text}"
         if not text.strip():
-            case.fail(f"needs a value ({self.metavar})")
+            context.fail(f"needs a value ({self.metavar})")
         try:
             self._parse(text)  # type: ignore[operator]
         except ValueError as error:
-            case.fail(str(error))
+            context.fail(str(error))
         return text
 
 

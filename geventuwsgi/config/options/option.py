@@ -31,7 +31,7 @@ class Option:
 
     Args:
         name: the first name: uWSGI's where it has one, else gunicorn's or ours.
-        kind: what turns its text into a value.
+        value_type: what turns its text into a value.
         help: what it does, in one sentence without a full stop.
         section: the heading it stands under in `--help` and in the reference.
         default: the value where nobody wrote one; None also where `settings` derives it.
@@ -52,7 +52,7 @@ class Option:
     """
 
     name: str
-    kind: ValueType
+    value_type: ValueType
     help: str
     section: str = ""
     default: object = None

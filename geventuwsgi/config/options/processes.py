@@ -220,11 +220,11 @@ class SocketMap(ValueType):
     metavar = "SOCKET:WORKER[,...]"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         plain = re.sub(r"\s+", "", text)
         if not re.fullmatch(r"\d+:[1-9]\d*(,[1-9]\d*)*", plain):
-            case.fail(f"{text!r} is not of the form SOCKET:WORKER[,WORKER...]: sockets count from "
-                      "0, workers from 1")
+            context.fail(f"{text!r} is not of the form SOCKET:WORKER[,WORKER...]: sockets count from "
+                         "0, workers from 1")
         return plain
 
 

@@ -77,10 +77,10 @@ _NUMBER = Number(on=1)
 class Modifier(Number):
     """A modifier of the uwsgi protocol: 0 is Python, and others are other languages."""
 
-    def value(self, text: str, case: CastContext) -> object:
-        number = super().value(text, case)
+    def value(self, text: str, context: CastContext) -> object:
+        number = super().value(text, context)
         if number:
-            case.fail(f"{number}: this server runs Python alone, which is modifier 0")
+            context.fail(f"{number}: this server runs Python alone, which is modifier 0")
         return number
 
 
@@ -95,14 +95,14 @@ class ErrorPage(Path):
         self.status = status
         self.metavar = "FILE" if status else "STATUS=FILE"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         status = str(self.status)
         if not self.status:
             status, equals, text = (part.strip() for part in text.partition("="))
             if not equals or not status.isdigit() or int(status) not in STATUSES:
-                case.fail(f"{status!r} is none of the statuses that the server itself answers "
-                          f"with: {', '.join(map(str, STATUSES))}")
-        return f"{status}={super().value(text, case)}"
+                context.fail(f"{status!r} is none of the statuses that the server itself answers "
+                             f"with: {', '.join(map(str, STATUSES))}")
+        return f"{status}={super().value(text, context)}"
 
 
 class FieldName(ValueType):
@@ -111,9 +111,9 @@ class FieldName(ValueType):
     metavar = "NAME"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not TOKEN.fullmatch(text.rstrip(":")):
-            case.fail(f"{text!r} is no name of a header")
+            context.fail(f"{text!r} is no name of a header")
         return text.rstrip(":")
 
 
@@ -123,11 +123,11 @@ class FieldVariable(ValueType):
     metavar = "NAME VARIABLE"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         name, _, variable = text.strip().partition(" ")
         variable = variable.strip()
         if not TOKEN.fullmatch(name) or not TOKEN.fullmatch(variable) or "." in variable:
-            case.fail(f"{text!r} is not of the form NAME VARIABLE, such as X-User REMOTE_USER")
+            context.fail(f"{text!r} is not of the form NAME VARIABLE, such as X-User REMOTE_USER")
         return f"{name} {variable}"
 
 
@@ -137,8 +137,8 @@ class Kibibytes(Number):
 
     metavar = "KIB"
 
-    def value(self, text: str, case: CastContext) -> object:
-        number = super().value(text, case)
+    def value(self, text: str, context: CastContext) -> object:
+        number = super().value(text, context)
         assert isinstance(number, int)
         return number * 1024
 

@@ -75,93 +75,93 @@ class Rule(ValueType):
             "route-label": "NAME", "route-run": "ACTION", "route-if": "CONDITION ACTION",
             "route-if-not": "CONDITION ACTION"}.get(self.kind, "REGEX ACTION")
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         text = text.strip()
         if not text:
-            case.fail(f"a rule is of the form {self.metavar}")
+            context.fail(f"a rule is of the form {self.metavar}")
         if self.kind == "route-label":
             return f"{self.option} {text}"
         action = text
         if self.kind != "route-run":
             subject, blank, action = text.partition(" ")
             if not blank or not action.strip():
-                case.fail(f"{text!r} is not of the form {self.metavar}")
+                context.fail(f"{text!r} is not of the form {self.metavar}")
             if self.kind.startswith("route-if"):
-                self.condition(subject, case)
+                self.condition(subject, context)
             else:
-                self.pattern(subject, case)
-        self.action(action.strip(), case)
+                self.pattern(subject, context)
+        self.action(action.strip(), context)
         return f"{self.option} {text}"
 
-    def condition(self, text: str, case: CastContext) -> None:
+    def condition(self, text: str, context: CastContext) -> None:
         name, colon, argument = text.partition(":")
         if name not in CONDITIONS or not colon:
-            case.fail(f"{name!r} is no condition; there are {', '.join(CONDITIONS)}")
+            context.fail(f"{name!r} is no condition; there are {', '.join(CONDITIONS)}")
         operands = argument.split(";")
         if len(operands) != CONDITIONS[name]:
-            case.fail(f"{name} takes {CONDITIONS[name]} operand{'s'[:CONDITIONS[name] - 1]}, "
-                      f"with ';' between them")
+            context.fail(f"{name} takes {CONDITIONS[name]} operand{'s'[:CONDITIONS[name] - 1]}, "
+                         f"with ';' between them")
         if name in ("regexp", "re"):
-            self.pattern(operands[1], case)
+            self.pattern(operands[1], context)
             if "$" in _PLACES.sub("", operands[1]).rstrip("$") or _PLACES.search(operands[1]):
-                case.fail(f"{operands[1]!r}: a pattern holds nothing of the request")
-        self.places(argument, case)
+                context.fail(f"{operands[1]!r}: a pattern holds nothing of the request")
+        self.places(argument, context)
 
     @staticmethod
-    def pattern(text: str, case: CastContext) -> None:
+    def pattern(text: str, context: CastContext) -> None:
         try:
             re.compile(text)
         except re.error as error:
-            case.fail(f"{text!r} is no regular expression: {error}")
+            context.fail(f"{text!r} is no regular expression: {error}")
 
-    def action(self, text: str, case: CastContext) -> None:
+    def action(self, text: str, context: CastContext) -> None:
         name, _, argument = text.partition(":")
         if name in INSTEAD:
-            case.fail(f"{name} is not done here: {INSTEAD[name]}")
+            context.fail(f"{name} is not done here: {INSTEAD[name]}")
         if name not in ACTIONS:
-            case.fail(f"{name!r} is no action; there are {', '.join(ACTIONS)}")
-        self.timely(name, argument, case)
+            context.fail(f"{name!r} is no action; there are {', '.join(ACTIONS)}")
+        self.timely(name, argument, context)
         if ACTIONS[name] and not argument.strip():
-            case.fail(f"{name} wants an argument behind its colon")
+            context.fail(f"{name} wants an argument behind its colon")
         if name in ("return", "break-with-status") or name == "break" and argument.strip():
-            self.status(argument.strip(), case)
+            self.status(argument.strip(), context)
         if name.startswith("basicauth") and not re.fullmatch(r'[^,"]+,[^:,]+:.+', argument):
-            case.fail(f"{argument!r} is not of the form realm,user:password; files of passwords "
-                      f"are left to the web server in front")
+            context.fail(f"{argument!r} is not of the form realm,user:password; files of passwords "
+                         f"are left to the web server in front")
         if name == "addheader" and ":" not in argument:
-            case.fail(f"{argument!r} is not of the form Name: value")
+            context.fail(f"{argument!r} is not of the form Name: value")
         if name in ("addvar", "logvar") and "=" not in argument:
-            case.fail(f"{argument!r} is not of the form name=value")
-        self.places(argument, case)
+            context.fail(f"{argument!r} is not of the form name=value")
+        self.places(argument, context)
 
-    def timely(self, name: str, argument: str, case: CastContext) -> None:
+    def timely(self, name: str, argument: str, context: CastContext) -> None:
         """Refuse an action that comes too late for the request, or for its response."""
         if self.phase == "final-" and name not in _BEHIND:
-            case.fail(f"{name}: the response has left: there are {', '.join(sorted(_BEHIND))}")
+            context.fail(f"{name}: the response has left: there are {', '.join(sorted(_BEHIND))}")
         if self.phase and (name in _BEFORE or name == "break" and not argument.strip()):
-            case.fail(f"{name}: the application has answered already: write it without "
-                      f"{self.phase} in front")
+            context.fail(f"{name}: the application has answered already: write it without "
+                         f"{self.phase} in front")
 
     @staticmethod
-    def status(text: str, case: CastContext) -> None:
+    def status(text: str, context: CastContext) -> None:
         try:
             code = int(text[:3])
             HTTPStatus(code)
         except ValueError:
             code = 0
         if not 200 <= code <= 599 or text[3:4].strip():
-            case.fail(f"{text!r} does not begin with a status of HTTP")
+            context.fail(f"{text!r} does not begin with a status of HTTP")
 
     @staticmethod
-    def places(text: str, case: CastContext) -> None:
+    def places(text: str, context: CastContext) -> None:
         for place in _PLACES.findall(text):
             match = _GIVEN.fullmatch(place)
             if match is None or ("[" in place and match[1] not in FUNCTIONS):
-                case.fail(f"${{{place}}} is not known here; besides variables there are "
-                          f"{', '.join(name + '[]' for name in FUNCTIONS)}")
+                context.fail(f"${{{place}}} is not known here; besides variables there are "
+                             f"{', '.join(name + '[]' for name in FUNCTIONS)}")
             if match[2] is not None and match[2] not in WORDS.get(match[1], (match[2],)):
-                case.fail(f"${{{place}}} is not known here; there are "
-                          f"{', '.join(f'{match[1]}[{word}]' for word in WORDS[match[1]])}")
+                context.fail(f"${{{place}}} is not known here; there are "
+                             f"{', '.join(f'{match[1]}[{word}]' for word in WORDS[match[1]])}")
 
 
 def check_labels(rules: Sequence[str], origins: Sequence[Origin]) -> None:

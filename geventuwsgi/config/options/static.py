@@ -13,12 +13,12 @@ class MappedPath(ValueType):
     metavar = "/PREFIX=PATH"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         prefix, equals, path = (part.strip() for part in text.partition("="))
         if not equals or not path:
-            case.fail(f"{text!r} is not of the form /prefix=directory")
+            context.fail(f"{text!r} is not of the form /prefix=directory")
         if not prefix.startswith("/"):
-            case.fail(f"{prefix!r}: a prefix begins with '/', or no path would ever match")
+            context.fail(f"{prefix!r}: a prefix begins with '/', or no path would ever match")
         return f"{prefix}={path}"
 
 
@@ -27,16 +27,16 @@ class Pattern(ValueType):
 
     metavar = "REGEX"
 
-    def value(self, text: str, case: CastContext) -> object:
-        self.check(text, case)
+    def value(self, text: str, context: CastContext) -> object:
+        self.check(text, context)
         return text
 
     @staticmethod
-    def check(text: str, case: CastContext) -> None:
+    def check(text: str, context: CastContext) -> None:
         try:
             re.compile(text)
         except re.error as error:
-            case.fail(f"{text!r} is no regular expression: {error}")
+            context.fail(f"{text!r} is no regular expression: {error}")
 
 
 class PatternSeconds(Pattern):
@@ -45,14 +45,14 @@ class PatternSeconds(Pattern):
     metavar = "REGEX SECONDS"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         pattern, _, seconds = text.strip().rpartition(" ")
-        if case.origin.uwsgi and seconds.startswith("$("):
-            case.warn(f"{seconds} is not set and counts as 0")
+        if context.origin.uwsgi and seconds.startswith("$("):
+            context.warn(f"{seconds} is not set and counts as 0")
             seconds = "0"
         if not pattern or not seconds.isascii() or not seconds.isdigit():
-            case.fail(f"{text!r} is not of the form REGEX SECONDS")
-        self.check(pattern.strip(), case)
+            context.fail(f"{text!r} is not of the form REGEX SECONDS")
+        self.check(pattern.strip(), context)
         return f"{pattern.strip()} {int(seconds)}"
 
 
@@ -62,10 +62,10 @@ class TypeSeconds(ValueType):
     metavar = "TYPE=SECONDS"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         media, equals, seconds = (part.strip() for part in text.partition("="))
         if not equals or not media or not seconds.isascii() or not seconds.isdigit():
-            case.fail(f"{text!r} is not of the form media/type=SECONDS")
+            context.fail(f"{text!r} is not of the form media/type=SECONDS")
         return f"{media}={int(seconds)}"
 
 

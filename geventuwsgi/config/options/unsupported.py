@@ -25,8 +25,8 @@ class _Statistics(ValueType):
 
     metavar = "ADDRESS"
 
-    def value(self, text: str, case: CastContext) -> object:
-        case.warn(f"nothing listens at {text}: statistics of workers are not served")
+    def value(self, text: str, context: CastContext) -> object:
+        context.warn(f"nothing listens at {text}: statistics of workers are not served")
         return text
 
 

@@ -55,9 +55,9 @@ def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> 
         path, _, command = text.partition(" ")
         touched.append((path, _place(origin), "exec", command, False))
     for option in DAEMONS:
-        if isinstance(option.kind, Many) and isinstance(option.kind.of, Daemon):
+        if isinstance(option.value_type, Many) and isinstance(option.value_type.of, Daemon):
             for text, origin in written(option.name):
-                fields = option.kind.of.read(text, CastContext(origin))
+                fields = option.value_type.of.read(text, CastContext(origin))
                 if values["chdir"]:
                     _lead_below(os.path.abspath(values["chdir"]), fields)
                 fields["stdin"] = fields.get("stdin", values["daemons_honour_stdin"])

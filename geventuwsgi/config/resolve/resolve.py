@@ -110,7 +110,7 @@ class _Gathered:
         elif option.status == "command":
             CastContext(entry.origin, self.reading.warnings).warn(COMMAND)
         elif option.status in ("taken", "ignored"):
-            value = option.kind.cast(entry.text, CastContext(entry.origin, self.reading.warnings))
+            value = option.value_type.cast(entry.text, CastContext(entry.origin, self.reading.warnings))
             if option.status == "taken":
                 self.set(option, value, entry.origin)
 
@@ -118,7 +118,7 @@ class _Gathered:
         """Set a value, or append it where the row repeats."""
         name = option.attribute
         before = self.origins.get(name)
-        if option.kind.repeats:
+        if option.value_type.repeats:
             self.count += 1
             places, items = [self.count] * len(value), [origin] * len(value)
             if before and (option.merge or self.together(before, origin)):
@@ -133,7 +133,7 @@ class _Gathered:
                 f"{origin.place}: {origin.option}: the file comes behind "
                 f"{written(before.option)} on the command line and wins, as in uWSGI; name the "
                 f"file first")
-        if before and not option.kind.repeats:
+        if before and not option.value_type.repeats:
             self.lost.append((before, origin))
         self.values[name] = value
         self.origins[name] = origin
@@ -154,15 +154,15 @@ class _Gathered:
             return
         hint = suggest(key, entry.text, origin.uwsgi)
         hint = f"; {hint}" if hint else ""
-        case = CastContext(origin, reading.warnings)
+        context = CastContext(origin, reading.warnings)
         if origin.kind == "environment":
             # Other programs' variables may begin with our names; only likely options are told.
             if nearest(key, origin.uwsgi):
-                case.warn(f"there is no such option{hint}")
+                context.warn(f"there is no such option{hint}")
         elif reading.strict or not origin.uwsgi:
-            case.fail(f"there is no such option{hint}")
+            context.fail(f"there is no such option{hint}")
         elif key not in reading.references:
-            case.warn(f"there is no such option, it is a placeholder that nothing refers to{hint}")
+            context.warn(f"there is no such option, it is a placeholder that nothing refers to{hint}")
 
 
 class _Defaults:
@@ -228,9 +228,9 @@ class _Defaults:
         count = self.environ.get("WEB_CONCURRENCY", "").strip()
         # An operator of uWSGI sized the database for what the file says.
         if count and "processes" not in self.written and not self.uwsgi and not self.dev:
-            case = CastContext(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
+            context = CastContext(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
             self.platform("WEB_CONCURRENCY", "processes",
-                          Number(minimum=1, auto=True).cast(count, case))
+                          Number(minimum=1, auto=True).cast(count, context))
 
     def sockets(self) -> None:
         protocol = self.values["protocol"]
@@ -293,9 +293,9 @@ class _Defaults:
         if named and "forwarded_allow_ips" not in self.written:
             option = row("forwarded-allow-ips")
             assert option is not None
-            case = CastContext(Origin("environment", option="FORWARDED_ALLOW_IPS"), self.warnings)
+            context = CastContext(Origin("environment", option="FORWARDED_ALLOW_IPS"), self.warnings)
             self.platform("FORWARDED_ALLOW_IPS", "forwarded_allow_ips",
-                          option.kind.cast(named, case))
+                          option.value_type.cast(named, context))
         if not self.uwsgi or "uwsgi_allow_from" in self.written:
             return
         beyond = [address for address, protocol in self.values["listeners"]

@@ -78,7 +78,7 @@ def _long(argument: str, rest: list[str]) -> Entry | Command:
     option = row(name)
     if option is None and name.startswith("no-") and not equals:
         flag = row(name[3:])
-        if flag is not None and flag.status == "taken" and isinstance(flag.kind, Boolean):
+        if flag is not None and flag.status == "taken" and isinstance(flag.value_type, Boolean):
             return Entry(flag.name, "false", origin)
     if option is None:
         raise origin.error(_unknown(name))
@@ -100,7 +100,7 @@ def _letters(letters: str, rest: list[str]) -> Iterator[Entry | Command]:
         option = BY_LETTER.get(letter)
         if option is None:
             raise origin.error("there is no such option")
-        if option.kind.flag:
+        if option.value_type.flag:
             yield _valued(option, letter, None, rest, origin)
             continue
         yield _valued(option, letter, letters or None, rest, origin)
@@ -113,17 +113,17 @@ def _valued(option: Option, name: str, text: str | None, rest: list[str],
     if option.status == "command":
         if option.name == "help" and rest and (not rest[0].startswith("-") or _known(rest[0])):
             return Command("help", rest.pop(0))
-        if option.kind.flag and text is not None:
+        if option.value_type.flag and text is not None:
             raise origin.error(f"takes no value: write --{option.name} {text}")
-        if option.kind.flag:
+        if option.value_type.flag:
             return Command(option.name)
         return Command(option.name, text or _argument(option, rest, origin))
     if option.status == "refused":
         raise origin.error(option.reason)
-    if text is None and option.kind.optional:
-        if rest and re.fullmatch(option.kind.optional, rest[0]):
+    if text is None and option.value_type.optional:
+        if rest and re.fullmatch(option.value_type.optional, rest[0]):
             text = rest.pop(0)
-    elif text is None and not option.kind.flag:
+    elif text is None and not option.value_type.flag:
         text = _argument(option, rest, origin)
     # A letter is not kept as the key: the entry is the option's.
     return Entry(name if len(name) > 1 else option.name, text, origin)
@@ -150,7 +150,7 @@ def _argument(option: Option, rest: list[str], origin: Origin) -> str:
     """Take the next argument as the option's value."""
     following = rest[0] if rest else None
     if following is None or (following.startswith("--") and row(following[2:])):
-        raise origin.error(f"needs a value ({option.kind.metavar})")
+        raise origin.error(f"needs a value ({option.value_type.metavar})")
     return rest.pop(0)
 
 

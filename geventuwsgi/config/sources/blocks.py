@@ -83,35 +83,35 @@ CONDITIONS: Mapping[str, Condition] = {
 }
 
 
-def _for(text: str, case: CastContext) -> Iterable[str]:
+def _for(text: str, context: CastContext) -> Iterable[str]:
     return text.split()
 
 
-def _for_glob(text: str, case: CastContext) -> Iterable[str]:
+def _for_glob(text: str, context: CastContext) -> Iterable[str]:
     found = sorted(glob.glob(text))
     if not found:
-        case.warn(f"no file matches {text}: its lines are skipped; uWSGI takes them once, with the "
-                  f"pattern itself")
+        context.warn(f"no file matches {text}: its lines are skipped; uWSGI takes them once, with the "
+                     f"pattern itself")
     return found
 
 
-def _for_times(text: str, case: CastContext) -> Iterable[str]:
+def _for_times(text: str, context: CastContext) -> Iterable[str]:
     digits = re.match("[0-9]*", text)
     assert digits is not None
     if not digits[0] or len(digits[0]) > 6 or int(digits[0]) > _MOST_TIMES:
         raise ValueError(f"{text!r} is not a number from 0 to {_MOST_TIMES}")
     if digits[0] != text:
-        case.warn(f"only the {digits[0]} of {text!r} is read, as in uWSGI")
+        context.warn(f"only the {digits[0]} of {text!r} is read, as in uWSGI")
     return [str(number) for number in range(1, int(digits[0]) + 1)]
 
 
-def _for_readline(text: str, case: CastContext) -> Iterable[str]:
+def _for_readline(text: str, context: CastContext) -> Iterable[str]:
     try:
-        octets = content(text, case.warn)
+        octets = content(text, context.warn)
     except ConfigError as error:
-        if not case.origin.uwsgi:
+        if not context.origin.uwsgi:
             raise
-        case.warn(f"{error.message}: its lines are skipped, as in uWSGI")
+        context.warn(f"{error.message}: its lines are skipped, as in uWSGI")
         return ()
     text = octets.decode("utf-8", "surrogateescape").removesuffix("\n")
     return [line.rstrip("\r") for line in text.split("\n")] if octets else ()
@@ -140,25 +140,25 @@ class Block:
         ConfigError: for a loop or an expression that cannot be read.
     """
 
-    def __init__(self, key: str, text: str, case: CastContext) -> None:
+    def __init__(self, key: str, text: str, context: CastContext) -> None:
         self.key = key
-        self.case = case
+        self.context = context
         self._text = text
         self._words: list[str] | None = None
         plain = _ALIASES.get(key, key)
         try:
             if plain in LOOPS:
-                self._words = list(LOOPS[plain](text, case))
+                self._words = list(LOOPS[plain](text, context))
                 return
             if plain.endswith("hostname-match"):
                 re.compile(text)
         except re.error as error:
-            case.fail(f"{text!r} is not a regular expression: {error}")
+            context.fail(f"{text!r} is not a regular expression: {error}")
         except (ConfigError, ValueError) as error:
-            case.fail(getattr(error, "message", str(error)))
+            context.fail(getattr(error, "message", str(error)))
         if text.partition("=")[0].endswith(" ") and plain.endswith(("-env", "-opt")):
-            case.warn(f"the blanks around '=' in {text!r} are cut; uWSGI makes them part of name "
-                      f"and value, and compares in vain")
+            context.warn(f"the blanks around '=' in {text!r} are cut; uWSGI makes them part of name "
+                         f"and value, and compares in vain")
         name = plain.removeprefix("if-").removeprefix("not-")
         self._condition, self._negated = CONDITIONS[name], plain.startswith("if-not-")
 

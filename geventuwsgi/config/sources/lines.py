@@ -78,18 +78,18 @@ class Reading:
         """
         self.references.update(word for names in _REFERENCES.findall(text or "")
                                for word in names.split())
-        case = CastContext(origin, self.warnings)
+        context = CastContext(origin, self.warnings)
         if key in blocks.END:
             self._block = None
             self.entries.append(Entry(key, text, origin))
             return
-        _without_place(lambda: self._permission.check(key), case)
+        _without_place(lambda: self._permission.check(key), context)
         values = self._block.values((self.environ, self.firsts())) if self._block else [None]
         if self._block is not None and not values:
             self.skipped.append(Skipped(Entry(key, text, origin), self._block.why_not,
                                         len(self.entries)))
         if blocks.opens(key):
-            self._open(Entry(key, text, origin), case, skipped=not values)
+            self._open(Entry(key, text, origin), context, skipped=not values)
             return
         block = self._block
         for value in values:
@@ -100,20 +100,20 @@ class Reading:
             if block is not None:
                 self._block = block
 
-    def _open(self, entry: Entry, case: CastContext, skipped: bool) -> None:
+    def _open(self, entry: Entry, context: CastContext, skipped: bool) -> None:
         """Begin a block, which may not stand in another that holds."""
         if self._block is None:
             option = row(entry.key)
-            text = option.kind.uncomment(entry.text or "", case) if option else entry.text or ""
-            if option is not None and option.kind.comments:  # a path, or a number of times
-                text = self._at_once(text, case) or ""
-            self._block = blocks.Block(entry.key, text, case)
+            text = option.value_type.uncomment(entry.text or "", context) if option else entry.text or ""
+            if option is not None and option.value_type.comments:  # a path, or a number of times
+                text = self._at_once(text, context) or ""
+            self._block = blocks.Block(entry.key, text, context)
             self.entries.append(entry)
         elif skipped:
-            case.warn(f"blocks do not nest: this one is skipped with the {self._block.key} it "
-                      f"stands in, and the first end ends both")
+            context.warn(f"blocks do not nest: this one is skipped with the {self._block.key} it "
+                         f"stands in, and the first end ends both")
         else:
-            case.fail(f"blocks do not nest: {self._block.key} is still open")
+            context.fail(f"blocks do not nest: {self._block.key} is still open")
 
     def load(self, spec: str, origin: Origin) -> None:
         """Read a file, or a section of one (`file.ini:section`), at this point.
@@ -161,7 +161,7 @@ class Reading:
             self.load(parent, place)
         self._inherits.clear()
         if self._block is not None:
-            self._block.case.warn("it has no end: all lines behind it belong to it, as in uWSGI")
+            self._block.context.warn("it has no end: all lines behind it belong to it, as in uWSGI")
         self._pass(lambda text, warn, _: references.environment(text, self.environ, warn))
         self._pass(lambda text, warn, _: references.files(text, warn))
         self._pass(lambda text, warn, entry: references.options(text, self._visible(entry), warn))
@@ -250,27 +250,27 @@ class Reading:
             self._act(option, entry)
 
     def _act(self, option: Option, entry: Entry) -> None:
-        case = CastContext(entry.origin, self.warnings)
+        context = CastContext(entry.origin, self.warnings)
         name = option.name
         if name == "strict":
-            self.strict = bool(option.kind.cast(entry.text, case))
+            self.strict = bool(option.value_type.cast(entry.text, context))
         elif name in ("blacklist", "whitelist", "end-blacklist", "end-whitelist"):
             self._permission.turn(name, entry.text or "")
         elif name == "declare-option":
-            self._declare(entry.text or "", case)
+            self._declare(entry.text or "", context)
         elif name == "set":
-            key, _, text = str(option.kind.cast(entry.text, case)).partition("=")
+            key, _, text = str(option.value_type.cast(entry.text, context)).partition("=")
             self.placeholders.add(key)
             self.add(key, text, entry.origin)
         elif name == "exit":
-            status = option.kind.cast(entry.text or "0", case)
+            status = option.value_type.cast(entry.text or "0", context)
             raise ConfigurationEnd(int(str(status)), file=entry.origin.file,
                                    line=entry.origin.line, option=entry.origin.option)
         else:
-            value = str(option.kind.cast(self._at_once(entry.text, case), case))
-            self._act_on(name, value, entry.origin, case)
+            value = str(option.value_type.cast(self._at_once(entry.text, context), context))
+            self._act_on(name, value, entry.origin, context)
 
-    def _act_on(self, name: str, value: str, origin: Origin, case: CastContext) -> None:
+    def _act_on(self, name: str, value: str, origin: Origin, context: CastContext) -> None:
         """Do what a directive with a file, a variable or a placeholder says."""
         if name == "ini":
             self.load(value, origin)
@@ -281,24 +281,24 @@ class Reading:
                 value = self.files[-1] + value
             self._inherits.append((value, origin, list(self._loading)))
         elif name == "early-envdir":
-            found = _without_place(lambda: directives.variables(value), case)
+            found = _without_place(lambda: directives.variables(value), context)
             self.early |= found
             self.environ = {key: text for key, text in {**self.environ, **found}.items()
                             if text is not None}
         else:  # set-placeholder, resolve
             key, _, text = value.partition("=")
             if row(key, origin.uwsgi):
-                case.fail(f"{key} is an option, no placeholder")
+                context.fail(f"{key} is an option, no placeholder")
             if name == "resolve":
-                text = _without_place(lambda: directives.address_of(text), case)
+                text = _without_place(lambda: directives.address_of(text), context)
             self.placeholders.add(key)
             self.entries.append(Entry(key, text, origin))
 
-    def _declare(self, text: str, case: CastContext) -> None:
+    def _declare(self, text: str, context: CastContext) -> None:
         """Take an option that stands for others."""
-        declared = _without_place(lambda: Declared.read(text), case)
-        if row(declared.name, case.origin.uwsgi):
-            case.warn(f"{declared.name} is an option already: the line has no effect")
+        declared = _without_place(lambda: Declared.read(text), context)
+        if row(declared.name, context.origin.uwsgi):
+            context.warn(f"{declared.name} is an option already: the line has no effect")
         else:
             self.declared[declared.name] = declared
 
@@ -314,18 +314,18 @@ class Reading:
         if logged:
             self.add("paste-logger", "true", origin)
 
-    def _at_once(self, text: str | None, case: CastContext) -> str | None:
+    def _at_once(self, text: str | None, context: CastContext) -> str | None:
         """Expand the text of a directive, which in uWSGI is taken as it stands."""
         if text is None or "(" not in text:
             return text
-        warn = case.warn if case.origin.uwsgi else None
+        warn = context.warn if context.origin.uwsgi else None
 
         def expanded() -> str:
             changed = references.files(references.environment(text, self.environ), warn)
             return references.options(changed, self.firsts())
-        changed = _without_place(expanded, case)
-        if changed != text and case.origin.uwsgi:
-            case.warn(f"{text} is read as {changed}; uWSGI takes it as it stands")
+        changed = _without_place(expanded, context)
+        if changed != text and context.origin.uwsgi:
+            context.warn(f"{text} is read as {changed}; uWSGI takes it as it stands")
         return changed
 
     def firsts(self) -> dict[str, str]:
@@ -350,26 +350,26 @@ class Reading:
             text = entry.text
             if text is None or "(" not in text or (option and option.status == "directive"):
                 continue
-            case = CastContext(entry.origin, self.warnings)
+            context = CastContext(entry.origin, self.warnings)
             changed = _without_place(
-                lambda: change(text, case.warn if case.origin.uwsgi else None, entry), case)
+                lambda: change(text, context.warn if context.origin.uwsgi else None, entry), context)
             if changed == text:
                 continue
             if entry.key in _IMMEDIATE and entry.origin.uwsgi:
-                case.warn(f"{text} is read as {changed}; uWSGI takes it as it stands, which is 0")
+                context.warn(f"{text} is read as {changed}; uWSGI takes it as it stands, which is 0")
             if entry.origin.uwsgi and (entry.origin.option in _FIXED or index >= self._own):
-                case.warn(f"{entry.key} = {text} is read as {changed}; uWSGI takes it as it stands")
+                context.warn(f"{entry.key} = {text} is read as {changed}; uWSGI takes it as it stands")
             self.entries[index] = Entry(entry.key, changed, entry.origin)
 
 
-def _without_place(read: Callable[[], T], case: CastContext) -> T:
+def _without_place(read: Callable[[], T], context: CastContext) -> T:
     """Return what `read` returns; what it raises gets the place."""
     try:
         return read()
     except ConfigError as error:
-        case.fail(error.message)
+        context.fail(error.message)
     except (OSError, ValueError) as error:
-        case.fail(str(error))
+        context.fail(str(error))
 
 
 def _rank(entry: Entry) -> int:

@@ -82,8 +82,8 @@ class Hook(ValueType):
 
     actions = ACTIONS
 
-    def value(self, text: str, case: CastContext) -> object:
-        parsed(text, case.fail, self.actions)
+    def value(self, text: str, context: CastContext) -> object:
+        parsed(text, context.fail, self.actions)
         return text
 
 
@@ -96,18 +96,18 @@ class OwnHook(Hook):
 class MasterHook(Hook):
     """A hook, or `unix_signal:NUMBER FUNCTION`."""
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not text.startswith("unix_signal:"):
-            return super().value(text, case)
+            return super().value(text, context)
         match = re.fullmatch(r"unix_signal:\s*(\d+)\s+(\w+)\s*", text)
         if match is None:
-            case.fail(f"{text!r} is not of the form unix_signal:NUMBER FUNCTION")
+            context.fail(f"{text!r} is not of the form unix_signal:NUMBER FUNCTION")
         number, function = int(match[1]), match[2]
         if number not in signal.valid_signals() or number in (
                 signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD):
-            case.fail(f"{number} is no signal that can be bound")
+            context.fail(f"{number} is no signal that can be bound")
         if function not in FUNCTIONS:
-            case.fail(f"there is no function {function!r} here, only {', '.join(FUNCTIONS)}")
+            context.fail(f"there is no function {function!r} here, only {', '.join(FUNCTIONS)}")
         return text
 
 
@@ -116,11 +116,11 @@ class TouchHook(Hook):
 
     metavar = "FILE ACTION:ARGUMENT"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         path, _, action = text.partition(" ")
         if not path or not action.strip():
-            case.fail(f"{text!r} is not of the form FILE ACTION:ARGUMENT")
-        parsed(action.strip(), case.fail, ACTIONS)
+            context.fail(f"{text!r} is not of the form FILE ACTION:ARGUMENT")
+        parsed(action.strip(), context.fail, ACTIONS)
         return text
 
 
@@ -129,11 +129,11 @@ class CommandLine(ValueType):
 
     metavar = "COMMAND"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not text.strip():
-            case.fail("needs a command")
+            context.fail("needs a command")
         if "\0" in text:
-            case.fail("a command holds no NUL")
+            context.fail("a command holds no NUL")
         return text
 
 
@@ -142,8 +142,8 @@ class TouchCommand(CommandLine):
 
     metavar = "FILE COMMAND"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         path, _, command = text.partition(" ")
         if not path or not command.strip():
-            case.fail(f"{text!r} is not of the form FILE COMMAND")
-        return super().value(text, case)
+            context.fail(f"{text!r} is not of the form FILE COMMAND")
+        return super().value(text, context)

@@ -45,69 +45,69 @@ class Number(ValueType):
     noun = "number"
     whole = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         word = text.lower()
         if self.auto and word == "auto":
             return usable()
         if word in TRUE:
-            return self.bounded(self.truth(text, case), text, case)
+            return self.bounded(self.truth(text, context), text, context)
         if word in FALSE:
-            return self.bounded(0, text, case)
+            return self.bounded(0, text, context)
         match = _NUMBER.fullmatch(text)
         if match is None:
-            return self.bounded(self.nothing(text, case), text, case)
-        return self.bounded(self.measured(match[1], match[2], text, case), text, case)
+            return self.bounded(self.nothing(text, context), text, context)
+        return self.bounded(self.measured(match[1], match[2], text, context), text, context)
 
-    def truth(self, text: str, case: CastContext) -> int:
+    def truth(self, text: str, context: CastContext) -> int:
         """Return what `true` means here."""
         if self.on is not None:
-            if case.origin.uwsgi:
-                case.warn(f"{text!r} is read as {self.on}; to uWSGI it is 0")
+            if context.origin.uwsgi:
+                context.warn(f"{text!r} is read as {self.on}; to uWSGI it is 0")
             return self.on
-        if not case.origin.uwsgi:
-            case.fail(f"{text!r} is not a {self.noun}")
-        case.warn(f"{text!r} is 0, as in uWSGI: write the {self.noun}")
+        if not context.origin.uwsgi:
+            context.fail(f"{text!r} is not a {self.noun}")
+        context.warn(f"{text!r} is 0, as in uWSGI: write the {self.noun}")
         return 0
 
-    def nothing(self, text: str, case: CastContext) -> int:
+    def nothing(self, text: str, context: CastContext) -> int:
         """Return 0 for an empty text and an unset variable in uWSGI's dialect, else refuse."""
         unset = _UNSET.fullmatch(text)
-        if case.origin.uwsgi and (unset or not text):
-            case.warn(f"{unset[1]} is not set in the environment: 0, as in uWSGI" if unset
-                      else "no value: 0, as in uWSGI")
+        if context.origin.uwsgi and (unset or not text):
+            context.warn(f"{unset[1]} is not set in the environment: 0, as in uWSGI" if unset
+                         else "no value: 0, as in uWSGI")
             return 0
         if unset:
-            case.fail(f"{unset[1]} is not set in the environment")
-        case.fail(f"{text!r} is not a {self.noun}" if text else f"needs a {self.noun}")
+            context.fail(f"{unset[1]} is not set in the environment")
+        context.fail(f"{text!r} is not a {self.noun}" if text else f"needs a {self.noun}")
 
-    def measured(self, digits: str, suffix: str, text: str, case: CastContext) -> int | float:
+    def measured(self, digits: str, suffix: str, text: str, context: CastContext) -> int | float:
         """Return the number with its unit."""
         factor = self.suffixes.get(suffix.lower())
         if factor is None:
-            if not case.origin.uwsgi:
-                case.fail(f"{text!r} is not a {self.noun}")
-            case.warn(f"only the {digits} of {text!r} is read, as in uWSGI")
+            if not context.origin.uwsgi:
+                context.fail(f"{text!r} is not a {self.noun}")
+            context.warn(f"only the {digits} of {text!r} is read, as in uWSGI")
             factor = 1
-        elif factor != 1 and case.origin.uwsgi:
-            case.warn(f"{text!r} is read with its unit; to uWSGI it is {digits}")
+        elif factor != 1 and context.origin.uwsgi:
+            context.warn(f"{text!r} is read with its unit; to uWSGI it is {digits}")
         number = float(digits) * factor
         if abs(number) >= _ENDLESS:
-            case.fail(f"{text[:20]!r}...: there is no such {self.noun}")
+            context.fail(f"{text[:20]!r}...: there is no such {self.noun}")
         if number.is_integer():
             return int(number)
         if self.whole:
-            if not case.origin.uwsgi:
-                case.fail(f"{text!r} is not a whole number")
-            case.warn(f"{text!r} is {int(number)}, as in uWSGI")
+            if not context.origin.uwsgi:
+                context.fail(f"{text!r} is not a whole number")
+            context.warn(f"{text!r} is {int(number)}, as in uWSGI")
             return int(number)
         return number
 
-    def bounded(self, number: int | float, text: str, case: CastContext) -> int | float | None:
+    def bounded(self, number: int | float, text: str, context: CastContext) -> int | float | None:
         """Return the number if it lies within the bounds."""
         if number < 0 or (number < self.minimum and not (self.off and number == 0)):
-            case.fail(f"{text!r}: must be at least {self.minimum}")
+            context.fail(f"{text!r}: must be at least {self.minimum}")
         if self.maximum is not None and number > self.maximum:
-            case.fail(f"{text!r}: must be at most {self.maximum}")
+            context.fail(f"{text!r}: must be at most {self.maximum}")
         return None if self.off and number == 0 else number
 
 
@@ -156,12 +156,12 @@ class Keepalive(Seconds):
 
     default: int = 75
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if text.lower() in (*TRUE, "", "1"):
-            if case.origin.uwsgi and text != "1":
-                case.warn(f"{text!r} is on, with {self.default} seconds; to uWSGI it is off")
+            if context.origin.uwsgi and text != "1":
+                context.warn(f"{text!r} is on, with {self.default} seconds; to uWSGI it is off")
             return self.default
-        return super().value(text, case)
+        return super().value(text, context)
 
 
 # How many processors this process may use: what `processes = auto` means.

@@ -169,11 +169,11 @@ class Spec(ValueType):
         self.read = read
         self.metavar = metavar
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         try:
             self.read(text)
         except ValueError as error:
-            case.fail(str(error))
+            context.fail(str(error))
         return text
 
 
@@ -183,11 +183,11 @@ class Redirect(ValueType):
     metavar = "ADDRESS[,PORT]"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         place, comma, port = (part.strip() for part in text.partition(","))
         if comma and not (port.isdigit() and 0 < int(port) < 65536):
-            case.fail(f"{port!r} is no port")
-        return f"{AddressKind().value(place, case)}{comma}{port}"
+            context.fail(f"{port!r} is no port")
+        return f"{AddressKind().value(place, context)}{comma}{port}"
 
 
 NODE = Spec(node, "NODE")

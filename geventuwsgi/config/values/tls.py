@@ -62,12 +62,12 @@ class TlsSocket(ValueType):
     metavar = "ADDR,CERT,KEY[,...]"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         try:
             found = endpoint(text)
         except ValueError as error:
-            case.fail(str(error))
-        meant = str(Address().value(found.address, case))
+            context.fail(str(error))
+        meant = str(Address().value(found.address, context))
         if meant == found.address:
             return text
         head = "" if text.startswith(found.address) else "addr="
@@ -86,19 +86,19 @@ class ServerName(ValueType):
     def __init__(self, pattern: bool = False) -> None:
         self.pattern = pattern
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         name, _, rest = text.partition(" ")
         fields = [field.strip() for field in rest.split(",")]
         if not name or len(fields) < 2 or not all(fields[:2]):
-            case.fail(f"{text!r} is not of the form NAME CERTIFICATE,KEY[,CIPHERS]")
+            context.fail(f"{text!r} is not of the form NAME CERTIFICATE,KEY[,CIPHERS]")
         if len(fields) > 3 and fields[3]:
-            case.fail("client certificates are asked for by a listener, not by host name: give "
-                      f"{name} an https-socket of its own")
+            context.fail("client certificates are asked for by a listener, not by host name: give "
+                         f"{name} an https-socket of its own")
         if self.pattern:
             try:
                 re.compile(name)
             except re.error as error:
-                case.fail(f"{name!r} is no regular expression: {error}")
+                context.fail(f"{name!r} is no regular expression: {error}")
         return f"{name} {','.join(fields[:3])}"
 
 
@@ -117,14 +117,14 @@ class OneOf(ValueType):
         self.reasons = reasons
         self.metavar = "|".join(words)
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         spelled = text.lower().removeprefix("ssl.")
         for word, others in self.words.items():
             if spelled in (word.lower(), *others):
                 return word
         reason = self.reasons.get(re.sub(r"\W", "_", spelled))
-        case.fail(f"{text}: {reason}" if reason else
-                  f"{text!r} is none of {', '.join(self.words)}")
+        context.fail(f"{text}: {reason}" if reason else
+                     f"{text!r} is none of {', '.join(self.words)}")
 
 
 class SslOption(ValueType):
@@ -133,15 +133,15 @@ class SslOption(ValueType):
     metavar = "NUMBER"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         try:
             bits = int(text, 0)
         except ValueError:
-            case.fail(f"{text!r} is no number")
+            context.fail(f"{text!r} is no number")
         if not 0 <= bits < 1 << 63:
-            case.fail(f"{text} is no set of SSL_OP_* bits")
+            context.fail(f"{text} is no set of SSL_OP_* bits")
         if bits & _UNSAFE:
-            case.fail("unsafe renegotiation (0x40000) cannot be switched on")
+            context.fail("unsafe renegotiation (0x40000) cannot be switched on")
         return bits
 
 

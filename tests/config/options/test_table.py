@@ -28,7 +28,7 @@ def test_rows_are_whole(option: Option) -> None:
         assert option.reason and not option.section
     else:
         assert option.help and option.section and not option.help.endswith(".")
-    if option.kind.repeats:
+    if option.value_type.repeats:
         assert isinstance(option.default, tuple)
     if option.to:
         assert row(option.to) is not None

@@ -176,11 +176,11 @@ REFUSED = [
 @pytest.mark.parametrize(("kind", "text", "value", "warned"), TAKEN)
 def test_taken_in_a_uwsgi_section(kind: ValueType, text: str | None, value: object,
                                   warned: bool) -> None:
-    case = CastContext(UWSGI)
-    got = kind.cast(text, case)
+    context = CastContext(UWSGI)
+    got = kind.cast(text, context)
     assert got == value and type(got) is type(value)
-    assert bool(case.warnings) is warned, case.warnings
-    assert all(warning.startswith("app.ini:7: opt: ") for warning in case.warnings)
+    assert bool(context.warnings) is warned, context.warnings
+    assert all(warning.startswith("app.ini:7: opt: ") for warning in context.warnings)
 
 
 @pytest.mark.parametrize(("kind", "text"), STRICT)
