@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from geventuwsgi.config.options.aliases import (
-    GUNICORN_DEFAULTS, GUNICORN_NAMES, HOOKS, SETTINGS, WORKERS,
+    GUNICORN_DEFAULTS, GUNICORN_NAMES, GUNICORN_HOOKS, GUNICORN_SETTINGS, GUNICORN_WORKERS,
 )
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
@@ -45,7 +45,7 @@ _BLANK = "nothing"  # stands where a blank would be stripped
 # for it on the command line; a server never reads one. What only Python can say is told and
 # not converted.
 
-_LIKENESS = 0.85  # a file of Python has names of its own: `helper` does not mean `help`
+_CUTOFF = 0.85  # a Python file has names of its own: `helper` does not mean `help`
 
 
 class Unconverted(NamedTuple):
@@ -96,15 +96,15 @@ def read(path: str) -> tuple[list[Entry], list[Unconverted]]:
 
 def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unconverted]:
     """Yield the lines that a name of a settings file makes, or why it makes none."""
-    key = SETTINGS.get(name, name.replace("_", "-"))
+    key = GUNICORN_SETTINGS.get(name, name.replace("_", "-"))
     option = row(key)
-    if name in HOOKS and callable(value):
+    if name in GUNICORN_HOOKS and callable(value):
         yield Unconverted(name, origin, "a hook in Python, which is not converted")
     elif value is None or name.startswith("_"):
         pass
-    elif option is None or name not in GUNICORN_NAMES | HOOKS:
+    elif option is None or name not in GUNICORN_NAMES | GUNICORN_HOOKS:
         # A name of the file's own, which gunicorn passes over too: unless it looks mistyped.
-        close = nearest(name, among=GUNICORN_NAMES, likeness=_LIKENESS)
+        close = nearest(name, among=GUNICORN_NAMES, cutoff=_CUTOFF)
         if close is not None and isinstance(value, str | int | float | list | tuple):
             yield Unconverted(name, origin, f"there is no such setting; did you mean {close}?",
                               "unknown")
@@ -120,7 +120,7 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unc
         for one in value if isinstance(value, list | tuple | set) else (value,):
             try:
                 text = _text(one, option.value_type.octal)
-                yield Entry(key, WORKERS.get(text, text) if name == "worker_class" else text,
+                yield Entry(key, GUNICORN_WORKERS.get(text, text) if name == "worker_class" else text,
                             origin)
             except TypeError:
                 yield Unconverted(name, origin, f"{one!r} cannot be written in an INI file")

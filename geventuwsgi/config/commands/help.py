@@ -7,7 +7,7 @@ reference, `docs/options.rst`; a test fails when that file is stale.
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from geventuwsgi.config.options.aliases import UVICORN_NAMES as UVICORN
+from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.names import by_server
 from geventuwsgi.config.options.option import Option
 from geventuwsgi.config.options.table import BY_LETTER, OPTIONS, nearest, row
@@ -212,7 +212,7 @@ def facts_of(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
     if names:
         yield "Also", ", ".join(names) + "."
     for server, theirs in (("gunicorn", False), ("uvicorn", True)):
-        names = [quoted.format(name) for name in option.gunicorn if (name in UVICORN) is theirs]
+        names = [quoted.format(name) for name in option.gunicorn if (name in UVICORN_NAMES) is theirs]
         if names:
             yield server, ", ".join(names) + "."
     if option.difference:

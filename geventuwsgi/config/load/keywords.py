@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
-from geventuwsgi.config.options.aliases import SETTINGS
+from geventuwsgi.config.options.aliases import GUNICORN_SETTINGS
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.table import nearest, row
 from geventuwsgi.config.resolve.resolve import resolve
@@ -112,7 +112,7 @@ def entries(given: Mapping[str, object]) -> Iterator[Entry]:
             not repeat.
     """
     for name, value in given.items():
-        key = SETTINGS.get(name) or name.rstrip("_").replace("_", "-")
+        key = GUNICORN_SETTINGS.get(name) or name.rstrip("_").replace("_", "-")
         origin = Origin(PLACE, option=name)
         option = row(key)
         if isinstance(value, (list, tuple)):

@@ -9,7 +9,7 @@ left out.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from geventuwsgi.config.options.aliases import SETTINGS
+from geventuwsgi.config.options.aliases import GUNICORN_SETTINGS
 from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.options.table import nearest, row
 from geventuwsgi.config.resolve.resolve import COMMAND, SOCKETS, resolve
@@ -110,5 +110,5 @@ def _entries(place: str, given: Mapping[str, str], warnings: list[str]) -> Itera
         elif key in LEFT_OUT:
             CastContext(origin(key), warnings).warn(f"ignored, because {LEFT_OUT[key]}")
         else:
-            yield Entry(RENAMED.get(key) or SETTINGS.get(key) or key.replace("_", "-"),
+            yield Entry(RENAMED.get(key) or GUNICORN_SETTINGS.get(key) or key.replace("_", "-"),
                         text, origin(key))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from geventuwsgi.config.options.logging import FILES, LOGGERS
+from geventuwsgi.config.options.logging import LOG_FILES
 from geventuwsgi.config.options.processes import CHEAPER
 from geventuwsgi.config.options.router import SUBSCRIPTION
 from geventuwsgi.config.sources import ini
@@ -34,7 +34,7 @@ ASIDE: Mapping[str, object] = {
        if option.name in _ANNOUNCING},
     # The terminal is where it runs, and where it writes.
     "daemonize": None, "daemonize2": None, "daemon": False, "logto": None,
-    **{option.attribute: option.default for option in (*FILES, *LOGGERS) if not option.to},
+    **{option.attribute: option.default for option in LOG_FILES if not option.to},
     "error_logfile": None, "access_logfile": None, "disable_logging": False,
     "touch_logreopen": (), "touch_logrotate": (),
     # Whoever runs it is who it is, and may not write to /run.

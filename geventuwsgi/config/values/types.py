@@ -64,6 +64,14 @@ class ValueType:
         return cut
 
 
+def check_pattern(text: str, context: CastContext) -> None:
+    """Refuse a text that is not a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        context.fail(f"{text!r} is not a regular expression: {error}")
+
+
 class Switch(ValueType):
     """A flag whose text is of no interest."""
 
