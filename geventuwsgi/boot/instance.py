@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import __version__
-from ..config.request_log import scribed
+from ..config.request_log import uses_collector
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..ipc import scoreboard
@@ -358,7 +358,7 @@ class Instance:
 
     def _rotate(self) -> None:
         self.scribe.rotate()
-        rotate(self.settings, told=scribed(self.settings))
+        rotate(self.settings, told=uses_collector(self.settings))
 
     def go(self) -> None:
         """Become the version on disk, which the check found able to; return if that fails."""

@@ -9,7 +9,7 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values import daemons
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import (
-    CommandLine, Hook, MasterHook, OwnHook, TouchCommand, TouchHook,
+    CommandLine, Hook, MasterHook, ApplicationHook, TouchCommand, TouchHook,
 )
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds
 from geventuwsgi.config.values.origin import CastContext
@@ -59,7 +59,7 @@ _HOOKS = "Hooks"
 
 def _phase(phase: str, when: str, has_exec: bool) -> tuple[Option, ...]:
     value_type: ValueType = (MasterHook() if phase == "master-start" else
-                             OwnHook() if phase in _APPLICATION else Hook())
+                             ApplicationHook() if phase in _APPLICATION else Hook())
     difference = _DIFFERENCES.get(phase, "")
     rows = [Option(f"hook-{phase}", Many(value_type), f"run an action {when}; may be repeated",
                    _HOOKS, default=(), merge=True, difference=difference)]

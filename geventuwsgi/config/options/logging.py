@@ -89,8 +89,8 @@ LOGGING: tuple[Option, ...] = (
            difference="a client that disconnects before the response counts, as 499"),
     Option("log-5xx", Boolean(), "log requests with a 5xx response" + _CONDITIONAL, _LOGGING,
            default=False),
-    Option("log-slow", Milliseconds(), "log requests that take at least this many milliseconds; 0 is "
-           "off" + _CONDITIONAL, _LOGGING, default=0),
+    Option("log-slow", Milliseconds(), "log requests that take at least this many milliseconds; "
+           "0 is off" + _CONDITIONAL, _LOGGING, default=0),
     Option("log-big", Size(), "log responses whose body has at least this many bytes; 0 is off"
            + _CONDITIONAL, _LOGGING, default=0),
     Option("log-zero", Boolean(), "log responses without a body" + _CONDITIONAL, _LOGGING,

@@ -1,11 +1,10 @@
-"""Kinds of value: each turns the text of an option into a value, or says what is wrong.
+"""Types of values: each turns the text of an option into a value, or reports what is wrong.
 
-A line that an operator wrote keeps uWSGI's meaning; where that is a trap that nobody wants
-(an inline comment becomes part of a path, `0666` stops the start) the kind does what the
-person plainly meant and leaves a warning with file and line. Outside [uwsgi] sections what is
-no value is an error.
+A line in a [uwsgi] section keeps uWSGI's meaning. Where that is a trap (an inline comment becomes
+part of a path, `0666` stops the startup) the type does what was plainly meant and adds a warning.
+Elsewhere a text that is not a value is an error.
 
-Nothing here looks at another option or does anything to the process.
+A type looks at no other option, and does nothing to the process.
 """
 
 import grp
@@ -28,21 +27,21 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 
 
 class ValueType:
-    """Text as it stands: the kind of all rows that want nothing else."""
+    """Any text, unchanged; the base class of all types."""
 
     metavar = "TEXT"
-    flag = False       # stands alone on the command line and never takes the next argument
-    optional = ""      # a regular expression: takes the next argument only if it matches
+    flag = False       # has no value on the command line; never uses the next argument
+    optional = ""      # a regular expression: uses the next argument only if it matches
     repeats = False    # the value is a tuple, repeated lines append
-    comments = False   # an inline comment is cut (uWSGI knows none, and 9 % of files have them),
-    #                    and so are quotes around the whole text, which no path and no number has
-    octal = False      # shown in octal digits
+    comments = False   # inline comments are cut (uWSGI has none, but 9 % of files have them),
+    #                    and so are quotes around the whole text, as no path or number has them
+    octal = False      # written in octal digits
 
     def cast(self, text: str | None, context: CastContext) -> object:
-        """Return the value of the text; None is a key that stands alone.
+        """Return the value of the text; None is a key without a value.
 
         Raises:
-            ConfigError: naming the place, if the text is no value of this kind.
+            ConfigError: naming the place, if the text is not a value of this type.
         """
         return self.value(self.uncomment(text or "", context), context)
 
@@ -51,15 +50,16 @@ class ValueType:
         return text
 
     def uncomment(self, text: str, context: CastContext) -> str:
-        """Cut an inline comment where the kind has none of its own use for `;` and `#`."""
+        """Cut an inline comment, unless `;` and `#` may be part of the value."""
         if not self.comments or context.origin.kind not in ("file", "environment"):
             return text
         cut = COMMENT.sub("", text) if context.origin.kind == "file" else text
         if cut != text:
-            context.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; to uWSGI it is "
-                         f"part of the value, put it on a line of its own")
+            context.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; in uWSGI it "
+                         f"is part of the value: put it on a line of its own")
         if _QUOTED.fullmatch(cut):
-            context.warn(f"the quotes around {cut} are cut off; to uWSGI they are part of the value")
+            context.warn(f"the quotes around {cut} are cut off; in uWSGI they are part of the "
+                         "value")
             cut = cut[1:-1]
         return cut
 
@@ -73,14 +73,14 @@ def check_pattern(text: str, context: CastContext) -> None:
 
 
 class Switch(ValueType):
-    """A flag whose text is of no interest."""
+    """A flag whose text is not used."""
 
     metavar = ""
     flag = True
 
 
 class Path(ValueType):
-    """A file or directory, as it is written; `places` says from where it leads."""
+    """A file or directory as written; `resolve.paths` makes relative ones absolute."""
 
     metavar = "PATH"
     comments = True
@@ -89,12 +89,12 @@ class Path(ValueType):
         if not text:
             context.fail("needs a path")
         if "\0" in text:
-            context.fail("a path holds no NUL")
+            context.fail("a path cannot contain NUL")
         return text
 
 
 class Name(ValueType):
-    """A text that may not be empty."""
+    """A text that is not empty."""
 
     metavar = "NAME"
 
@@ -103,7 +103,7 @@ class Name(ValueType):
 
 
 class Boolean(ValueType):
-    """True for no text and any text but false, off, no and 0, as uWSGI has it."""
+    """True without a text and with any text except false, off, no and 0, as in uWSGI."""
 
     metavar = ""
     flag = True
@@ -116,12 +116,12 @@ class Boolean(ValueType):
         if word not in (*TRUE, "", "1"):
             if not context.origin.uwsgi:
                 context.fail(f"{text!r} is neither true nor false")
-            context.warn(f"{text!r} counts as true, as any text but false, off, no and 0")
+            context.warn(f"{text!r} counts as true, like any text except false, off, no and 0")
         return True
 
 
 class Octal(ValueType):
-    """A mask or mode in octal digits; the value is its number."""
+    """A mask or mode in octal digits; the value is a number."""
 
     metavar = "OCTAL"
     comments = True
@@ -150,11 +150,11 @@ class SocketMode(Octal):
 
 
 class Choice(ValueType):
-    """One word of a few.
+    """One of several words.
 
     Args:
-        words: the words; one with a dot in it is another server's, taken and not advertised.
-        reasons: what to say of others that people do write.
+        words: the words; one with a dot is another server's, accepted but not listed.
+        reasons: the messages for other words that are often written.
     """
 
     comments = True
@@ -170,11 +170,11 @@ class Choice(ValueType):
             return word
         if word in self.reasons:
             context.fail(f"{text}: {self.reasons[word]}")
-        context.fail(f"{text!r} is none of {self.metavar.replace('|', ', ')}")
+        context.fail(f"{text!r} is not one of {self.metavar.replace('|', ', ')}")
 
 
 class Address(ValueType):
-    """Where to listen, in the forms of uWSGI and gunicorn (`net.address`)."""
+    """An address to listen on, in the forms of uWSGI and gunicorn (`net.address`)."""
 
     metavar = "ADDRESS"
     comments = True
@@ -183,23 +183,22 @@ class Address(ValueType):
         if not text:
             context.fail("needs an address, such as 127.0.0.1:8000, [::1]:8000 or /run/app.sock")
         if re.search(r"\s", text):
-            context.fail(f"{text!r}: an address holds no blanks")
-        text = self._meant(text, context)
+            context.fail(f"{text!r}: an address cannot contain blanks")
+        text = self._corrected(text, context)
         try:
             address.parse(text)
         except BindError as error:
             context.fail(str(error))
         return text
 
-    def _meant(self, text: str, context: CastContext) -> str:
-        """Return the address that was meant where uWSGI makes a file or nonsense of the text."""
+    def _corrected(self, text: str, context: CastContext) -> str:
+        """Return the address that was meant, where uWSGI would create a file of this name."""
         port = text.isascii() and text.isdigit()
         if port and int(text) > 65535:
-            context.fail(f"{text!r} is no port (0 to 65535)")
+            context.fail(f"{text!r} is not a port (0 to 65535)")
         if port and context.origin.uwsgi:
-            # A file of this name in whatever directory is what nobody means.
-            context.warn(f"{text} is read as :{text}, the port on all IPv4 addresses; uWSGI makes a "
-                         f"unix socket of this name (./{text})")
+            context.warn(f"{text} is read as :{text}, the port on all IPv4 addresses; uWSGI "
+                         f"creates a unix socket of this name (./{text})")
             return f":{text}"
         if _PORTLESS.fullmatch(text):
             context.fail(f"{text!r} has no port: write {text}:8000, or ./{text} for a unix socket")
@@ -207,15 +206,15 @@ class Address(ValueType):
             context.fail(f"{text!r} is a file name: write :{text}, or ./{text} for a unix socket")
         scheme = re.match(r"(https?|uwsgi)://", text)
         if scheme:
-            context.fail(f"{text!r} is a URL: leave {scheme[0]} out, the option says the protocol")
+            context.fail(f"{text!r} is a URL: leave {scheme[0]} out, the option sets the protocol")
         parts = text.split(",")
         if len(parts) > 1 and all(_ONE_OF_SEVERAL.search(part) for part in parts):
-            context.fail(f"{text!r}: one address stands on a line: write a line for each")
+            context.fail(f"{text!r}: only one address per line: write a line for each")
         return text
 
 
 class Network(ValueType):
-    """Addresses and networks in CIDR form, or `*`; uWSGI's rows have none of this."""
+    """An address or a network in CIDR form, or `*`."""
 
     metavar = "NETWORK[,...]"
     comments = True
@@ -226,13 +225,13 @@ class Network(ValueType):
         try:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
-            context.fail(f"{text!r} is no IP address, no network such as 10.0.0.0/8, and not *")
+            context.fail(f"{text!r} is not an IP address, a network such as 10.0.0.0/8, or *")
         alone = network.num_addresses == 1
         return str(network.network_address if alone else network)
 
 
 class Account(ValueType):
-    """A user or a group, by name or number. A name that nobody has is an error at once."""
+    """A user or a group, by name or number. An unknown name is an error at once."""
 
     comments = True
 
@@ -269,9 +268,9 @@ class Owner(ValueType):
         user, _, group = text.partition(":")
         if not (user or group):
             context.fail("needs a user or :group")
-        for name, kind in ((user, Account()), (group, Account(group=True))):
+        for name, account in ((user, Account()), (group, Account(group=True))):
             if name:
-                kind.value(name, context)
+                account.value(name, context)
         return text
 
 
@@ -285,18 +284,18 @@ class Assignment(ValueType):
         if not equals or not name.strip():
             context.fail(f"{text!r} is not of the form NAME=VALUE")
         if "\0" in text:
-            context.fail("a variable holds no NUL")
+            context.fail("a variable cannot contain NUL")
         if name != name.strip() or value != value.lstrip():
-            context.warn(f"blanks around '=' in {text!r} are cut; uWSGI makes them part of name and "
-                         f"value")
+            context.warn(f"blanks around '=' in {text!r} are cut; uWSGI makes them part of name "
+                         f"and value")
         return f"{name.strip()}={value.lstrip()}"
 
 
 class Variable(Assignment):
-    """`NAME=VALUE` of `env`, with what a file of variables has beside (`for-readline`).
+    """`NAME=VALUE` of `env`, or another line of a file of variables (`for-readline`).
 
-    In uWSGI's dialect an empty line and a comment are no variable, the empty text here, and a
-    bare name is that variable removed, as uWSGI's putenv(3) does it.
+    In uWSGI's dialect the value of an empty line or a comment is "", and a name without `=` removes
+    the variable, as uWSGI's putenv(3) does.
     """
 
     def value(self, text: str, context: CastContext) -> object:
@@ -324,13 +323,15 @@ class Header(ValueType):
         if not colon or not TOKEN.fullmatch(name):
             context.fail(f"{text!r} is not a header of the form 'Name: value'")
         if re.search(r"[\0\r\n]", value):
-            context.fail("a header holds no CR, LF or NUL")
+            context.fail("a header cannot contain CR, LF or NUL")
         return f"{name}: {value.strip()}"
 
 
 class Mount(ValueType):
-    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy); with
-    vhost `HOST|/prefix=...` too."""
+    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy).
+
+    With vhost also `HOST|/prefix=...`.
+    """
 
     metavar = "[HOST|]/PREFIX=APP"
     comments = True
@@ -341,10 +342,10 @@ class Mount(ValueType):
             context.fail(f"{text!r} is not of the form /prefix=module:callable")
         host, bar, path = prefix.rpartition("|")
         if path and not path.startswith("/"):
-            context.fail(f"{prefix!r}: a prefix begins with '/'; with vhost = true a host stands in "
-                         f"front of it, as in {path}|/prefix")
+            context.fail(f"{prefix!r}: a prefix begins with '/'; with vhost = true a host may "
+                         f"precede it, as in {path}|/prefix")
         if bar and not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?", host):
-            context.fail(f"{host!r} is no host")
+            context.fail(f"{host!r} is not a host")
         return f"{prefix}={application}"
 
 
@@ -359,13 +360,13 @@ class PathLimit(ValueType):
         if not equals or not re.fullmatch(r"\d+(\.\d+)?s?", seconds):
             context.fail(f"{text!r} is not of the form /prefix=SECONDS, such as /reports/=120")
         if not prefix.startswith("/") or re.search(r"[\s?#*]", prefix):
-            context.fail(f"{prefix!r} is no prefix of a path: it begins with '/', and holds no "
+            context.fail(f"{prefix!r} is not a path prefix: it begins with '/', and has no "
                          f"blanks, patterns or query")
         return f"{prefix}={float(seconds.rstrip('s')):g}"
 
 
 class Plugins(ValueType):
-    """uWSGI's plugins: those that are built in here are named, others are told."""
+    """uWSGI's plugins, with a warning for those whose function is not built in."""
 
     metavar = "PLUGIN"
     built_in = re.compile(r"(python|pypy|gevent|http|logfile|logsocket|corerouter|router_|rsyslog"
@@ -376,18 +377,18 @@ class Plugins(ValueType):
         for name in re.split(r"[\s,]+", text):
             plain = re.sub(r"^\d+:", "", name.rpartition("/")[2])    # MODIFIER:PLUGIN
             if name and not self.built_in.fullmatch(plain):
-                context.warn(f"there is no plugin {name!r} here: this server runs Python alone")
+                context.warn(f"there is no plugin {name!r}: this server runs only Python")
         return text
 
 
 @dataclass(frozen=True)
 class Many(ValueType):
-    """A repeatable option: the value is a tuple, each line appends.
+    """A repeatable option: the value is a tuple to which each line appends.
 
     Args:
-        of: the kind of each item.
+        of: the type of each item.
         split: a character that separates items within a line.
-        split_in_uwsgi: whether it does so in uWSGI's dialect too.
+        split_in_uwsgi: whether it also does so in uWSGI's dialect.
     """
 
     of: ValueType

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from geventuwsgi.config.load.arguments import read
-from geventuwsgi.config.resolve.development import ASIDE, DEFAULTS
+from geventuwsgi.config.resolve.development import OVERRIDES, DEFAULTS
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
 
@@ -38,7 +38,7 @@ block-warning = 100
 
 def test_what_was_written_for_production_is_set_aside(resolve: Resolve) -> None:
     settings = resolve(PRODUCTION, dev=True)
-    for name, value in ASIDE.items():
+    for name, value in OVERRIDES.items():
         assert getattr(settings, name) == (None if name == "worker_timeout" else value), name
     assert settings.listeners == (("127.0.0.1:8000", "http"), ("/run/shop.sock", "uwsgi"))
     assert (settings.dev, settings.reload, settings.py_autoreload) == (True, True, 0.5)

@@ -123,7 +123,7 @@ def test_bad_values_name_the_variable(environ: dict[str, str], message: str) -> 
 def test_the_check_tells_of_variables() -> None:
     report, _ = check(["--check-config", "a:b"], {"GEVENTUWSGI_TIMEOUT": "4", "UWSGI_VACCUM": "1",
                                                   "UWSGI_VERSION": "2.0"})
-    told = {(line.file, line.option): line.verdict for line in report.lines}
+    told = {(line.file, line.option): line.status for line in report.lines}
     assert told == {
         ("environment", "GEVENTUWSGI_TIMEOUT"): "taken", ("command line", "application"): "taken",
         ("environment", "UWSGI_VACCUM"): "unknown", ("environment", "UWSGI_VERSION"): "ignored"}

@@ -41,7 +41,7 @@ TAKEN = [
     (Number(), "2.9", 2, True),
     (Number(off=True), "0", None, False),
     (Number(minimum=1, off=True), "0", None, False),
-    (Number(auto=True), "auto", numbers.usable(), False),
+    (Number(auto=True), "auto", numbers.usable_processors(), False),
     (Seconds(), "90", 90, False),
     (Seconds(), "2.5", 2.5, False),
     (Seconds(), "90s", 90, False),
