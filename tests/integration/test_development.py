@@ -159,7 +159,7 @@ def server(room):
 
 def test_it_says_what_it_is_and_what_it_leaves_out(server):
     assert server.find("this is a development run, not for production")
-    told = server.find("set aside in a development run: ")[0]
+    told = server.find("not used in a development run: ")[0]
     for name in ("processes (app.ini:4)", "cheaper (app.ini:5)", "daemonize (app.ini:6)",
                  "pidfile (app.ini:7)", "harakiri (app.ini:8)", "uid (app.ini:9)"):
         assert name in told

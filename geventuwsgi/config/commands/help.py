@@ -24,7 +24,7 @@ Serve a WSGI or ASGI application over HTTP and the uwsgi protocol.
 APPLICATION is package.module:name, package.module:factory() or file.py:name.
 """
 _CLOSING = """\
-Every option may be set in a file as NAME = VALUE under [uwsgi] or [geventuwsgi],
+Each option may be set in a file as NAME = VALUE under [uwsgi] or [geventuwsgi],
 and in the environment as GEVENTUWSGI_NAME. --no-NAME switches a flag off.
 --help OPTION prints the details of an option.
 """

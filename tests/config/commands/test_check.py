@@ -157,32 +157,32 @@ LINES = [
     ("chdir = /srv", "taken", []),
     ("project = shop", "unknown", ["a placeholder that nothing refers to"]),
     ("set-ph = name=shop", "taken", []),
-    ("gevent = 4", "taken with a difference", ["gevent = 1 is allowed; when all are taken"]),
+    ("gevent = 4", "taken with a difference", ["gevent = 1 is allowed; a worker at its maximum"]),
     ("processes = 4 ; cores", "taken with a difference", ["the inline comment '; cores' is cut"]),
     ("chdir = '/srv/my app'", "taken with a difference", ["the quotes around '/srv/my app' are"]),
-    ('processes = "4"', "taken with a difference", ['the quotes around "4" are cut off; to uWSGI']),
+    ('processes = "4"', "taken with a difference", ['the quotes around "4" are cut off; in uWSGI']),
     ('vacuum = "no" # never', "taken with a difference", [
         "the inline comment '# never'", 'the quotes around "no"']),
     ("env = A='b'", "taken", []),
     ("http-keepalive = true", "taken with a difference", ["'true' is on, with 75 seconds"]),
     ("listen = $(QUEUE)", "taken with a difference", [
-        "more than somaxconn is cut", "$(QUEUE) is read as 64; uWSGI takes it as it stands"]),
+        "a value above somaxconn is lowered", "$(QUEUE) is read as 64; uWSGI replaces no references"]),
     ("set-ph = base=$(QUEUE)", "taken with a difference", ["base=$(QUEUE) is read as base=64"]),
     ("threads = 3", "taken with a difference", [
-        "requests run in greenlets", "3 requests at a time in greenlets, not in native threads"]),
+        "requests run in greenlets", "3 requests at once in greenlets, not in native threads"]),
     ("master = true", "ignored", ["there is always a master"]),
-    ("show-config = true", "ignored", ["it acts on the command line alone"]),
-    ("plugins = python3, php", "ignored", ["Python, gevent", "there is no plugin 'php' here"]),
-    ("chroot = /srv", "refused", ["the server starts fresh interpreters, which are not inside"]),
+    ("show-config = true", "ignored", ["it is only valid on the command line"]),
+    ("plugins = python3, php", "ignored", ["Python, gevent", "there is no plugin 'php'"]),
+    ("chroot = /srv", "refused", ["the server starts new interpreters, which are not in the new root"]),
     ("raw-socket = :1", "refused", ["the application is WSGI: use http-socket"]),
     ("chmod_socket = 660", "unknown", ["a placeholder that", "did you mean chmod-socket?"]),
     ("module: app", "unknown", ["a placeholder that", "did you mean module = app?"]),
     ("else =", "unknown", ["a placeholder that", "uWSGI 2.0 has no else: write the opposite"]),
-    ("if-env = NONE", "taken with a difference", ["it has no end: all lines behind it belong"]),
+    ("if-env = NONE", "taken with a difference", ["it has no end: all lines after it belong"]),
     ("timeout = 5", "unknown", ["a placeholder that", "did you mean worker-timeout?"]),
     ("harakiri = soon", "wrong", ["'soon' is not a number of seconds"]),
     ("declare-option = two=processes=$1;chdir=/", "taken with a difference",
-     ["it holds for lines before it"]),
+     ["it also applies to lines before it"]),
     ("stats = :9191", "ignored", ["statistics of workers are not served", "nothing listens at"]),
     ("stats-http = true", "ignored", ["statistics of workers are not served: http-stats-server"]),
     ("x = 1", "unknown", ["a placeholder that nothing refers to"]),
@@ -289,7 +289,7 @@ def test_conversion_keeps_the_concurrency(tmp_path: Path, text: str, slots: int)
 
 def test_gunicorns_other_defaults_are_lines(tmp_path: Path) -> None:
     settings, text = converted(tmp_path, "workers = 4\nbind = 'unix:/run/x.sock'\n")
-    assert "\n; accesslog: gunicorn writes no line per request" in text
+    assert "\n; accesslog: gunicorn does not log requests" in text
     assert (settings.keepalive, settings.disable_logging, settings.lazy_apps) == (2, True, True)
     assert settings.chmod_socket == 0o666
     settings, text = converted(tmp_path, "worker_class = 'uvicorn.workers.UvicornWorker'\n"
@@ -320,7 +320,7 @@ statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
     assert (settings.processes, settings.chdir, settings.uid) == (1, None, "root")
     for told in ("workers = two: 'two' is not", "worker_class = tornado: tornado: workers",
                  "limit_request_line = 0: '0': must be", "raw_env = S= y: an INI file cannot",
-                 "raw_env = U=%(bind)s: an INI file cannot", "raw_env: 'T=1", "config: it acts",
+                 "raw_env = U=%(bind)s: an INI file cannot", "raw_env: 'T=1", "config: it is only valid",
                  "chdir = /srv/a ;b: an INI file cannot", "keyfile = /x: there is no cert",
                  "check-config = false: command, it acts", "spew: it says gunicorn's default"):
         assert f"\n; {told}" in text
@@ -363,7 +363,7 @@ def test_bytes_of_any_kind_are_printed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text, reason", [
     ("import nowhere\n", "it cannot be run: ModuleNotFoundError"),
-    ("workers = \n", "it is no Python"), ("import sys; sys.exit(3)\n", "SystemExit")])
+    ("workers = \n", "it is not Python"), ("import sys; sys.exit(3)\n", "SystemExit")])
 def test_settings_files_that_do_not_run(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(text)
@@ -389,7 +389,7 @@ def test_lines_of_a_block_that_does_not_hold(write: Callable[..., str]) -> None:
     found = {line.line: line for line in report.lines}
     why = "if-env = PRODUCTION does not hold"
     assert found[5].status == "not read here"
-    assert found[5].reasons[0] == f"{why}; where it does: refused"
+    assert found[5].reasons[0] == f"{why}; if it were true: refused"
     assert "fresh interpreters" in found[5].reasons[1]
     assert found[6].reasons == (f"{why}; where it does: wrong", "'zero' is not a number")
     assert found[7].reasons[0] == f"{why}; where it does: taken with a difference"
@@ -424,8 +424,8 @@ def test_lines_without_effect(write: Callable[..., str]) -> None:
     other = path.replace("app.ini", "other.ini")
     assert report.fine and lost == {
         "UWSGI_PROCESSES": f"no effect: {path}:5 wins", 4: "no effect: line 8 wins",
-        6: f"no effect: {other}:2 wins", 9: "no effect: keepalive of line 10 wins",
-        2: "no effect: GEVENTUWSGI_MAX_REQUESTS of the environment wins",
+        6: f"no effect: {other}:2 wins", 9: "no effect: keepalive in line 10 wins",
+        2: "no effect: GEVENTUWSGI_MAX_REQUESTS in the environment wins",
         15: "no effect: --vacuum on the command line wins"}
 
 
