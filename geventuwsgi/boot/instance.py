@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import __version__
-from ..config.request_log import scribed
+from ..config.request_log import uses_collector
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..ipc import scoreboard
@@ -360,7 +360,7 @@ class Instance:
 
     def _rotate(self) -> None:
         self.collector.rotate()
-        rotate(self.settings, required=not scribed(self.settings))
+        rotate(self.settings, required=not uses_collector(self.settings))
 
     def upgrade_in_place(self) -> None:
         """Execute the version on disk, which a check has run before; return if this fails."""
