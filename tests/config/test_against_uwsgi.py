@@ -21,7 +21,7 @@ from geventuwsgi.config.reader import read
 from geventuwsgi.config.reading import Reading
 from geventuwsgi.config.table import row
 from geventuwsgi.errors import ConfigError
-from tests.harness import installed
+from tests.harness import reference_uwsgi
 
 ENVIRON = {"SITE": "shop", "EMPTY": "", "WORKERS": "3", "PATH": "/usr/bin:/bin", "REF": "$(SITE)",
            "FROM": "@(words)"}
@@ -151,7 +151,7 @@ def ours(*arguments: str, environ: dict[str, str] = ENVIRON) -> Pairs:
 
 
 def output(place: Path, *arguments: str, environ: dict[str, str] = ENVIRON) -> str:
-    result = subprocess.run([installed("uwsgi"), *(f"--{flag}" for flag in _FLAGS), *arguments],
+    result = subprocess.run([reference_uwsgi(), *(f"--{flag}" for flag in _FLAGS), *arguments],
                             env=environ, cwd=place, capture_output=True, timeout=60)
     text = (result.stdout + result.stderr).decode("utf-8", "surrogateescape")
     return text if result.returncode == 0 else f"exit {result.returncode}: {text}"
@@ -362,7 +362,7 @@ def test_flags(place: Path, text: str) -> None:
 
 def test_each_of_its_options_has_a_row() -> None:
     """--reload, which signals a master, has no place in a file."""
-    told = subprocess.run([installed("uwsgi"), "--help"], capture_output=True, text=True,
+    told = subprocess.run([reference_uwsgi(), "--help"], capture_output=True, text=True,
                           timeout=60).stdout
     names = set(re.findall(r"^\s*(?:-\w\|)?--([\w.-]+)", told, re.MULTILINE))
     assert len(names) > 800

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, Server, installed
+from tests.harness import Program, Server, reference_uwsgi
 from tests.integration.packets import packet, split
 
 APP = """
@@ -155,7 +155,7 @@ def test_as_real_uwsgi_does(tmp_path: Path, more: str) -> None:
     """The same file read by both, and the same packets sent to both."""
     (tmp_path / "app.py").write_text(BOTH_APP)
     (tmp_path / "their.ini").write_text(BOTH % (f"socket = {tmp_path}/their.sock", more))
-    theirs = Program(installed("uwsgi"), "--ini", "their.ini", cwd=tmp_path)
+    theirs = Program(reference_uwsgi(), "--ini", "their.ini", cwd=tmp_path)
     with theirs, Server(tmp_path, ini=BOTH % (f"socket = {tmp_path}/ours.sock", more)):
         theirs.wait_for("spawned uWSGI worker 1")
         for path, script, host in (
