@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, HOUSE, Server, alive, wait_until
+from tests.harness import HOUSE, Server, alive, wait_until
 
 APP = """
 import os, sys
@@ -43,46 +43,6 @@ processes = 2
         assert server.find("spawned uWSGI worker 2 (pid: ")
         assert len(server.err) <= 14, server.log
         assert server.stop() == 0
-
-
-def test_the_application_is_loaded_once_and_shared(tmp_path):
-    app = APP + "print('loaded by', os.getpid(), flush=True)\n"
-    with Server(tmp_path, "app", "--workers", "3", app=app) as server:
-        server.wait_for("loaded by")
-        assert len(server.find("loaded by")) == 1
-        assert ask(server, "os.getpid()") in server.workers()
-        assert ask(server, "os.getppid()") == server.pid
-
-
-def test_lazy_apps_loads_in_each_worker(tmp_path):
-    # The line and its end at once: the other worker writes to the same pipe.
-    app = APP + "print(f'loaded by {os.getpid()}\\n', end='', flush=True)\n"
-    with Server(tmp_path, "app", "--workers", "2", "--lazy-apps", app=app) as server:
-        server.wait_for("loaded by", 2)
-        loaded = {int(line.split()[-1]) for line in server.find("loaded by")}
-        assert loaded == set(server.workers())
-
-
-@pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)])
-def test_an_application_that_fails_to_import_is_status_4(tmp_path, lazy):
-    app = "import geventuwsgi\ndef f():\n    return 1 / 0\nf()\n"
-    with Server(tmp_path, "app", "--workers", "2", *lazy, app=app, ready=False) as server:
-        assert server.wait() == 4
-        assert server.find("ZeroDivisionError: division by zero")
-        assert server.find('app.py", line 3, in f')
-        assert not server.find("importlib") and not server.find("boot/")
-
-
-def test_a_port_in_use_is_status_1(tmp_path):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        name = "127.0.0.1:%d" % taken.getsockname()[1]
-        with Server(tmp_path, "app", "--bind", name, "--pidfile", "pid", app=APP,
-                    ready=False) as server:
-            assert server.wait() == 1
-            assert server.find(f"cannot bind {name}: address already in use")
-            assert not (tmp_path / "pid").exists()
 
 
 def test_the_application_is_imported_patched_unless_switched_off(tmp_path):
@@ -151,29 +111,6 @@ def test_virtualenv_of_another_python_is_status_1(tmp_path):
         assert server.find("Python 3.2") and server.find("Python %d.%d" % sys.version_info[:2])
 
 
-def test_unix_sockets_pid_files_and_vacuum(tmp_path):
-    with Server(tmp_path, "app", "--socket", "app.sock", "--http-socket", "127.0.0.1:0",
-                "--chmod-socket=660", "--pidfile", "pid", "--safe-pidfile", "safe", "--vacuum",
-                app=APP) as server:
-        assert (tmp_path / "app.sock").stat().st_mode & 0o777 == 0o660
-        wait_until((tmp_path / "safe").exists)
-        assert (tmp_path / "pid").read_text() == (tmp_path / "safe").read_text() == (
-            f"{server.pid}\n")
-        assert server.stop() == 0
-        assert sorted(os.listdir(tmp_path)) in (["app.py"], ["__pycache__", "app.py"])
-        assert server.find("VACUUM: unix socket ")
-
-
-def test_without_vacuum_uwsgi_s_files_stay_and_the_next_start_works(tmp_path):
-    ini = "[uwsgi]\nsocket = app.sock\nhttp-socket = 127.0.0.1:0\npidfile = pid\nmodule = app\n"
-    for _ in range(2):
-        with Server(tmp_path, app=APP, ini=ini) as server:
-            assert server.stop() == 0
-            assert (tmp_path / "app.sock").exists() and (tmp_path / "pid").exists()
-    assert server.find("replaced the stale socket file")
-    assert server.find("a process that is gone")
-
-
 def test_umask(tmp_path):
     with Server(tmp_path, "app", "--umask", "027", app=APP) as server:
         assert ask(server, "os.umask(0)") == 0o027
@@ -221,21 +158,6 @@ def test_nothing_is_inherited_that_was_not_handed_over(tmp_path):
         shared = {link for link in master & worker if link.startswith("socket:")}
         assert len(shared) == 1  # the listening socket; the ends of a pair differ
         assert any("scoreboard" in link for link in worker)
-
-
-def test_systemd_hands_over_its_sockets(tmp_path):
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
-        # LISTEN_PID is the pid of the process that execs the server.
-        script = ("import os, sys; os.dup2(int(sys.argv[1]), 3); "
-                  "os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1'); "
-                  "os.execv(sys.executable, sys.argv[2:])")
-        server = Server(tmp_path, "app", app=APP, pass_fds=(sock.fileno(),))
-        server.argv = (sys.executable, "-c", script, str(sock.fileno()), *GEVENTUWSGI, "app")
-        with server:
-            assert server.port == sock.getsockname()[1]
-            assert ask(server, "os.environ.get('LISTEN_FDS')") is None
 
 
 def test_a_worker_that_is_killed_is_replaced_and_a_killed_master_leaves_nobody(tmp_path):
