@@ -9,6 +9,7 @@ be taken from its old bytecode: a change of it is seen by the second and the siz
 import compileall
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,18 @@ import pytest
 
 from tests.authority import Authority
 from tests.harness import HOUSE
+
+# What pytest makes of the tests is kept, or each process of a run would do it anew: 5 s each.
+sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Say how many processes run the tests: tests mostly wait, and a file has one process."""
+    files = [path for path in config.args if ".py" in path]
+    if len(files) == len(config.args) == 1:
+        return 0
+    return min(2 * len(os.sched_getaffinity(0)), 8)
 
 
 def pytest_sessionstart() -> None:
