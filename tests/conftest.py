@@ -15,10 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.authority import Authority
 from tests.harness import HOUSE
 
+# More examples than `fast`: in CI, and with --hypothesis-profile=full.
+settings.register_profile("fast", deadline=None, database=None, max_examples=20)
+settings.register_profile("full", deadline=None, database=None)
+settings.load_profile("full" if "CI" in os.environ else "fast")
 # What pytest makes of the tests is kept, or each process of a run would do it anew: 5 s each.
 sys.dont_write_bytecode = False
 
