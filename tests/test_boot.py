@@ -12,6 +12,8 @@ import pytest
 
 from tests.harness import HOUSE, Server, alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 APP = """
 import os, sys
 def application(environ, start_response):

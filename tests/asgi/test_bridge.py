@@ -20,6 +20,8 @@ from tests.asgi.test_websocket import frame, raw, received
 from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.server.wire import connect, get
 
+pytestmark = pytest.mark.slow
+
 BELOW_ROOT_PATH = APP.replace('scope["path"].strip',
                               'scope["path"][len(scope["root_path"]):].strip')
 

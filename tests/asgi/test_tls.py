@@ -22,6 +22,8 @@ from tests.tls import (
     VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused,
 )
 
+pytestmark = pytest.mark.slow
+
 APP = '''
 import json
 

@@ -19,6 +19,8 @@ from geventuwsgi.shared import scoreboard
 from geventuwsgi.shared.scoreboard import Scoreboard
 from tests.harness import alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def decisions(algorithm, *loads):
     """Feed one load a second, each (workers, busy slots[, backlog]) of 10 slots a worker."""

@@ -13,6 +13,8 @@ import pytest
 from tests.harness import Program, alive, children, wait_until
 from tests.process.conftest import HOUSE, House
 
+pytestmark = pytest.mark.slow
+
 
 def parent_of(pid):
     with open(f"/proc/{pid}/stat") as file:

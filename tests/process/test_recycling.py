@@ -14,6 +14,8 @@ from geventuwsgi.shared import scoreboard
 from geventuwsgi.shared.scoreboard import Scoreboard
 from tests.harness import alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def made_worker(number=1, **cells):
     """Return a worker that became ready at 100.0, and its row."""

@@ -9,6 +9,8 @@ from tests.harness import Server, wait_until
 from tests.server.conftest import APP
 from tests.server.wire import HOST, ask, connect, get, packet, request
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0",
              "--http-socket", "gone.sock", "--harakiri", "20")
 UNIX = 1

@@ -4,10 +4,14 @@ import threading
 import time
 from functools import partial
 
+import pytest
+
 from tests.harness import Server, wait_until
 from tests.server.conftest import APP
 from tests.server.wire import HOST, connect, get, packet, request
 from tests.together import together
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--harakiri", "1",
              "--harakiri-path", "/wait-for=0", "--disable-logging")

@@ -16,6 +16,8 @@ from tests.harness import Program, Server, alive, wait_until
 from tests.server.conftest import APP
 from tests.server.wire import HOST, Wire, ask, connect, get
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--pidfile", "pid", "--py-tracebacker", "tb",
              "--block-warning", "200", "--disable-logging")
 numbers = itertools.count()

@@ -17,6 +17,8 @@ from tests.server.conftest import OPTIONAL, REQUIRED
 from tests.server.wire import BEHIND
 from tests.tls import VERSIONS, dial, environ, fails, refused
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_requests_on_one_connection(https: Server, authority: Authority,

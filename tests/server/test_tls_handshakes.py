@@ -14,6 +14,8 @@ from tests.server.conftest import OPTIONAL, REQUIRED
 from tests.server.wire import Wire
 from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
 
+pytestmark = pytest.mark.slow
+
 
 # Before the handshake, and instead of it
 

@@ -13,6 +13,8 @@ from tests.server.conftest import APP
 from tests.server.wire import Wire
 from tests.tls import dial, environ, hello
 
+pytestmark = pytest.mark.slow
+
 
 def start(directory: Path, *arguments: str) -> Server:
     return Server(directory, "app:application", "--certfile", "here.crt", "--keyfile", "here.key",
