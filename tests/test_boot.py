@@ -39,10 +39,10 @@ processes = 2
         assert server.find("getting INI configuration from")[0].endswith("app.ini")
         assert re.search(r"Listening at: http://127\.0\.0\.1:\d+ \(%d\)" % server.pid, server.log)
         assert re.search(r"Listening at: uwsgi://127\.0\.0\.1:\d+", server.log)
-        assert server.find("2 workers, each with 1 request at a time")
-        assert server.find("gevent = N takes N")
-        assert server.find("application app.py:application loaded in ")
-        assert server.find("spawned uWSGI worker 2 (pid: ")
+        server.wait_for("2 workers, each with 1 request at a time")
+        server.wait_for("gevent = N takes N")
+        server.wait_for("application app.py:application loaded in ")
+        server.wait_for("spawned uWSGI worker 2 (pid: ")
         assert len(server.err) <= 14, server.log
         assert server.stop() == 0
 
@@ -89,7 +89,7 @@ import = nosuchmodule
             None, None]
         assert ask(server, "sys.flags.hash_randomization") == 0
         assert ask(server, "len(sys.argv)") == 1
-        assert server.find("no module named 'nosuchmodule'")
+        server.wait_for("no module named 'nosuchmodule'")
 
 
 def test_home_puts_its_packages_first(tmp_path):
@@ -220,7 +220,7 @@ def test_root_is_dropped_before_the_application_is_imported(tmp_path):
                 ready=False) as server:
         if not readable:  # the interpreter of the tests lies in root's home
             assert server.wait() == 3
-            assert server.find("cannot read Python's library")
+            server.wait_for("cannot read Python's library")
             return
         server.wait_for("imported as 65534")
 
@@ -239,4 +239,4 @@ def test_plugins_of_gevent_hear_of_the_patching(tmp_path):
     with Server(tmp_path, "app:application", app=APP,
                 env={"PYTHONPATH": f"{tmp_path}:{HOUSE}"}) as server:
         server.wait_for("did_patch_all False")
-        assert server.find("will_patch_all True")
+        server.wait_for("will_patch_all True")

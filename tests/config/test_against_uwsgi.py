@@ -238,7 +238,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("a = %(a)\n", "! app.ini:2: a: %(a) refers to itself", ["%(a)"], _EARLY),
     ("a = @(none)\n", "! app.ini:2: a: cannot read none: No such file", "! open(\"none\"): No such",
      "the place is told"),
-    ("a = @(fd://99)\n", "! app.ini:2: a: cannot read fd://99: Bad file", [""], _EARLY),
+    ("a = @(fd://99999)\n", "! app.ini:2: a: cannot read fd://99999: Bad file", [""], _EARLY),
     ("a = @(sym://main)\n", "! app.ini:2: a: sym:// is not read here", "! unable to find symbol",
      "nothing is linked into Python"),
     ("a = @(http://127.0.0.1:1/)\n", "! cannot read http://127.0.0.1:1/: Connection refused",

@@ -158,12 +158,12 @@ def server(room):
 
 
 def test_it_says_what_it_is_and_what_it_leaves_out(server):
-    assert server.find("this is a development run, not for production")
+    server.wait_for("this is a development run, not for production")
     told = server.find("set aside in a development run: ")[0]
     for name in ("processes (app.ini:4)", "cheaper (app.ini:5)", "daemonize (app.ini:6)",
                  "pidfile (app.ini:7)", "harakiri (app.ini:8)", "uid (app.ini:9)"):
         assert name in told
-    assert server.find("1 worker, each with 10 requests at a time")
+    server.wait_for("1 worker, each with 10 requests at a time")
     assert [spoken for spoken, _ in server.listeners] == ["uwsgi", "http"]
     assert server.body("/environment") == b"1"  # Flask lets its errors pass
 

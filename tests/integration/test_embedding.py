@@ -141,7 +141,7 @@ def test_a_request_in_flight_is_finished(tmp_path):
         (tmp_path / "go").touch()
         assert repr(("http", False, server.pid)).encode() in all_of(sock)
         assert server.wait() == 0
-        assert server.find("returned")
+        server.wait_for("returned")
 
 
 @pytest.mark.parametrize("path, what", [("/wait", "waits"), ("/spin", "blocks the hub")])

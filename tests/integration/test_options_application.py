@@ -123,7 +123,7 @@ def test_python_as_it_is_set_up(hosts: Server) -> None:
     assert found["stack"] == 512 * 1024
     # Once, in the process that forks the workers, although each loads the application.
     assert found["shared"] == hosts.template() != found["pid"]
-    assert hosts.find("shared-import = not_there: no module named 'not_there'")
+    hosts.wait_for("shared-import = not_there: no module named 'not_there'")
 
 
 def test_ignore_script_name(tmp_path: Path) -> None:

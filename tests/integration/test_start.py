@@ -80,7 +80,7 @@ def test_an_application_that_need_not_load(room):
     with Server(room, app=BAD["missing module"][0],
                 ini="[uwsgi]\nwsgi-file = app.py\nneed-app = false\n") as server:
         assert ask(server.address(), "/").status == 500
-        assert server.find("no python application found")
+        server.wait_for("no python application found")
         assert server.stop() == 0
 
 
@@ -104,7 +104,7 @@ def test_a_stale_unix_socket_is_replaced(room):
         dead.bind(str(path))
     with Server(room, "--http-socket", path, "--wsgi-file", "app.py", app=APP) as server:
         assert ask(str(path), "/").status == 200
-        assert server.find("replaced the stale socket file")
+        server.wait_for("replaced the stale socket file")
         assert server.stop() == 0
 
 
@@ -191,7 +191,7 @@ def test_the_pid_file(room, dialect, kept):
                 f"wsgi-file = app.py\npidfile = {path}\n") as server:
         assert path.read_text() == f"{server.pid}\n"
         assert server.stop() == 0
-        assert server.find("a process that is gone")
+        server.wait_for("a process that is gone")
     assert path.exists() == kept
 
 
@@ -207,7 +207,7 @@ def test_a_safe_pid_file_in_no_directory(room):
     with Server(room, "--wsgi-file", "app.py", "--safe-pidfile", "/nowhere/safe.pid", app=APP,
                 ready=False) as server:
         assert server.wait() == 1
-        assert server.find("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
+        server.wait_for("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
         assert server.find("goodbye to uWSGI.") and not server.find("the master disconnected")
 
 
@@ -237,7 +237,7 @@ def test_processes_auto_is_what_the_machine_lets_us_have(room):
     cpu = min(os.sched_getaffinity(0))
     server.argv = ("taskset", "-c", str(cpu), *server.argv)
     with server:
-        assert server.find("1 worker, each with")
+        server.wait_for("1 worker, each with")
         assert len(server.workers()) == 1
         assert server.stop() == 0
 
@@ -359,7 +359,7 @@ def test_a_log_that_cannot_be_opened(room, option):
 @as_root
 def test_root_is_warned_about(room):
     with Server(room, "--wsgi-file", "app.py", app=APP) as server:
-        assert server.find("you are running uWSGI as root")
+        server.wait_for("you are running uWSGI as root")
         assert server.stop() == 0
 
 

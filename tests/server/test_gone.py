@@ -92,7 +92,7 @@ def test_cancelled(tmp_path) -> None:
         noted(server, "BaseException", "RequestCancelled")
         line = server.wait_for("GET /survivor?29 =>")
         assert " 499) " in line
-        assert server.find("GET /survivor?29 cancelled, as its client is gone")
+        server.wait_for("GET /survivor?29 cancelled, as its client is gone")
         assert not server.find("Error handling request"), server.log
         # Who catches it goes on, and is not told twice.
         send(server, "/late").close()
