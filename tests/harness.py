@@ -28,7 +28,6 @@ from typing import NoReturn, TypeVar
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-HOUSE = ROOT    # the former name, until all tests say ROOT
 # Where programs are looked for: beside this Python, as others do, and where root has them.
 PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 # What the command `geventuwsgi` runs; `python -m geventuwsgi` would be a development run.

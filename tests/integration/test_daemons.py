@@ -264,8 +264,8 @@ def test_a_smart_one_that_never_daemonizes_is_told(tmp_path, daemon):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
-def test_a_daemon_of_a_root_master_is_the_application_s_user(tmp_path, ground):
-    out = ground / "daemon-user"
+def test_a_daemon_of_a_root_master_is_the_application_s_user(tmp_path, open_root):
+    out = open_root / "daemon-user"
     out.mkdir()
     out.chmod(0o777)
     ini = INI + (f"gid = nogroup\nattach-daemon2 = cmd=id -u > {out}/one; id -g >> {out}/one; "

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server, alive, children, wait_until
-from tests.integration.front import PAUSE
+from tests.integration.nginx import PAUSE
 from tests.integration.test_router import pid_of_router, status
 from tests.router.nodes import APP
 

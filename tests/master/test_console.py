@@ -12,13 +12,13 @@ from geventuwsgi.master import console, console_client, reload
 from geventuwsgi.master.generation import BOOTING, SERVING, Generation
 from geventuwsgi.master.reload import Reloads
 from geventuwsgi.master.role import ReloadPlan, Role
-from tests.harness import HOUSE, alive, children, wait_until
+from tests.harness import ROOT, alive, children, wait_until
 
 
 def order(option, path):
     """Run `geventuwsgi OPTION PATH`; return (status, stdout, stderr)."""
     done = subprocess.run([sys.executable, "-m", "geventuwsgi", option, str(path)], text=True,
-                          capture_output=True, timeout=30, cwd=HOUSE)
+                          capture_output=True, timeout=30, cwd=ROOT)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -57,7 +57,7 @@ def test_reload_tells_what_failed(house, tmp_path, pid_file):
 def test_a_stop_ends_the_wait_for_a_reload(house, tmp_path, pid_file):
     made = house(load="slow_again")
     waiting = subprocess.Popen([sys.executable, "-m", "geventuwsgi", "--reload",
-                                str(pid_file(made.pid))], cwd=HOUSE, text=True,
+                                str(pid_file(made.pid))], cwd=ROOT, text=True,
                                stderr=subprocess.PIPE)
     made.wait_for("generation 2 of")
     made.stop()

@@ -15,7 +15,7 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
 from geventuwsgi.workers.limits import CLOSE_TIMEOUT
-from tests.harness import HOUSE, Program, Server, alive, wait_until
+from tests.harness import ROOT, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
 from tests.workers.wsgi.wire import connect, get
@@ -370,7 +370,7 @@ def without(tmp_path: Path, module: str) -> dict[str, str]:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / f"{module}.py").write_text("raise ImportError('not installed')\n")
-    return {"PYTHONPATH": f"{hidden}:{HOUSE}"}
+    return {"PYTHONPATH": f"{hidden}:{ROOT}"}
 
 
 def test_without_the_library_a_websocket_is_refused_in_words(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server, wait_until
 from tests.tls import dial, environ, hello
 from tests.workers.wsgi.conftest import APP
