@@ -1,4 +1,4 @@
-"""Fuzzing without a clock: a slow machine must not fail an invariant."""
+"""Fuzz tests without deadlines, so that they do not fail on a slow machine."""
 
 from hypothesis import settings
 
