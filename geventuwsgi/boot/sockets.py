@@ -106,13 +106,14 @@ def open_all(settings: Settings) -> Sockets:
 
 def describe(sockets: Sockets) -> list[list[Any]]:
     """Return what the next version has to know of the sockets (an upgrade in place)."""
-    return [[text, listener.socket.fileno(), *listener.told()] for text, listener in sockets.pairs]
+    return [[text, listener.socket.fileno(), *listener.describe()]
+            for text, listener in sockets.pairs]
 
 
 def handed_over(described: Sequence[Sequence[Any]]) -> Sockets:
     """Return the sockets that the version before described."""
     Inherited(os.environ, 0)  # the variables of LISTEN_FDS are for no child
-    return Sockets([(text, Listener.taken(fd, *told)) for text, fd, *told in described])
+    return Sockets([(text, Listener.from_exec(fd, *rest)) for text, fd, *rest in described])
 
 
 def mapped(listeners: Sequence[Listener], rules: Sequence[str], number: int) -> list[Listener]:

@@ -1,15 +1,12 @@
-"""A stream through TLS: what `Stream` promises, encrypted.
+"""A `Stream` over TLS, and the socket of such a connection for upgrade libraries.
 
-The rules of this room:
-
-- OpenSSL sees memory only (`ssl.MemoryBIO`), the waiting is `Stream`'s. Handing OpenSSL
-  the socket costs as much for a small request (12 us of CPU), but a system call for each
-  16 KiB record of a large one: 88 us for 100 KB, 66 this way.
-- What OpenSSL wants to say (its part of the handshake, tickets, answers to key updates)
-  leaves with the next response, or before the next wait: no `send` of its own where one
-  can be saved.
-- A connection is closed with a farewell (close_notify), so that a body that ends with it
-  is known to be whole; one that breaks off is closed without.
+- OpenSSL only uses memory (`ssl.MemoryBIO`); `Stream` does the waiting. With the socket itself
+  OpenSSL is as fast for a small request (12 us of CPU), but makes a system call for each 16 KiB
+  record: 88 us for 100 KB, instead of 66.
+- OpenSSL's own output (handshake, tickets, key updates) is sent with the next response or
+  before the next wait, to save system calls.
+- A close sends close_notify, so that the client knows that a body which ends with the
+  connection is complete. After an error no close_notify is sent.
 """
 
 import _socket
@@ -28,14 +25,16 @@ from . import tls
 from .acceptor import adopt
 from .stream import HandedSocket, Stream, HandedOver
 
-# The largest plaintext of a record, RFC 8446 section 5.1, and what is encrypted at a time. A
-# memory BIO never shrinks: it keeps so much, and a third more, as long as the connection lives.
-# Larger pieces save system calls and no CPU: 100 KB cost 74 us, in pieces of 32 KiB 80.
+# The largest plaintext of a record (RFC 8446 section 5.1), and the size of a piece to encrypt.
+# A memory BIO never shrinks: a connection keeps this much and a third more. Larger pieces save
+# system calls but no CPU: 100 KB take 74 us, in pieces of 32 KiB 80.
 _RECORD = 16384
-_RECEIVE = 20480  # a whole record with what is around it, and a little more
+_RECEIVE = 20480  # more than a record with its header and padding
+_PIECE = 16384
+_NEVER = 1e9  # seconds: there is no time limit for the receiving of an upgraded connection
 
 
-def _surrendered(*_: object) -> NoReturn:
+def _handed_over(*_: object) -> NoReturn:
     raise ssl.SSLError(errno.EPIPE, "the connection was handed over to the application")
 
 
@@ -44,38 +43,38 @@ class HandshakeFailed(ClientDisconnected):
 
 
 class SecureStream(Stream):
-    """A connection that speaks TLS from here on.
+    """A connection over TLS.
 
     Args:
         plain: the stream so far, which must not be used any more.
         context: of the listener.
 
     Attributes:
-        tls: the TLS side of the connection.
+        tls: the `SSLObject` of the connection.
     """
 
-    __slots__ = ("tls", "_incoming", "_outgoing", "_read", "_write", "_greeted")
+    __slots__ = ("tls", "_incoming", "_outgoing", "_read", "_write", "_established")
 
     def __init__(self, plain: Stream, context: ssl.SSLContext) -> None:
-        for name in Stream.__slots__:  # socket, watcher and hub go over to this one
+        for name in Stream.__slots__:  # socket, watcher and hub
             setattr(self, name, getattr(plain, name))
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._read: Any = self.tls.read
         self._write: Any = self.tls.write
-        self._greeted = False
+        self._established = False
 
     def handshake(self, data: bytes, timeout: float) -> None:
-        """Make the server's part of the handshake.
+        """Do the server's part of the handshake.
 
         Args:
-            data: the bytes that were received already.
-            timeout: seconds for all of it.
+            data: the bytes that were received before.
+            timeout: seconds for the whole handshake.
 
         Raises:
-            HandshakeFailed: there is no version, cipher or certificate to agree on, or the
-                peer speaks no TLS at all; it was sent the alert that says so.
+            HandshakeFailed: there is no common version or cipher, a certificate is wrong, or
+                the peer does not speak TLS; the alert was sent.
             Expired: it took too long.
             ClientDisconnected: the connection ended.
         """
@@ -91,9 +90,9 @@ class SecureStream(Stream):
                 self._flush()
             except ssl.SSLError as error:
                 self._try(self._outgoing.read())
-                raise HandshakeFailed(tls.why(error)) from None
+                raise HandshakeFailed(tls.reason_of(error)) from None
             data = Stream.receive(self, max(end - monotonic(), 0.0))
-        self._greeted = True
+        self._established = True
 
     def receive(self, timeout: float, size: int = _RECORD) -> bytes:
         incoming = self._incoming
@@ -103,16 +102,16 @@ class SecureStream(Stream):
                 try:
                     return self._read(min(size, _RECORD))
                 except ssl.SSLWantReadError:
-                    pass  # part of a record, or nothing for the application
+                    pass  # an incomplete record, or one without data
                 except ssl.SSLZeroReturnError:
                     return b""
                 except ssl.SSLError as error:
-                    self._greeted = False
+                    self._established = False
                     self._try(self._outgoing.read())
-                    raise ClientDisconnected(tls.why(error)) from error
+                    raise ClientDisconnected(tls.reason_of(error)) from error
             self._flush()
             now = monotonic()
-            # One deadline for a whole record: its bytes may come one by one.
+            # One deadline for a whole record, whose bytes may come one by one.
             end = end or now + timeout
             data = Stream.receive(self, max(end - now, 0.0), _RECEIVE)
             if not data:
@@ -146,7 +145,7 @@ class SecureStream(Stream):
             self._flush()
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
-        """Send a part of a file, read piece by piece: the kernel cannot encrypt it."""
+        """Send a part of a file; it has to be read, as sendfile cannot encrypt it."""
         while count:
             data = os.pread(fd, min(count, _RECORD), offset)
             if not data:
@@ -170,8 +169,8 @@ class SecureStream(Stream):
                 except ssl.SSLZeroReturnError:
                     return b""
                 except ssl.SSLError as error:
-                    self._greeted = False
-                    raise ClientDisconnected(tls.why(error)) from error
+                    self._established = False
+                    raise ClientDisconnected(tls.reason_of(error)) from error
             data = Stream.take(self, _RECEIVE)
             if not data:
                 return data
@@ -196,90 +195,83 @@ class SecureStream(Stream):
         Stream.linger(self, seconds, octets)
 
     def abort(self) -> None:
-        self._greeted = False
+        self._established = False
         Stream.abort(self)
 
     def close(self) -> None:
         self._close_notify()
         Stream.close(self)
 
-    def surrender(self) -> None:
-        """Never again use the TLS state, which goes over to somebody else."""
-        self._greeted = False
-        self._read = self._write = _surrendered
+    def hand_over(self) -> None:
+        """Stop using the TLS state, which belongs to another stream now."""
+        self._established = False
+        self._read = self._write = _handed_over
 
     def _encrypt(self, data: bytes | memoryview) -> None:
         write = self._write
         try:
             sent = write(data) if data else 0
-            while sent < len(data):  # a client may want smaller records (RFC 6066)
+            while sent < len(data):  # a client may ask for smaller records (RFC 6066)
                 sent += write(memoryview(data)[sent:])
         except ssl.SSLError as error:
-            raise ClientDisconnected(tls.why(error)) from error
+            raise ClientDisconnected(tls.reason_of(error)) from error
 
     def _flush(self) -> None:
         if self._outgoing.pending:
             Stream.send(self, self._outgoing.read())
 
     def _try(self, data: bytes) -> bytes:
-        """Send without waiting; return what the kernel did not take."""
+        """Send without waiting; return what the kernel did not accept."""
         try:
             return data[self.sock.send(data):] if data else b""
         except BlockingIOError:
             return data
         except OSError:
-            return b""  # gone: nobody is left to be told
+            return b""  # the connection is broken
 
     def _close_notify(self) -> None:
-        """Say that nothing more will come; wait for room in the kernel unless on the hub."""
-        if not self._greeted:
+        """Send close_notify; wait for space in the kernel's buffer unless on the hub."""
+        if not self._established:
             return
-        self._greeted = False
+        self._established = False
         try:
             self.tls.unwrap()
         except ssl.SSLError:
-            pass  # it wants to read the peer's, which nobody waits for
+            pass  # it would read the peer's close_notify, which is not needed
         rest = self._try(self._outgoing.read())
         if rest and getcurrent() is not self._hub:
             try:
                 Stream.send(self, rest)
             except ClientDisconnected:
-                pass  # as above
+                pass  # the connection is broken
         self.deadline = inf
 
 
-# A connection through TLS handed over as a plain socket, for upgrade libraries.
-#
-# A library that speaks WebSocket wants a real socket, with a descriptor that it may poll. So
-# it gets one end of a socket pair, and two greenlets carry what passes between the other end
-# and TLS. That costs two copies and only where it happens: the connection's own requests know
-# nothing of it.
-
-_PIECE = 16384
-_NEVER = 1e9  # seconds: how long an upgraded connection may be silent is the library's affair
-
-
 class TunnelSocket(HandedSocket):
-    """`geventuwsgi.socket` of a connection through TLS."""
+    """`geventuwsgi.socket` of a connection over TLS.
+
+    A WebSocket library needs a real socket, whose descriptor it can poll. It gets one end of a
+    socket pair; two greenlets copy between the other end and TLS.
+    """
 
     __slots__ = ()
 
     def _take(self) -> Any:
         stream: Any = self._stream
         inner, outer = socket.socketpair()
-        carrier = _Carrier(stream)
-        stream.surrender()
+        tunnel = _TunnelStream(stream)
+        stream.hand_over()
         stream.sock = HandedOver(stream.sock)
-        inward = spawn(_carry_in, carrier, inner)
-        spawn(_carry_out, carrier, inner, inward)
+        inward = spawn(_copy_in, tunnel, inner)
+        spawn(_copy_out, tunnel, inner, inward)
         return outer
 
 
-class _Carrier(SecureStream):
-    """The TLS side of a tunnel, which two greenlets use at a time.
+class _TunnelStream(SecureStream):
+    """The TLS side of a tunnel, which two greenlets use at the same time.
 
     Args:
-        stream: whose connection and TLS state it takes over.
+        stream: the stream whose connection and TLS state it takes over.
     """
 
     __slots__ = ("_lock",)
@@ -294,29 +286,29 @@ class _Carrier(SecureStream):
         self._lock = RLock()
 
     def _flush(self) -> None:
-        with self._lock:  # records leave in the order in which they were made
+        with self._lock:  # records must be sent in the order in which they were made
             SecureStream._flush(self)
 
 
-def _carry_in(carrier: _Carrier, inner: socket.socket) -> None:
-    """Carry what the client sends, until it ends."""
+def _copy_in(tunnel: _TunnelStream, inner: socket.socket) -> None:
+    """Copy what the client sends, until the end."""
     try:
-        while data := carrier.receive(_NEVER, _PIECE):
+        while data := tunnel.receive(_NEVER, _PIECE):
             inner.sendall(data)
         inner.shutdown(socket.SHUT_WR)
     except (ClientDisconnected, ssl.SSLError):
-        inner.close()  # broken off: the library sees that
+        inner.close()  # the library notices that the connection is broken
     except OSError:
-        pass  # the library is gone, which the other greenlet sees
+        pass  # the library has closed its socket, which the other greenlet notices
 
 
-def _carry_out(carrier: _Carrier, inner: socket.socket, inward: Any) -> None:
-    """Carry what the library sends, until it closes; then end the connection."""
+def _copy_out(tunnel: _TunnelStream, inner: socket.socket, inward: Any) -> None:
+    """Copy what the library sends, until it closes its socket; then end the connection."""
     try:
         while data := inner.recv(_PIECE):
-            carrier.send(data)
+            tunnel.send(data)
     except OSError:
-        carrier.abort()
+        tunnel.abort()
     inward.kill()
-    carrier.close()
+    tunnel.close()
     inner.close()

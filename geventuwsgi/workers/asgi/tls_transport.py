@@ -99,7 +99,7 @@ class SecureTransport:
             return False
         except ssl.SSLError as error:
             self._flush()
-            self._failed(tls.why(error))
+            self._failed(tls.reason_of(error))
             return False
         self.handshake_done = True
         self._secured()

@@ -24,7 +24,7 @@ class HttpConnection(Connection):
 
     def converse(self, early: bytes) -> bool:
         service = self.service
-        keepalive = service.policy.keepalive
+        keepalive, timeout = service.policy.keepalive, service.policy.head_timeout
         receive = self.stream.receive
         # The environ of a head that came twice in a row, for the third time and on.
         self._repeated: environs.Environ | None = None
@@ -33,7 +33,7 @@ class HttpConnection(Connection):
             return False
         while self._request(parser):
             if parser.buffered:
-                if parser.head(b"") or self.rest_of_head(parser):
+                if parser.head(b"") or self.stream.read_head(parser, timeout):
                     continue
                 return False
             if service.draining:
@@ -46,7 +46,7 @@ class HttpConnection(Connection):
             self.idle = False
             if not data:
                 return False
-            if not parser.head(data) and not self.rest_of_head(parser):
+            if not parser.head(data) and not self.stream.read_head(parser, timeout):
                 return False
         return bool(not parser.body_complete or parser.buffered)
 
