@@ -12,42 +12,11 @@ import ast
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from geventuwsgi.log import atoms, escape, timestamps
+from geventuwsgi.log.record import RequestRecord
 from geventuwsgi.log.sinks import STANDARD
-
-
-class Record(Protocol):
-    """What formatters read of a finished request.
-
-    `duration` is in seconds, `started` in seconds since the epoch, sizes are in bytes. As in
-    uWSGI, `vars` counts names and values separately. `app` is -1 if no application was
-    called. A record may have `response_headers`, pairs of strings.
-    """
-
-    environ: Mapping[str, Any]
-    method: str
-    uri: str
-    protocol: str
-    status: int
-    header_count: int
-    header_size: int
-    body_size: int
-    vars: int
-    vars_size: int
-    duration: float
-    started: float
-    via: str
-    app: int
-    core: int
-    app_requests: int
-    total_requests: int
-    pid: int
-    worker: int
-    request_length: int
-    logvars: Mapping[str, str] | None
-
 
 Formatter = Callable[[Any], str]
 
@@ -76,7 +45,7 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
             f"in {size} bytes (1 switches on core {core})\n")
         return end
 
-    def line(record: Any) -> str:
+    def line(record: RequestRecord) -> str:
         nonlocal second, date
         started = record.started
         if not second <= started < second + 1:
@@ -219,7 +188,7 @@ def short_line(coloured: bool) -> Formatter:
     Args:
         coloured: colour the status.
     """
-    def line(record: Any) -> str:
+    def line(record: RequestRecord) -> str:
         request = f"{record.method} {record.uri}"
         if not (request.isascii() and request.isprintable()):
             request = escape.plain(request)

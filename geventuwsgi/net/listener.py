@@ -323,7 +323,7 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
         return Listener(sock, protocol, address, owned=True)
     path = os.path.abspath(address.path)  # the process may change its directory
     owner = None if chown is None else owner_of(chown)
-    _clear_stale(address, path)
+    clear_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path if len(os.fsencode(path)) <= addresses.PATH_LIMIT else address.path)
@@ -340,8 +340,13 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
                     inode=(made.st_dev, made.st_ino))
 
 
-def _clear_stale(address: Address, path: str) -> None:
-    """Remove the socket file of a server that is gone.
+def clear_stale(address: Address, path: str, kind: int = socket.SOCK_STREAM) -> None:
+    """Remove the socket file of a server that has ended.
+
+    Args:
+        address: the address to bind, for messages.
+        path: its file.
+        kind: the type of the socket to bind.
 
     Raises:
         BindError: another process listens on it, or it is not a socket.
@@ -352,7 +357,7 @@ def _clear_stale(address: Address, path: str) -> None:
         return  # it does not exist, or bind(2) will report the error
     if not stat.S_ISSOCK(mode):
         raise BindError(f"cannot bind {address.text}: the file exists and is not a socket")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe = socket.socket(socket.AF_UNIX, kind)
     probe.setblocking(False)
     try:
         probe.connect(path)

@@ -198,11 +198,16 @@ def client_variables(connection: Any, export: bool) -> dict[str, str]:
     return variables
 
 
-def extension(connection: Any) -> dict[str, Any]:
+def extension(connection: Any, *, server_cert: bool = True) -> dict[str, Any]:
     """Return the values of ASGI's tls extension 0.2 for a TLS connection.
 
     The chain of the client is complete with Python 3.13 and later; before, it has only the
     client's own certificate.
+
+    Args:
+        connection: an `SSLObject` or `SSLSocket` after its handshake.
+        server_cert: include the server's certificate; it is None otherwise, as the
+            specification has it for TLS that ends before the server.
     """
     name: str | None = None
     chain: list[str] = []
@@ -213,7 +218,8 @@ def extension(connection: Any) -> dict[str, Any]:
         chain = [ssl.DER_cert_to_PEM_cert(der) for der in (
             whole() if whole else [connection.getpeercert(True)])]
     suite = connection.cipher()
-    return {"server_cert": _pems.get(connection.context), "client_cert_chain": chain,
+    return {"server_cert": _pems.get(connection.context) if server_cert else None,
+            "client_cert_chain": chain,
             "client_cert_name": name, "client_cert_error": None,
             "tls_version": _NUMBERS.get(connection.version()),
             "cipher_suite": _suites(connection.context).get(suite[0]) if suite else None}

@@ -99,7 +99,7 @@ def test_the_host_name_chooses(authority: Authority, tmp_path: Path, host: str,
 def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
     own = certificate(authority, "a.test")
     config = TlsConfig(own, (certificate(authority, "b.test", name="b.test"),),
-                      ca=str(authority.pem), verify="required")
+                       ca=str(authority.pem), verify="required")
     context = tls.context_of(TlsConfig.from_json([list(part) if isinstance(part, tuple) else part
                                                   for part in config]))
     shown = authority.client(authority.issue("me", "me@a.test", common_name="Mé/O=no"))
@@ -191,7 +191,7 @@ def test_bad_files_are_named(authority: Authority, kind: str) -> None:
 
 
 def test_an_encrypted_key_does_not_prompt_on_the_terminal(authority: Authority,
-                                                       tmp_path: Path) -> None:
+                                                          tmp_path: Path) -> None:
     cert, key = authority.issue("a", "a.test")
     locked = tmp_path / "locked.key"
     subprocess.run([installed("openssl"), "pkey", "-in", key, "-out", str(locked), "-aes256",

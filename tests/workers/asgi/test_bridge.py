@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
-from geventuwsgi.workers.asgi.limits import CLOSE_TIMEOUT
+from geventuwsgi.workers.limits import CLOSE_TIMEOUT
 from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
@@ -46,7 +46,7 @@ def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
 def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
     ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:app\n"
     with Server(tmp_path, ini=ini, app=APP) as server:
-        server.wait_for("interface = asgi saves that")
+        server.wait_for("interface = asgi avoids this")
         assert not json.loads(get(server, "/thread").body)["own"]
         server.send_signal(signal.SIGHUP)
         server.wait_for("ready: 1 worker (generation 2)")
