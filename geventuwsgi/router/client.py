@@ -143,8 +143,8 @@ class Client:
                 self.idle = False
                 if not data:
                     return False
-            if not parser.head(data):
-                self._rest_of_head(parser)
+            if not parser.head(data) and not self.stream.read_head(parser, gate.head_timeout):
+                raise ClientDisconnected("it ended before a request")
             data = b""
             timeout = gate.keepalive
             gate.requests += 1
@@ -168,44 +168,21 @@ class Client:
             return str(self.stream.sock.getsockname()[0])
         return address.host
 
-    def _rest_of_head(self, parser: RequestParser) -> None:
-        gate = self.gate
-        end = monotonic() + gate.head_timeout
-        while True:
-            try:
-                data = self.stream.receive(max(end - monotonic(), 0.0))
-            except Expired:
-                raise ProtocolError(408, "no whole request head within "
-                                         f"{gate.head_timeout:g} seconds") from None
-            if not data:
-                parser.eof()
-                raise ClientDisconnected("it ended before a request")
-            if parser.head(data):
-                return
-
     def _proxied(self) -> bytes:
         """Take the PROXY header where one has to come; return the bytes behind it."""
         gate = self.gate
         if gate.proxies is None or (self.host and self.host not in gate.proxies):
             return b""
-        end = monotonic() + gate.head_timeout
-        data = b""
-        while True:
-            self.idle = not data
-            more = self.stream.receive(max(end - monotonic(), 0.0))
-            self.idle = False
-            data += more
-            if not data:
-                raise ClientDisconnected("it only connected")
-            if not more:
-                raise ProtocolError(400, "truncated PROXY protocol header")
-            found = proxy.parse(data)
-            if found is not None:
-                break
-        header, size = found
+        start, timeout = monotonic(), gate.head_timeout
+        self.idle = True
+        data = self.stream.receive(timeout)
+        self.idle = False
+        if not data:
+            raise ClientDisconnected("it only connected")
+        header, rest = self.stream.read_proxy_header(proxy.parse, data, start, timeout)
         if header.source is not None:
             self.host, self.port = header.source[0], str(header.source[1])
-        return data[size:]
+        return rest
 
     def _handshake(self, data: bytes) -> bool:
         """Begin to speak TLS; False if the client does not."""
