@@ -76,12 +76,8 @@ class TlsEngine:
         return True
 
     def has_input(self) -> bool:
-        """Return whether bytes were fed that have not been read."""
+        """Return whether bytes were fed that have not been read yet."""
         return bool(self._incoming.pending or self.tls.pending())
-
-    def has_output(self) -> bool:
-        """Return whether there are bytes to be sent."""
-        return bool(self._outgoing.pending)
 
     def read(self, size: int = RECORD) -> bytes | None:
         """Return decrypted bytes; b"" after the peer's close_notify, None if it has to be fed.
