@@ -81,7 +81,7 @@ def test_fallback_nodes_serve_while_the_others_are_down() -> None:
 
 def test_no_node_at_all() -> None:
     with pytest.raises(NoNodeAvailable, match="no node for g"):
-        NodeGroup("g").take(())
+        NodeGroup("g").acquire(())
 
 
 def test_waiting_requests_are_served_in_order_and_the_queue_is_bounded() -> None:
