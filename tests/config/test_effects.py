@@ -184,4 +184,4 @@ def test_a_lost_effect_is_noticed() -> None:
 @pytest.mark.parametrize("name", sorted(WITHOUT))
 def test_an_option_without_effect_has_its_reason(name: str) -> None:
     option = row(name, uwsgi=True)
-    assert option is not None and option.status in ("ignored", "run_failing_start") and option.reason
+    assert option is not None and option.status in ("ignored", "refused") and option.reason
