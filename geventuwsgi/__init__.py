@@ -62,7 +62,7 @@ Three trips through the package:
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 
 def serve(application: Any, **settings: Any) -> None:

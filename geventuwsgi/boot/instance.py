@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import __version__
-from ..config.request_log import scribed
+from ..config.request_log import uses_collector
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..ipc import scoreboard
 from ..master import upgrade
+from ..master.attached import announcer
+from ..master.attached.announcer import Announcer
 from ..master.attached.autoreload import Autoreload
 from ..master.attached.fifo import Fifo
 from ..master.attached.file_watch import Watch
@@ -24,8 +26,6 @@ from ..master.attached.systemd import ServiceManager
 from ..master.inherited import InheritedDaemons, descriptors
 from ..master.master import Master
 from ..master.role import ReloadPlan, Role
-from ..router import announcer
-from ..router.announcer import Announcer
 from ..system import signals
 from ..system.filelock import FileLocks
 from ..system.limits import set_open_files
@@ -34,13 +34,13 @@ from ..system.privileges import Identity
 from ..system.terminal import TerminalModes, detach
 from . import logs, tls
 from .attached import AttachedServices, rotate, watch_files, watch_modules
-from .hooks import START_PHASES, wait_for_resources, identity_of, require_directory, run_hooks
+from .hooks import START_PHASES, identity_of, require_directory, run_hooks, wait_for_resources
 from .logs import create_collector, start_collector
 from .operator_commands import bindings_of, commands_of
 from .process_setup import environ_of, packages_of, titles_of
 from .roles import router_role, worker_role
 from .router_process import Subscriptions
-from .sockets import SocketChange, Sockets, describe_sockets, restore_sockets, open_all
+from .sockets import SocketChange, Sockets, describe_sockets, open_all, restore_sockets
 from .startup_log import log_configuration, log_workers
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -360,7 +360,7 @@ class Instance:
 
     def _rotate(self) -> None:
         self.collector.rotate()
-        rotate(self.settings, required=not scribed(self.settings))
+        rotate(self.settings, required=not uses_collector(self.settings))
 
     def upgrade_in_place(self) -> None:
         """Execute the version on disk, which a check has run before; return if this fails."""

@@ -270,7 +270,7 @@ class WorkerTemplate:
             from ..app import debug_pages
             from ..workers.asgi import bridge
             if settings.dev:
-                applications = applications.wrapped(debug_pages.without_hasty_answers)
+                applications = applications.wrapped(debug_pages.delay_errors)
             return bridge.run(settings, listeners, applications, child, self.logs.requests)
         from ..workers.wsgi import worker
         return worker.run(settings, listeners, applications, child, self.logs.requests)

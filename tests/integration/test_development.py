@@ -160,7 +160,7 @@ def server(directory):
 
 def test_the_log_lists_ignored_options(server):
     assert server.find("this is a development run, not for production")
-    line = server.find("set aside in a development run: ")[0]
+    line = server.find("not used in a development run: ")[0]
     for name in ("processes (app.ini:4)", "cheaper (app.ini:5)", "daemonize (app.ini:6)",
                  "pidfile (app.ini:7)", "harakiri (app.ini:8)", "uid (app.ini:9)"):
         assert name in line

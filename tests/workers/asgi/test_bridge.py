@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
-from geventuwsgi.workers.asgi.limits import CLOSE_TIMEOUT
+from geventuwsgi.workers.limits import CLOSE_TIMEOUT
 from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
@@ -378,7 +378,7 @@ def test_without_the_library_a_websocket_is_refused_in_words(tmp_path: Path) -> 
                               "Sec-WebSocket-Version: 13",
                               "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
             assert answer.status == 501
-        server.wait_for("pip install geventuwsgi[asgi]")
+        server.wait_for("pip install websockets")
         assert get(server, "/hello").body == b"Hello, world!"
 
 
@@ -388,4 +388,4 @@ def test_without_uvloop(tmp_path: Path) -> None:
         assert json.loads(get(server, "/thread").body)["loop"].startswith("asyncio")
     with serve(tmp_path, "--asgi-loop", "uvloop", env=environment, ready=False) as server:
         assert server.wait() in (1, 3)
-        assert server.find("uvloop is not installed: pip install geventuwsgi[asgi]")
+        assert server.find("uvloop is not installed: pip install uvloop")
