@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.harness import HOUSE, Server, alive, children, wait_until
+from tests.harness import HOUSE, Server, alive, children, free_port, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -48,11 +48,6 @@ def reload(server):
                           env={**os.environ, "PYTHONPATH": str(HOUSE)})
     assert done.stdout == ""
     return done.returncode, done.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_the_configuration_is_read_again(serve):
