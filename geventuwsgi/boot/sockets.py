@@ -105,7 +105,7 @@ def open_all(settings: Settings) -> Sockets:
 
 def describe_sockets(sockets: Sockets) -> list[list[Any]]:
     """Return the sockets as data for `restore` of the next version (an upgrade in place)."""
-    return [[text, listener.socket.fileno(), *listener.told()] for text, listener in sockets.pairs]
+    return [[text, listener.socket.fileno(), *listener.facts()] for text, listener in sockets.pairs]
 
 
 def restore_sockets(described: Sequence[Sequence[Any]]) -> Sockets:

@@ -79,7 +79,7 @@ class Listener:
         os.set_inheritable(sock.fileno(), False)
         return cls(sock, told["protocol"], addresses.of_socket(sock))
 
-    def told(self) -> tuple[str, bool, tuple[int, int] | None]:
+    def facts(self) -> tuple[str, bool, tuple[int, int] | None]:
         """Return (protocol, owned, device and number of the file), for `taken`."""
         return self.protocol, self.owned, self._inode
 
