@@ -63,7 +63,7 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
 def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--lazy-apps", app=APP, ready=False) as server:
         assert server.wait() == 4
-        server.wait_for("with lazy-apps say interface = asgi")
+        server.wait_for("set interface = asgi")
 
 
 def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
