@@ -76,7 +76,7 @@ def ground() -> Iterator[trial.Run]:
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_line_has_a_status(name: str, ground: trial.Run, monkeypatch: pytest.MonkeyPatch,
-                                  capsys: pytest.CaptureFixture[str]) -> None:
+                                 capsys: pytest.CaptureFixture[str]) -> None:
     entry = BY_NAME[name]
     monkeypatch.chdir(ground.root / entry.directory)
     for variable in [*os.environ]:
