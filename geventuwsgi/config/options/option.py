@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from keyword import iskeyword
 
 from geventuwsgi.config.values.origin import Origin
-from geventuwsgi.config.values.types import ValueType, Switch
+from geventuwsgi.config.values.types import Switch, ValueType
 
 
 @dataclass(frozen=True)
