@@ -113,7 +113,7 @@ RELOAD: tuple[Option, ...] = (
     Option("shutdown-delay", Seconds(), "keep serving for this many seconds after a request to "
            "stop, while readiness checks get 503; 0 is off", _RELOAD, default=0),
     Option("readiness-path", Many(Path(), split=","), "a path that a load balancer polls for "
-           "readiness: with shutdown-delay the server itself sends its response once it is to "
+           "readiness; with shutdown-delay the server itself responds to it with 503 once it is to "
            "stop; may be repeated", _RELOAD, default=("/readyz", "/healthz"), merge=False),
     Option("mount-check", Many(Path()), "exit with status 1 when this is no longer a mountpoint; "
            "may be repeated", _RELOAD, default=(), merge=True,
