@@ -92,7 +92,8 @@ DAEMONS: tuple[Option, ...] = (
            "and stop the server when it ends", _DAEMONS, default=(), merge=True),
     Option("attach-daemon2", Many(Daemon(daemons.keyed, "KEY=VALUE,...")), "as attach-daemon, in "
            "key-value form: cmd, pidfile, freq, control, daemonize, touch, stopsignal, "
-           "reloadsignal, stdin, uid, gid, chdir, max_throttle, notifypid", _DAEMONS, default=(), merge=True,
+           "reloadsignal, stdin, uid, gid, chdir, max_throttle, notifypid", _DAEMONS,
+           default=(), merge=True,
            difference="signals may be given by name; a daemon that keeps running after its "
                       "reloadsignal is not killed"),
     Option("smart-attach-daemon", Many(Daemon(daemons.smart, "PIDFILE[,CHECKS] COMMAND")),
