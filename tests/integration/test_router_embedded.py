@@ -228,7 +228,7 @@ def test_an_option_of_the_router_starts_one(tmp_path: Path, option: str) -> None
     with Server(tmp_path, "--http", "127.0.0.1:0", option, "--http-router=false", "app", app=APP,
                 ready=False) as server:
         assert server.wait() in (1, 2)
-        server.wait_for("http-router is false: there is nobody to do this")
+        server.wait_for("it needs a router, and http-router is false")
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:

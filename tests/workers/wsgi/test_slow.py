@@ -106,20 +106,20 @@ def test_verbose_tells_of_the_whole_worker(server: Server) -> None:
 
 
 @pytest.mark.parametrize("lines, told", [
-    (("harakiri-path = reports=5",), "bad.ini:2: harakiri-path: 'reports' is no prefix of a path"),
+    (("harakiri-path = reports=5",), "bad.ini:2: harakiri-path: 'reports' is not a path prefix"),
     (("harakiri-path = /reports/",), "bad.ini:2: harakiri-path: '/reports/' is not of the form"),
     (("harakiri-path = /reports/=soon",), "bad.ini:2: harakiri-path: '/reports/=soon' is not"),
     (("harakiri-path = /reports/=-1",), "bad.ini:2: harakiri-path: '/reports/=-1' is not"),
-    (("harakiri-path = /re*/=5",), "bad.ini:2: harakiri-path: '/re*/' is no prefix"),
+    (("harakiri-path = /re*/=5",), "bad.ini:2: harakiri-path: '/re*/' is not a path prefix"),
     (("harakiri-path = /a=5", "harakiri-path = /a=6"),
      "bad.ini:3: harakiri-path: /a has two limits, 5 and 6 seconds"),
     (("harakiri = 10", "slow-request = 10"),
      "bad.ini:3: slow-request: no request runs for 10 seconds: harakiri = 10 (bad.ini:2) ends"),
     (("harakiri = 10", "slow-request = 20", "harakiri-path = /a=20"),
-     "bad.ini:3: slow-request: no request runs for 20 seconds: the longest harakiri-path has 20"),
+     "bad.ini:3: slow-request: no request runs for 20 seconds: the longest harakiri-path, 20,"),
     (("block-warning = 5",), "bad.ini:2: block-warning: '5': must be at least 10"),
     (("worker-timeout = 2", "block-warning = 2s"),
-     "bad.ini:3: block-warning: no worker is blocked for 2000 milliseconds: worker-timeout = 2 "
+     "bad.ini:3: block-warning: no worker stays blocked for 2000 milliseconds: worker-timeout = 2 "
      "(bad.ini:2) replaces it before"),
     (("queue-limit = -1",), "bad.ini:2: queue-limit: '-1': must be at least 0"),
     (("cancel-on-disconnect = maybe",), "bad.ini:2: cancel-on-disconnect: 'maybe' is neither"),
