@@ -13,8 +13,8 @@ import trustme
 
 from tests.harness import Server, wait_until
 from tests.router.nodes import Scripted, free_port, head_of, our_node, router, text_of
+from tests.workers.wsgi.raw_client import NEXT_REQUEST
 from tests.workers.wsgi.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
-from tests.workers.wsgi.wire import BEHIND
 
 WEBSOCKET = (b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, "
              b"Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n\r\n")
@@ -57,7 +57,7 @@ def test_no_head_that_is_refused_reaches_a_node(recorded: tuple[Recorder, Server
     node, server = recorded
     before = len(node.heads)
     for name, data, status in HEADS:
-        answer = conversation(server, data + BEHIND)
+        answer = conversation(server, data + NEXT_REQUEST)
         assert answer[9:12] == (str(status).encode() if status else b""), (name, answer[:100])
         assert answer.count(b"HTTP/1.1 ") <= 1, name
     assert len(node.heads) == before
@@ -100,7 +100,7 @@ def test_a_bare_request_is_one_request_to_a_node(recorded: tuple[Recorder, Serve
 def test_connect_is_not_done(recorded: tuple[Recorder, Server]) -> None:
     node, server = recorded
     before = len(node.heads)
-    answer = conversation(server, b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n" + BEHIND)
+    answer = conversation(server, b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n" + NEXT_REQUEST)
     assert answer.startswith(b"HTTP/1.1 501 ") and len(node.heads) == before
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.workers.wsgi.wire import connect, get, packet, request
+from tests.workers.wsgi.raw_client import connect, get, packet, request
 
 APPLICATION = """
 import threading
@@ -49,9 +49,9 @@ def server(tmp_path_factory):
 
 
 def over_uwsgi(server: Server, path: str) -> bytes:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request(path)))
-        return wire.answer().body
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request(path)))
+        return client.read_response().body
 
 
 def over_http(server: Server, path: str) -> bytes:
@@ -59,24 +59,24 @@ def over_http(server: Server, path: str) -> bytes:
 
 
 @pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_a_greenlet_serves_the_next_connection(server: Server, ask) -> None:
-    wait_until(lambda: int(ask(server, "/")) > 3, "a greenlet that is used again")
+def test_a_greenlet_serves_the_next_connection(server: Server, get_json) -> None:
+    wait_until(lambda: int(get_json(server, "/")) > 3, "a greenlet that is used again")
 
 
 @pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_thread_locals_end_with_their_connection(server: Server, ask) -> None:
-    assert {ask(server, "/local") for _ in range(10)} == {b"nobody"}
+def test_thread_locals_end_with_their_connection(server: Server, get_json) -> None:
+    assert {get_json(server, "/local") for _ in range(10)} == {b"nobody"}
 
 
 @pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_a_timer_left_running_hits_nobody_else(server: Server, ask) -> None:
+def test_a_timer_left_running_hits_nobody_else(server: Server, get_json) -> None:
     for _ in range(3):
-        ask(server, "/timer")
-        assert ask(server, "/sleep").isdigit()
+        get_json(server, "/timer")
+        assert get_json(server, "/sleep").isdigit()
 
 
 @pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_a_greenlet_that_is_held_is_not_used_again(server: Server, ask) -> None:
-    first = ask(server, "/hold")
-    assert first.isdigit() and ask(server, "/kill") >= b"1"
-    assert all(ask(server, "/sleep").isdigit() for _ in range(3))
+def test_a_greenlet_that_is_held_is_not_used_again(server: Server, get_json) -> None:
+    first = get_json(server, "/hold")
+    assert first.isdigit() and get_json(server, "/kill") >= b"1"
+    assert all(get_json(server, "/sleep").isdigit() for _ in range(3))

@@ -7,7 +7,7 @@ import pytest
 
 from tests.harness import Server, wait_until
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import HOST, ask, connect, get, packet, request
+from tests.workers.wsgi.raw_client import HOST, connect, get, get_json, packet, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0",
              "--http-socket", "gone.sock", "--harakiri", "20")
@@ -16,48 +16,48 @@ UNIX = 1
 
 def send(server: Server, path: str, protocol: str = "http", index: int = 0) -> socket.socket:
     """Send a request and wait until the application has it; its connection."""
-    before = ask(server, "/calls").count(f"GET {path}")
-    wire = connect(server, protocol, index)
-    wire.send(packet(request(path)) if protocol == "uwsgi"
-              else f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-    wait_until(lambda: ask(server, "/calls").count(f"GET {path}") > before)
-    return wire.sock
+    before = get_json(server, "/calls").count(f"GET {path}")
+    client = connect(server, protocol, index)
+    client.send(packet(request(path)) if protocol == "uwsgi"
+                else f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    wait_until(lambda: get_json(server, "/calls").count(f"GET {path}") > before)
+    return client.sock
 
 
 def noted(server: Server, *note: object) -> None:
-    wait_until(lambda: [*note] in ask(server, "/told"), lambda: f"{note}: {server.log}")
+    wait_until(lambda: [*note] in get_json(server, "/told"), lambda: f"{note}: {server.log}")
 
 
 @pytest.mark.parametrize("protocol, index, path", [
     ("http", 0, "/gone?12"), ("uwsgi", 0, "/gone?13"), ("http", UNIX, "/gone?14")])
 def test_the_event_and_499(server: Server, protocol: str, index: int, path: str) -> None:
-    before = len(ask(server, "/told"))
+    before = len(get_json(server, "/told"))
     start = len(server.out)
     send(server, path, protocol, index).close()
-    wait_until(lambda: len(ask(server, "/told")) > before, "the event")
-    assert ask(server, "/told")[before] == [False, True, True]
+    wait_until(lambda: len(get_json(server, "/told")) > before, "the event")
+    assert get_json(server, "/told")[before] == [False, True, True]
     line = wait_until(lambda: [one for one in server.out[start:] if f"GET {path} " in one])
     assert " 499) " in line[0], line
 
 
 def test_half_a_close_counts(server: Server) -> None:
-    before = len(ask(server, "/told"))
+    before = len(get_json(server, "/told"))
     sock = send(server, "/gone?11")
     sock.shutdown(socket.SHUT_WR)
-    wait_until(lambda: len(ask(server, "/told")) > before, "the event")
+    wait_until(lambda: len(get_json(server, "/told")) > before, "the event")
     sock.settimeout(20)
     assert b"for nobody" in sock.recv(1000), "who still listens is answered all the same"
     sock.close()
 
 
 def test_a_client_that_stays(server: Server) -> None:
-    with connect(server) as wire:
+    with connect(server) as client:
         start = len(server.out)
-        assert wire.get("/gone?1").body == b"for nobody"
-        assert [False, False, False] in ask(server, "/told")
+        assert client.get("/gone?1").body == b"for nobody"
+        assert [False, False, False] in get_json(server, "/told")
         line = wait_until(lambda: [one for one in server.out[start:] if "GET /gone?1 " in one])
         assert " 200) " in line[0]
-        assert wire.get("/hello").body == b"hello", "and the connection is kept"
+        assert client.get("/hello").body == b"hello", "and the connection is kept"
 
 
 def test_behind_the_head_the_status_stays(server: Server) -> None:
@@ -69,8 +69,8 @@ def test_behind_the_head_the_status_stays(server: Server) -> None:
 
 
 def test_a_greenlet_that_outlives_its_request(server: Server) -> None:
-    with connect(server) as wire:
-        assert wire.get("/background").body == b"spawned"
+    with connect(server) as client:
+        assert client.get("/background").body == b"spawned"
     noted(server, "background", True)
 
 
@@ -79,7 +79,7 @@ def test_without_the_option_nothing_is_raised(server: Server) -> None:
     send(server, "/survivor?1.5").close()
     line = wait_until(lambda: [one for one in server.out[start:] if "/survivor" in one])
     assert " 499) " in line[0]
-    assert not [note for note in ask(server, "/told") if "Cancelled" in str(note)]
+    assert not [note for note in get_json(server, "/told") if "Cancelled" in str(note)]
     assert not server.find("cancelled")
 
 
@@ -97,14 +97,14 @@ def test_cancelled(tmp_path) -> None:
         server.wait_for("GET /late =>")
         for number in range(8):  # every slot is free again
             assert get(server, "/hello").body == b"hello"
-        with connect(server) as wire:
-            wire.send(b"GET /big?20000000 HTTP/1.1\r\n" + HOST + b"\r\n")
-            wire.sock.shutdown(socket.SHUT_WR)
+        with connect(server) as client:
+            client.send(b"GET /big?20000000 HTTP/1.1\r\n" + HOST + b"\r\n")
+            client.sock.shutdown(socket.SHUT_WR)
             time.sleep(1.5)  # a sweep sees it
-            assert wire.answer().whole, "a complete answer is not cut for half a close"
-        with connect(server) as wire:
-            wire.send(b"GET /survivor?1 HTTP/1.1\r\n" + HOST + b"\r\n")
-            assert wire.answer().body == b"slept", "a client that stays is served"
+            assert client.read_response().whole, "a complete answer is not cut for half a close"
+        with connect(server) as client:
+            client.send(b"GET /survivor?1 HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert client.read_response().body == b"slept", "a client that stays is served"
         assert server.stop() == 0, server.log
 
 
@@ -114,12 +114,12 @@ def test_who_leaves_the_queue_is_not_served(tmp_path) -> None:
         with connect(server) as first, connect(server) as other:
             assert other.get("/hello").body == b"hello"
             first.send(b"GET /wait-for?door HTTP/1.1\r\n" + HOST + b"\r\n")
-            first.line()  # it is inside
+            first.readline()  # it is inside
             other.send(b"GET /left HTTP/1.1\r\n" + HOST + b"\r\n")
             server.wait_for("GET /left waits for a slot")
             other.sock.close()
             (tmp_path / "door").touch()
             first.buffered = b"HTTP/1.1 200 OK\r\n" + first.buffered
-            assert first.answer().body == b"begunended"
-        assert "GET /left" not in ask(server, "/calls")
+            assert first.read_response().body == b"begunended"
+        assert "GET /left" not in get_json(server, "/calls")
         assert " 499) " in server.wait_for("GET /left =>")

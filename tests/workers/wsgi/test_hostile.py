@@ -9,7 +9,8 @@ import json
 import pytest
 
 from tests.harness import Server
-from tests.workers.wsgi.wire import BEHIND, Answer, ask, connect, refused
+from tests.workers.wsgi.raw_client import (
+    NEXT_REQUEST, Response, connect, get_json, wait_for_rejection)
 
 ARGUMENTS = ("--http-headers-timeout", "10", "--socket-timeout", "10", "--limit-post", "1000000",
              "--disable-logging")
@@ -123,34 +124,34 @@ HEADS: list[tuple[str, bytes, int]] = [
 ]
 
 
-def refuse(server: Server, data: bytes, status: int) -> Answer:
+def refuse(server: Server, data: bytes, status: int) -> Response:
     """Send it with a good request behind; check that this is the one answer; return that."""
-    before = ask(server, "/calls")
-    with connect(server) as wire:
-        wire.send(data + BEHIND)
-        answer = wire.answer()
-        assert (answer.status, answer.whole) == (status, True)
-        assert wire.closed() and not wire.reset
-        line = refused(server, wire, f"closed with {status}")
+    before = get_json(server, "/calls")
+    with connect(server) as client:
+        client.send(data + NEXT_REQUEST)
+        response = client.read_response()
+        assert (response.status, response.whole) == (status, True)
+        assert client.closed() and not client.reset
+        line = wait_for_rejection(server, client, f"closed with {status}")
     assert "[WARNING]" in line
-    assert ask(server, "/calls") == before, "the application was called"
-    return answer
+    assert get_json(server, "/calls") == before, "the application was called"
+    return response
 
 
 @pytest.mark.parametrize("data, status", [row[1:] for row in HEADS], ids=[row[0] for row in HEADS])
 def test_heads(server: Server, data: bytes, status: int) -> None:
-    answer = refuse(server, data, status)
-    assert answer.headers["connection"] == "close" and answer.headers["date"]
+    response = refuse(server, data, status)
+    assert response.headers["connection"] == "close" and response.headers["date"]
     # The page echoes nothing of the request.
-    assert answer.body.startswith(b"%d " % status) and len(answer.body) < 60
+    assert response.body.startswith(b"%d " % status) and len(response.body) < 60
 
 
 def test_a_good_request_in_front_is_answered(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(head(line=GET) + head("Content-Length: x") + BEHIND)
-        assert wire.answer().body == b"hello" and wire.answer().status == 400
-        assert wire.closed()
-    assert not any("smuggled" in call for call in ask(server, "/calls"))
+    with connect(server) as client:
+        client.send(head(line=GET) + head("Content-Length: x") + NEXT_REQUEST)
+        assert client.read_response().body == b"hello" and client.read_response().status == 400
+        assert client.closed()
+    assert not any("smuggled" in call for call in get_json(server, "/calls"))
 
 
 # Bodies: the application may be at work when one turns out to be broken. It is never given
@@ -181,15 +182,15 @@ BODIES = [
 @pytest.mark.parametrize("path, status", [("/echo", 400), ("/quiet", 200), ("/hello", 200)])
 @pytest.mark.parametrize("body", [row[1] for row in BODIES], ids=[row[0] for row in BODIES])
 def test_chunked_bodies(server: Server, body: bytes, path: str, status: int) -> None:
-    bodies = ask(server, "/bodies")
-    with connect(server) as wire:
-        wire.send(CHUNKED.replace(b"/echo", path.encode()) + body + BEHIND)
-        answer = wire.answer()
-        assert answer.status == status and b"whole" not in answer.body
-        assert wire.closed() and not wire.reset
-        refused(server, wire, "closed")
-    assert ask(server, "/bodies") == bodies
-    assert not any("smuggled" in call for call in ask(server, "/calls"))
+    bodies = get_json(server, "/bodies")
+    with connect(server) as client:
+        client.send(CHUNKED.replace(b"/echo", path.encode()) + body + NEXT_REQUEST)
+        response = client.read_response()
+        assert response.status == status and b"whole" not in response.body
+        assert client.closed() and not client.reset
+        wait_for_rejection(server, client, "closed")
+    assert get_json(server, "/bodies") == bodies
+    assert not any("smuggled" in call for call in get_json(server, "/calls"))
 
 
 CUT_SHORT = [
@@ -201,29 +202,29 @@ CUT_SHORT = [
 @pytest.mark.parametrize("path", ["/echo", "/quiet", "/size", "/hello"])
 @pytest.mark.parametrize("data", CUT_SHORT)
 def test_bodies_that_are_cut_short(server: Server, data: bytes, path: str) -> None:
-    bodies = ask(server, "/bodies")
-    with connect(server) as wire:
-        wire.send(data.replace(b"/echo", path.encode()))
-        wire.sock.shutdown(1)
-        assert wire.answer().status == (200 if path in ("/quiet", "/hello") and (
+    bodies = get_json(server, "/bodies")
+    with connect(server) as client:
+        client.send(data.replace(b"/echo", path.encode()))
+        client.sock.shutdown(1)
+        assert client.read_response().status == (200 if path in ("/quiet", "/hello") and (
             b"Content-Length: 10\r" not in data) else 400)
-        assert wire.closed()
-        refused(server, wire, "the connection ended inside the request body")
-    assert ask(server, "/bodies") == bodies
+        assert client.closed()
+        wait_for_rejection(server, client, "the connection ended inside the request body")
+    assert get_json(server, "/bodies") == bodies
 
 
 def test_an_empty_trailer_section_and_good_trailers(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(CHUNKED.replace(b"/echo", b"/environ")
-                  + b'5;a=b;c="d"\r\nhello\r\n0\r\nX-Real-IP: 6.6.6.6\r\nX: y\r\n\r\n')
-        assert b"6.6.6.6" not in wire.answer().body
-        assert wire.get("/hello").body == b"hello"
+    with connect(server) as client:
+        client.send(CHUNKED.replace(b"/echo", b"/environ")
+                    + b'5;a=b;c="d"\r\nhello\r\n0\r\nX-Real-IP: 6.6.6.6\r\nX: y\r\n\r\n')
+        assert b"6.6.6.6" not in client.read_response().body
+        assert client.get("/hello").body == b"hello"
 
 
 def test_very_many_small_chunks_take_linear_time(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(CHUNKED + b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n")
-        assert wire.answer().body == b"x" * 200_000
+    with connect(server) as client:
+        client.send(CHUNKED + b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n")
+        assert client.read_response().body == b"x" * 200_000
 
 
 # Conversations that are no error, but were one elsewhere.
@@ -232,25 +233,25 @@ def test_very_many_small_chunks_take_linear_time(server: Server) -> None:
                                    "X-Forwarded_For: 6.6.6.6", "Content_Length: 66",
                                    "Transfer_Encoding: chunked"])
 def test_fields_that_never_reach_the_application(server: Server, field: str) -> None:
-    with connect(server) as wire:
-        bare = json.loads(wire.get("/environ").body)
-        assert json.loads(wire.get("/environ", field).body).keys() == bare.keys()
-        assert "wsgi.input" in bare and wire.get("/hello").status == 200
+    with connect(server) as client:
+        bare = json.loads(client.get("/environ").body)
+        assert json.loads(client.get("/environ", field).body).keys() == bare.keys()
+        assert "wsgi.input" in bare and client.get("/hello").status == 200
 
 
 def test_bytes_that_killed_workers(server: Server) -> None:
-    with connect(server) as wire:
-        worker = wire.get("/pid").body
-        assert wire.get("/hello", "Sec-WebSocket-Protocol: \x80\xff").status == 200
-        assert wire.get("/%1b[2J\xff%0d%0a", "User-Agent: \xff\xfe").status == 200
-        assert wire.get("/pid").body == worker
+    with connect(server) as client:
+        worker = client.get("/pid").body
+        assert client.get("/hello", "Sec-WebSocket-Protocol: \x80\xff").status == 200
+        assert client.get("/%1b[2J\xff%0d%0a", "User-Agent: \xff\xfe").status == 200
+        assert client.get("/pid").body == worker
 
 
 def test_connections_that_vanish(server: Server) -> None:
-    with connect(server) as wire:
-        worker = wire.get("/pid").body
+    with connect(server) as client:
+        worker = client.get("/pid").body
         for data in (b"", b"G", b"GET /hello HTTP/1.1\r\n", head("Content-Length: 10")):
             for _ in range(20):
                 with connect(server) as other:
                     other.send(data)
-        assert wire.get("/pid").body == worker
+        assert client.get("/pid").body == worker

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server
-from tests.workers.wsgi.wire import ask, connect, get, packet, request
+from tests.workers.wsgi.raw_client import connect, get, get_json, packet, request
 
 APP = Path(__file__).with_name("app.py").read_text()
 RULES = """
@@ -37,35 +37,35 @@ gevent = 10
 
 
 def test_answers_of_rules(server: Server) -> None:
-    with connect(server) as wire:
-        answer = wire.get("/healthz")
-        assert (answer.status, answer.body) == (200, b"OK")
-        answer = wire.get("/hello", "X-Forwarded-Proto: http")
-        assert answer.status == 301 and answer.headers["location"].endswith("/hello")
-        answer = wire.get("/no")
-        assert (answer.status, answer.body) == (403, b"") and wire.closed()
-    with connect(server) as wire:
-        wire.send(b"GET /drop HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert wire.rest() == b""
-    assert "GET /healthz" not in ask(server, "/calls")
+    with connect(server) as client:
+        response = client.get("/healthz")
+        assert (response.status, response.body) == (200, b"OK")
+        response = client.get("/hello", "X-Forwarded-Proto: http")
+        assert response.status == 301 and response.headers["location"].endswith("/hello")
+        response = client.get("/no")
+        assert (response.status, response.body) == (403, b"") and client.closed()
+    with connect(server) as client:
+        client.send(b"GET /drop HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.read_to_end() == b""
+    assert "GET /healthz" not in get_json(server, "/calls")
 
 
 def test_what_rules_change(server: Server) -> None:
-    with connect(server) as wire:
-        environ = wire.get("/pretty/environ")
+    with connect(server) as client:
+        environ = client.get("/pretty/environ")
         assert b'"QUERY_STRING": "from=rule"' in environ.body
-        assert wire.get("/environ").headers["x-rule"] == "yes"
-        squeezed = wire.get("/stream", "Accept-Encoding: gzip")
+        assert client.get("/environ").headers["x-rule"] == "yes"
+        squeezed = client.get("/stream", "Accept-Encoding: gzip")
         assert squeezed.headers["content-encoding"] == "gzip"
         assert gzip.decompress(squeezed.body) == b"onetwo"
         assert get(server, "/stream").body == b"onetwo"
 
 
 def test_over_uwsgi(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request("/no")))
-        answer = wire.answer()
-        assert answer.status == 403 and wire.closed()
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request("/no")))
+        response = client.read_response()
+        assert response.status == 403 and client.closed()
 
 
 WHERE = """
@@ -114,9 +114,9 @@ def guarded(tmp_path_factory):
 
 def test_rules_guard_files(guarded: Server) -> None:
     for prefix in ("/static", "/app/static"):
-        answer = get(guarded, f"{prefix}/no")
-        assert answer.status == 401
-        assert answer.headers["www-authenticate"] == 'Basic realm="R"'
+        response = get(guarded, f"{prefix}/no")
+        assert response.status == 401
+        assert response.headers["www-authenticate"] == 'Basic realm="R"'
         assert get(guarded, f"{prefix}/no", "Authorization: Basic YTpi").body == b"a file"
         assert get(guarded, f"{prefix}/gone").status == 403
         assert get(guarded, f"{prefix}/away").headers["location"] == "/x"
@@ -130,9 +130,9 @@ def test_rules_guard_files(guarded: Server) -> None:
     for path in ("/static//no", "/static/%2e/no", "/static/%2fno", "/staticno", "//gone",
                  "/static/x/%2e%2e/no"):
         assert get(guarded, path).body.startswith(b"["), path
-    with connect(guarded, "uwsgi") as wire:
-        wire.send(packet(request("/static/no")))
-        assert wire.answer().status == 401
+    with connect(guarded, "uwsgi") as client:
+        client.send(packet(request("/static/no")))
+        assert client.read_response().status == 401
 
 
 def test_the_mountpoint_is_taken_off_before_rules_and_files(guarded: Server) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.harness import Server, wait_until
 from tests.together import together
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import HOST, Wire, connect, packet, request
+from tests.workers.wsgi.raw_client import HOST, RawClient, connect, packet, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--slow-request", "0.5",
              "--harakiri", "1", "--harakiri-path", "/su=30", "--harakiri-path", "/sl=1",
@@ -18,12 +18,12 @@ ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--slow-
 LONGER = 1.6  # seconds, than the limit and a sweep
 
 
-def slow(server: Server, wire: Wire, door: str) -> str:
+def slow(server: Server, client: RawClient, door: str) -> str:
     """Make a request that stays until it was told of; return the line."""
-    wire.send(f"GET /wait-for?{door} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-    line = server.wait_for(f"slow request: GET /wait-for?{door} from {wire.name}")
+    client.send(f"GET /wait-for?{door} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    line = server.wait_for(f"slow request: GET /wait-for?{door} from {client.name}")
     (server.directory / door).touch()
-    assert wire.answer().body == b"begunended"
+    assert client.read_response().body == b"begunended"
     return line
 
 
@@ -35,7 +35,7 @@ def a_slow_request_is_told_once_and_served(server: Server) -> None:
             slow(server, second, "second")  # which takes another two sweeps at least
             assert second.get("/hello").body == b"hello"
         (server.directory / "first").touch()
-        assert first.answer().body == b"begunended"
+        assert first.read_response().body == b"begunended"
         name = first.name
     assert server.find("slow request: GET /wait-for?first ") == [told]
     found = re.search(r"\[WARNING\] slow request: GET /wait-for\?first from (\S+) has been running "
@@ -46,29 +46,29 @@ def a_slow_request_is_told_once_and_served(server: Server) -> None:
 
 
 def each_request_of_a_connection_counts(server: Server) -> None:
-    with connect(server) as wire:
+    with connect(server) as client:
         for door in ("third", "fourth"):
-            slow(server, wire, door)
+            slow(server, client, door)
 
 
 def lasts(server: Server, path: str) -> None:
-    with connect(server) as wire:
-        assert wire.get(path).body == b"slept"
+    with connect(server) as client:
+        assert client.get(path).body == b"slept"
 
 
 def is_ended(server: Server, path: str) -> None:
     began = time.monotonic()
-    with connect(server) as wire:
-        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        answer = wire.rest()
-        assert b"slept" not in answer and b"held" not in answer and b"ended" not in answer
+    with connect(server) as client:
+        client.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        response = client.read_to_end()
+        assert b"slept" not in response and b"held" not in response and b"ended" not in response
         assert time.monotonic() - began > 0.9
 
 
 def script_name_counts(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request("/sleep?30", SCRIPT_NAME="/mounted")))
-        assert wire.answer().status == 504, "the path is /mounted/sleep"
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request("/sleep?30", SCRIPT_NAME="/mounted")))
+        assert client.read_response().status == 504, "the path is /mounted/sleep"
 
 
 def test_what_is_told_and_the_longest_prefix(server: Server) -> None:
@@ -87,13 +87,13 @@ def test_verbose_tells_of_the_whole_worker(server: Server) -> None:
     start = len(server.err)
     with connect(server) as other, connect(server) as doomed:
         other.send(b"GET /wait-for?verbose HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
-        other.line()  # it is inside
+        other.readline()  # it is inside
         doomed.send(b"GET /hold?verbose HTTP/1.1\r\n" + HOST + b"Cookie: secret=1\r\n"
                     b"User-Agent: probe\r\nAuthorization: Basic secret\r\n\r\n")
-        assert doomed.answer().status == 504
+        assert doomed.read_response().status == 504
         wait_until(lambda: [one for one in server.err[start:] if "end of worker 1 status" in one])
         (server.directory / "verbose").touch()
-        other.rest()
+        other.read_to_end()
     told = "\n".join(server.err[start:])
     assert "REQUEST_URI = /hold?verbose" in told and "HTTP_USER_AGENT = probe" in told
     assert "secret" not in told

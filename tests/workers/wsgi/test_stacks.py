@@ -14,7 +14,7 @@ import pytest
 
 from tests.harness import Program, Server, alive, wait_until
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get
+from tests.workers.wsgi.raw_client import HOST, RawClient, connect, get, get_json
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--pidfile", "pid", "--py-tracebacker", "tb",
              "--block-warning", "200", "--disable-logging")
@@ -41,13 +41,13 @@ def traced(server: Server, number: int = 1) -> str:
 @pytest.fixture
 def asleep(server: Server) -> Iterator[str]:
     """A request that waits; how it is named."""
-    with connect(server) as wire:
+    with connect(server) as client:
         door = f"asleep{next(numbers)}"
-        wire.send(f"GET /hold?{door} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        wait_until(lambda: f"GET /hold?{door}" in ask(server, "/calls"))
-        yield f"request GET /hold?{door} from {wire.name} on core "
+        client.send(f"GET /hold?{door} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        wait_until(lambda: f"GET /hold?{door}" in get_json(server, "/calls"))
+        yield f"request GET /hold?{door} from {client.name} on core "
         get(server, f"/open?{door}")
-        assert wire.answer().body == b"held"
+        assert client.read_response().body == b"held"
 
 
 def test_stacks_of_requests_and_of_what_they_left(server: Server, asleep: str) -> None:
@@ -65,19 +65,19 @@ def test_stacks_of_requests_and_of_what_they_left(server: Server, asleep: str) -
 
 
 @contextlib.contextmanager
-def blocked(server: Server, kind: str) -> Iterator[Wire]:
+def blocked(server: Server, kind: str) -> Iterator[RawClient]:
     """Block the hub, in Python or in C, until the end of the block."""
     door = server.directory / f"door{next(numbers)}"
     path = f"/{kind}-until?{door.name}"
     if kind == "in-c":
         os.mkfifo(door)
     time.sleep(max(0, LOGGED[-1] + 1 - time.monotonic()))  # and this one is to be logged
-    with connect(server) as wire:
-        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    with connect(server) as client:
+        client.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         server.wait_for(f"by request GET {path}")
-        yield wire
+        yield client
         with open(door, "wb"):
-            assert wire.answer().status == 200, "nothing was disturbed"
+            assert client.read_response().status == 200, "nothing was disturbed"
         server.wait_for("runs again, after", len(LOGGED))
         LOGGED.append(time.monotonic())
 
@@ -86,9 +86,9 @@ def blocked(server: Server, kind: str) -> Iterator[Wire]:
 def test_a_blocked_worker(server: Server, asleep: str, kind: str) -> None:
     """It is warned of, and tells --stacks and the tracebacker where it is."""
     start = len(server.err)
-    with blocked(server, kind) as wire:
+    with blocked(server, kind) as client:
         told = stacks(server)
-        assert f"request GET /{kind}-until?" in told and f"from {wire.name} on core" in told
+        assert f"request GET /{kind}-until?" in told and f"from {client.name} on core" in told
         assert "keeping the hub blocked" in told
         assert asleep in told and "in hold\n" in told, told
         assert f"in {kind.replace('-', '_')}_until\n" in told
@@ -126,9 +126,9 @@ def computed(pid: int) -> int:
 def test_stacks_where_not_even_a_signal_is_heard(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--pidfile", "pid", "--processes", "2", app=APP,
                 ) as server:
-        with connect(server) as wire:
-            busy = int(wire.get("/pid").body)
-            wire.send(b"GET /with-the-lock?2000000000 HTTP/1.1\r\n" + HOST + b"\r\n")
+        with connect(server) as client:
+            busy = int(client.get("/pid").body)
+            client.send(b"GET /with-the-lock?2000000000 HTTP/1.1\r\n" + HOST + b"\r\n")
             before = computed(busy)
             wait_until(lambda: computed(busy) > before + 10, "it computes")
             told = stacks(server, 1)
