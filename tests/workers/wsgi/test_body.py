@@ -1,4 +1,4 @@
-"""Request bodies: bounded, streamed or stored, and refused before they are read."""
+"""Request bodies: limited, streamed or stored, and rejected before they are read."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def test_a_body_up_to_the_limit(server: Server, chunked: bool) -> None:
         assert client.get("/hello").body == b"hello"
 
 
-def test_a_length_over_the_limit_is_refused_unread(server: Server) -> None:
+def test_a_length_over_the_limit_is_rejected_unread(server: Server) -> None:
     before = get_json(server, "/calls")
     for fields in ((), (b"Expect: 100-continue",)):
         with connect(server) as client:
@@ -106,7 +106,7 @@ def test_100_is_sent_before_a_body_is_stored(storing: Server) -> None:
         assert client.read_response().body == b"hello"
 
 
-def test_no_room_to_store_a_body(tmp_path) -> None:
+def test_a_body_that_cannot_be_stored(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--post-buffering", "1000", "--disable-logging",
                 app=APP) as server:
         with connect(server) as client:
@@ -121,7 +121,7 @@ def test_no_room_to_store_a_body(tmp_path) -> None:
 
 
 def peak(client: RawClient) -> int:
-    """The worker's peak of memory in KiB."""
+    """Return the worker's peak of memory in KiB."""
     client.send(post("/size", b""))
     return int(client.read_response().body.split(b",")[1])
 

@@ -1,4 +1,4 @@
-"""Errors of the application, connections that change hands, and the PROXY protocol."""
+"""Errors of the application, connections that are handed over, and the PROXY protocol."""
 
 import json
 import struct
@@ -15,14 +15,14 @@ ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
 
 # Errors of the application
 
-@pytest.mark.parametrize("path, told", [
+@pytest.mark.parametrize("path, message", [
     ("/error", "ValueError: before the head"), ("/leave", "SystemExit: 7"),
     ("/kill_greenlet", "GreenletExit"), ("/inject", "control character in the value of header"),
     ("/inject-status", "malformed status"), ("/text", "str, not bytes"),
     ("/nothing", "the application returned NoneType, which is not iterable"),
     ("/no-start", "did not call start_response"), ("/status?999+x", "malformed status"),
     ("/status?100+Continue", "100 is no final status")])
-def test_an_error_before_the_head_is_a_500(server: Server, path: str, told: str) -> None:
+def test_an_error_before_the_head_is_a_500(server: Server, path: str, message: str) -> None:
     worker = get(server, "/pid").body
     with connect(server) as client:
         client.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode() + NEXT_REQUEST)
@@ -32,7 +32,7 @@ def test_an_error_before_the_head_is_a_500(server: Server, path: str, told: str)
         assert client.closed()
         name = client.name
     server.wait_for(f"Error handling request GET {path} from {name}")
-    server.wait_for(told)
+    server.wait_for(message)
     assert get(server, "/pid").body == worker
     assert "GET /smuggled" not in get_json(server, "/calls")
 
@@ -47,8 +47,8 @@ def test_the_traceback_is_the_applications(server: Server) -> None:
     assert len(files) == 2 and all("app.py" in line for line in files)
 
 
-def test_a_response_that_cannot_be_sent_is_told_in_one_line(server: Server) -> None:
-    """There is no frame of the application's to show, and ours would help nobody."""
+def test_a_response_that_cannot_be_sent_is_logged_in_one_line(server: Server) -> None:
+    """There is no frame of the application to show."""
     start = len(server.err)
     get(server, "/no-start")
     line = wait_until(lambda: [line for line in server.err[start:] if "start_response" in line],
@@ -58,7 +58,7 @@ def test_a_response_that_cannot_be_sent_is_told_in_one_line(server: Server) -> N
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.0"])
-def test_an_error_behind_the_head_cuts_the_connection(server: Server, version: str) -> None:
+def test_an_error_after_the_head_cuts_the_connection(server: Server, version: str) -> None:
     with connect(server) as client:
         response = client.get("/error-later", version=version)
         assert response.status == 200 and response.body in (b"begun", b"")
@@ -67,7 +67,7 @@ def test_an_error_behind_the_head_cuts_the_connection(server: Server, version: s
         server.wait_for(f"Error handling request GET /error-later from {client.name}")
 
 
-def test_a_cut_uwsgi_answer_does_not_look_whole(server: Server) -> None:
+def test_a_cut_uwsgi_response_does_not_look_whole(server: Server) -> None:
     with connect(server, "uwsgi") as client:
         client.send(packet(request("/error-later")))
         assert not client.read_response().whole
@@ -90,7 +90,7 @@ def test_a_client_that_leaves_is_no_error_of_the_application(server: Server) -> 
     assert get(server, "/hello").body == b"hello"
 
 
-# Upgrades: the connection is the application's
+# Upgrades: the application takes the connection over
 
 @pytest.mark.parametrize("key", ["geventuwsgi.socket", "gunicorn.socket"])
 def test_hand_over(server: Server, key: str) -> None:
@@ -101,7 +101,7 @@ def test_hand_over(server: Server, key: str) -> None:
             client.send(text)
             assert client.read(3) == text.upper()
         client.sock.shutdown(1)
-        assert client.closed(), "the server adds nothing of its own"
+        assert client.closed(), "the server adds nothing"
 
 
 def test_hand_over_that_ends_in_an_exception(server: Server) -> None:
@@ -122,7 +122,7 @@ GET = (b"GET /environ HTTP/1.1\r\nHost: test\r\nConnection: close\r\n"
 
 @pytest.fixture(scope="module")
 def proxied(tmp_path_factory: pytest.TempPathFactory):
-    """A server that takes PROXY headers, from 127.0.0.1 only."""
+    """A server that accepts PROXY headers, from 127.0.0.1 only."""
     with Server(tmp_path_factory.mktemp("proxied"), "app:application", "--http-socket",
                 "127.0.0.1:0", "--socket", "127.0.0.1:0", "--enable-proxy-protocol",
                 "--proxy-allow-ips", "127.0.0.1", "--http-headers-timeout", "1",
@@ -145,12 +145,12 @@ def test_proxy_headers(proxied: Server, header: bytes, step: int) -> None:
             client.send(data[at:at + step])
         environ = environ_of(client)
     assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("203.0.113.7", "56324")
-    assert environ["wsgi.url_scheme"] == "http", "the client behind it is not trusted"
+    assert environ["wsgi.url_scheme"] == "http", "the client that it names is not trusted"
 
 
 @pytest.mark.parametrize("header", [
     b"PROXY UNKNOWN\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0"])
-def test_proxy_headers_that_speak_for_nobody(proxied: Server, header: bytes) -> None:
+def test_proxy_headers_without_an_address(proxied: Server, header: bytes) -> None:
     with connect(proxied) as client:
         client.send(header + GET)
         assert environ_of(client)["REMOTE_ADDR"] == "127.0.0.1"
@@ -163,15 +163,15 @@ def test_proxy_headers_that_speak_for_nobody(proxied: Server, header: bytes) -> 
     V2.replace(b"\x21\x11", b"\x31\x11") + GET, V2.replace(b"\0\x0c", b"\0\x0b") + GET,
     V2.replace(b"\x21\x11", b"\x21\x61") + GET])
 def test_broken_proxy_headers(proxied: Server, data: bytes) -> None:
-    calls = ask_through(proxied, "/calls")
+    calls = get_through(proxied, "/calls")
     with connect(proxied) as client:
         client.send(data + NEXT_REQUEST)
         assert client.read_response().status == 400 and client.closed()
         wait_for_rejection(proxied, client, "PROXY", "closed with 400")
-    assert ask_through(proxied, "/calls") == calls
+    assert get_through(proxied, "/calls") == calls
 
 
-def ask_through(server: Server, path: str) -> list[str]:
+def get_through(server: Server, path: str) -> list[str]:
     with connect(server) as client:
         client.send(V1 + f"GET {path} HTTP/1.1\r\nHost: t\r\n\r\n".encode())
         return json.loads(client.read_response().body)
@@ -188,13 +188,13 @@ def test_truncated_proxy_headers(proxied: Server, data: bytes) -> None:
         else:  # a health check that only connects
             assert client.closed()
             assert not proxied.find(f"{client.name}: ")
-    with connect(proxied) as client:  # and one that never ends meets its deadline
+    with connect(proxied) as client:  # one that does not end is closed at its deadline
         client.send(data)
         assert b"HTTP/1.1 200" not in client.read_to_end()
 
 
 @pytest.mark.parametrize("header", [V1, V2])
-def test_a_proxy_header_of_somebody_else_is_refused(proxied: Server, header: bytes) -> None:
+def test_a_proxy_header_of_another_peer_is_rejected(proxied: Server, header: bytes) -> None:
     with connect(proxied, source="127.0.0.2") as client:
         client.send(header + GET)
         assert client.read_response().status == 400 and client.closed()
@@ -203,7 +203,7 @@ def test_a_proxy_header_of_somebody_else_is_refused(proxied: Server, header: byt
         assert environ_of(client)["REMOTE_ADDR"] == "127.0.0.2"
 
 
-def test_uwsgi_sockets_know_no_proxy_header(proxied: Server) -> None:
+def test_uwsgi_sockets_expect_no_proxy_header(proxied: Server) -> None:
     with connect(proxied, "uwsgi") as client:
         client.send(packet(request("/hello")))
         assert client.read_response().body == b"hello"

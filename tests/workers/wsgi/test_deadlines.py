@@ -1,6 +1,6 @@
 """Deadlines: slow heads, idle connections, stalled bodies and readers; and 0 is no limit.
 
-Each takes the second of the server's limits and more, so they are tried beside each other.
+Each takes at least the second of the server's limits, so they run at the same time.
 """
 
 import time
@@ -42,7 +42,7 @@ def a_head_that_does_not_end_is_a_408(server: Server, protocol: str, size: int) 
                            "closed with 408")
 
 
-def dripping_does_not_prolong_a_head(server: Server) -> None:
+def a_trickle_does_not_prolong_a_head(server: Server) -> None:
     clock = Clock()
     with connect(server) as client:
         client.sock.settimeout(0.2)
@@ -58,18 +58,18 @@ def dripping_does_not_prolong_a_head(server: Server) -> None:
         assert client.read_response().status == 408 and clock.about(1)
 
 
-def a_connection_that_says_nothing_is_closed(server: Server) -> None:
+def a_connection_that_sends_nothing_is_closed(server: Server) -> None:
     clock = Clock()
     with connect(server) as client:
         assert client.closed() and clock.about(1)
         wait_until(lambda: server.find(f"{client.name}: sent nothing"), "the reason")
 
 
-def an_idle_connection_is_closed_without_a_word(server: Server) -> None:
+def an_idle_connection_is_closed_silently(server: Server) -> None:
     with connect(server) as client:
         for _ in range(4):
             assert client.get("/hello").body == b"hello"
-            time.sleep(0.3)  # less than keepalive: the clock starts anew
+            time.sleep(0.3)  # less than keepalive, which starts again
         clock = Clock()
         assert client.get("/hello").body == b"hello"
         assert client.closed() and clock.about(1)
@@ -85,7 +85,7 @@ def a_body_without_progress_is_a_408(server: Server, length: int) -> None:
     assert not [body for body in get_json(server, "/bodies") if body.startswith("half")]
 
 
-def a_body_that_makes_progress_may_take_its_time(server: Server) -> None:
+def a_body_that_makes_progress_is_not_limited(server: Server) -> None:
     with connect(server) as client:
         client.send(POST + b"Content-Length: 5\r\n\r\n")
         for octet in b"hello":
@@ -100,14 +100,14 @@ def a_100_that_is_not_followed_by_a_body(server: Server) -> None:
         assert client.read_response().status == 100 and client.read_response().status == 408
 
 
-def a_reader_that_takes_nothing_is_cut(server: Server, path: str) -> None:
+def a_reader_that_reads_nothing_is_cut(server: Server, path: str) -> None:
     with connect(server) as client:
         client.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         wait_for_rejection(server, client, f"GET {path}", "no progress", "closed")
         assert not client.read_response().whole
 
 
-def a_slow_reader_that_takes_something_is_served(server: Server) -> None:
+def a_slow_reader_that_reads_something_is_served(server: Server) -> None:
     with connect(server) as client:
         client.send(b"GET /big?8000000 HTTP/1.1\r\nHost: test\r\n\r\n")
         for _ in range(4):
@@ -123,13 +123,13 @@ def test_deadlines(server: Server) -> None:
         *(partial(a_head_that_does_not_end_is_a_408, server, protocol, size)
           for protocol in ("http", "uwsgi") for size in (1, 20)),
         *(partial(a_body_without_progress_is_a_408, server, length) for length in (20, 200_000)),
-        *(partial(a_reader_that_takes_nothing_is_cut, server, path)
+        *(partial(a_reader_that_reads_nothing_is_cut, server, path)
           for path in ("/big?30000000", "/endless", "/file?large")),
         *(partial(check, server) for check in (
-            dripping_does_not_prolong_a_head, a_connection_that_says_nothing_is_closed,
-            an_idle_connection_is_closed_without_a_word, a_100_that_is_not_followed_by_a_body,
-            a_body_that_makes_progress_may_take_its_time,
-            a_slow_reader_that_takes_something_is_served))])
+            a_trickle_does_not_prolong_a_head, a_connection_that_sends_nothing_is_closed,
+            an_idle_connection_is_closed_silently, a_100_that_is_not_followed_by_a_body,
+            a_body_that_makes_progress_is_not_limited,
+            a_slow_reader_that_reads_something_is_served))])
 
 
 def test_slow_ones_do_not_disturb_others(server: Server) -> None:
@@ -151,17 +151,17 @@ def test_slow_ones_do_not_disturb_others(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server without limits of time."""
-    with Server(tmp_path_factory.mktemp("patient"), "app:application", "--http-socket",
+def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server without timeouts."""
+    with Server(tmp_path_factory.mktemp("unlimited"), "app:application", "--http-socket",
                 "127.0.0.1:0", "--http-headers-timeout", "0", "--socket-timeout", "0",
                 "--keepalive", "0", "--disable-logging", app=APP) as server:
         yield server
         assert server.stop() == 0, server.log
 
 
-def test_zero_is_no_limit(patient: Server) -> None:
-    with connect(patient) as head, connect(patient) as body, connect(patient) as reader:
+def test_zero_is_no_limit(unlimited: Server) -> None:
+    with connect(unlimited) as head, connect(unlimited) as body, connect(unlimited) as reader:
         head.send(b"GET /hello HTTP/1.1\r\n")
         body.send(POST + b"Content-Length: 5\r\n\r\nhel")
         reader.send(b"GET /big?9000000 HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -172,8 +172,8 @@ def test_zero_is_no_limit(patient: Server) -> None:
         assert reader.read_response().whole
 
 
-def test_keepalive_zero_closes_behind_each_response(patient: Server) -> None:
-    with connect(patient) as client:
+def test_keepalive_zero_closes_after_each_response(unlimited: Server) -> None:
+    with connect(unlimited) as client:
         assert client.get("/hello").headers["connection"] == "close" and client.closed()
 
 

@@ -1,7 +1,7 @@
-"""Hostile HTTP: each refused with its status, the application not called, nothing behind it served.
+"""Hostile HTTP: each is rejected with its status, and the application is not called.
 
-A row is a whole conversation of one connection. Behind every one stands a good request,
-which is never to be answered. The log names the peer and why it was closed.
+A row is all that is sent on one connection. A good request follows, which must never be
+served. The log names the peer and the reason.
 """
 
 import json
@@ -15,7 +15,6 @@ from tests.workers.wsgi.raw_client import (
 ARGUMENTS = ("--http-headers-timeout", "10", "--socket-timeout", "10", "--limit-post", "1000000",
              "--disable-logging")
 HOST = "Host: test"
-SILENT = 0  # the server closes without an answer
 
 
 def head(*fields: str, line: str = "POST /echo HTTP/1.1", host: str = HOST) -> bytes:
@@ -60,8 +59,8 @@ HEADS: list[tuple[str, bytes, int]] = [
     ("DEL in a field", head("X: a\x7fb"), 400), ("escape in a field", head("X: \x1b[2J"), 400),
     ("space before the colon", head("Content-Length : 5"), 400),
     ("tab before the colon", head("Transfer-Encoding\t: chunked"), 400),
-    ("0x85 behind a name", head("Transfer-Encoding\x85: chunked"), 400),
-    ("0xa0 behind a name", head("Transfer-Encoding\xa0: chunked"), 400),
+    ("0x85 after a name", head("Transfer-Encoding\x85: chunked"), 400),
+    ("0xa0 after a name", head("Transfer-Encoding\xa0: chunked"), 400),
     ("space in a name", head("X Y: 1"), 400), ("empty name", head(": x"), 400),
     ("no colon", head("nothing"), 400), ("obs-fold", head("X: a\r\n b"), 400),
     ("obs-fold with a tab", head("X: a\r\n\tTransfer-Encoding: chunked"), 400),
@@ -74,7 +73,7 @@ HEADS: list[tuple[str, bytes, int]] = [
     ("two blanks", head(line="GET  /hello HTTP/1.1"), 400),
     ("tab", head(line="GET\t/hello HTTP/1.1"), 400),
     ("blank in the target", head(line="GET /a b HTTP/1.1"), 400),
-    ("blank behind", head(line="GET /hello HTTP/1.1 "), 400),
+    ("blank at the end", head(line="GET /hello HTTP/1.1 "), 400),
     ("CR in the version", head(line="GET /hello HTTP/1.1\rX"), 400),
     ("control in the target", head(line="GET /\x01 HTTP/1.1"), 400),
     ("NUL in the target", head(line="GET /\0 HTTP/1.1"), 400),
@@ -124,8 +123,8 @@ HEADS: list[tuple[str, bytes, int]] = [
 ]
 
 
-def refuse(server: Server, data: bytes, status: int) -> Response:
-    """Send it with a good request behind; check that this is the one answer; return that."""
+def reject(server: Server, data: bytes, status: int) -> Response:
+    """Send it and a good request; check that there is one response, and return it."""
     before = get_json(server, "/calls")
     with connect(server) as client:
         client.send(data + NEXT_REQUEST)
@@ -140,13 +139,13 @@ def refuse(server: Server, data: bytes, status: int) -> Response:
 
 @pytest.mark.parametrize("data, status", [row[1:] for row in HEADS], ids=[row[0] for row in HEADS])
 def test_heads(server: Server, data: bytes, status: int) -> None:
-    response = refuse(server, data, status)
+    response = reject(server, data, status)
     assert response.headers["connection"] == "close" and response.headers["date"]
     # The page echoes nothing of the request.
     assert response.body.startswith(b"%d " % status) and len(response.body) < 60
 
 
-def test_a_good_request_in_front_is_answered(server: Server) -> None:
+def test_a_good_request_before_it_is_served(server: Server) -> None:
     with connect(server) as client:
         client.send(head(line=GET) + head("Content-Length: x") + NEXT_REQUEST)
         assert client.read_response().body == b"hello" and client.read_response().status == 400
@@ -154,8 +153,8 @@ def test_a_good_request_in_front_is_answered(server: Server) -> None:
     assert not any("smuggled" in call for call in get_json(server, "/calls"))
 
 
-# Bodies: the application may be at work when one turns out to be broken. It is never given
-# the end of it, and nothing behind it is served.
+# Bodies: the application may already run when one turns out to be broken. It never gets
+# the end of it, and nothing after it is served.
 
 CHUNKED = head("Transfer-Encoding: chunked")
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: y\r\n\r\n"
@@ -166,8 +165,8 @@ BODIES = [
         b"10000000000000005", b"5;" + b"a" * 5000)),
     ("1 MiB extension", b"5;" + b"a" * (1 << 20) + b"\r\nhello\r\n0\r\n\r\n"),
     ("many extensions", b"1;abcdefgh=ijklmnop\r\nx\r\n" * 2000 + b"0\r\n\r\n"),
-    ("any two bytes behind", b"5\r\nhelloXX0\r\n\r\n"),
-    ("LF behind data", b"5\r\nhello\n0\r\n\r\n"), ("LF behind size", b"5\nhello\r\n0\r\n\r\n"),
+    ("any two bytes after data", b"5\r\nhelloXX0\r\n\r\n"),
+    ("LF after data", b"5\r\nhello\n0\r\n\r\n"), ("LF after size", b"5\nhello\r\n0\r\n\r\n"),
     ("too long", b"4\r\nhello\r\n0\r\n\r\n"), ("too short", b"6\r\nhello\r\n0\r\n\r\n"),
     ("request as trailer", b"0\r\n" + SMUGGLED), ("trailer without colon", b"0\r\nxyz\r\n\r\n"),
     ("space in trailer name", b"0\r\nX : y\r\n\r\n"), ("LF trailer", b"0\r\nX: y\n\r\n"),
@@ -227,7 +226,7 @@ def test_very_many_small_chunks_take_linear_time(server: Server) -> None:
         assert client.read_response().body == b"x" * 200_000
 
 
-# Conversations that are no error, but were one elsewhere.
+# Requests that are valid, but have been errors in other servers.
 
 @pytest.mark.parametrize("field", ["Proxy: http://evil/", "X_Forwarded_For: 6.6.6.6",
                                    "X-Forwarded_For: 6.6.6.6", "Content_Length: 66",

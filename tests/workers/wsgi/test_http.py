@@ -1,4 +1,4 @@
-"""Conversations over HTTP: keep-alive, pipelining, 1.0, HEAD, framing, 100 and 103."""
+"""HTTP: keep-alive, pipelining, 1.0, HEAD, framing, 100 and 103."""
 
 import json
 import re
@@ -157,7 +157,7 @@ def test_100_when_the_application_reads(server: Server, framing: bytes, body: by
         assert client.read_response().status == 100
         client.send(body)
         assert client.read_response().body == (b"hello" if b"hello" in body else body)
-        assert client.get("/hello").body == b"hello", "one 100, and the connection goes on"
+        assert client.get("/hello").body == b"hello", "one 100, and the connection is kept"
 
 
 @pytest.mark.parametrize("path", ["/hello", "/error", "/stream"])
@@ -183,7 +183,7 @@ def test_no_100_for_a_body_that_is_here(server: Server) -> None:
     b"GET /hello HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\n\r\n",
     b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n",
     b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi"])
-def test_no_100_where_none_belongs(server: Server, data: bytes) -> None:
+def test_no_100_where_none_is_allowed(server: Server, data: bytes) -> None:
     with connect(server) as client:
         client.send(data)
         assert client.read_response().status == 200
@@ -199,7 +199,7 @@ def test_early_hints(server: Server) -> None:
         assert client.get("/early", "Connection: keep-alive", version="1.0").body == b"hello"
 
 
-# The environ, as it is in a running server
+# The environ
 
 def test_environ(server: Server) -> None:
     with connect(server) as client:
@@ -248,7 +248,7 @@ def test_what_is_unread_is_drained_or_closed_without_a_reset(server: Server) -> 
         assert client.read_response().body == b"hel" and client.read_response().body == b"hello"
 
 
-def test_a_slow_request_holds_up_nobody(server: Server) -> None:
+def test_a_slow_request_delays_no_other(server: Server) -> None:
     with connect(server) as slow, connect(server) as quick:
         slow.send(get_of("/hold?here"))
         wait_until(lambda: "GET /hold?here" in get_json(server, "/calls"))
@@ -256,5 +256,5 @@ def test_a_slow_request_holds_up_nobody(server: Server) -> None:
         for _ in range(20):
             assert quick.get("/hello").body == b"hello"
         assert time.monotonic() - began < 5
-        get(server, "/open?here")
+        get(server, "/release?here")
         assert slow.read_response().body == b"held"

@@ -54,7 +54,7 @@ def test_over_uwsgi(server: Server) -> None:
         assert response.body == b"a file" and client.closed()
 
 
-def test_a_slow_reader_of_a_file_takes_no_slot(server: Server) -> None:
+def test_a_slow_reader_of_a_file_needs_no_slot(server: Server) -> None:
     with connect(server) as slow:
         slow.send(b"GET /static/large HTTP/1.1\r\nHost: a\r\n\r\n")
         assert slow.receive()

@@ -1,4 +1,4 @@
-"""HTTPS, live: requests as over plain HTTP, and what the application sees of TLS."""
+"""HTTPS: requests as over plain HTTP, and what the application sees of TLS."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_a_file(https: Server, authority: Authority, tmp_path: Path) -> None:
 
 
 def test_a_body_that_the_end_ends(https: Server, authority: Authority) -> None:
-    """close_notify tells a whole body from one that was cut."""
+    """close_notify distinguishes a complete body from one that was cut."""
     with dial(https, authority.client()) as client:
         client.send(b"GET /stream HTTP/1.0\r\n\r\n")
         assert client.read_to_end().endswith(b"\r\n\r\nonetwo")
@@ -88,15 +88,15 @@ def test_a_body_that_the_end_ends(https: Server, authority: Authority) -> None:
                 pass
 
 
-def test_a_slow_reader_gets_all_of_it_and_the_farewell(https: Server,
+def test_a_slow_reader_gets_all_of_it_and_close_notify(https: Server,
                                                        authority: Authority) -> None:
     with dial(https, authority.client()) as client:
         client.send(b"GET /big?9000000 HTTP/1.0\r\n\r\n")
-        time.sleep(0.3)  # both buffers fill; the server has to wait with its farewell too
+        time.sleep(0.3)  # both buffers fill; close_notify has to wait too
         assert len(client.read_to_end().partition(b"\r\n\r\n")[2]) == 9_000_000
 
 
-def test_a_refused_body_is_answered_before_the_end(https: Server, authority: Authority) -> None:
+def test_a_rejected_body_gets_a_response_at_once(https: Server, authority: Authority) -> None:
     with dial(https, authority.client()) as client:
         client.send(b"POST /first?3 HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n"
                     + b"x" * 300_000)
@@ -134,8 +134,8 @@ def test_client_certificates(https: Server, authority: Authority, index: int,
                 Path(mine[0]).read_text().partition("END CERT")[0] + "END CERTIFICATE-----\n")
 
 
-def test_a_session_that_is_resumed_keeps_the_clients_name(https: Server,
-                                                          authority: Authority) -> None:
+def test_a_resumed_session_keeps_the_name_of_the_client(https: Server,
+                                                        authority: Authority) -> None:
     context = authority.client(authority.issue("me", "me@localhost", common_name="me"),
                                only=ssl.TLSVersion.TLSv1_3)
     with dial(https, context, REQUIRED) as client:
@@ -178,7 +178,7 @@ def test_a_client_that_leaves_the_application_is_noticed(https: Server,
         leaving.send(b"GET /gone?19 HTTP/1.1\r\nHost: test\r\n\r\n")
         wait_until(lambda: "GET /gone?19" in json.loads(asking.get("/calls").body))
         leaving.sock.close()
-        wait_until(lambda: [False, True, True] in json.loads(asking.get("/told").body), "it")
+        wait_until(lambda: [False, True, True] in json.loads(asking.get("/notes").body), "it")
 
 
 def test_a_connection_that_is_handed_over(https: Server, authority: Authority) -> None:
@@ -188,7 +188,7 @@ def test_a_connection_that_is_handed_over(https: Server, authority: Authority) -
         for text in (b"one", b"t" * 100_000):
             client.send(text)
             assert client.read(len(text)) == text.upper()
-        client.sock.unwrap()  # which waits for the farewell of the other side
+        client.sock.unwrap()  # which waits for the other side's close_notify
     with dial(https, authority.client()) as client:
         client.send(b"GET /upgrade-and-raise HTTP/1.1\r\nHost: test\r\n\r\n")
         assert client.read_to_end() == b"mine"

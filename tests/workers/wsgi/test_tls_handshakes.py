@@ -1,4 +1,4 @@
-"""HTTPS, live: what comes instead of a handshake, handshakes that fail or stall, leaving."""
+"""HTTPS: data other than a handshake, handshakes that fail or stall, clients that leave."""
 
 import socket
 import ssl
@@ -15,13 +15,12 @@ from tests.workers.wsgi.conftest import OPTIONAL, REQUIRED
 from tests.workers.wsgi.raw_client import RawClient
 
 
-# Before the handshake, and instead of it
-
+# Data other than a handshake
 
 @pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
                                       b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n"
                                       + b"x" * 100_000, b"OPTIONS * HTTP/1.1\r\n\r\n"])
-def test_plain_http_is_told(https: Server, request_: bytes) -> None:
+def test_plain_http_gets_an_error(https: Server, request_: bytes) -> None:
     with RawClient(https.connect("https")) as client:
         client.send(request_)
         response = client.read_response()
@@ -65,7 +64,7 @@ def test_a_handshake_that_stalls(https: Server, authority: Authority, half: bool
     data = hello()
     with RawClient(https.connect("https")) as client:
         client.send(data[:len(data) // 2] if half else data)
-        with dial(https, authority.client()) as other:  # it holds up nobody
+        with dial(https, authority.client()) as other:  # the stalled one delays no other
             assert other.get("/hello").body == b"hello"
         client.read_to_end()
         refused(https, client.name, "no TLS handshake within 1 seconds")
@@ -124,17 +123,17 @@ def test_a_broken_record_ends_the_connection(https: Server, authority: Authority
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_clients_that_are_turned_away(https: Server, authority: Authority, tmp_path: Path,
-                                      version: ssl.TLSVersion) -> None:
+def test_clients_that_are_rejected(https: Server, authority: Authority, tmp_path: Path,
+                                   version: ssl.TLSVersion) -> None:
     line = refused(https, fails(https, authority.client(only=version), REQUIRED), "handshake")
     assert "peer did not return a certificate" in line
     expired = authority.issue("old", "me@localhost", expired=True)
-    stranger = Authority(tmp_path).issue("stranger", "me@localhost")
+    unknown = Authority(tmp_path).issue("unknown", "me@localhost")
     for index in (OPTIONAL, REQUIRED):
         line = refused(https, fails(https, authority.client(expired, version), index),
                        "handshake")
         assert "certificate has expired" in line
-        refused(https, fails(https, authority.client(stranger, version), index),
+        refused(https, fails(https, authority.client(unknown, version), index),
                 "certificate verify failed")
 
 

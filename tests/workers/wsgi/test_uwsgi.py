@@ -1,4 +1,4 @@
-"""uwsgi packets against a live server: taken whole or refused, and one to a connection."""
+"""uwsgi packets: accepted or rejected as a whole, and one per connection."""
 
 import json
 import struct
@@ -32,7 +32,7 @@ def test_octet_by_octet(server: Server) -> None:
         assert client.read_response().body == b"body"
 
 
-def test_variables_reach_the_environ_and_the_servers_own_stay(server: Server) -> None:
+def test_variables_reach_the_environ_and_the_servers_own_are_kept(server: Server) -> None:
     with connect(server, "uwsgi") as client:
         client.send(packet([
             *request("/environ", SCRIPT_NAME="/app", REMOTE_USER="admin", CUSTOM="yes",
@@ -118,7 +118,7 @@ PACKETS = [
 
 @pytest.mark.parametrize("data, status, reason", [row[1:] for row in PACKETS],
                          ids=[row[0] for row in PACKETS])
-def test_refused_packets(server: Server, data: bytes, status: int, reason: str) -> None:
+def test_rejected_packets(server: Server, data: bytes, status: int, reason: str) -> None:
     before = get_json(server, "/calls")
     with connect(server, "uwsgi") as client:
         client.send(data + GET)

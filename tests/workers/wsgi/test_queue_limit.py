@@ -9,11 +9,11 @@ from tests.workers.wsgi.raw_client import HOST, RawClient, connect, get, get_jso
 
 
 def occupy(server: Server, count: int) -> list[RawClient]:
-    """Fill slots until there is a file `door`, and wait until they are full."""
+    """Fill slots until the file `release` exists, and wait until they are full."""
     clients = []
     for _ in range(count):
         client = connect(server)
-        client.send(b"GET /wait-for?door HTTP/1.1\r\n" + HOST + b"\r\n")
+        client.send(b"GET /wait-for?release HTTP/1.1\r\n" + HOST + b"\r\n")
         first = client.readline()
         client.buffered = first + client.buffered
         clients.append(client)
@@ -29,8 +29,8 @@ def queue(server: Server, client: RawClient) -> RawClient:
 
 
 def finish(server: Server, clients: list[RawClient]) -> None:
-    """Open the door: those that were inside or in the queue are served."""
-    (server.directory / "door").touch()
+    """Release the requests: those that run or wait are served."""
+    (server.directory / "release").touch()
     for client in clients:
         with client:
             assert client.read_response().body in (b"begunended", b"hello")
@@ -42,19 +42,19 @@ def test_past_the_queue_it_is_503_at_once(tmp_path) -> None:
                 app=APP) as server:
         inside = occupy(server, 2)
         inside += [queue(server, connect(server)) for _ in range(2)]
-        wait_for_rejection = [get(server, "/refused") for _ in range(5)]
+        rejected = [get(server, "/rejected") for _ in range(5)]
         with connect(server) as client:
             client.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 5000000\r\n\r\nx")
-            wait_for_rejection.append(client.read_response())
+            rejected.append(client.read_response())
         with connect(server, "uwsgi") as client:
-            client.send(packet(request("/refused")))
-            wait_for_rejection.append(client.read_response())
-        for response in wait_for_rejection:
+            client.send(packet(request("/rejected")))
+            rejected.append(client.read_response())
+        for response in rejected:
             assert response.status == 503 and response.headers["retry-after"] == "1"
         finish(server, inside)
         assert get(server, "/hello").body == b"hello"
         calls = get_json(server, "/calls")
-        assert "GET /refused" not in calls and "POST /echo" not in calls
+        assert "GET /rejected" not in calls and "POST /echo" not in calls
         lines = wait_until(lambda: server.find("were refused with 503"))
         counted = sum(int(line.partition("worker 1: ")[2].split()[0]) for line in lines)
         assert counted == 7 and len(lines) <= 2, lines
@@ -64,7 +64,7 @@ def test_past_the_queue_it_is_503_at_once(tmp_path) -> None:
         assert server.stop() == 0, server.log
 
 
-def test_a_kept_connection_is_refused_too(tmp_path) -> None:
+def test_a_kept_connection_is_rejected_too(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--gevent", "1", "--queue-limit", "1",
                 "--log-level", "debug", app=APP) as server:
         with connect(server) as kept:
@@ -78,14 +78,14 @@ def test_a_kept_connection_is_refused_too(tmp_path) -> None:
             finish(server, [*inside, waiting])
 
 
-def test_nobody_is_refused_whom_another_worker_could_serve(tmp_path) -> None:
+def test_no_request_is_rejected_that_another_worker_could_serve(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--gevent", "1", "--queue-limit", "1", "--processes",
                 "2", app=APP) as server:
         inside = occupy(server, 1)
         # One at a time, on connections of their own: the other worker is always free.
         assert [get(server, "/hello").status for _ in range(40)] == [200] * 40
-        # With both busy and a queue of one each, the rest is refused; the first worker that
-        # sees that both are busy may refuse one whom the other had a place for.
+        # With both busy and a queue of one each, the rest is rejected; the first worker that
+        # sees that both are busy may reject one that the other had a place for.
         inside += occupy(server, 1)
         responses: list[int] = []
         threads = [threading.Thread(target=lambda: responses.append(get(server, "/hello").status))
@@ -124,7 +124,7 @@ def test_worker_connections_is_where_accepting_pauses(tmp_path) -> None:
             except TimeoutError:
                 pass
             for client in kept:
-                assert client.get("/hello").body == b"hello", "those inside are"
+                assert client.get("/hello").body == b"hello", "the open ones are"
             kept.pop().sock.close()
             waiting.sock.settimeout(10)
             assert waiting.read_response().body == b"hello"

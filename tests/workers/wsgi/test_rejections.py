@@ -1,4 +1,4 @@
-"""What no application sees has a line in the request log all the same."""
+"""Requests that are rejected before the application have a line in the request log too."""
 
 import pytest
 
@@ -31,13 +31,13 @@ def test_over_http(server: Server, data: bytes, line: str) -> None:
     with connect(server) as client:
         client.send(data)
         response = client.read_response()
-    told = logged(server, line, start=start)
-    assert f" {response.status}) " in told and "|app: -1|req: -1/" in told, told
-    assert " 127.0.0.1 () " in told and f"generated {len(response.body)} bytes" in told
-    assert f"{len(response.headers)} headers in" in told
+    found = logged(server, line, start=start)
+    assert f" {response.status}) " in found and "|app: -1|req: -1/" in found, found
+    assert " 127.0.0.1 () " in found and f"generated {len(response.body)} bytes" in found
+    assert f"{len(response.headers)} headers in" in found
 
 
-def test_not_taken_for_the_request_before_it(server: Server) -> None:
+def test_not_confused_with_the_previous_request(server: Server) -> None:
     start = len(server.out)
     with connect(server) as client:
         client.send(b"GET /first HTTP/1.1\r\nHo")
@@ -73,12 +73,12 @@ def test_an_error_page_is_counted_as_it_was_sent(server: Server, method: str) ->
     start = len(server.out)
     with connect(server) as client:
         response = client.get("/error", method=method)
-    told = logged(server, f"{method} /error => generated {len(response.body)} bytes", " 500) ",
+    line = logged(server, f"{method} /error => generated {len(response.body)} bytes", " 500) ",
                   start=start)
-    assert f"{len(response.headers)} headers in 1" in told and response.status == 500
+    assert f"{len(response.headers)} headers in 1" in line and response.status == 500
 
 
-def test_served_ones_are_counted_apart(server: Server) -> None:
+def test_served_requests_are_counted_separately(server: Server) -> None:
     start = len(server.out)
     get(server, "/hello")
     before = int(logged(server, "GET /hello", start=start).partition("req: ")[2].split("/")[0])
@@ -96,8 +96,8 @@ def test_response_headers_in_a_format(tmp_path) -> None:
         for path in ("/hello", "/error", "/stream"):
             get(server, path)
         with connect(server) as client:
-            client.send(b"GET /refused HTTP/1.1\r\n\r\n")
+            client.send(b"GET /rejected HTTP/1.1\r\n\r\n")
             client.read_response()
         for line in ('GET /hello 200 "text/plain" "-"', 'GET /error 500 "-" "-"',
-                     'GET /stream 200 "text/plain" "-"', 'GET /refused 400 "-" "-"'):
+                     'GET /stream 200 "text/plain" "-"', 'GET /rejected 400 "-" "-"'):
             assert logged(server, line)

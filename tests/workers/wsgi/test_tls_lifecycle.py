@@ -1,4 +1,4 @@
-"""HTTPS, live, and the life of the server: reloads, stops, deaths, upgrades and bad starts."""
+"""HTTPS through reloads, stops, worker deaths, upgrades and starts that fail."""
 
 import signal
 import socket
@@ -87,18 +87,18 @@ def test_a_worker_killed_in_the_middle(tmp_path: Path) -> None:
             assert client.get("/hello").body == b"hello"
 
 
-def test_harakiri_is_answered_through_tls(tmp_path: Path) -> None:
-    """By the application that ends, and by the hub for one that does not obey."""
+def test_harakiri_sends_a_504_through_tls(tmp_path: Path) -> None:
+    """By the application that ends, and by the hub for one that ignores it."""
     authority = Authority(tmp_path)
     authority.issue("here", "localhost")
     with start(tmp_path, "--harakiri", "1", "--harakiri-graceful-timeout", "1") as server:
         with dial(server, authority.client()) as client, dial(server, authority.client()) as other:
-            other.send(b"GET /immortal HTTP/1.1\r\nHost: test\r\n\r\n")
+            other.send(b"GET /ignore-harakiri HTTP/1.1\r\nHost: test\r\n\r\n")
             assert client.get("/sleep?30").status == 504
-            assert other.read_response().status == 504  # given up by the hub, which may not wait
+            assert other.read_response().status == 504  # sent by the hub, which must not block
 
 
-def test_a_proxy_header_stands_before_the_handshake(tmp_path: Path) -> None:
+def test_a_proxy_header_comes_before_the_handshake(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("here", "localhost")
     with start(tmp_path, "--enable-proxy-protocol") as server:
@@ -126,8 +126,8 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     ("https-socket = 127.0.0.1:0,here.crt,here.key,,!here.key",
      "here.key holds no certificate of an authority"),
 ])
-def test_a_start_that_cannot_be(authority: Authority, tmp_path: Path, line: str,
-                                words: str) -> None:
+def test_a_start_that_fails(authority: Authority, tmp_path: Path, line: str,
+                            words: str) -> None:
     for file in ("here.crt", "here.key", "other.key"):
         (tmp_path / file).write_bytes((authority.directory / file).read_bytes())
     with Server(tmp_path, app=APP, ini=f"[uwsgi]\nmodule = app\n{line}\n", ready=False) as server:
@@ -136,7 +136,7 @@ def test_a_start_that_cannot_be(authority: Authority, tmp_path: Path, line: str,
 
 
 def test_an_upgrade_and_sockets_that_change_places(tmp_path: Path) -> None:
-    """Each socket keeps the certificate of its own line, whatever the order."""
+    """Each socket keeps the certificate of its own line, in any order."""
     authority = Authority(tmp_path)
     for name in ("one", "two"):
         authority.issue(name, "localhost", common_name=name)
