@@ -78,7 +78,7 @@ def test_no_page_for_a_head_request(server: Server) -> None:
         assert client.get("/error", method="HEAD").status == 500 and client.closed()
 
 
-def test_a_client_that_leaves_is_no_error_of_the_application(server: Server) -> None:
+def test_a_client_that_leaves_is_not_an_application_error(server: Server) -> None:
     errors = len(server.find("Error handling request GET /endless"))
     for _ in range(5):
         with connect(server) as client:

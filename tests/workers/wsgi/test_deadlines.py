@@ -132,7 +132,7 @@ def test_deadlines(server: Server) -> None:
             a_slow_reader_that_reads_something_is_served))])
 
 
-def test_slow_ones_do_not_disturb_others(server: Server) -> None:
+def test_slow_connections_do_not_delay_others(server: Server) -> None:
     slow: list[RawClient] = []
     before = len(server.find("; closed"))
     try:
@@ -177,7 +177,7 @@ def test_keepalive_zero_closes_after_each_response(unlimited: Server) -> None:
         assert client.get("/hello").headers["connection"] == "close" and client.closed()
 
 
-def test_a_stop_does_not_wait_for_the_idle(tmp_path) -> None:
+def test_a_stop_does_not_wait_for_idle_connections(tmp_path) -> None:
     with Server(tmp_path, "app:application", app=APP) as server:
         with connect(server) as kept, connect(server) as fresh, connect(server) as busy:
             kept.get("/hello")

@@ -46,7 +46,7 @@ def test_the_application_closes(server: Server) -> None:
         assert client.get("/close").headers["connection"] == "close" and client.closed()
 
 
-def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+def test_pipelined_requests_get_responses_in_order(server: Server) -> None:
     with connect(server) as client:
         client.send(get_of("/sleep?0.2") + get_of("/hello") + get_of("/stream")
                     + b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\nbody"
@@ -70,7 +70,7 @@ def test_requests_byte_by_byte(server: Server) -> None:
             assert client.read_response().body == b"abcde"
 
 
-def test_one_empty_line_in_front_is_forgiven(server: Server) -> None:
+def test_one_empty_line_before_a_request_is_ignored(server: Server) -> None:
     with connect(server) as client:
         client.send(b"\r\n" + get_of("/hello") + b"\r\n" + get_of("/hello"))
         assert client.read_response().body == client.read_response().body == b"hello"
@@ -78,7 +78,7 @@ def test_one_empty_line_in_front_is_forgiven(server: Server) -> None:
 
 # Framing
 
-def test_standing_fields(server: Server) -> None:
+def test_default_fields(server: Server) -> None:
     for path in ("/hello", "/stream", "/error", "/status?204"):
         headers = get(server, path).headers
         assert headers["x-added"] == "yes" and headers["server"] == "geventuwsgi"

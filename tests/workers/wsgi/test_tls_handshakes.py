@@ -50,7 +50,7 @@ def test_what_only_looks_like_tls(https: Server, garbage: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", [b"\xff" * 9, b"a\0b......", b"." * 9, b"[::1]:443"])
-def test_host_names_that_are_none(https: Server, authority: Authority, name: bytes) -> None:
+def test_invalid_host_names(https: Server, authority: Authority, name: bytes) -> None:
     assert b"localhost" in hello()
     with RawClient(https.connect("https")) as client:
         client.send(hello().replace(b"localhost", name))
@@ -102,7 +102,7 @@ def test_a_head_that_trickles_in_within_one_record(https: Server, authority: Aut
 
 
 def test_renegotiation_is_refused(https: Server, authority: Authority) -> None:
-    """Asked for by openssl's client, which has a key for it (R)."""
+    """openssl's client requests it with the key R."""
     host, port = https.address("https")
     done = subprocess.run([installed("openssl"), "s_client", "-connect", f"{host}:{port}",
                            "-tls1_2", "-CAfile", str(authority.pem)],

@@ -28,7 +28,7 @@ def test_renewed_certificates_come_with_a_reload(tmp_path: Path) -> None:
             new.issue("here", "localhost")
             server.send_signal(signal.SIGHUP)
             server.wait_for("ready: 2 workers (generation 2)")
-            # Kept open through the reload, until its worker drains and says so.
+            # Kept open during the reload, until its worker drains and sends Connection: close.
             wait_until(lambda: client.get("/hello").headers.get("connection") == "close")
             assert client.closed()
         with dial(server, new.client()) as client:

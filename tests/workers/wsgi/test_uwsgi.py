@@ -19,7 +19,7 @@ def test_a_request(server: Server) -> None:
         client.send(GET + packet(request("/smuggled")))
         response = client.read_response()
         assert response.body == b"hello" and client.closed()
-        # As uWSGI: nginx adds what a client needs beyond the application's own fields.
+        # As in uWSGI: nginx adds what a client needs beyond the application's own fields.
         assert set(response.headers) == {"content-type", "content-length"}
     assert "GET /smuggled" not in get_json(server, "/calls")
 
