@@ -243,7 +243,7 @@ def test_without_any_node_that_answers_it_is_502_and_back_at_once(tmp_path: Path
     (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "not requested"),
 ])
 def test_invalid_responses_become_502(broken: tuple[Scripted, Server], response: bytes,
-                                   reason: str) -> None:
+                                      reason: str) -> None:
     node, server = broken
     node.act = responding(response)
     before = len(server.find("responded with 502"))
