@@ -36,7 +36,7 @@ from ..log.error import ErrorHandler
 from ..system import kernel
 from . import tls
 from .logs import Logs
-from .process_setup import cores_of, as_asgi
+from .process_setup import as_asgi, cores_of, product_of
 from .sockets import Sockets, open_all
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -164,7 +164,7 @@ class Embedded:
             gc.unfreeze()       # what the bridge froze is the program's
             self._restore()
             child.close()
-        logger.info("goodbye to uWSGI.")
+        logger.info("goodbye to %s.", product_of(self.settings))
 
     # Signals. Those that the caller ignores (nohup, a shell's background) stay ignored.
 

@@ -33,7 +33,7 @@ from .attached import AttachedServices, rotate, watch_files, watch_modules
 from .hooks import AT_THE_START, await_things, identity_of, require_directory, run_hooks
 from .logs import start_collector, collector_of
 from .operator_commands import bindings_of, commands_of
-from .process_setup import environ_of, packages_of, titles_of
+from .process_setup import environ_of, packages_of, product_of, titles_of
 from .roles import router_role, worker_role
 from .router_process import Subscriptions
 from .sockets import Change, Sockets, describe, handed_over, open_all
@@ -202,7 +202,7 @@ class Instance:
             shutdown_delay=lambda: self.settings.shutdown_delay,
             exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
             upgrade=self.upgrade.request, handed_over=handed,
-            bindings=bindings_of(settings))
+            bindings=bindings_of(settings), product=product_of(settings))
         self.fifo.listen(self.master.selector, commands_of(
             self.master.orders, rotate=lambda: self.company.rotated(self.master),
             subscriptions=self.announcer.toggle, board=self.board,
@@ -319,6 +319,7 @@ class Instance:
             watch_modules(self.autoreload, settings)
             self.titles = titles_of(settings)
             self.titles.set("master")
+            self.master.product = product_of(settings)
 
         def discard() -> None:
             change.discard()

@@ -15,7 +15,7 @@ from ..master.role import Role
 from ..master.spawn import interpreter
 from ..net.listen_queue import Backlog
 from . import tls
-from .process_setup import cores_of, environ_of, as_asgi
+from .process_setup import as_asgi, cores_of, environ_of, product_of
 from .router_process import own
 from .sockets import Sockets
 
@@ -79,7 +79,7 @@ def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
         name="router", processes=settings.http_processes, argv=(*prologue_of(settings), str(fd)),
         fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
         environ=environ_of(settings), grace=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
-        front=True)
+        front=True, product=product_of(settings))
 
 
 def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
@@ -93,7 +93,7 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         replace_stuck=settings.worker_timeout_action == "replace",
         recycling=recycling_of(settings), cheaper=cheaper_of(settings),
         sockets=listening, stdin=settings.honour_stdin or (settings.dev and os.isatty(0)),
-        backlog=backlog_of(settings, sockets.listeners).waiting)
+        backlog=backlog_of(settings, sockets.listeners).waiting, product=product_of(settings))
     if settings.interface != "auto":
         return role
     found = as_asgi(settings)

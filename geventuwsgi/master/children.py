@@ -151,14 +151,19 @@ class Worker(Process):
             logger.error("DAMN ! %s %d (pid: %d) died :( trying respawn ...",
                          self.name, self.id, self.pid)
 
-    def tell_burial(self, now: float) -> None:
-        """Log that it has ended as it was asked to."""
+    def log_exit(self, now: float, product: str) -> None:
+        """Log that it has ended as it was asked to.
+
+        Args:
+            now: time.monotonic().
+            product: what the log calls this server.
+        """
         if self.asked_at is not None and self.pid:
             if self.due_for_replacement:
                 logger.info("...The work of process %d is done. Seeya!", self.pid)
             logger.info("%s %d buried after %d seconds", self.name, self.id, now - self.asked_at)
             if self.cheaped:
-                logger.info("uWSGI worker %d cheaped.", self.id)
+                logger.info("%s worker %d cheaped.", product, self.id)
 
 
 class Rows:

@@ -344,11 +344,11 @@ class Generation:
         elif message.startswith(b"pid "):
             worker.pid = int(message[4:])
             if worker.id in self._throttles or worker.id in self.successors:
-                logger.info("Respawned uWSGI %s %d (new pid: %d)", worker.name, worker.id,
-                            worker.pid)
+                logger.info("Respawned %s %s %d (new pid: %d)", self.role.product, worker.name,
+                            worker.id, worker.pid)
             else:
-                logger.info("spawned uWSGI %s %d (pid: %d, cores: %d)", worker.name,
-                            worker.id, worker.pid, self.role.cores)
+                logger.info("spawned %s %s %d (pid: %d, cores: %d)", self.role.product,
+                            worker.name, worker.id, worker.pid, self.role.cores)
             if worker.asked_at is not None:
                 worker.signal(signal.SIGTERM)
         elif message.startswith(channel.FILES):
@@ -424,7 +424,7 @@ class Generation:
             tell_delay(delay)
 
     def _log_exit(self, worker: Worker, now: float) -> None:
-        worker.tell_burial(now)
+        worker.log_exit(now, self.role.product)
         self._rows.give_back(worker.row.index)
 
     def _successor_gone(self, worker: Worker, status: int | None, now: float) -> None:

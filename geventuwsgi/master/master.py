@@ -73,6 +73,7 @@ class Master:
         heard_files: called with paths that a template or worker has imported.
         bindings: signals and what each is to do instead of what it does by itself: stop,
             quit, reload, reopen, pause or ignore.
+        product: what the log calls this server (`log-dialect`).
 
     Attributes:
         orders: what may be done to the instance, by name.
@@ -90,8 +91,10 @@ class Master:
                  upgrade: Callable[[], None] = _nothing,
                  handed_over: Mapping[str, Any] = MappingProxyType({}),
                  heard_files: Callable[[list[str]], None] = lambda paths: None,
-                 bindings: Mapping[int, str] = MappingProxyType({})) -> None:
+                 bindings: Mapping[int, str] = MappingProxyType({}),
+                 product: str = "geventuwsgi") -> None:
         self.roles = tuple(roles)
+        self.product = product
         self.generations: list[Generation] = []
         self._rows = Rows(board)
         self._ready = ready
@@ -148,11 +151,11 @@ class Master:
         if self._handed_over:
             self._take_over()
         else:
-            logger.info("spawned uWSGI master process (pid: %d)", os.getpid())
+            logger.info("spawned %s master process (pid: %d)", self.product, os.getpid())
             for role in self.roles:
                 self.generations.append(self._generation(1, role, role.initial))
         self._loop()
-        logger.info("goodbye to uWSGI.")
+        logger.info("goodbye to %s.", self.product)
         for caller in self._stoppers:
             caller.end()
         self.console.close()
@@ -190,8 +193,8 @@ class Master:
 
     def _take_over(self) -> None:
         """Adopt the children of the version before, and start a generation of our own."""
-        logger.info("gracefully (RE)spawned uWSGI master process (pid: %d) after an upgrade",
-                    os.getpid())
+        logger.info("gracefully (RE)spawned %s master process (pid: %d) after an upgrade",
+                    self.product, os.getpid())
         for described in self._handed_over["generations"]:
             self.generations.append(inherited.InheritedGeneration(
                 described, self.selector, self.reload))

@@ -42,6 +42,7 @@ class Role(NamedTuple):
             do not change its number.
         backlog: tells how many connections wait on them.
         stdin: whether it has our standard input; otherwise it reads nothing.
+        product: what the log calls this server (`log-dialect`).
     """
 
     name: str
@@ -60,6 +61,7 @@ class Role(NamedTuple):
     backlog: Callable[[], int] = _no_backlog
     front: bool = False
     stdin: bool = False
+    product: str = "geventuwsgi"
 
     @property
     def initial(self) -> int:

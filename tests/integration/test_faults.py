@@ -281,7 +281,7 @@ def test_one_more_and_one_fewer(server):
     with Load(server.address(), 4, fresh=True) as load:
         load.wait_for(50)
         server.send_signal(signal.SIGTTIN)
-        server.wait_for("spawned uWSGI worker 3")
+        server.wait_for("spawned geventuwsgi worker 3")
         wait_until(lambda: len(load.answers) == 3, "an answer of the third worker")
         server.send_signal(signal.SIGTTOU)
         server.wait_for("worker 3 buried")

@@ -31,7 +31,7 @@ def test_readiness_checks_fail_before_the_stop(tmp_path, app, more):
         wait_until(lambda: b" 503 " in server.get("/ready?now"), "a failing check")
         assert b" 503 " in server.get("/also") and server.get("/").endswith(b"one")
         server.kill(server.workers()[0])
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         wait_until(lambda: b" 503 " in server.get("/ready"), "a failing check again")
         server.send_signal(signal.SIGHUP)
         server.wait_for("no reload: the server stops")

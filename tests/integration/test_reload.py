@@ -175,8 +175,8 @@ def test_logs_move_with_a_reload(serve):
     write(server, INI + "logto = second.log\n")
     assert reload(server)[0] == 0
     assert server.stop() == 0
-    assert "goodbye to uWSGI" in (directory / "second.log").read_text()
-    assert "goodbye to uWSGI" not in (directory / "first.log").read_text()
+    assert "goodbye to geventuwsgi" in (directory / "second.log").read_text()
+    assert "goodbye to geventuwsgi" not in (directory / "first.log").read_text()
 
 
 def test_a_template_killed_during_a_reload(serve):
@@ -218,7 +218,7 @@ def test_a_worker_that_dies_during_a_reload(serve):
     server.send_signal(signal.SIGHUP)
     wait_until((server.directory / "loading").exists, "the new template")
     server.kill(server.workers()[0])
-    server.wait_for("Respawned uWSGI worker 1")
+    server.wait_for("Respawned geventuwsgi worker 1")
     assert server.get().endswith(b"one")
     (server.directory / "go").touch()
     server.wait_for("ready: 2 workers (generation 2)")

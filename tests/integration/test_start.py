@@ -193,7 +193,7 @@ def test_a_safe_pid_file_in_no_directory(room):
                 ready=False) as server:
         assert server.wait() == 1
         assert server.find("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
-        assert server.find("goodbye to uWSGI.") and not server.find("the master disconnected")
+        assert server.find("goodbye to geventuwsgi.") and not server.find("the master disconnected")
 
 
 # Workers.
@@ -264,7 +264,7 @@ def test_root_is_dropped_after_the_sockets_are_bound(room):
                 status = dict(line.split(":", 1) for line in file)
             assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
             assert set(status["Groups"].split()) <= {"65534"}
-        assert not server.find("running uWSGI as root")
+        assert not server.find("running geventuwsgi as root")
         server.kill(server.workers()[0])
         server.wait_for("Respawned")
         family = [*server.workers(), server.template()]
@@ -342,7 +342,7 @@ def test_a_log_that_cannot_be_opened(room, option):
 @as_root
 def test_root_is_warned_about(room):
     with Server(room, "--wsgi-file", "app.py", app=APP) as server:
-        assert server.find("you are running uWSGI as root")
+        assert server.find("you are running geventuwsgi as root")
         assert server.stop() == 0
 
 

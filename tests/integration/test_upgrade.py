@@ -99,7 +99,7 @@ def test_an_upgrade_under_load(server, tmp_path):
     wait_until(lambda: not alive(busy[0]), "the end of the old worker")
     assert (server.directory / "server.pid").read_text() == f"{pid}\n"
     assert server.stop() == 0
-    assert server.find("goodbye to uWSGI.") and not server.find("NO MERCY")
+    assert server.find("goodbye to geventuwsgi.") and not server.find("NO MERCY")
 
 
 def test_a_version_that_does_not_start(server, tmp_path):

@@ -25,14 +25,14 @@ class House(Program):
         """Return {worker id: last pid} from the log."""
         found = {}
         for line in self.err:
-            if match := re.search(r"pawned uWSGI worker (\d+) \((?:new )?pid: (\d+)", line):
+            if match := re.search(r"pawned \S+ worker (\d+) \((?:new )?pid: (\d+)", line):
                 found[int(match[1])] = int(match[2])
         return found
 
     def generations(self):
         """Return the pids of the workers in the order they were started."""
         return [int(match[1]) for line in self.err
-                if (match := re.search(r"pawned uWSGI worker \d+ \((?:new )?pid: (\d+)", line))]
+                if (match := re.search(r"pawned \S+ worker \d+ \((?:new )?pid: (\d+)", line))]
 
     @property
     def template(self):

@@ -160,8 +160,8 @@ def test_workers_follow_the_load(house, tmp_path):
     made.wait_for("3 workers from now on: 10.0 of 10 slots in use, 0 connections wait (spare)")
     wait_until(lambda: living(made) == [1, 2, 3], made.log)
     (tmp_path / "busy").write_text("1")  # of ten, in each
-    made.wait_for("uWSGI worker 3 cheaped.")
-    made.wait_for("uWSGI worker 2 cheaped.")
+    made.wait_for("geventuwsgi worker 3 cheaped.")
+    made.wait_for("geventuwsgi worker 2 cheaped.")
     made.wait_for("drained", 2)
     assert living(made) == [1]
     assert not made.find("DAMN") and not made.find("NO MERCY")
@@ -198,11 +198,11 @@ def test_signals_keep_to_the_bounds(house):
     made.send_signal(signal.SIGTTOU)
     made.wait_for("it stays at 1 worker: there is always one")
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("spawned uWSGI worker 2")
+    made.wait_for("spawned geventuwsgi worker 2")
     made.send_signal(signal.SIGTTIN)
     made.wait_for("it stays at 2 workers: processes = 2")
     made.send_signal(signal.SIGTTOU)
-    made.wait_for("uWSGI worker 2 cheaped.")
+    made.wait_for("geventuwsgi worker 2 cheaped.")
     assert made.stop() == 0
 
 

@@ -148,10 +148,10 @@ def test_a_chain_reload_goes_worker_by_worker(house, pid_file):
     made.wait_for("gracefully killing workers")  # what was told before has been read then
     told = [line.split("] ")[-1] for line in made.err]
     steps = [line for line in told if "chain next victim" in line
-             or ("spawned uWSGI worker" in line) or "buried" in line][3:]
+             or ("spawned geventuwsgi worker" in line) or "buried" in line][3:]
     assert [line.split("(")[0].split("after")[0].strip() for line in steps] == [
         text for number in (1, 2, 3) for text in (
-            f"spawned uWSGI worker {number}", f"chain next victim is worker {number}",
+            f"spawned geventuwsgi worker {number}", f"chain next victim is worker {number}",
             f"worker {number} buried")]
     wait_until(lambda: not any(map(alive, old.values())), "the end of the old workers")
     assert made.stop() == 0
@@ -163,7 +163,7 @@ def test_a_chain_that_breaks_is_taken_back(house, pid_file):
     with pytest.raises(GeventuwsgiError, match="reload failed: "):
         console_client.call(str(pid_file(made.pid)), ["reload", "chain"], print)
     assert made.find("chain next victim is worker 1")
-    made.wait_for("spawned uWSGI worker 1", 3)
+    made.wait_for("spawned geventuwsgi worker 1", 3)
     wait_until(lambda: len(children(made.pid)) == 3, "a template and two workers")
     assert made.stop() == 0
 

@@ -24,11 +24,11 @@ def test_workers_are_children_of_the_master(house):
     pids = made.pids()
     assert sorted(pids) == [1, 2, 3]
     assert {parent_of(pid) for pid in pids.values()} == {made.pid}
-    assert made.wait_for("spawned uWSGI worker 3 (pid: %d, cores: 7)" % pids[3])
+    assert made.wait_for("spawned geventuwsgi worker 3 (pid: %d, cores: 7)" % pids[3])
     assert made.stop() == 0
     assert not any(map(alive, pids.values()))
     assert len(made.find(" drained")) == 3
-    assert made.find("goodbye to uWSGI.")
+    assert made.find("goodbye to geventuwsgi.")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -82,7 +82,7 @@ def test_a_killed_worker_is_replaced(house):
     os.kill(first[1], signal.SIGKILL)
     made.wait_for(f"DAMN ! worker 1 (pid: {first[1]}) died, killed by signal 9 :( "
                   "trying respawn ...")
-    made.wait_for("Respawned uWSGI worker 1 (new pid: ")
+    made.wait_for("Respawned geventuwsgi worker 1 (new pid: ")
     assert made.pids()[2] == first[2] and alive(first[2])
     assert not made.find("respawning too fast")
     assert made.stop() == 0
@@ -92,7 +92,7 @@ def test_a_worker_that_ends_by_itself_is_replaced(house):
     made = house(count=1)
     first = made.pids()[1]
     os.kill(first, signal.SIGTERM)
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     assert not made.find("DAMN")
     assert made.pids()[1] != first
 
@@ -140,7 +140,7 @@ def test_a_dead_template_harms_no_worker(house):
     wait_until(lambda: made.template not in (0, template), "another template")
     assert made.pids() == pids and all(map(alive, pids.values()))
     os.kill(pids[1], signal.SIGKILL)
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     assert made.stop() == 0
 
 
@@ -150,7 +150,7 @@ def test_a_template_ignores_signals_to_the_group(house):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR2):
         os.kill(template, number)
     os.kill(made.pids()[1], signal.SIGKILL)
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     assert made.template == template
 
 
@@ -178,7 +178,7 @@ def test_a_stuck_worker_is_told_killed_and_replaced(house):
     first = made.pids()
     made.wait_for(f"WORKER TIMEOUT (pid:{first[1]})")
     made.wait_for("in stuck")  # its stack
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     assert made.pids()[2] == first[2]
     assert not made.find(f"WORKER TIMEOUT (pid:{first[2]})")
     assert made.stop() == 0
@@ -187,7 +187,7 @@ def test_a_stuck_worker_is_told_killed_and_replaced(house):
 def test_a_stopped_worker_is_replaced(house):
     made = house(timeout=0.6)
     os.kill(made.pids()[1], signal.SIGSTOP)
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     assert made.stop() == 0
 
 
@@ -217,7 +217,7 @@ def test_a_pause_of_everyone_is_no_stuck_worker(house):
 def test_one_more_and_one_fewer(house):
     made = house(count=2)
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("spawned uWSGI worker 3")
+    made.wait_for("spawned geventuwsgi worker 3")
     for _ in range(4):
         count = len(made.find("from now on")) + len(made.find("there is always one"))
         made.send_signal(signal.SIGTTOU)
@@ -227,7 +227,7 @@ def test_one_more_and_one_fewer(house):
     made.wait_for("worker 2 buried")
     assert made.find("it stays at 1 worker: there is always one") and alive(made.pids()[1])
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("spawned uWSGI worker 2", 2)
+    made.wait_for("spawned geventuwsgi worker 2", 2)
     assert made.stop() == 0
 
 
@@ -300,7 +300,7 @@ def test_many_reloads_leave_nothing_behind(house):
         made.send_signal(signal.SIGHUP)
         made.wait_for(f"ready: 2 workers (generation {number})")
     made.send_signal(signal.SIGTTIN)  # the rows came back, so there is room
-    made.wait_for("spawned uWSGI worker 3")
+    made.wait_for("spawned geventuwsgi worker 3")
     assert made.stop() == 0 or before
 
 
@@ -356,7 +356,7 @@ def has_unshare():
 def test_as_pid_1(house):
     """In a container the master is PID 1, for which signals have no default action."""
     made = house(prefix=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"))
-    assert made.find("spawned uWSGI master process (pid: 1)")
+    assert made.find("spawned geventuwsgi master process (pid: 1)")
     master = children(made.pid)[0]
     os.kill(master, signal.SIGTERM)
     assert made.wait() == 0

@@ -99,7 +99,7 @@ def test_a_worker_is_replaced_after_its_requests(house):
     assert [kind for kind, _ in events] == ["replaced", "buried"] * 3
     log = made.log
     for number, pid in first.items():
-        later = log.index(f"Respawned uWSGI worker {number}")
+        later = log.index(f"Respawned geventuwsgi worker {number}")
         assert later < log.index(f"The work of process {pid} is done")
     assert not made.find("DAMN") and not made.find("respawning too fast")
     assert made.stop() == 0
@@ -157,7 +157,7 @@ def test_evil_limits_kill(house, limits, name):
     os.kill(first, signal.SIGUSR2)
     made.wait_for(f"*** EVIL RELOAD ON WORKER 1 {name}: ")
     made.wait_for(f"DAMN ! worker 1 (pid: {first}) died, killed by signal 9")
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     assert made.stop() == 0
 
 
@@ -190,7 +190,7 @@ def booting(house, count=2):
     made = house(work="hesitant", count=count, grace=5)
     first = made.pids()[1]
     os.kill(first, signal.SIGUSR2)
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     return made, first, made.pids()[1]
 
 
@@ -241,9 +241,9 @@ def test_a_reload_while_a_worker_is_replaced(house, tmp_path):
 def test_one_fewer_while_a_worker_is_replaced(house, tmp_path):
     made, old, new = booting(house, count=1)
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("pawned uWSGI worker 2")
+    made.wait_for("pawned geventuwsgi worker 2")
     made.send_signal(signal.SIGTTOU)  # takes worker 2, which does not serve yet
-    made.wait_for("uWSGI worker 2 cheaped.")
+    made.wait_for("geventuwsgi worker 2 cheaped.")
     (tmp_path / "allowed").touch()
     made.wait_for(f"The work of process {old} is done")
     assert alive(new)

@@ -28,6 +28,9 @@ LOGGING = (
            _LOGGING, gunicorn=("log-file",), derived="the standard error"),
     Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
            "the least level that is logged", _LOGGING, default="info"),
+    Option("log-dialect", Choice("geventuwsgi", "uwsgi"), "what the log and the process titles "
+           "call this server: geventuwsgi, or uWSGI, for scripts that match uWSGI's log lines",
+           _LOGGING, default="geventuwsgi"),
 )
 
 _CONDITIONAL = "; with disable-logging only these are logged"

@@ -223,7 +223,7 @@ def test_a_blocked_loop_is_named_and_the_worker_replaced(tmp_path: Path) -> None
             server.wait_for("the event loop has not answered for")
             server.wait_for("time.sleep(float(query(scope")
             wait_until(lambda: not alive(pid), "the end of the worker")
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         server.wait_for("APP startup", 2)
         assert get(server, "/hello").body == b"Hello, world!"
         assert server.stop() == 0

@@ -95,7 +95,7 @@ def test_a_request_that_cannot_be_ended_costs_the_worker_only(tmp_path) -> None:
             assert time.monotonic() - began > 1.9
         server.wait_for("ignores its harakiri; the connection is cut")
         server.wait_for("is replaced: a request ignores its harakiri and keeps its slot")
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         wait_until(lambda: len(server.workers()) == 2 and worker not in server.workers())
         assert other in server.workers() and get(server, "/hello").body == b"hello"
         server.wait_for("immortal caught Harakiri")
@@ -112,7 +112,7 @@ def test_a_blocked_hub_is_told_and_replaced(tmp_path) -> None:
             served.start()
             assert doomed.rest() == b""
             served.join(20)
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         wait_until(lambda: len(server.workers()) == 2 and worker not in server.workers())
         told = "\n".join(server.err)
         assert 'app.py", line' in told and "in busy" in told, told

@@ -82,7 +82,7 @@ def test_a_worker_killed_in_the_middle(tmp_path: Path) -> None:
             with pytest.raises((ssl.SSLError, ConnectionResetError)):
                 while wire.sock.recv(65536):
                     pass
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         with dial(server, authority.client()) as wire:
             assert wire.get("/hello").body == b"hello"
 
