@@ -49,7 +49,7 @@ sees them leave.
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 
 def serve(application: Any, **settings: Any) -> None:

@@ -13,6 +13,8 @@ from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..ipc import scoreboard
 from ..master import upgrade
+from ..master.attached import announcer
+from ..master.attached.announcer import Announcer
 from ..master.attached.autoreload import Autoreload
 from ..master.attached.fifo import Fifo
 from ..master.attached.file_watch import Watch
@@ -20,8 +22,6 @@ from ..master.attached.systemd import ServiceManager
 from ..master.inherited import InheritedDaemons, descriptors
 from ..master.master import Master
 from ..master.role import ReloadPlan, Role
-from ..router import announcer
-from ..router.announcer import Announcer
 from ..system import signals
 from ..system.filelock import FileLocks
 from ..system.limits import open_files
@@ -31,7 +31,7 @@ from ..system.terminal import TerminalModes, detach
 from . import logs, tls
 from .attached import AttachedServices, rotate, watch_files, watch_modules
 from .hooks import AT_THE_START, await_things, identity_of, require_directory, run_hooks
-from .logs import start_collector, collector_of
+from .logs import collector_of, start_collector
 from .operator_commands import bindings_of, commands_of
 from .process_setup import environ_of, packages_of, product_of, titles_of
 from .roles import router_role, worker_role

@@ -4,6 +4,7 @@ The rules of this room: one greenlet lives here as long as the connection. A req
 is refused is answered and logged, and closes the connection; nothing behind it is served.
 """
 
+import json
 import logging
 from math import inf
 from time import monotonic
@@ -116,16 +117,17 @@ class Client:
         """Serve requests; tell whether the client may still be sending."""
         gate = self.gate
         data = self._proxied()
-        variables = {}
+        variables, extension = {}, ""
         if self.listener.protocol == "https":
             if not self._handshake(data):
                 return self._secure
             data = b""
             variables = tls.client_variables(self.stream.tls, gate.export_cert)
+            extension = json.dumps(tls.extension(self.stream.tls, server_cert=False))
         self.origin = Origin(
             self.host, self.port, "https" if self._secure else "http", gate.server_name,
             str(self.listener.address.port or 80), not self.host or self.host in gate.forwarders,
-            variables)
+            variables, self._server(), extension)
         self._parser = parser = RequestParser(gate.head_limits)
         redirect = gate.redirect if self.listener.protocol == "redirect" else None
         timeout = gate.head_timeout
@@ -154,6 +156,15 @@ class Client:
             self.began = inf
             if not go_on:
                 return not parser.body_complete or bool(parser.buffered)
+
+    def _server(self) -> str:
+        """Return the address that the client connected to."""
+        address = self.listener.address
+        if address.is_unix:
+            return address.path
+        if address.host in ("", "0.0.0.0", "::"):
+            return str(self.stream.sock.getsockname()[0])
+        return address.host
 
     def _rest_of_head(self, parser: RequestParser) -> None:
         gate = self.gate

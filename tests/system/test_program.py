@@ -114,7 +114,7 @@ def test_it_dies_with_its_parent_unless_it_is_to_outlive_it(outlives, tmp_path):
 import os, signal, sys, time
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from geventuwsgi.system import program as command
-pid = command.start(["/bin/sleep", "1000"], command.Conditions(dict(os.environ)),
+pid = command.start(["/bin/sleep", "1000"], command.ProgramContext(dict(os.environ)),
                     session=True, outlives={outlives}, pidfile={str(tmp_path / "pid")!r})
 print(pid, flush=True)
 time.sleep(1000)
@@ -137,7 +137,7 @@ import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from geventuwsgi.system import program as command, signals
 with signals.ending():
-    command.run(["/bin/sh", "-c", "echo $$; exec sleep 1000"], command.Conditions(os.environ))
+    command.run(["/bin/sh", "-c", "echo $$; exec sleep 1000"], command.ProgramContext(os.environ))
 """
     for number in (signal.SIGTERM, signal.SIGINT):
         with Program(sys.executable, "-c", code) as parent:
@@ -153,7 +153,7 @@ import gevent, os, sys
 gevent.sleep(0)  # there is a hub, for which gevent's close would wait
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from geventuwsgi.system import program as command
-print(command.run(["/bin/sh", "-c", "exit 7"], command.Conditions(os.environ)))
+print(command.run(["/bin/sh", "-c", "exit 7"], command.ProgramContext(os.environ)))
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           timeout=20).stdout == "7\n"

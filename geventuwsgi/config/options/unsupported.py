@@ -4,7 +4,7 @@
 this server. `refused` rows would change behaviour or safety if they were passed over.
 """
 
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import SHARED, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import Choice, ValueType, Plugins
@@ -116,7 +116,7 @@ _AREA = "there is no memory that workers share: use redis, or a file that the ap
 _SIGNAL = ("there are no uWSGI signals here: for the clock use a systemd timer, for a touched file "
            "touch-exec or hook-touch, between processes redis")
 _EMPEROR = ("there is no emperor: run each configuration as a service of its own, "
-            "systemctl enable geventuwsgi@NAME with init/geventuwsgi@.service")
+            f"systemctl enable geventuwsgi@NAME with {SHARED}init/geventuwsgi@.service")
 _LEGION = ("there is no legion: which machine is the master is for keepalived, Pacemaker or the "
            "orchestrator")
 _ZERG = ("there is no zerg: use reuse-port, by which several instances share a port, or raise "

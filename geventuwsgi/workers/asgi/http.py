@@ -29,10 +29,13 @@ class HttpConnection(Connection):
     parser: RequestParser
 
     def begin(self) -> None:
-        self.parser = RequestParser(self.service.head_limits)
+        self.parser = self.new_parser()
         self._base: Scope | None = None
         self._repeated: Scope | None = None
         self.take = self._take_head
+
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits)
 
     def _take_head(self, data: bytes) -> None:
         try:

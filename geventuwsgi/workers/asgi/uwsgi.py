@@ -8,7 +8,7 @@ from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
 from .connection import Connection
 from .exchange import AsgiExchange
-from .scope import EXTENSIONS, from_packet
+from .scope import EXTENSIONS, VARIABLES, added_variables, from_packet
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -56,6 +56,8 @@ class UwsgiConnection(Connection):
         scope = from_packet(self.base_scope(), parser)
         exchange = AsgiExchange(self, scope, variables.get("REQUEST_URI", ""), True, True, False)
         scope["extensions"] = EXTENSIONS.copy()
+        if added := added_variables(parser):
+            scope["extensions"][VARIABLES] = added
         self.take = self.take_body
         self.start(exchange, scope)
         if not parser.body_complete and self.exchange is exchange:

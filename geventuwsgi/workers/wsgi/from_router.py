@@ -16,13 +16,12 @@ import os
 import select
 import socket
 import struct
-from urllib.parse import unquote
 
 from gevent.monkey import get_original
 
 from ...app import environ as environs
-from ...errors import ProtocolError
 from ...net.listener import Listener
+from ...protocol import client_line
 from ...protocol.http1 import RequestParser
 from .acceptor import Acceptor
 from .http import HttpConnection
@@ -30,8 +29,6 @@ from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# The first field of each request (router.forward writes it).
-CLIENT = "Geventuwsgi-Client: "
 # Seconds that a router may wait although workers have as many connections as slots.
 PATIENCE = 0.05
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
@@ -52,27 +49,22 @@ class RoutedConnection(HttpConnection):
         return super().converse(early)
 
     def _environ(self, parser: RequestParser) -> environs.Environ:
-        whole = parser.fields
-        line, _, rest = whole.partition("\r\n")
-        if not line.startswith(CLIENT):
-            raise ProtocolError(400, "a request on the router's socket that says no client")
-        host, port, scheme, server_port, *variables = line[len(CLIENT):].split(" ")
-        if host == "-":
-            host = port = ""
-        self.host, self.port = host, port
-        self.trusted = not host or host in self.service.forwarders
-        parser.fields = rest
+        fields = parser.fields
+        client, parser.fields = client_line.parse(fields)
+        self.host, self.port = client.host, client.port
+        self.trusted = not client.host or client.host in self.service.forwarders
         environ = super()._environ(parser)
-        parser.fields = whole  # a head that is repeated is read again
-        environ["SERVER_PORT"] = server_port
-        if scheme == "https":
+        parser.fields = fields  # `repeated` compares the whole head
+        environ["SERVER_PORT"] = client.server_port
+        if client.scheme == "https":
             environ["HTTPS"] = "on"
         if not (self.trusted and "HTTP_X_FORWARDED_PROTO" in environ):
-            environ["wsgi.url_scheme"] = environ["REQUEST_SCHEME"] = scheme
-        for variable in variables:
-            name, _, value = variable.partition("=")
-            environ[name] = unquote(value)
+            environ["wsgi.url_scheme"] = environ["REQUEST_SCHEME"] = client.scheme
+        environ.update(client.variables)
         return environ
+
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits.extended(client_line.ALLOWANCE))
 
 
 class RoutedAcceptor(Acceptor):

@@ -28,7 +28,7 @@ class HttpConnection(Connection):
         receive = self.stream.receive
         # The environ of a head that came twice in a row, for the third time and on.
         self._repeated: environs.Environ | None = None
-        self.parser = parser = RequestParser(service.head_limits)
+        self.parser = parser = self.new_parser()
         if not self.first_head(parser, early):
             return False
         while self._request(parser):
@@ -49,6 +49,9 @@ class HttpConnection(Connection):
             if not parser.head(data) and not self.rest_of_head(parser):
                 return False
         return bool(not parser.body_complete or parser.buffered)
+
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits)
 
     def _request(self, parser: RequestParser) -> bool:
         """Serve the request whose head is there; tell whether another may follow."""
