@@ -70,7 +70,7 @@ class StandaloneChild:
         self.reopen = reopen
         self.logvars: Callable[[], dict[str, str] | None] = _none
 
-    def look(self) -> None:
+    def report_imports(self) -> None:
         """Tell nobody what was imported."""
 
     def answer(self, text: str) -> None:

@@ -97,7 +97,7 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
     if settings.interface != "auto":
         return role
     found = as_asgi(settings)
-    return role._replace(otherwise=role._replace(
+    return role._replace(alternative=role._replace(
         argv=(*prologue_of(settings, ", found_to_be_asgi=True"), str(fd)), cores=cores_of(found),
         grace=grace_of(found)))
 

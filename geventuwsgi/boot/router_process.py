@@ -178,7 +178,7 @@ class RouterTemplate:
         identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=1,
-            reopen=self.logs.reopen, take=self.logs.take,
+            reopen=self.logs.reopen, use_log=self.logs.take,
             title=lambda number: titles.set(f"router {number}"))
 
     def run(self) -> int:
@@ -196,7 +196,7 @@ class RouterTemplate:
         from ..router import gateway
 
         gevent.reinit()  # the fork was the system's, not gevent's
-        child.reopen, child.take = self.logs.reopen, self.logs.take
+        child.reopen, child.use_log = self.logs.reopen, self.logs.take
         return gateway.run(self.settings, self.listeners, child, self.local, self.datagrams,
                            self.memory)
 

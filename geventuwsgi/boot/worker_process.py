@@ -66,7 +66,7 @@ def run_role(plan_fd: int, generation: int, control_fd: int,
         sys.argv = plan["argv"]
         status = KINDS[plan["kind"]](plan, generation, sock, found_to_be_asgi).run()
     except GeventuwsgiError as error:
-        status = template.told_failure(error, "a role could not start")
+        status = template.log_failure(error, "a role could not start")
         control.send(sock, control.failed(status, str(error)))
     except Exception:
         logger.exception("a role could not start")
@@ -116,7 +116,7 @@ class WorkerTemplate:
             self.identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=cores_of(settings),
-            reopen=self.logs.reopen, take=self.logs.take,
+            reopen=self.logs.reopen, use_log=self.logs.take,
             title=lambda number: self.titles.set(f"worker {number}"))
 
     def run(self) -> int:
@@ -226,7 +226,7 @@ class WorkerTemplate:
         if settings.dev:
             # Ctrl-C is the master's. pdb takes it over at each `continue`, and would stop here.
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        child.reopen, child.take = self.logs.reopen, self.logs.take
+        child.reopen, child.use_log = self.logs.reopen, self.logs.take
         child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
         if settings.cpu_affinity:
             bind_processors(child.id, settings.cpu_affinity)
@@ -235,7 +235,7 @@ class WorkerTemplate:
         if applications is None:
             applications = self.load_applications(child.control, wait=False)
         if settings.py_autoreload:
-            child.look = lambda: self.imported.report(child.control)
+            child.report_imports = lambda: self.imported.report(child.control)
         uwsgi_module.forked(self.uwsgi)
         try:
             try:

@@ -12,8 +12,8 @@ import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from time import monotonic, monotonic_ns, time
-from typing import Any, Protocol
+from time import monotonic, time
+from typing import Any
 
 from gevent import get_hub
 from gevent.event import Event
@@ -21,7 +21,7 @@ from gevent.event import Event
 from ..app.response_defaults import standing_of
 from ..config.settings import Settings
 from ..ipc import scoreboard
-from ..ipc.commands import WorkerCommands
+from ..ipc.commands import Child, WorkerCommands
 from ..log import tracebacks as stacks
 from ..net.acceptor import Acceptor
 from ..net.address import Address
@@ -48,20 +48,6 @@ POOL_IDLE = 30.0
 _RSS_EVERY = 8          # sweeps
 SPARE_DESCRIPTORS = 64
 TOLD = 100              # requests whose stacks are told
-
-
-class Child(Protocol):
-    """What a router knows of the process it runs in (see the process wing)."""
-
-    id: int
-    control: socket.socket
-    row: scoreboard.Row
-    board: scoreboard.Scoreboard
-    reopen: Callable[[], None]
-
-    def ready(self) -> None: ...
-    def received(self) -> bytes | None: ...
-    def answer(self, text: str) -> None: ...
 
 
 class RouterState:
@@ -303,12 +289,9 @@ class Gateway:
                    and row.cells[scoreboard.STATE] == scoreboard.STATE_READY)
 
     def _beat(self) -> None:
-        cells = self.child.row.cells
-        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
-        cells[scoreboard.CONNECTIONS] = len(self.gate.clients)
+        self.child.row.beat(len(self.gate.clients))
         if self._sweeps % _RSS_EVERY == 0:
-            with open("/proc/self/statm", "rb") as file:
-                cells[scoreboard.RSS] = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+            self.child.row.measure()
         self._sweeps += 1
 
 

@@ -13,8 +13,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from time import monotonic_ns, time
-from typing import Any, Protocol
+from time import time
+from typing import Any
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -34,7 +34,7 @@ from ...config.request_log import access_log
 from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
 from ...ipc import scoreboard
-from ...ipc.commands import WorkerCommands
+from ...ipc.commands import Child, WorkerCommands
 from ...log.access import AccessLog
 from ...log.sinks import Sink
 from ...net.allowlist import AllowList
@@ -63,23 +63,6 @@ _MEASURE_EVERY = 4  # sweeps
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
     "routed": RoutedConnection}
-
-
-class Child(Protocol):
-    """What a worker knows of the process it runs in (see the process wing)."""
-
-    id: int
-    control: socket.socket
-    row: scoreboard.Row
-    board: scoreboard.Scoreboard
-    reopen: Callable[[], None]
-    look: Callable[[], None]
-    logvars: Callable[[], dict[str, str] | None]
-
-    def ready(self) -> None: ...
-    def answer(self, text: str) -> None: ...
-    def due_for_replacement(self, reason: str) -> None: ...
-    def received(self) -> bytes | None: ...
 
 
 def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
@@ -134,7 +117,7 @@ class Worker:
         self.orders = WorkerCommands(child, hub.loop, self, chain=True)
         self._done = Event()
         self._sweeps = 0
-        self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
+        self._base = child.row.counters
         self._pause = hub.loop.timer(IDLE_ON_RELOAD)    # until idle connections are closed
         self._watchers: list[Any] = [self._pause]
         self._wait_for_hub = settings.gevent_wait_for_hub
@@ -301,21 +284,16 @@ class Worker:
     def _publish(self, now: float) -> None:
         """Write heartbeat and counters to the scoreboard; refresh what each second needs."""
         service = self.service
-        cells = self.child.row.cells
-        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
-        cells[scoreboard.CONNECTIONS] = len(service.connections)
-        cells[scoreboard.IN_PROGRESS] = service.slots.busy
-        own = (service.requests, service.exceptions, service.harakiris, service.bytes_sent,
-               int(service.response_time * 1e6))
-        for field, base, value in zip(scoreboard.COUNTERS, self._base, own):
-            cells[field] = base + value
+        self.child.row.publish(self._base, len(service.connections), service.slots.busy, (
+            service.requests, service.exceptions, service.harakiris, service.bytes_sent,
+            int(service.response_time * 1e6)))
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         service.standing.tick(time())
         if self.access is not None:
             self.access.flush()
         if self._sweeps % _MEASURE_EVERY == 0:
             self.child.row.measure()
-            self.child.look()
+            self.child.report_imports()
         self._sweeps += 1
 
     def _memory(self) -> tuple[int, int]:
