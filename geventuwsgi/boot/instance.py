@@ -200,11 +200,11 @@ class Instance:
             attached=[self.scribe, self.manager, remnants, self.announcer, self.watch,
                       self.autoreload, self.upgrade, self.fifo, *self.company.attached],
             shutdown_delay=lambda: self.settings.shutdown_delay,
-            exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
+            exit_on_reload=settings.exit_on_reload, on_imported=self.autoreload.add,
             upgrade=self.upgrade.request, handed_over=handed,
             bindings=bindings_of(settings), product=product_of(settings))
         self.fifo.listen(self.master.selector, commands_of(
-            self.master.orders, rotate=lambda: self.company.rotated(self.master),
+            self.master.operations, rotate=lambda: self.company.rotated(self.master),
             subscriptions=self.announcer.toggle, board=self.board,
             pid_files=self.pid_files + self.safe_pid_files))
         self._watch_files(settings)
@@ -256,7 +256,7 @@ class Instance:
 
     def _stops(self) -> None:
         self.manager.stopping()
-        self.announcer.fail_readiness()
+        self.announcer.withdraw()
         self.sockets.close()
         self.subscriptions.close()
 
@@ -281,7 +281,7 @@ class Instance:
         check(settings)
         require_directory(settings)
         logs.check(settings)
-        if not self.scribe.engaged:     # the new roles inherit what our output is then
+        if not self.scribe.active:     # the new roles inherit what our output is then
             start_collector(self.scribe, settings)
         umask = os.umask(0o077)
         os.umask(umask if settings.umask is None else settings.umask)
@@ -298,7 +298,7 @@ class Instance:
             os.umask(umask)
             raise
         if settings.unsubscribe_on_graceful_reload:
-            self.announcer.fail_readiness()
+            self.announcer.withdraw()
 
         def commit() -> None:
             self._tell_what_stays(settings)
@@ -365,7 +365,7 @@ class Instance:
         """Become the version on disk, which the check found able to; return if that fails."""
         signals.block_all()
         try:
-            if self.master.signalled():
+            if self.master.stop_signalled():
                 return  # a stop or a reload came first
             state = self.master.hand_over()
             state["sockets"] = describe(self.sockets)

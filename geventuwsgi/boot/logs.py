@@ -232,7 +232,7 @@ def start_collector(scribe: LogCollectorProcess, settings: Settings,
     Raises:
         ConfigError: it cannot be started.
     """
-    if not (scribed(settings) or handed_over or scribe.engaged):
+    if not (scribed(settings) or handed_over or scribe.active):
         return
     titles = titles_of(settings)
     plan = plan_of(settings, owner_of(settings), user_of(settings),
@@ -242,7 +242,7 @@ def start_collector(scribe: LogCollectorProcess, settings: Settings,
     try:
         for fd in kept:
             os.fstat(fd)
-        scribe.engage(plan, [fd for fd in kept if fd > 2], handed_over)
+        scribe.configure(plan, [fd for fd in kept if fd > 2], handed_over)
     except OSError as error:
         raise ConfigError(f"the process of the log cannot be started: {error.strerror}",
                           option="logger") from None

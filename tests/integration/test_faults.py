@@ -204,10 +204,10 @@ def application(environ, start_response):
         crowd = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]
         for caller in crowd:
             caller.connect(console.name_of(server.pid))
-        server.wait_for("an order cannot be taken: Too many open files")
-        for order in ("reload", "stacks"):
-            with pytest.raises(GeventuwsgiError, match="cannot take the order: Too many open"):
-                console_client.call(pid_file, [order], print)
+        server.wait_for("cannot accept a console connection: Too many open files")
+        for command in ("reload", "stacks"):
+            with pytest.raises(GeventuwsgiError, match="cannot accept the command: Too many open"):
+                console_client.call(pid_file, [command], print)
         server.send_signal(signal.SIGHUP)
         server.wait_for("reload failed: ")
         server.send_signal(signal.SIGUSR2)
@@ -340,7 +340,7 @@ def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condi
         wait_until((tmp_path / "hanging").exists, "the forked process")
         left = offspring(server.pid)
         assert server.stop() == 0, server.log
-        assert server.find("hangs since it was forked and is killed"), server.log
+        assert server.find("has hung since it was forked, killing it"), server.log
         assert not any(map(alive, left))
 
 

@@ -244,7 +244,7 @@ def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
         wait_until(lambda: scribe_of(server.pid) not in (0, scribe), "another process of the log")
         get(port, "200?last")
         wait_until(lambda: lines_of(tmp_path, "request /200?last"), "the last line")
-        assert lines_of(tmp_path, f"the log's process (pid: {scribe}) died")
+        assert lines_of(tmp_path, f"the log process (pid: {scribe}) died")
         after = [line for line in lines_of(tmp_path, "request /200?n=")
                  if int(re.search(r"n=(\d+)", line)[1]) >= 5000]
         assert len(after) == 500

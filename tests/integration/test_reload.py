@@ -145,7 +145,7 @@ def test_what_fails_changes_nothing(serve):
         if reason:
             assert status == 1 and said.startswith("geventuwsgi: error: reload failed: ")
             assert reason in said, said
-            server.wait_for("generation 1 serves on", number + 1)
+            server.wait_for("generation 1 keeps serving", number + 1)
             assert server.get().endswith(b"one") and all(map(alive, old))
             assert not (server.directory / "new.sock").exists()
         else:
@@ -247,7 +247,7 @@ def test_a_stop_during_a_reload(serve):
     wait_until((server.directory / "loading").exists, "the new template")
     assert server.stop(deadline=25) == 0
     _, said = waiting.communicate(timeout=60)
-    assert waiting.returncode == 1 and "reload failed: the server stops" in said
+    assert waiting.returncode == 1 and "reload failed: the server is stopping" in said
 
 
 def test_what_waits_in_the_queue_of_a_socket_that_goes_is_served(serve):

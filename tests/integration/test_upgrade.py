@@ -131,7 +131,7 @@ def test_a_version_whose_workers_do_not_start(server, tmp_path):
     old = server.workers()
     server.send_signal(signal.SIGUSR2)
     server.wait_for("Starting geventuwsgi 2.0")
-    server.wait_for("generation 1 serves on")
+    server.wait_for("generation 1 keeps serving")
     assert server.body() == b"geventuwsgi/1.0" and server.workers() == old
     worker = "geventuwsgi/workers/wsgi/worker.py"
     shutil.copy(HOUSE / worker, tmp_path / "2.0" / worker)

@@ -260,7 +260,7 @@ def cheap_mode(serve):
     assert server.find("cheap mode enabled") or server.wait_for("cheap mode enabled")
     assert not server.workers()
     assert ask(server.address(), "/").status == 200
-    server.wait_for("a connection came: leaving cheap mode")
+    server.wait_for("a connection arrived: leaving cheap mode")
     server.wait_for("workers have been inactive for more than 1 seconds")
     server.wait_for("worker 2 buried")
     assert ask(server.address(), "/").status == 200

@@ -54,7 +54,7 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
         server.send_signal(signal.SIGHUP)
         server.wait_for("route: rules are not followed with ASGI")
-        server.wait_for("generation 2 serves on")
+        server.wait_for("generation 2 keeps serving")
         assert server.stop() == 0
 
 
