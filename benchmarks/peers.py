@@ -161,10 +161,15 @@ def _prepare() -> None:
 
 @contextlib.contextmanager
 def running(name: str, wanted: Wanted,
-            command: Callable[[Wanted], list[str]] | None = None) -> Iterator[Server]:
+            command: Callable[[Wanted], list[str]] | None = None,
+            project: Path = PROJECT) -> Iterator[Server]:
     """Start a server, wait until it serves, and stop it in the end.
 
-    `command` makes another command than the peer's own.
+    Args:
+        name: of the peer.
+        wanted: what it serves.
+        command: makes another command than the peer's own.
+        project: the checkout that is imported.
 
     Raises:
         RuntimeError: it ended by itself or did not serve within 20 seconds.
@@ -173,9 +178,9 @@ def running(name: str, wanted: Wanted,
                     wanted.access_log, wanted.interface)
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            (command or COMMANDS[name])(wanted), cwd=PROJECT, stdin=subprocess.DEVNULL,
+            (command or COMMANDS[name])(wanted), cwd=project, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output, preexec_fn=_prepare, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)})
+            env={**os.environ, "PYTHONPATH": str(project)})
         server = Server(name, wanted, process)
         try:
             _wait_until_it_serves(server, output)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..errors import ResponseError
+from ..log.record import RequestRecord
 from ..protocol.response import Response, ResponseDefaults, informational
 from .environ import Environ
 
@@ -126,7 +127,7 @@ class ReadWrapper(FileWrapper):
 _SENT = frozenset((FileWrapper, OffloadedWrapper))
 
 
-class WsgiExchange:
+class WsgiExchange(RequestRecord):
     """One request and its response; also the record that the request log formats.
 
     Args:
@@ -137,31 +138,12 @@ class WsgiExchange:
         raw: the answer goes over the uwsgi protocol, unframed and closed.
     """
 
-    # Defaults live on the class, so that making an exchange sets only what differs.
     response: Response | None = None
     head_sent = False
     ended = False
     keep_alive = False
-    status = 500
-    header_count = 0
-    header_size = 0
-    body_size = 0
-    via = ""
-    app = -1
-    core = 0
-    switches = 1
-    app_requests = 0
-    total_requests = 0
-    request_length = 0
-    vars = 0
-    vars_size = 0
-    duration = 0.0
-    started = 0.0
-    pid = 0
-    worker = 0
     fault = ""
     logged = True
-    logvars: dict[str, str] | None = None
 
     def __init__(self, transport: Transport, environ: Environ, method: str, uri: str,
                  protocol: str, http11: bool, raw: bool) -> None:

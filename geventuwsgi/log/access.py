@@ -32,7 +32,7 @@ class AccessLog:
         self._written = 0
 
     def add(self, record: Any) -> None:
-        """Add the line of one finished request (`log.format.Record`)."""
+        """Add the line of one finished request (`log.record.RequestRecord`)."""
         lines = self._lines
         lines.append(self.format(record))
         if len(lines) == 1 and self._schedule is not None:

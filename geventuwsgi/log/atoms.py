@@ -67,7 +67,7 @@ UWSGI = {
     "epoch": _number("int(now())"),
     "pid": _number("record.pid"),
     "wid": _number("record.worker"),
-    "switches": _number("record.switches"),
+    "switches": _number("1"),
     "vars": _number("record.vars"),
     "core": _number("record.core"),
     "vsz": _number("memory(0)"),

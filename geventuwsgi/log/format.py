@@ -12,43 +12,12 @@ import ast
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from geventuwsgi.log import atoms, escape
 from geventuwsgi.log import timestamps as moments
+from geventuwsgi.log.record import RequestRecord
 from geventuwsgi.log.sinks import STANDARD
-
-
-class Record(Protocol):
-    """What a formatter reads of a finished request.
-
-    `duration` is in seconds, `started` in seconds since the epoch, sizes in bytes;
-    `vars` counts names and values apart, as uWSGI does; `app` is -1 where no
-    application was called. A record may have `response_headers`, pairs of strings.
-    """
-
-    environ: Mapping[str, Any]
-    method: str
-    uri: str
-    protocol: str
-    status: int
-    header_count: int
-    header_size: int
-    body_size: int
-    vars: int
-    vars_size: int
-    duration: float
-    started: float
-    via: str
-    app: int
-    core: int
-    switches: int
-    app_requests: int
-    total_requests: int
-    pid: int
-    worker: int
-    request_length: int
-    logvars: Mapping[str, str] | None
 
 
 Formatter = Callable[[Any], str]
@@ -72,13 +41,13 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
     def end_of(key: tuple[Any, ...]) -> str:
         if len(ends) >= 256:
             ends.clear()
-        via, protocol, status, count, size, switches, core = key
+        via, protocol, status, count, size, core = key
         ends[key] = end = (
             f"{f' via {via}' if via else ''} ({escape.plain(protocol)} {status}) {count} headers "
-            f"in {size} bytes ({switches} switches on core {core})\n")
+            f"in {size} bytes (1 switches on core {core})\n")
         return end
 
-    def line(record: Any) -> str:
+    def line(record: RequestRecord) -> str:
         nonlocal second, date
         started = record.started
         if not second <= started < second + 1:
@@ -96,7 +65,7 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
             address, user, method, uri = (
                 escape.plain(str(text)) for text in (address, user, method, uri))
         key = (record.via, record.protocol, record.status, record.header_count,
-               record.header_size, record.switches, record.core)
+               record.header_size, record.core)
         end = ends.get(key) or end_of(key)
         app = record.app
         return (
@@ -228,7 +197,7 @@ def short_line(coloured: bool) -> Formatter:
     Args:
         coloured: the status has its colour.
     """
-    def line(record: Any) -> str:
+    def line(record: RequestRecord) -> str:
         request = f"{record.method} {record.uri}"
         if not (request.isascii() and request.isprintable()):
             request = escape.plain(request)

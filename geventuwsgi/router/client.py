@@ -16,6 +16,7 @@ from greenlet import GreenletExit
 from ..errors import ClientDisconnected, ProtocolError
 from ..net import tls
 from ..net.acceptor import SHORTAGE
+from ..net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ..net.listener import Listener
 from ..net.stream import Expired, Stream
 from ..net.tls_stream import HandshakeFailed, SecureStream
@@ -23,14 +24,13 @@ from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
 from .balance import NoNodeAvailable
-from .exchange import ProxyExchange, NodeFailure
+from .exchange import NodeFailure, ProxyExchange
 from .node import NodeConnection
 from .request import Origin, Request
 from .routes import host_of, without_port
 
 log = logging.getLogger("geventuwsgi.error")
 
-LINGER_SECONDS, LINGER_OCTETS = 2.0, 64 << 20
 PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
 RETRY = (("Retry-After", "1"),)
 

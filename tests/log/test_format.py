@@ -16,7 +16,7 @@ def record(environ=None, **fields):
     known = dict(
         environ={"REMOTE_ADDR": "127.0.0.1", **(environ or {})}, method="GET", uri="/p?q",
         protocol="HTTP/1.1", status=200, header_count=2, header_size=64, body_size=2, vars=16,
-        vars_size=142, duration=0.0015, started=STARTED, via="", app=0, core=0, switches=1,
+        vars_size=142, duration=0.0015, started=STARTED, via="", app=0, core=0,
         app_requests=2, total_requests=5, pid=7701, worker=1, request_length=0, logvars=None)
     return SimpleNamespace(**{**known, **fields})
 

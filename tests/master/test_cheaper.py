@@ -179,7 +179,7 @@ def test_memory_bounds_the_number(start_master, tmp_path):
     (tmp_path / "busy").write_text("10")
     (tmp_path / "rss").write_text(str(60 << 20))
     made = cheap_master(start_master, cheaper={"step": 2, "soft_memory": 50 << 20,
-                                              "hard_memory": 150 << 20})
+                                               "hard_memory": 150 << 20})
     made.wait_for("the workers use 60 MB: cheaper-rss-limit-soft is reached, "
                   "no more are started")
     assert running(made) == [1]

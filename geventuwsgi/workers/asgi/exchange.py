@@ -21,11 +21,13 @@ from ...app.debug_pages import USUAL, Page
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
 from . import harakiri
-from .limits import BODY_AHEAD
 from .record import Record, by_disconnection
 from .scope import Scope
 
 log = logging.getLogger("geventuwsgi.error")
+
+# So many octets of a request body wait for the application before reading stops.
+BODY_AHEAD = 262144
 
 Message = dict[str, Any]
 
@@ -385,7 +387,7 @@ class AsgiExchange(Record):
             harakiri.application_error(connection.peer, self.title, error)
             accept = b",".join(value for name, value in self.scope["headers"]
                                if name == b"accept").decode("latin-1")
-            self._answer(500, service.mishaps.happened(self.title, error, accept))
+            self._answer(500, service.exception_policy.happened(self.title, error, accept))
 
     def kill(self) -> None:
         """The request exceeded `harakiri`: cancel it; what it still sends is discarded."""

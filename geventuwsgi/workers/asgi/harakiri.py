@@ -12,46 +12,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...log import tracebacks
-from .limits import HARAKIRI_GRACE
-
-
-class RequestTimeouts(NamedTuple):
-    """How long a request may run; in seconds, 0 = for ever.
-
-    Attributes:
-        harakiri: until it is cancelled.
-        paths: the same for paths that begin so, instead; the longest prefix counts.
-        slow: until its stack is logged.
-        grace: what it gets from its harakiri until its connection is cut.
-    """
-
-    harakiri: float = 0.0
-    paths: Sequence[tuple[str, float]] = ()
-    slow: float = 0.0
-    grace: float = HARAKIRI_GRACE
-
-    @property
-    def endless(self) -> bool:
-        """Whether no request is ever looked at."""
-        return not (self.harakiri or self.paths or self.slow)
-
-    def limit(self, path: str) -> float:
-        """Return the seconds after which a request for this path is cancelled."""
-        found, length = self.harakiri, -1
-        for prefix, seconds in self.paths:
-            if path.startswith(prefix) and len(prefix) > length:
-                found, length = seconds, len(prefix)
-        return found or inf
-
-    def first(self, path: str) -> float:
-        """Return the seconds after which a request for this path is looked at first."""
-        return min(self.limit(path), self.slow or inf)
 
 
 def of_worker(service: Any) -> str:

@@ -49,7 +49,7 @@ class UwsgiConnection(Connection):
         if variables.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise ProtocolError(400, "a WebSocket handshake over the uwsgi protocol, which cannot "
                                      "carry one: use proxy_pass to an http-socket")
-        limit = self.service.policy.limit_post
+        limit = self.service.limits.limit_post
         if limit and parser.content_length > limit:
             raise ProtocolError(
                 413, f"a body of {parser.content_length} bytes (limit-post is {limit})")

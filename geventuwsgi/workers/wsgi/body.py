@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import ClientDisconnected, ProtocolError
 from ...net.stream import Expired, Stream
 from ...protocol.response import CONTINUE
-from .slots import DRAIN, ConnectionLimits
+from ..limits import DRAIN, ConnectionLimits
 
 
 class BrokenBody(ClientDisconnected):
@@ -32,13 +32,13 @@ class IncomingBody:
         size: octets decoded so far.
     """
 
-    __slots__ = ("stream", "parser", "policy", "expects", "broken", "size", "_fresh")
+    __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "_fresh")
 
     def __init__(self, stream: Stream, parser: Any, policy: ConnectionLimits,
                  expects: bool) -> None:
         self.stream = stream
         self.parser = parser
-        self.policy = policy
+        self.limits = policy
         self.expects = expects
         self.broken: ProtocolError | None = None
         self.size = 0
@@ -73,7 +73,7 @@ class IncomingBody:
         return b""
 
     def _more(self) -> bytes:
-        policy = self.policy
+        policy = self.limits
         chunked = self.parser.content_length is None
         timeout = policy.chunk_timeout if chunked else policy.io_timeout
         if self.expects:
@@ -90,7 +90,7 @@ class IncomingBody:
 
     def _count(self, octets: int) -> None:
         self.size += octets
-        limit = self.policy.limit_post
+        limit = self.limits.limit_post
         if limit and self.size > limit:
             raise ProtocolError(413, f"a body of more than {limit} bytes (limit-post)")
 

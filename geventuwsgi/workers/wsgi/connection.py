@@ -31,19 +31,21 @@ from ...app.rules.response_filter import wrap
 from ...app.static.files import Found, StaticFiles
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
+from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
-from .harakiri import Disconnected, LongRequest, DeadTransport
+from .harakiri import DeadTransport, Disconnected, LongRequest
 from .service import WsgiService
-from .slots import EARLY_BODY, LINGER_OCTETS, LINGER_SECONDS
 
 log = logging.getLogger("geventuwsgi.error")
 
 # nginx's status in the request log for a client that was gone before it was answered.
 CLIENT_GONE = 499
+# Request bodies up to this size are read before a slot is taken, in octets.
+EARLY_BODY = 65536
 
 
 class Connection(ABC):
@@ -77,7 +79,7 @@ class Connection(ABC):
     def __init__(self, service: WsgiService, sock: _socket.socket, address: Any,
                  listener: Listener) -> None:
         self.service = service
-        self.stream = Stream(sock, service.hub, service.policy.send_timeout)
+        self.stream = Stream(sock, service.hub, service.limits.send_timeout)
         self.listener = listener
         self.standing = service.standing
         self.host = self.port = ""
@@ -144,7 +146,7 @@ class Connection(ABC):
     # The head of a request.
 
     def first_head(self, parser: Any, early: bytes) -> bool:
-        timeout = self.service.policy.head_timeout
+        timeout = self.service.limits.head_timeout
         self.idle = True
         try:
             data = early or self.stream.receive_now(timeout)
@@ -161,7 +163,7 @@ class Connection(ABC):
         Raises:
             ProtocolError: 408, or what the parser finds wrong.
         """
-        timeout = self.service.policy.head_timeout
+        timeout = self.service.limits.head_timeout
         end = monotonic() + timeout
         while True:
             try:
@@ -192,7 +194,7 @@ class Connection(ABC):
             ProtocolError: 413 for a body over limit-post, 400 or 408 for a broken one,
                 500 where there is no room to store it.
         """
-        policy = self.service.policy
+        policy = self.service.limits
         length = parser.content_length
         if self.service.slots.full:
             raise Overloaded
@@ -381,7 +383,7 @@ class Connection(ABC):
             stacks.application_error(self.peer, exchange.method, exchange.uri, error)
             what = f"{exchange.method} {exchange.uri}"
             accept = str(exchange.environ.get("HTTP_ACCEPT", ""))
-            self._error(exchange, 500, service.mishaps.happened(what, error, accept))
+            self._error(exchange, 500, service.exception_policy.happened(what, error, accept))
         if broken_off:
             self.stream.abort()
 

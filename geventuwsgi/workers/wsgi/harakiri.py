@@ -11,41 +11,20 @@ import select
 from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from gevent.event import Event
 from gevent.monkey import get_original
 
 from ...errors import Harakiri, RequestCancelled
 from ...protocol.response import error_response
+from ..limits import RequestTimeouts
 from . import stacks
 
 # gevent's own would go through the hub, where we are.
 poll = get_original("select", "poll")
 # A client that goes away sooner is not worth looking for, in seconds.
 GONE_AGE = 0.5
-# What a request that ignores its harakiri gets before its connection is cut, in seconds.
-HARAKIRI_GRACE = 5.0
-
-
-class RequestTimeouts(NamedTuple):
-    """How long a request may run; all in seconds, 0 = for ever.
-
-    Attributes:
-        harakiri: until it is ended.
-        paths: the same for paths that begin so, instead.
-        slow: until its stack is logged.
-        grace: what it gets from its harakiri until its connection is cut.
-        cancel: end it when its client is gone.
-        verbose: a harakiri tells of the whole worker.
-    """
-
-    harakiri: float = 0.0
-    paths: tuple[tuple[str, float], ...] = ()
-    slow: float = 0.0
-    grace: float = HARAKIRI_GRACE
-    cancel: bool = False
-    verbose: bool = False
 
 
 class LongRequest:
@@ -107,13 +86,10 @@ class LongRequests:
                  tell_slow: Callable[[Any], None]) -> None:
         self._loop = loop
         self._harakiri, self._client_gone, self._tell_slow = harakiri, client_gone, tell_slow
-        self._default = patience.harakiri or inf
-        # The longest prefix first, so that the first that fits is the one.
-        self._paths = sorted(((prefix, seconds or inf) for prefix, seconds in patience.paths),
-                             key=lambda item: -len(item[0]))
+        self._timeouts = patience
         self._slow = patience.slow or inf
-        self.age = min(GONE_AGE, self._default, self._slow,
-                       *(seconds for _, seconds in self._paths))
+        self.age = min(GONE_AGE, patience.harakiri or inf, self._slow,
+                       *(seconds or inf for _, seconds in patience.paths))
 
     def look(self, connections: Iterable[Connection], now: float) -> None:
         """Look at requests that have been running for at least `age` seconds."""
@@ -144,14 +120,11 @@ class LongRequests:
                 later(self._client_gone, connection, running)
 
     def _begin(self, connection: Connection) -> LongRequest:
-        limit = self._default
-        if self._paths:
+        path = ""
+        if self._timeouts.paths:
             environ = connection.exchange.environ
             path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-            for prefix, seconds in self._paths:
-                if path.startswith(prefix):
-                    limit = seconds
-                    break
+        limit = self._timeouts.limit(path)
         began = connection.began
         return LongRequest(connection.requests, began + limit, began + self._slow)
 
@@ -222,7 +195,7 @@ def harakiri(connection: Any, running: LongRequest) -> None:
         return
     running.killed = True
     exchange.transport = DeadTransport(connection, exchange.head_sent)
-    running.harakiri_at = monotonic() + connection.service.patience.grace
+    running.harakiri_at = monotonic() + connection.service.timeouts.grace
     stacks.harakiri(connection)
     connection.greenlet.throw(Harakiri())
 
@@ -234,7 +207,7 @@ def client_gone(connection: Any, running: LongRequest) -> None:
         return
     running.deserted = not exchange.head_sent
     connection.disconnected.tell()
-    if connection.service.patience.cancel and not running.killed:
+    if connection.service.timeouts.cancel and not running.killed:
         connection.greenlet.throw(RequestCancelled())
 
 

@@ -24,7 +24,7 @@ class HttpConnection(Connection):
 
     def converse(self, early: bytes) -> bool:
         service = self.service
-        keepalive = service.policy.keepalive
+        keepalive = service.limits.keepalive
         receive = self.stream.receive
         # The environ of a head that came twice in a row, for the third time and on.
         self._repeated: environs.Environ | None = None
@@ -125,7 +125,7 @@ class HttpsConnection(HttpConnection):
     __slots__ = ("_client",)
 
     def converse(self, early: bytes) -> bool:
-        timeout = self.service.policy.head_timeout
+        timeout = self.service.limits.head_timeout
         self.idle = True
         try:
             data = early or self.stream.receive_now(timeout)

@@ -78,7 +78,7 @@ def read_header(connection: Any) -> bytes:
     if connection.listener.protocol == "uwsgi" or (
             connection.host and proxies is not None and connection.host not in proxies):
         return b""
-    timeout = service.policy.head_timeout
+    timeout = service.limits.head_timeout
     end = monotonic() + timeout
     data: bytes = connection.stream.receive_now(timeout)
     while data:

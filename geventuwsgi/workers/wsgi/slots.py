@@ -9,52 +9,12 @@ nothing here is armed per request.
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from gevent.event import AsyncResult
 
 from ...errors import Overloaded
-
-# Between two looks at all deadlines, in seconds; a timeout fires at most this much late.
-SWEEP = 0.25
-# Unread rest of a request body that is read away to keep a connection, in octets; more
-# than that and closing is cheaper for both sides.
-DRAIN = 262144
-# How long, and for how many octets, a peer may still send after its last answer. nginx
-# writes a buffered upload in one go and takes a reset before it has read the answer for
-# a 502: with 1 MiB half of the unread 20 MB uploads failed, with 64 (its usual
-# client_max_body_size) none.
-LINGER_SECONDS = 2.0
-LINGER_OCTETS = 64 << 20
-# Request bodies up to this size are read before a slot is taken, in octets.
-EARLY_BODY = 65536
-# A timeout of 0 is no limit: a wait that nobody lives to see the end of, in seconds. Not
-# inf, which as a deadline means that nobody waits.
-NEVER = 1e9
-
-
-class ConnectionLimits(NamedTuple):
-    """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit
-    (`NEVER` for head_timeout, io_timeout, chunk_timeout and send_timeout).
-
-    Attributes:
-        head_timeout: for a whole request head from its first byte.
-        keepalive: between two requests; 0 closes after each response.
-        io_timeout: without progress in a body.
-        limit_post: of a request body.
-        post_buffering: bodies are read whole before the application runs, up to so many
-            octets in memory and else in a file; 0 streams them.
-        chunk_timeout: without progress in a chunked body.
-        send_timeout: without progress in a response.
-    """
-
-    head_timeout: float = 30.0
-    keepalive: float = 75.0
-    io_timeout: float = 30.0
-    limit_post: int = 0
-    post_buffering: int = 0
-    chunk_timeout: float = 30.0
-    send_timeout: float = 30.0
+from ...net.deadlines import SWEEP
 
 
 class Slots:

@@ -147,7 +147,7 @@ def harakiri(connection: Any) -> None:
             f"HARAKIRI [core {exchange.core}] {connection.host} - {exchange.method} "
             f"{exchange.uri} since {since}\n"
             f"HARAKIRI: stack of the greenlet that serves it:\n{stack(connection.greenlet)}")
-    if service.patience.verbose:
+    if service.timeouts.verbose:
         text += (f"\nHARAKIRI: its environ:\n{tracebacks.essentials(exchange.environ)}\n"
                  f"HARAKIRI !!! worker {service.worker} status !!!\n"
                  f"{of_worker(service).rstrip()}\n"

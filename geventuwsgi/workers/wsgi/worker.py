@@ -24,41 +24,37 @@ from greenlet import GreenletExit
 from ... import __version__
 from ...app import environ as environs
 from ...app.applications import Applications
-from ...app.exceptions import ExceptionPolicy
 from ...app.middleware import buffers, fail_readiness
-from ...app.response_defaults import standing_of
 from ...app.rules.rules import PHASES, Filters, Routes
 from ...app.static.files import Gzipped, StaticFiles, expiries, pair
 from ...app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
 from ...config.request_log import access_log
-from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
 from ...ipc import scoreboard
 from ...ipc.commands import Child, WorkerCommands
 from ...log.access import AccessLog
 from ...log.sinks import Sink
-from ...net.allowlist import AllowList
+from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
-from ...protocol.message import Limits
+from ..settings import values_of
 from . import harakiri
 from . import stacks as census
 from . import stacks as report
 from .acceptor import Acceptor
 from .connection import Connection
 from .from_router import RoutedAcceptor, RoutedConnection
-from .harakiri import LongRequests, RequestTimeouts
+from .harakiri import LongRequests
 from .http import HttpConnection, HttpsConnection
 from .hub_monitor import BlockWatch
 from .queue_limit import Overload
 from .service import WsgiService
-from .slots import NEVER, ConnectionLimits, Slots, Sweeper
+from .slots import Slots, Sweeper
 from .tracebacker import Tracebacker
 from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
 # On a reload a kept connection may bring one more request for so long, in seconds.
-IDLE_ON_RELOAD = 5.0
 _MEASURE_EVERY = 4  # sweeps
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
@@ -102,7 +98,7 @@ class Worker:
         self.service.resume = self._resume
         self.service.emptied = self._emptied
         self.service.spoiled = self._spoiled
-        overtime = LongRequests(hub.loop, self.service.patience, harakiri=harakiri.harakiri,
+        overtime = LongRequests(hub.loop, self.service.timeouts, harakiri=harakiri.harakiri,
                                 client_gone=harakiri.client_gone, tell_slow=report.slow)
         self.overload = Overload(self.service, hub.loop, child.board, child.row)
         self.service.overload = self.overload.room
@@ -284,9 +280,8 @@ class Worker:
     def _publish(self, now: float) -> None:
         """Write heartbeat and counters to the scoreboard; refresh what each second needs."""
         service = self.service
-        self.child.row.publish(self._base, len(service.connections), service.slots.busy, (
-            service.requests, service.exceptions, service.harakiris, service.bytes_sent,
-            int(service.response_time * 1e6)))
+        self.child.row.publish(self._base, len(service.connections), service.slots.busy,
+                               service.counters())
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         service.standing.tick(time())
         if self.access is not None:
@@ -302,48 +297,18 @@ class Worker:
 
 def service_of(settings: Settings, listeners: Sequence[Listener], applications: Applications,
                child: Child, hub: Any, access: AccessLog | None) -> WsgiService:
-    """Turn settings into the plain values that connections go by."""
-    policy = ConnectionLimits(
-        head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
-        io_timeout=settings.socket_timeout or NEVER,
-        send_timeout=_or_never(settings.socket_send_timeout, settings.socket_timeout),
-        limit_post=settings.limit_post, post_buffering=settings.post_buffering,
-        chunk_timeout=_or_never(settings.chunked_input_timeout, settings.socket_timeout))
-    limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
-                    settings.limit_request_fields, settings.head_limit)
-    standing = standing_of(
-        server=settings.server_header, date=settings.date_header, added=settings.add_header,
-        removed=settings.del_header, pages=settings.error_page)
-    standing.tick(time())
+    """Make what the connections share from the settings."""
     if settings.wsgi_accept_buffer:
         applications = applications.wrapped(buffers)
+    values = values_of(settings, child)
+    values.standing.tick(time())
     service = WsgiService(
-        hub=hub, policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
+        values, applications, hub=hub,
         slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),
-        patience=RequestTimeouts(
-            harakiri=settings.harakiri, paths=tuple(harakiri_paths(settings.harakiri_path)),
-            slow=settings.slow_request, grace=settings.harakiri_graceful_timeout,
-            cancel=settings.cancel_on_disconnect, verbose=settings.harakiri_verbose),
-        max_connections=settings.worker_connections, standing=standing,
-        applications=applications, access=access,
-        templates={one.url: template_of(settings, one) for one in listeners},
-        uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
-        forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
-        proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
-                 if settings.enable_proxy_protocol else None),
-        worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
-        static=static_of(settings),
-        routes=routes_of(settings, child.id), mishaps=ExceptionPolicy(
-            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
-            reload=settings.reload_on_exception,
-            types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
-            reprs=settings.reload_on_exception_repr))
+        access=access, templates={one.url: template_of(settings, one) for one in listeners},
+        export_cert=settings.https_export_cert, static=static_of(settings),
+        routes=routes_of(settings, child.id))
     return service
-
-
-def _or_never(seconds: float | None, otherwise: float) -> float:
-    """Return a time that may be left unsaid; 0 is no limit."""
-    return (otherwise if seconds is None else seconds) or NEVER
 
 
 def routes_of(settings: Settings, worker: int) -> Routes | None:

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
-from geventuwsgi.workers.asgi.limits import CLOSE_TIMEOUT
+from geventuwsgi.workers.limits import CLOSE_TIMEOUT
 from tests.harness import HOUSE, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
