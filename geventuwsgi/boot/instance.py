@@ -365,7 +365,7 @@ class Instance:
         """Become the version on disk, which the check found able to; return if that fails."""
         signals.block_all()
         try:
-            if self.master.stop_signalled():
+            if self.master.interrupted():
                 return  # a stop or a reload came first
             state = self.master.hand_over()
             state["sockets"] = describe(self.sockets)

@@ -63,7 +63,7 @@ class Master:
             checks fail.
         reloading: called with True when a reload begins, with False when it has ended.
         upgrade: requests the upgrade in place (SIGUSR2).
-        handed_over: what `hand_over` of the previous version returned; None at a first start.
+        handed_over: what `hand_over` of the previous version returned; empty at a first start.
         on_imported: called with paths that a template or worker has imported.
         bindings: names of `operations` by signal, in place of the signal's default.
         product: what the log calls this server (`log-dialect`).
@@ -114,7 +114,7 @@ class Master:
         self.reloads = Reloads(
             self.generations, self._generation, lambda: len(self._rows),
             renew or (lambda: ReloadPlan(self.roles)), self._taken_over, self._on_reloading)
-        self._scalers = Adapters(self.selector)
+        self._adapters = Adapters(self.selector)
         self._stoppers: list[Caller] = []
         self.console = Console(self.selector, {
             "reload": self._reload_command, "stop": self._stop_command,
@@ -180,7 +180,7 @@ class Master:
         return {"console": self.console.fd, "paused": self.pause.paused,
                 "generations": [inherited.describe(one) for one in self.generations]}
 
-    def stop_signalled(self) -> bool:
+    def interrupted(self) -> bool:
         """Handle pending signals; return whether one of them prevents an upgrade."""
         self._on_signals()
         return self._status is not None or not self.idle
@@ -198,7 +198,7 @@ class Master:
         self.reloads.request(time.monotonic())
 
     def reload(self) -> None:
-        """Start a new generation of each role besides the present one (SIGHUP; `reload`)."""
+        """Start a new generation of each role beside the present one (SIGHUP; `reload`)."""
         if self.exit_on_reload and self._running:
             logger.info("exit-on-reload: the server stops instead of reloading")
             self._request_stop()
@@ -228,7 +228,7 @@ class Master:
         now = time.monotonic()
         self._status = status
         self.reloads.give_up(now, "the server is stopping")
-        self._scalers.close()
+        self._adapters.close()
         self._stopping()
         self._front_until = now + FRONT_TIME
         for generation in self.generations:
@@ -307,8 +307,8 @@ class Master:
         """Adapt the numbers of processes to the load; return when to be called again."""
         if self._status is not None:
             return now + (1.0 if self.generations else STOP_INTERVAL)
-        due = self._scalers.poll(self.generations, now)
-        if self._scalers.over:
+        due = self._adapters.poll(self.generations, now)
+        if self._adapters.over:
             self.stop()
             return now
         return due
@@ -407,7 +407,7 @@ class Master:
         if self._status is None:
             self._status = 0
             self.reloads.give_up(now, "the server is stopping")
-            self._scalers.close()
+            self._adapters.close()
             self._stopping()
         for generation in self.generations:
             generation.kill(now)
@@ -425,7 +425,7 @@ class Master:
 
     def _sleep(self) -> None:
         """Stop all workers until a connection arrives (cheap mode)."""
-        if not self._running or not self._scalers.sleep(time.monotonic()):
+        if not self._running or not self._adapters.sleep(time.monotonic()):
             logger.warning("no cheap mode: it needs workers that serve, and cheap, cheaper or idle "
                            "in the configuration")
 

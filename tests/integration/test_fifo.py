@@ -187,16 +187,16 @@ def test_a_chain_reload(server):
 def test_slots(server):
     write(server, "1")
     server.wait_for("active master fifo is now " + str(server.directory / "second.fifo"))
-    with pytest.raises(OSError):    # nobody reads the first one
+    with pytest.raises(OSError):    # the first one has no reader
         write(server, "s")
     write(server, "7", "second.fifo")
     server.wait_for("active master fifo is now " + str(server.directory / "first.fifo"))
     all_are(server, "ready")
 
 
-def test_a_pipe_that_somebody_removes_is_made_anew(server):
+def test_a_pipe_that_is_removed_is_created_again(server):
     (server.directory / "first.fifo").unlink()
-    server.wait_for("is made anew")
+    server.wait_for("and was created again")
     all_are(server, "ready")
 
 

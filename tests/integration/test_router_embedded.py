@@ -147,7 +147,7 @@ def test_routers_share_workers_that_have_no_connection_left(tmp_path: Path) -> N
         first, second, third = (stack.enter_context(socket.socket(socket.AF_UNIX))
                                 for _ in range(3))
         name = "\0" + private_socket(server)[1:]
-        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http 80\r\nHost: x\r\n\r\n"
+        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http - 80 -\r\nHost: x\r\n\r\n"
         for sock in first, second:  # both stay
             sock.connect(name)
             sock.settimeout(20)
