@@ -23,7 +23,8 @@ from typing import TypeVar
 
 import pytest
 
-HOUSE = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+HOUSE = ROOT    # the former name, until all tests say ROOT
 # Where programs are looked for: beside this Python, as others do, and where root has them.
 PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 # What the command `geventuwsgi` runs; `python -m geventuwsgi` would be a development run.
@@ -93,7 +94,7 @@ class Program:
                  **popen: object) -> None:
         self.argv = argv
         self.cwd = cwd
-        self.env = {**os.environ, "PYTHONPATH": str(HOUSE), **(env or {})}
+        self.env = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         self.popen = popen
         self.out: list[str] = []
         self.err: list[str] = []

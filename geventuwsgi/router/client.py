@@ -19,7 +19,8 @@ from ..net.acceptor import SHORTAGE
 from ..net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ..net.listener import Listener
 from ..net.stream import Expired, Stream
-from ..net.tls_stream import HandshakeFailed, SecureStream
+from ..net.tls_engine import HandshakeFailed
+from ..net.tls_stream import SecureStream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
@@ -122,8 +123,9 @@ class Client:
             if not self._handshake(data):
                 return self._secure
             data = b""
-            variables = tls.client_variables(self.stream.tls, gate.export_cert)
-            extension = json.dumps(tls.extension(self.stream.tls, server_cert=False))
+            secure = self.stream.engine.tls
+            variables = tls.client_variables(secure, gate.export_cert)
+            extension = json.dumps(tls.extension(secure, server_cert=False))
         self.origin = Origin(
             self.host, self.port, "https" if self._secure else "http", gate.server_name,
             str(self.listener.address.port or 80), not self.host or self.host in gate.forwarders,

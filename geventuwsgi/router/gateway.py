@@ -18,7 +18,7 @@ from typing import Any
 from gevent import get_hub
 from gevent.event import Event
 
-from ..app.response_defaults import standing_of
+from ..app.response_defaults import defaults_of
 from ..config.settings import Settings
 from ..ipc import scoreboard
 from ..ipc.commands import Child, WorkerCommands
@@ -80,7 +80,7 @@ class RouterState:
             settings.limit_request_line, settings.limit_request_field_size,
             settings.limit_request_fields, settings.head_limit)
         self.answer_limits = Limits(65536, 65536, 1000, 65536)
-        self.standing = standing_of(
+        self.standing = defaults_of(
             server=settings.server_header, date=settings.date_header, added=settings.add_header,
             removed=settings.del_header, pages=settings.error_page)
         self.forwarders = AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips")

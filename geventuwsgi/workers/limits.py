@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-# The unread rest of a request body that is read to keep a connection. For a longer rest,
-# closing the connection costs both sides less.
+# Up to this much of an unread request body is read to keep the connection. For more,
+# closing costs both sides less.
 DRAIN = 262144
-# From the harakiri of a request that does not end to the end of its connection.
+# From the harakiri of a request to the end of its connection, if the request ignores it.
 HARAKIRI_GRACE = 5.0
 # For the peer's part of a WebSocket's closing handshake (RFC 6455 section 7.1.1).
 CLOSE_TIMEOUT = 10.0
@@ -21,12 +21,12 @@ class ConnectionLimits(NamedTuple):
     request `net.deadlines.NEVER` does.
 
     Attributes:
-        head_timeout: for a whole request head from its first octet.
+        head_timeout: for a complete request head, from its first octet.
         keepalive: between two requests; 0 closes after each response.
         io_timeout: without progress in a body; in ASGI in a response too.
         limit_post: of a request body.
-        post_buffering: WSGI only: bodies are read whole before the application runs, up to
-            this size in memory and else in a file; 0 streams them.
+        post_buffering: WSGI only: bodies are read completely before the application runs, in
+            memory up to this size and otherwise in a file; 0 streams them.
         chunk_timeout: WSGI only: without progress in a chunked body.
         send_timeout: WSGI only: without progress in a response.
     """
@@ -47,9 +47,9 @@ class RequestTimeouts(NamedTuple):
         harakiri: until it is ended.
         paths: (prefix, seconds): the same for paths with this prefix; the longest one counts.
         slow: until its stack is logged.
-        grace: from its harakiri until its connection is cut.
+        grace: from its harakiri until its connection is closed.
         cancel: WSGI only: end it when its client is gone.
-        verbose: WSGI only: the log of a harakiri shows the whole worker.
+        verbose: WSGI only: log all stacks of the worker at a harakiri.
     """
 
     harakiri: float = 0.0

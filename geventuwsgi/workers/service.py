@@ -1,7 +1,7 @@
 """What all connections of one worker share, whatever kind of worker it is.
 
-It reads no settings (`settings.values_of` does) and belongs to one thread, so plain numbers
-are enough for counters.
+It reads no settings (`settings.values_of` does). It belongs to one thread, so the counters
+are plain numbers.
 """
 
 import contextvars
@@ -27,9 +27,9 @@ class ServiceValues(NamedTuple):
         timeouts: how long requests may run.
         standing: the fields of every response.
         uwsgi_peers: addresses that may speak uwsgi over TCP.
-        forwarders: addresses whose X-Forwarded-* fields are believed.
-        proxies: addresses that may, and then must, send a PROXY header; None for none.
-        exceptions: what follows an exception of the application, besides the log.
+        forwarders: addresses whose X-Forwarded-* fields are trusted.
+        proxies: addresses that must send a PROXY header; None if none may.
+        exceptions: what follows an exception of the application, besides the log line.
         worker, pid: the number and the pid of this worker.
     """
 
@@ -48,22 +48,22 @@ class ServiceValues(NamedTuple):
 
 
 class Service:
-    """The shared side of a worker's connections. The attributes of `ServiceValues` are its own.
+    """What all connections of a worker share. Has the attributes of `ServiceValues` too.
 
     Args:
         values: the configuration.
-        applications: the applications that requests are for.
+        applications: the loaded applications.
 
     Attributes:
-        context: the context in which each request gets a copy.
+        context: each request runs in a copy of it.
         connections: the open ones.
-        app_requests: requests by application; the last counter is for those that found none.
-        draining: no connection outlives its present request any more.
-        persistent: connections may be kept.
+        app_requests: requests by application; the last counter is for requests without one.
+        draining: each connection is closed after its present request.
+        persistent: connections may be kept alive.
         requests, exceptions, harakiris, bytes_sent, response_time: counters since the start,
             the last in seconds.
         others_requests: requests of the other workers.
-        crowded: a connection that ends has to resume the acceptors.
+        crowded: the acceptors have paused and resume when a connection ends.
     """
 
     def __init__(self, values: ServiceValues, applications: Applications) -> None:

@@ -1,9 +1,9 @@
-"""Settings to the plain values that a worker of either kind goes by."""
+"""Settings to the plain values that both kinds of worker use."""
 
 import os
 
 from ..app.exceptions import ExceptionPolicy
-from ..app.response_defaults import standing_of
+from ..app.response_defaults import defaults_of
 from ..config.resolve.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..ipc.commands import Child
@@ -31,7 +31,7 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
             harakiri=settings.harakiri, paths=harakiri_paths(settings.harakiri_path),
             slow=settings.slow_request, grace=settings.harakiri_graceful_timeout,
             cancel=settings.cancel_on_disconnect, verbose=settings.harakiri_verbose),
-        standing=standing_of(
+        standing=defaults_of(
             server=settings.server_header, date=settings.date_header, added=settings.add_header,
             removed=settings.del_header, pages=settings.error_page),
         uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
@@ -39,7 +39,7 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
         proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
                  if settings.enable_proxy_protocol else None),
         exceptions=ExceptionPolicy(
-            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
+            child.due_for_replacement, expose=settings.catch_exceptions, as_page=settings.dev,
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr),
@@ -47,5 +47,5 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
 
 
 def _or_never(seconds: float | None, otherwise: float) -> float:
-    """Return a timeout that may be unset; 0 is no limit."""
+    """Return `seconds`, or `otherwise` if unset; 0 is no limit."""
     return (otherwise if seconds is None else seconds) or NEVER

@@ -230,7 +230,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("[uwsgi\na = 1\n", ["1"], [], "the header ends with its line at the latest"),
     ("[ uwsgi ]\na = 1\n", "! its sections: [ uwsgi ]", [], _EARLY),
     ("= 1\na = 1\n", "! app.ini:2: '= 1' has no name before '='", ["1"], _EARLY),
-    ("a = 1\0\n", "! app.ini:2: 'a = 1\\x00' holds a NUL", ["1"], _EARLY),
+    ("a = 1\0\n", "! app.ini:2: 'a = 1\\x00' contains NUL", ["1"], _EARLY),
     ("a = 50%\nb = 1\n", ["50%"], ["50b = 1"], "uWSGI joins the line with the next one"),
     ("# 100%\na = 1\n", ["1"], [], "uWSGI joins the comment with the next line"),
     ("a = %(b)\nb = %(c)\nc = 1\n", ["1"], ["%(c)"], _MEANT),
@@ -239,7 +239,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("a = @(none)\n", "! app.ini:2: a: cannot read none: No such file", "! open(\"none\"): No such",
      "the place is told"),
     ("a = @(fd://99)\n", "! app.ini:2: a: cannot read fd://99: Bad file", [""], _EARLY),
-    ("a = @(sym://main)\n", "! app.ini:2: a: sym:// is not read here", "! unable to find symbol",
+    ("a = @(sym://main)\n", "! app.ini:2: a: sym:// is not supported", "! unable to find symbol",
      "nothing is linked into Python"),
     ("a = @(http://127.0.0.1:1/)\n", "! cannot read http://127.0.0.1:1/: Connection refused",
      "! uwsgi_scheme_http()/connect()", "the place is told"),
@@ -268,7 +268,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("config = inner.ini\na = 1\n", ["1"], "! unable to load configuration from inner.ini",
      "config is include"),
     ("ini = /tmp\na = 1\n", "! app.ini:2: ini: cannot read /tmp: Is a directory", ["1"], _EARLY),
-    ("ini = app.ini\n", "! app.ini:2: ini: app.ini leads back to itself", "!",
+    ("ini = app.ini\n", "! app.ini:2: ini: app.ini includes itself", "!",
      "uWSGI does not end, or ends in a crash"),
     ("inherit = :more\n[more]\na = 1\n", ["1"], "! unable to load configuration from :more",
      _MEANT),
@@ -280,7 +280,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
      "! invalid foo syntax", "the place is told"),
     ("blacklist = a\na = 1\n", "! app.ini:3: a: the blacklist forbids it here",
      "! forbidden option \"a\" (by blacklist)", "the place is told"),
-    ("whitelist = b\na = 1\n", "! app.ini:3: a: the whitelist allows here b alone",
+    ("whitelist = b\na = 1\n", "! app.ini:3: a: the whitelist only allows b here",
      "! forbidden option \"a\" (by whitelist)", "the place is told"),
     ("exit = 3\n", "! app.ini:2: exit: the configuration ends the start here, with status 3",
      "! exit 3: ", "the place is told"),
@@ -346,17 +346,17 @@ def test_numbers(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"worker-reload-mercy = {text}\n"))
     found = re.search(r"graceful operations on workers is (\d+) seconds", shown)
     assert found is not None
-    case = CastContext(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
-    assert Number().cast(text, case) == int(found[1])
+    context = CastContext(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
+    assert Number().cast(text, context) == int(found[1])
 
 
 @pytest.mark.parametrize("text", [
     "true", "1", "", "False", "OFF", "no", "0", "00", "yes", "on ; please", "off ; please", "2"])
 def test_flags(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"thunder-lock = {text}\n"))
-    case = CastContext(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
+    context = CastContext(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
     # An inline comment makes uWSGI's text another one than `off`.
-    assert Boolean().cast(text, case) is (
+    assert Boolean().cast(text, context) is (
         "thunder lock: enabled" in shown and text != "off ; please")
 
 

@@ -52,7 +52,7 @@ def test_the_check_finds_it(name: str) -> None:
     _, text = EXPECTED[name]
     report, _ = check([name], {})
     said = text.splitlines()[-1].removeprefix("geventuwsgi: ").removeprefix("error: ")
-    failing = [line for line in report.lines if line.verdict in ("wrong", "refused")]
+    failing = [line for line in report.lines if line.status in ("wrong", "refused")]
     assert failing and not report.fine
     assert any(said.startswith(f"{line.file}:{line.line}: " if line.line else f"{line.file}: ")
                and line.reasons[0] in said for line in failing)

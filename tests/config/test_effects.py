@@ -122,9 +122,9 @@ EFFECTS = {
         "home": "test_home_puts_its_packages_first",
         "import": "test_paths_and_environment",
         "lazy-apps": "test_lazy_apps_loads_in_each_worker",
-        "logto": "test_logto_takes_everything_and_is_reopened",
+        "logto": "test_logto_receives_all_output_and_is_reopened",
         "pythonpath": "test_paths_and_environment",
-        "virtualenv": "test_virtualenv_of_another_python_is_status_1",
+        "virtualenv": "test_a_virtualenv_of_another_python_exits_with_1",
     },
     "test_cli.py": {
         "show-config": "test_show_config",

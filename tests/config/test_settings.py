@@ -215,8 +215,8 @@ UNKNOWN = [
     ("bind = :8000\n", "in a [geventuwsgi] section and on the command line it is bind"),
     ("user = x\n", "did you mean uid?"),
     ("stats = :9191\n", "nothing listens at :9191: statistics of workers are not served"),
-    ("plugins = python3,php\n", "there is no plugin 'php' here"),
-    ("threads = 4\n", "4 requests at a time in greenlets"),
+    ("plugins = python3,php\n", "there is no plugin 'php'"),
+    ("threads = 4\n", "4 requests at once in greenlets"),
 ]
 
 
@@ -242,11 +242,11 @@ def test_nothing_to_warn_of(resolve: Any, text: str) -> None:
     ("strict = true\nvaccum = true\n", "3: vaccum: there is no such option; did you mean vacuum?"),
     ("vaccum = true\nstrict = true\n", "2: vaccum: there is no such option"),
     ("[geventuwsgi]\nvaccum = true\n", "2: vaccum: there is no such option; did you mean vacuum?"),
-    ("chroot = /x\n", "2: chroot: the server starts fresh interpreters"),
+    ("chroot = /x\n", "2: chroot: the server starts new interpreters"),
     ("fastcgi-socket = :1\n", "2: fastcgi-socket: .*uwsgi_pass"),
-    ("protocol = fastcgi\n", "2: protocol: fastcgi: FastCGI is not spoken here"),
+    ("protocol = fastcgi\n", "2: protocol: fastcgi: FastCGI is not supported"),
     ("processes = 0\n", "2: processes: '0': must be at least 1"),
-    ("loop = asyncio\n", "2: loop: asyncio: the loop"),
+    ("loop = asyncio\n", "2: loop: asyncio: the event loop"),
     ("uid = nobody-has-this\n", "2: uid: there is no user"),
 ])
 def test_errors(resolve: Any, text: str, message: str) -> None:
@@ -256,10 +256,10 @@ def test_errors(resolve: Any, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(("environ", "message"), [
-    ({"PORT": "http"}, "^environment: PORT: 'http' is no port$"),
+    ({"PORT": "http"}, "^environment: PORT: 'http' is not a port$"),
     ({"PORT": "70000"}, "^environment: PORT: "),
     ({"WEB_CONCURRENCY": "lots"}, "^environment: WEB_CONCURRENCY: 'lots' is not a number$"),
-    ({"FORWARDED_ALLOW_IPS": "x"}, "^environment: FORWARDED_ALLOW_IPS: 'x' is no IP address"),
+    ({"FORWARDED_ALLOW_IPS": "x"}, "^environment: FORWARDED_ALLOW_IPS: 'x' is not an IP address"),
     ({"GEVENTUWSGI_PROCESSES": "x"}, "^environment: GEVENTUWSGI_PROCESSES: 'x' is not a number$"),
     ({"UWSGI_PROCESSES": "x"}, "^environment: UWSGI_PROCESSES: 'x' is not a number$"),
     ({"GEVENTUWSGI_CMD_ARGS": "'"}, "^environment: GEVENTUWSGI_CMD_ARGS: "),
@@ -338,5 +338,5 @@ def test_what_was_read_is_kept(resolve: Any) -> None:
 
 
 def test_two_applications(resolve: Any) -> None:
-    with pytest.raises(UsageError, match="'b:b': the application is 'a:a' already"):
+    with pytest.raises(UsageError, match="'b:b': the application is already 'a:a'"):
         resolve(None, "a:a", "b:b")

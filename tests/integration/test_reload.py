@@ -162,7 +162,7 @@ def test_what_takes_a_restart_is_said(serve):
     server = serve()
     write(server, INI.replace("server.pid", "other.pid"))
     assert reload(server)[0] == 0
-    server.wait_for("app.ini:4: pidfile: this change takes a restart")
+    server.wait_for("app.ini:4: pidfile: this change needs a restart")
     assert not (server.directory / "other.pid").exists()
     assert server.stop() == 0
 

@@ -159,7 +159,7 @@ class Daemon:
                 self._ours = 0
                 if status and pid != self.pid:
                     logger.error('[uwsgi-daemons] "%s" (pid: %d) exited before it had daemonized, '
-                                 "%s", self.spec.command, pid, program.how(status))
+                                 "%s", self.spec.command, pid, program.describe_status(status))
             return  # `check` reads the pid file
         self.pid = 0
         if self.stopping:
@@ -169,7 +169,7 @@ class Daemon:
             self.deadline = self.deadline or now + EARLY
             self._await_group()
         else:
-            self._throttle(now, f"(pid: {pid}) exited, {program.how(status)}")
+            self._throttle(now, f"(pid: {pid}) exited, {program.describe_status(status)}")
 
     def _await_group(self, killed: bool = False) -> None:
         """Restart or remove it when its process group is empty."""

@@ -95,7 +95,7 @@ class Daemons(Attached):
             if daemon.is_process(pid):
                 if daemon.controls:
                     logger.warning('daemon "%s" (pid: %d) exited, %s: the instance stops',
-                                   daemon.spec.command, pid, program.how(status))
+                                   daemon.spec.command, pid, program.describe_status(status))
                     daemon.stopping = True
                     self.exit_status = 0
                 daemon.exited(pid, status, time.monotonic())

@@ -104,7 +104,7 @@ def check(hook: Hook, status: int) -> None:
     """
     if status == 0:
         return
-    error = hook.failed(program.how(status))
+    error = hook.failed(program.describe_status(status))
     if not hook.may_fail:
         raise error
     logger.warning("%s", error)
@@ -192,7 +192,7 @@ def _chdir(argument: str) -> None:
 
 
 def _wait_for(kind: str) -> Callable[[str], None]:
-    return lambda argument: probe.until_there(kind, argument, WAIT_TIMEOUT)
+    return lambda argument: probe.wait_for(kind, argument, WAIT_TIMEOUT)
 
 
 _NEW, _MORE = os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND

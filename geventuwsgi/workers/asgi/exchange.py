@@ -258,12 +258,7 @@ class AsgiExchange(Record):
         self.complete = True
         if response.remaining and not response.bodiless:
             self.keep_alive = False
-            if response.remaining > 0:
-                self.fault = (f"the body is {response.remaining} bytes shorter than its "
-                              f"Content-Length")
-            else:
-                self.fault = (f"the body is {-response.remaining} bytes longer than its "
-                              f"Content-Length; they were not sent")
+            self.fault = response.length_error
         self.connection.answered(self)
         self.wake()
 
@@ -387,7 +382,7 @@ class AsgiExchange(Record):
             harakiri.application_error(connection.peer, self.title, error)
             accept = b",".join(value for name, value in self.scope["headers"]
                                if name == b"accept").decode("latin-1")
-            self._answer(500, service.exception_policy.happened(self.title, error, accept))
+            self._answer(500, service.exception_policy.apply(self.title, error, accept))
 
     def kill(self) -> None:
         """The request exceeded `harakiri`: cancel it; what it still sends is discarded."""

@@ -7,10 +7,9 @@ user may say who the client is (`server.routed` does the same for WSGI).
 import json
 import logging
 import os
-import socket
-import struct
 from typing import Any
 
+from ...net.credentials import peer_credentials
 from ...protocol import client_line
 from ...protocol.client_line import ClientLine
 from ...protocol.http1 import RequestParser
@@ -19,8 +18,6 @@ from .http import HttpConnection
 from .scope import VARIABLES, Scope
 
 log = logging.getLogger("geventuwsgi.error")
-
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
 class RoutedConnection(HttpConnection):
@@ -33,8 +30,7 @@ class RoutedConnection(HttpConnection):
     def begin(self) -> None:
         super().begin()
         sock = self.transport.get_extra_info("socket")
-        _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        _, uid, _ = peer_credentials(sock)
         if uid != os.geteuid():
             log.warning("a process of user %d connected to the socket between router and "
                         "workers; closed", uid)

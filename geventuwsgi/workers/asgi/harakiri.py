@@ -7,7 +7,6 @@ requests in this sense.
 
 import asyncio
 import logging
-import os
 import sys
 import threading
 import time
@@ -31,23 +30,17 @@ def of_worker(service: Any) -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     sections = [(f"native thread {number:#x} ({names.get(number, 'unknown')}):", frame)
                 for number, frame in sys._current_frames().items()]
-    return tracebacks.whole(service.pid, service.worker, sections, "\n\n".join(parts))
+    return tracebacks.of_process(service.pid, service.worker, sections, "\n\n".join(parts))
 
 
 # What the log says about a request that went wrong: whose, which, and where it stood.
 
 log = logging.getLogger("geventuwsgi.error")
 
-_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-
 
 def application_error(peer: str, what: str, error: BaseException) -> None:
     """Log the traceback of an exception that left the application, without our frames."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
-        trace = trace.tb_next
-    log.error("Error handling %s from %s", what, peer,
-              exc_info=(type(error), error, trace or error.__traceback__))
+    log.error("Error handling %s from %s", what, peer, exc_info=tracebacks.exc_info(error))
 
 
 def stack(task: "asyncio.Task[None]") -> str:
@@ -56,10 +49,10 @@ def stack(task: "asyncio.Task[None]") -> str:
     awaited: object = task.get_coro()
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
+        if frame is not None and not tracebacks.is_server_frame(frame):
             lines += traceback.format_stack(frame, limit=1)
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return "".join(lines).rstrip() or "  (no Python frame)"
+    return "".join(lines).rstrip() or tracebacks.NO_FRAME
 
 
 def slow(worker: int, pid: int, peer: str, what: str, seconds: float,

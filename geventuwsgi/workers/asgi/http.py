@@ -160,7 +160,7 @@ class HttpsConnection(HttpConnection):
         self.finish(True)
 
     def _secured(self) -> None:
-        self._extension = tls.extension(self.transport.tls)
+        self._extension = tls.extension(self.transport.engine.tls)
         super().begin()
         self.deadline = monotonic() + self.service.limits.head_timeout
 
@@ -177,7 +177,7 @@ class HttpsConnection(HttpConnection):
     def expire(self, now: float) -> None:
         transport = self.transport
         if self.take == self._discard and not (
-                transport.is_plain or transport.handshake_done or transport.is_closing()):
+                transport.is_plain or transport.established or transport.is_closing()):
             self.deadline = inf
             log.warning("%s: no TLS handshake within %g seconds; closed", self.peer,
                         self.service.limits.head_timeout)

@@ -74,7 +74,7 @@ class WebSocket(Record):
         """
         if websocket_frames.ServerProtocol is None:
             raise ProtocolError(501, "a WebSocket handshake, and the websockets library is not "
-                                     "installed: pip install geventuwsgi[asgi]")
+                                     "installed: pip install websockets")
         connection = self.connection
         limits = connection.service.websockets
         self._protocol = protocol = websocket_frames.protocol(limits.deflate, limits.max_size)

@@ -1,4 +1,4 @@
-"""What all connections of one WSGI worker share. It belongs to the worker's hub."""
+"""What all connections of one WSGI worker share. Used on the worker's hub only."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,21 +20,21 @@ class WsgiService(Service):
         values, applications: see `Service`.
         hub: the worker's hub.
         slots: application slots of this worker.
-        access: the request log, None if nothing is to be logged.
+        access: the request log, None for none.
         templates: environ template by listener URL.
-        export_cert: the application gets the certificates of clients.
-        static: the files that are served without the application, None if there are none.
-        routes: the rules of internal routing, None if there are none.
+        export_cert: pass the certificates of clients to the application.
+        static: the files served without the application, None for none.
+        routes: the rules of internal routing, None for none.
 
     Attributes:
-        only: the one application, where a request needs no choosing.
-        thread: the number of the hub's thread.
-        cut: requests are broken off, as the worker stops at once.
-        accepted, refused: counters since the start.
-        overload: how many connections may be accepted only to be answered 503.
-        resume: accept again.
-        emptied: called when the last connection has ended in a drain.
-        spoiled: called when a slot is lost for good.
+        only: the application, if there is just one.
+        thread: the identifier of the hub's thread.
+        cut: the worker stops at once and aborts its requests.
+        accepted, rejected: counters since the start.
+        overload: returns how many connections to accept although no slot is free.
+        resume: called to accept again.
+        drained: called when the last connection of a drain has ended.
+        slot_lost: called when a slot is lost for good.
     """
 
     def __init__(self, values: ServiceValues, applications: Applications, *, hub: Any,
@@ -53,40 +53,40 @@ class WsgiService(Service):
         self.thread = get_original("_thread", "get_ident")()
         self.cut = False
         self.accepted = 0
-        self.refused = 0
+        self.rejected = 0
         self.overload: Callable[[], int] = int
         self.resume: Callback = noop
-        self.emptied: Callback = noop
-        self.spoiled: Callback = noop
+        self.drained: Callback = noop
+        self.slot_lost: Callback = noop
 
-    def room(self) -> int:
-        """How many more connections can be served now; asks to be resumed if none."""
+    def capacity(self) -> int:
+        """Return how many more connections can be served now. If none, `resume` will be called."""
         spare = self.max_connections - len(self.connections)
-        room = min(len(self.slots.free), spare)
-        if room <= 0:
-            room = self.overload() if spare > 0 and self.slots.limit else 0
-            if room:
-                return min(room, spare)
+        capacity = min(len(self.slots.free), spare)
+        if capacity <= 0:
+            capacity = self.overload() if spare > 0 and self.slots.limit else 0
+            if capacity:
+                return min(capacity, spare)
             self.crowded = True
             self.slots.wanted = True
-        return room
+        return capacity
 
     def drain(self) -> None:
-        """From now on no connection outlives its present request."""
+        """Close each connection after its present request, from now on."""
         self.draining = True
         self.persistent = False
         for connection in self.connections:
             connection.persists = False
 
     def suspend(self, suspended: bool) -> None:
-        """Let no connection outlive its present request, until we go on."""
+        """Close each connection after its present request, until resumed."""
         self.persistent = not suspended and self.limits.keepalive > 0
         if suspended:
             for connection in self.connections:
                 connection.persists = False
 
-    def left(self, connection: Any) -> None:
-        """A connection is closed."""
+    def closed(self, connection: Any) -> None:
+        """Remove a connection that was closed."""
         self.connections.discard(connection)
         if self.crowded:
             self.crowded = False
@@ -94,6 +94,6 @@ class WsgiService(Service):
         self.end_if_empty()
 
     def end_if_empty(self) -> None:
-        """Tell the worker that a drain has come to its end, if it has."""
+        """Call `drained` if a drain is complete."""
         if self.draining and not self.connections:
-            self.emptied()
+            self.drained()

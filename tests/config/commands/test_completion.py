@@ -92,16 +92,16 @@ def test_zsh(place: Path) -> None:
     name, count = run(place, "zsh", "-f", "-c", script)
     assert name == "_geventuwsgi"
     assert int(count) == (1 + sum(len(names) for _, names in completion.options())
-                          + len(list(completion.turned_off())))
+                          + len(list(completion.negations())))
 
 
-def test_flags_that_are_turned_off() -> None:
-    offered = [name for name, _ in completion.turned_off()]
+def test_flags_that_are_negations() -> None:
+    offered = [name for name, _ in completion.negations()]
     assert {"--no-dev", "--no-reload", "--no-lazy-apps"} <= set(offered)
     for name in offered:
         assert list(argv.parse([name]))
 
 
 def test_another_shell() -> None:
-    with pytest.raises(UsageError, match="--completion: 'tcsh' is none of bash, zsh, fish"):
+    with pytest.raises(UsageError, match="--completion: 'tcsh' is not one of bash, zsh, fish"):
         completion.script("tcsh")

@@ -8,9 +8,9 @@ from tests.config.conftest import Resolve
 
 
 @pytest.mark.parametrize("text, line, told", [
-    ("harakiri-path = /a=5\nharakiri-path = /a=6\n", 3, "/a is given 5 seconds and 6"),
+    ("harakiri-path = /a=5\nharakiri-path = /a=6\n", 3, "/a has two limits, 5 and 6 seconds"),
     ("harakiri = 5\nslow-request = 5\n", 3, "harakiri = 5 (app.ini:2) ends it before"),
-    ("slow-request = 9\nharakiri = 5\nharakiri-path = /a=8\n", 2, "longest harakiri-path has 8"),
+    ("slow-request = 9\nharakiri = 5\nharakiri-path = /a=8\n", 2, "the longest harakiri-path, 8, ends it"),
     ("harakiri = 2\nblock-warning = 2000\n", 3, "worker-timeout = 2 (default) replaces it before"),
 ])
 def test_what_cannot_be_meant(resolve: Resolve, text: str, line: int, told: str) -> None:
@@ -45,7 +45,7 @@ def test_a_format_under_gunicorn_s_name_has_its_atoms_only(resolve: Resolve) -> 
                                   "route-run = basicauth:R,a:b\nroute-run = last:"])
 def test_rules_are_refused_with_asgi(resolve: Resolve, asgi: str, rule: str) -> None:
     """A guard that is lost must not start."""
-    with pytest.raises(ConfigError, match="middleware of the application, or the") as one:
+    with pytest.raises(ConfigError, match="middleware in the application, or the") as one:
         resolve(f"{rule}\n{asgi}\n")
     assert one.value.line == 2 and one.value.option == rule.partition(" ")[0]
     resolve(rule + "\nmodule = m:app")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from geventuwsgi.config.load.arguments import read
-from geventuwsgi.config.resolve.development import ASIDE, DEFAULTS
+from geventuwsgi.config.resolve.development import OVERRIDES, DEFAULTS
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
 
@@ -38,13 +38,13 @@ block-warning = 100
 
 def test_what_was_written_for_production_is_set_aside(resolve: Resolve) -> None:
     settings = resolve(PRODUCTION, dev=True)
-    for name, value in ASIDE.items():
+    for name, value in OVERRIDES.items():
         assert getattr(settings, name) == (None if name == "worker_timeout" else value), name
     assert settings.listeners == (("127.0.0.1:8000", "http"), ("/run/shop.sock", "uwsgi"))
     assert (settings.dev, settings.reload, settings.py_autoreload) == (True, True, 0.5)
     assert (settings.gevent, settings.block_warning) == (20, 100)
     note = settings.notes[1]
-    assert note.startswith("set aside in a development run: processes (")
+    assert note.startswith("not used in a development run: processes (")
     assert "app.ini:4)" in note and "subscribe-to" in note and "block-warning" not in note
     assert not settings.warnings
     ordinary = resolve(PRODUCTION)
@@ -94,7 +94,7 @@ def test_sockets(resolve: Resolve, text: str | None, arguments: tuple[str, ...],
                  environ: dict[str, str], listeners: list[str]) -> None:
     settings = resolve(text, *arguments, environ=environ, dev=True)
     assert [address for address, _ in settings.listeners] == listeners
-    exposed = [note for note in settings.notes if "whoever can connect" in note]
+    exposed = [note for note in settings.notes if "clients that can connect" in note]
     assert len(exposed) == sum(address.startswith(":") for address in listeners)
 
 

@@ -24,7 +24,7 @@ def test_shared_sockets_of_https_and_of_nobody(resolve: Any) -> None:
                              "https-socket = =1,a,b\nshared-socket = :444\nshared-socket = :445\n")
     assert settings.listeners == ((":443", "https"), (":444", "https"))
     assert [warning.partition("app.ini:")[2] for warning in settings.warnings] == [
-        "7: shared-socket: :445: no other option names it by its number, so it is not bound"]
+        "7: shared-socket: :445: no other option refers to it by its number, so it is not bound"]
 
 
 def test_abstract_sockets(resolve: Any) -> None:
@@ -39,14 +39,14 @@ def test_abstract_sockets(resolve: Any) -> None:
     ("http-socket = :80\nmap-socket = 1\n", 4, "not of the form SOCKET:WORKER"),
     ("http-socket = :80\nmap-socket = 0:0\n", 4, "workers from 1"),
     ("http-socket = :80\nprocesses = 2\nmap-socket = 0:1,3\n", 5, "there is no worker 3"),
-    ("http-socket = :80\nmap-socket = 1:1\n", 4, "there is no socket 1 of the workers"),
+    ("http-socket = :80\nmap-socket = 1:1\n", 4, "the workers have no socket 1"),
     ("http-socket = :80\nwait-for-socket = :many\n", 4, "many"),
     ("http-socket = :80\nwait-for-file-timeout = 1\nwait-for-fs-timeout = soon\n", 5, "soon"),
     ("http-socket = :80\nadd-gid = nonesuch-group\n", 4, "there is no group"),
     ("http-socket = :80\nimmediate-uid = nonesuch-user\n", 4, "there is no user"),
     ("http-socket = :80\nforce-cwd = /srv\n", 4, "WorkingDirectory="),
     ("http-socket = :80\n" + "".join(f"master-fifo = /run/{n}\n" for n in range(11)), 14,
-     "there are ten slots"),
+     "there are only ten slots"),
 ])
 def test_what_is_wrong(resolve: Any, text: str, line: int, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:

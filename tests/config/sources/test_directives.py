@@ -50,25 +50,25 @@ def test_a_declared_option_sets_others(resolve: Resolve) -> None:
     settings = resolve("strict = true\ndeclare-option = size=processes=$1;harakiri=$2\n"
                        "size = 3 7\ndeclare-option = module=processes=9\nmodule = a\n")
     assert (settings.processes, settings.harakiri, settings.module) == (3, 7, "a")
-    assert "module is an option already" in settings.warnings[0]
+    assert "module is already an option" in settings.warnings[0]
     with pytest.raises(ConfigError, match=r"app.ini:3: size .processes.: 'x' is not"):
         resolve("declare-option = size=processes=$1\nsize = x\n")
 
 
 @pytest.mark.parametrize(("text", "message"), [
     ("declare-option = x\n", "2: declare-option: 'x' is not of the form NAME=OPTION=VALUE"),
-    ("declare-option = x=x=1\nx = 2\n", "3: x .x.: x stands for itself"),
+    ("declare-option = x=x=1\nx = 2\n", "3: x .x.: x contains itself"),
     ("declare-option = x=ini=$1\nx = 2\n", "3: x: ini acts while the file is read"),
     ("blacklist = a harakiri\nif-env = A\nset = harakiri=1\n", "4: set: the blacklist forbids it"),
-    ("whitelist = b  a\na = 1\nc = 1\n", "4: c: the whitelist allows here a, b alone"),
-    ("whitelist =\nstrict = true\n", "3: strict: the whitelist allows here nothing alone"),
+    ("whitelist = b  a\na = 1\nc = 1\n", "4: c: the whitelist only allows a, b here"),
+    ("whitelist =\nstrict = true\n", "3: strict: the whitelist only allows nothing here"),
     ("early-envdir = /nowhere\n", "2: early-envdir: cannot read /nowhere: No such file"),
-    ("resolve = ip=db..invalid\n", "2: resolve: 'db..invalid' is no name of a host"),
-    ("resolve = processes=localhost\n", "2: resolve: processes is an option, no placeholder"),
+    ("resolve = ip=db..invalid\n", "2: resolve: 'db..invalid' is not a host name"),
+    ("resolve = processes=localhost\n", "2: resolve: processes is an option, not a placeholder"),
     ("resolve = localhost\n", "2: resolve: 'localhost' is not of the form NAME=VALUE"),
     ("ini = @(/nowhere)\n", "2: ini: cannot read /nowhere: No such file"),
     ("exit = 256\n", "2: exit: '256': must be at most 255"),
-    ("x = 1\0\n", "2: 'x = 1.x00' holds a NUL"),
+    ("x = 1\0\n", "2: 'x = 1.x00' contains NUL"),
 ])
 def test_what_is_wrong(write: Write, text: str, message: str) -> None:
     path = write(text)
@@ -202,7 +202,7 @@ def site() -> Iterator[str]:
 def test_configurations_over_http() -> None:
     with site() as url:
         assert told(read(f"{url}/app.ini"), "a") == [f"{url}/app.ini"]
-        with pytest.raises(ConfigError, match="the server answered 404 Not Found"):
+        with pytest.raises(ConfigError, match="the response is 404 Not Found"):
             ini.content(f"{url}/none")
 
 
@@ -215,19 +215,19 @@ def test_a_command_that_fails_is_told(write: Write) -> None:
 
 
 @pytest.mark.parametrize(("text", "warning"), [
-    ("x = %(y)\ny = %(z)\nz = 1\n", "2: x: uWSGI leaves %(z) as it stands here"),
-    ("x = $(REF)\n", "2: x: uWSGI leaves $(A) as it stands here"),
-    ("set-ph = x=$(A)\n", "2: set-ph: x=$(A) is read as x=1; uWSGI takes it as it stands"),
-    ("set-ph = x=%(y)\ny = 1\n", "2: set-ph: x = %(y) is read as 1; uWSGI takes it as it stands"),
+    ("x = %(y)\ny = %(z)\nz = 1\n", "2: x: uWSGI leaves %(z) unchanged here"),
+    ("x = $(REF)\n", "2: x: uWSGI leaves $(A) unchanged here"),
+    ("set-ph = x=$(A)\n", "2: set-ph: x=$(A) is read as x=1; uWSGI replaces no references here"),
+    ("set-ph = x=%(y)\ny = 1\n", "2: set-ph: x = %(y) is read as 1; uWSGI replaces no references here"),
     ("for-glob = /nowhere/*\nx = 1\nend\n", "2: for-glob: no file matches /nowhere/*"),
-    ("for-times = 1 times\nx = %(_)\nend\n", "2: for-times: only the 1 of '1 times' is read"),
+    ("for-times = 1 times\nx = %(_)\nend\n", "2: for-times: only 1 of '1 times' is read"),
     ("for-times = 1 ; one\nx = %(_)\nend\n", "2: for-times: the inline comment '; one' is cut off"),
     ("if-exists = /etc # is\nx = 1\nend\n", "2: if-exists: the inline comment '# is' is cut off"),
-    ("for-times = $(A)\nx = %(_)\nend\n", "2: for-times: $(A) is read as 1; uWSGI takes it"),
-    ("if-dir = $(DIR)\nx = 1\nend\n", "2: if-dir: $(DIR) is read as /; uWSGI takes it"),
+    ("for-times = $(A)\nx = %(_)\nend\n", "2: for-times: $(A) is read as 1; uWSGI replaces"),
+    ("if-dir = $(DIR)\nx = 1\nend\n", "2: if-dir: $(DIR) is read as /; uWSGI replaces"),
     ("if-env = A = 1\nx = 1\nend\n", "2: if-env: the blanks around '=' in 'A = 1' are cut"),
     ("for-readline = /nowhere\nx = 1\nend\n", "2: for-readline: cannot read /nowhere"),
-    ("if-env = A\nx = 1\n", "2: if-env: it has no end: all lines behind it belong to it"),
+    ("if-env = A\nx = 1\n", "2: if-env: it has no end: all lines after it belong to it"),
     ("if-env = NONE\nfor = a b\nx = 2\nend =\nx = 1\nend\n", "3: for: blocks do not nest: this"),
 ])
 def test_what_was_plainly_meant_is_told(write: Write, text: str, warning: str) -> None:

@@ -78,7 +78,7 @@ def test_a_circle_of_includes(write: Write, tmp_path: Path) -> None:
     path = write(f"[uwsgi]\nini = {tmp_path}/inner.ini\n")
     with pytest.raises(ConfigError) as caught:
         load(path)
-    assert str(caught.value) == f"{tmp_path}/inner.ini:2: ini: {path} leads back to itself"
+    assert str(caught.value) == f"{tmp_path}/inner.ini:2: ini: {path} includes itself"
 
 
 def test_a_file_that_is_not_there(write: Write) -> None:
@@ -141,7 +141,7 @@ def test_lines_of_a_file(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("if-not-env = A\nif-env = B\n", "3: if-env: blocks do not nest: if-not-env is still open"),
+    ("if-not-env = A\nif-env = B\n", "3: if-env: blocks do not nest: if-not-env has no end yet"),
     ("for-times = x\na = 1\n", "2: for-times: 'x' is not a number from 0 to 100000"),
     ("[geventuwsgi]\nfor-readline = /nowhere\na = 1\n", "3: for-readline: cannot read"),
     ("if-hostname-match = (\na = 1\n", "2: if-hostname-match: .* not a regular expression"),
@@ -179,4 +179,4 @@ def test_immediate_options_are_read_as_they_were_meant(write: Write, tmp_path: P
     (tmp_path / "n").write_text("4096\n")
     reading = load(write(f"listen = @({tmp_path}/n)\n"))
     assert pairs(reading) == [("listen", "4096")]
-    assert "uWSGI takes it as it stands" in reading.warnings[0]
+    assert "uWSGI replaces no references here" in reading.warnings[0]

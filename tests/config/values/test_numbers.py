@@ -10,7 +10,7 @@ from geventuwsgi.config.values import numbers
 def usable(root: Path, cgroup: str) -> int:
     proc = root / "cgroup"
     proc.write_text(cgroup)
-    return numbers.usable(str(proc), str(root / "fs"), cores=8)
+    return numbers.usable_processors(str(proc), str(root / "fs"), cores=8)
 
 
 def group(root: Path, path: str, **files: str) -> None:
@@ -47,7 +47,7 @@ def test_version_1(tmp_path: Path, quota: str, expected: int) -> None:
 
 
 def test_without_cgroups(tmp_path: Path) -> None:
-    assert numbers.usable(str(tmp_path / "nothing"), str(tmp_path), cores=8) == 8
+    assert numbers.usable_processors(str(tmp_path / "nothing"), str(tmp_path), cores=8) == 8
 
 
 def test_broken_files_are_passed_over(tmp_path: Path) -> None:
@@ -56,4 +56,4 @@ def test_broken_files_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_this_machine() -> None:
-    assert numbers.usable() >= 1
+    assert numbers.usable_processors() >= 1

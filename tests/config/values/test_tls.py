@@ -90,8 +90,8 @@ def test_the_way_through_json(resolve: Any) -> None:
     ("https2 = addr=:8443,cert=a.crt,key=k,colour=red", "colour=red"),
     ("sni = b.test", "not of the form NAME CERTIFICATE,KEY"),
     ("sni = b.test b.crt,b.key,,ca.pem", "an https-socket of its own"),
-    ("sni-regexp = ( b.crt,b.key", "no regular expression"),
-    ("ssl-option = NO_TICKET", "no number"),
+    ("sni-regexp = ( b.crt,b.key", "not a regular expression"),
+    ("ssl-option = NO_TICKET", "not a number"),
     ("ssl-option = 0x40000", "unsafe renegotiation"),
     ("ssl-enable3 = true", "TLS 1.2 is the oldest"),
 ])
@@ -104,11 +104,11 @@ def test_bad_lines(resolve: Any, line: str, words: str) -> None:
 
 @pytest.mark.parametrize("arguments, words", [
     ("--keyfile a.key", "certfile is missing"),
-    ("--certfile a.crt --cert-reqs required", "ca-certs is missing"),
-    ("--certfile a.crt --cert-reqs sometimes", "none of none, optional, required"),
+    ("--certfile a.crt --cert-reqs required", "set ca-certs"),
+    ("--certfile a.crt --cert-reqs sometimes", "not one of none, optional, required"),
     ("--certfile a.crt --ssl-version TLSv1", "TLS 1.2 is the oldest"),
     ("--certfile a.crt --ssl-version SSLv3", "TLS 1.2 is the oldest"),
-    ("--certfile a.crt --protocol uwsgi --bind :1", "the uwsgi protocol has no TLS"),
+    ("--certfile a.crt --protocol uwsgi --bind :1", "there is no TLS for the uwsgi protocol"),
 ])
 def test_bad_combinations(resolve: Any, arguments: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

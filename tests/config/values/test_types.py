@@ -41,7 +41,7 @@ TAKEN = [
     (Number(), "2.9", 2, True),
     (Number(off=True), "0", None, False),
     (Number(minimum=1, off=True), "0", None, False),
-    (Number(auto=True), "auto", numbers.usable(), False),
+    (Number(auto=True), "auto", numbers.usable_processors(), False),
     (Seconds(), "90", 90, False),
     (Seconds(), "2.5", 2.5, False),
     (Seconds(), "90s", 90, False),
@@ -142,22 +142,22 @@ REFUSED = [
     (Address(), "127.0.0.1:http", "'http'"),
     (Address(), "::1:8000", "in brackets"),
     (Address(), "a b:80", "blanks"),
-    (Address(), "70000", "is no port"),
+    (Address(), "70000", "is not a port"),
     (Address(), "0.0.0.0", "'0.0.0.0' has no port: write 0.0.0.0:8000"),
     (Address(), "localhost", "has no port"),
-    (Address(), "127.0.0.1:3031,127.0.0.1:3032", "one address stands on a line"),
-    (Address(), "/run/a.sock,127.0.0.1:80", "one address stands on a line"),
+    (Address(), "127.0.0.1:3031,127.0.0.1:3032", "only one address per line"),
+    (Address(), "/run/a.sock,127.0.0.1:80", "only one address per line"),
     (Address(), "http://127.0.0.1:80", "is a URL: leave http:// out"),
     (Address(), "https://127.0.0.1:80/", "is a URL: leave https:// out"),
-    (Network(), "10.0.0", "no IP address"),
-    (Network(), "example.com", "no IP address"),
+    (Network(), "10.0.0", "not an IP address"),
+    (Network(), "example.com", "not an IP address"),
     (Account(), "nobody-has-this", "there is no user 'nobody-has-this'"),
     (Account(group=True), "nobody-has-this", "there is no group"),
     (Account(), "", "needs a user"),
     (Owner(), "", "needs a user"),
     (Owner(), "root:nobody-has-this", "there is no group"),
     (Choice("a", "b", c="not here"), "c", "c: not here"),
-    (Choice("a", "b"), "d", "none of a, b"),
+    (Choice("a", "b"), "d", "not one of a, b"),
     (Assignment(), "A", "NAME=VALUE"),
     (Assignment(), "=b", "NAME=VALUE"),
     (Variable(), "=b", "NAME=VALUE"),
@@ -169,18 +169,18 @@ REFUSED = [
     (Mount(), "/a", "/prefix=module"),
     (Mount(), "a=mod", "begins with '/'"),
     (Many(Address()), "", "needs an address"),
-    (Many(Network(), split=","), "10.0.0.1,x", "'x' is no IP address"),
+    (Many(Network(), split=","), "10.0.0.1,x", "'x' is not an IP address"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "text", "value", "warned"), TAKEN)
 def test_taken_in_a_uwsgi_section(kind: ValueType, text: str | None, value: object,
                                   warned: bool) -> None:
-    case = CastContext(UWSGI)
-    got = kind.cast(text, case)
+    context = CastContext(UWSGI)
+    got = kind.cast(text, context)
     assert got == value and type(got) is type(value)
-    assert bool(case.warnings) is warned, case.warnings
-    assert all(warning.startswith("app.ini:7: opt: ") for warning in case.warnings)
+    assert bool(context.warnings) is warned, context.warnings
+    assert all(warning.startswith("app.ini:7: opt: ") for warning in context.warnings)
 
 
 @pytest.mark.parametrize(("kind", "text"), STRICT)

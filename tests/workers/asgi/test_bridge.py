@@ -46,7 +46,7 @@ def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
 def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
     ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:app\n"
     with Server(tmp_path, ini=ini, app=APP) as server:
-        server.wait_for("interface = asgi saves that")
+        server.wait_for("interface = asgi avoids this")
         assert not json.loads(get(server, "/thread").body)["own"]
         server.send_signal(signal.SIGHUP)
         server.wait_for("ready: 1 worker (generation 2)")
@@ -378,7 +378,7 @@ def test_without_the_library_a_websocket_is_refused_in_words(tmp_path: Path) -> 
                               "Sec-WebSocket-Version: 13",
                               "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==")
             assert answer.status == 501
-        server.wait_for("pip install geventuwsgi[asgi]")
+        server.wait_for("pip install websockets")
         assert get(server, "/hello").body == b"Hello, world!"
 
 
@@ -388,4 +388,4 @@ def test_without_uvloop(tmp_path: Path) -> None:
         assert json.loads(get(server, "/thread").body)["loop"].startswith("asyncio")
     with serve(tmp_path, "--asgi-loop", "uvloop", env=environment, ready=False) as server:
         assert server.wait() in (1, 3)
-        assert server.find("uvloop is not installed: pip install geventuwsgi[asgi]")
+        assert server.find("uvloop is not installed: pip install uvloop")

@@ -110,7 +110,7 @@ def test_verbose_tells_of_the_whole_worker(server: Server) -> None:
     (("harakiri-path = /reports/=-1",), "bad.ini:2: harakiri-path: '/reports/=-1' is not"),
     (("harakiri-path = /re*/=5",), "bad.ini:2: harakiri-path: '/re*/' is no prefix"),
     (("harakiri-path = /a=5", "harakiri-path = /a=6"),
-     "bad.ini:3: harakiri-path: /a is given 5 seconds and 6"),
+     "bad.ini:3: harakiri-path: /a has two limits, 5 and 6 seconds"),
     (("harakiri = 10", "slow-request = 10"),
      "bad.ini:3: slow-request: no request runs for 10 seconds: harakiri = 10 (bad.ini:2) ends"),
     (("harakiri = 10", "slow-request = 20", "harakiri-path = /a=20"),
