@@ -204,9 +204,9 @@ def application(environ, start_response):
         connections = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]
         for caller in connections:
             caller.connect(console.name_of(server.pid))
-        server.wait_for("an order cannot be taken: Too many open files")
+        server.wait_for("cannot accept a console connection: Too many open files")
         for command in ("reload", "stacks"):
-            with pytest.raises(GeventuwsgiError, match="cannot take the order: Too many open"):
+            with pytest.raises(GeventuwsgiError, match="cannot accept the command: Too many open"):
                 console_client.call(pid_file, [command], print)
         server.send_signal(signal.SIGHUP)
         server.wait_for("reload failed: ")
@@ -281,8 +281,8 @@ def test_adding_and_removing_a_worker(server):
     with Load(server.address(), 4, fresh=True) as load:
         load.wait_for(50)
         server.send_signal(signal.SIGTTIN)
-        server.wait_for("spawned uWSGI worker 3")
-        wait_until(lambda: len(load.answers) == 3, "a response of the third worker")
+        server.wait_for("spawned geventuwsgi worker 3")
+        wait_until(lambda: len(load.answers) == 3, "an answer of the third worker")
         server.send_signal(signal.SIGTTOU)
         server.wait_for("worker 3 buried")
         load.wait_for(50)
@@ -340,7 +340,7 @@ def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condi
         wait_until((tmp_path / "hanging").exists, "the forked process")
         left = descendants(server.pid)
         assert server.stop() == 0, server.log
-        server.wait_for("hangs since it was forked and is killed")
+        server.wait_for("has hung since it was forked, killing it")
         assert not any(map(alive, left))
 
 

@@ -147,7 +147,7 @@ def test_routers_share_workers_that_have_no_connection_left(tmp_path: Path) -> N
         first, second, third = (stack.enter_context(socket.socket(socket.AF_UNIX))
                                 for _ in range(3))
         name = "\0" + private_socket(server)[1:]
-        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http 80\r\nHost: x\r\n\r\n"
+        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http - 80 -\r\nHost: x\r\n\r\n"
         for sock in first, second:  # both stay
             sock.connect(name)
             sock.settimeout(20)
@@ -196,7 +196,7 @@ def test_two_routers_and_an_asgi_application(tmp_path: Path) -> None:
     with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "--http-processes", "2",
                 "--interface", "asgi", "app:app", ready=False) as server:
         server.wait_for("ready: ", 2)
-        server.wait_for("awned uWSGI router 2")
+        server.wait_for("awned geventuwsgi router 2")
         for _ in range(4):
             assert server.body("/") == b"('127.0.0.1', 'http', False)"
 
