@@ -196,11 +196,14 @@ def test_a_signal_to_a_template_that_has_just_begun(serve, number):
     server = serve()
     server.send_signal(signal.SIGHUP)
     server.wait_for("generation 2 of worker starts")
-    new = [pid for pid in children(server.pid) if pid not in server.spawned().values()]
-    for pid in new:
+
+    def templates():
+        found = [pid for pid in children(server.pid) if pid not in server.spawned().values()]
+        return found if len(found) == 2 else []
+    for pid in wait_until(templates, "the new template"):
         os.kill(pid, number)
     server.wait_for("ready: 1 worker (generation 2)")
-    assert len(new) == 2 and not server.find("reload failed")
+    assert not server.find("reload failed")
     assert server.stop() == 0
 
 
