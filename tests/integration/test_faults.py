@@ -197,7 +197,10 @@ def application(environ, start_response):
                 app=application) as server:
         pid_file = str(tmp_path / "pid")
         assert console_client.call(pid_file, ["reload"], print) == 0
-        wait_until(lambda: len(children(server.pid)) == 3, "the end of the old workers")
+        wait_until(lambda: len(children(server.pid)) == 3, "the end of the first ones")
+        # The listener, the one for orders, one for each child; not that of the order any more.
+        wait_until(lambda: sum(os.readlink(one.path).startswith("socket:") for one in
+                               os.scandir(f"/proc/{server.pid}/fd")) == 5, "five sockets")
         count = len(os.listdir(f"/proc/{server.pid}/fd"))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (40, hard))

@@ -198,9 +198,9 @@ def test_a_signal_to_a_template_that_has_just_begun(serve, number):
     server.wait_for("generation 2 of worker starts")
 
     def templates():
-        return [pid for pid in children(server.pid) if pid not in server.spawned().values()]
-    wait_until(lambda: len(templates()) == 2, "the new template")
-    for pid in templates():
+        found = [pid for pid in children(server.pid) if pid not in server.spawned().values()]
+        return found if len(found) == 2 else []
+    for pid in wait_until(templates, "the new template"):
         os.kill(pid, number)
     server.wait_for("ready: 1 worker (generation 2)")
     assert not server.find("reload failed")
