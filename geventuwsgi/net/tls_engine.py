@@ -73,12 +73,8 @@ class TlsEngine:
         return True
 
     def has_input(self) -> bool:
-        """Whether there are bytes that were fed but not read."""
+        """Return whether bytes were fed that have not been read yet."""
         return bool(self._incoming.pending or self.tls.pending())
-
-    def has_output(self) -> bool:
-        """Whether there are bytes to send."""
-        return bool(self._outgoing.pending)
 
     def read(self, size: int = RECORD) -> bytes | None:
         """Return decrypted bytes; b"" after the peer's close_notify, None if more has to be fed.

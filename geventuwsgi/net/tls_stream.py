@@ -168,8 +168,8 @@ class SecureStream(Stream):
             self._flush()
 
     def _flush(self) -> None:
-        if self.engine.has_output():
-            Stream.send(self, self.engine.output())
+        if data := self.engine.output():
+            Stream.send(self, data)
 
     def _try(self, data: bytes) -> bytes:
         """Send without waiting; return what the kernel did not accept."""

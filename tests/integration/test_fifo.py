@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, HOUSE, Server, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Server, wait_until
 
 APP = """
 import os
@@ -54,7 +54,7 @@ def write(server, orders, name="first.fifo"):
 def command(server, order):
     """Give an order by the pid file, and return how it ended."""
     return subprocess.run([*GEVENTUWSGI, order, "app.pid"], cwd=server.directory,
-                          env={**os.environ, "PYTHONPATH": str(HOUSE)}, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
                           text=True, timeout=60)
 
 
@@ -170,7 +170,7 @@ def test_small_orders(server):
     server.wait_for("logs reopened")
     server.wait_for("subscriptions blocked")
     server.wait_for("there is no emperor")
-    server.wait_for("the master is not forked anew")
+    server.wait_for("the master does not fork")
     server.wait_for("master-fifo: there is no order 'x'")
     assert int((server.directory / "app.pid").read_text()) == server.pid
     write(server, "SC")

@@ -11,7 +11,7 @@ import trustme
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net import tls
 from geventuwsgi.net.tls_config import Certificate, TlsConfig
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import installed
 
 
