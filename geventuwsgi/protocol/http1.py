@@ -12,7 +12,7 @@ from ..errors import ProtocolError
 from . import grammar
 from .message import Limits, Message
 
-# Digits of the largest Content-Length that fits 63 bits with room to add.
+# Digits of the largest Content-Length that fits 63 bits with space to add.
 _LENGTH_DIGITS = 18
 _SCHEMES = ("http", "https")
 

@@ -217,7 +217,7 @@ class Connection(ABC):
             context = service.routes.follow(exchange)
             if context.closed:
                 return
-        if static is not None and (context is None or context.answer is None):
+        if static is not None and (context is None or context.replacement is None):
             found = static.find(static_environ)
             if found is not None:
                 self._send_static(static, found, exchange, context)
@@ -231,8 +231,8 @@ class Connection(ABC):
         self.greenlet.gr_context = service.context.copy()
         self.began = began = monotonic()
         try:
-            if context is not None and context.answer is not None:
-                exchange.run(wrap(context.answer, context))
+            if context is not None and context.replacement is not None:
+                exchange.run(wrap(context.replacement, context))
             elif app is None:
                 self._no_application(exchange)
             else:
@@ -254,7 +254,7 @@ class Connection(ABC):
         self.requests += 1
         self.exchange = exchange
         began = monotonic()
-        application: Any = partial(static.answer, found)
+        application: Any = partial(static.respond, found)
         try:
             if context is None:
                 exchange.run(application)
