@@ -31,7 +31,7 @@ _SPECIAL = {
 # recipients must not be named (RFC 9110 section 7.6.1).
 _NOT_HOPS = frozenset(("close", "keep-alive", "upgrade", "host", "content-type", ""))
 _kinds: dict[str, int] = {}
-_REMEMBERED = 2048
+_CACHED_NAMES = 2048
 # The environ keys of fields that are dropped. CONTENT_LENGTH is set anew.
 _HOPS = ("HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_KEEP_ALIVE", "HTTP_PROXY_CONNECTION",
          "HTTP_TE", "HTTP_TRAILER", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT",
@@ -249,6 +249,6 @@ def _kind(name: str) -> int:
     kind = _DROPPED if "_" in name else _SPECIAL.get(lower, _KEPT)
     if not kind and lower.startswith("x-forwarded-"):
         kind = _FORWARDED
-    if len(_kinds) < _REMEMBERED:
+    if len(_kinds) < _CACHED_NAMES:
         _kinds[name] = kind
     return kind

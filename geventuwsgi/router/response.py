@@ -7,9 +7,11 @@ else the end of the connection.
 
 from ..errors import ProtocolError
 from ..protocol.http1_response import ResponseHead, ResponseParser
-from ..protocol.response import LAST_CHUNK, ResponseDefaults
+from ..protocol.response import CHUNKED, KEEP_ALIVE, LAST_CHUNK, ResponseDefaults
 
 _BODILESS = (204, 304)
+NO_RESPONSE = "it closed the connection without a response"
+NO_WHOLE_HEAD = "it closed the connection within the head of its response"
 
 
 class Response:
@@ -77,9 +79,9 @@ class Response:
             ProtocolError: 502, the response is not complete.
         """
         if not self.started:
-            raise ProtocolError(502, "it closed the connection without a response"
+            raise ProtocolError(502, NO_RESPONSE
                                 if not self._parser.buffered else
-                                "it closed the connection within the head of its response")
+                                NO_WHOLE_HEAD)
         self._parser.eof()
         return self._framed(b"")
 
@@ -94,7 +96,7 @@ class Response:
         elif not (self._is_head or head.status in _BODILESS):
             if self._http11:
                 self._chunked = True
-                framing = "Transfer-Encoding: chunked\r\n"
+                framing = CHUNKED
             else:
                 self.keep_alive = False
         if head.upgrade and head.status == 426:
@@ -102,7 +104,7 @@ class Response:
         if not self.keep_alive:
             framing += "Connection: close\r\n"
         elif not self._http11:
-            framing += "Connection: keep-alive\r\n"
+            framing += KEEP_ALIVE
         dated = "" if head.dated else defaults.date
         text = f"{head.line}{head.fields}{dated}{self._added(head)}{framing}\r\n"
         return text.encode("latin-1") + self._framed(parser.body(b""))
