@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from geventuwsgi.config.options.aliases import GUNICORN_SETTINGS
+from geventuwsgi.config.options.logging import LOGGERS
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.options.table import nearest, row
+from geventuwsgi.config.options.processes import RECYCLING_SECTION
+from geventuwsgi.config.options.requests import REQUEST_LIMITS, STUCK_REQUESTS
+from geventuwsgi.config.options.table import NO_SUCH_OPTION, nearest, row
 from geventuwsgi.config.resolve.resolve import resolve
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources import environment
@@ -25,7 +28,7 @@ _IGNORED_VARIABLES = ("WEB_CONCURRENCY",)
 
 # Sections whose options a single worker can carry out.
 SERVED = frozenset((
-    "ASGI", "Sockets", "HTTPS", "Requests: limits and times", "Requests: stuck, slow, too many",
+    "ASGI", "Sockets", "HTTPS", REQUEST_LIMITS, STUCK_REQUESTS,
     "Trust", "Responses", "Static files", "Internal routing", "Logging"))
 # Options of other sections that it can carry out too.
 ALSO_SERVED = frozenset((
@@ -53,15 +56,15 @@ REASONS = {
     **dict.fromkeys(("mount", "worker-mount", "vhost"),
                     "serve() has one application: mount others in it"),
     "worker-timeout": f"{_ONE}: harakiri ends requests, block-warning logs what blocks",
-    **dict.fromkeys(("Recycling of workers", "Number of workers", "reload-on-exception",
+    **dict.fromkeys((RECYCLING_SECTION, "Number of workers", "reload-on-exception",
                      "reload-on-exception-type", "reload-on-exception-value",
                      "reload-on-exception-repr"), _ONE),
     **dict.fromkeys(("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2"),
                     "there is no master to send signals to: write os.getpid() to a file"),
     "logto": "it would redirect the caller's standard output: use access-logfile and "
              "error-logfile",
-    "Loggers and log files": "they need a process of their own: start geventuwsgi as a program, or "
-                             "use access-logfile, error-logfile and Python's logging",
+    LOGGERS: "they need a process of their own: start geventuwsgi as a program, or "
+    "use access-logfile, error-logfile and Python's logging",
     "Hooks": "call it before or after serve()",
     "Reload and stop": f"{_ONE}: for a reload start geventuwsgi as a program",
     "Configuration": "serve() reads no files: for these start geventuwsgi as a program",
@@ -169,7 +172,7 @@ def carried_out(entry: Entry) -> bool:
     option = row(entry.key)
     if option is None and entry.origin.kind == PLACE:
         close = (nearest(entry.key) or "").replace("-", "_")
-        raise entry.origin.error("there is no such option"
+        raise entry.origin.error(NO_SUCH_OPTION
                                  + (f"; did you mean {close}?" if close else ""))
     if option is not None and option.status == "refused" and entry.origin.kind == PLACE:
         raise entry.origin.error(as_keywords(option.reason))

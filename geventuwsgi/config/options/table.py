@@ -12,6 +12,8 @@ from geventuwsgi.config.options import (
 )
 from geventuwsgi.config.options.option import Option
 
+NO_SUCH_OPTION = "there is no such option"
+
 OPTIONS: tuple[Option, ...] = (
     *configuration.CONFIGURATION,
     *application.APPLICATION,

@@ -234,7 +234,7 @@ DEPLOYMENT: tuple[Option, ...] = (
     *refused("file-write", "use hook-as-root = write:FILE TEXT"),
     *refused("no-server", "use --check-config or --show-config to examine a configuration without "
              "starting the server"),
-    *refused("print-sym print-symbol binary-append-data", "there is no binary with symbols"),
+    *refused("print-sym print-symbol binary-append-data", "nothing is embedded in a binary"),
     *refused("build-plugin", _BUILD),
     *ignored("cheaper-algo-list cheaper-algos-list cheaper-list alarm-list alarms-list "
              "imperial-monitor-list imperial-monitors-list", _LIST),

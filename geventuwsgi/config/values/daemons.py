@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.origin import NUL_IN_COMMAND, CastContext
 from geventuwsgi.config.values.types import Account, ValueType
 
 # The keys of attach-daemon2, with uWSGI's names, and the field each sets.
@@ -137,5 +137,5 @@ class Daemon(ValueType):
         if not self.parse(text, context)["command"].strip():
             context.fail("needs a command")
         if "\0" in text:
-            context.fail("a command cannot contain NUL")
+            context.fail(NUL_IN_COMMAND)
         return text

@@ -9,7 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 
-from geventuwsgi.config.values.origin import CastContext
+from geventuwsgi.config.values.origin import NUL_IN_COMMAND, CastContext
 from geventuwsgi.config.values.types import ValueType
 
 _PATH = ("a path", r"\S.*")
@@ -31,13 +31,13 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 _APPLICATION_ACTIONS: Mapping[str, tuple[str, str]] = {
     **ACTIONS, **dict.fromkeys(("cd", "chdir"), ("a directory", r"\S.*"))}
 _C = "this server cannot call C functions: use exec"
+NO_MOUNT = "mount file systems with the service manager or the container"
 _RPC = "there is no RPC: use exec"
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("call", "callret", "callint", "callintret", "symbol"), _C),
     **dict.fromkeys(("cd", "chdir"), "use the option chdir, or hook-post-fork"),
     "putenv": "use the option env",
-    **dict.fromkeys(("mount", "umount"),
-                    "mount file systems with the service manager or the container"),
+    **dict.fromkeys(("mount", "umount"), NO_MOUNT),
     "hostname": "set the host name with the service manager or the container",
     "alarm": "there are no alarms: use exec",
     **dict.fromkeys(("rpc", "retryrpc"), _RPC),
@@ -134,7 +134,7 @@ class CommandLine(ValueType):
         if not text.strip():
             context.fail("needs a command")
         if "\0" in text:
-            context.fail("a command cannot contain NUL")
+            context.fail(NUL_IN_COMMAND)
         return text
 
 

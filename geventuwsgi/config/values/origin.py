@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from geventuwsgi.errors import ConfigError, UsageError
 
+NUL_IN_COMMAND = "a command cannot contain NUL"
+
 
 @dataclass(frozen=True)
 class Origin:
