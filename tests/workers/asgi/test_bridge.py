@@ -55,7 +55,7 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         assert get(server, "/hello").body == b"Hello, world!"
         (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for("route: rules are not followed with ASGI")
+        server.wait_for("route: rules are not run with ASGI")
         server.wait_for("generation 2 serves on")
         assert server.stop() == 0
 
@@ -69,7 +69,7 @@ def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
 def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--route", "^/no break:403", app=APP, ready=False) as server:
         assert server.wait() == 4
-        server.wait_for("the application is ASGI: --route: rules are not followed with ASGI")
+        server.wait_for("the application is ASGI: --route: rules are not run with ASGI")
 
 
 @pytest.mark.root
