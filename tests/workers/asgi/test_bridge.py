@@ -55,7 +55,7 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         assert get(server, "/hello").body == b"Hello, world!"
         (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for("route: rules are not followed with ASGI")
+        server.wait_for("route: rules are not run with ASGI")
         server.wait_for("generation 2 keeps serving")
         assert server.stop() == 0
 
