@@ -17,12 +17,11 @@ from benchmarks.scenarios import SCENARIOS as WSGI_SCENARIOS
 DISTRIBUTIONS = {"geventuwsgi": "geventuwsgi", "gunicorn": "gunicorn", "uwsgi": "pyuwsgi",
                  "pywsgi": "gevent", "uvicorn": "uvicorn", "granian": "granian"}
 SCENARIOS = {**WSGI_SCENARIOS, "asgi": asgi.http, "websocket": asgi.websocket,
-             "https": https.https,
-             "router": router.router}
+             "https": https.https, "router": router.router}
 
 
-def verdict(row: Row) -> str:
-    """Say of each limit of a row what was reached, and whether that is enough."""
+def check_limits(row: Row) -> str:
+    """Return for each limit of a row the value reached, and whether it is within the limit."""
     ours = row.values.get(OURS)
     words = []
     for limit in row.limits:
@@ -39,7 +38,7 @@ def verdict(row: Row) -> str:
 
 
 def line(row: Row, names: tuple[str, ...]) -> str:
-    """Format one row: the value of each peer, and in parentheses how often ours fits into it."""
+    """Format one row: the value of each peer, and in parentheses its ratio to ours."""
     ours = row.values.get(OURS)
     cells = []
     for name in names:
@@ -48,11 +47,11 @@ def line(row: Row, names: tuple[str, ...]) -> str:
         if value is not None and ours is not None and name != OURS and ours > 0:
             text += f" ({value / ours:.1f}x)"
         cells.append(f"{text:>16}")
-    return f"{row.label:34} {row.unit:10} {' '.join(cells)}   {verdict(row)}"
+    return f"{row.label:34} {row.unit:10} {' '.join(cells)}   {check_limits(row)}"
 
 
 def main() -> int:
-    """Run what the command line asks for; exit status 1 if a target was missed."""
+    """Run the scenarios of the command line; return 1 if a limit was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(SCENARIOS)}; default all")
     parser.add_argument("--peers", default=",".join(peers.COMMANDS), help="default: %(default)s")
@@ -75,7 +74,7 @@ def main() -> int:
         try:
             for row in SCENARIOS[scenario](run):
                 print(line(row, names), flush=True)
-                missed |= "MISSED" in verdict(row)
+                missed |= "MISSED" in check_limits(row)
         except LoadError as error:
             run.notes.append(f"{scenario}: {error}")
     for note in run.notes:
@@ -84,7 +83,7 @@ def main() -> int:
 
 
 def version(name: str) -> str:
-    """Name a peer's distribution and version."""
+    """Return the name and version of a peer's distribution."""
     try:
         return f"{DISTRIBUTIONS[name]} {metadata.version(DISTRIBUTIONS[name])}"
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The applications that are measured; each does as little as its scenario allows."""
+"""The WSGI applications of the scenarios; each does as little as possible."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -18,25 +18,25 @@ def hello(environ: Environ, start_response: Start) -> Iterable[bytes]:
 
 
 def sleep(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """Thirteen bytes, ten milliseconds later: a request that waits for something else."""
+    """Thirteen bytes after ten milliseconds, as if waiting for a database."""
     time.sleep(0.01)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
     return [HELLO]
 
 
 def upload(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """Read the body in pieces of 64 KiB and tell its length."""
+    """Read the body in pieces of 64 KiB; respond with its length."""
     body = environ["wsgi.input"]
     length = 0
     while piece := body.read(65536):
         length += len(piece)
-    answer = b"%d" % length
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
-    return [answer]
+    text = b"%d" % length
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+    return [text]
 
 
 def download(environ: Environ, start_response: Start) -> Iterable[bytes]:
-    """As many pieces of 64 KiB as the query says."""
+    """As many pieces of 64 KiB as the query string says."""
     pieces = int(environ["QUERY_STRING"])
     start_response("200 OK", [("Content-Type", "application/octet-stream"),
                               ("Content-Length", str(pieces * len(PIECE)))])

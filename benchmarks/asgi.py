@@ -1,8 +1,7 @@
-"""What ASGI costs, beside uvicorn (httptools and uvloop) and granian.
+"""The cost of ASGI, compared with uvicorn (httptools and uvloop) and granian.
 
-The rows of this room differ from those of `scenarios` in their peers alone. uvicorn and
-granian serve WebSockets with compression where the client offers it, as we do; the client
-here does not.
+Like the scenarios of `scenarios`, with other peers. uvicorn and granian compress WebSocket messages
+if the client offers it, as we do; the client here does not.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ IDLE = 5000
 
 
 def wanted(name: str) -> Wanted:
-    """Return an application of this benchmark."""
+    """Return the configuration for one of `asgi_apps`."""
     return Wanted(f"benchmarks.asgi_apps:{name}", interface="asgi")
 
 
@@ -44,7 +43,7 @@ def http(run: Run) -> Iterator[Row]:
 
 
 def websocket(run: Run) -> Iterator[Row]:
-    """Messages of 100 bytes there and back, and the memory of WebSockets that are quiet."""
+    """Echoed messages of 100 bytes, and the memory of idle WebSockets."""
     yield compare(run, "WebSocket echo, 100 bytes", wanted("echo"),
                   lambda server, seconds: websockets.echo(server.address, seconds, 64),
                   able=ABLE, limits=(Limit(0.8, "uvicorn"),))

@@ -1,4 +1,4 @@
-"""The ASGI applications that are measured; each does as little as its scenario allows."""
+"""The ASGI applications of the scenarios; each does as little as possible."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +11,7 @@ HELLO = {"type": "http.response.body", "body": b"Hello, world!"}
 
 
 def start(length: int) -> dict[str, Any]:
-    """Make the start of a response of so many octets of text."""
+    """Return the start of a response with `length` octets of text."""
     return {"type": "http.response.start", "status": 200, "headers": [
         (b"content-type", b"text/plain"), (b"content-length", b"%d" % length)]}
 

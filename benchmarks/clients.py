@@ -1,7 +1,7 @@
-"""Load: `wrk` for HTTP, and small clients for what it cannot do.
+"""Load generators: `wrk` for HTTP, and small clients for everything else.
 
-Everything here raises `LoadError` when an answer is not the one expected: a server that
-answers errors quickly is not fast.
+Every client raises `LoadError` if a response is not the expected one: a server that quickly
+responds with errors is not fast.
 """
 
 import os
@@ -34,7 +34,7 @@ GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 Address = tuple[str, int]
 
 
-# For wrk: no two requests in a row are the same, as with many clients behind a proxy.
+# For wrk: successive requests differ, as with many clients of a proxy.
 VARYING = """
 local count = 0
 request = function()
@@ -46,7 +46,7 @@ end
 
 
 class LoadError(Exception):
-    """The server did not do what was asked."""
+    """The server did not respond as expected."""
 
 
 def wrk(address: Address, seconds: float, connections: int,
@@ -54,9 +54,14 @@ def wrk(address: Address, seconds: float, connections: int,
         script: str = "", scheme: str = "http") -> int:
     """Run `wrk` with one thread on the load core; return the number of requests served.
 
-    `closes`: the server closes each connection, which `wrk`, reading on, counts as read
-    and write errors. The requests it counts were answered in full all the same.
-    `script`: what `wrk` runs to make the requests, in Lua.
+    Args:
+        address, scheme: of the server.
+        seconds: how long.
+        connections: how many at a time.
+        headers: of each request.
+        closes: the server closes each connection. `wrk` then counts read and write errors, but
+            the requests that it counts were served completely.
+        script: Lua code that creates the requests.
     """
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}",
                f"-d{seconds:g}s", "--timeout", "10s"]
@@ -80,7 +85,7 @@ def wrk(address: Address, seconds: float, connections: int,
 
 
 def packet(variables: dict[str, str]) -> bytes:
-    """Make a uwsgi packet: a head of four bytes, then names and values with their lengths."""
+    """Return a uwsgi packet: a header of four bytes, then names and values with their lengths."""
     block = b"".join(struct.pack("<H", len(text)) + text.encode()
                      for pair in variables.items() for text in pair)
     return struct.pack("<BHB", 0, len(block), 0) + block
@@ -102,8 +107,8 @@ def new_connections(address: Address, request: bytes, seconds: float, at_once: i
 
     def connect() -> None:
         connection = socket.socket()
-        # No TIME_WAIT on our side, which would use up the ports of a long run. The
-        # server closes first, so nothing it sent is lost.
+        # Avoids TIME_WAIT on our side, which would exhaust the ports in a long run. The
+        # server closes first, so no data is lost.
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.connect(address)
         connection.send(request)
@@ -120,9 +125,9 @@ def new_connections(address: Address, request: bytes, seconds: float, at_once: i
             if data:
                 key.data.append(data)
                 continue
-            answer = b"".join(key.data)
-            if b" 200 OK\r\n" not in answer[:20] or not answer.endswith(b"Hello, world!"):
-                raise LoadError(f"answer {answer[:200]!r}")
+            response = b"".join(key.data)
+            if b" 200 OK\r\n" not in response[:20] or not response.endswith(b"Hello, world!"):
+                raise LoadError(f"response {response[:200]!r}")
             selector.unregister(key.fileobj)
             key.fileobj.close()  # type: ignore[union-attr]
             served += 1
@@ -133,10 +138,11 @@ def new_connections(address: Address, request: bytes, seconds: float, at_once: i
 
 
 class IdleConnections:
-    """Keep-alive connections that made one request each and then stay quiet.
+    """Keep-alive connections that send one request each and then stay idle.
 
     Args:
-        number: how many; their own addresses differ, for one address has some 28,000 ports.
+        address: of the server.
+        number: how many; their local addresses differ, as one has only some 28,000 ports.
     """
 
     def __init__(self, address: Address, number: int) -> None:
@@ -147,9 +153,9 @@ class IdleConnections:
             connection.bind((f"127.0.0.{2 + index // 5000}", 0))
             connection.connect(address)
             connection.sendall(GET)
-            answer = connection.recv(4096)
-            if b" 200 OK\r\n" not in answer[:20]:
-                raise LoadError(f"connection {index}: {answer[:200]!r}")
+            response = connection.recv(4096)
+            if b" 200 OK\r\n" not in response[:20]:
+                raise LoadError(f"connection {index}: {response[:200]!r}")
 
     def still_open(self) -> int:
         """Count the connections that the server did not close."""
@@ -170,18 +176,18 @@ class IdleConnections:
 
 
 def upload(address: Address, size: int) -> None:
-    """Send a body of `size` bytes; the answer has to be its length."""
+    """Send a body of `size` bytes; the response must be its length."""
     piece = b"x" * 65536
     with socket.create_connection(address, 60) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
                            b"Content-Length: %d\r\n\r\n" % size)
         for _ in range(size // len(piece)):
             connection.sendall(piece)
-        answer = b""
+        response = b""
         while data := connection.recv(65536):
-            answer += data
-        if not answer.endswith(b"\r\n\r\n%d" % size):
-            raise LoadError(f"upload: {answer[:300]!r}")
+            response += data
+        if not response.endswith(b"\r\n\r\n%d" % size):
+            raise LoadError(f"upload: {response[:300]!r}")
 
 
 def download(address: Address, size: int) -> None:

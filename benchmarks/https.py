@@ -1,6 +1,6 @@
-"""What TLS costs, beside gunicorn and, for ASGI, uvicorn: one certificate for all of them.
+"""The cost of TLS, compared with gunicorn and, for ASGI, uvicorn; all use one certificate.
 
-A new connection is a handshake in full: `wrk` resumes no session.
+A new connection needs a full handshake, because `wrk` does not resume sessions.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def _wrk(headers: dict[str, str] | None = None) -> Load:
 
 
 def https(run: Run) -> Iterator[Row]:
-    """Thirteen bytes through TLS, on kept and on new connections."""
+    """Thirteen bytes over TLS, on keep-alive and on new connections."""
     for interface, application, peer in (("wsgi", "benchmarks.apps:hello", "gunicorn"),
                                          ("asgi", "benchmarks.asgi_apps:hello", "uvicorn")):
         wanted = Wanted(application, protocol="https", interface=interface)

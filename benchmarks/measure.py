@@ -1,4 +1,4 @@
-"""Figures from /proc: the CPU and memory of a process and all that descend from it."""
+"""CPU and memory of a process and its descendants, from /proc."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def pss_kb(pid: int) -> int:
 
 
 def reset_peak(pid: int) -> None:
-    """Let the peak of the resident size start anew from the present size (proc(5))."""
+    """Reset the peak of the resident size to the present size (proc(5))."""
     for member in tree(pid):
         Path(f"/proc/{member}/clear_refs").write_text("5")
 
@@ -47,12 +47,12 @@ def peak_kb(pid: int) -> int:
 
 
 def title(pid: int) -> str:
-    """Read what a process calls itself."""
+    """Read the title of a process."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
 
 
 def _stat(pid: int) -> list[str]:
-    """Read /proc/PID/stat behind the name: state first, the parent second (proc(5))."""
+    """Read the fields of /proc/PID/stat after the name: state, parent, ... (proc(5))."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

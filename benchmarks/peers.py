@@ -1,7 +1,7 @@
-"""The servers beside each other: how each is started, with what it needs to be comparable.
+"""The servers to compare: the command of each, with comparable options.
 
-One worker unless a scenario asks for more, one application, no access log unless asked for,
-enough connections allowed for every scenario.
+One application; one worker and no access log unless a scenario asks for them; a connection limit
+that is high enough for every scenario.
 """
 
 import atexit
@@ -34,7 +34,7 @@ GEVENTUWSGI = (sys.executable, "-c",
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a scenario wants served.
+    """The configuration of a server for a scenario.
 
     `access_log` is a path or None; `protocol` is "http", "https" or "uwsgi"; `interface` is
     "wsgi" or "asgi".
@@ -49,7 +49,7 @@ class Wanted:
 
 
 def certified(wanted: Wanted, prefix: str = "") -> list[str]:
-    """Return the arguments for HTTPS, where it is wanted."""
+    """Return the arguments for HTTPS, if it is wanted."""
     if wanted.protocol != "https":
         return []
     cert, key = certificate()
@@ -58,7 +58,7 @@ def certified(wanted: Wanted, prefix: str = "") -> list[str]:
 
 @cache
 def certificate() -> tuple[str, str]:
-    """Make an ECDSA certificate for this run; return its file and that of its key."""
+    """Create an ECDSA certificate for this run; return its file and that of its key."""
     directory = tempfile.mkdtemp(prefix="benchmarks-")
     atexit.register(shutil.rmtree, directory)
     cert, key = f"{directory}/cert.pem", f"{directory}/key.pem"
@@ -69,7 +69,7 @@ def certificate() -> tuple[str, str]:
 
 
 def geventuwsgi(wanted: Wanted) -> list[str]:
-    """Make our own command."""
+    """Return our own command."""
     log = ["--disable-logging"] if wanted.access_log is None else [
         "--access-logfile", wanted.access_log]
     return [*GEVENTUWSGI, wanted.application, "--bind", f"127.0.0.1:{wanted.port}",
@@ -79,7 +79,7 @@ def geventuwsgi(wanted: Wanted) -> list[str]:
 
 
 def gunicorn(wanted: Wanted) -> list[str]:
-    """Make gunicorn's command, with its gevent worker."""
+    """Return gunicorn's command, with its gevent worker."""
     log = [] if wanted.access_log is None else ["--access-logfile", wanted.access_log]
     return [sys.executable, "-m", "gunicorn", wanted.application, "-k", "gevent",
             "-b", f"127.0.0.1:{wanted.port}", "-w", str(wanted.workers),
@@ -88,7 +88,7 @@ def gunicorn(wanted: Wanted) -> list[str]:
 
 
 def uwsgi(wanted: Wanted) -> list[str]:
-    """Make real uWSGI's command, with its gevent loop; over HTTP it closes each connection."""
+    """Return uWSGI's command, with its gevent loop; over HTTP it closes each connection."""
     kind = "--http-socket" if wanted.protocol == "http" else "--socket"
     log = ["--disable-logging"] if wanted.access_log is None else ["--logto", wanted.access_log]
     return [str(SCRIPTS / "pyuwsgi"), kind, f"127.0.0.1:{wanted.port}", "--module",
@@ -98,14 +98,14 @@ def uwsgi(wanted: Wanted) -> list[str]:
 
 
 def pywsgi(wanted: Wanted) -> list[str]:
-    """Make the command of gevent's own server."""
+    """Return the command of gevent's own server."""
     log = [] if wanted.access_log is None else [wanted.access_log]
     return [sys.executable, str(PROJECT / "benchmarks" / "pywsgi.py"), wanted.application,
             str(wanted.port), *log]
 
 
 def uvicorn(wanted: Wanted) -> list[str]:
-    """Make uvicorn's command, with what makes it fast."""
+    """Return uvicorn's command, with its fastest options."""
     return [sys.executable, "-m", "uvicorn", wanted.application, "--port", str(wanted.port),
             "--http", "httptools", "--loop", "uvloop", "--no-access-log", "--log-level",
             "warning", "--timeout-keep-alive", "75", "--lifespan", "off", "--backlog", "4096",
@@ -113,7 +113,7 @@ def uvicorn(wanted: Wanted) -> list[str]:
 
 
 def granian(wanted: Wanted) -> list[str]:
-    """Make granian's command."""
+    """Return granian's command."""
     return [sys.executable, "-m", "granian", "--interface", "asginl", "--port", str(wanted.port),
             "--loop", "uvloop", "--no-log", "--backlog", "4096", wanted.application]
 
@@ -136,12 +136,12 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The pid that was started: the master, where there is one."""
+        """The pid of the process that was started: the master, if there is one."""
         return self.process.pid
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
+        """The address that it listens on."""
         return "127.0.0.1", self.wanted.port
 
 
@@ -161,10 +161,15 @@ def _prepare() -> None:
 
 @contextlib.contextmanager
 def running(name: str, wanted: Wanted,
-            command: Callable[[Wanted], list[str]] | None = None) -> Iterator[Server]:
-    """Start a server, wait until it serves, and stop it in the end.
+            command: Callable[[Wanted], list[str]] | None = None,
+            project: Path = PROJECT) -> Iterator[Server]:
+    """Start a server, wait until it serves, and stop it at the end.
 
-    `command` makes another command than the peer's own.
+    Args:
+        name: of the peer.
+        wanted: what it serves.
+        command: makes another command than the peer's own.
+        project: the checkout that is imported.
 
     Raises:
         RuntimeError: it ended by itself or did not serve within 20 seconds.
@@ -173,9 +178,9 @@ def running(name: str, wanted: Wanted,
                     wanted.access_log, wanted.interface)
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            (command or COMMANDS[name])(wanted), cwd=PROJECT, stdin=subprocess.DEVNULL,
+            (command or COMMANDS[name])(wanted), cwd=project, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output, preexec_fn=_prepare, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": str(PROJECT)})
+            env={**os.environ, "PYTHONPATH": str(project)})
         server = Server(name, wanted, process)
         try:
             _wait_until_it_serves(server, output)
@@ -185,7 +190,7 @@ def running(name: str, wanted: Wanted,
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                # Its session is its own: only what it started itself is in the group.
+                # It has a session of its own, so only its own processes are in the group.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
@@ -200,7 +205,7 @@ def _connected(server: Server) -> socket.socket:
 
 
 def _wait_until_it_serves(server: Server, output: IO[bytes]) -> None:
-    # An answer, not an accepted connection: a master listens before its workers exist.
+    # Wait for a response: a master accepts connections before its workers exist.
     request = NGINX_PACKET
     if server.wanted.protocol != "uwsgi":
         request = b"GET /?0 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"

@@ -1,8 +1,8 @@
-"""What a router costs, beside uWSGI's and nginx: alone in front of one node, and with workers.
+"""The cost of a router, compared with uWSGI's and nginx: alone with one node, and with workers.
 
-The node is the same for all three, a worker of ours on a unix socket with the uwsgi protocol,
-which is a connection for each request. With their own workers behind them each has what
-it does best: uWSGI its own socket, we connections that stay.
+The node is the same for all three: one of our workers on a unix socket with the uwsgi protocol,
+which needs a connection for each request. With their own workers both routers use their fastest
+way: uWSGI its own socket, ours persistent connections.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def _uwsgi_whole(wanted: Wanted) -> list[str]:
 
 
 def _measure(run: Run, commands: dict[str, Command]) -> dict[str, float]:
-    """Measure in turns; the best round of each, as `scenarios.compare` has it."""
+    """Measure in turns and return the best round of each, as `scenarios.compare` does."""
     best: dict[str, float] = {}
     load = _wrk()
     with contextlib.ExitStack() as stack:
@@ -77,10 +77,10 @@ def _measure(run: Run, commands: dict[str, Command]) -> dict[str, float]:
 
 
 def router(run: Run) -> Iterator[Row]:
-    """Hello through a router: its own CPU, then that of router and worker together."""
+    """Hello through a router: the CPU of the router, then of router and worker together."""
     with tempfile.TemporaryDirectory() as directory:
         node = f"{directory}/node.sock"
-        Path(directory).chmod(0o755)  # nginx leaves root
+        Path(directory).chmod(0o755)  # nginx drops root
         with peers.running(OURS, Wanted("benchmarks.apps:hello"), lambda wanted: [
                 *GEVENTUWSGI, wanted.application, "--uwsgi-socket", node, "--chmod-socket=666",
                 "--bind", f"127.0.0.1:{wanted.port}", "--disable-logging"]):

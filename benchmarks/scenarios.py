@@ -1,6 +1,6 @@
-"""What is measured: one function per scenario, each giving rows of the table.
+"""The scenarios: one function for each, which yields rows of the table.
 
-The limits are the project's own targets; a row says whether they were reached.
+The limits are the project's own targets; a row shows whether they were met.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class Limit:
 
 @dataclass
 class Row:
-    """One line of the table: a value per peer, less being better."""
+    """One line of the table: a value for each peer; lower is better."""
 
     label: str
     unit: str
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass
 class Run:
-    """How to run: which peers, how long each measurement is, how often it is repeated."""
+    """The parameters of a run: peers, seconds of a measurement, rounds."""
 
     peers: tuple[str, ...]
     seconds: float = 4.0
@@ -44,7 +44,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
     def among(self, able: set[str]) -> list[str]:
-        """Choose the peers of this run that can do something."""
+        """Return the peers of this run that are in a set."""
         return [peer for peer in self.peers if peer in able]
 
 
@@ -54,7 +54,7 @@ ALL = peers.WSGI
 
 @contextlib.contextmanager
 def all_running(run: Run, wanted: Wanted, able: set[str]) -> Iterator[list[Server]]:
-    """Start the peers side by side; one that does not start is noted and left out."""
+    """Start the peers together; one that does not start is reported and skipped."""
     with contextlib.ExitStack() as stack:
         servers = []
         for name in run.among(able):
@@ -76,7 +76,7 @@ def compare(run: Run, label: str, wanted: Wanted, load: Load, able: set[str] = A
             limits: tuple[Limit, ...] = ()) -> Row:
     """Measure the peers in turns and keep each one's best round.
 
-    The best, because what disturbs a measurement (the machine's other guests) only adds.
+    The best, because a disturbance (other guests of the machine) only adds.
     """
     best: dict[str, float] = {}
     with all_running(run, wanted, able) as servers:
@@ -191,7 +191,10 @@ def memory(run: Run) -> Iterator[Row]:
 
 
 def _roles(server: Server) -> dict[str, int]:
-    """Tell the processes of a server with one worker apart: by title, else by their place."""
+    """Return the processes of a server with one worker, by role.
+
+    The title distinguishes template and worker; without titles the last process is the worker.
+    """
     roles = {"master": server.pid}
     for pid in measure.tree(server.pid)[1:]:
         roles["template" if "template" in measure.title(pid) else "worker"] = pid

@@ -1,11 +1,11 @@
-"""Fifty reloads and a few killings under load: `python -m benchmarks.soak`.
+"""Fifty reloads and some kills under load: `python -m benchmarks.soak`.
 
-Reloads: over all protocols no request may fail, long responses included; no process and no
-descriptor may be left over, and the master's memory has to stay flat.
+Reloads: no request of any protocol may fail, including slow responses; no process or descriptor
+may be left over, and the memory of the master must not grow.
 
-Killings: at random moments all workers, or the template and all workers, get SIGKILL.
-Requests may fail only on connections that the killed had; the time until the next answer is
-measured with a connection that is opened right after.
+Kills: at random times all workers, or the template and all workers, get SIGKILL. Requests may
+fail only on connections of the killed processes; the time until the next response is measured
+with a connection that is opened immediately afterwards.
 """
 
 import argparse
@@ -20,13 +20,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.load import Load, connect
-from benchmarks.peers import GEVENTUWSGI, free_port
+from benchmarks.peers import GEVENTUWSGI, PROJECT, free_port
 from geventuwsgi.master import console_client
 
-HOUSE = Path(__file__).resolve().parent.parent
 WORKERS = 2
 LONG = 20           # seconds that a long response takes
-RECOVERY = 2.0      # seconds until the next answer, beside the application's load time
+RECOVERY = 2.0      # seconds until the next response, without the application's load time
 APP = """
 import time
 
@@ -56,7 +55,7 @@ logto = server.log
 
 
 class Server:
-    """The server under test, and what /proc tells of it."""
+    """The server under test, with its figures from /proc."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -65,11 +64,11 @@ class Server:
         (directory / "app.ini").write_text(INI.format(port=self.port, workers=WORKERS))
         self.process = subprocess.Popen(
             [*GEVENTUWSGI, "-c", "app.ini"], cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(HOUSE)}, stdin=subprocess.DEVNULL)
+            env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdin=subprocess.DEVNULL)
         wait(lambda: "ready: " in self.log(), "the start")
 
     def log(self) -> str:
-        """Return what the server has logged."""
+        """Return the log of the server."""
         path = self.directory / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -80,7 +79,7 @@ class Server:
                 Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def workers(self) -> list[int]:
-        """Return the pids of those that were forked, which is not the template."""
+        """Return the pids of its workers."""
         return [pid for pid in self.children() if not _is_template(pid)]
 
     def descriptors(self) -> int:
@@ -98,14 +97,14 @@ def _is_template(pid: int) -> bool:
         line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return b"template" in line or b"boot.playing" in line
+    return b"template" in line or b"boot.worker_process" in line
 
 
 def wait(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
-    """Wait until something is so.
+    """Wait until a condition is true.
 
     Raises:
-        TimeoutError: it is not in time.
+        TimeoutError: it is not true in time.
     """
     end = time.monotonic() + seconds
     while not condition():
@@ -115,10 +114,11 @@ def wait(condition: Callable[[], object], what: str, seconds: float = 60.0) -> N
 
 
 def reloads(server: Server, number: int) -> bool:
-    """Reload again and again under load; print figures and tell whether all is well."""
+    """Reload repeatedly under load; print figures and return whether it passed."""
     pid_file = str(server.directory / "server.pid")
     uwsgi = str(server.directory / "uwsgi.sock")
-    console_client.call(pid_file, ["reload"], print)  # what is loaded once is loaded
+    # A first reload, which loads more modules into the master.
+    console_client.call(pid_file, ["reload"], print)
     wait(lambda: len(server.children()) == WORKERS + 1, "the end of the first workers")
     fds, before = server.descriptors(), server.memory()
     began = time.monotonic()
@@ -138,8 +138,8 @@ def reloads(server: Server, number: int) -> bool:
     return not load.failures and after - before < 1024
 
 
-def killings(server: Server, number: int) -> bool:
-    """Kill at random moments under load; print figures and tell whether all is well."""
+def kills(server: Server, number: int) -> bool:
+    """Kill processes at random times under load; print figures and return whether it passed."""
     slowest = 0.0
     load = Load(("127.0.0.1", server.port), str(server.directory / "uwsgi.sock"), kept=3,
                 closed=2, packets=2)
@@ -147,24 +147,24 @@ def killings(server: Server, number: int) -> bool:
     with load:
         for index in range(number):
             time.sleep(random.uniform(1.2, 2.0))  # an early death is throttled
-            victims = server.workers() if index % 2 else server.children()
-            for pid in victims:
+            killed = server.workers() if index % 2 else server.children()
+            for pid in killed:
                 os.kill(pid, signal.SIGKILL)
             began = time.monotonic()
             with connect(("127.0.0.1", server.port)) as sock:
                 sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                answer = sock.recv(100)
+                response = sock.recv(100)
             took = time.monotonic() - began
-            slowest = max(slowest, took if answer.startswith(b"HTTP/1.1 200") else 1e9)
+            slowest = max(slowest, took if response.startswith(b"HTTP/1.1 200") else 1e9)
         wait(lambda: len(server.children()) == WORKERS + 1, "all workers")
     print(f"{number} times all workers killed, every other time the template too, under "
           f"{load.count} requests: {len(load.failures)} failed, at most {threads} a time are "
-          f"open; the next answer took {slowest:.2f} s at most")
+          f"open; the next response took {slowest:.2f} s at most")
     return len(load.failures) <= threads * number and slowest <= RECOVERY + 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run both; exit status 1 if something is wrong."""
+    """Run both; return 1 if one has failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
     parser.add_argument("--reloads", type=int, default=50, help="default: %(default)s")
     parser.add_argument("--kills", type=int, default=10, help="default: %(default)s")
@@ -172,16 +172,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as directory:
         server = Server(Path(directory))
         try:
-            well = reloads(server, given.reloads)
-            well = killings(server, given.kills) and well
-            family = server.children()
+            passed = reloads(server, given.reloads)
+            passed = kills(server, given.kills) and passed
+            pids = server.children()
             console_client.call(str(server.directory / "server.pid"), ["stop"], print,
                                 until_gone=False)
             server.process.wait(60)
-            left = [pid for pid in family if os.path.exists(f"/proc/{pid}")]
+            left = [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
             print(f"stopped with status {server.process.returncode}; "
                   f"left over: {left or 'nothing'}")
-            return int(not well or bool(left) or server.process.returncode != 0)
+            return int(not passed or bool(left) or server.process.returncode != 0)
         finally:
             server.process.kill()
             server.process.wait()

@@ -1,4 +1,4 @@
-"""A WebSocket client that costs little: frames made beforehand, answers counted by length."""
+"""A cheap WebSocket client: prepared frames, responses counted by length."""
 
 import os
 import selectors
@@ -13,24 +13,24 @@ HANDSHAKE = (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgra
 SIZE = 100
 # A binary message (RFC 6455 section 5.2), masked with zeros, which change nothing.
 MESSAGE = bytes((0x82, 0x80 | SIZE, 0, 0, 0, 0)) + b"x" * SIZE
-ANSWER = 2 + SIZE
+ECHO = 2 + SIZE
 
 
 def connect(address: Address, index: int = 0) -> socket.socket:
-    """Open a WebSocket; its own address differs with the index, for ports are few."""
+    """Open a WebSocket; its local address depends on the index, as one has few ports."""
     connection = socket.socket()
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.bind((f"127.0.0.{2 + index // 5000}", 0))
     connection.connect(address)
     connection.sendall(HANDSHAKE)
-    answer = connection.recv(4096)
-    if b" 101 " not in answer[:20] or not answer.endswith(b"\r\n\r\n"):
-        raise LoadError(f"connection {index}: {answer[:200]!r}")
+    response = connection.recv(4096)
+    if b" 101 " not in response[:20] or not response.endswith(b"\r\n\r\n"):
+        raise LoadError(f"connection {index}: {response[:200]!r}")
     return connection
 
 
 def echo(address: Address, seconds: float, connections: int) -> int:
-    """Send a message on each of the connections whenever the one before came back."""
+    """Send a message on each connection whenever the previous one was echoed."""
     os.sched_setaffinity(0, {LOAD_CORE})
     selector = selectors.EpollSelector()
     for index in range(connections):
@@ -38,7 +38,7 @@ def echo(address: Address, seconds: float, connections: int) -> int:
     sockets = [key.fileobj for key in selector.get_map().values()]
     for connection in sockets:
         connection.send(MESSAGE)  # type: ignore[union-attr]
-    missing = dict.fromkeys(sockets, ANSWER)
+    missing = dict.fromkeys(sockets, ECHO)
     count = 0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -50,7 +50,7 @@ def echo(address: Address, seconds: float, connections: int) -> int:
             missing[connection] -= len(data)
             if not missing[connection]:
                 count += 1
-                missing[connection] = ANSWER
+                missing[connection] = ECHO
                 connection.send(MESSAGE)  # type: ignore[union-attr]
     for connection in sockets:
         connection.close()  # type: ignore[union-attr]
@@ -59,7 +59,7 @@ def echo(address: Address, seconds: float, connections: int) -> int:
 
 
 class IdleWebSockets:
-    """WebSockets that were opened and then stay quiet."""
+    """WebSockets that are opened and then stay idle."""
 
     def __init__(self, address: Address, number: int) -> None:
         self._sockets = [connect(address, index) for index in range(number)]

@@ -1,55 +1,68 @@
 """The gevent application server that runs the `uwsgi.ini` you already have.
 
-The house has seven floors. A file imports from the floors below it and from its
-own wing, never upward and never in a circle: not at import time, not inside a
-function, not under `TYPE_CHECKING`. `tests/test_architecture.py` holds the rule.
+A folder is a kind of process or one layer, and a file is named for what it holds. The package has
+seven floors. A module imports from lower floors and from its own subpackage, never upward and
+never in a circle: not at import time, not inside a function, not under `TYPE_CHECKING`.
+`tests/test_architecture.py` checks this.
 
-    7  cli, __main__   arguments in, exit status out
-       runner          the same from a [server:main] section of PasteDeploy
-       django, flask   the same from `manage.py rungeventuwsgi` and `flask geventuwsgi`
-    6  boot            settings become sockets, memory and roles: the one place that knows everyone
-    5  api             the module an application imports as `uwsgi`
-    4  server          a WSGI worker's I/O: worker, acceptor, connection, limits
-       asgi            an ASGI worker's: the hub accepts, asyncio in a thread serves
-       router          the HTTP(S) router: clients on one side, nodes on the other
-       process         master, template, child, role, signals; knows no HTTP
+    7  __main__        `python -m geventuwsgi`: a development run
+    6  cli             arguments in, exit status out
+    5  boot            settings become sockets, memory and roles; imports every other subpackage
+       flask, django   the same server from `flask geventuwsgi` and `manage.py rungeventuwsgi`
+    4  workers         values and limits that both kinds of worker need
+         wsgi          a WSGI worker: acceptor, connections, application slots
+         asgi          an ASGI worker: the hub accepts, an asyncio thread serves
+       router          the HTTP(S) router and load balancer: clients on one side, nodes on the other
+       master          the master's loop: signals, children, generations, reloads; knows no HTTP
+         attached      what the master has beside workers: daemons, hooks, file watches, log
+       prefork         the template and its children: the only code between fork and worker
+       paste           the same server from a [server:main] section of PasteDeploy
     3  app             one request, no sockets, no settings: loader, environ, start_response
-       config          the option table, INI and argv, the frozen settings
+         rules         uWSGI's internal routing
+         static        static files
+       config          load > commands > resolve > sources > options > values; one row per option
+       system          Linux: privileges, limits, signals, pid files, the terminal
     2  protocol        bytes in, events out; no socket, no clock, no log
-       net             sockets: addresses, listeners, streams, TLS; knows no settings
-       log             request lines, the error log, and where both are written
-       shared          what all processes have in common: the scoreboard, the master's orders
-    1  errors          all that may go wrong, whose fault it is, and what status follows
+       net             sockets: addresses, listeners, streams, TLS; no settings
+    1  log             request lines, the error log, and the files and sockets that they go to
+       ipc             memory and messages shared by all processes: scoreboard, channel, commands
+       api             the module that an application imports as `uwsgi`
+       errors          the exceptions: who caused them, and the status that follows
 
-The wings of one floor never name each other. Only the entry room of a wing
-(`server.worker`, `asgi.bridge`, `process.master`...) reads the settings; the rooms
-beneath take plain arguments. `boot` alone may import inside a function, in the process
-that plays the role. One arrow runs up: `serve` below, a door to `boot.embedded` that loads
-nothing until it is used.
+The subpackages of one floor never import each other, nor does `workers.wsgi` import
+`workers.asgi` or the other way round. Only the entry module of a subpackage
+(`workers.wsgi.worker`, `workers.asgi.bridge`, `router.gateway`) reads the settings; the modules
+below it take plain arguments. Only `boot` imports inside functions, in the process that needs the
+module. One import runs upward: `serve` below imports `boot.embedded` when it is called.
 
-The processes:
+Processes:
 
-    master            reads the configuration, binds the sockets, keeps the roles alive;
-     |                never imports the application, gevent or anything patched
-     |- log           only where loggers are wanted: reads the lines of all the others
+    master            reads the configuration, binds the sockets, keeps the roles running;
+     |                never imports the application or gevent
+     |- log           only with `logger`: writes the lines of all other processes
      |- template      a fresh interpreter that loads the application once, then forks
-     '- worker 1..N   a gevent hub: one greenlet per connection, one slot per request
+     |- worker 1..N   a gevent hub: one greenlet per connection, one slot per request
+     |- router        only with `http-to`, `http-router` or subscriptions; has its own template
+     '- daemons       programs of the operator (`attach-daemon`)
 
-The template forks twice, so that the workers are the master's children: the death of
-a template harms no request, and a reload is a second template beside the first. Each
-worker holds one end of a control socket; its end-of-file says that the master is gone,
-and nobody outlives it with a port open.
+The template forks twice, so that the workers are children of the master. Therefore the death of a
+template ends no request, and a reload is a second template beside the first. Each worker holds one
+end of a control socket; end-of-file on it means that the master has died, and the worker exits.
 
-Three trips lead through the house. A request: acceptor, connection, parser, environ,
-application, response, one send, one access line. An option: file or argv gives a key,
-a text and its place, the table casts it, `Settings` remembers where it came from. A
-signal: a byte in a pipe, the master's loop, messages to the workers, and the same loop
-sees them leave.
+Three trips through the package:
+
+- A request: acceptor, connection, parser, environ, application, response, one send, one line in
+  the request log.
+- An option: a file, variable or argument gives key, text and place; the row of the table casts the
+  text; `Settings` keeps the value and where it came from; an entry module reads it.
+- A signal (SIGHUP): a byte in a pipe, the master's loop, a new template that loads the new code.
+  When its workers are ready the old ones finish their requests and exit. If the code does not
+  load, the old ones keep serving.
 """
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "1.0.0rc1"
 
 
 def serve(application: Any, **settings: Any) -> None:
@@ -58,24 +71,24 @@ def serve(application: Any, **settings: Any) -> None:
         from geventuwsgi import serve
         serve(application, bind="127.0.0.1:8000", harakiri=30)
 
-    It is one worker, as it would be under a master, with the requests in progress finished
-    at the end (`worker_reload_mercy` seconds at most; a second signal ends them at once), the
-    sockets closed and the signal handlers given back. docs/embedding.rst tells the rest.
+    This process becomes one worker. At the end it finishes the requests in progress, for at most
+    `worker_reload_mercy` seconds (a second signal ends them at once), closes the sockets and
+    restores the signal handlers. See docs/embedding.rst.
 
     Args:
         application: a WSGI or ASGI callable, not its name.
-        settings: options by their names with underscores (gunicorn's names too): text,
-            numbers, booleans, paths, and lists of these where an option repeats. Without a
-            socket it is http://127.0.0.1:8000.
+        settings: options by their names with underscores (also gunicorn's names): text,
+            numbers, booleans, paths, and lists of these for a repeatable option. Without a
+            socket the server listens on http://127.0.0.1:8000.
 
     Raises:
-        ConfigError: an option is unknown or wrong, or needs a master or processes of its
-            own; this is not the main thread; a WSGI application and threads that run in a
-            process that is not monkey-patched, or an ASGI one in a process that is.
-        AppLoadError: it is no application.
+        ConfigError: an option is unknown or wrong, or needs a master; this is not the main
+            thread; the application is WSGI, and the process is not monkey-patched but runs
+            threads; the application is ASGI, and the process is monkey-patched.
+        AppLoadError: the argument is not an application.
         BindError: a socket cannot be bound.
         BootError: the startup of an ASGI application failed.
     """
-    from .boot import embedded  # the door: see above
+    from .boot import embedded  # upward: see above
 
     embedded.serve(application, settings)

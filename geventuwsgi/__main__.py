@@ -1,4 +1,4 @@
-"""`python -m geventuwsgi app:app`: a development run, unless `--no-dev` is among the rest."""
+"""`python -m geventuwsgi app:app`: a development run, unless `--no-dev` is given."""
 
 import sys
 

@@ -1,17 +1,17 @@
-"""All that may go wrong, one small tree: whose fault it is, and what follows from it.
+"""The exceptions of this server, in one tree: who caused them, and the status that follows.
 
-An error of the operator knows the exit status of the process (`exit_status`); an
-error of the peer or of the application knows the HTTP status it deserves
-(`status`). One room turns the latter into responses (`protocol.response`), one
-turns the former into exit codes (`cli`). Nothing here imports anything of ours.
+An error of the operator has the exit status of the process (`exit_status`), which `cli` uses. An
+error of the client or the application has an HTTP status (`status`), which `protocol.response`
+turns into a response. This module imports no other of the package.
 """
 
 
 class GeventuwsgiError(Exception):
-    """Anything this server raises on purpose.
+    """Base class of the errors that this server raises.
 
-    `exit_status` is what a process that cannot go on because of it ends with; `fallback`
-    the configuration that is to be tried then (`fallback-config`).
+    Attributes:
+        exit_status: of a process that cannot continue because of the error.
+        fallback: the configuration to try next (`fallback-config`).
     """
 
     exit_status = 1
@@ -19,20 +19,21 @@ class GeventuwsgiError(Exception):
 
 
 def written(option: str | None) -> str:
-    """Write an option as on the command line: `--name`, or `-n` for a letter."""
+    """Format an option as on the command line: `--name`, or `-n` for a letter."""
     return ("--" if len(option or "") > 1 else "-") + (option or "")
 
 
 class ConfigError(GeventuwsgiError):
-    """The operator's configuration cannot be carried out (exit status 1).
+    """The configuration is wrong or cannot be applied (exit status 1).
 
     Args:
         message: what is wrong, in one sentence, without the place.
-        file: the configuration file, where the value came from one.
+        file: the configuration file, if the value came from one.
         line: its line number, from 1.
         option: the option's name as it was written.
 
-    `others` are the further lines that cannot be carried out either.
+    Attributes:
+        others: errors of further lines.
     """
 
     def __init__(self, message: str, *, file: str | None = None,
@@ -56,7 +57,7 @@ class ConfigError(GeventuwsgiError):
 
 
 class ConfigurationEnd(ConfigError):
-    """The configuration itself ends the start, with a status of its own (`exit = N`)."""
+    """The configuration ends the start with its own status (`exit = N`)."""
 
     def __init__(self, status: int, *, file: str | None, line: int | None,
                  option: str | None) -> None:
@@ -66,7 +67,7 @@ class ConfigurationEnd(ConfigError):
 
 
 class UsageError(ConfigError):
-    """The command line itself is wrong (exit status 2, as argparse and click)."""
+    """The command line is wrong (exit status 2, as with argparse and click)."""
 
     exit_status = 2
 
@@ -76,7 +77,7 @@ class BindError(GeventuwsgiError):
 
 
 class BootError(GeventuwsgiError):
-    """The workers could not boot (exit status 3, as gunicorn's WORKER_BOOT_ERROR).
+    """The workers could not start (exit status 3, gunicorn's WORKER_BOOT_ERROR).
 
     Args:
         message: what is wrong, in one sentence.
@@ -91,18 +92,15 @@ class BootError(GeventuwsgiError):
 
 
 class HookError(GeventuwsgiError):
-    """A hook of the start failed (exit status 1, as in uWSGI)."""
+    """A hook failed during the start (exit status 1, as in uWSGI)."""
 
 
 class AppLoadError(GeventuwsgiError):
-    """The application could not be imported or found.
-
-    The exit status is 4, as gunicorn's APP_LOAD_ERROR.
+    """The application could not be imported or found (exit status 4, gunicorn's APP_LOAD_ERROR).
 
     Args:
         message: what is wrong, in one sentence.
-        traceback: the application's traceback as text without frames of this server, or
-            "" where there is nothing to see in one.
+        traceback: the application's traceback as text without frames of this server, or "".
     """
 
     exit_status = 4
@@ -113,11 +111,11 @@ class AppLoadError(GeventuwsgiError):
 
 
 class ProtocolError(GeventuwsgiError):
-    """The peer sent what its protocol forbids or what a limit refuses.
+    """The client sent something that the protocol forbids or that exceeds a limit.
 
     Args:
-        status: the HTTP status code that answers it (RFC 9110 section 15).
-        reason: why, for the log; never shown to the peer.
+        status: the HTTP status code of the response (RFC 9110 section 15).
+        reason: why, for the log; never sent to the client.
         fields: header fields that the status requires.
     """
 
@@ -129,43 +127,43 @@ class ProtocolError(GeventuwsgiError):
 
 
 class NotOurProtocol(ProtocolError):
-    """Bytes of another protocol altogether; the connection is closed without an answer."""
+    """Bytes of another protocol; the connection is closed without a response."""
 
 
 class Overloaded(ProtocolError):
-    """The worker has no free slot, and as many requests wait as may (`queue-limit`)."""
+    """All slots of the worker are in use and its queue is full (`queue-limit`)."""
 
     def __init__(self) -> None:
         super().__init__(503, "all slots are busy and the queue is full")
 
 
 class ResponseError(GeventuwsgiError):
-    """The application's response cannot be sent as it stands (500)."""
+    """The application's response is invalid and cannot be sent (500)."""
 
     status = 500
 
 
 class ClientDisconnected(OSError):
-    """The client went away, or stopped sending, in the middle of a request or a response.
+    """The client disconnected or stopped sending during a request or a response.
 
-    An `OSError`, so that an application that guards its `wsgi.input.read()` as
-    it does under uWSGI goes on working.
+    An `OSError`, as uWSGI raises from `wsgi.input.read()`, so that applications written for it
+    handle this one too.
     """
 
 
 class Harakiri(BaseException):
     """A request exceeded `harakiri` seconds; raised in its greenlet.
 
-    Not an `Exception`, so that an application's broad `except Exception`
-    cannot keep the request alive.
+    Not an `Exception`, so that a broad `except Exception` in the application does not keep the
+    request alive.
     """
 
 
 class RequestCancelled(BaseException):
-    """The client went away while the application worked for it (`cancel-on-disconnect`).
+    """The client disconnected while the application worked on its request (`cancel-on-disconnect`).
 
-    Raised in the request's greenlet, wherever it waits. Applications may catch it to undo
-    what they have begun, and should let it pass: nobody reads their answer any more. Not
-    an `Exception`, as `asyncio.CancelledError` is none: a broad `except Exception` around
-    a query must not take it for a failure of the database.
+    Raised in the request's greenlet, wherever it waits. Applications may catch it to clean up,
+    and should raise it again: no client is left to read a response. Like
+    `asyncio.CancelledError` it is not an `Exception`, so that a broad `except Exception` around
+    a query does not mistake it for a database error.
     """

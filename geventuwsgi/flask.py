@@ -1,8 +1,8 @@
-"""`flask geventuwsgi [OPTIONS]`: the application of Flask's command line under geventuwsgi.
+"""The command `flask geventuwsgi [OPTIONS]`: serve the application that Flask finds.
 
-The rules of this room: Flask and click are imported here and nowhere else. Flask finds the
-command by the entry point group `flask.commands`, and how it finds the application (`--app`,
-FLASK_APP, app.py, factories) stays its own: the server asks it again.
+Flask and click are imported here and nowhere else. Flask finds the command by the entry point
+group `flask.commands`. It also finds the application (`--app`, FLASK_APP, app.py, factories),
+a second time in the server's processes.
 """
 
 import os
@@ -19,7 +19,7 @@ from .config.options.table import row
 from .config.resolve.resolve import SOCKETS
 from .config.sources import argv
 from .errors import AppLoadError, UsageError
-from .paste import become
+from .paste import exec_server
 
 _ENVIRONMENT = click.core.ParameterSource.ENVIRONMENT
 _ANY: dict[str, Any] = {"ignore_unknown_options": True, "allow_interspersed_args": True}
@@ -35,20 +35,20 @@ _ANY: dict[str, Any] = {"ignore_unknown_options": True, "allow_interspersed_args
 @pass_script_info
 def command(info: ScriptInfo, context: click.Context, host: str | None, port: int | None,
             options: tuple[str, ...]) -> None:
-    """Serve the application with geventuwsgi, which this process becomes.
+    """Serve the application with geventuwsgi, which replaces this process.
 
     Every option of `geventuwsgi --help` may follow. With --debug (or FLASK_DEBUG) it is a
     development run, which reloads when files change.
     """
     if info.create_app is not None:
-        raise click.UsageError("this command line makes its application itself (create_app): "
+        raise click.UsageError("this command line creates its application itself (create_app): "
                                "start geventuwsgi with package.module:factory()")
     if info.app_import_path:
         os.environ["FLASK_APP"] = info.app_import_path
-    if names_sockets(options):  # stronger than the environment
+    if names_sockets(options):  # which override the environment
         host = None if context.get_parameter_source("host") is _ENVIRONMENT else host
         port = None if context.get_parameter_source("port") is _ENVIRONMENT else port
-    become(arguments(host, port, options, debug=get_debug_flag()))
+    exec_server(arguments(host, port, options, debug=get_debug_flag()))
 
 
 def arguments(host: str | None, port: int | None, options: tuple[str, ...], *,
@@ -56,8 +56,8 @@ def arguments(host: str | None, port: int | None, options: tuple[str, ...], *,
     """Return the server's command line.
 
     Args:
-        host, port: of `flask run`; None where nobody wrote them.
-        options: the server's own.
+        host, port: as of `flask run`; None if not given.
+        options: the server's options.
         debug: whether it is a development run.
     """
     found = ["--module=geventuwsgi.flask:application()"]
@@ -70,26 +70,26 @@ def arguments(host: str | None, port: int | None, options: tuple[str, ...], *,
 
 
 def names_sockets(options: Sequence[str]) -> bool:
-    """Whether the server's options say where to listen, or may in a file."""
+    """Whether the server's options name a socket, or a file that may name one."""
     try:
         found = [row(item.key) for item in argv.parse(options) if isinstance(item, Entry)]
     except UsageError:
-        return False    # the server tells
+        return False    # the server reports it
     return any(one is not None and (one.attribute in SOCKETS or one.name == "ini")
                for one in found)
 
 
 def application() -> Any:
-    """Load the application that Flask's command line means; called in the server.
+    """Load the application of Flask's command line; called in the server's processes.
 
     Raises:
-        AppLoadError: in Flask's words, or for what its import raised.
+        AppLoadError: with Flask's message, or the exception of the import.
     """
     name = os.environ.get("FLASK_APP")
     try:
         return ScriptInfo(name).load_app()
     except NoAppException as error:
-        # Flask writes the traceback of an import that failed into its message.
+        # Flask puts the traceback of a failed import into its message.
         cause = error.__cause__ or error.__context__
         if not isinstance(cause, ImportError) or "Traceback" not in str(error):
             raise AppLoadError(f"Flask: {error}") from error

@@ -1,4 +1,4 @@
-"""The program itself: exit statuses, one line per error, and what reaches `boot`."""
+"""The command: exit statuses, one line per error, and the settings that reach `boot`."""
 
 import os
 import subprocess
@@ -10,9 +10,7 @@ import pytest
 from geventuwsgi import __version__, cli
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import AppLoadError, BindError, BootError, GeventuwsgiError
-from tests.harness import GEVENTUWSGI
-
-ROOT = Path(__file__).parent.parent
+from tests.harness import GEVENTUWSGI, ROOT
 
 
 def geventuwsgi(*arguments: str, cwd: Path = ROOT,
@@ -49,7 +47,7 @@ def test_errors_are_one_line(tmp_path: Path, arguments: list[str], status: int,
     assert result.stdout == ""
 
 
-def test_a_variable_is_named() -> None:
+def test_an_error_names_the_variable() -> None:
     result = geventuwsgi("a:b", GEVENTUWSGI_PROCESSES="x")
     assert (result.returncode, result.stderr) == (
         1, "geventuwsgi: error: environment: GEVENTUWSGI_PROCESSES: 'x' is not a number\n")
@@ -63,7 +61,7 @@ def test_help_and_version() -> None:
     assert result.returncode == 0 and result.stdout.startswith("-p, -w, --processes N\n")
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run([sys.executable, "-m", "geventuwsgi", "--help"], cwd=ROOT,
@@ -102,9 +100,9 @@ def test_settings_reach_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("app:app", (("127.0.0.1:8000", "http"),), 1, True)]
 
 
-def test_a_development_run_serves_what_is_there(tmp_path: Path,
-                                                monkeypatch: pytest.MonkeyPatch,
-                                                capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_development_run_finds_its_application(tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
     for name in list(os.environ):
         if name.startswith(("UWSGI_", "GEVENTUWSGI_")):
             monkeypatch.delenv(name)
@@ -117,8 +115,8 @@ def test_a_development_run_serves_what_is_there(tmp_path: Path,
 
     assert cli.main([], run=run, dev=True) == cli.main([], run=run) == 2
     assert cli.main(["--dev"], run=run) == 2
-    told = capsys.readouterr().err
-    assert "nothing to serve" in told and "none of app.ini, uwsgi.ini, wsgi.py, app.py" in told
+    error = capsys.readouterr().err
+    assert "nothing to serve" in error and "none of app.ini, uwsgi.ini, wsgi.py, app.py" in error
     (tmp_path / "app.py").touch()
     (tmp_path / "app.ini").write_text("[alembic]\nscript_location = x\n")
     assert cli.main([], run=run, dev=True) == 0 and cli.main([], run=run) == 2
@@ -139,10 +137,10 @@ def test_a_development_run_serves_what_is_there(tmp_path: Path,
         (None, "other", True)]
 
 
-def test_a_file_of_paste_deploy_in_the_place_of_an_ini(
+def test_a_paste_deploy_file_instead_of_an_ini(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
-    """A development run serves its application, elsewhere it is told how to."""
+    """A development run serves its application; otherwise the error says how to."""
     monkeypatch.chdir(tmp_path)
     seen: list[Settings] = []
 

@@ -1,5 +1,6 @@
 """What the README and the examples promise exists: their options are rows, their files start."""
 
+import configparser
 import re
 import shlex
 import subprocess
@@ -39,6 +40,32 @@ def test_files_that_the_documentation_names_are_there():
     for page in (PROJECT / "README.rst", *(PROJECT / "docs").glob("*.rst")):
         for path in re.findall(r"``((?:conf|docs|init|benchmarks)/[\w./-]*\w)``", page.read_text()):
             assert (PROJECT / path).exists(), f"{page.name} names {path}"
+
+
+def test_files_that_a_page_names_are_in_the_wheel():
+    """A wheel has the tree of a checkout, but for the code, in share/geventuwsgi."""
+    data = configparser.ConfigParser()
+    data.read(PROJECT / "setup.cfg")
+    shipped = {str(path.relative_to(PROJECT)) for pattern in
+               " ".join(value for name, value in data["options.data_files"].items()
+                        if name.startswith("share/geventuwsgi")).split()
+               for path in PROJECT.glob(pattern)}
+    assert shipped == {"README.rst", "CHANGES.rst", "CONTRIBUTING.rst"} | {
+        str(path.relative_to(PROJECT)) for name in ("conf", "docs", "init")
+        for path in (PROJECT / name).iterdir() if path.is_file()}
+    for page in map(PROJECT.joinpath, sorted(shipped)):
+        for path in re.findall(r"\b(?:conf|docs|init)/[\w@.-]*\w", page.read_text()):
+            assert path in shipped, f"{page.name} names {path}"
+
+
+def test_the_map_of_the_package_is_not_stale():
+    text = (PROJECT / "CONTRIBUTING.rst").read_text()
+    package = PROJECT / "geventuwsgi"
+    for path in package.iterdir():
+        if (path / "__init__.py").exists():
+            assert f"``{path.name}/" in text, f"CONTRIBUTING.rst has no {path.name}/"
+    for name in re.findall(r"``([\w*.]+/[\w*./]*|\w+\.(?:py|rst))``", text):
+        assert [*PROJECT.glob(name.strip("/")), *package.rglob(name.strip("/"))], name
 
 
 @pytest.mark.parametrize("command", commands())

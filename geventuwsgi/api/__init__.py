@@ -1,6 +1,6 @@
 """The module that an application imports as `uwsgi`.
 
-`import uwsgi` fails outside of uWSGI, and libraries use exactly that to find out where
-they run; so the module is made in the processes of a server alone. It has what files of
-real deployments use; names that are not here are missing, not pretended.
+`import uwsgi` fails outside uWSGI, and libraries rely on that to detect the server, so the module
+exists only in the server's processes. It has the names that real deployments use; any other name
+raises `AttributeError` rather than doing nothing.
 """

@@ -1,7 +1,7 @@
-"""`import uwsgi`: what an application may ask of its server, and the hooks it may set.
+"""The module `uwsgi` of an application: facts about the server, and hooks that it may set.
 
-The rules of this room: names and types are uWSGI's, strings are bytes. What an application
-calls never ends its worker: a hook that fails is logged.
+Rules: names and types are uWSGI's, strings are bytes. A hook that fails is logged and does not
+end the worker.
 """
 
 import logging
@@ -15,22 +15,23 @@ from typing import Any, NamedTuple
 
 log = logging.getLogger("geventuwsgi.error")
 
-# The uWSGI whose module this one follows; programs compare it.
+# The version of uWSGI that this module follows; applications compare it.
 VERSION = (2, 0, 30, 0, b"")
 
 
 class ApiInstance(NamedTuple):
-    """What the module tells of the instance.
+    """Facts about the instance that the module publishes.
 
     Attributes:
-        given: every line of the configuration, (name, text), text None for a bare name.
+        given: every line of the configuration as (name, text); text is None for a bare name.
         master: pid of the master.
-        processes: number of workers; slots: application slots of each.
+        processes: number of workers.
+        slots: application slots of each worker.
         buffer_size: in octets.
-        pidfile: its path, "" without one.
+        pidfile: its path, or "".
         sockets: descriptors of the listening sockets.
-        is_a_reload: this is not the first generation.
-        mode: a text of the operator's, None without one.
+        is_a_reload: whether this is not the first generation.
+        mode: the text of the option `mode`, or None.
     """
 
     given: Iterable[tuple[str, str | None]]
@@ -45,13 +46,13 @@ class ApiInstance(NamedTuple):
 
 
 class Uwsgi(ModuleType):
-    """The module. Applications assign `post_fork_hook` and `atexit`."""
+    """The module. Applications assign `post_fork_hook` and `atexit` to it."""
 
     def __init__(self, instance: ApiInstance) -> None:
-        super().__init__("uwsgi", "The server's side of uWSGI's Python module.")
+        super().__init__("uwsgi", "The uwsgi module, provided by geventuwsgi.")
         self._instance = instance
         self._worker = 0
-        self._logvars: Callable[[], dict[str, str] | None] = _none
+        self._logvars: Callable[[], dict[str, str] | None] = lambda: None
         self.opt: Mapping[str, bytes] = {
             name: (text or "").encode("utf-8", "surrogateescape") for name, text in instance.given}
         self.version = ".".join(map(str, VERSION[:3])).encode()
@@ -73,11 +74,11 @@ class Uwsgi(ModuleType):
         self.atexit: Callable[[], object] | None = None
 
     def masterpid(self) -> int:
-        """Return the master's pid."""
+        """Return the pid of the master."""
         return self._instance.master
 
     def worker_id(self) -> int:
-        """Return the worker's number, from 1; 0 where the application is loaded before."""
+        """Return the worker's number, from 1; 0 while the template loads the application."""
         return self._worker
 
     def log(self, message: str | bytes) -> bool:
@@ -91,18 +92,18 @@ class Uwsgi(ModuleType):
         return int(time.time() * 1e6)
 
     def set_logvar(self, name: str | bytes, value: str | bytes) -> None:
-        """Set what `%(name)` of log-format stands for in this request's line.
+        """Set the value of `%(name)` in log-format for the current request.
 
         Raises:
-            SystemError: outside of a request, as uWSGI.
+            SystemError: outside a request, as in uWSGI.
         """
         self._variables()[_text(name)] = _text(value)
 
     def get_logvar(self, name: str | bytes) -> bytes | None:
-        """Return what `set_logvar` set in this request, None if nothing.
+        """Return the value that `set_logvar` set in the current request, or None.
 
         Raises:
-            SystemError: outside of a request, as uWSGI.
+            SystemError: outside a request, as in uWSGI.
         """
         found = self._variables().get(_text(name))
         return None if found is None else found.encode("utf-8", "surrogateescape")
@@ -115,31 +116,31 @@ class Uwsgi(ModuleType):
 
 
 def install(instance: ApiInstance) -> Uwsgi:
-    """Make the module and put it where `import` finds it."""
+    """Create the module and register it in `sys.modules`."""
     module = Uwsgi(instance)
     sys.modules["uwsgi"] = module
     return module
 
 
-def enter(module: Uwsgi, worker: int, logvars: Callable[[], dict[str, str] | None]) -> None:
-    """Take note that this is now a worker.
+def enter_worker(module: Uwsgi, worker: int, logvars: Callable[[], dict[str, str] | None]) -> None:
+    """Switch the module from the template to a worker.
 
     Args:
-        module: the module, made before the fork.
+        module: the module, created before the fork.
         worker: the worker's number.
-        logvars: returns the log variables of the present request, None outside of one.
+        logvars: returns the log variables of the current request, None outside a request.
     """
     module._worker = worker
     module._logvars = logvars
 
 
-def forked(module: Uwsgi) -> None:
-    """Run the application's `post_fork_hook`, which it may have set in this worker only."""
+def run_post_fork_hook(module: Uwsgi) -> None:
+    """Run the application's `post_fork_hook`, which may be set in this worker only."""
     _run(module.post_fork_hook, "post_fork_hook")
 
 
-def leave(module: Uwsgi) -> None:
-    """Run the application's `atexit` at the end of a worker."""
+def run_atexit(module: Uwsgi) -> None:
+    """Run the application's `atexit` hook at the end of a worker."""
     _run(module.atexit, "atexit")
 
 
@@ -154,7 +155,3 @@ def _run(hook: Callable[[], object] | None, name: str) -> None:
 
 def _text(value: str | bytes) -> str:
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-
-
-def _none() -> None:
-    """Be outside of any request."""

@@ -1,11 +1,9 @@
-"""The application's side of one request: loading it, calling it, taking its answer.
+"""Everything about applications: loading them, choosing one, and calling it for a request.
 
-Rules of the wing:
+Start with `loader` (what configurations name), `applications` (which one a request is for)
+and `wsgi` (PEP 3333); `rules` and `static` are features of their own.
 
-- No sockets, no settings, no processes: an environ goes in, a head and body come out
-  through callables that the server hands over.
-- PEP 3333 to the letter; where uWSGI or gunicorn give more, the more is named where it
-  stands.
-- An error of the application is the application's: its traceback is shown without
-  frames of this server, and the worker lives on.
+There are no sockets, settings or processes here: an environ goes in, and the response comes
+out through callables that the server passes. A traceback of the application is shown
+without the frames of this server.
 """

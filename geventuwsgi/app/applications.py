@@ -1,8 +1,7 @@
 """The loaded applications, and which of them a request is for.
 
-uWSGI's key is SCRIPT_NAME, or with `vhost` the host and SCRIPT_NAME; `manage-script-name`
-takes it off the path. The rules of this room: what does not depend on the request is worked
-out once, and nothing here loads anything.
+uWSGI finds an application by SCRIPT_NAME, or with `vhost` by host and SCRIPT_NAME;
+`manage-script-name` derives SCRIPT_NAME from the path.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,15 +15,15 @@ class Application(NamedTuple):
 
     Attributes:
         id: its number, from 0 in the order of loading.
-        mountpoint: as it was written; "" for the one without a path of its own.
-        script_name: the SCRIPT_NAME it is found by: the mountpoint without a slash at the end,
-            as WSGI's latin-1 text of its UTF-8 bytes.
+        mountpoint: as written; "" for the one without a path.
+        script_name: its SCRIPT_NAME: the mountpoint without a trailing slash, as WSGI's
+            latin-1 text of its UTF-8 bytes.
         callable: the WSGI or ASGI callable.
-        source: the spelling it was loaded from.
+        source: what it was loaded from, as written.
         milliseconds: how long loading took.
-        default: requests for no mountpoint come here.
+        default: it gets the requests for no mountpoint.
         asgi: it is an ASGI application, else a WSGI one.
-        host: the one it is for with `vhost`, in small letters; "" is any.
+        host: its host with `vhost`, in lower case; "" = any.
     """
 
     id: int
@@ -38,15 +37,15 @@ class Application(NamedTuple):
     host: str = ""
 
     def ready_line(self, pid: int) -> str:
-        """Say that it is loaded, in uWSGI's words (log scrapers look for them)."""
+        """Return uWSGI's log line for a loaded application; log scrapers look for it."""
         kind = "ASGI" if self.asgi else "WSGI"
         return (f"{kind} app {self.id} (mountpoint='{self.mountpoint}') ready in "
                 f"{self.milliseconds} ms pid: {pid}{' (default app)' if self.default else ''}")
 
 
 def origin_of(mountpoint: str) -> tuple[str, str]:
-    """Split `[HOST|]/path` into the host and the name that an environ has for the path: no
-    slash at the end, latin-1."""
+    """Split `[HOST|]/path` into the host and the SCRIPT_NAME of the path: no trailing slash,
+    latin-1."""
     host, bar, path = mountpoint.rpartition("|")
     return (host.lower() if bar else "",
             path.rstrip("/").encode("utf-8", "surrogateescape").decode("latin-1"))
@@ -57,14 +56,14 @@ class Mounts:
 
     Args:
         applications: those of the host.
-        default: the one for requests of no mountpoint, or None.
+        default: the one for requests that match no mountpoint, or None.
     """
 
     def __init__(self, applications: Iterable[Application], default: Application | None) -> None:
         found = list(applications)
         self.default = default
         self._by_name = {app.script_name: app for app in reversed(found)}
-        # nginx may be told `uwsgi_param SCRIPT_NAME /app/;` or `/`.
+        # nginx's configuration may say `uwsgi_param SCRIPT_NAME /app/;` or `/`.
         for app in found:
             self._by_name.setdefault(app.script_name + "/", app)
         self._prefixes = [(app.script_name, app.script_name + "/", app)
@@ -79,8 +78,8 @@ class Mounts:
         """Return (application, SCRIPT_NAME, PATH_INFO) by the longest mountpoint that starts
         `path_info` and ends at a "/" or its end (uWSGI's manage-script-name).
 
-        Without a match SCRIPT_NAME is "", as in uWSGI. Unlike there (2.0), a PATH_INFO of
-        one character is no exception.
+        Without a match SCRIPT_NAME is "", as in uWSGI. uWSGI 2.0 makes an exception of a
+        PATH_INFO of one character; this does not.
         """
         for name, slashed, app in self._prefixes:
             if path_info.startswith(slashed) or path_info == name:
@@ -93,17 +92,17 @@ class Applications:
 
     Args:
         loaded: the applications, by their ids.
-        manage_script_name: the path of a mountpoint is taken off PATH_INFO.
-        ignore_script_name: what a request says of SCRIPT_NAME chooses nothing.
+        manage_script_name: split SCRIPT_NAME off PATH_INFO by the mountpoints.
+        ignore_script_name: do not choose by the SCRIPT_NAME of a request.
         no_default: requests for no mountpoint find no application.
-        virtual_host: the variable that holds the host, where applications have one.
-        failures: what did not load, where that was allowed (`need_app=False`).
+        virtual_host: the variable that holds the host, for applications that have one.
+        failures: the errors of those that did not load (`need_app=False`).
 
     Attributes:
         all: the applications; the index is the id.
         default: the first without a mountpoint, else the first loaded; None if none was.
-        only: the one for all requests, None where they have to be looked at.
-        asgi: they are ASGI applications; a server has but one kind.
+        only: the application of all requests, None if the choice depends on the request.
+        asgi: they are ASGI applications; a server serves only one kind.
     """
 
     def __init__(self, loaded: Iterable[Application] = (), *, manage_script_name: bool = False,
@@ -114,14 +113,14 @@ class Applications:
         if anywhere and not no_default:
             first = next((one for one in anywhere if not found[one].script_name), anywhere[0])
             found[first] = found[first]._replace(default=True)
-        self._terms: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "manage_script_name": manage_script_name, "ignore_script_name": ignore_script_name,
             "no_default": no_default, "virtual_host": virtual_host, "failures": tuple(failures)}
         self.all = tuple(found)
         self.default = next((app for app in found if app.default), None)
         self.asgi = any(app.asgi for app in found)
         self.manage_script_name = manage_script_name
-        self.failures = self._terms["failures"]
+        self.failures = self._options["failures"]
         self._ignore = ignore_script_name
         self._virtual_host = virtual_host
         self._mounts = Mounts([found[one] for one in anywhere], self.default)
@@ -144,43 +143,39 @@ class Applications:
         return iter(self.all)
 
     def place(self, environ: dict[str, Any]) -> None:
-        """With manage-script-name set SCRIPT_NAME and PATH_INFO of a request, as the path tells.
-        That comes before everything else that looks at them, as in uWSGI."""
+        """With manage-script-name, set SCRIPT_NAME and PATH_INFO of a request by its path.
+        As in uWSGI this comes before everything else that reads them."""
         if self.manage_script_name:
             _, environ["SCRIPT_NAME"], environ["PATH_INFO"] = self._mounts_for(environ).split(
                 environ["PATH_INFO"])
 
     def choose(self, environ: dict[str, Any]) -> Application | None:
-        """Find the application of a request that has its place by its SCRIPT_NAME."""
+        """Find the application of a request by its SCRIPT_NAME, after `place`."""
         by_name = self.manage_script_name or not self._ignore
         return self._mounts_for(environ).find(environ["SCRIPT_NAME"] if by_name else "")
 
     def _mounts_for(self, environ: dict[str, Any]) -> Mounts:
         if not self._hosts:
             return self._mounts
-        # As it was sent, for which uWSGI looks, else without the port.
+        # uWSGI looks for the host as sent; without the port is an extension.
         host = environ.get(self._virtual_host, "").lower()
         return self._hosts.get(host) or self._hosts.get(without_port(host)) or self._mounts
 
-    def find(self, script_name: str) -> Application | None:
-        """Return the application of no host at `script_name`, as `Mounts.find`."""
-        return self._mounts.find(script_name)
-
     def split(self, path_info: str) -> tuple[Application | None, str, str]:
-        """Find the application of no host by the path, as `Mounts.split`."""
+        """Split a path by the mountpoints without a host, as `Mounts.split`."""
         return self._mounts.split(path_info)
 
     def wrapped(self, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> "Applications":
-        """Return the same applications, each callable replaced by what `wrap` makes of it."""
+        """Return the same applications with `wrap` applied to each callable."""
         return Applications([app._replace(callable=wrap(app.callable)) for app in self.all],
-                            **self._terms)
+                            **self._options)
 
     def ready_lines(self, pid: int) -> list[str]:
-        """Return the line of each application that says that it is loaded."""
+        """Return the `ready_line` of each application."""
         return [app.ready_line(pid) for app in self.all]
 
 
 def without_port(host: str) -> str:
-    """Return the host of `host:port`; that of an IPv6 address keeps its brackets."""
+    """Return the host of `host:port`; an IPv6 address keeps its brackets."""
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() else host

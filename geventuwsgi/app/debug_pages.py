@@ -1,7 +1,7 @@
-"""What a development run shows of an error: a page in the browser, text to everybody else.
+"""Error pages of development runs: HTML for a browser, text for every other client.
 
-The rules of this room: it never leaves a development run, as it shows source code; what
-comes from outside is escaped; there is nothing on a page to click, to run or to load.
+They show source code, so only development runs use them. Text from outside is escaped, and
+there is nothing on a page to click, run or load.
 """
 
 import html
@@ -15,8 +15,8 @@ from ..errors import GeventuwsgiError
 from ..log import tracebacks
 from .applications import Application, Applications
 
-AROUND = 2          # lines of source before and after the one that a frame stands at
-# Nothing may be loaded or kept.
+AROUND = 2          # lines of source shown before and after the line of a frame
+# The browser may neither load anything for the page nor store it.
 FIELDS = (("Cache-Control", "no-store"),
           ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"))
 MOST_EXCEPTIONS = 20
@@ -37,18 +37,18 @@ pre b {{ display: block; background: #fdd }} .where {{ margin-bottom: 0; font-si
 </style>
 <h1>{title}</h1>
 {body}
-<p><small>{closing} This page exists in development runs of geventuwsgi alone.</small></p>
+<p><small>{closing} Only development runs of geventuwsgi show this page.</small></p>
 </html>
 """
 
 
 class Page(NamedTuple):
-    """What to answer with.
+    """The page of an error response.
 
     Attributes:
-        kind: the type of the content.
-        content: the content; b"" is the usual page.
-        fields: further fields of the head.
+        kind: its Content-Type.
+        content: its content; b"" = the usual page.
+        fields: further header fields.
     """
 
     kind: str
@@ -60,51 +60,49 @@ USUAL = Page("text/plain; charset=utf-8", b"", ())
 
 
 def wants_html(accept: str) -> bool:
-    """Whether a client asks for HTML by name, as browsers do (RFC 9110 section 12.5.1)."""
+    """Whether Accept names HTML, as that of a browser does (RFC 9110 section 12.5.1)."""
     found = _HTML.search(accept.lower())
     return found is not None and not _REFUSED.search(found[1] or "")
 
 
 def of_request(error: BaseException, accept: str, title: str) -> Page:
-    """Show an exception that an application raised for a request.
+    """Return the page for an exception that an application raised.
 
     Args:
         error: the exception.
         accept: the client's Accept.
-        title: which request it was.
+        title: the request, for the heading.
     """
-    shown = traceback.TracebackException.from_exception(error)
-    for one in _chain(shown):
-        one.stack = traceback.StackSummary.from_list(
-            [frame for frame in one.stack if not tracebacks.is_our_file(frame.filename)])
+    shown = tracebacks.without_frames(error, tracebacks.is_server_file)
     heading = f"500: {title}"
     if not wants_html(accept):
         return _text(heading, "".join(shown.format()))
     return _page(heading, "".join(map(_exception, _chain(shown))),
-                 "The same traceback stands in the terminal.")
+                 "The terminal has the same traceback.")
 
 
 def of_loading(message: str, trace: str, accept: str) -> Page:
-    """Show why an application does not load.
+    """Return the page for an application that does not load.
 
     Args:
-        message: in one sentence.
-        trace: the traceback as text, "" where there is none.
+        message: the reason, in one sentence.
+        trace: the traceback as text, "" if there is none.
         accept: the client's Accept.
     """
     heading = "The application does not load"
     if not wants_html(accept):
         return _text(heading, f"{message}\n\n{trace}")
     body = f"<h2>{html.escape(message)}</h2>\n" + (trace and f"<pre>{html.escape(trace)}</pre>")
-    return _page(heading, body, "The next change of a file loads it anew; then reload this page.")
+    return _page(heading, body, "When a file changes, the application is loaded again; then "
+                                "reload this page.")
 
 
-def without_hasty_answers(application: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap an ASGI application so that a 500 waits for its end, and gives way to an exception.
+def delay_errors(application: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an ASGI application so that a 500 is sent only if no exception follows it.
 
-    Starlette, and so FastAPI, answers 500 first and raises then (ServerErrorMiddleware).
+    Starlette, and so FastAPI, sends a 500 and then raises (ServerErrorMiddleware).
     """
-    async def patient(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def delayed(scope: dict[str, Any], receive: Any, send: Any) -> None:
         held: list[dict[str, Any]] = []
 
         async def hold(message: dict[str, Any]) -> None:
@@ -117,7 +115,23 @@ def without_hasty_answers(application: Callable[..., Any]) -> Callable[..., Any]
         for message in held:
             await send(message)
 
-    return patient
+    return delayed
+
+
+def applications_of(error: GeventuwsgiError) -> Applications:
+    """Return a WSGI application that responds to every request with 500 and the reason why
+    the real one does not load."""
+    message, trace = str(error), getattr(error, "traceback", "")
+
+    def application(environ: dict[str, object],
+                    start_response: Callable[..., object]) -> Iterable[bytes]:
+        page = of_loading(message, trace, str(environ.get("HTTP_ACCEPT", "")))
+        start_response("500 Internal Server Error", [
+            ("Content-Type", page.kind), ("Content-Length", str(len(page.content))),
+            *page.fields])
+        return [page.content]
+
+    return Applications([Application(0, "", "", application, "the error page", 0)])
 
 
 def _text(heading: str, text: str) -> Page:
@@ -131,7 +145,7 @@ def _page(heading: str, body: str, closing: str) -> Page:
 
 
 def _chain(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
-    """Return an exception and those that led to it or are in its group, the first cause first."""
+    """Return the exceptions to show: this one, what led to it and its group; causes first."""
     found: list[traceback.TracebackException] = []
     pending = [shown]
     while pending and len(found) < MOST_EXCEPTIONS:
@@ -164,27 +178,10 @@ def _frame(frame: traceback.FrameSummary) -> str:
 
 
 def _source(filename: str, number: int) -> Iterator[str]:
-    """Yield the lines around one, and that one marked."""
+    """Yield a line of a file, marked, between those around it."""
     linecache.checkcache(filename)
     for at in range(max(number - AROUND, 1), number + AROUND + 1):
         line = linecache.getline(filename, at)
         if line:
             text = html.escape(f"{at:5}  {line.rstrip()}")
             yield f"<b>{text}</b>" if at == number else f"{text}\n"
-
-
-# An application that tells why the real one does not load: for development runs alone.
-
-def applications_of(error: GeventuwsgiError) -> Applications:
-    """Return applications that answer everything with 500 and the traceback."""
-    message, trace = str(error), getattr(error, "traceback", "")
-
-    def application(environ: dict[str, object],
-                    start_response: Callable[..., object]) -> Iterable[bytes]:
-        page = of_loading(message, trace, str(environ.get("HTTP_ACCEPT", "")))
-        start_response("500 Internal Server Error", [
-            ("Content-Type", page.kind), ("Content-Length", str(len(page.content))),
-            *page.fields])
-        return [page.content]
-
-    return Applications([Application(0, "", "", application, "the error page", 0)])

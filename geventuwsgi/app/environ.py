@@ -1,10 +1,9 @@
 """The WSGI environ of one request, from a checked HTTP head or a uwsgi packet (PEP 3333).
 
-The rules of this room: every environ is a plain dict, new for each request, begun as a
-copy of a template that was made once per listener. `wsgi.*`, `uwsgi.*` and
-`geventuwsgi.*` are the server's and never come from the peer. A header name with "_"
-is dropped, so that `X_Forwarded_For` cannot pose as `X-Forwarded-For`, and so is
-`Proxy`, which would become HTTP_PROXY (CVE-2016-1000111).
+Every environ is a new plain dict that starts as a copy of its listener's template. The keys
+`wsgi.*`, `uwsgi.*` and `geventuwsgi.*` are the server's and never come from the peer. A
+header name with "_" is dropped, so that `X_Forwarded_For` cannot pass for
+`X-Forwarded-For`, and so is `Proxy`, which would become HTTP_PROXY (CVE-2016-1000111).
 """
 
 from collections.abc import Mapping
@@ -16,8 +15,8 @@ from ..protocol.uwsgi import PacketParser
 
 Environ = dict[str, Any]
 
-# Field names as received -> environ key, "" for a field that is dropped. Upper-casing
-# happens once per spelling; the bound is for peers that invent names.
+# Field names as received -> environ key, "" for a field that is dropped. The cache is
+# bounded because peers can invent names.
 _REMEMBERED = 2048
 _keys: dict[str, str] = {
     "Content-Type": "CONTENT_TYPE", "content-type": "CONTENT_TYPE",
@@ -27,7 +26,7 @@ _keys: dict[str, str] = {
 def template(*, errors: Any, file_wrapper: Any, multithread: bool, multiprocess: bool,
              server_name: str, server_port: str, scheme: str, software: str,
              version: bytes, node: bytes) -> Environ:
-    """Make what every environ of a listener begins with.
+    """Make the variables that all environs of a listener have in common.
 
     Args:
         errors: the `wsgi.errors` stream.
@@ -53,10 +52,10 @@ def template(*, errors: Any, file_wrapper: Any, multithread: bool, multiprocess:
 
 
 def from_http(base: Environ, parser: RequestParser) -> Environ:
-    """Build the environ of a request whose head `parser` holds.
+    """Build the environ of the request in `parser`.
 
-    REQUEST_URI (uWSGI) and RAW_URI (gunicorn) are the target as sent. PATH_INFO has its
-    dot segments removed and is then decoded, as uWSGI does it: "//" stays, "%2F" becomes
+    REQUEST_URI (uWSGI) and RAW_URI (gunicorn) are the target as sent. For PATH_INFO the dot
+    segments are removed and the rest is then decoded, as in uWSGI: "//" stays, "%2F" becomes
     "/". Repeated fields are joined by ", ", Cookie by "; " (RFC 9110 5.3, RFC 6265 5.4).
     """
     environ = base.copy()
@@ -103,18 +102,18 @@ def scheme(environ: Mapping[str, Any], trusted: bool, listener: str) -> str:
 
     Args:
         environ: the request's variables.
-        trusted: the peer is one whose word on forwarding is taken.
-        listener: the scheme of the socket the request came in by.
+        trusted: the peer may set the scheme (`forwarded-allow-ips`).
+        listener: the scheme of the listening socket.
 
-    Only "http" and "https" are ever taken from outside. X-Forwarded-Proto wins over
-    X-Forwarded-Ssl; a chain of proxies counts by its first entry.
+    Only "http" and "https" are accepted from a peer. X-Forwarded-Proto wins over
+    X-Forwarded-Ssl; of several values the first one counts.
     """
     if not trusted:
         return listener
-    said = environ.get("UWSGI_SCHEME") or environ.get("HTTP_X_FORWARDED_PROTO")
-    if said:
-        said = said.split(",", 1)[0].strip().lower()
-        return said if said in ("http", "https") else listener
+    value = environ.get("UWSGI_SCHEME") or environ.get("HTTP_X_FORWARDED_PROTO")
+    if value:
+        value = value.split(",", 1)[0].strip().lower()
+        return value if value in ("http", "https") else listener
     flag = environ.get("HTTPS") or environ.get("HTTP_X_FORWARDED_SSL")
     if flag:
         return "https" if flag == "1" or flag.lower() == "on" else listener
@@ -140,7 +139,7 @@ def _join(environ: Environ, key: str, value: str) -> None:
 
 
 def decode(path: str) -> str:
-    """Return a path as PATH_INFO has it: dot segments removed, then escapes decoded."""
+    """Return a path as in PATH_INFO: dot segments removed, then escapes decoded."""
     if "/." in path:
         path = without_dot_segments(path)
     if "%" in path:
@@ -149,7 +148,7 @@ def decode(path: str) -> str:
 
 
 def without_dot_segments(path: str) -> str:
-    """Remove "." and ".." (RFC 3986 section 5.2.4), but keep empty segments, as uWSGI."""
+    """Remove "." and ".." (RFC 3986 section 5.2.4); empty segments stay, as in uWSGI."""
     kept: list[str] = []
     segments = path.split("/")[1:]
     for segment in segments:

@@ -1,45 +1,39 @@
-"""What follows, beside the log, when an application raises: catch-exceptions, reload-on-exception.
+"""What follows an exception of the application, besides its log line: catch-exceptions and
+reload-on-exception."""
 
-The rules of this room: it is asked once an exception has left the application, so nothing
-here is on the way of a request that succeeds.
-"""
-
-import os
-import traceback
 from collections.abc import Callable, Collection
 
+from ..log import tracebacks
 from .debug_pages import USUAL, Page, of_request
-
-_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(__file__))
 
 
 class ExceptionPolicy:
-    """What is to be done about exceptions.
+    """The options about exceptions.
 
     Args:
-        worn: asks the master for another worker in this one's place.
-        told: the client gets the traceback (catch-exceptions).
-        shown: it gets it as a page, if it is a browser (development runs).
-        reload: any exception has the worker replaced (reload-on-exception).
-        types: those of these classes have: `ValueError`, or `package.module.Error`.
-        values: those with these messages.
-        reprs: those that read so, `ValueError: message`.
+        replace: called with the reason to have the master replace this worker.
+        expose: the client gets the traceback (catch-exceptions).
+        as_page: a browser gets it as a page (development runs).
+        reload: any exception replaces the worker (reload-on-exception).
+        types: classes that do: `ValueError`, or `package.module.Error`.
+        values: messages that do.
+        reprs: class and message that do, as `ValueError: message`.
     """
 
-    def __init__(self, worn: Callable[[str], None], *, told: bool = False, shown: bool = False,
-                 reload: bool = False, types: Collection[str] = (), values: Collection[str] = (),
-                 reprs: Collection[str] = ()) -> None:
-        self._told = told
-        self._shown = shown
+    def __init__(self, replace: Callable[[str], None], *, expose: bool = False,
+                 as_page: bool = False, reload: bool = False, types: Collection[str] = (),
+                 values: Collection[str] = (), reprs: Collection[str] = ()) -> None:
+        self._expose = expose
+        self._as_page = as_page
         self._reload = reload
         self._types = frozenset(types)
         self._values = frozenset(values)
         self._reprs = frozenset(reprs)
-        self._worn = worn
-        self._asked = False
+        self._replace = replace
+        self._requested = False
 
-    def happened(self, what: str, error: BaseException, accept: str = "") -> Page:
-        """Do what is to be done.
+    def apply(self, what: str, error: BaseException, accept: str = "") -> Page:
+        """Request the worker's replacement if the options say so, and choose the response.
 
         Args:
             what: the request, for the page.
@@ -47,27 +41,20 @@ class ExceptionPolicy:
             accept: the client's Accept.
 
         Returns:
-            What the client gets.
+            The page for the client.
         """
-        if not self._asked and self._wanted(error):
-            self._asked = True  # one is enough: it is replaced once
-            self._worn(f"{what} raised {type(error).__name__} (reload-on-exception)")
-        if self._shown:
+        if not self._requested and self._reloads(error):
+            self._requested = True  # a worker is replaced only once
+            self._replace(f"{what} raised {type(error).__name__} (reload-on-exception)")
+        if self._as_page:
             return of_request(error, accept, what)
-        if not self._told:
+        if not self._expose:
             return USUAL
-        return USUAL._replace(content=f"{what}\n\n{told(error)}".encode("utf-8", "replace"))
+        text = f"{what}\n\n{tracebacks.of_exception(error)}"
+        return USUAL._replace(content=text.encode("utf-8", "replace"))
 
-    def _wanted(self, error: BaseException) -> bool:
+    def _reloads(self, error: BaseException) -> bool:
         kind, text = type(error), str(error)
         return (self._reload or kind.__name__ in self._types
                 or f"{kind.__module__}.{kind.__qualname__}" in self._types
                 or text in self._values or f"{kind.__name__}: {text}" in self._reprs)
-
-
-def told(error: BaseException) -> str:
-    """Return the traceback of an exception, from the application's first frame on."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))

@@ -1,8 +1,8 @@
 """`wsgi.input`: the request body as a stream that ends where the body ends (PEP 3333).
 
-A body that is already here is an `io.BytesIO` (small) or a temporary file
-(`post-buffering`). `Body` is the rest: it asks for the next decoded piece only when the
-application reads, so a large upload is never held in memory.
+A body that was read before is an `io.BytesIO`, or a temporary file if it is large
+(`post-buffering`). Any other is a `Body`, which fetches the next decoded piece only when the
+application reads, so that a large upload is never held in memory.
 """
 
 import io
@@ -20,9 +20,8 @@ class Body(io.RawIOBase):
         receive: returns the next decoded piece, b"" at the body's end; raises OSError
             when the client is gone or too slow.
 
-    `read(n)` blocks for exactly n bytes or what remains, as in uWSGI; `readline(n)`
-    honours its limit. Every read ends at the end of the body, with or without a
-    Content-Length (`wsgi.input_terminated`).
+    `read(n)` waits for exactly n bytes or what remains, as in uWSGI. Every read ends at the
+    end of the body, with or without a Content-Length (`wsgi.input_terminated`).
     """
 
     def __init__(self, receive: Callable[[], bytes]) -> None:
@@ -57,7 +56,7 @@ class Body(io.RawIOBase):
         return piece
 
     def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
-        """Return `size` bytes, fewer only at the end of the body; all of it if negative."""
+        """Return `size` bytes, fewer only at the end of the body; all if it is negative."""
         if size is None or size < 0:
             size = -1
         pieces: list[bytes] = []
@@ -72,7 +71,7 @@ class Body(io.RawIOBase):
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read1(self, size: int = -1) -> bytes:
-        """Return what is at hand, at most `size` bytes; wait only if there is nothing."""
+        """Return what has arrived, at most `size` bytes; wait only if there is nothing."""
         if size == 0 or (self._at >= len(self._buffer) and not self._fill()):
             return b""
         return self._take(size if size > 0 else len(self._buffer))
@@ -83,7 +82,7 @@ class Body(io.RawIOBase):
         return len(piece)
 
     def readline(self, size: int | None = -1) -> bytes:  # type: ignore[override]
-        """Return up to and with the next LF, at most `size` bytes if that is not negative."""
+        """Return bytes up to and including the next LF, at most `size` if not negative."""
         limit = -1 if size is None or size < 0 else size
         pieces: list[bytes] = []
         while limit:
@@ -109,10 +108,11 @@ def spool(receive: Callable[[], bytes], memory: int) -> BinaryIO:
 
     Args:
         receive: as for `Body`.
-        memory: up to so many octets stay in memory, a longer body goes to a temporary
-            file in TMPDIR.
+        memory: octets that are kept in memory; a longer body goes to a temporary file in
+            TMPDIR.
 
-    Returns a seekable binary file at its start.
+    Returns:
+        A seekable binary file at its start.
     """
     file: BinaryIO = io.BytesIO()
     try:

@@ -1,8 +1,4 @@
-"""What an application is: WSGI, ASGI, or nothing that can be called as either.
-
-The rules of this room: it looks at a callable and never calls it. Only of a plain function
-are the parameters certain; decorators and callables in C are believed.
-"""
+"""Find out whether an application is WSGI, ASGI or neither, without calling it."""
 
 import functools
 import inspect
@@ -14,46 +10,54 @@ from ..errors import AppLoadError
 
 
 def check_callable(found: object, source: str, interface: str = "auto") -> bool:
-    """Tell whether an application is ASGI; refuse what can be none, in words that say what to
-    write instead."""
+    """Return whether an application is ASGI.
+
+    Args:
+        found: the application.
+        source: where it was found, for errors.
+        interface: "wsgi", "asgi" or "auto".
+
+    Raises:
+        AppLoadError: it cannot be an application; the message says what to write instead.
+    """
     if isinstance(found, types.ModuleType):
         raise AppLoadError(f"{source} is a module, not an application; "
                            f"did you mean '{found.__name__}'?")
     if not callable(found):
         raise AppLoadError(f"{source} is not callable, but of type {type(found).__name__}")
     if interface == "asgi":
-        # A decorated application need not look like a coroutine function: it is believed.
+        # A decorated application need not look like a coroutine function.
         _check_parameters(found, source, "an ASGI", ("scope", "receive", "send"))
         return True
     if is_asgi(found):
         if interface == "wsgi":
             raise AppLoadError(f"{source} is an ASGI application (its call is a coroutine); "
-                               "with `interface = asgi` it is served as such")
+                               "set `interface = asgi` to serve it")
         code = getattr(getattr(found, "__call__", None), "__code__", None)
         if inspect.isclass(found) and code is not None and code.co_argcount > 3:
-            raise AppLoadError(f"{source} is a class whose objects are ASGI applications; an "
-                               f"object is made with (): {source}()")
+            raise AppLoadError(f"{source} is a class whose objects are ASGI applications; add () "
+                               f"to create an object: {source}()")
         return True
     _check_parameters(found, source, "a WSGI", ("environ", "start_response"))
     return False
 
 
 def _check_parameters(found: Any, source: str, kind: str, names: tuple[str, ...]) -> None:
-    # Only of a plain function are the parameters certain: decorators and callables in C
-    # may take two arguments whatever their signature pretends.
+    # Only a plain function's parameters are certain: decorators and callables in C may
+    # accept arguments that their signature does not show.
     if isinstance(found, types.FunctionType):
         code = found.__code__
         if code.co_argcount < len(names) and not code.co_flags & inspect.CO_VARARGS:
-            hint = "" if code.co_argcount else f"; a factory is written with (): {source}()"
+            hint = "" if code.co_argcount else f"; add () if it is a factory: {source}()"
             if code.co_argcount == 2 and kind == "an ASGI":
-                hint = "; a WSGI application is served with `interface = wsgi`"
+                hint = "; set `interface = wsgi` if it is a WSGI application"
             raise AppLoadError(f"{source} takes {code.co_argcount} arguments where {kind} "
                                f"application takes {len(names)} ({', '.join(names)}){hint}")
 
 
 def is_asgi(found: Any) -> bool:
-    """Tell whether a callable is an ASGI application: a coroutine function, or an object or
-    class whose `__call__` is one (a class: ASGI 2's double callable)."""
+    """Whether a callable is an ASGI application: a coroutine function, or an object or class
+    whose `__call__` is one (a class: ASGI 2's double callable)."""
     while isinstance(found, functools.partial):
         found = found.func
     return (inspect.iscoroutinefunction(found)
@@ -61,7 +65,8 @@ def is_asgi(found: Any) -> bool:
 
 
 def is_double_callable(found: Any) -> bool:
-    """Tell whether this is ASGI 2's form: a class of the scope, its object the coroutine."""
+    """Whether an application is ASGI 2's: a class called with the scope, whose objects are
+    called with `receive` and `send`."""
     return inspect.isclass(found) and not hasattr(found, "__await__")
 
 

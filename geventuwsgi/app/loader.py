@@ -1,20 +1,16 @@
-"""Load applications, by the names that configurations give them.
+"""Load applications by the names that configurations use.
 
-Spellings of an application, wherever one is named:
+Every option that names an application accepts these spellings:
 
     pkg.mod                      the attribute `application`, else `app`
     pkg.mod:attr.sub             that attribute
     pkg.mod:factory()            what the factory returns
     pkg.mod:factory("x", a=1)    the same with arguments, literals only
-    path/app.py  path/app.py:f() a file in place of a module (also `.wsgi`)
-    config:app.ini#name          what PasteDeploy makes of a file (`paste`)
+    path/app.py  path/app.py:f() a file instead of a module (also `.wsgi`)
+    config:app.ini#name          an application of PasteDeploy (`paste`)
 
-Rules of the room:
-
-- Plain arguments in, `Applications` out; nothing here is patched or forked, and gevent is
-  not needed.
-- Whatever goes wrong is an `AppLoadError` that says what to change. The traceback it
-  carries is the application's own: our frames and importlib's are cut out.
+Every failure is an `AppLoadError` that says what to change. Its traceback is the
+application's own, without the frames of this server and of importlib.
 """
 
 import ast
@@ -33,6 +29,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from ..errors import AppLoadError
+from ..log import tracebacks
 from . import paste as uris
 from .applications import Application, Applications, origin_of
 from .interface import check_callable, is_double_callable, single_callable
@@ -42,11 +39,10 @@ log = logging.getLogger("geventuwsgi.error")
 DEFAULT_NAMES = ("application", "app")
 FILE_ENDINGS = (".py", ".wsgi")
 FACTORY_STARTS = ("create", "make", "build", "get_")
-_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Whose frames are the loading and not what is loaded: ours, importlib's, PasteDeploy's and
-# those of Flask's command line.
-LOADING_FRAMES = (__file__, uris.__file__, os.path.join(_PACKAGE_DIRECTORY, "flask.py"),
-                  os.path.join(_PACKAGE_DIRECTORY, "django", ""),
+# Files whose frames belong to the loading and not to the application: this server's,
+# importlib's, PasteDeploy's and those of Flask's command line.
+LOADING_FRAMES = (__file__, uris.__file__, os.path.join(tracebacks.PACKAGE_DIRECTORY, "flask.py"),
+                  os.path.join(tracebacks.PACKAGE_DIRECTORY, "django", ""),
                   os.path.join(os.path.dirname(importlib.__file__), ""), "<frozen importlib")
 LOADING_PARTS = (os.path.join("site-packages", "paste", "deploy", ""),
                  os.path.join("site-packages", "flask", "cli.py"))
@@ -61,28 +57,30 @@ def load(*, application: str | None = None, module: str | None = None,
          paste: str | None = None, paste_global: Iterable[str] = (),
          ignore_script_name: bool = False,
          no_default_app: bool = False, virtual_host: str = "") -> Applications:
-    """Load everything that the configuration names, in uWSGI's order.
+    """Load all applications that the configuration names, in uWSGI's order.
 
     Args:
-        application: a module or a file, as the command line has it.
-        asgi: as `application`, of an ASGI one.
-        module: uWSGI's `module`; wsgi_file: uWSGI's `wsgi-file`.
-        paste: a URI of PasteDeploy, `config:app.ini#name`. Of these five the first
-            given is mounted at ""; a further one is skipped with a warning, as in uWSGI.
-        callable: the attribute (or `factory()`) where a spelling names none; the default is
-            `application`, then `app`.
+        application: a module or a file, as on the command line.
+        asgi: the same for an ASGI application.
+        module: uWSGI's `module`.
+        wsgi_file: uWSGI's `wsgi-file`.
+        paste: a PasteDeploy URI, `config:app.ini#name`. The first given of these five is
+            mounted at ""; the others are skipped with a warning, as in uWSGI.
+        callable: the attribute (or `factory()`) for spellings that name none; the default
+            is `application`, then `app`.
         mounts: texts `[HOST|]/prefix=spelling`.
-        manage_script_name, ignore_script_name, no_default_app, virtual_host: kept for
+        manage_script_name, ignore_script_name, no_default_app, virtual_host: see
             `Applications`.
-        need_app: False keeps what loads and puts the rest into `failures`.
-        interface: "wsgi", "asgi", or "auto" to look at each callable.
+        need_app: False keeps the applications that load and puts the errors of the others
+            into `failures`.
+        interface: "wsgi", "asgi", or "auto" to inspect each callable.
         factory: a spelling without a call names a factory (uvicorn's `--factory`).
 
-    A module that was named without an attribute may define a dictionary `applications` of
-    mountpoints and callables (or spellings); then it gives all of them (uWSGI).
+    A module named without an attribute may define a dictionary `applications` of
+    mountpoints and callables (or spellings); then all of them are loaded, as in uWSGI.
 
     Raises:
-        AppLoadError: something does not load, or there is nothing to load.
+        AppLoadError: an application does not load, or none is named.
     """
     loading = _Loading(callable, interface, factory, paste_global)
     wanted = [("", spelling, is_file) for spelling, is_file in (
@@ -109,7 +107,7 @@ def load(*, application: str | None = None, module: str | None = None,
 
 
 class _Loading:
-    """The applications loaded so far, and what applies to all of them."""
+    """The applications loaded so far, and the options for all of them."""
 
     def __init__(self, default_callable: str | None, interface: str, factory: bool,
                  paste_global: Iterable[str] = ()) -> None:
@@ -121,7 +119,7 @@ class _Loading:
 
     def load(self, mountpoint: str, spelling: str, is_file: bool = False,
              mapped: bool = False) -> None:
-        """Load `spelling` at `mountpoint`; `mapped` where a dictionary named it already."""
+        """Load `spelling` at `mountpoint`; `mapped` if it comes from a dictionary."""
         if self._taken(mountpoint, spelling):
             return
         started = time.monotonic()
@@ -159,7 +157,8 @@ class _Loading:
         if self.loaded and self.loaded[0].asgi != asgi:
             kinds = ("ASGI", "WSGI") if asgi else ("WSGI", "ASGI")
             raise AppLoadError(f"{source} is a{'n' * asgi} {kinds[0]} application beside "
-                               f"{kinds[1]} ones; a server has but one kind: run a second one")
+                               f"{kinds[1]} ones; a server serves only one kind: run a second "
+                               "server")
         if asgi and is_double_callable(found):
             found = single_callable(found)
         host, name = origin_of(mountpoint)
@@ -169,7 +168,7 @@ class _Loading:
 
 
 def is_mapping(found: object) -> TypeGuard[dict[str, Any]]:
-    """Tell whether a module's `applications` is uWSGI's dictionary of mountpoints."""
+    """Whether a module's `applications` is uWSGI's dictionary of mountpoints."""
     return isinstance(found, dict) and bool(found) and all(
         isinstance(key, str) and (not key or key[0] == "/") for key in found)
 
@@ -189,7 +188,7 @@ def import_source(source: str, is_file: bool = False) -> types.ModuleType:
     """Import a dotted module name, or a file (it has a slash or ends in `.py`).
 
     Raises:
-        AppLoadError: with the traceback of what went wrong inside it.
+        AppLoadError: with the traceback of the import.
     """
     is_file = is_file or looks_like_file(source)
     if is_file and not os.path.isfile(source):
@@ -203,13 +202,16 @@ def import_source(source: str, is_file: bool = False) -> types.ModuleType:
 
 
 def not_imported(source: str, error: BaseException) -> AppLoadError:
-    """Return what to raise from an error of an import."""
+    """Return the `AppLoadError` for an error of an import."""
     return AppLoadError(_why(source, error), own_traceback(error))
 
 
 def looks_like_file(source: str) -> bool:
-    """Tell a path from a dotted name. `shop.wsgi` is the module every Django project has,
-    and a file only where one of that name lies about and no package `shop`."""
+    """Whether a source is a path, not a dotted name.
+
+    `shop.wsgi` is a module of every Django project; it is a file only if there is a file of
+    that name and no package `shop`.
+    """
     if "/" in source or source.endswith(".py") or source.startswith("."):
         return True
     return (source.endswith(".wsgi") and os.path.isfile(source)
@@ -219,8 +221,8 @@ def looks_like_file(source: str) -> bool:
 def _import_file(path: str) -> types.ModuleType:
     """Import a file under uWSGI's name for it: uwsgi_file_ and its path, / and . as _, less .py.
 
-    Its directory goes to the end of sys.path, so that its neighbours can be imported as
-    they can when Python runs it; uWSGI leaves that to `chdir` and `pythonpath`.
+    Its directory is appended to sys.path, so that it can import its neighbours as when
+    Python runs it; uWSGI leaves that to `chdir` and `pythonpath`.
     """
     name = "uwsgi_file_" + path.removesuffix(".py").replace("/", "_").replace(".", "_")
     path = os.path.abspath(path)
@@ -230,7 +232,7 @@ def _import_file(path: str) -> types.ModuleType:
     directory = os.path.dirname(path)
     if directory not in sys.path and directory != os.getcwd():
         sys.path.append(directory)
-    # The loader is named because `.wsgi` is no ending that importlib knows.
+    # importlib does not know the ending `.wsgi`, so the loader is given.
     loader = importlib.machinery.SourceFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
@@ -248,7 +250,7 @@ def load_uri(spelling: str, variables: Mapping[str, str]) -> Any:
     """Build an application by PasteDeploy, with the variables of `paste-global`.
 
     Raises:
-        AppLoadError: with the traceback of what went wrong inside it.
+        AppLoadError: with the traceback of what failed inside it.
     """
     try:
         return uris.load(spelling, variables)
@@ -256,7 +258,7 @@ def load_uri(spelling: str, variables: Mapping[str, str]) -> Any:
         raise
     except (Exception, SystemExit) as error:
         why, trace = _last_line(error), own_traceback(error)
-        # Of a section or a module that is not there it would be the same line once more.
+        # Without frames, as for a missing section, the traceback only repeats the message.
         raise AppLoadError(f"{spelling} cannot be loaded: {why}",
                            trace if '  File "' in trace else "") from error
 
@@ -264,7 +266,7 @@ def load_uri(spelling: str, variables: Mapping[str, str]) -> Any:
 def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any, str]:
     """Evaluate `attr.sub` or `factory(literals)` in `module`; return (value, as written).
 
-    Nothing else is an expression here: it is configuration, not code.
+    Other expressions are not allowed: this is configuration, not code.
     """
     if not attribute:
         for name in DEFAULT_NAMES:
@@ -293,7 +295,7 @@ def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any
 
 
 def parse_attribute(source: str, attribute: str) -> tuple[list[str], Call | None]:
-    """Read `attr.sub` or `factory("x", a=1)`: the names, and the arguments of a call."""
+    """Parse `attr.sub` or `factory("x", a=1)` into the names and the arguments of a call."""
     call: Call | None = None
     try:
         node: ast.expr = ast.parse(attribute, mode="eval").body
@@ -311,31 +313,24 @@ def parse_attribute(source: str, attribute: str) -> tuple[list[str], Call | None
         if not isinstance(node, ast.Name):
             raise ValueError("not a name")
     except (SyntaxError, ValueError, TypeError):
-        raise AppLoadError(f"cannot understand {attribute!r} in '{source}:{attribute}': an "
-                           "attribute is wanted, or a factory called with literals") from None
+        raise AppLoadError(f"cannot understand {attribute!r} in '{source}:{attribute}': write "
+                           "an attribute, or a factory called with literals") from None
     return [node.id, *names], call
 
 
 def own_traceback(error: BaseException) -> str:
-    """Format the traceback of `error` without the frames that did the loading."""
-    summary = traceback.TracebackException.from_exception(error)
-    seen: set[int] = set()
-    pending: list[traceback.TracebackException | None] = [summary]
-    while pending:
-        part = pending.pop()
-        if part is None or id(part) in seen:
-            continue
-        seen.add(id(part))
-        part.stack = traceback.StackSummary.from_list([
-            frame for frame in part.stack if not frame.filename.startswith(LOADING_FRAMES)
-            and not any(part in frame.filename for part in LOADING_PARTS)])
-        pending += [part.__cause__, part.__context__, *(getattr(part, "exceptions", None) or ())]
+    """Format the traceback of `error` without the frames of the loading."""
+    summary = tracebacks.without_frames(error, _is_loading)
     text = "".join(summary.format())
-    # Without a frame of the application's there is nothing that the header could head.
+    # Without a frame of the application the header has nothing to introduce.
     lead = "Traceback (most recent call last):\n"
     if not summary.stack and text.startswith(lead):
         return text[len(lead):]
     return text
+
+
+def _is_loading(path: str) -> bool:
+    return path.startswith(LOADING_FRAMES) or any(part in path for part in LOADING_PARTS)
 
 
 def _why(source: str, error: BaseException) -> str:
@@ -358,7 +353,7 @@ def _last_line(error: BaseException) -> str:
 
 
 def suggest_attribute(owner: object, name: str) -> str:
-    """Suggest attributes of `owner` that may have been meant by `name`."""
+    """Suggest attributes of `owner` whose names resemble `name`."""
     public = {key: value for key, value in vars(owner).items()
               if not key.startswith("_") and not isinstance(value, types.ModuleType)
               } if hasattr(owner, "__dict__") else {}
@@ -371,7 +366,7 @@ def suggest_attribute(owner: object, name: str) -> str:
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """Suggest those of `names` that are near to `name`."""
+    """Suggest those of `names` that resemble `name`."""
     return _did_you_mean(difflib.get_close_matches(name, list(names), n=3))
 
 
@@ -381,7 +376,7 @@ def _did_you_mean(names: Iterable[str]) -> str:
 
 
 def _neighbours(path: str) -> list[str]:
-    """List what lies in the directory of `path`: files as they are, and module names."""
+    """List the files or, for a dotted name, the modules in the directory of `path`."""
     try:
         names = os.listdir(os.path.dirname(path) or ".")
     except OSError:

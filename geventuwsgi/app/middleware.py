@@ -1,6 +1,8 @@
-"""Applications that may do what an option allows: they are wrapped, and others pay nothing.
+"""Wrappers around applications, for options that only some servers set.
 
-Called once, when a worker begins.
+- `buffers`: a WSGI application may return any buffers (`wsgi-accept-buffer`).
+- `fail_readiness`: readiness checks get a 503 while a server waits to stop
+  (`shutdown-delay`); the applications are not wrapped before that.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
@@ -11,8 +13,8 @@ from .environ import Environ
 
 
 def buffers(application: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an application whose pieces may be any buffers (wsgi-accept-buffer)."""
-    def adapted(environ: Environ, start_response: Callable[..., Any]) -> Any:
+    """Return an application whose pieces may be any buffers."""
+    def converted(environ: Environ, start_response: Callable[..., Any]) -> Any:
         result = application(environ, start_response)
         kind = type(result)
         if kind is list or kind is tuple:
@@ -20,11 +22,11 @@ def buffers(application: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(result, (bytearray, memoryview)):
             return [bytes(result)]
         return result if hasattr(result, "region") else _Pieces(result)
-    return adapted
+    return converted
 
 
 def octets(piece: Any) -> Any:
-    """Return a buffer as bytes, and anything else for the server to complain of."""
+    """Return a buffer as bytes, and anything else unchanged: the server reports it."""
     return bytes(piece) if isinstance(piece, (bytearray, memoryview)) else piece
 
 
@@ -43,23 +45,18 @@ class _Pieces:
             close()
 
 
-# Readiness checks of a server that is about to stop (`shutdown-delay`).
-#
-# Until the delay is over everything is served as before, but for the paths that a load
-# balancer asks: they are answered 503, so that it sends nobody here any more. The
-# applications are replaced by wrapped ones only then; before, this costs nothing.
-
 BODY = b"stopping\n"
 HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(BODY))),
            ("Cache-Control", "no-store")]
 
 
 def fail_readiness(service: Any, paths: Collection[str]) -> None:
-    """Have a worker's service answer readiness checks with 503 from now on.
+    """Respond to readiness checks with 503 from now on, so that a load balancer sends no
+    further clients. All other requests are served as before.
 
     Args:
-        service: has `applications` and `only`, one of them or None.
-        paths: the whole paths that are readiness checks, without a query.
+        service: of the worker; has `applications` and `only`, one of them or None.
+        paths: the full paths of the readiness checks, without a query.
     """
     before: Applications = service.applications
     wrap = wrap_asgi if before.asgi else wrap_wsgi
@@ -71,19 +68,19 @@ def fail_readiness(service: Any, paths: Collection[str]) -> None:
 
 def wrap_wsgi(application: Callable[..., Iterable[bytes]],
               paths: Collection[str]) -> Callable[..., Iterable[bytes]]:
-    """Return the application with readiness checks that fail (PEP 3333)."""
-    def leaving(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Return the application with failing readiness checks (PEP 3333)."""
+    def not_ready(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["SCRIPT_NAME"] + environ["PATH_INFO"] in paths:
             start_response("503 Service Unavailable", HEADERS)
             return [BODY]
         return application(environ, start_response)
-    return leaving
+    return not_ready
 
 
 def wrap_asgi(application: Callable[..., Any],
               paths: Collection[str]) -> Callable[..., Awaitable[None]]:
-    """Return the application with readiness checks that fail (ASGI 3)."""
-    async def leaving(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Return the application with failing readiness checks (ASGI 3)."""
+    async def not_ready(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["path"] not in paths:
             await application(scope, receive, send)
             return
@@ -91,4 +88,4 @@ def wrap_asgi(application: Callable[..., Any],
                     "headers": [(name.lower().encode(), value.encode())
                                 for name, value in HEADERS]})
         await send({"type": "http.response.body", "body": BODY})
-    return leaving
+    return not_ready

@@ -1,7 +1,7 @@
 """Applications that PasteDeploy builds, from `config:app.ini#name` or `egg:Package#name`.
 
-The rules of this room: composites, pipelines and filters are PasteDeploy's own. What is
-wrong is told as for any other application that does not load.
+PasteDeploy itself handles composites, pipelines and filters. Errors are reported like those
+of any other application that does not load.
 """
 
 import logging.config
@@ -14,23 +14,23 @@ from typing import Any
 from ..errors import AppLoadError
 
 SCHEMES = ("config:", "egg:")
-# Of `use = config:other.ini#name` and its like, at the beginning of a line's value.
+# The file of `use = config:other.ini#name` and similar lines.
 _FILES = re.compile(r"(?m)^[^#;\n=]*=[ \t]*config:([^#\s]+)")
 
 
 def is_uri(spelling: str) -> bool:
-    """Whether an application is spelled as PasteDeploy has it; a mounted INI file counts."""
+    """Whether the text is a PasteDeploy URI, or the path of an INI file."""
     return spelling.startswith(SCHEMES) or spelling.partition("#")[0].endswith(".ini")
 
 
 def variables(texts: Iterable[str]) -> dict[str, str]:
-    """Return what `NAME=VALUE` lines say, the last one of a name."""
+    """Parse `NAME=VALUE` lines; the last one for a name wins."""
     split = (text.partition("=") for text in texts)
     return {name: value for name, _, value in split}
 
 
 def given(path: str, global_conf: Mapping[str, str]) -> dict[str, str]:
-    """Return what of a global_conf does not stand in its file, which is read anew later."""
+    """Return the variables of a global_conf that its file, which is read again later, lacks."""
     others = {name: value for name, value in global_conf.items()
               if name not in ("here", "__file__")}
     if not others:
@@ -49,17 +49,16 @@ def load(spelling: str, variables: Mapping[str, str]) -> Any:
 
     Args:
         spelling: a URI, or the path of an INI file.
-        variables: for `%(NAME)s` and global_conf, weaker than [DEFAULT] in the former.
+        variables: for `%(NAME)s`, where [DEFAULT] overrides them, and for global_conf.
 
     Raises:
-        AppLoadError: PasteDeploy is not installed, the file or section is not there, or
-            what it names does not load. `__cause__` is the error.
+        AppLoadError: PasteDeploy is not installed, or there is no such file.
     """
     try:
         from paste.deploy import loadapp  # type: ignore[import-untyped]
     except ImportError as error:
-        raise AppLoadError(f"{spelling}: PasteDeploy is not installed "
-                           "(pip install geventuwsgi[paste])") from error
+        raise AppLoadError(f"{spelling}: PasteDeploy is not installed: "
+                           "pip install PasteDeploy") from error
     uri = spelling if spelling.startswith(SCHEMES) else f"config:{spelling}"
     path = file_of(uri)
     if path and not os.path.isfile(path):
@@ -76,7 +75,7 @@ def files_of(spellings: Iterable[str | None]) -> list[str]:
     """Return the INI files that PasteDeploy reads for these applications, absolute.
 
     Args:
-        spellings: as `load` has them; what is none of PasteDeploy's is passed over.
+        spellings: as for `load`; those that are not PasteDeploy's are ignored.
     """
     found: list[str] = []
     pending = [one.removeprefix("config:").partition("#")[0] for one in spellings
@@ -99,7 +98,7 @@ def files_of(spellings: Iterable[str | None]) -> list[str]:
 def configure_logging(path: str, variables: Mapping[str, str]) -> None:
     """Set up logging from the `[loggers]` of an INI file (logging.config.fileConfig).
 
-    A file without these sections changes nothing. Loggers that exist are kept.
+    A file without these sections changes nothing. Existing loggers are kept.
 
     Raises:
         AppLoadError: the sections are wrong, or the file cannot be read.

@@ -1,7 +1,4 @@
-"""What all responses of a worker or router have in common, as the options say it.
-
-The rules of this room: plain arguments, and files are read once, before requests come.
-"""
+"""Build the `ResponseDefaults` of a worker or router from the values of options."""
 
 import logging
 from collections.abc import Collection, Iterable
@@ -11,26 +8,26 @@ from ..protocol.response import ResponseDefaults
 log = logging.getLogger("geventuwsgi.error")
 
 
-def standing_of(*, server: bool, date: bool, added: Iterable[str], removed: Collection[str],
+def defaults_of(*, server: bool, date: bool, added: Iterable[str], removed: Collection[str],
                 pages: Iterable[str]) -> ResponseDefaults:
-    """Make the standing fields and pages.
+    """Make the fields of all responses, and read the error pages.
 
     Args:
         server, date: whether to send Server and Date.
         added: texts `Name: value` of add-header.
-        removed: names of del-header; Server and Date among them are not sent either.
+        removed: names of del-header; may include Server and Date.
         pages: texts `STATUS=FILE` of error-page.
     """
     names = {name.lower() for name in removed}
     fields = [(name.strip(), value.strip())
               for name, _, value in (text.partition(":") for text in added)]
     return ResponseDefaults("geventuwsgi" if server and "server" not in names else "",
-                            date and "date" not in names, fields, read(pages))
+                            date and "date" not in names, fields, read_pages(pages))
 
 
-def read(texts: Iterable[str]) -> dict[int, bytes]:
-    """Read the pages for errors; of several for one status the first that can be read counts,
-    as in uWSGI. One that cannot is told, and the next or the usual page serves."""
+def read_pages(texts: Iterable[str]) -> dict[int, bytes]:
+    """Read the error pages. If a status has several, the first readable one counts, as in
+    uWSGI; one that cannot be read is logged."""
     pages: dict[int, bytes] = {}
     for text in texts:
         status, _, path = text.partition("=")

@@ -1,8 +1,8 @@
-"""One WSGI request: call the application, turn what it returns into a response (PEP 3333).
+"""One WSGI request: call the application and send what it returns (PEP 3333).
 
-The rules of this room: no socket and no settings; output goes through a `Transport`.
-Errors of the application leave through `Exchange.run()` after `close()` was called;
-whoever drives it decides between a 500 and a cut connection by `head_sent`.
+Output goes through a `Transport`. An exception of the application leaves
+`WsgiExchange.run()` after `close()` was called; `head_sent` says whether the caller can
+still send a 500 or has to abort the connection.
 """
 
 import io
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..errors import ResponseError
+from ..log.record import RequestRecord
 from ..protocol.response import Response, ResponseDefaults, informational
 from .environ import Environ
 
@@ -24,7 +25,7 @@ _JOIN = 65536
 
 
 class Output(Protocol):
-    """Where octets go; every call returns when all of them are on their way."""
+    """Where octets are sent; every call returns when the kernel has all of them."""
 
     def send(self, data: bytes) -> None: ...
     def send_pair(self, head: bytes, body: bytes) -> None: ...
@@ -32,19 +33,19 @@ class Output(Protocol):
 
 
 class IncomingBody(Protocol):
-    """What an exchange asks about the request's body."""
+    """The request's body, as far as an exchange needs it."""
 
     @property
     def sound(self) -> bool: ...
 
 
 class Transport(Protocol):
-    """What an exchange needs of the connection it answers on.
+    """The connection, as far as an exchange needs it.
 
     Attributes:
         stream: where the response goes.
-        standing: the fields every response carries.
-        persists: the connection may stay open behind this response.
+        standing: the fields of every response.
+        persists: the connection may stay open after this response.
         body: the request's body, None if it has none.
     """
 
@@ -66,7 +67,7 @@ class FileWrapper:
 
     Args:
         filelike: anything with `read(size)`.
-        block_size: octets per read where it has to be read.
+        block_size: octets per read, if sendfile cannot be used.
     """
 
     def __init__(self, filelike: Any, block_size: int = 65536) -> None:
@@ -100,8 +101,8 @@ class FileWrapper:
 
 
 class OffloadedWrapper(FileWrapper):
-    """The same, but a file is sent when the application's part is over (`offload-threads`): it
-    is closed and the slot free before, as where uWSGI's threads send it."""
+    """A wrapper for `offload-threads`: the application's file is closed and its slot released
+    before the file is sent, as when one of uWSGI's offload threads sends it."""
 
     def __init__(self, filelike: Any, block_size: int = 65536) -> None:
         super().__init__(filelike, block_size)
@@ -117,7 +118,7 @@ class OffloadedWrapper(FileWrapper):
 
 
 class ReadWrapper(FileWrapper):
-    """The same without sendfile (`disable-sendfile`): it is read, as any other iterable is."""
+    """A wrapper for `disable-sendfile`: the file is read, as any other iterable."""
 
     def region(self) -> None:
         return None
@@ -126,7 +127,7 @@ class ReadWrapper(FileWrapper):
 _SENT = frozenset((FileWrapper, OffloadedWrapper))
 
 
-class WsgiExchange:
+class WsgiExchange(RequestRecord):
     """One request and its response; also the record that the request log formats.
 
     Args:
@@ -134,34 +135,15 @@ class WsgiExchange:
         environ: the request.
         method, uri, protocol: of the request line.
         http11: the client speaks HTTP/1.1.
-        raw: the answer goes over the uwsgi protocol, unframed and closed.
+        raw: the response goes over the uwsgi protocol: not framed, ended by a close.
     """
 
-    # Defaults live on the class, so that making an exchange sets only what differs.
     response: Response | None = None
     head_sent = False
     ended = False
     keep_alive = False
-    status = 500
-    header_count = 0
-    header_size = 0
-    body_size = 0
-    via = ""
-    app = -1
-    core = 0
-    switches = 1
-    app_requests = 0
-    total_requests = 0
-    request_length = 0
-    vars = 0
-    vars_size = 0
-    duration = 0.0
-    started = 0.0
-    pid = 0
-    worker = 0
     fault = ""
     logged = True
-    logvars: dict[str, str] | None = None
 
     def __init__(self, transport: Transport, environ: Environ, method: str, uri: str,
                  protocol: str, http11: bool, raw: bool) -> None:
@@ -179,7 +161,7 @@ class WsgiExchange:
         Raises:
             ResponseError: the response cannot be sent as it stands.
             OSError: the client is gone.
-            Whatever the application raises.
+            Exception: any that the application raises.
         """
         result: Any = application(self.environ, self.start_response)
         kind = type(result)
@@ -207,7 +189,7 @@ class WsgiExchange:
 
         Raises:
             ResponseError: an invalid status or header, or a second call without exc_info.
-            the exception in exc_info: when the head has been sent already.
+            BaseException: the one in exc_info, if the head has been sent already.
         """
         if exc_info is not None:
             try:
@@ -234,11 +216,11 @@ class WsgiExchange:
             self.transport.stream.send(informational(103, headers))
 
     def replaced(self, status: int, octets: bytes) -> None:
-        """Note, for the request log, that an error page went out instead of a response.
+        """Record for the request log that an error page replaced the response.
 
         Args:
             status: of the page.
-            octets: head and body of it.
+            octets: its head and body.
         """
         head, _, body = octets.partition(b"\r\n\r\n")
         self.status = status
@@ -252,7 +234,7 @@ class WsgiExchange:
 
     @property
     def broken_off(self) -> bool:
-        """Whether a body that only the end of the connection ends is incomplete."""
+        """Whether the body is incomplete and is ended only by the end of the connection."""
         return (self.head_sent and not self.ended and self.response is not None
                 and self.response.until_close)
 
@@ -293,7 +275,7 @@ class WsgiExchange:
         self.transport.stream.send_pair(head, octets)
 
     def _send_only(self, body: bytes) -> None:
-        """A body in one piece: head and body leave together, and the slot is free before."""
+        """Send head and body together; the slot is released before."""
         response = self.response
         if response is None:
             raise ResponseError("the application did not call start_response")
@@ -312,7 +294,7 @@ class WsgiExchange:
             self._finish()
 
     def _send_all(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
-        """A body that is wholly here, in several pieces or none: its length is known."""
+        """Send a list or tuple of pieces, whose total length is known."""
         response = self._started()
         total = 0
         for piece in pieces:
@@ -334,7 +316,7 @@ class WsgiExchange:
             pieces = iter(result)
         except TypeError as error:
             if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
-                raise  # inside of its own __iter__
+                raise  # it comes from the application's __iter__
             raise ResponseError("the application returned "
                                 f"{type(result).__name__}, which is not iterable") from None
         for piece in pieces:
@@ -368,7 +350,7 @@ class WsgiExchange:
 
     def _send_offloaded(self, wrapper: OffloadedWrapper, fd: int, offset: int,
                         count: int) -> None:
-        """Let go of all but the file, and send it."""
+        """Release everything but the open file, then send it."""
         own = os.dup(fd)
         try:
             wrapper.close()
@@ -378,7 +360,7 @@ class WsgiExchange:
             os.close(own)
 
     def _finish(self) -> None:
-        """End the body on the wire; note what must not be followed by another response."""
+        """End the body; a wrong length does not allow another response on the connection."""
         response = self._started()
         self.ended = True
         if not self.head_sent:
@@ -387,9 +369,4 @@ class WsgiExchange:
             self.transport.stream.send(response.end())
         if response.remaining and not response.bodiless:
             self.keep_alive = False
-            if response.remaining > 0:
-                self.fault = (f"the body is {response.remaining} bytes shorter "
-                              f"than its Content-Length")
-            else:
-                self.fault = (f"the body is {-response.remaining} bytes longer "
-                              f"than its Content-Length; they were not sent")
+            self.fault = response.length_error

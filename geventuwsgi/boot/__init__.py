@@ -1,7 +1,8 @@
-"""Settings become sockets, memory and roles: the one place that knows everyone.
+"""Settings become sockets, memory and roles. This subpackage may import every other one.
 
-`instance` is the master's part, `playing` what an exec'd interpreter does.
+Begin with `instance`, the master's side, and `worker_process`, the side of an exec'd interpreter;
+`embedded` is `geventuwsgi.serve`. `cli` imports `instance` and `preflight`.
 
-This wing alone imports inside functions: the master must not load what a worker needs
-(11 MB instead of 30), and a role must load some things before others.
+Imports inside functions are allowed only here: the master must not load what only workers need
+(11 MB instead of 30), and a role must load some modules before others.
 """

@@ -1,6 +1,6 @@
-"""What the master has beside its roles, made from the settings: files, daemons, errands.
+"""The objects attached to the master, from the settings: daemons, hooks, watched files.
 
-Called in the master only; the hooks of the start are in `points`.
+Called in the master only. The hooks of the start are in `hooks`.
 """
 
 import logging
@@ -28,74 +28,75 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class AttachedServices:
-    """The attached of one instance.
+    """Daemons, hooks and mount checks of one instance.
 
     Args:
-        settings: the configuration to start with.
-        watch: the watcher of the instance's files.
+        settings: the configuration at the start.
+        watch: watches files of the instance.
         rotate: renames the log files.
 
     Attributes:
-        attached: for the master, in the order in which they end.
+        attached: the objects for the master, in the order in which they stop.
     """
 
     def __init__(self, settings: Settings, watch: Watch, rotate: Callable[[], None]) -> None:
         self._rotate = rotate
-        conditions = conditions_of(settings)
+        context = program_context_of(settings)
         self.watch = watch
-        self.daemons = Daemons(orders_of(settings), conditions, settings.reload_mercy)
-        self.errands = HookRunner(hooks_of(settings, "master-start"),
-                                  hooks_of(settings, "as-user-atexit"), conditions,
-                                  settings.worker_reload_mercy)
+        self.daemons = Daemons(daemon_specs_of(settings), context, settings.reload_mercy)
+        self.hook_runner = HookRunner(hooks_of(settings, "master-start"),
+                                      hooks_of(settings, "as-user-atexit"), context,
+                                      settings.worker_reload_mercy)
         self.mounts = Mounts(settings.mount_check)
-        self.attached: tuple[Attached, ...] = (self.daemons, self.errands, self.mounts)
+        self.attached: tuple[Attached, ...] = (self.daemons, self.hook_runner, self.mounts)
 
-    def watch_for(self, settings: Settings, master: Master) -> None:
-        """Watch files on behalf of a master; nothing else of the kind may be watched yet."""
+    def watch_files(self, settings: Settings, master: Master) -> None:
+        """Add the files of `touch-logreopen`, `touch-logrotate`, `hook-touch` and daemons."""
         watch = self.watch
         self.daemons.watch(watch)
         for path in settings.touch_logreopen:
             watch.add(path, master.reopen_logs, "reopening logs")
         for path in settings.touch_logrotate:
-            watch.add(path, partial(self.rotated, master), "rotating logs")
-        for path, place, action, argument, private in settings.touch_hooks:
-            hook = Hook("touch", place, action, argument, private)
-            watch.add(path, partial(self.errands.send, [hook]), "running its hook")
+            watch.add(path, partial(self.rotate, master), "rotating logs")
+        for path, origin, action, argument, private in settings.touch_hooks:
+            hook = Hook("touch", origin, action, argument, private)
+            watch.add(path, partial(self.hook_runner.send, [hook]), "running its hook")
 
     def replace(self, settings: Settings) -> None:
-        """Take on a new configuration (a reload)."""
+        """Apply a new configuration (a reload)."""
         self.mounts.replace(settings.mount_check)
-        conditions = conditions_of(settings)
-        self.daemons.replace(orders_of(settings), conditions, settings.reload_mercy,
+        context = program_context_of(settings)
+        self.daemons.replace(daemon_specs_of(settings), context, settings.reload_mercy,
                              time.monotonic())
-        self.errands.replace(hooks_of(settings, "as-user-atexit"), conditions,
-                             settings.worker_reload_mercy)
+        self.hook_runner.replace(hooks_of(settings, "as-user-atexit"), context,
+                                 settings.worker_reload_mercy)
 
-    def rotated(self, master: Master) -> None:
+    def rotate(self, master: Master) -> None:
+        """Rotate the log files and have all processes reopen them."""
         self._rotate()
         master.reopen_logs()
 
 
-def conditions_of(settings: Settings) -> ProgramContext:
-    """Return what daemons and errands run under: what the application does."""
+def program_context_of(settings: Settings) -> ProgramContext:
+    """Return the surroundings of daemons and hooks, which are those of the application."""
     return ProgramContext(
         environ_of(settings), directory=settings.chdir and os.path.abspath(settings.chdir),
         identity=identity_of(settings), limits=limits_of(settings))
 
 
-def orders_of(settings: Settings) -> list[DaemonSpec]:
-    """Return the daemons that are wanted."""
+def daemon_specs_of(settings: Settings) -> list[DaemonSpec]:
+    """Return the daemons of the settings."""
     return [DaemonSpec(**dict(fields)) for fields in settings.daemons]
 
 
-def rotate(settings: Settings, *, told: bool = False) -> None:
-    """Give each log file its other name, as uWSGI does (`touch-logrotate`).
+def rotate(settings: Settings, *, required: bool = True) -> None:
+    """Rename each log file, as uWSGI does (`touch-logrotate`).
 
     Args:
-        settings: whose files; `log-backupname` is the name of that of `logto`.
-        told: others rotate files too, so that it is no mistake if we have none.
+        settings: names the files; that of `logto` becomes `log-backupname`.
+        required: warn if there are no files; False where the log collector rotates files too.
     """
-    found = told
+    found = not required
     for path, name in {path: name for name, path in files_of(settings)[::-1]}.items():
         if os.path.isfile(path):
             found = True
@@ -105,18 +106,16 @@ def rotate(settings: Settings, *, told: bool = False) -> None:
             except OSError as error:
                 logger.error("cannot rename the log %s: %s", path, error.strerror)
     if not found:
-        logger.warning("touch-logrotate: no log goes to a file")
+        logger.warning("touch-logrotate: no log is written to a file")
 
-
-# Files that trigger something: from settings to the master's watchers.
 
 def watch_files(watch: Watch, settings: Settings, master: Master) -> None:
-    """Watch what the settings name, and nothing else.
+    """Watch the files of `touch-reload` and `touch-chain-reload`, and no others.
 
     Args:
-        watch: the watcher; what it watched before is forgotten.
-        settings: the configuration, at a start or at a reload.
-        master: whose deeds are done.
+        watch: the watcher; its present files are removed.
+        settings: the configuration, at the start or at a reload.
+        master: reloads when a file changes.
     """
     watch.clear()
     for pattern in settings.touch_reload:
@@ -126,9 +125,9 @@ def watch_files(watch: Watch, settings: Settings, master: Master) -> None:
 
 
 def watch_modules(autoreload: Autoreload, settings: Settings) -> None:
-    """Look at the files of modules, and at what else the settings count among the code.
+    """Watch the files of modules and those of `reload-extra-file`.
 
-    In a development run these are the templates and the configuration too.
+    In a development run also template files and the configuration.
     """
     files = (*settings.reload_extra_file, *(settings.files if settings.dev else ()))
     autoreload.configure(settings.py_autoreload, files, templates=settings.dev)

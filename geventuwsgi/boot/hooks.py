@@ -1,6 +1,6 @@
-"""The points of a process's life at which the operator's hooks run, and its limits.
+"""The operator's hooks, waits, user and limits, from the settings (docs/hooks.rst).
 
-Called in the master before it begins its loop, and in every role (docs/hooks.rst).
+Called in the master before its loop runs, and in every role.
 """
 
 import os
@@ -16,11 +16,11 @@ from ..system.privileges import Identity
 from ..system.program import ProgramContext
 
 MEGABYTE = 2 ** 20
-AT_THE_START = ("asap", "pre-jail", "in-jail", "as-root")  # while we are who we were started as
+START_PHASES = ("asap", "pre-jail", "in-jail", "as-root")     # run as the user of the start
 
 
-def accepting(child: Child) -> tuple[str, ...]:
-    """Return the phases that a worker passes before it accepts, in uWSGI's order."""
+def accepting_phases(child: Child) -> tuple[str, ...]:
+    """Return the phases of hooks that a worker runs before it accepts, in uWSGI's order."""
     phases = ("accepting",) + ("accepting-once",) * child.first
     if child.id == 1:
         phases += ("accepting1",) + ("accepting1-once",) * child.first
@@ -28,47 +28,47 @@ def accepting(child: Child) -> tuple[str, ...]:
 
 
 def identity_of(settings: Settings) -> Identity:
-    """Return who the roles are to be.
+    """Return the user and groups of the roles.
 
     Raises:
-        ConfigError: there is no such user or group.
+        ConfigError: the user or group does not exist.
     """
     return Identity(settings.uid, settings.gid, settings.add_gid,
                     initgroups=not settings.no_initgroups)
 
 
-def await_things(settings: Settings, *kinds: str) -> None:
-    """Wait for what the settings say has to be there.
+def wait_for_resources(settings: Settings, *kinds: str) -> None:
+    """Wait for the resources that `wait-for-*` names.
 
     Args:
-        settings: where it is named.
-        kinds: words of `process.awaiting`.
+        settings: names them.
+        kinds: keys of `system.probe.KINDS`.
 
     Raises:
-        ConfigError: it is not there in time.
+        ConfigError: one does not exist in time.
     """
     for kind in kinds:
         limit = kind if kind in ("interface", "socket") else "fs"
         for name in getattr(settings, f"wait_for_{kind}"):
             try:
-                probe.until_there(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
+                probe.wait_for(kind, name, getattr(settings, f"wait_for_{limit}_timeout"))
             except TimeoutError as error:
                 raise settings.origin(f"wait-for-{kind}").failure(str(error.strerror)) from None
 
 
 def require_directory(settings: Settings) -> None:
-    """Refuse a `chdir` to nowhere, before sockets and files below it fail.
+    """Check the directory of `chdir`, before sockets and files in it fail.
 
     Raises:
-        ConfigError: naming the place.
+        ConfigError: it does not exist.
     """
     path = settings.chdir
     if path and not os.path.isdir(path):
-        raise settings.origin("chdir").failure(f"{path} is no directory")
+        raise settings.origin("chdir").failure(f"{path} is not a directory")
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return the limits of roles and daemons."""
+    """Return the resource limits of roles and daemons."""
     size = settings.limit_as
     return Limits(size and size * MEGABYTE, settings.limit_nproc, settings.prio)
 
@@ -79,15 +79,15 @@ def hooks_of(settings: Settings, phase: str) -> list[Hook]:
 
 
 def run_hooks(settings: Settings, environ: Mapping[str, str], *phases: str) -> None:
-    """Run the hooks of phases in this process, one after another.
+    """Run the hooks of several phases in this process, one after another.
 
     Args:
-        settings: where the hooks stand.
-        environ: the environment of what they run.
+        settings: has the hooks.
+        environ: the environment of their programs.
         phases: uWSGI's names.
 
     Raises:
-        HookError: one failed.
+        HookError: a hook failed.
     """
     for phase in phases:
         found = hooks_of(settings, phase)

@@ -1,4 +1,8 @@
-"""The master's part: logs, sockets, pid files, scoreboard, then the master's loop."""
+"""An instance, in the master: logs, sockets, pid files, scoreboard, then the master's loop.
+
+`run` is the entry. `Instance` holds what the master needs from one configuration to the next, and
+prepares a reload (`plan_reload`) and an upgrade in place (`upgrade_in_place`).
+"""
 
 import logging
 import os
@@ -13,6 +17,8 @@ from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..ipc import scoreboard
 from ..master import upgrade
+from ..master.attached import announcer
+from ..master.attached.announcer import Announcer
 from ..master.attached.autoreload import Autoreload
 from ..master.attached.fifo import Fifo
 from ..master.attached.file_watch import Watch
@@ -20,47 +26,46 @@ from ..master.attached.systemd import ServiceManager
 from ..master.inherited import InheritedDaemons, descriptors
 from ..master.master import Master
 from ..master.role import ReloadPlan, Role
-from ..router import announcer
-from ..router.announcer import Announcer
 from ..system import signals
 from ..system.filelock import FileLocks
-from ..system.limits import open_files
+from ..system.limits import set_open_files
 from ..system.pidfile import PidFile
 from ..system.privileges import Identity
 from ..system.terminal import TerminalModes, detach
 from . import logs, tls
 from .attached import AttachedServices, rotate, watch_files, watch_modules
-from .hooks import AT_THE_START, await_things, identity_of, require_directory, run_hooks
-from .logs import start_collector, collector_of
+from .hooks import START_PHASES, identity_of, require_directory, run_hooks, wait_for_resources
+from .logs import create_collector, start_collector
 from .operator_commands import bindings_of, commands_of
 from .process_setup import environ_of, packages_of, titles_of
 from .roles import router_role, worker_role
 from .router_process import Subscriptions
-from .sockets import Change, Sockets, describe, handed_over, open_all
-from .startup_log import tell_configuration, tell_workers
+from .sockets import SocketChange, Sockets, describe, open_all, restore
+from .startup_log import log_configuration, log_workers
 
 logger = logging.getLogger("geventuwsgi.error")
 
-# For SIGTTIN, for generations that still drain at the next reload, and for `processes` that
-# grows with one.
+# Rows for workers added by SIGTTIN, for generations that still drain at the next reload, and for
+# a reload with more `processes`.
 SPARE_ROWS = 128
 
-# Attributes of the settings that a reload does not change.
+# Attributes of the settings that a reload does not apply.
 FIXED = ("pidfile", "pidfile2", "safe_pidfile", "safe_pidfile2", "reuse_port", "exit_on_reload",
          "daemonize", "daemonize2", "max_fd", "bindings", "master_fifo", "flock", "flock_wait",
          "immediate_uid", "immediate_gid")
 
 
-def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str, str]) -> int:
-    """Be the master of an instance until it is told to stop.
+def run(settings: Settings, reread: Callable[[], Settings], environ: Mapping[str, str]) -> int:
+    """Run the master of an instance until it is asked to stop.
 
     Args:
         settings: the resolved configuration.
-        again: reads the configuration anew, for a reload.
+        reread: reads the configuration again, for a reload.
         environ: the environment that this process was started with, for an upgrade in place.
 
     Returns:
         The exit status: 0, or 3 or 4 if the first start failed.
+
     Raises:
         GeventuwsgiError: with its exit status, before anything was started.
     """
@@ -68,7 +73,7 @@ def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str,
         Identity(settings.immediate_uid, settings.immediate_gid).assume()
     log = settings.daemonize or settings.daemonize2
     if not log or upgrade.VARIABLE in os.environ:
-        return Instance(settings, again, environ).run()
+        return Instance(settings, reread, environ).run()
     try:
         report = detach(log, verbose=not settings.daemonize)
     except OSError as error:
@@ -78,33 +83,33 @@ def run(settings: Settings, again: Callable[[], Settings], environ: Mapping[str,
         return report
     status = ConfigError.exit_status
     try:
-        status = Instance(settings, again, environ, lambda: report.tell(0)).run()
+        status = Instance(settings, reread, environ, lambda: report.report(0)).run()
     except GeventuwsgiError as error:
         status = error.exit_status
         logger.critical("%s", error)
     except SystemExit:  # stopped by a signal
         status = 0
     finally:
-        report.tell(status)
+        report.report(status)
     return status
 
 
 class Instance:
-    """What the master holds for its roles, from one configuration to the next.
+    """Everything that the master keeps for its roles, from one configuration to the next.
 
     Args:
-        settings: the configuration to start with.
-        again: reads it anew.
+        settings: the configuration at the start.
+        reread: reads it again.
         environ: the environment that this process was started with.
         ready: called when the instance serves.
     """
 
-    def __init__(self, settings: Settings, again: Callable[[], Settings],
+    def __init__(self, settings: Settings, reread: Callable[[], Settings],
                  environ: Mapping[str, str], ready: Callable[[], None] = lambda: None) -> None:
         self.settings = settings
         self._ready = ready
-        self._keyboard = TerminalModes(0)
-        self.scribe = collector_of()
+        self._terminal = TerminalModes(0)
+        self.collector = create_collector()
         self.titles = titles_of(settings)
         self.pid_files: list[PidFile] = []
         self.safe_pid_files: list[PidFile] = []
@@ -112,18 +117,18 @@ class Instance:
         self.fifo = Fifo(())
         self.locks = FileLocks()
         self.subscriptions = Subscriptions()
-        self._again = again
+        self._reread = reread
         self.environ = {name: text for name, text in environ.items()
                         if name != upgrade.VARIABLE}
 
     def run(self) -> int:
-        """Start, keep the roles alive until told to stop, clean up."""
+        """Start, keep the roles running until asked to stop, clean up; return the exit status."""
         settings = self.settings
         self.titles.set("master")
         handed = upgrade.handed_over(os.environ) or {}
         self.upgraded = bool(handed)
-        identity = self._begin(settings, handed)
-        self.sockets = handed_over(handed["sockets"]) if handed else open_all(settings)
+        identity = self._prepare(settings, handed)
+        self.sockets = restore(handed["sockets"]) if handed else open_all(settings)
         try:
             self._create_files(settings, identity, handed)
             self._create_master(settings, handed)
@@ -131,44 +136,44 @@ class Instance:
         finally:
             self.clean_up()
 
-    def _begin(self, settings: Settings, handed: Mapping[str, Any]) -> Identity:
-        """Do what comes before the sockets; return who the processes will be.
+    def _prepare(self, settings: Settings, handed: Mapping[str, Any]) -> Identity:
+        """Do everything that precedes the sockets; return the user of the roles.
 
         Args:
             settings: the configuration.
-            handed: what the version before handed over, nothing at a first start.
+            handed: the state of the previous version after an upgrade in place, else empty.
         """
         if not handed:
             logs.check(settings)
-        logs.normalize(settings, truncate=not handed)
-        start_collector(self.scribe, settings, handed.get("scribe", ()))
+        logs.create_files(settings, truncate=not handed)
+        start_collector(self.collector, settings, handed.get("collector", ()))
         self.logs = logs.Logs(settings)
         logger.info("Starting geventuwsgi %s", __version__)
-        tell_configuration(settings)
+        log_configuration(settings)
         try:
             identity = check(settings)
         except ConfigError as error:
             if not handed:
                 raise
-            # The generation that was handed over serves on; a reload may do better.
+            # The generation that was handed over keeps serving, and a reload may fix this.
             logger.error("%s", error)
             identity = Identity(None, None)
         if settings.umask is not None:
             os.umask(settings.umask)
         if settings.max_fd:
-            open_files(settings.max_fd)
-        self.locks.adopt(handed.get("locks", ()))
+            set_open_files(settings.max_fd)
+        self.locks.inherit(handed.get("locks", ()))
         if not handed:
-            with signals.ending():
+            with signals.exit_on_stop():
                 self._lock_files()
-                await_things(settings, "interface", "fs", "file", "dir", "mountpoint")
-                run_hooks(settings, environ_of(settings), *AT_THE_START)
-                require_directory(settings)     # which a hook may have made
+                wait_for_resources(settings, "interface", "fs", "file", "dir", "mountpoint")
+                run_hooks(settings, environ_of(settings), *START_PHASES)
+                require_directory(settings)     # which a hook may have created
         return identity
 
-    def _create_files(self, settings: Settings, identity: Identity, handed: Mapping[str,
-                                                                                    Any]) -> None:
-        """Make the files and the memory of the instance, and say what there is."""
+    def _create_files(self, settings: Settings, identity: Identity,
+                      handed: Mapping[str, Any]) -> None:
+        """Create the files and the memory of the instance, and log what it runs."""
         self.pid_files = pid_files_of(settings.pidfile, settings.pidfile2, identity)
         self.safe_pid_files = pid_files_of(settings.safe_pidfile, settings.safe_pidfile2,
                                            identity)
@@ -176,59 +181,61 @@ class Instance:
             file.write()
         self.fifo = Fifo(settings.master_fifo, (identity.uid, identity.gid))
         self.fifo.open()
-        self.sockets.tell()
-        tell_workers(settings, identity)
+        self.sockets.log_addresses()
+        log_workers(settings, identity)
         self.board = scoreboard.Scoreboard.create(
             2 * (settings.processes + settings.http_processes) + SPARE_ROWS)
-        self.subscriptions.take(handed.get("subscriptions"))
+        self.subscriptions.restore(handed.get("subscriptions"))
         datagrams = self.subscriptions.prepare(settings)
         self.subscriptions.commit(datagrams)
         self.roles = self._roles_of(settings, self.sockets, datagrams)
 
     def _create_master(self, settings: Settings, handed: Mapping[str, Any]) -> None:
-        """Make the master, and what is attached to it."""
-        self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle, self.go)
-        self.announcer = Announcer(settings, self.sockets.of_uwsgi(), self._load)
+        """Create the master and the objects attached to it."""
+        self.upgrade = upgrade.Upgrade(self.environ, lambda: self.master.idle,
+                                       self.upgrade_in_place)
+        self.announcer = Announcer(settings, self.sockets.of_uwsgi(),
+                                   lambda: self.board.total(scoreboard.IN_PROGRESS))
         self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
         watch_modules(self.autoreload, settings)
-        self.company = AttachedServices(settings, self.watch, self._rotate)
-        self.manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
-        remnants = InheritedDaemons(handed.get("daemons", ()), settings.reload_mercy)
+        self.services = AttachedServices(settings, self.watch, self._rotate)
+        self.service_manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
+        inherited = InheritedDaemons(handed.get("daemons", ()), settings.reload_mercy)
         self.master = Master(
-            self.roles, self.board, reopen=self.reopen_logs, ready=self._serves,
-            stopping=self._stops, renew=self.renew, reloading=self._reloading,
-            attached=[self.scribe, self.manager, remnants, self.announcer, self.watch,
-                      self.autoreload, self.upgrade, self.fifo, *self.company.attached],
+            self.roles, self.board, reopen=self.reopen_logs, ready=self._on_ready,
+            stopping=self._on_stop, renew=self.plan_reload, reloading=self._on_reload,
+            attached=[self.collector, self.service_manager, inherited, self.announcer, self.watch,
+                      self.autoreload, self.upgrade, self.fifo, *self.services.attached],
             shutdown_delay=lambda: self.settings.shutdown_delay,
             exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
             upgrade=self.upgrade.request, handed_over=handed,
             bindings=bindings_of(settings))
         self.fifo.listen(self.master.selector, commands_of(
-            self.master.orders, rotate=lambda: self.company.rotated(self.master),
+            self.master.orders, rotate=lambda: self.services.rotate(self.master),
             subscriptions=self.announcer.toggle, board=self.board,
             pid_files=self.pid_files + self.safe_pid_files))
         self._watch_files(settings)
 
     def _lock_files(self) -> None:
-        """Lock the files that no other instance may have locked.
+        """Lock the files of `flock` and `flock-wait`.
 
         Raises:
-            ConfigError: one has.
+            ConfigError: another instance has locked one.
         """
         for name in ("flock", "flock-wait"):
             for path in getattr(self.settings, name.replace("-", "_")):
                 try:
-                    self.locks.take(path, wait=name == "flock-wait")
+                    self.locks.lock(path, wait=name == "flock-wait")
                 except ConfigError as error:
                     raise self.settings.origin(name).failure(error.message) from None
 
     def _watch_files(self, settings: Settings) -> None:
         watch_files(self.watch, settings, self.master)
-        self.company.watch_for(settings, self.master)
+        self.services.watch_files(settings, self.master)
 
     def _roles_of(self, settings: Settings, sockets: Sockets,
                   datagrams: Mapping[str, socket.socket]) -> list[Role]:
-        """Return a row for each kind of process of these settings."""
+        """Return the roles of these settings."""
         roles = [] if settings.standalone else [worker_role(settings, sockets, self.board)]
         if settings.router:
             roles.append(router_role(
@@ -236,53 +243,48 @@ class Instance:
                 self.subscriptions.memory))
         return roles
 
-    def _load(self) -> int:
-        """Count the requests that are being served."""
-        return self.board.total(scoreboard.IN_PROGRESS)
-
-    def _serves(self) -> None:
+    def _on_ready(self) -> None:
         try:
             for file in self.safe_pid_files:
                 file.write()
         except ConfigError as error:
-            if self.upgraded:       # whoever is being served has no part in it
+            if self.upgraded:       # the clients should not suffer from it
                 logger.error("safe-pidfile: %s", error)
             else:
                 logger.critical("safe-pidfile: %s; shutting down", error)
                 self.master.stop(error.exit_status)
                 return
         self._ready()
-        self._reloading(False)
+        self._on_reload(False)
 
-    def _stops(self) -> None:
-        self.manager.stopping()
+    def _on_stop(self) -> None:
+        self.service_manager.stopping()
         self.announcer.fail_readiness()
         self.sockets.close()
         self.subscriptions.close()
 
-    def _reloading(self, begins: bool) -> None:
+    def _on_reload(self, begins: bool) -> None:
         if begins:
-            self.manager.reloading()
+            self.service_manager.reloading()
         else:
             what = ("a router" if self.settings.standalone
                     else f"{self.settings.processes} workers")
-            self.manager.ready(f"{what}, configured by "
-                               f"{', '.join(self.settings.files) or 'the command line'}")
+            self.service_manager.ready(f"{what}, configured by "
+                                       f"{', '.join(self.settings.files) or 'the command line'}")
 
-    def renew(self) -> ReloadPlan:
-        """Read the configuration again, and prepare what it asks for (a reload).
+    def plan_reload(self) -> ReloadPlan:
+        """Read the configuration again and prepare a reload.
 
         Raises:
-            GeventuwsgiError: it does not read, or a socket cannot be bound; nothing has
-                changed then.
+            GeventuwsgiError: it is wrong, or a socket cannot be bound; nothing has changed.
         """
-        settings = self._again()
-        tell_configuration(settings)
+        settings = self._reread()
+        log_configuration(settings)
         check(settings)
         require_directory(settings)
         logs.check(settings)
-        if not self.scribe.engaged:     # the new roles inherit what our output is then
-            start_collector(self.scribe, settings)
+        if not self.collector.engaged:  # before the new roles inherit our output
+            start_collector(self.collector, settings)
         umask = os.umask(0o077)
         os.umask(umask if settings.umask is None else settings.umask)
         try:
@@ -301,7 +303,7 @@ class Instance:
             self.announcer.fail_readiness()
 
         def commit() -> None:
-            self._tell_what_stays(settings)
+            self._warn_about_fixed_options(settings)
             change.commit()
             self.announcer.replace(settings, change.sockets.of_uwsgi())
             self.subscriptions.commit(datagrams)
@@ -311,10 +313,10 @@ class Instance:
             self.settings, self.sockets, self.roles = settings, change.sockets, roles
             if logs_change:
                 self._change_logs()
-            start_collector(self.scribe, settings)
+            start_collector(self.collector, settings)
             if settings.log_reopen:
                 self.master.reopen_logs()
-            self.company.replace(settings)
+            self.services.replace(settings)
             self._watch_files(settings)
             watch_modules(self.autoreload, settings)
             self.titles = titles_of(settings)
@@ -324,19 +326,19 @@ class Instance:
             change.discard()
             self.subscriptions.discard(datagrams)
             self.announcer.reloaded(0.0)
-            start_collector(self.scribe, self.settings)
+            start_collector(self.collector, self.settings)
             for role in roles:
                 os.close(role.fds[0])
             os.umask(umask)
         return ReloadPlan(tuple(roles), commit, discard, settings.chain_reload)
 
-    def _change_to(self, settings: Settings) -> tuple[Change, dict[str, socket.socket]]:
-        """Bind what these settings want beyond what there is.
+    def _change_to(self, settings: Settings) -> tuple[SocketChange, dict[str, socket.socket]]:
+        """Bind the sockets that these settings need and that are not open yet.
 
         Raises:
-            GeventuwsgiError: it cannot be bound, or not be announced; nothing has changed.
+            GeventuwsgiError: one cannot be bound or announced; nothing has changed.
         """
-        change = Change(self.sockets, settings)
+        change = SocketChange(self.sockets, settings)
         try:
             announcer.check(settings, announcer.subscriptions_of(settings),
                             change.sockets.of_uwsgi())
@@ -346,34 +348,34 @@ class Instance:
             raise
 
     def reopen_logs(self) -> list[tuple[str, int]]:
-        """Open our logs anew, and those of roles that cannot for want of root (SIGUSR1)."""
+        """Reopen our logs (SIGUSR1); return files opened for roles that have dropped root."""
         try:
-            logs.normalize(self.settings)
+            logs.create_files(self.settings)
         except ConfigError as error:
             logger.error("%s", error)
-        self.scribe.reopen()
+        self.collector.reopen()
         self.logs.reopen()
         leaves_root = identity_of(self.settings).leaves_root
-        return logs.opened(self.settings) if leaves_root else []
+        return logs.open_log_files(self.settings) if leaves_root else []
 
     def _rotate(self) -> None:
-        self.scribe.rotate()
-        rotate(self.settings, told=uses_collector(self.settings))
+        self.collector.rotate()
+        rotate(self.settings, required=not uses_collector(self.settings))
 
-    def go(self) -> None:
-        """Become the version on disk, which the check found able to; return if that fails."""
+    def upgrade_in_place(self) -> None:
+        """Execute the version on disk, which a check has run before; return if this fails."""
         signals.block_all()
         try:
             if self.master.signalled():
-                return  # a stop or a reload came first
+                return  # for a stop or a reload that came first
             state = self.master.hand_over()
             state["sockets"] = describe(self.sockets)
-            state["daemons"] = self.company.daemons.pids
+            state["daemons"] = self.services.daemons.pids
             state["version"] = __version__
             state["subscriptions"], fds = self.subscriptions.describe()
             fds += [listener.socket.fileno() for listener in self.sockets.listeners]
             fds += [fd for one in state["generations"] for fd in descriptors(one)]
-            state["scribe"], more = self.scribe.hand_over()
+            state["collector"], more = self.collector.hand_over()
             fds += more
             state["locks"] = self.locks.fds
             fds += self.locks.fds
@@ -381,39 +383,39 @@ class Instance:
             logger.info("upgrade: %s", " ".join(upgrade.command()))
             upgrade.execute(state, fds, self.environ)
         except OSError as error:
-            logger.error("upgrade failed: cannot execute %s: %s; this version serves on",
+            logger.error("upgrade failed: cannot execute %s: %s; this version keeps serving",
                          sys.executable, error.strerror)
         finally:
             signals.unblock_all()
 
-    def _tell_what_stays(self, settings: Settings) -> None:
-        """Log the options whose change takes a restart."""
+    def _warn_about_fixed_options(self, settings: Settings) -> None:
+        """Log the changed options that a reload does not apply."""
         for name in FIXED:
             if getattr(settings, name) != getattr(self.settings, name):
                 origin = settings.origin(name)
-                logger.warning("%s: %s: this change takes a restart", origin.place,
+                logger.warning("%s: %s: this change needs a restart", origin.place,
                                origin.option or name.replace("_", "-"))
         if os.geteuid() != 0 and (settings.uid, settings.gid) != (self.settings.uid,
                                                                   self.settings.gid):
-            logger.warning("uid or gid changed, and the master is not root: it stays who it is")
+            logger.warning("uid or gid changed, but the master is not root and cannot apply it")
 
     def _change_logs(self) -> None:
         before = self.logs
         try:
             self.logs = logs.Logs(self.settings)
         except ConfigError as error:
-            logger.error("%s; the logs stay where they are", error)
+            logger.error("%s; the present log files are kept", error)
         else:
             before.close()
 
     def clean_up(self) -> None:
-        """Remove what we made, as far as `vacuum` says so.
+        """Remove our files: sockets with `vacuum`, pid files with `vacuum` or outside [uwsgi].
 
-        uWSGI keeps its pid file without `vacuum`; gunicorn's users expect it to go.
+        uWSGI keeps its pid file without `vacuum`; gunicorn removes it.
         """
         settings = self.settings
         if settings.dev:
-            self._keyboard.restore()
+            self._terminal.restore()
         self.fifo.close(remove=settings.vacuum)
         for listener in self.sockets.listeners:
             listener.close()
@@ -426,10 +428,10 @@ class Instance:
 
 
 def check(settings: Settings) -> Identity:
-    """Refuse what cannot be: a user, a certificate or a virtual environment that is not there.
+    """Check user, virtual environment and certificates; return the user of the roles.
 
     Raises:
-        ConfigError: naming the option.
+        ConfigError: one does not exist or cannot be used; with the option.
     """
     identity = identity_of(settings)
     if settings.home:
@@ -439,6 +441,6 @@ def check(settings: Settings) -> Identity:
 
 
 def pid_files_of(own: str | None, users: str | None, identity: Identity) -> list[PidFile]:
-    """Return the pid files of these paths, the second one as the user of the workers."""
+    """Return the pid files of these paths, the second one owned by the user of the workers."""
     found = [PidFile(own)] if own else []
     return found + ([PidFile(users, (identity.uid, identity.gid))] if users else [])

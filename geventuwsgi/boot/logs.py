@@ -1,8 +1,8 @@
-"""The logs of a process: opened at its start, and anew after a rotation.
+"""The log files of a process, and the log collector.
 
-A role opens its files before it drops root. The user that it then is may not be able to
-open them a second time; there the master, which keeps root, does so and hands the
-descriptors over. Where the scribe has the lines, nobody else opens a file (`scribes`).
+A role opens its log files before it drops root. Its new user may not be able to open them again
+after a rotation; then the master, which keeps root, opens them and passes the descriptors on.
+With `logger` or `log-route` and the like, the log collector is the only process that writes files.
 """
 
 import logging
@@ -15,12 +15,10 @@ from ..config.request_log import is_address, plan_of, requests_logged, uses_coll
 from ..config.settings import Settings
 from ..errors import ConfigError
 from ..log.error import setup
-from ..log.loggers import logger as parsed
-
+from ..log.loggers import logger as parse_logger
 from ..master.attached.log_collector import LogCollectorProcess
-from ..master.spawn import interpreter
 from ..system.privileges import Identity
-from .process_setup import titles_of
+from .process_setup import command_of, titles_of
 
 if TYPE_CHECKING:
     from ..log.sinks import Sink
@@ -38,8 +36,8 @@ class Logs:
         requests: also open the request log, as a role does before it drops root.
 
     Attributes:
-        requests: the request log's sink; None if there is none.
-        handed: the master opens the files of this process after a rotation.
+        requests: the sink of the request log, or None.
+        reopened_by_master: the master opens the files of this process after a rotation.
 
     Raises:
         ConfigError: a file cannot be opened.
@@ -51,7 +49,7 @@ class Logs:
 
         self._logto: Sink | None = None
         self.requests: Sink | None = None
-        self.handed = False
+        self.reopened_by_master = False
         option = "logto" if settings.logto else "error-logfile"
         try:
             if settings.logto and not uses_collector(settings):
@@ -71,22 +69,22 @@ class Logs:
                 "access_logfile": self.requests}
 
     def close(self) -> None:
-        """Close the file of `logto`, after another object of this kind took its place."""
+        """Close the file of `logto`, after another object of this class has replaced this one."""
         if self._logto is not None:
             self._logto.close()
 
     def reopen(self) -> None:
-        """Open the files anew after a rotation (SIGUSR1), unless the master does."""
+        """Open the files again after a rotation (SIGUSR1), unless the master does."""
         for sink in self._sinks().values():
-            if sink is not None and not self.handed:
+            if sink is not None and not self.reopened_by_master:
                 sink.reopen()
 
-    def take(self, name: str, fd: int) -> None:
-        """Go on with a file that the master has opened.
+    def replace(self, name: str, fd: int) -> None:
+        """Use a file that the master has opened.
 
         Args:
-            name: one of what `opened` returns.
-            fd: its descriptor, ours from now on.
+            name: a name returned by `open_log_files`.
+            fd: its descriptor, owned by this object from now on.
         """
         sink = self._sinks().get(name)
         if sink is None:
@@ -96,13 +94,13 @@ class Logs:
 
 
 def signature(settings: Settings) -> tuple[object, ...]:
-    """Return what `Logs` goes by: after a change of it the logs have to be set up anew."""
+    """Return the settings that `Logs` depends on; when they change it has to be created again."""
     return (settings.logto, settings.error_logfile, settings.log_level, settings.log_date,
             uses_collector(settings))
 
 
 def files_of(settings: Settings) -> list[tuple[str, str]]:
-    """Return the regular files that processes write themselves: attribute and path."""
+    """Return (attribute, path) of the regular files that each process writes itself."""
     from ..log.sinks import STANDARD
 
     return [(name, path) for name in FILES if (path := getattr(settings, name))
@@ -110,10 +108,10 @@ def files_of(settings: Settings) -> list[tuple[str, str]]:
             and not (name == "logto" and uses_collector(settings))]
 
 
-def opened(settings: Settings) -> list[tuple[str, int]]:
-    """Open every log file of the settings for roles that cannot, by name and descriptor.
+def open_log_files(settings: Settings) -> list[tuple[str, int]]:
+    """Open the log files for roles that cannot; return (name, descriptor) of each.
 
-    What does not open is told; the roles stay with the old file.
+    One that cannot be opened is logged, and the roles keep the old file.
     """
     from ..log.sinks import open_file
 
@@ -122,12 +120,12 @@ def opened(settings: Settings) -> list[tuple[str, int]]:
         try:
             found.append((name, open_file(path)))
         except OSError as error:
-            logger.warning("%s cannot be reopened, the old file stays: %s", path, error.strerror)
+            logger.warning("%s cannot be reopened, the old file is kept: %s", path, error.strerror)
     return found
 
 
 def owner_of(settings: Settings) -> tuple[int, int]:
-    """Return the user and group that log files are given to, -1 = nobody."""
+    """Return (uid, gid) of new log files; -1 leaves either unchanged."""
     if not settings.logfile_chown:
         return -1, -1
     identity = Identity(settings.uid, settings.gid)
@@ -136,7 +134,7 @@ def owner_of(settings: Settings) -> tuple[int, int]:
 
 
 def user_of(settings: Settings) -> tuple[int, int] | None:
-    """Return the user and group with whose rights the file of `logto2` is opened."""
+    """Return (uid, gid) to open the file of `logto2` with, None for our own."""
     identity = Identity(settings.uid, settings.gid)
     if not (settings.logto2 and identity.leaves_root):
         return None
@@ -144,13 +142,17 @@ def user_of(settings: Settings) -> tuple[int, int] | None:
     return identity.uid, os.getegid() if identity.gid is None else identity.gid
 
 
-def normalize(settings: Settings, *, truncate: bool = False) -> None:
-    """Make the log files, with the owner and the permissions that they are to have.
+def create_files(settings: Settings, *, truncate: bool = False) -> None:
+    """Create the log files with their owner and permissions; log what cannot be set.
+
+    Called in the master before any other process opens them.
 
     Args:
-        truncate: at the start: also empty them, if `log-truncate` says so.
+        settings: the configuration.
+        truncate: also empty the files if `log-truncate` is set; at the start only.
 
-    Called in the master, before anybody else opens them. What cannot be is told.
+    Raises:
+        ConfigError: a file cannot be opened.
     """
     from ..log.sinks import acting_as, give, open_file
 
@@ -170,17 +172,17 @@ def normalize(settings: Settings, *, truncate: bool = False) -> None:
             raise ConfigError(f"cannot open {path}: {error.strerror}", option=option) from None
         if truncate:
             os.ftruncate(fd, 0)
-        wrong = give(fd, settings.logfile_chmod, owner_of(settings))
+        failure = give(fd, settings.logfile_chmod, owner_of(settings))
         os.close(fd)
-        if wrong:
-            logger.warning("%s: owner or permissions cannot be set: %s", path, wrong)
+        if failure:
+            logger.warning("%s: cannot set owner or permissions: %s", path, failure)
 
 
 def check(settings: Settings) -> None:
-    """Refuse log files that cannot be opened.
+    """Check that the log files can be opened.
 
     Raises:
-        ConfigError: naming file, line and option.
+        ConfigError: one cannot; with file, line and option.
     """
     from ..log.sinks import STANDARD, acting_as, open_file
 
@@ -188,7 +190,7 @@ def check(settings: Settings) -> None:
              for name in ("logto", "error_logfile") if (path := getattr(settings, name))
              and not (name == "logto" and is_address(path))]
     found += [(name, one.target) for name in ("logger", "req_logger")
-              for one in map(parsed, getattr(settings, name)) if one.kind == "file"]
+              for one in map(parse_logger, getattr(settings, name)) if one.kind == "file"]
     for name, path in found:
         if path in STANDARD:
             continue
@@ -196,53 +198,46 @@ def check(settings: Settings) -> None:
             with acting_as(user_of(settings) if name == "logto2" else None):
                 os.close(open_file(path))
         except OSError as error:
-            origin = settings.origin(name)  # not a mistake of usage, also on a command line
+            origin = settings.origin(name)  # never a UsageError, even from the command line
             place = origin.file or (None if origin.kind == "argv" else origin.kind)
             raise ConfigError(f"cannot open {path}: {error.strerror}", file=place,
                               line=origin.line, option=origin.option) from None
 
 
 def _is_stream(path: str) -> bool:
-    """Whether a path is no regular file, and so nothing that a rotation replaces."""
+    """Whether a path is not a regular file, so that a rotation does not replace it."""
     return os.path.exists(path) and not stat.S_ISREG(os.stat(path).st_mode)
 
 
-# The process that all lines go through where the settings want loggers (`log.scribe`).
-
-# See `roles.PROLOGUE`.
-PROLOGUE = """\
-import sys
-if sys.path[:1] == ['']: del sys.path[0]
-if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.master.attached.log_collector import run_collector
-run_collector(int(sys.argv[1]))
-"""
+def create_collector() -> LogCollectorProcess:
+    """Return a log collector that is not started yet."""
+    command = command_of("geventuwsgi.master.attached.log_collector", "run_collector")
+    return LogCollectorProcess(command, setup)
 
 
-def collector_of() -> LogCollectorProcess:
-    """Return a scribe that is not engaged yet."""
-    house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return LogCollectorProcess(interpreter(PROLOGUE.format(house=house)), setup)
-
-
-def start_collector(scribe: LogCollectorProcess, settings: Settings,
+def start_collector(collector: LogCollectorProcess, settings: Settings,
                     handed_over: Sequence[int] = ()) -> None:
-    """Have a scribe do what the settings want, which may be nothing.
+    """Start the log collector or give it new settings; do nothing if there is no need for it.
+
+    Args:
+        collector: the process.
+        settings: the configuration.
+        handed_over: descriptors of the collector that runs already, after an upgrade in place.
 
     Raises:
         ConfigError: it cannot be started.
     """
-    if not (uses_collector(settings) or handed_over or scribe.engaged):
+    if not (uses_collector(settings) or handed_over or collector.engaged):
         return
     titles = titles_of(settings)
     plan = plan_of(settings, owner_of(settings), user_of(settings),
                    titles.of("log") if titles.on else "")
     kept = [int(one.target) for name in ("logger", "req_logger")
-            for one in map(parsed, getattr(settings, name)) if one.kind == "fd"]
+            for one in map(parse_logger, getattr(settings, name)) if one.kind == "fd"]
     try:
         for fd in kept:
             os.fstat(fd)
-        scribe.engage(plan, [fd for fd in kept if fd > 2], handed_over)
+        collector.engage(plan, [fd for fd in kept if fd > 2], handed_over)
     except OSError as error:
-        raise ConfigError(f"the process of the log cannot be started: {error.strerror}",
+        raise ConfigError(f"cannot start the log collector: {error.strerror}",
                           option="logger") from None

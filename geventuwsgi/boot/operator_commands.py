@@ -1,6 +1,7 @@
-"""What orders mean: each character of the master FIFO, and signals that are bound otherwise.
+"""Commands of the operator: the characters of the master FIFO, and signals bound by options.
 
-The characters are uWSGI's. What has no counterpart here is answered in the log, with the reason.
+The characters are uWSGI's. One without a counterpart here is answered by a line in the log that
+gives the reason.
 """
 
 import logging
@@ -24,35 +25,36 @@ STATES = {scoreboard.STATE_BOOTING: "starting", scoreboard.STATE_READY: "ready",
 def commands_of(orders: Mapping[str, Callable[[], None]], *, rotate: Callable[[], None],
                 subscriptions: Callable[[], None], board: Scoreboard,
                 pid_files: Iterable[PidFile]) -> dict[str, Callable[[], None]]:
-    """Return what to call for each character.
+    """Return the function of each character.
 
     Args:
-        orders: the master's, by name.
+        orders: the commands of the master by name.
         rotate: renames the log files and opens new ones.
-        subscriptions: blocks and unblocks them.
-        board: what the processes tell of themselves.
-        pid_files: all of them.
+        subscriptions: blocks or unblocks subscriptions.
+        board: the scoreboard.
+        pid_files: all pid files of the instance.
     """
-    no_emperor = _told("there is no emperor above this server")
+    no_emperor = _unavailable("there is no emperor above this server")
     return {
         "+": orders["more"], "-": orders["fewer"], "C": orders["sleep"],
         "p": orders["pause"], "q": orders["stop"], "Q": orders["quit"],
-        # Brutal ones are graceful too: nothing is gained by cutting requests off.
+        # Brutal reloads are graceful too: there is no benefit in aborting requests.
         "r": orders["reload"], "R": orders["reload"], "w": orders["reload"],
         "W": orders["reload"], "c": orders["chain"],
         "l": orders["reopen"], "L": rotate,
-        "P": lambda: write_again(pid_files), "s": lambda: tell_statistics(board),
+        "P": lambda: rewrite_pid_files(pid_files), "s": lambda: log_statistics(board),
         "S": subscriptions, "B": no_emperor, "E": no_emperor,
-        "f": _told("the master is not forked anew: it holds nothing of the application; SIGUSR2 "
-                   "upgrades it")}
+        "f": _unavailable("the master does not fork, because it does not hold the application; "
+                          "SIGUSR2 upgrades it")}
 
 
-def _told(reason: str) -> Callable[[], None]:
+def _unavailable(reason: str) -> Callable[[], None]:
+    """Return a function that logs why a command does nothing."""
     return lambda: logger.warning("master-fifo: %s", reason)
 
 
-def write_again(pid_files: Iterable[PidFile]) -> None:
-    """Write the pid files again: somebody lost or replaced them."""
+def rewrite_pid_files(pid_files: Iterable[PidFile]) -> None:
+    """Write the pid files again, after they were removed or replaced."""
     for file in pid_files:
         try:
             file.write()
@@ -60,8 +62,8 @@ def write_again(pid_files: Iterable[PidFile]) -> None:
             logger.error("%s", error)
 
 
-def tell_statistics(board: Scoreboard) -> None:
-    """Log what each process has done so far."""
+def log_statistics(board: Scoreboard) -> None:
+    """Log the counters of each process."""
     now = time.time()
     logger.info("%d requests served, %d in progress, %d exceptions, %d ended by harakiri",
                 *(board.total(field) for field in (
@@ -80,26 +82,26 @@ def tell_statistics(board: Scoreboard) -> None:
 
 def _state(cells: memoryview) -> str:
     state = STATES.get(cells[scoreboard.STATE], "gone")
-    takes = cells[scoreboard.ACCEPTING] or cells[scoreboard.ROUTER]
-    return state if takes or state != "ready" else "paused"
+    accepts = cells[scoreboard.ACCEPTING] or cells[scoreboard.ROUTER]
+    return state if accepts or state != "ready" else "paused"
 
 
 def bindings_of(settings: Settings) -> dict[int, str]:
-    """Return what signals do instead of what they do by themselves.
+    """Return the signals whose action differs from the default, with the action.
 
-    At a terminal Ctrl-Z is to stop us, and not to pause the workers. The end of the terminal
-    is a SIGHUP: it ends a development run, unless nohup(1) is in front of it.
+    At a terminal Ctrl-Z suspends the server; without one SIGTSTP pauses the workers. A terminal
+    that closes sends SIGHUP, which ends a development run unless nohup(1) ignores it.
     """
     own: dict[int, str] = {}
-    if not terminal():
+    if not has_terminal():
         own[signal.SIGTSTP] = "pause"
     elif settings.dev and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         own[signal.SIGHUP] = "stop"
     return {**own, **dict(settings.bindings)}
 
 
-def terminal() -> bool:
-    """Whether we run at a terminal."""
+def has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY))
     except OSError:

@@ -1,4 +1,4 @@
-"""The environment, title, sys.path and directory of a process, from its settings."""
+"""The command, environment, title, sys.path and directory of a process, from its settings."""
 
 import logging
 import os
@@ -7,20 +7,45 @@ from collections.abc import Iterable
 
 from ..config.settings import Settings
 from ..master.attached.systemd import VARIABLES
+from ..master.spawn import interpreter
 from ..system.title import Titles
 
 logger = logging.getLogger("geventuwsgi.error")
 
+# The directory that holds this package.
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# The beginning of the code for `python -c`. The empty entry of sys.path is the current directory,
+# where a file of the application may have the name of one of our modules or of Python's.
+_PROLOGUE = f"""\
+import sys
+if sys.path[:1] == ['']: del sys.path[0]
+if {_ROOT!r} not in sys.path: sys.path.append({_ROOT!r})
+"""
+
+
+def command_of(module: str, function: str, more: str = "",
+               optimize: int | None = None) -> tuple[str, ...]:
+    """Return the command that calls a function of ours with numbers from its command line.
+
+    Args:
+        module: the dotted name of a module of this package.
+        function: the name of the function there.
+        more: further arguments, as source text.
+        optimize: as of `master.spawn.interpreter`.
+    """
+    call = f"{function}(*map(int, sys.argv[1:]){more})"
+    return interpreter(f"{_PROLOGUE}from {module} import {function}\n{call}\n", optimize)
+
 
 def environ_of(settings: Settings) -> dict[str, str]:
-    """Return the environment of the roles: ours, `env` and `unenv`, and those of envdir.
+    """Return the environment of the roles: ours, changed by `env`, `unenv` and `envdir`.
 
-    It is set before their interpreter starts, so that PYTHONPATH, TZ and LANG count too.
-    What a service manager said to us is not said to the application's children.
+    It is set before their interpreter starts, so that PYTHONPATH, TZ and LANG take effect. The
+    variables of the service manager are removed; they are for this process only.
     """
     environ = dict(os.environ)
     if settings.dev:
-        environ.setdefault("FLASK_DEBUG", "1")  # or Flask keeps its errors for itself
+        environ.setdefault("FLASK_DEBUG", "1")  # so that Flask shows its errors
     for name in (*VARIABLES, "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
         environ.pop(name, None)
     parts = [assignment.partition("=") for assignment in settings.env if assignment]
@@ -35,7 +60,7 @@ def environ_of(settings: Settings) -> dict[str, str]:
 
 
 def titles_of(settings: Settings) -> Titles:
-    """Return how processes are called; for a [uwsgi] file by uWSGI's names."""
+    """Return the titles of the processes; for a [uwsgi] file they are uWSGI's."""
     return Titles(
         "uWSGI" if settings.dialect == "uwsgi" else "geventuwsgi", on=settings.auto_procname,
         prefix=settings.procname_prefix, prefix_spaced=settings.procname_prefix_spaced,
@@ -43,7 +68,7 @@ def titles_of(settings: Settings) -> Titles:
 
 
 def cores_of(settings: Settings) -> int:
-    """Return how many requests a worker takes at a time: slots, or with ASGI connections."""
+    """Return how many requests a worker runs at once: slots, or with ASGI connections."""
     cores: int = (settings.worker_connections if settings.interface == "asgi"
                   else settings.gevent)
     return cores
@@ -56,10 +81,10 @@ def as_asgi(settings: Settings) -> Settings:
 
 
 def prepare_paths(settings: Settings) -> None:
-    """Set directory and sys.path as the application expects them.
+    """Set the current directory and sys.path for the application.
 
-    uWSGI's order: `pythonpath`, the last one first, then the directory, then the packages
-    of `home`, then our own interpreter's.
+    The order is uWSGI's: `pythonpath`, the last one first, then the current directory, the
+    packages of `home`, and those of our own interpreter.
     """
     import glob
     import site
@@ -81,10 +106,10 @@ def prepare_paths(settings: Settings) -> None:
 
 
 def prepare_modules(settings: Settings) -> None:
-    """Make the modules of `pymodule-alias`, then import those of `shared-import`.
+    """Import the modules of `pymodule-alias` and `shared-import`.
 
     Raises:
-        AppLoadError: what an alias stands for cannot be imported.
+        AppLoadError: the module of an alias cannot be imported.
     """
     from ..app import loader
 
@@ -96,7 +121,7 @@ def prepare_modules(settings: Settings) -> None:
 
 
 def import_all(sources: Iterable[str], option: str) -> None:
-    """Import modules; one that fails is told, and the start goes on, as in uWSGI."""
+    """Import modules; log those that fail and continue, as uWSGI does."""
     from ..app import loader
 
     for source in sources:
@@ -110,7 +135,7 @@ def packages_of(settings: Settings) -> str:
     """Return the site-packages directory of the virtual environment of `home`.
 
     Raises:
-        ConfigError: there is none for the version of Python that runs this server.
+        ConfigError: it has none for the version of Python that runs this server.
     """
     import glob
 
@@ -123,15 +148,15 @@ def packages_of(settings: Settings) -> str:
     if others:
         other = others[0].split(os.sep)[-2].removeprefix("python")
         raise origin.failure(f"{home} is an environment of Python {other}, this server runs on "
-                             f"Python {version}: install it there, or make the environment anew")
-    raise origin.failure(f"{home} is no virtual environment (there is no {packages})")
+                             f"Python {version}: install it there, or create the environment again")
+    raise origin.failure(f"{home} is not a virtual environment (there is no {packages})")
 
 
 def change_directory(settings: Settings, option: str) -> None:
-    """Go to the directory of an option.
+    """Change to the directory of an option.
 
     Raises:
-        ConfigError: we cannot.
+        ConfigError: this fails.
     """
     path = getattr(settings, option)
     try:

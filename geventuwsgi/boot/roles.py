@@ -1,4 +1,8 @@
-"""The rows of the master: what each kind of process is, and what it has to be told."""
+"""The roles of an instance: a `Role` for workers and for routers, from the settings.
+
+Each role gets a plan: a memfd from which `worker_process.run_role` reads settings and sockets.
+The functions at the end decide how many workers there are and when they are replaced.
+"""
 
 import json
 import logging
@@ -12,46 +16,37 @@ from ..config.settings import Settings
 from ..master.cheaper_algorithms import Busyness, Cheaper
 from ..master.recycling import Recycling
 from ..master.role import Role
-from ..master.spawn import interpreter
 from ..net.listen_queue import Backlog
 from . import tls
-from .process_setup import cores_of, environ_of, as_asgi
-from .router_process import own
+from .process_setup import as_asgi, command_of, cores_of, environ_of
+from .router_process import select_sockets
 from .sockets import Sockets
 
 if TYPE_CHECKING:
     from ..ipc.scoreboard import Scoreboard
     from ..net.listener import Listener
 
-ROUTER_TIMEOUT = 30.0   # seconds without a sign of life until a router is replaced
+ROUTER_TIMEOUT = 30.0   # seconds without a heartbeat until a router is replaced
 
-# What `python -c` runs. The empty entry of sys.path is the current directory, where a
-# file of the application's may bear the name of a module of ours or of Python's.
-PROLOGUE = """\
-import sys
-if sys.path[:1] == ['']: del sys.path[0]
-if {house!r} not in sys.path: sys.path.append({house!r})
-from geventuwsgi.boot.worker_process import run_role
-run_role(*map(int, sys.argv[1:]){more})
-"""
+logger = logging.getLogger("geventuwsgi.error")
 
 
-def plan_of(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboard",
-            **more: object) -> tuple[int, tuple[int, ...]]:
-    """Write all that an exec'd role has to know into a memfd.
+def write_plan(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboard",
+               **more: object) -> tuple[int, tuple[int, ...]]:
+    """Write everything that an exec'd role needs into a memfd.
 
-    Settings are never read from disk again by a role, which may not be allowed to.
+    A role never reads the configuration from disk, because its user may not be allowed to.
 
     Returns:
         The memfd, and the listening sockets of the role.
     """
-    pairs = own(settings, sockets.pairs, kind == "router")
-    terms = dict(zip(map(id, sockets.listeners), tls.terms_of(settings, sockets.pairs)))
+    pairs = select_sockets(settings, sockets.pairs, kind == "router")
+    configs = dict(zip(map(id, sockets.listeners), tls.configs_of(settings, sockets.pairs)))
     listeners = [listener for _, listener in pairs]
     plan = json.dumps({
         "kind": kind, "settings": settings.to_json(), "master": os.getpid(), "board": board.fd,
         "listeners": [listener.to_json() for listener in listeners],
-        "tls": [terms[id(listener)] for listener in listeners],
+        "tls": [configs[id(listener)] for listener in listeners],
         "argv": sys.argv[:1], "version": __version__, **more})
     fd = os.memfd_create("geventuwsgi-plan", os.MFD_CLOEXEC)
     with open(fd, "wb", closefd=False) as file:
@@ -59,35 +54,38 @@ def plan_of(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboard"
     return fd, tuple(listener.socket.fileno() for listener in listeners)
 
 
-def prologue_of(settings: Settings, more: str = "") -> tuple[str, ...]:
-    """Return the command that plays a role."""
-    house = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return interpreter(PROLOGUE.format(house=house, more=more), settings.optimize)
+def _command(settings: Settings, plan_fd: int, more: str = "") -> tuple[str, ...]:
+    """Return the command of a role's template; `more` are further arguments of `run_role`."""
+    command = command_of("geventuwsgi.boot.worker_process", "run_role", more, settings.optimize)
+    return (*command, str(plan_fd))
 
 
 def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
                 datagrams: Sequence[int], memory: int) -> Role:
-    """Return the row of the routers.
+    """Return the role of the routers.
 
     Args:
+        settings: the configuration.
+        sockets: all sockets of the instance.
+        board: the scoreboard.
         datagrams: the sockets of subscription servers.
-        memory: of the registry; -1 = none.
+        memory: the descriptor of the shared memory of subscriptions, or -1.
     """
-    fd, listening = plan_of("router", settings, sockets, board, datagrams=list(datagrams),
-                            memory=memory)
+    fd, listening = write_plan("router", settings, sockets, board, datagrams=list(datagrams),
+                               memory=memory)
     return Role(
-        name="router", processes=settings.http_processes, argv=(*prologue_of(settings), str(fd)),
+        name="router", processes=settings.http_processes, argv=_command(settings, fd),
         fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
         environ=environ_of(settings), grace=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
         front=True)
 
 
 def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
-    """Return the row of the workers."""
-    fd, listening = plan_of("worker", settings, sockets, board)
+    """Return the role of the workers; with `interface = auto` also that for an ASGI application."""
+    fd, listening = write_plan("worker", settings, sockets, board)
     role = Role(
         name="worker", processes=settings.processes,
-        argv=(*prologue_of(settings), str(fd)), fds=(fd, board.fd, *listening),
+        argv=_command(settings, fd), fds=(fd, board.fd, *listening),
         environ=environ_of(settings), cores=cores_of(settings),
         grace=grace_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",
@@ -98,15 +96,15 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         return role
     found = as_asgi(settings)
     return role._replace(otherwise=role._replace(
-        argv=(*prologue_of(settings, ", found_to_be_asgi=True"), str(fd)), cores=cores_of(found),
+        argv=_command(settings, fd, ", found_to_be_asgi=True"), cores=cores_of(found),
         grace=grace_of(found)))
 
 
 def grace_of(settings: Settings) -> float:
-    """Return how long a worker may take to end, in seconds.
+    """Return the seconds that a worker has to exit.
 
-    An ASGI worker keeps worker-reload-mercy itself and then runs the application's shutdown;
-    two seconds are for all that is quick.
+    An ASGI worker applies worker-reload-mercy itself and then runs the application's shutdown;
+    two more seconds are for everything else.
     """
     grace: float = settings.worker_reload_mercy
     if settings.interface == "asgi" and settings.lifespan != "off":
@@ -114,13 +112,8 @@ def grace_of(settings: Settings) -> float:
     return grace
 
 
-# From settings to when workers are replaced and how many there are.
-
-logger = logging.getLogger("geventuwsgi.error")
-
-
 def recycling_of(settings: Settings) -> Recycling | None:
-    """Return when workers are replaced, None for never."""
+    """Return the limits at which workers are replaced, None without any."""
     limits = Recycling(
         max_requests=settings.max_requests, max_requests_delta=settings.max_requests_delta,
         max_requests_jitter=settings.max_requests_jitter,
@@ -133,7 +126,7 @@ def recycling_of(settings: Settings) -> Recycling | None:
 
 
 def cheaper_of(settings: Settings) -> Cheaper | None:
-    """Return how the number of workers changes, None if it stands."""
+    """Return how the number of workers adapts to the load, None if it is fixed."""
     if not (settings.cheaper or settings.idle or settings.cheap):
         return None
     most = settings.processes
@@ -157,10 +150,10 @@ def cheaper_of(settings: Settings) -> Cheaper | None:
 
 
 def backlog_of(settings: Settings, listeners: "Sequence[Listener]") -> Backlog:
-    """Return the queues of the listening sockets, and warn if they are needed and unreadable."""
+    """Return the listen queues; warn if the cheaper algorithm needs them but cannot read them."""
     backlog = Backlog([listener.socket for listener in listeners])
     if settings.cheaper and settings.cheaper_algo in ("backlog", "busyness") \
             and not backlog.measurable():
-        logger.warning("the queue of waiting connections cannot be read here (sock_diag is "
-                       "refused): cheaper-algo = %s does not see it", settings.cheaper_algo)
+        logger.warning("the listen queue cannot be read here (sock_diag is refused): cheaper-algo "
+                       "= %s does not take it into account", settings.cheaper_algo)
     return backlog

@@ -1,23 +1,24 @@
-"""The router's process, from both sides: its row in the master, and what an exec'd role does.
+"""The router's process: what the master keeps for it, and the template of the routers.
 
-The datagram sockets of subscription servers and the memory of who has subscribed belong to
-the master, so that they outlive a router and a reload.
+The datagram sockets of subscription servers and the memory of the subscriptions belong to the
+master, so that they outlive a router and a reload.
 """
 
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config.settings import Settings
 from ..errors import BindError
 from ..net import address as addresses
-from ..net.listener import Listener
+from ..net.listener import Listener, clear_stale
 from ..net.rebind import Pair
 from . import tls
 from .hooks import identity_of
 from .logs import Logs
+from .process_setup import titles_of
 
 if TYPE_CHECKING:
     from ..prefork.child import Child
@@ -26,10 +27,10 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class Subscriptions:
-    """What the master holds for subscription servers.
+    """The sockets and the shared memory of subscription servers, kept by the master.
 
     Attributes:
-        memory: the descriptor of the memory that routers share; -1 = none is needed yet.
+        memory: the descriptor of the memory that routers share, -1 until it is needed.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,7 @@ class Subscriptions:
         self._sockets: dict[str, socket.socket] = {}
 
     def prepare(self, settings: Settings) -> dict[str, socket.socket]:
-        """Return the sockets for these settings, new ones bound; nothing is closed yet.
+        """Return the sockets for these settings; bind new ones and close none yet.
 
         Raises:
             ConfigError: one cannot be bound; those bound before it are closed again.
@@ -56,7 +57,7 @@ class Subscriptions:
         return found
 
     def commit(self, sockets: dict[str, socket.socket]) -> None:
-        """Go on with these sockets; close and tell what changed."""
+        """Use these sockets: close those no longer needed, and log the new ones."""
         before, self._sockets = self._sockets, sockets
         for text, sock in before.items():
             if text not in sockets:
@@ -65,35 +66,35 @@ class Subscriptions:
             logger.info("subscription server on %s", text)
 
     def describe(self) -> tuple[dict[str, Any], list[int]]:
-        """Return what the next version has to know (an upgrade in place), and descriptors."""
+        """Return the state for `restore` of the next version, and its descriptors."""
         sockets = {text: sock.fileno() for text, sock in self._sockets.items()}
         memory = [self.memory] if self.memory >= 0 else []
         return {"sockets": sockets, "memory": self.memory}, [*sockets.values(), *memory]
 
-    def take(self, told: dict[str, Any] | None) -> None:
-        """Go on with what the version before described."""
-        if told:
-            self.memory = told["memory"]
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Use the sockets and memory of the previous version after an upgrade in place."""
+        if state:
+            self.memory = state["memory"]
             self._sockets = {text: socket.socket(fileno=fd)
-                             for text, fd in told["sockets"].items()}
+                             for text, fd in state["sockets"].items()}
             for fd in self.describe()[1]:
                 os.set_inheritable(fd, False)
 
     def discard(self, sockets: dict[str, socket.socket]) -> None:
-        """Close those that were bound for nothing."""
+        """Close the sockets of `prepare` that are not in use."""
         for text, sock in sockets.items():
             if text not in self._sockets:
                 _close(sock)
 
     def close(self) -> None:
-        """Close all; the instance ends."""
+        """Close all sockets."""
         self.commit({})
 
 
 def _bind(text: str) -> socket.socket:
     address = addresses.parse(text)
     if address.inherited:
-        raise BindError(f"{text}: a subscription server wants an address of its own")
+        raise BindError(f"{text}: a subscription server needs its own address")
     family = address.family
     name: Any = address.path if address.is_unix else (address.host, address.port)
     if family == socket.AF_UNSPEC:
@@ -105,24 +106,13 @@ def _bind(text: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if address.is_unix and not address.path.startswith("\0"):
-            _clear_stale(address.path)
+            clear_stale(address, address.path, socket.SOCK_DGRAM)
         sock.bind(name)
     except OSError as error:
         sock.close()
         raise BindError(f"cannot bind {text} for subscriptions: {error.strerror}") from None
     sock.setblocking(False)
     return sock
-
-
-def _clear_stale(path: str) -> None:
-    """Remove the socket file of a server that is gone."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except OSError:
-            pass  # not there, or bind(2) will say what is wrong
 
 
 def _close(sock: socket.socket) -> None:
@@ -132,21 +122,19 @@ def _close(sock: socket.socket) -> None:
         try:
             os.unlink(name)
         except OSError:
-            pass  # somebody else has removed it
+            pass  # it was removed already
 
 
 class RouterTemplate:
-    """The template of the routers, and what they inherit.
+    """The process of the routers' template, and the objects that routers inherit.
 
     Args:
-        plan: what `roles.router_role` wrote.
+        plan: the plan that `roles.router_role` wrote.
         generation: its number.
         sock: its end of the control socket.
-        titles_of: returns how processes are called.
     """
 
-    def __init__(self, plan: dict[str, Any], generation: int, sock: Any,
-                 titles_of: Callable[[Settings], Any]) -> None:
+    def __init__(self, plan: dict[str, Any], generation: int, sock: Any) -> None:
         from ..ipc.scoreboard import Scoreboard
         from ..prefork.template import Template
 
@@ -174,38 +162,38 @@ class RouterTemplate:
         board = Scoreboard.open(plan["board"])
         os.set_inheritable(board.fd, False)
         identity = identity_of(settings)
-        self.logs.handed = identity.leaves_root
+        self.logs.reopened_by_master = identity.leaves_root
         identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=1,
-            reopen=self.logs.reopen, take=self.logs.take,
+            reopen=self.logs.reopen, take=self.logs.replace,
             title=lambda number: titles.set(f"router {number}"))
 
     def run(self) -> int:
-        """Fork routers until the master says so."""
+        """Fork routers until the master ends the template; return the exit status."""
         return self.template.run(self.load, self.work)
 
     def load(self) -> None:
-        """Import what each router needs, once."""
+        """Import the code of the routers once for all of them."""
         from ..router import gateway  # noqa: F401
 
     def work(self, _: None, child: "Child") -> int:
-        """Be a router; return its exit status."""
+        """Run a router; return its exit status."""
         import gevent
 
         from ..router import gateway
 
-        gevent.reinit()  # the fork was the system's, not gevent's
-        child.reopen, child.take = self.logs.reopen, self.logs.take
+        gevent.reinit()  # after an os.fork() that gevent did not see
+        child.reopen, child.take = self.logs.reopen, self.logs.replace
         return gateway.run(self.settings, self.listeners, child, self.local, self.datagrams,
                            self.memory)
 
 
-def own(settings: Settings, pairs: Sequence[Pair], routed: bool) -> list[Pair]:
-    """Return the sockets that are the router's, or the workers'.
+def select_sockets(settings: Settings, pairs: Sequence[Pair], routed: bool) -> list[Pair]:
+    """Return the sockets of the router (`routed`), or those of the workers.
 
-    What was handed over unasked is the workers'; the socket between both is for both. One
-    text may stand for several sockets, which are taken in turn.
+    Inherited sockets that no option names are for the workers; the private socket between router
+    and workers is for both. One text may name several sockets, which are matched in order.
     """
     left = [(text, flag) for (text, _), flag in zip(settings.listeners, settings.routed)]
     found = []

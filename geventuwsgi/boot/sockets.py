@@ -1,4 +1,4 @@
-"""The sockets of an instance: opened at its start, and again each time it reloads."""
+"""The listening sockets of an instance: bound at the start, changed at a reload."""
 
 import logging
 import os
@@ -15,17 +15,16 @@ from ..net.rebind import Pair
 
 logger = logging.getLogger("geventuwsgi.error")
 
-# The options that name sockets.
-_NAMES = ("http_socket", "socket", "uwsgi_socket", "bind", "http", "http_stats_server")
+# Options whose value is an address.
+_ADDRESS_OPTIONS = ("http_socket", "socket", "uwsgi_socket", "bind", "http", "http_stats_server")
 
-
-# Where the workers listen for a router of this instance: in no directory, so that it needs
-# no writable one; who connects is asked by the workers (SO_PEERCRED).
+# The abstract socket on which the workers listen for the router of this instance. It needs no
+# writable directory; the workers check the uid of the client (SO_PEERCRED).
 PRIVATE = f"@geventuwsgi-router/{os.urandom(8).hex()}"
 
 
-def wanted(settings: Settings, private: str = PRIVATE) -> list[tuple[str, str]]:
-    """Return all sockets as (address, protocol), the one between router and workers last."""
+def wanted_sockets(settings: Settings, private: str = PRIVATE) -> list[tuple[str, str]]:
+    """Return (address, protocol) of all sockets, with that between router and workers last."""
     between = [(private, "routed")] if settings.router and not settings.standalone else []
     return [*settings.listeners, *between]
 
@@ -43,7 +42,7 @@ def options_of(settings: Settings) -> dict[str, Any]:
 def _mode(settings: Settings) -> int | None:
     """Return the mode of unix sockets; None leaves it to the umask.
 
-    uWSGI's daemonize sets the umask to 0, and the web server in front relies on it.
+    uWSGI's daemonize sets the umask to 0, and web servers rely on it to connect.
     """
     if settings.chmod_socket is None and settings.umask is None and settings.dialect == "uwsgi" \
             and (settings.daemonize or settings.daemonize2):
@@ -53,10 +52,10 @@ def _mode(settings: Settings) -> int | None:
 
 
 class Sockets:
-    """All sockets of one configuration, in the order in which they are written.
+    """All sockets of one configuration, in its order.
 
     Args:
-        pairs: (address as written, listener); "" for one that was handed over unasked.
+        pairs: (address as written, listener); "" for an inherited one that no option names.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -64,11 +63,11 @@ class Sockets:
 
     @property
     def listeners(self) -> list[Listener]:
-        """The listeners alone."""
+        """The listeners without their addresses."""
         return [listener for _, listener in self.pairs]
 
     def of_uwsgi(self) -> list[Address]:
-        """List the addresses for the uwsgi protocol, which routers may be told of."""
+        """Return the addresses for the uwsgi protocol, which may be announced to routers."""
         return [listener.address for listener in self.listeners if listener.protocol == "uwsgi"]
 
     def close(self) -> None:
@@ -76,8 +75,8 @@ class Sockets:
         for listener in self.listeners:
             listener.close()
 
-    def tell(self) -> None:
-        """Log where we listen."""
+    def log_addresses(self) -> None:
+        """Log the addresses that the server listens on."""
         for listener in self.listeners:
             if listener.protocol == "routed":
                 continue
@@ -86,42 +85,42 @@ class Sockets:
 
 
 def open_all(settings: Settings) -> Sockets:
-    """Bind every socket of the settings, or take those that we were started with.
+    """Bind every socket of the settings, or use those that this process has inherited.
 
     Raises:
         BindError: one cannot be bound.
     """
     inherited = Inherited(os.environ, os.getpid())
-    listeners = bind_all(wanted(settings), inherited, options_of(settings))
-    pairs = [(text, listener) for (text, _), listener in zip(wanted(settings), listeners)]
+    listeners = bind_all(wanted_sockets(settings), inherited, options_of(settings))
+    pairs = [(text, listener) for (text, _), listener in zip(wanted_sockets(settings), listeners)]
     default = "uwsgi" if settings.dialect == "uwsgi" else "http"
     if settings.tls_bind is not None:
         default = "https"
     pairs += [("", listener) for listener in inherited.rest(settings.protocol or default)]
     if not pairs:
-        raise BindError("no socket is named, and none of LISTEN_FDS is meant for this process "
+        raise BindError("no socket is named, and LISTEN_FDS is missing or not for this process "
                         "(LISTEN_PID)")
     return Sockets(pairs)
 
 
 def describe(sockets: Sockets) -> list[list[Any]]:
-    """Return what the next version has to know of the sockets (an upgrade in place)."""
+    """Return the sockets as data for `restore` of the next version (an upgrade in place)."""
     return [[text, listener.socket.fileno(), *listener.told()] for text, listener in sockets.pairs]
 
 
-def handed_over(described: Sequence[Sequence[Any]]) -> Sockets:
-    """Return the sockets that the version before described."""
-    Inherited(os.environ, 0)  # the variables of LISTEN_FDS are for no child
-    return Sockets([(text, Listener.taken(fd, *told)) for text, fd, *told in described])
+def restore(described: Sequence[Sequence[Any]]) -> Sockets:
+    """Return the sockets that the previous version described."""
+    Inherited(os.environ, 0)  # removes the LISTEN_FDS variables, which are not for children
+    return Sockets([(text, Listener.taken(fd, *facts)) for text, fd, *facts in described])
 
 
-def mapped(listeners: Sequence[Listener], rules: Sequence[str], number: int) -> list[Listener]:
+def map_sockets(listeners: Sequence[Listener], rules: Sequence[str], number: int) -> list[Listener]:
     """Return the sockets that a worker accepts from, and close the others (`map-socket`).
 
     Args:
-        listeners: all of the workers'.
-        rules: `SOCKET:WORKER,...` of each; a socket of which none speaks is everybody's.
-        number: the worker's.
+        listeners: all sockets of the workers.
+        rules: each `SOCKET:WORKER,...`; a socket that no rule names is for all workers.
+        number: the number of the worker.
     """
     allowed: dict[int, set[int]] = {}
     for rule in rules:
@@ -138,10 +137,14 @@ def mapped(listeners: Sequence[Listener], rules: Sequence[str], number: int) -> 
     return kept
 
 
-class Change:
-    """From the present sockets to those of other settings: what stays, comes and goes.
+class SocketChange:
+    """The change from the present sockets to those of new settings.
 
-    What is new is bound at once; nothing is changed of what stays before `commit`.
+    New sockets are bound at once. Those that stay or go are changed by `commit` only.
+
+    Args:
+        present: the sockets in use.
+        settings: the new configuration.
 
     Raises:
         ConfigError: a new one cannot be bound; those bound before it are closed again.
@@ -154,13 +157,13 @@ class Change:
         left = list(present.pairs)
         pairs = []
         try:
-            # That of the version before an upgrade, which its router still uses.
+            # After an upgrade that of the previous version, which its router still uses.
             private = next((text for text, listener in left if listener.protocol == "routed"),
                            PRIVATE)
-            for text, protocol in wanted(settings, private):
+            for text, protocol in wanted_sockets(settings, private):
                 found = rebind.find(left, text)
                 if found is None:
-                    found, = bind_all([(text, protocol)], _NONE, self._options)
+                    found, = bind_all([(text, protocol)], _NOTHING_INHERITED, self._options)
                     self._added.append(found)
                 else:
                     left = [pair for pair in left if pair[1] is not found]
@@ -170,13 +173,13 @@ class Change:
                 pairs.append((text, found))
         except BindError as error:
             self.discard()
-            raise _placed(settings, text, str(error)) from None
-        unasked = [pair for pair in left if not pair[0]]
+            raise _bind_error(settings, text, str(error)) from None
+        unnamed = [pair for pair in left if not pair[0]]
         self._removed = [listener for text, listener in left if text]
-        self.sockets = Sockets(pairs + unasked)
+        self.sockets = Sockets(pairs + unnamed)
 
     def commit(self) -> None:
-        """Close what went, and give what stays its new options."""
+        """Close the sockets that go, and set the options of those that stay."""
         for listener in self._kept:
             rebind.adjust(listener, **self._options)
         for listener in self._removed:
@@ -184,21 +187,21 @@ class Change:
                 logger.info("no longer listening at: %s", listener.url)
             listener.vacuum()
             listener.close()
-        Sockets([("", listener) for listener in self._added]).tell()
+        Sockets([("", listener) for listener in self._added]).log_addresses()
 
     def discard(self) -> None:
-        """Close what was bound."""
+        """Close the new sockets."""
         for listener in self._added:
             listener.close()
             listener.vacuum()
 
 
-_NONE = Inherited({}, 0)
+_NOTHING_INHERITED = Inherited({}, 0)
 
 
-def _placed(settings: Settings, text: str, message: str) -> ConfigError:
-    """Name the file and line of the option with this address among its values."""
-    for name in _NAMES:
+def _bind_error(settings: Settings, text: str, message: str) -> ConfigError:
+    """Return the error with file, line and name of the option that has this address."""
+    for name in _ADDRESS_OPTIONS:
         if text in getattr(settings, name):
             return settings.origin(name).error(message)
     if any(text == line.partition(",")[0].strip() for line in settings.http_to_https):

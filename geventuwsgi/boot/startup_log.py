@@ -1,4 +1,4 @@
-"""What the start-up log says of the configuration and of the processes to come."""
+"""The lines that the master logs at a start: the configuration, workers and routers."""
 
 import logging
 
@@ -10,8 +10,8 @@ from .process_setup import cores_of
 logger = logging.getLogger("geventuwsgi.error")
 
 
-def tell_configuration(settings: Settings) -> None:
-    """Log the files that were read and what there is to say about them."""
+def log_configuration(settings: Settings) -> None:
+    """Log the files that were read, their warnings and the texts of `print`."""
     for file in settings.files:
         logger.info("getting INI configuration from %s", file)
     for warning in settings.warnings:
@@ -19,16 +19,16 @@ def tell_configuration(settings: Settings) -> None:
     for text in settings.print:
         logger.info("%s", text)
     if settings.logger_list:
-        logger.info("there are these loggers: %s", ", ".join(LOGGERS))
+        logger.info("available loggers: %s", ", ".join(LOGGERS))
 
 
-def tell_workers(settings: Settings, identity: Identity) -> None:
-    """Log with how many workers we serve, and as whom."""
+def log_workers(settings: Settings, identity: Identity) -> None:
+    """Log the number of routers and workers, and warn if they run as root."""
     cores = cores_of(settings)
     if settings.router:
         logger.info("%d router process%s in front of %s", settings.http_processes,
                     "es" * (settings.http_processes != 1),
-                    "nodes alone, there is no application" if settings.standalone else
+                    "nodes only, without an application" if settings.standalone else
                     ", ".join(settings.http_to) or "the workers")
     if settings.standalone:
         warn_about_root(identity)
@@ -38,5 +38,5 @@ def tell_workers(settings: Settings, identity: Identity) -> None:
                 "connection" if settings.interface == "asgi" else "request", "s" * (cores != 1))
     for note in settings.notes:
         logger.info("%s", note)
-    if not settings.dev:    # which sets uid aside
+    if not settings.dev:    # which ignores uid
         warn_about_root(identity)

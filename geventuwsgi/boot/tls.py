@@ -1,7 +1,7 @@
-"""The TLS contexts of the listeners: tried out in the master, made in each role.
+"""The TLS contexts of the listeners: checked in the master, created in each role.
 
-A role makes them anew, so a reload takes certificates that were renewed meanwhile. It does
-so before it drops root, forks, or patches anything (`net.tls` says why).
+A role creates them again, so that a reload uses renewed certificates. It does so before it drops
+root, forks, or patches anything (see `net.tls`).
 """
 
 import logging
@@ -18,33 +18,34 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 def check(settings: Settings) -> None:
-    """Try the certificates before anything is started, and warn of exposed keys.
+    """Load the certificates to check them, and warn about exposed keys.
 
     Raises:
-        ConfigError: naming the file and the option, if one cannot be used.
+        ConfigError: one cannot be used; with file and option.
     """
-    for terms in filter(None, dict.fromkeys((*settings.tls, settings.tls_bind))):
+    for config in filter(None, dict.fromkeys((*settings.tls, settings.tls_bind))):
         from ..net import tls
         try:
-            tls.context_of(terms)
-            exposed = tls.exposed_keys(terms)
+            tls.context_of(config)
+            exposed = tls.exposed_keys(config)
         except ConfigError as error:
-            raise _placed(settings, error) from None
+            raise _with_place(settings, error) from None
         for key in exposed:
-            logger.warning("every user of this machine can read the private key %s: "
-                           "chmod o-r it", key)
+            logger.warning("every user of this machine can read the private key %s; "
+                           "use chmod o-r", key)
 
 
-def terms_of(settings: Settings, pairs: Sequence[Pair]) -> list[TlsConfig | None]:
-    """Find the terms of each socket: those of its address, or of `certfile`.
+def configs_of(settings: Settings, pairs: Sequence[Pair]) -> list[TlsConfig | None]:
+    """Return the TLS configuration of each socket: that of its address, or `certfile`.
 
-    The sockets may be those of a configuration before, in another order (an upgrade), and
-    one text may stand for several (`127.0.0.1:0`): these are taken in turn.
+    After an upgrade the sockets are those of an earlier configuration, in another order. One
+    text may name several sockets (`127.0.0.1:0`), which are matched in order.
 
     Args:
-        pairs: (address as written, listener); "" for one that was handed over unasked.
+        settings: the configuration.
+        pairs: (address as written, listener); "" for an inherited one that no option names.
     """
-    left = [(text, terms) for (text, _), terms in zip(settings.listeners, settings.tls)]
+    left = [(text, config) for (text, _), config in zip(settings.listeners, settings.tls)]
     found: list[TlsConfig | None] = []
     for text, _ in pairs:
         own = next((entry for entry in left if entry[0] == text), None)
@@ -55,31 +56,32 @@ def terms_of(settings: Settings, pairs: Sequence[Pair]) -> list[TlsConfig | None
 
 
 def attach(settings: Settings, listeners: Sequence[Listener],
-           terms: Sequence[Sequence[Any] | None]) -> None:
-    """Make the context of each listener that speaks HTTPS.
+           configs: Sequence[Sequence[Any] | None]) -> None:
+    """Create the context of each HTTPS listener.
 
     Args:
+        settings: the configuration.
         listeners: the sockets of this process.
-        terms: for each of them what JSON made of `terms_of`.
+        configs: for each of them the result of `configs_of`, decoded from JSON.
 
     Raises:
         ConfigError: as `check`.
     """
-    for listener, told in zip(listeners, terms, strict=True):
+    for listener, fields in zip(listeners, configs, strict=True):
         if listener.protocol != "https":
             continue
-        if told is None:
-            raise ConfigError(f"{listener.url} is to speak HTTPS, and there is no certificate for "
-                              "it: certfile is missing")
+        if fields is None:
+            raise ConfigError(f"{listener.url} is an HTTPS socket without a certificate: certfile "
+                              "is missing")
         from ..net import tls
         try:
-            listener.context = tls.context_of(TlsConfig.from_json(told))
+            listener.context = tls.context_of(TlsConfig.from_json(fields))
         except ConfigError as error:
-            raise _placed(settings, error) from None
+            raise _with_place(settings, error) from None
 
 
-def _placed(settings: Settings, error: ConfigError) -> ConfigError:
-    """Say also in which line of which file the option stands."""
+def _with_place(settings: Settings, error: ConfigError) -> ConfigError:
+    """Add the file and line of the option to an error."""
     origin = settings.origin(error.option or "")
     if origin.kind != "file":
         return error

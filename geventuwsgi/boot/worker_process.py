@@ -1,8 +1,7 @@
-"""An exec'd interpreter's part: the template of a generation, and in its children workers.
+"""What an exec'd interpreter runs: the template of a generation, and its children the workers.
 
-It re-creates logs, sockets and scoreboard from descriptors, drops root, loads the
-application and forks workers. The surroundings of a process (logs, titles, environment,
-paths, directory) are set up here for the master too.
+`run_role` reads the plan that `roles` wrote. `WorkerTemplate` creates logs, sockets and
+scoreboard from descriptors, drops root, loads the application and forks workers.
 """
 
 import atexit
@@ -23,13 +22,15 @@ from ..master.attached.autoreload import Imported, directories_of, files_of
 from ..system import kernel
 from ..system.limits import bind_processors
 from . import tls
-from .hooks import AT_THE_START, accepting, await_things, identity_of, limits_of, run_hooks
+from .hooks import (
+    START_PHASES, accepting_phases, identity_of, limits_of, run_hooks, wait_for_resources,
+)
 from .logs import Logs
 from .process_setup import (
-    change_directory, cores_of, as_asgi, import_all, prepare_modules, prepare_paths, titles_of,
+    as_asgi, change_directory, cores_of, import_all, prepare_modules, prepare_paths, titles_of,
 )
 from .router_process import RouterTemplate
-from .sockets import mapped
+from .sockets import map_sockets
 
 if TYPE_CHECKING:
     from ..app.applications import Applications
@@ -38,22 +39,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("geventuwsgi.error")
 
 
-# The exec'd role
-
-
 def run_role(plan_fd: int, generation: int, control_fd: int,
              found_to_be_asgi: bool = False) -> None:
-    """Be the template of one generation, and in its children the workers; never return.
+    """Run the template of one generation, and in its children the workers; never return.
 
     Args:
-        plan_fd: the memfd with what `worker_role` wrote.
+        plan_fd: the memfd with the plan of `roles`.
         generation: its number.
         control_fd: its end of the control socket.
-        found_to_be_asgi: a template before it found the application to be ASGI.
+        found_to_be_asgi: an earlier template has found that the application is ASGI.
     """
     import socket
 
-    from ..ipc import channel as control
+    from ..ipc import channel
     from ..prefork import template
 
     sock = socket.socket(fileno=control_fd)
@@ -64,13 +62,15 @@ def run_role(plan_fd: int, generation: int, control_fd: int,
         plan = json.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0)
                           .decode("utf-8", "surrogateescape"))
         sys.argv = plan["argv"]
-        status = KINDS[plan["kind"]](plan, generation, sock, found_to_be_asgi).run()
+        role = (RouterTemplate(plan, generation, sock) if plan["kind"] == "router"
+                else WorkerTemplate(plan, generation, sock, found_to_be_asgi))
+        status = role.run()
     except GeventuwsgiError as error:
         status = template.told_failure(error, "a role could not start")
-        control.send(sock, control.failed(status, str(error)))
+        channel.send(sock, channel.failed(status, str(error)))
     except Exception:
         logger.exception("a role could not start")
-        control.send(sock, control.failed(status, "a role could not start"))
+        channel.send(sock, channel.failed(status, "a role could not start"))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -78,7 +78,14 @@ def run_role(plan_fd: int, generation: int, control_fd: int,
 
 
 class WorkerTemplate:
-    """The template's process, and what its workers inherit."""
+    """The process of a template, and the objects that its workers inherit.
+
+    Args:
+        plan: the plan that `roles.worker_role` wrote.
+        generation: its number.
+        sock: its end of the control socket.
+        found_to_be_asgi: as of `run_role`.
+    """
 
     def __init__(self, plan: dict[str, Any], generation: int, sock: Any,
                  found_to_be_asgi: bool) -> None:
@@ -90,11 +97,11 @@ class WorkerTemplate:
         self.settings = settings = as_asgi(settings) if found_to_be_asgi else settings
         self.generation = generation
         self.master: int = plan["master"]
-        self.broken = False     # what was loaded is the page that tells of an error
+        self.broken = False     # an error page was loaded instead of the application
         self.control = sock
         self.imported = Imported(settings.py_autoreload_ignore)
         self.logs = Logs(settings, requests=True)
-        if found_to_be_asgi:    # also by the generation before, when there was another file
+        if found_to_be_asgi:    # perhaps by an earlier generation, for another configuration
             for warning in asgi.found(settings):
                 logger.warning("%s", warning)
         self.titles = titles_of(settings)
@@ -106,21 +113,21 @@ class WorkerTemplate:
         board = Scoreboard.open(plan["board"])
         os.set_inheritable(board.fd, False)
         if generation > 1:  # at the first start the master ran them, before it bound sockets
-            run_hooks(settings, os.environ, *AT_THE_START)
+            run_hooks(settings, os.environ, *START_PHASES)
         limits_of(settings).apply()
-        # Root may have to read the keys.
+        # The keys may be readable by root only.
         tls.attach(settings, self.listeners, plan["tls"])
         self.identity = identity_of(settings)
-        self.logs.handed = self.identity.leaves_root
+        self.logs.reopened_by_master = self.identity.leaves_root
         if not settings.drop_after_apps:
             self.identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=cores_of(settings),
-            reopen=self.logs.reopen, take=self.logs.take,
+            reopen=self.logs.reopen, take=self.logs.replace,
             title=lambda number: self.titles.set(f"worker {number}"))
 
     def run(self) -> int:
-        """Load and fork until the master says so."""
+        """Load the application and fork workers until the master ends the template."""
         return self.template.run(self.load, self.work)
 
     def load(self) -> "Applications | None":
@@ -134,18 +141,18 @@ class WorkerTemplate:
             threading.stack_size(settings.threads_stack_size * 1024)
         if not settings.drop_after_apps:
             run_hooks(settings, os.environ, "as-user")
-        await_things(settings, "socket")
+        wait_for_resources(settings, "socket")
         self.uwsgi = uwsgi_module.install(uwsgi_module.ApiInstance(
             settings.given, self.master, settings.processes, cores_of(settings),
             settings.buffer_size, settings.pidfile or "",
             tuple(one.socket.fileno() for one in self.listeners), self.generation > 1,
             settings.mode))
-        # In every worker, so once here: its pages are shared.
+        # Imported before the fork so that the workers share its memory.
         if settings.interface == "asgi":
             from ..workers.asgi import bridge  # noqa: F401
         else:
             if settings.monkey_patch:
-                # Before anything of the application: what it imports is to find the patched.
+                # Before the application is imported, so that it imports the patched modules.
                 patch_all()
             from ..workers.wsgi import worker  # noqa: F401
         prepare_paths(settings)
@@ -157,30 +164,30 @@ class WorkerTemplate:
         if applications.asgi and settings.interface == "auto":
             from ..prefork.template import WrongInterface
 
-            # What threads and event loops need is gone from a patched process for good.
+            # Patching cannot be undone, and an event loop needs an unpatched process.
             asgi.found(settings)
-            logger.info("the application is ASGI: it is loaded once more, without "
-                        "monkey-patching; interface = asgi saves that")
+            logger.info("the application is ASGI and is loaded again without monkey-patching; "
+                        "interface = asgi avoids this")
             raise WrongInterface
         self._drop_late()
         return applications
 
     def _drop_late(self) -> None:
-        """Give up root now that the application is loaded (`drop-after-apps`)."""
+        """Drop root after the application is loaded (`drop-after-apps`)."""
         if not self.settings.drop_after_apps:
             return
         self.identity.assume()
         try:
-            kernel.die_with_parent()  # the change of the user has cleared it
+            kernel.die_with_parent()  # cleared by the change of user
         except OSError:
             pass  # a sandbox that forbids prctl
         run_hooks(self.settings, os.environ, "as-user")
 
     def load_applications(self, control: Any, *, wait: bool) -> "Applications":
-        """Load, and tell the master which files count for `py-autoreload`.
+        """Load the applications, and report their files to the master for `py-autoreload`.
 
-        With the flag `reload`, code that does not load any more is replaced by a page that
-        says why. At the first start it ends the server there too, but no development run.
+        If they do not load, a development run serves an error page instead. With `reload` every
+        later generation does, too, but at the first start the server ends.
         """
         failed: list[str] = []
         try:
@@ -190,7 +197,7 @@ class WorkerTemplate:
             failed += directories_of(failed)
             if not (self.settings.dev or self.generation > 1 and self.settings.reload):
                 raise
-            return self.page_of(error)
+            return self.error_page(error)
         finally:
             if self.settings.dev:
                 failed = [*failed, *self.paste_files()]
@@ -198,7 +205,7 @@ class WorkerTemplate:
                 self.imported.report(control, failed, wait=wait)
 
     def paste_files(self) -> list[str]:
-        """Return the files of PasteDeploy that the applications are made of."""
+        """Return the PasteDeploy files of the applications."""
         from ..app import paste
 
         settings = self.settings
@@ -206,80 +213,75 @@ class WorkerTemplate:
             settings.application, settings.asgi, settings.module, settings.paste,
             *(mount.partition("=")[2].strip() for mount in settings.mount)))
 
-    def page_of(self, error: GeventuwsgiError) -> "Applications":
-        """Log what is wrong, and return the page that tells of it in place of the application."""
-        from ..app import debug_pages as failure
+    def error_page(self, error: GeventuwsgiError) -> "Applications":
+        """Log an error, and return a page that shows it as the application."""
+        from ..app import debug_pages
 
         self.broken = True
-        told = getattr(error, "traceback", "").rstrip()
-        logger.error("%s; an error page is served in its place%s", error, told and f"\n{told}")
-        return failure.applications_of(error)
+        traceback = getattr(error, "traceback", "").rstrip()
+        logger.error("%s; an error page is served instead%s", error,
+                     traceback and f"\n{traceback}")
+        return debug_pages.applications_of(error)
 
     def work(self, applications: "Applications | None", child: "Child") -> int:
-        """Be a worker; return its exit status."""
+        """Run a worker; return its exit status."""
         from ..api import uwsgi_module
 
         gevent = sys.modules.get("gevent")
         if gevent is not None:
-            gevent.reinit()  # the fork was the system's, not gevent's
+            gevent.reinit()  # after an os.fork() that gevent did not see
         settings = self.settings
         if settings.dev:
-            # Ctrl-C is the master's. pdb takes it over at each `continue`, and would stop here.
+            # Ctrl-C is for the master. Unblocked, it would stop a worker in pdb, which installs
+            # its own handler at each `continue`.
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        child.reopen, child.take = self.logs.reopen, self.logs.take
-        child.accepting = lambda: run_hooks(settings, os.environ, *accepting(child))
+        child.reopen, child.take = self.logs.reopen, self.logs.replace
+        child.accepting = lambda: run_hooks(settings, os.environ, *accepting_phases(child))
         if settings.cpu_affinity:
             bind_processors(child.id, settings.cpu_affinity)
-        uwsgi_module.enter(self.uwsgi, child.id, lambda: child.logvars())
+        uwsgi_module.enter_worker(self.uwsgi, child.id, lambda: child.logvars())
         run_hooks(settings, os.environ, "post-fork")
         if applications is None:
             applications = self.load_applications(child.control, wait=False)
         if settings.py_autoreload:
             child.look = lambda: self.imported.report(child.control)
-        uwsgi_module.forked(self.uwsgi)
+        uwsgi_module.run_post_fork_hook(self.uwsgi)
         try:
             try:
                 return self.serve(applications, child)
             except BootError as error:  # the startup of an ASGI application
                 if not settings.dev:
                     raise
-                return self.serve(self.page_of(error), child)
+                return self.serve(self.error_page(error), child)
         finally:
             if settings.skip_atexit:
                 atexit._clear()
             else:
-                uwsgi_module.leave(self.uwsgi)
+                uwsgi_module.run_atexit(self.uwsgi)
 
     def serve(self, applications: "Applications", child: "Child") -> int:
-        """Run the kind of worker that these applications need; return its exit status."""
+        """Run a WSGI or an ASGI worker; return its exit status."""
         settings = self.settings
-        listeners = mapped(self.listeners, settings.map_socket, child.id)
+        listeners = map_sockets(self.listeners, settings.map_socket, child.id)
         if not self.broken and (applications.asgi or settings.interface == "asgi"):
             if settings.interface != "asgi":
-                raise AppLoadError("the application is ASGI, which a worker that loads it for "
-                                   "itself sees too late: with lazy-apps say interface = asgi")
+                raise AppLoadError("the application is ASGI, but with lazy-apps a worker finds out "
+                                   "too late: set interface = asgi")
             from ..app import debug_pages
             from ..workers.asgi import bridge
             if settings.dev:
-                applications = applications.wrapped(debug_pages.without_hasty_answers)
+                applications = applications.wrapped(debug_pages.delay_errors)
             return bridge.run(settings, listeners, applications, child, self.logs.requests)
         from ..workers.wsgi import worker
         return worker.run(settings, listeners, applications, child, self.logs.requests)
 
 
-# What an exec'd role may be, by the kind that its plan names.
-KINDS: dict[str, Any] = {
-    "worker": WorkerTemplate,
-    "router": lambda plan, generation, sock, _: RouterTemplate(
-        plan, generation, sock, titles_of)}
-
-
 def load_applications(settings: Settings) -> "Applications":
-    """Import what is to be imported, load the applications and say so.
+    """Import the modules of `import`, load the applications and log them.
 
     Raises:
         AppLoadError: an application does not load.
-        HookError: a hook before or after it failed.
+        HookError: a hook of `pre-app` or `post-app` failed.
     """
     from ..app import paste
 
@@ -303,7 +305,7 @@ def load_applications(settings: Settings) -> "Applications":
 
 
 def _loaded(settings: Settings) -> "Applications":
-    """Load the applications; what does not load is told with the line that names it."""
+    """Load the applications; an error has the line of the configuration that names it."""
     from ..app import loader
 
     try:
@@ -319,7 +321,7 @@ def _loaded(settings: Settings) -> "Applications":
     except AppLoadError as error:
         named = {name: str(getattr(settings, name.replace("-", "_")) or "")
                  for name in ("application", "asgi", "module", "paste", "wsgi-file")}
-        if len(settings.mount) == 1:    # of several the place is that of the last one
+        if len(settings.mount) == 1:    # of several only the last one's place is known
             named["mount"] = settings.mount[0].partition("=")[2]
         for name, spelling in named.items():
             origin, source = settings.origin(name), spelling.partition(":")[0]
@@ -329,21 +331,20 @@ def _loaded(settings: Settings) -> "Applications":
         raise
 
 
-# Monkey-patching by gevent, with one look at what is installed.
-#
-# gevent tells some 25 events of patching, and for each looks through the metadata of all
-# installed distributions for plugins that want to hear of it: with 80 of them 50 ms of the
-# 200 that a template takes until it loads the application. What is installed does not change
-# meanwhile, so that one look serves every event.
-
 def patch_all() -> None:
-    """Patch the standard library as `gevent.monkey.patch_all()` does; its plugins are called."""
+    """Call `gevent.monkey.patch_all()`, with one search of the installed distributions.
+
+    gevent emits some 25 events while it patches, and for each it reads the metadata of all
+    installed distributions to find plugins. With 80 distributions this takes 50 ms of the 200
+    until a template loads the application. They do not change meanwhile, so the result of one
+    search is used for every event.
+    """
     from importlib import metadata  # gevent needs it; a master would not
 
     from gevent import monkey
 
     installed = metadata.entry_points()
-    look = metadata.entry_points
+    original = metadata.entry_points
 
     def entry_points(**wanted: Any) -> Any:
         return installed.select(**wanted)
@@ -352,4 +353,4 @@ def patch_all() -> None:
     try:
         monkey.patch_all()
     finally:
-        metadata.entry_points = look
+        metadata.entry_points = original

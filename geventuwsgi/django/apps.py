@@ -1,7 +1,7 @@
-"""What Django calls this application; a project may have one named `django`.
+"""The Django application, labelled `geventuwsgi`.
 
-A project that does not load ends any command before it begins. In a development run the
-server is to show what is wrong and to wait for the mend, so it is begun from here then.
+A project that does not load ends every command before it begins. In a development run the server
+should start all the same, show the error and wait for the fix, so it is started from here then.
 """
 
 import sys
@@ -13,13 +13,13 @@ from django.conf import settings
 
 from geventuwsgi.django import project
 from geventuwsgi.errors import UsageError
-from geventuwsgi.paste import become
+from geventuwsgi.paste import exec_server
 
-_QUESTIONS = {"-h", "--help", "--version"}
+_HELP_OPTIONS = {"-h", "--help", "--version"}
 
 
 class GeventuwsgiConfig(AppConfig):
-    """The application that holds the command, without models."""
+    """The application with the command; it has no models."""
 
     name = "geventuwsgi.django"
     label = "geventuwsgi"
@@ -27,24 +27,24 @@ class GeventuwsgiConfig(AppConfig):
 
     def __init__(self, *names: Any) -> None:
         super().__init__(*names)
-        # Models are imported when all of INSTALLED_APPS have been made.
-        if sys.argv[1:2] == ["rungeventuwsgi"] and not _QUESTIONS.intersection(sys.argv[2:3]):
-            sys.excepthook = begin_all_the_same
+        # Django imports the models after it has created all of INSTALLED_APPS.
+        if sys.argv[1:2] == ["rungeventuwsgi"] and not _HELP_OPTIONS.intersection(sys.argv[2:3]):
+            sys.excepthook = start_despite_error
 
 
-def begin_all_the_same(kind: type[BaseException], error: BaseException,
-                       trace: TracebackType | None) -> None:
-    """Become the server although the project does not load (`sys.excepthook`).
+def start_despite_error(kind: type[BaseException], error: BaseException,
+                        trace: TracebackType | None) -> None:
+    """Start the server although the project does not load (`sys.excepthook`).
 
-    The server loads it anew and tells what is wrong; anything but a development run that
-    reloads ends with the traceback, as without us.
+    The server loads it again and shows the error. Anything but a development run that reloads
+    ends with the traceback, as it would without this hook.
     """
     sys.excepthook = sys.__excepthook__
     if not apps.ready and issubclass(kind, Exception) and settings.DEBUG:
         try:
             command = project.Command(sys.argv[2:])
-        except UsageError as mistake:
-            sys.exit(f"CommandError: {mistake}")
+        except UsageError as usage:
+            sys.exit(f"CommandError: {usage}")
         if command.reload:
-            become(project.arguments(command, settings))
+            exec_server(project.arguments(command, settings))
     sys.__excepthook__(kind, error, trace)

@@ -1,6 +1,8 @@
-"""A Django project's command line becomes one of the server's.
+"""Translate the command line of `manage.py rungeventuwsgi` to the server's.
 
-The rules of this room: words in, words out; of Django only the settings are looked at.
+Only the settings of the project are read. The functions at the end are the applications of a
+development run: the project's own with its static files in front, as with `runserver`. In
+production these files are served by nginx or `static-map`.
 """
 
 import importlib
@@ -16,38 +18,38 @@ from ..config.options.option import Entry
 from ..config.sources import argv
 from ..errors import UsageError
 
-# Where to listen, as `runserver` has it: 8000, 0:8000, 127.0.0.1:8000, [::1]:8000, host:8000.
+# An address as of `runserver`: 8000, 0:8000, 127.0.0.1:8000, [::1]:8000, host:8000.
 ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):)?(?P<port>\d+)")
 
 
 class Command:
-    """What stood on the command line, apart in Django's words and the server's.
+    """A command line, split into Django's options and the server's.
 
     Args:
-        words: the command line behind the name of the command.
+        words: the command line after the name of the command.
 
     Attributes:
         asgi: `--asgi`, without the name of an application.
-        reload, static, checks: not `--noreload`, `--nostatic`, `--skip-checks`.
-        rest: for the server.
+        reload, static, checks: False with `--noreload`, `--nostatic`, `--skip-checks`.
+        rest: the server's options.
 
     Raises:
-        UsageError: an option that neither has.
+        UsageError: neither has such an option.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
         left = list(words)
-        self.asgi = _taken(left, "--asgi")
-        self.reload = not _taken(left, "--noreload")
-        self.static = not _taken(left, "--nostatic")
-        self.checks = not _taken(left, "--skip-checks")
-        alone = _taken(left, "--nothreading")
+        self.asgi = _pop_flag(left, "--asgi")
+        self.reload = not _pop_flag(left, "--noreload")
+        self.static = not _pop_flag(left, "--nostatic")
+        self.checks = not _pop_flag(left, "--skip-checks")
+        single = _pop_flag(left, "--nothreading")
         for name in ("--settings", "--verbosity", "-v"):
-            _drop(left, name)
+            _remove_option(left, name)
         for name in ("--traceback", "--no-color", "--force-color"):
-            _taken(left, name)
+            _pop_flag(left, name)
         self.rest = list(_words(left))
-        if alone:
+        if single:
             self.rest.append("--gevent=1")
 
 
@@ -55,7 +57,7 @@ def arguments(command: Command, settings: Any) -> list[str]:
     """Return the server's command line for a project.
 
     Args:
-        command: what stood on the other.
+        command: the options that were given.
         settings: `django.conf.settings`.
     """
     found = [f"--pythonpath={path}" for path in (directory(settings),) if path != os.getcwd()]
@@ -75,7 +77,7 @@ def arguments(command: Command, settings: Any) -> list[str]:
 
 
 def directory(settings: Any) -> str:
-    """Return the directory that the project is imported from: where its settings' package is."""
+    """Return the directory that holds the package of the settings, which the server imports."""
     name = os.environ["DJANGO_SETTINGS_MODULE"]
     module = importlib.import_module(name)
     path = os.path.abspath(module.__file__ or "")
@@ -87,12 +89,12 @@ def directory(settings: Any) -> str:
 
 
 def dotted(settings: Any, name: str) -> str:
-    """Return the dotted path of the project's application, "" if the settings have none."""
+    """Return the dotted path of the project's application, or ""."""
     return str(getattr(settings, name, None) or "")
 
 
 def _words(words: Sequence[str]) -> Iterator[str]:
-    """Yield the server's options, an address that stands alone as `--bind`."""
+    """Yield the server's options, with an address as `--bind`."""
     for item in argv.parse(words):
         if not isinstance(item, Entry):
             yield f"--{item.name}" + ("" if item.about is None else f"={item.about}")
@@ -103,28 +105,28 @@ def _words(words: Sequence[str]) -> Iterator[str]:
 
 
 def address(text: str) -> str:
-    """Return the address of `runserver`'s argument.
+    """Return the address to bind for an argument as of `runserver`.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not an address.
     """
     match = ADDRESS.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is no port and no address:port; the application is the "
+        raise UsageError(f"{text!r} is neither a port nor address:port; the application is the "
                          "project's (WSGI_APPLICATION, or with --asgi ASGI_APPLICATION)")
     host = {None: "127.0.0.1", "0": "0.0.0.0"}.get(match["host"], match["host"])
     return f"{host}:{match['port']}"
 
 
-def _taken(words: list[str], name: str) -> bool:
-    """Take a flag out of the words; tell whether it was there."""
+def _pop_flag(words: list[str], name: str) -> bool:
+    """Remove a flag from the words; return whether it was there."""
     found = name in words
     words[:] = [word for word in words if word != name]
     return found
 
 
-def _drop(words: list[str], name: str) -> None:
-    """Take an option of Django's out of the words, `name=value` or with the value behind it."""
+def _remove_option(words: list[str], name: str) -> None:
+    """Remove an option and its value from the words, `name=value` or `name value`."""
     for index in reversed(range(len(words))):
         if words[index] == name:
             del words[index:index + 2]
@@ -132,17 +134,13 @@ def _drop(words: list[str], name: str) -> None:
             del words[index]
 
 
-# The applications of a development run: the project's, with its static files in front.
-#
-# What `runserver` does; anywhere else these files are nginx's, or `static-map`'s.
-
 def wsgi() -> Any:
-    """Return the project's WSGI application behind its static files."""
+    """Return the project's WSGI application with its static files in front."""
     return StaticFilesHandler(get_internal_wsgi_application())
 
 
 def asgi() -> Any:
-    """Return the project's ASGI application behind its static files."""
+    """Return the project's ASGI application with its static files in front."""
     from django.conf import settings
     from django.core.asgi import get_asgi_application
     from django.utils.module_loading import import_string

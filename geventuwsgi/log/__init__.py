@@ -1,13 +1,11 @@
-"""Logs: what a line says, and how it leaves the process.
+"""The error log and the request log: how lines are formatted and where they are written.
 
-Rules of the wing:
+Start with `error` and `access`; both write to a `sinks.Sink`. There is no gevent and no
+settings object here.
 
-- No gevent and no settings. Formats, files and a way to run something at the end of
-  the loop's turn come in as arguments.
-- A log never stops a request: what cannot be written is counted and dropped, and the
-  count is told once writing works again.
-- What came from outside is escaped before it is written: no line breaks of a client's
-  making, no terminal sequences, never ANSI of our own.
+- A log never stops a request: a line that cannot be written is counted and dropped, and the
+  count is logged once writing works again.
+- Text from outside is escaped, so that a client can add neither lines nor terminal sequences.
 """
 
 from geventuwsgi.log.error import reopen, setup

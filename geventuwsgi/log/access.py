@@ -1,4 +1,4 @@
-"""The request log: lines are collected and leave together, once per turn of the loop."""
+"""The request log: lines are collected and written together, once per turn of the loop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 from geventuwsgi.log.format import Formatter
 from geventuwsgi.log.sinks import Sink
 
-# A turn of the loop that finishes more requests than this writes in between; it bounds
-# the memory of a batch, and what a crash can lose.
+# The largest number of lines in a batch. It bounds the memory of a batch, and how many
+# lines a crash can lose.
 MAX_BATCH = 1000
 
 
 class AccessLog:
     """Format finished requests and write their lines in batches.
 
-    A line costs no system call of its own; a crash loses at most one turn of the loop.
+    There is no system call per line; a crash loses at most the lines of one turn of the loop.
 
     Args:
-        format: a function from a finished request to its line (`log.format`).
+        format: makes the line of a finished request (`log.format`).
         sink: where the lines go.
-        schedule: called with `flush` when a batch begins; it has to call it once at the
-            end of this turn of the loop. Without it every line is written at once.
+        schedule: called with `flush` when a batch begins; has to call it at the end of this
+            turn of the loop. Without it every line is written at once.
     """
 
     def __init__(self, format: Formatter, sink: Sink,
@@ -32,7 +32,7 @@ class AccessLog:
         self._written = 0
 
     def add(self, record: Any) -> None:
-        """Add the line of one finished request (`log.format.Record`)."""
+        """Add the line of one finished request (`log.record.RequestRecord`)."""
         lines = self._lines
         lines.append(self.format(record))
         if len(lines) == 1 and self._schedule is not None:
@@ -41,10 +41,10 @@ class AccessLog:
             self.flush()
 
     def flush(self) -> bool:
-        """Write the batch; tell whether nothing waits behind a slow reader any more.
+        """Write the batch; return whether no line is waiting for a slow reader.
 
-        Call it a few times a second as well: a pipe that was full says nothing when it
-        has room again.
+        Call it a few times a second as well: nothing announces that a full pipe accepts
+        data again.
         """
         lines = self._lines
         if not lines:
@@ -56,12 +56,12 @@ class AccessLog:
         return self.sink.flush()
 
     def close(self) -> None:
-        """Write what waits and close the sink."""
+        """Write the batch and close the sink."""
         self.flush()
         self.sink.close()
 
     def statistics(self) -> dict[str, int]:
-        """Tell lines written and dropped, and bytes that wait for a slow reader."""
+        """Return the lines written and dropped, and the bytes that wait for a slow reader."""
         return {"lines": self._written, **self.sink.statistics()}
 
 
@@ -70,10 +70,10 @@ CLIENT_GONE = 499   # nginx's status of a request whose client left
 
 
 class SelectiveLog(AccessLog):
-    """The log of requests that fulfil a condition.
+    """The log of the requests that meet a condition.
 
     Args:
-        wanted: tells of a finished request whether it is logged.
+        wanted: returns whether a finished request is logged.
     """
 
     def __init__(self, format: Formatter, sink: Sink,
@@ -83,7 +83,7 @@ class SelectiveLog(AccessLog):
         self._wanted = wanted
 
     def add(self, record: Any) -> None:
-        """Add the line of one finished request if it is wanted."""
+        """Add the line of a finished request that meets the condition."""
         if self._wanted(record):
             super().add(record)
 
@@ -91,15 +91,16 @@ class SelectiveLog(AccessLog):
 def selection(*, client_errors: bool = False, server_errors: bool = False, slow: float = 0,
               big: int = 0, empty: bool = False, sendfile: bool = False,
               broken: bool = False) -> Wanted:
-    """Make the condition of uWSGI's log-4xx, log-5xx, log-slow and the like: any of them.
+    """Make the condition of uWSGI's log-4xx, log-5xx, log-slow and similar options: a request
+    is logged if any of them applies.
 
     Args:
         client_errors, server_errors: the status is 4xx, 5xx.
-        slow: seconds that it took, or more; 0 = no condition.
-        big: bytes of the response's body, or more; 0 = no condition.
+        slow: it took at least this many seconds; 0 = off.
+        big: the response's body has at least this many bytes; 0 = off.
         empty: the response has no body.
-        sendfile: it was sent with sendfile.
-        broken: the client left before the end.
+        sendfile: the response was sent with sendfile.
+        broken: the client disconnected before the end.
     """
     conditions: list[Wanted] = []
     if client_errors:
@@ -129,7 +130,7 @@ def selection(*, client_errors: bool = False, server_errors: bool = False, slow:
 
 
 def _broken(record: Any) -> bool:
-    """Whether the client left: a WSGI exchange has not ended then, an ASGI record says so."""
+    """Whether the client disconnected: a WSGI exchange has not ended, an ASGI record is `gone`."""
     return bool(record.status == CLIENT_GONE
                 or (record.head_sent and not getattr(record, "ended", True))
                 or (getattr(record, "gone", False) and not record.complete))

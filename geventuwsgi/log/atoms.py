@@ -1,8 +1,8 @@
-"""The variables of a log format: a name gives a Python expression over `record`.
+"""The variables of a log format, each with the Python expression of its value.
 
-Two tables, one for uWSGI's `%(name)` (`log-format`) and one for gunicorn's `%(x)s`
-(`access-logformat`). An expression is a source text that `log.format` compiles; it reads
-the finished request `record` and the functions of `NAMESPACE`.
+There are two tables: uWSGI's `%(name)` (`log-format`) and gunicorn's `%(x)s`
+(`access-logformat`). `log.format` compiles the expressions, which read the finished request
+`record` and the functions of `NAMESPACE`.
 """
 
 import os
@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from geventuwsgi.log import escape
-from geventuwsgi.log import timestamps as moment
+from geventuwsgi.log import escape, timestamps
 
 _VARIABLE = re.compile(r"%\(([^()]*)\)")
 _ATOM = re.compile(r"(%%)|%\(([^()]*)\)s")
@@ -20,7 +19,7 @@ _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Variable(NamedTuple):
-    """One variable: the expression of its value, and whether a client may have written it."""
+    """One variable: the expression of its value, and whether a client may have chosen it."""
 
     source: str
     foreign: bool
@@ -35,12 +34,12 @@ def _text(source: str) -> Variable:
 
 
 def _environ(name: str) -> Variable:
-    # str(): an application may have put anything into its environ.
+    # str(): an application may store anything in its environ.
     return Variable(f"str(record.environ.get({name!r}) or '')", True)
 
 
-# uWSGI's logchunks (core/logging.c). Counters of failed reads and writes are not kept, so
-# `werr`, `rerr` and `ioerr` are `-` like a log variable that nobody set.
+# uWSGI's logchunks (core/logging.c). There are no counters of failed reads and writes, so
+# `werr`, `rerr` and `ioerr` are `-`, like a log variable that is not set.
 UWSGI = {
     "uri": _text("record.uri"),
     "method": _text("record.method"),
@@ -67,7 +66,7 @@ UWSGI = {
     "epoch": _number("int(now())"),
     "pid": _number("record.pid"),
     "wid": _number("record.worker"),
-    "switches": _number("record.switches"),
+    "switches": _number("1"),
     "vars": _number("record.vars"),
     "core": _number("record.core"),
     "vsz": _number("memory(0)"),
@@ -104,7 +103,8 @@ GUNICORN = {
 
 
 def uwsgi(name: str) -> Variable:
-    """Find a variable of uWSGI's: of the table, `var.NAME` of the request, or a log variable."""
+    """Return one of uWSGI's variables: of the table, `var.NAME` of the request, or a log
+    variable."""
     if name in UWSGI:
         return UWSGI[name]
     if name.startswith("var."):
@@ -113,10 +113,10 @@ def uwsgi(name: str) -> Variable:
 
 
 def gunicorn(name: str) -> Variable:
-    """Find an atom of gunicorn's.
+    """Return one of gunicorn's atoms.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no such atom.
     """
     if name in GUNICORN:
         return GUNICORN[name]
@@ -159,12 +159,12 @@ def _is_gunicorn(text: str) -> bool:
 
 
 def _once_a_second(make: Callable[[int], str]) -> Callable[[float], str]:
-    """Keep the text of the last second: most requests of a moment share it."""
+    """Cache the text of the last second, which most requests share."""
     last, text = -1, ""
 
-    def text_of(moment: float) -> str:
+    def text_of(timestamp: float) -> str:
         nonlocal last, text
-        second = int(moment)
+        second = int(timestamp)
         if second != last:
             last, text = second, make(second)
         return text
@@ -172,23 +172,19 @@ def _once_a_second(make: Callable[[int], str]) -> Callable[[float], str]:
     return text_of
 
 
-# Not strftime's %b: a month's name in a log does not follow the locale of the application.
-_MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
 def _local_time(second: int) -> str:
-    moment = time.localtime(second)
-    return time.strftime(f"%d/{_MONTHS[moment.tm_mon]}/%Y:%H:%M:%S %z", moment)
+    fields = time.localtime(second)
+    return time.strftime(f"%d/{timestamps.month(fields)}/%Y:%H:%M:%S %z", fields)
 
 
 def memory(field: int) -> int:
-    """Read the process' own memory in bytes: field 0 virtual, 1 resident (proc(5), statm)."""
+    """Return the memory of this process in bytes: field 0 virtual, 1 resident (proc(5), statm)."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[field]) * _PAGE_SIZE
 
 
 def response_header(record: Any, name: str) -> str:
-    """Find a response header's values, joined by commas; "" where there are none."""
+    """Return the values of a response header, joined by commas; "" if there are none."""
     pairs = getattr(record, "response_headers", None) or ()
     return ", ".join(value for key, value in pairs if key.lower() == name)
 
@@ -196,7 +192,7 @@ def response_header(record: Any, name: str) -> str:
 NAMESPACE: dict[str, Any] = {
     "plain": escape.plain, "quoted": escape.quoted, "in_json": escape.in_json,
     "local_time": _once_a_second(_local_time), "c_time": _once_a_second(time.ctime),
-    "f_time": _once_a_second(time.ctime), "dated": moment.text_of,
+    "f_time": _once_a_second(time.ctime), "dated": timestamps.text_of,
     "now": time.time, "memory": memory, "response_header": response_header,
     "empty": {},
 }

@@ -1,12 +1,19 @@
-"""Which line goes to which logger, and what is made of it: uWSGI's log-route, filters, encoders.
+"""The log collector: a process that reads all log lines and passes them to loggers.
 
-    a line of the log        dropped by log-drain; dropped if there is a log-filter and none matches
-    -> its routes            each logger whose log-route matches takes it
-    -> else                  every logger without a name, or where it went before there were any
+It does the work of uWSGI's master logging when lines go to uWSGI's loggers, or to a file that
+is rotated by its size. The standard output and error of every process are then one pipe that
+the collector reads; waiting for a disk delays no other process. It ends at the end of the
+pipe, when the last process that could write is gone.
+
+    a line of the log        dropped if it matches log-drain, or if there is a log-filter and
+                             none matches
+    -> its routes            each logger whose log-route matches
+    -> otherwise             every logger without a name, or the original destination
     -> encoders              those of that logger, one after the other
 
-Request lines carry `REQUEST` in front as long as there is something of their own for them
-(`req-logger`, `log-req-route`, `log-req-encoder`); then no filter is theirs, as in uWSGI.
+Request lines begin with `REQUEST` if options treat them separately (`req-logger`,
+`log-req-route`, `log-req-encoder`); filters then do not apply to them, as in uWSGI. Commands
+are lines of the same pipe, so that they take effect between the lines before and after them.
 """
 
 import os
@@ -21,13 +28,19 @@ from geventuwsgi.log.datagrams import open_datagrams
 from geventuwsgi.log.loggers import Encoder, Logger, encoder, logger, routed
 from geventuwsgi.log.sinks import RotatedFile, Sink, StreamSink, Warn, open_sink
 
-REQUEST = b"\x1e"   # a control character, which no request line holds (`log.escape`)
-ORDER = b"\x1d"     # in front of an order, see `log.scribe`
-MAX_LINE = 65536    # bytes; what is longer is taken in pieces
+REQUEST = b"\x1e"   # a control character, which no request line contains (`log.escape`)
+COMMAND = b"\x1d"   # in front of a command
+REOPEN = COMMAND + b"reopen\n"
+ROTATE = COMMAND + b"rotate\n"
+PLAN = COMMAND + b"plan\n"
+MAX_LINE = 65536    # bytes; longer lines are split
+PIECE = 65536       # bytes read at a time: the usual size of a pipe
+LAST = 0.5          # seconds at the end for lines that are waiting
+RETRY = 0.5         # seconds between two attempts to write them
 
 
 class RouteTarget:
-    """One logger: a sink, and the encoders that are for it."""
+    """A logger: a sink and its encoders."""
 
     def __init__(self, sink: Sink, encoders: Sequence[Encoder] = ()) -> None:
         self.sink = sink
@@ -47,12 +60,12 @@ class RouteTarget:
 
 
 class Stream(NamedTuple):
-    """What is done with one of the two kinds of lines.
+    """The loggers and routes of one of the two kinds of lines.
 
     Attributes:
         named: the loggers that have a name, by their names.
-        unnamed: what takes a line that no route takes.
-        routes: (name, expression) of each route.
+        unnamed: the targets of a line that matches no route.
+        routes: target and expression of each route.
     """
 
     named: dict[str, RouteTarget]
@@ -62,32 +75,32 @@ class Stream(NamedTuple):
 
 def stream(loggers: Iterable[tuple[str, Sink]], routes: Iterable[tuple[str, str]],
            encoders: Iterable[str], fallback: Callable[[], Sink]) -> Stream:
-    """Put together the loggers of one kind of lines.
+    """Combine the loggers and routes of one kind of lines.
 
     Args:
         loggers: (name or "", sink) of each.
         routes: (name, expression) of each.
         encoders: as written.
-        fallback: opens what takes a line where there is no logger without a name.
+        fallback: opens the target of other lines if there is no logger without a name.
     """
     made = [encoder(text) for text in encoders]
     named: dict[str, RouteTarget] = {}
     unnamed: list[RouteTarget] = []
     for name, sink in loggers:
-        outlet = RouteTarget(sink, [encode for whose, encode in made if whose == name])
+        target = RouteTarget(sink, [encode for owner, encode in made if owner == name])
         if name:
-            named[name] = outlet
+            named[name] = target
         else:
-            unnamed.append(outlet)
+            unnamed.append(target)
     if not unnamed:
-        unnamed.append(RouteTarget(fallback(), [encode for whose, encode in made if not whose]))
+        unnamed.append(RouteTarget(fallback(), [encode for owner, encode in made if not owner]))
     return Stream(named, tuple(unnamed), tuple(
         (named[name], re.compile(expression.encode())) for name, expression in routes
         if name in named))
 
 
 class Dispatcher:
-    """Hand lines to their loggers.
+    """Pass lines to their loggers.
 
     Args:
         log: for all lines.
@@ -102,16 +115,16 @@ class Dispatcher:
         self._drains = [re.compile(text.encode()) for text in drains]
         self._filters = [re.compile(text.encode()) for text in filters]
 
-    def take(self, lines: Iterable[bytes]) -> None:
-        """Hand on whole lines; neighbours that go the same way go together."""
-        for outlets, group in groupby(lines, self._way):
+    def dispatch(self, lines: Iterable[bytes]) -> None:
+        """Pass on whole lines; neighbours with the same targets are written together."""
+        for targets, group in groupby(lines, self._targets):
             messages = list(group)
             if messages[0].startswith(REQUEST):
                 messages = [message[1:] for message in messages]
-            for outlet in outlets:
-                outlet.send(messages)
+            for target in targets:
+                target.send(messages)
 
-    def _way(self, line: bytes) -> tuple[RouteTarget, ...]:
+    def _targets(self, line: bytes) -> tuple[RouteTarget, ...]:
         if line.startswith(REQUEST):
             stream = self._requests
         else:
@@ -121,7 +134,7 @@ class Dispatcher:
                 return ()
         if stream.routes:
             found = tuple(dict.fromkeys(
-                outlet for outlet, expression in stream.routes if expression.search(line)))
+                target for target, expression in stream.routes if expression.search(line)))
             if found:
                 return found
         return stream.unnamed
@@ -129,21 +142,21 @@ class Dispatcher:
     def sinks(self) -> tuple[Sink, ...]:
         """Return every sink, once."""
         return tuple(dict.fromkeys(
-            outlet.sink for one in (self._log, self._requests)
-            for outlet in (*one.named.values(), *one.unnamed)))
+            target.sink for one in (self._log, self._requests)
+            for target in (*one.named.values(), *one.unnamed)))
 
 
 class LineSplitter:
-    r"""Cut what was read into lines; the beginning of one waits for its end.
+    r"""Split data into lines; an incomplete line is kept until the rest comes.
 
-    Lines end with \n alone: a \r is part of one.
+    Only \n ends a line; a \r is part of it.
     """
 
     def __init__(self) -> None:
         self._rest = b""
 
     def split(self, data: bytes) -> list[bytes]:
-        """Return the lines that are complete."""
+        """Return the lines that are complete now."""
         pieces = (self._rest + data).split(b"\n")
         self._rest = pieces.pop()
         lines = [piece + b"\n" for piece in pieces]
@@ -152,39 +165,21 @@ class LineSplitter:
         return lines
 
     @property
-    def waits(self) -> bool:
-        """Whether the beginning of a line waits."""
+    def pending(self) -> bool:
+        """Whether there is an incomplete line."""
         return bool(self._rest)
 
     def rest(self) -> list[bytes]:
-        """Return the beginning that has no end so far, as a line, if there is one."""
+        """Return the incomplete line, ended by a line break, if there is one."""
         rest, self._rest = self._rest, b""
         return [rest + b"\n"] if rest else []
-
-
-# The scribe: a process of its own that reads all lines of an instance and hands them on.
-#
-# Where lines go to uWSGI's loggers, or to a file that is rotated by its size, the standard
-# output and error of every process are one pipe, and this is who reads it: uWSGI's master
-# logging, in a process that may wait for a disk without holding anybody up. It ends at the
-# pipe's end, when the last process that could write is gone.
-#
-# The rules of this room: one line is one message. An order comes in the pipe as well, so that
-# it is obeyed between the lines before and those behind it.
-
-REOPEN = ORDER + b"reopen\n"
-ROTATE = ORDER + b"rotate\n"
-PLAN = ORDER + b"plan\n"
-PIECE = 65536   # bytes read at a time: a pipe's usual size
-LAST = 0.5      # seconds for what waits at the end
-LATER = 0.5     # seconds between two attempts to write what waits
 
 
 class Loggers:
     """Open the sinks of a plan, each file once.
 
     Args:
-        plan: what the scribe is to do, see `dispatcher`.
+        plan: see `dispatcher`.
         warn: called with one sentence when something is wrong.
     """
 
@@ -199,12 +194,12 @@ class Loggers:
 
         Args:
             texts: as written.
-            fd: what `stdio` stands for.
+            fd: the descriptor that `stdio` means.
         """
         return [(one.name, self.open(one, fd)) for one in map(logger, texts)]
 
     def open(self, one: Logger, fd: int) -> Sink:
-        """Open one logger; a file that cannot be opened is told and its lines go to `fd`."""
+        """Open a logger; if that fails, warn and write to `fd` instead."""
         plan = self._plan
         if one.kind == "file":
             path = os.path.abspath(one.target)
@@ -234,21 +229,21 @@ class Loggers:
                            warn=self._warn)
 
     def stdio(self, fd: int) -> Sink:
-        """Return where lines went before there were loggers."""
+        """Return the original destination of lines."""
         if fd not in self._stdio:
             self._stdio[fd] = open_sink(fd)
         return self._stdio[fd]
 
 
 def dispatcher(plan: Mapping[str, Any], warn: Warn) -> Dispatcher:
-    """Open what a plan names.
+    """Open the loggers of a plan.
 
     Args:
         plan: `log`, `requests`: the loggers of both kinds of lines, as written; `log_routes`,
             `request_routes`, `log_encoders`, `request_encoders`, `drains`, `filters`: as
-            written; `file`: where a line goes that no logger takes, None = the standard
-            error; `maxsize`, `backup`, `user`: of that file; `mode`, `owner`: of all files;
-            `packet`, `split`: of rsyslog.
+            written; `file`: the destination of lines without a logger, None = standard
+            error; `datagrams`: whether that is the path of a socket; `maxsize`, `backup`,
+            `user`: of that file; `mode`, `owner`: of all files; `packet`, `split`: of rsyslog.
         warn: called with one sentence when something is wrong.
     """
     loggers = Loggers(plan, warn)
@@ -266,81 +261,81 @@ def dispatcher(plan: Mapping[str, Any], warn: Warn) -> Dispatcher:
                  plan["log_encoders"], fallback(2))
     named = loggers.named(plan["requests"], 1)
     if plan["log"] and all(name for name, _ in named):
-        # Request lines have no logger of their own: they go with all others.
-        named += [("", outlet.sink) for outlet in log.unnamed]
+        # Request lines without a logger of their own go where all other lines go.
+        named += [("", target.sink) for target in log.unnamed]
     requests = stream(named, map(routed, plan["request_routes"]), plan["request_encoders"],
                       fallback(1))
     return Dispatcher(log, requests, drains=plan["drains"], filters=plan["filters"])
 
 
 class LogCollector:
-    """Read lines until there is nobody left to write any.
+    """Read lines until no process is left that could write any.
 
     Args:
         fd: the pipe.
-        plan: returns what is to be done, see `dispatcher`; asked again on an order.
+        plan: returns the plan, see `dispatcher`; called again for the command `PLAN`.
     """
 
     def __init__(self, fd: int, plan: Callable[[], Mapping[str, Any]]) -> None:
         self._fd = fd
         self._plan = plan
         self._errors = StreamSink(2)
-        self._lines = dispatcher(plan(), self._tell)
+        self._lines = dispatcher(plan(), self._warn)
         self._splitter = LineSplitter()
 
-    def _tell(self, text: str) -> None:
+    def _warn(self, text: str) -> None:
         self._errors.write(f"geventuwsgi: log: {text}\n".encode())
 
     def run(self) -> None:
-        """Copy until the pipe's end."""
+        """Pass on lines until the end of the pipe."""
         splitter = self._splitter
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
-        waits = False
+        waiting = False
         while True:
-            if (waits or splitter.waits) and not poll.poll(LATER * 1000):
-                self._lines.take(splitter.rest())
+            if (waiting or splitter.pending) and not poll.poll(RETRY * 1000):
+                self._lines.dispatch(splitter.rest())
             elif data := os.read(self._fd, PIECE):
-                self._take(splitter.split(data))
+                self._process(splitter.split(data))
             else:
                 break
-            waits = not self._flushed()
-        self._lines.take(splitter.rest())
+            waiting = not self._flushed()
+        self._lines.dispatch(splitter.rest())
         self._end()
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST
         while not self._flushed() and time.monotonic() < deadline:
-            time.sleep(LATER / 10)
+            time.sleep(RETRY / 10)
         for sink in self._lines.sinks():
             sink.close()
 
     def _flushed(self) -> bool:
         return all([sink.flush() for sink in self._lines.sinks()])
 
-    def _take(self, lines: list[bytes]) -> None:
-        """Hand lines on, and obey the orders among them."""
+    def _process(self, lines: list[bytes]) -> None:
+        """Pass on lines, and execute the commands among them."""
         start = 0
         for place, line in enumerate(lines):
-            if line.startswith(ORDER) and line in (REOPEN, ROTATE, PLAN):
-                self._lines.take(lines[start:place])
+            if line.startswith(COMMAND) and line in (REOPEN, ROTATE, PLAN):
+                self._lines.dispatch(lines[start:place])
                 start = place + 1
-                self._obey(line)
-        self._lines.take(lines[start:])
+                self._execute(line)
+        self._lines.dispatch(lines[start:])
 
-    def _obey(self, order: bytes) -> None:
-        if order == PLAN:
+    def _execute(self, command: bytes) -> None:
+        if command == PLAN:
             try:
-                lines = dispatcher(self._plan(), self._tell)
+                lines = dispatcher(self._plan(), self._warn)
             except (OSError, ValueError) as error:
-                self._tell(f"the logs stay where they are: {error}")
+                self._warn(f"the logs stay where they are: {error}")
                 return
             self._lines, before = lines, self._lines
             for sink in before.sinks():
                 sink.close()
             return
         for sink in self._lines.sinks():
-            if order == REOPEN:
+            if command == REOPEN:
                 sink.reopen()
             elif isinstance(sink, RotatedFile):
                 sink.rotate()

@@ -1,8 +1,8 @@
-"""Lines that leave as datagrams: to a socket, to syslog here or elsewhere, to the journal.
+"""Log lines as datagrams: to a socket, to a local or remote syslog, or to the journal.
 
-The rules of this room: nothing waits for the other side. What a socket does not take now
-stays here, up to `MAX_WAITING` bytes; past that it is counted and dropped. A syslog that is
-started anew loses nothing: the lines of the meantime wait, and the socket is opened again.
+Writing never waits for the receiver. Datagrams that the socket does not accept now are kept,
+up to `MAX_WAITING` bytes; beyond that lines are counted and dropped. While a syslog restarts,
+lines are kept and the socket is opened again.
 """
 
 import errno
@@ -15,21 +15,21 @@ from collections.abc import Callable, Iterable, Sequence
 
 from geventuwsgi.log.loggers import DAEMON_INFO, Logger
 from geventuwsgi.log.sinks import MAX_WAITING, Sink, Warn
+from geventuwsgi.log.timestamps import syslog_date
 
 SYSLOG = "/dev/log"
 JOURNAL = "/run/systemd/journal/socket"     # systemd's native protocol
-AGAIN = 1.0     # seconds until a socket that could not be opened is tried again
+RETRY = 1.0     # seconds until a socket that could not be opened is tried again
 PACKET = 1024   # bytes of an rsyslog datagram; RFC 3164's limit, and uWSGI's
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 Wrap = Callable[[bytes], Iterable[bytes]]   # from a message to its datagrams
 
 
 class DatagramSink(Sink):
-    """One datagram or more for each line.
+    """A sink that sends each line as one or more datagrams.
 
     Args:
-        address: a path, or a host and its port.
+        address: a path, or host and port.
         wrap: makes the datagrams of a line.
         warn: see `Sink`.
     """
@@ -42,9 +42,9 @@ class DatagramSink(Sink):
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._socket: socket.socket | None = None
-        self._again = 0.0
-        self._found: list[tuple[int, tuple[object, ...]]] = []
-        self._search: threading.Thread | None = None
+        self._next_attempt = 0.0
+        self._resolved_address: list[tuple[int, tuple[object, ...]]] = []
+        self._resolver: threading.Thread | None = None
 
     def write(self, data: bytes) -> None:
         self.messages([line + b"\n" for line in data.removesuffix(b"\n").split(b"\n")])
@@ -72,7 +72,7 @@ class DatagramSink(Sink):
             except OSError as error:
                 if isinstance(error, ConnectionRefusedError) and self._socket is not None \
                         and sock.family != socket.AF_UNIX:
-                    # UDP: somebody refused an earlier one, which is gone; this one may not be.
+                    # UDP: this is the error of an earlier datagram, which is lost.
                     self._drop(b"", f"{self._name()}: {error.strerror}")
                     try:
                         sock.send(waiting[0])
@@ -86,21 +86,21 @@ class DatagramSink(Sink):
                 else:
                     return self._shut()
             self._size -= len(waiting.popleft())
-        if self._untold and self._socket is not None:
-            told, self._untold = self._loss(), 0
-            self.messages([told])
+        if self._unreported and self._socket is not None:
+            report, self._unreported = self._loss(), 0
+            self.messages([report])
         return True
 
     def _shut(self) -> bool:
-        """Give the socket up; the next attempt is made after a moment."""
+        """Close the socket; the next attempt to open it is made after `RETRY`."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self._again = time.monotonic() + AGAIN
+        self._next_attempt = time.monotonic() + RETRY
         return False
 
     def _open(self) -> socket.socket | None:
-        if time.monotonic() < self._again:
+        if time.monotonic() < self._next_attempt:
             return None
         sock: socket.socket | None = None
         try:
@@ -117,26 +117,26 @@ class DatagramSink(Sink):
         except OSError:
             if sock is not None:
                 sock.close()
-            self._again = time.monotonic() + AGAIN
+            self._next_attempt = time.monotonic() + RETRY
             return None
         self._socket = sock
         return sock
 
     def _resolved(self, host: str, port: int) -> tuple[int, object] | None:
-        """Return an address, None as long as the resolver is at work.
+        """Return an address, or None while a thread resolves the name.
 
-        A resolver may take its time, so it works in a thread of its own.
+        The resolver may block for a long time, so it runs in a thread of its own.
         """
-        if self._found:
-            family, address = self._found.pop()
+        if self._resolved_address:
+            family, address = self._resolved_address.pop()
             return family, address
-        if self._search is None or not self._search.is_alive():
-            self._search = threading.Thread(target=self._resolve, args=(host, port), daemon=True)
-            self._search.start()
-            self._search.join(0.05)     # an address in digits needs no resolver
-            if self._found:
+        if self._resolver is None or not self._resolver.is_alive():
+            self._resolver = threading.Thread(target=self._resolve, args=(host, port), daemon=True)
+            self._resolver.start()
+            self._resolver.join(0.05)     # long enough for a numeric address
+            if self._resolved_address:
                 return self._resolved(host, port)
-            self._again = time.monotonic() + AGAIN / 5
+            self._next_attempt = time.monotonic() + RETRY / 5
         return None
 
     def _resolve(self, host: str, port: int) -> None:
@@ -144,7 +144,7 @@ class DatagramSink(Sink):
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError):
             return
-        self._found[:] = [(found[0][0], found[0][4])]
+        self._resolved_address[:] = [(found[0][0], found[0][4])]
 
     def _name(self) -> str:
         return self._address if isinstance(self._address, str) else "%s:%d" % self._address
@@ -164,7 +164,7 @@ def open_datagrams(logger: Logger, *, packet: int = PACKET, split: bool = False,
 
     Args:
         packet: bytes of an rsyslog datagram.
-        split: whether rsyslog splits longer lines instead of cutting them.
+        split: whether rsyslog splits longer lines instead of truncating them.
         warn: see `Sink`.
     """
     if logger.kind == "socket":
@@ -188,32 +188,30 @@ def _address(target: str) -> str | tuple[str, int]:
 
 
 def _syslog(name: str, priority: int, packet: int, split: bool) -> Wrap:
-    """Wrap lines in the BSD form (RFC 3164), as uWSGI and the C library do."""
+    """Make datagrams in the BSD form (RFC 3164), as uWSGI and the C library do."""
     second, head = -1, b""
 
     def wrap(line: bytes) -> list[bytes]:
         nonlocal second, head
         now = int(time.time())
         if now != second:
-            second, moment = now, time.localtime(now)
-            date = f"{_MONTHS[moment.tm_mon - 1]} {moment.tm_mday:2d} " + time.strftime(
-                "%H:%M:%S", moment)
-            head = f"<{priority}>{date} {name}: ".encode()
+            second = now
+            head = f"<{priority}>{syslog_date(now)} {name}: ".encode()
         text = line.rstrip(b"\n")
-        room = max(packet - len(head), 1)
-        pieces = [text[start:start + room] for start in range(0, len(text), room)] or [b""]
+        size = max(packet - len(head), 1)
+        pieces = [text[start:start + size] for start in range(0, len(text), size)] or [b""]
         return [head + piece for piece in (pieces if split else pieces[:1])]
 
     return wrap
 
 
 def _journal(name: str) -> Wrap:
-    """Wrap lines in the journal's native form."""
+    """Make datagrams in the journal's native form."""
     fields = f"PRIORITY={DAEMON_INFO % 8}\nSYSLOG_IDENTIFIER={name}\nMESSAGE".encode()
 
     def wrap(line: bytes) -> list[bytes]:
         text = line.rstrip(b"\n")
-        if b"\n" in text:   # an encoder's: with its length in front
+        if b"\n" in text:   # from an encoder; such a value follows its length
             return [fields + b"\n" + len(text).to_bytes(8, "little") + text + b"\n"]
         return [fields + b"=" + text + b"\n"]
 

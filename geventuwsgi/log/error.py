@@ -1,11 +1,11 @@
-"""The error log: gunicorn's line shape, on stderr or in a file, one write per record.
+"""The error log: lines like gunicorn's, on stderr or in a file, one write per record.
 
-Everyone logs with `logging.getLogger("geventuwsgi.error")`. Here its records become
+All modules log with `logging.getLogger("geventuwsgi.error")`. A record becomes a line
 
     [2026-11-21 09:32:55 +0000] [16312] [INFO] Listening at: http://127.0.0.1:8000
 
-and leave through a sink, so that neither a full disk nor a reader that stopped reading
-holds up the process that logs. Never ANSI: colours in a file serve nobody.
+that is written to a sink, so that neither a full disk nor a reader that stopped reading
+blocks the process. Lines are never coloured.
 """
 
 import _thread
@@ -23,11 +23,11 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class ErrorFormatter(logging.Formatter):
-    """`[date time zone] [pid] [LEVEL] message`, the traceback behind it if there is one.
+    """`[date time zone] [pid] [LEVEL] message`, followed by the traceback if there is one.
 
     Args:
-        date: instead of gunicorn's date uWSGI's, `date - [pid] [LEVEL] message`, in this form
-            of strftime (`log-date`).
+        date: a format of strftime (`log-date`): lines begin with this date as uWSGI's do,
+            `date - [pid] [LEVEL] message`.
     """
 
     def __init__(self, date: str = "") -> None:
@@ -43,7 +43,7 @@ class ErrorFormatter(logging.Formatter):
             text += "\n" + self.formatException(record.exc_info)
         if record.stack_info:
             text += "\n" + record.stack_info
-        # The pid of now, not the record's: logging keeps it over a fork.
+        # Not the record's pid: logging caches it across a fork.
         return f"{moment} [{os.getpid()}] [{record.levelname}] {escape.message(text)}\n"
 
 
@@ -53,20 +53,20 @@ class ErrorHandler(logging.Handler):
     def __init__(self, sink: Sink, date: str = "") -> None:
         super().__init__()
         self.sink = sink
-        # Not logging's own, which gevent patches: `say` writes from native threads.
+        # Not logging's lock, which gevent patches: `log_unlocked` is for native threads.
         self._native = _thread.allocate_lock()
         self.setFormatter(ErrorFormatter(date))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record. A record that cannot be formatted is told by `logging` itself."""
+        """Write one record; `logging` reports one that cannot be formatted."""
         try:
             line = self.format(record)
         except (TypeError, ValueError, KeyError):  # arguments that do not fit the message
             self.handleError(record)
             return
-        # Surrogates stand for bytes of a path or a variable that are no UTF-8.
+        # A path or a variable that is not UTF-8 contains surrogates.
         data = line.encode("utf-8", "backslashreplace")
-        # A signal handler may find its own thread in here: it waits a moment, and writes.
+        # A signal handler may have interrupted its own thread here, so the wait is short.
         held = self._native.acquire(timeout=0.1)
         try:
             self.sink.write(data)
@@ -75,13 +75,13 @@ class ErrorHandler(logging.Handler):
                 self._native.release()
 
     def flush(self) -> None:
-        """Write what waits for a slow reader, as far as it goes."""
+        """Write as much as possible of what waits for a slow reader."""
         self.sink.flush()
 
 
 def setup(level: str = "info", error_logfile: str | None = None,
           date: str = "") -> ErrorHandler:
-    """Set up the error log of this process, instead of an earlier one.
+    """Set up the error log of this process, replacing an earlier one.
 
     Args:
         level: one of `LEVELS`, in any case.
@@ -89,17 +89,17 @@ def setup(level: str = "info", error_logfile: str | None = None,
         date: see `ErrorFormatter`.
 
     Returns:
-        The handler; its `sink.reopen()` serves a log rotation.
+        The handler; call its `sink.reopen()` after a log rotation.
 
     Raises:
-        ValueError: no such level.
+        ValueError: there is no such level.
         OSError: the file cannot be opened.
     """
     number = LEVELS.get(level.lower())
     if number is None:
         raise ValueError(f"no log level {level!r}; there are {', '.join(LEVELS)}")
     target = 2 if error_logfile in (None, "-") else error_logfile
-    # A warning of standard error would go to standard error, which loses it as well.
+    # A warning about standard error would go to standard error and be lost as well.
     handler = ErrorHandler(open_sink(target, warn=None if target == 2 else logger.warning), date)
     for old in list(logger.handlers):
         logger.removeHandler(old)
@@ -111,15 +111,15 @@ def setup(level: str = "info", error_logfile: str | None = None,
     return handler
 
 
-def say(level: int, text: str) -> None:
-    """Log from a native thread while the process is stuck: no lock of logging's is taken.
+def log_unlocked(level: int, text: str) -> None:
+    """Log from a native thread while the process is stuck, without the locks of `logging`.
 
-    Those are gevent's once it has patched them, and one may be held by the greenlet that
-    is to be told of. Handlers that are not ours take theirs all the same.
+    Once gevent has patched those, the greenlet that blocks the process may hold one. Handlers
+    other than `ErrorHandler` still use theirs.
 
     Args:
         level: one of logging's numbers.
-        text: the message as it stands.
+        text: the message; it is not formatted.
     """
     if logger.isEnabledFor(level):
         record = logger.makeRecord(logger.name, level, "", 0, text, (), None)
@@ -131,7 +131,7 @@ def say(level: int, text: str) -> None:
 
 
 def reopen() -> None:
-    """Open the error log's file anew, after a rotation."""
+    """Open the file of the error log again, after a rotation."""
     for handler in logger.handlers:
         if isinstance(handler, ErrorHandler):
             handler.sink.reopen()

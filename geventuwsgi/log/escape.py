@@ -1,8 +1,7 @@
-r"""Make text from outside harmless in a log: no line of a client's making, no terminal sequence.
+r"""Escape text from outside, so that it adds no lines or terminal sequences to a log.
 
-What a client sends reaches the log as latin-1 text (PEP 3333). Whatever is not printable
-ASCII is written as `\xNN`, as nginx writes it: a C1 control is a terminal sequence to
-some terminals, and half a UTF-8 character is an error to some readers.
+The text of a client is latin-1 (PEP 3333). All but printable ASCII is written as `\xNN`, as
+nginx does: some terminals interpret C1 controls, and some readers fail on incomplete UTF-8.
 """
 
 import json
@@ -23,22 +22,22 @@ def _code(match: re.Match[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """Escape text that stands bare in a line."""
+    """Escape text that is not quoted."""
     if text.isascii() and text.isprintable():
         return text
     return _UNPRINTABLE.sub(_code, text)
 
 
 def quoted(text: str) -> str:
-    """Escape text that stands between double quotes: also the quote and the backslash."""
+    """Escape text between double quotes: the quote and the backslash as well."""
     return _QUOTABLE.sub(_code, text)
 
 
 def in_json(text: str) -> str:
-    """Escape text that stands inside a JSON string.
+    """Escape the text of a client inside a JSON string.
 
-    Bytes that are UTF-8 (a path typed into a browser's address line) become their
-    characters; others stay latin-1.
+    Text that is UTF-8 (a path typed into a browser's address bar) is decoded; other text
+    stays latin-1.
     """
     try:
         text = text.encode("latin-1").decode()
@@ -48,15 +47,15 @@ def in_json(text: str) -> str:
 
 
 def json_text(text: str) -> str:
-    """Escape text of our own encoding that stands inside a JSON string."""
+    """Escape text that is already decoded inside a JSON string."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def message(text: str) -> str:
-    r"""Escape a message of the error log, which may be a traceback of many lines.
+    r"""Escape a message of the error log, which may have many lines.
 
-    Lines and tabs stay. A further line that starts with `[` is moved in by one blank,
-    so that none can pass for a record of its own.
+    Line breaks and tabs stay. A later line that starts with `[` is indented by one blank, so
+    that it cannot pass for a record.
     """
     if text.isprintable():
         return text

@@ -1,55 +1,22 @@
-"""Request lines: uWSGI's own line, its `log-format` variables and gunicorn's atoms.
+"""Request lines: uWSGI's default line, `log-format`, gunicorn's atoms, and a short line.
 
-A format is compiled once, into one function from a finished request to its line, newline
-included. No dictionary of headers or atoms is built per request: the function reads what
-the format names and nothing else.
+A format is compiled once into a function from a finished request to its line, newline
+included. The function reads only what the format names; no dictionary of headers or atoms is
+built per request.
 
-A line costs CPU on every request. uWSGI's own line is therefore written by hand as one
-f-string, and one look at all that came from outside decides whether to escape it.
+As formatting costs CPU on every request, uWSGI's default line is one f-string, and a single
+check of all text from outside decides whether to escape it.
 """
 
 import ast
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from geventuwsgi.log import atoms, escape
-from geventuwsgi.log import timestamps as moments
+from geventuwsgi.log import atoms, escape, timestamps
+from geventuwsgi.log.record import RequestRecord
 from geventuwsgi.log.sinks import STANDARD
-
-
-class Record(Protocol):
-    """What a formatter reads of a finished request.
-
-    `duration` is in seconds, `started` in seconds since the epoch, sizes in bytes;
-    `vars` counts names and values apart, as uWSGI does; `app` is -1 where no
-    application was called. A record may have `response_headers`, pairs of strings.
-    """
-
-    environ: Mapping[str, Any]
-    method: str
-    uri: str
-    protocol: str
-    status: int
-    header_count: int
-    header_size: int
-    body_size: int
-    vars: int
-    vars_size: int
-    duration: float
-    started: float
-    via: str
-    app: int
-    core: int
-    switches: int
-    app_requests: int
-    total_requests: int
-    pid: int
-    worker: int
-    request_length: int
-    logvars: Mapping[str, str] | None
-
 
 Formatter = Callable[[Any], str]
 
@@ -58,12 +25,12 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
     """Make the formatter of uWSGI's default request line (uWSGI's `uwsgi_logit_simple`).
 
     Args:
-        micros: tell the time taken in microseconds (`log-micros`), not milliseconds.
-        x_forwarded_for: the address is `X-Forwarded-For` where there is one
+        micros: the time taken is in microseconds (`log-micros`), not milliseconds.
+        x_forwarded_for: the address is that of `X-Forwarded-For`, if there is one
             (`log-x-forwarded-for`).
 
-    Measured, CPython 3.11: one f-string of all fields 1.6 us, `%` of a tuple 1.4, the
-    f-string with the end of the line kept 1.2: requests of one application share it.
+    The end of the line is cached, as many requests share it. CPython 3.11: 1.2 us a line; one
+    f-string of all fields takes 1.6, `%` with a tuple 1.4.
     """
     factor, unit = (1_000_000, "micros") if micros else (1000, "msecs")
     second, date = -1, ""
@@ -72,13 +39,13 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
     def end_of(key: tuple[Any, ...]) -> str:
         if len(ends) >= 256:
             ends.clear()
-        via, protocol, status, count, size, switches, core = key
+        via, protocol, status, count, size, core = key
         ends[key] = end = (
             f"{f' via {via}' if via else ''} ({escape.plain(protocol)} {status}) {count} headers "
-            f"in {size} bytes ({switches} switches on core {core})\n")
+            f"in {size} bytes (1 switches on core {core})\n")
         return end
 
-    def line(record: Any) -> str:
+    def line(record: RequestRecord) -> str:
         nonlocal second, date
         started = record.started
         if not second <= started < second + 1:
@@ -96,7 +63,7 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
             address, user, method, uri = (
                 escape.plain(str(text)) for text in (address, user, method, uri))
         key = (record.via, record.protocol, record.status, record.header_count,
-               record.header_size, record.switches, record.core)
+               record.header_size, record.core)
         end = ends.get(key) or end_of(key)
         app = record.app
         return (
@@ -109,11 +76,11 @@ def uwsgi_line(*, micros: bool = False, x_forwarded_for: bool = False) -> Format
 
 
 def with_memory(line: Formatter, memory: Callable[[], tuple[int, int]]) -> Formatter:
-    """Put uWSGI's `memory-report` in front of a line.
+    """Put uWSGI's `memory-report` in front of each line.
 
     Args:
         line: makes the line.
-        memory: tells virtual and resident bytes.
+        memory: returns virtual and resident bytes.
     """
     last, report = (-1, -1), ""
 
@@ -137,22 +104,21 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
     """Compile a format into a function from a finished request to its line.
 
     Args:
-        text: the format; None is uWSGI's default request line.
+        text: the format; None = uWSGI's default request line.
         style: "uwsgi" for `%(uri)` (`log-format`), "gunicorn" for `%(U)s`
-            (`access-logformat`); None decides by the text: gunicorn's if every variable
-            is one of its atoms and is followed by `s`.
-        micros, x_forwarded_for: see `uwsgi_line`; they change nothing else.
-        memory: see `with_memory`; it changes nothing else either.
-        strftime: the literal text of a format is one of strftime's (`log-format-strftime`).
-        date: the form of `%(ftime)`; "" = ctime's (`log-date`).
+            (`access-logformat`). None chooses by the text: gunicorn's if every variable is
+            one of its atoms and is followed by `s`.
+        micros, x_forwarded_for: see `uwsgi_line`; only for the default line.
+        memory: see `with_memory`; only for the default line.
+        strftime: the literal text may contain strftime's conversions (`log-format-strftime`).
+        date: the format of `%(ftime)`; "" = ctime's (`log-date`).
 
-    A value between double quotes has its quotes and backslashes escaped; a format that
-    starts with `{"` is taken for JSON, and its values are escaped for that. A value that
-    is missing or empty is `-`.
+    Between double quotes, quotes and backslashes of a value are escaped. A format that starts
+    with `{"` is JSON, and its values are escaped for that. A missing or empty value is `-`.
 
     Raises:
-        ValueError: a gunicorn atom that does not exist. In uWSGI's style an unknown
-            name is a log variable that the application may set.
+        ValueError: there is no such gunicorn atom. In uWSGI's style an unknown name is a log
+            variable, which the application may set.
     """
     if text is None:
         line = uwsgi_line(micros=micros, x_forwarded_for=x_forwarded_for)
@@ -161,7 +127,7 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
     is_json = text.lstrip().startswith('{"')
     namespace = dict(atoms.NAMESPACE)
     if date:
-        namespace["f_time"] = lambda moment: moments.text_of(date, moment)
+        namespace["f_time"] = lambda timestamp: timestamps.text_of(date, timestamp)
     parts: list[ast.expr] = []
     in_quotes = False
     for piece in pieces:
@@ -178,8 +144,8 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
             source = f"{escaper}({source} or '-')"
         parts.append(_expression(source))
     parts.append(ast.Constant("\n"))
-    # The one f-string of the whole format, built as a tree: no text of the operator's is
-    # ever parsed as Python.
+    # One f-string for the whole format, built as a syntax tree: the text of the format is
+    # never parsed as Python.
     tree = ast.Expression(ast.Lambda(
         ast.arguments([], [ast.arg("record")], None, [], [], None, []), ast.JoinedStr(parts)))
     formatter: Formatter = eval(compile(ast.fix_missing_locations(tree), "<log-format>", "eval"),
@@ -192,16 +158,9 @@ def _expression(source: str) -> ast.expr:
 
 
 def marked(line: Formatter, mark: str) -> Formatter:
-    """Put a mark in front of each line, by which its reader knows it for a request's."""
+    """Put a mark in front of each line, so that the log collector recognizes request lines."""
     return lambda record: mark + line(record)
 
-
-# The request line of development runs: short, and coloured where a person reads it.
-#
-#     GET /path?a=b 200 1234 B 3.1 ms
-#
-# Colours follow the environment: `NO_COLOR` turns them off (no-color.org), `FORCE_COLOR` on
-# where there is no terminal; without either a terminal has them, unless it is a dumb one.
 
 # ANSI colours of a status by its first digit: green, cyan, yellow, red.
 _COLOURS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
@@ -209,11 +168,12 @@ _PLAIN = "\x1b[0m"
 
 
 def colours(target: str | None, environ: Mapping[str, str]) -> bool:
-    """Whether lines are coloured.
+    """Whether to colour lines: on a terminal, unless the environment says otherwise.
 
     Args:
-        target: where they go, as `sinks.open_sink` takes it; None is the standard output.
-        environ: the environment; a variable that is empty counts as not set.
+        target: where lines go, as for `sinks.open_sink`; None = standard output.
+        environ: the environment. `NO_COLOR` turns colours off (no-color.org), `FORCE_COLOR`
+            on without a terminal; an empty variable counts as not set.
     """
     if environ.get("NO_COLOR"):
         return False
@@ -223,12 +183,12 @@ def colours(target: str | None, environ: Mapping[str, str]) -> bool:
 
 
 def short_line(coloured: bool) -> Formatter:
-    """Make the formatter of the short line.
+    """Make the formatter of the line of development runs, `GET /a?b=c 200 1234 B 3.1 ms`.
 
     Args:
-        coloured: the status has its colour.
+        coloured: colour the status.
     """
-    def line(record: Any) -> str:
+    def line(record: RequestRecord) -> str:
         request = f"{record.method} {record.uri}"
         if not (request.isascii() and request.isprintable()):
             request = escape.plain(request)

@@ -5,8 +5,8 @@ r"""uWSGI's loggers and encoders as an operator writes them: `[name] type[:argum
     log-route = errors \bERROR\b
     log-encoder = json:errors {"at": ${unix}, "text": "${msg}"}
 
-The rules of this room: text in, plain values out; nothing is opened. A ValueError says what
-is wrong with the text, for whoever knows the file and the line.
+These functions parse text and open nothing. A ValueError says what is wrong with the text; the
+caller adds the file and the line.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from geventuwsgi.log import escape
 from geventuwsgi.log.timestamps import text_of
 
-# syslog's facilities (RFC 5424 section 6.2.1); 9 to 11 are named differently everywhere.
+# syslog's facilities (RFC 5424 section 6.2.1); the names of 9 to 11 differ between systems.
 FACILITIES = {name: number for number, name in enumerate(
     ("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
      "authpriv", "ftp"))} | {f"local{number}": 16 + number for number in range(8)}
@@ -28,13 +28,13 @@ INFO = 6
 NAMES = ("file", "fd", "stdio", "socket", "syslog", "rsyslog", "systemd")
 _REFUSED = {
     "python": "use Python's logging in the application, with a handler of your own",
-    "redislog": "use logger = socket:HOST:PORT or syslog, and a log shipper behind it",
+    "redislog": "use logger = socket:HOST:PORT or syslog, and a log shipper",
     "pipe": "pipe the server's output: geventuwsgi ... 2>&1 | PROGRAM",
-    "graylog": "use logger = rsyslog:HOST:PORT,NAME, which Graylog takes as a syslog input",
-    "graylog2": "use logger = rsyslog:HOST:PORT,NAME, which Graylog takes as a syslog input",
-    "crypto": "send to a local syslog, which speaks TLS to others (RFC 5425)",
+    "graylog": "use logger = rsyslog:HOST:PORT,NAME and a syslog input of Graylog",
+    "crypto": "send to a local syslog, which can forward over TLS (RFC 5425)",
 }
 _REFUSED["mongodblog"] = _REFUSED["zeromq"] = _REFUSED["redislog"]
+_REFUSED["graylog2"] = _REFUSED["graylog"]
 _LOGGER = re.compile(r"(?:([A-Za-z0-9]+)\s+)?([A-Za-z0-9]+)(?::(.*))?", re.DOTALL)
 _ENCODER = re.compile(r"([A-Za-z0-9]+)(?::(\S*))?(?:\s(.*))?", re.DOTALL)
 
@@ -43,13 +43,13 @@ class Logger(NamedTuple):
     """One logger.
 
     Attributes:
-        name: what log-route calls it; one without a name takes what no route takes.
+        name: its name in log-route; loggers without a name get the lines that match no route.
         kind: one of `NAMES`.
-        target: a path, a descriptor's number, or host:port.
+        target: a path, the number of a descriptor, or host:port.
         maxsize: bytes at which a file is rotated; 0 = never.
-        backup: the name of the rotated file; "" = with the time behind it.
-        prefix: of each datagram (`socket`), or the name that syslog shows.
-        priority: of syslog, facility times 8 and severity.
+        backup: the name of the rotated file; "" = the path with the time appended.
+        prefix: of each datagram (`socket`), or the name in syslog's lines.
+        priority: syslog's: 8 times the facility plus the severity.
     """
 
     name: str
@@ -65,14 +65,14 @@ def logger(text: str) -> Logger:
     """Parse the value of `logger` or `req-logger`.
 
     Raises:
-        ValueError: it is none, or one of a kind that this server does not have.
+        ValueError: the value is malformed, or this server does not have that kind.
     """
     match = _LOGGER.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not of the form [name] type[:arguments]")
     name, kind, arguments = match[1] or "", match[2], (match[3] or "").strip()
     if kind in _REFUSED:
-        raise ValueError(f"there is no logger {kind} here: {_REFUSED[kind]}")
+        raise ValueError(f"the logger {kind} is not supported: {_REFUSED[kind]}")
     if kind not in _KINDS:
         raise ValueError(f"there is no logger {kind!r}; there are {', '.join(NAMES)}")
     return _KINDS[kind](name, arguments)
@@ -88,7 +88,7 @@ def _file(name: str, arguments: str) -> Logger:
     for text in rest:
         key, equals, value = (part.strip() for part in text.partition("="))
         if key not in fields or not equals:
-            raise ValueError(f"{text!r}: a file takes {', '.join(fields)}")
+            raise ValueError(f"{text!r}: the arguments of file are {', '.join(fields)}")
         fields[key] = value
     if not fields["logfile"] or "\0" in arguments:
         raise ValueError("file needs a path, as in file:/var/log/app.log")
@@ -114,7 +114,7 @@ def _socket(name: str, arguments: str) -> Logger:
 
 
 def _syslog(name: str, arguments: str) -> Logger:
-    """Parse `IDENT[,FACILITY]`; a facility alone is taken for one, too."""
+    """Parse `IDENT[,FACILITY]`; the name of a facility alone is a facility."""
     ident, _, facility = (part.strip() for part in arguments.partition(","))
     if not facility and ident in FACILITIES:
         ident, facility = "", ident
@@ -133,7 +133,7 @@ def _rsyslog(name: str, arguments: str) -> Logger:
     if priority in FACILITIES:
         priority = str(FACILITIES[priority] * 8 + INFO)
     if priority and not (priority.isdigit() and int(priority) < 192):
-        raise ValueError(f"{priority!r} is no syslog priority (0 to 191, or a facility)")
+        raise ValueError(f"{priority!r} is not a syslog priority (0 to 191, or a facility)")
     if ":" not in address:
         address += ":514"
     _check_address(address)
@@ -156,7 +156,7 @@ def routed(text: str) -> tuple[str, str]:
     """Split the value of `log-route` into a logger's name and an expression.
 
     Raises:
-        ValueError: one is missing, or the expression is none.
+        ValueError: one is missing, or the expression does not compile.
     """
     name, _, expression = text.strip().partition(" ")
     if not expression.strip():
@@ -165,10 +165,10 @@ def routed(text: str) -> tuple[str, str]:
 
 
 def compiled(expression: str) -> str:
-    """Return an expression that compiles.
+    """Return an expression after checking that it compiles.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not compile.
     """
     try:
         re.compile(expression.encode())
@@ -179,7 +179,7 @@ def compiled(expression: str) -> str:
 
 # Encoders
 
-Encoder = Callable[[bytes, float], bytes]   # of a message and the present time
+Encoder = Callable[[bytes, float], bytes]   # called with a message and the current time
 
 _PIECE = re.compile(r"\$\{(msgnl|msg|unix|micros|strftime:[^}]*)\}")
 _UNKNOWN = re.compile(r"\$\{[^}]*\}")
@@ -189,7 +189,8 @@ def encoder(text: str) -> tuple[str, Encoder]:
     """Parse `type[:logger] arguments`.
 
     Returns:
-        The name of the logger that it is for ("" = those without a name), and the function.
+        The name of its logger ("" = those without a name), and the function.
+
     Raises:
         ValueError: there is no such encoder.
     """
@@ -246,7 +247,7 @@ def _format(arguments: str, quote: Callable[[str], str] = str) -> Encoder:
 
 def _gzip(arguments: str) -> Encoder:
     def packed(message: bytes, now: float) -> bytes:
-        pack = zlib.compressobj(wbits=31)  # a gzip member; several of them are a file, too
+        pack = zlib.compressobj(wbits=31)  # a gzip member; concatenated members are a file
         return pack.compress(message) + pack.flush()
     return packed
 

@@ -1,17 +1,15 @@
-"""Where log lines go: files, pipes and sockets, none of which may stop a request.
+"""Destinations of log lines: files, pipes and sockets.
 
-Rules of the room:
-
-- `write` never blocks, never raises and never tears a line of another process. What
-  cannot be written is counted, and the count is told in the log once it can.
-- A file takes each batch in one write to a descriptor opened with O_APPEND: the kernel
-  puts concurrent batches one after the other.
-- A pipe takes pieces of at most PIPE_BUF bytes cut at line ends, for only those are
-  atomic (pipe(7)); 60 KB batches of two workers were seen to tear each other's lines.
-  What a full pipe does not take waits, up to 1 MiB.
+- `write` never blocks, never raises and never breaks a line of another process. Lines that
+  cannot be written are counted, and the count is logged later.
+- Each batch is one write to a file opened with O_APPEND, so the kernel writes concurrent
+  batches one after the other.
+- A pipe gets pieces of at most PIPE_BUF bytes cut at line ends, because only such writes are
+  atomic (pipe(7)); 60 KB batches of two workers broke each other's lines. Up to 1 MiB waits
+  while the pipe is full.
 """
 
-import _socket  # its sockets are the kernel's, also in a process that gevent has patched
+import _socket  # not patched by gevent
 import os
 import select
 import stat
@@ -32,60 +30,60 @@ class Sink(ABC):
     """One destination of log lines.
 
     Args:
-        warn: called with one sentence when lines begin to be lost.
+        warn: called with one sentence when the first line is lost.
     """
 
     def __init__(self, warn: Warn | None = None) -> None:
         self.dropped = 0
         self._warn = warn
-        self._untold = 0
+        self._unreported = 0
 
     @abstractmethod
     def write(self, data: bytes) -> None:
-        """Write whole lines, now or as soon as the other side takes them."""
+        """Write whole lines, now or as soon as the reader accepts them."""
 
     def messages(self, messages: Sequence[bytes]) -> None:
-        """Write messages, each a line or what an encoder made of one."""
+        """Write messages: lines, or the output of an encoder."""
         self.write(b"".join(messages))
 
     def flush(self) -> bool:
-        """Write what waits, as far as it goes; tell whether nothing waits any more."""
+        """Write as much as possible of what is waiting; return whether that was all."""
         return True
 
     def reopen(self) -> None:
-        """Open the file of the same name again, after a rotation. A descriptor stays."""
+        """Open the file of the same name again, after a rotation. No effect without a path."""
 
     def take(self, fd: int) -> None:
-        """Go on with a file that another process opened for us. A descriptor stays."""
+        """Continue with a file that another process has opened. No effect without a path."""
         os.close(fd)
 
     def close(self) -> None:
         """Write what can be written without waiting, and close."""
 
     def statistics(self) -> dict[str, int]:
-        """Tell the number of lines dropped and of bytes waiting."""
+        """Return the number of lines dropped and of bytes waiting."""
         return {"dropped_lines": self.dropped, "waiting_bytes": 0}
 
     def _drop(self, data: bytes, reason: str) -> None:
         lines = data.count(b"\n") or 1
-        first = not self._untold
+        first = not self._unreported
         self.dropped += lines
-        self._untold += lines
+        self._unreported += lines
         if first and self._warn is not None:
             self._warn(f"log lines are being dropped: {reason}")
 
     def _loss(self) -> bytes:
-        return b"*** %d log lines were dropped ***\n" % self._untold
+        return b"*** %d log lines were dropped ***\n" % self._unreported
 
 
 class FileSink(Sink):
     """A regular file, by its path or by an inherited descriptor.
 
     Args:
-        path: the file; made with mode 0640 if it does not exist. Opened at once.
-        fd: instead of a path, a descriptor that stays the caller's.
-        also: descriptors that are to be this file too (1 and 2 for `logto`), after a
-            `reopen` as well.
+        path: the file; created with mode 0640 if it does not exist.
+        fd: a descriptor instead of a path; the caller closes it.
+        also: descriptors that become duplicates of the file, after a `reopen` as well (1 and
+            2 for `logto`).
 
     Raises:
         OSError: the path cannot be opened.
@@ -94,7 +92,7 @@ class FileSink(Sink):
     def __init__(self, path: str | None = None, *, fd: int = -1, also: tuple[int, ...] = (),
                  warn: Warn | None = None) -> None:
         super().__init__(warn)
-        # The directory may be another one by the time of a rotation (`chdir`).
+        # The working directory may change before a rotation (`chdir`).
         self.path = None if path is None else os.path.abspath(path)
         self._also = also
         self._torn = False
@@ -103,7 +101,7 @@ class FileSink(Sink):
 
     def write(self, data: bytes) -> None:
         head = b"\n" if self._torn else b""
-        if self._untold:
+        if self._unreported:
             head += self._loss()
         try:
             written = os.write(self._fd, head + data)
@@ -111,10 +109,10 @@ class FileSink(Sink):
             self._drop(data, f"{self._name()}: {error.strerror}")
             return
         if written >= len(head):
-            self._untold = 0
+            self._unreported = 0
         missing = len(head) + len(data) - written
-        # A disk that fills up takes a part. The rest is lost, and the next batch begins a
-        # line of its own.
+        # A full disk accepts only a part. The rest is lost, and the next batch begins on a
+        # new line.
         self._torn = missing > 0
         if missing:
             self._drop(data[-missing:], f"{self._name()}: only a part could be written")
@@ -123,7 +121,7 @@ class FileSink(Sink):
         return self.path or f"fd {self._fd}"
 
     def reopen(self) -> None:
-        """Open the path anew; if that fails, go on with the old file and warn."""
+        """Open the path again; if that fails, warn and continue with the old file."""
         if self.path is None:
             return
         try:
@@ -138,7 +136,7 @@ class FileSink(Sink):
         if self.path is None:
             os.close(fd)
             return
-        # The number stays the same: other threads may be about to write to it.
+        # The number stays the same, as other threads may be about to write to it.
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
         self._duplicate()
@@ -153,19 +151,19 @@ class FileSink(Sink):
 
 
 class StreamSink(Sink):
-    """A pipe, socket or terminal, by its descriptor, which stays the caller's and as it is.
+    """A pipe, socket or terminal, by a descriptor that is left unchanged.
 
-    A pipe or terminal is opened a second time without blocking: the flag belongs to the
-    open file, which the application's own `print` shares. Between `poll` and `write`
-    another worker may fill the pipe, so `poll` alone is only what remains where it cannot
-    be opened again (another user's).
+    A pipe or terminal is opened a second time with O_NONBLOCK: the flag belongs to the open
+    file, which the application's own `print` uses. If that is not possible (another user's
+    pipe), `poll` has to do, although another worker may fill the pipe between `poll` and
+    `write`.
     """
 
     def __init__(self, fd: int, *, warn: Warn | None = None) -> None:
         super().__init__(warn)
         self._waiting = bytearray()
         self._reason = f"the reader of fd {fd} is slow or gone"
-        self._close: Callable[[], None] = _nothing
+        self._close: Callable[[], None] | None = None
         self._send = self._open(fd)
 
     def _open(self, fd: int) -> Callable[[bytes], int]:
@@ -190,7 +188,7 @@ class StreamSink(Sink):
         return lambda data: os.write(own, data)
 
     def write(self, data: bytes) -> None:
-        if self._waiting or self._untold:
+        if self._waiting or self._unreported:
             self.flush()
             if len(self._waiting) + len(data) > MAX_WAITING:
                 self._drop(data, self._reason)
@@ -204,12 +202,12 @@ class StreamSink(Sink):
         try:
             while position < len(data):
                 position += self._send(data[position:_cut(data, position)])
-            if self._untold:
+            if self._unreported:
                 self._send(self._loss())
-                self._untold = 0
+                self._unreported = 0
         except BlockingIOError:
             pass
-        except OSError:  # EPIPE, ECONNRESET: nobody reads this log any more
+        except OSError:  # EPIPE, ECONNRESET: the reader is gone
             if position < len(data):
                 self._drop(data[position:], self._reason)
                 position = len(data)
@@ -218,18 +216,15 @@ class StreamSink(Sink):
 
     def close(self) -> None:
         self.flush()
-        self._close()
+        if self._close is not None:
+            self._close()
 
     def statistics(self) -> dict[str, int]:
         return {"dropped_lines": self.dropped, "waiting_bytes": len(self._waiting)}
 
 
-def _nothing() -> None:
-    pass
-
-
 def _cut(data: bytes, start: int) -> int:
-    """Find the end of the piece from `start`: at most PIPE_BUF bytes, at a line end if any."""
+    """Return the end of the piece at `start`: at most PIPE_BUF bytes, up to a line end if any."""
     limit = start + PIPE_BUF
     if len(data) <= limit:
         return len(data)
@@ -237,10 +232,10 @@ def _cut(data: bytes, start: int) -> int:
 
 
 def open_file(path: str) -> int:
-    """Open a log file for appending; a FIFO opens also while nobody reads it.
+    """Open a log file for appending; a FIFO can be opened without a reader.
 
     Raises:
-        OSError: it cannot be opened or made.
+        OSError: it cannot be opened or created.
     """
     flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
     if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
@@ -252,8 +247,8 @@ def open_sink(target: str | int, *, also: tuple[int, ...] = (), warn: Warn | Non
     """Open a log by its path, by a descriptor or by "-" (standard output).
 
     Args:
-        target: `/dev/stdout` and `/dev/stderr` are the descriptors 1 and 2 (where those
-            are sockets, as under systemd, the path itself cannot be opened).
+        target: `/dev/stdout` and `/dev/stderr` are the descriptors 1 and 2: if those are
+            sockets, as under systemd, the path itself cannot be opened.
         also: see `FileSink`; only for a path.
         warn: see `Sink`.
 
@@ -274,21 +269,19 @@ def open_sink(target: str | int, *, also: tuple[int, ...] = (), warn: Warn | Non
     return FileSink(target, also=also, warn=warn)
 
 
-# A log file that is given away when it has grown (`log-maxsize`), by the one who writes it.
-#
-# Only one process writes such a file, the scribe (`log.dispatch`), so that no line can fall
-# between a rename and somebody else's reopening.
-
 class RotatedFile(FileSink):
-    """A file that is renamed and begun anew.
+    """A file that is rotated by its size (`log-maxsize`).
+
+    Only the log collector writes to it, so no line is lost between the rename and the moment
+    at which another process reopens the file.
 
     Args:
         path: the file.
-        maxsize: bytes from which on it is rotated before the next batch; 0 = never.
-        backup: its new name; "" = its own with the time behind it, as in uWSGI.
-        mode: its permissions, None = those of `log.sinks`.
-        owner: user and group to give it to, -1 = as it is.
-        user: user and group with whose rights it is opened and renamed; None = our own.
+        maxsize: rotate before the next batch once it has this many bytes; 0 = never.
+        backup: the name it is renamed to; "" = the path with the time appended, as in uWSGI.
+        mode: its permissions; None = 0640.
+        owner: its user and group; -1 = unchanged.
+        user: user and group with whose rights it is opened and renamed; None = ours.
         warn: see `Sink`.
     """
 
@@ -303,7 +296,7 @@ class RotatedFile(FileSink):
         self._size = 0
         with acting_as(user):
             super().__init__(path, warn=warn)
-        self._settle()
+        self._measure()
 
     def write(self, data: bytes) -> None:
         if self._maxsize and self._size >= self._maxsize:
@@ -312,10 +305,10 @@ class RotatedFile(FileSink):
         self._size += len(data)
 
     def rotate(self) -> None:
-        """Rename the file and begin a new one; where that fails the old one goes on."""
+        """Rename the file and begin a new one; if that fails, continue with the old one."""
         assert self.path is not None
         now = int(time.time())
-        # uWSGI's line, in the old file.
+        # uWSGI's log line, in the old file.
         super().write(f"{time.ctime(now)} - logsize: {self._size}, triggering rotation to "
                       f"{self._backup or f'{self.path}.{now}'}...\n".encode())
         try:
@@ -324,26 +317,26 @@ class RotatedFile(FileSink):
         except OSError as error:
             if self._warn is not None:
                 self._warn(f"cannot rename the log {self.path}: {error.strerror}")
-            self._size = 0      # the next attempt comes when as much again has been written
+            self._size = 0      # try again after another `maxsize` bytes
             return
         self.reopen()
 
     def reopen(self) -> None:
         with acting_as(self._user):
             super().reopen()
-        self._settle()
+        self._measure()
 
-    def _settle(self) -> None:
+    def _measure(self) -> None:
         self._size = os.fstat(self._fd).st_size
         give(self._fd, self._mode, self._owner)
 
 
 @contextmanager
 def acting_as(user: tuple[int, int] | None) -> Iterator[None]:
-    """Have the rights of another for a moment: root opens no file where its user may put links.
+    """Use the rights of another user: root must not open files where that user can put links.
 
     Args:
-        user: user and group; None = ourselves.
+        user: user and group; None = no change.
     """
     if user is None:
         yield
@@ -359,12 +352,12 @@ def acting_as(user: tuple[int, int] | None) -> Iterator[None]:
 
 
 def rename(path: str, backup: str, now: int) -> None:
-    """Give a log file its other name.
+    """Rename a log file.
 
     Args:
         path: the file.
-        backup: its new name, whose former bearer is lost, as in uWSGI; "" = its own with
-            the time behind it, and a number where that second has one already.
+        backup: its new name; a file of that name is overwritten, as in uWSGI. "" = the path
+            with the time appended, and a number if there is such a file.
         now: the time.
 
     Raises:
@@ -379,7 +372,7 @@ def rename(path: str, backup: str, now: int) -> None:
 
 
 def give(fd: int, mode: int | None, owner: tuple[int, int]) -> str:
-    """Set permissions and owner of an open file; return what went wrong, "" if nothing."""
+    """Set permissions and owner of an open file; return the error, "" if there is none."""
     try:
         if mode is not None:
             os.fchmod(fd, mode)

@@ -20,29 +20,22 @@ import logging
 import os
 import selectors
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..ipc import channel
+from ..net.credentials import peer_credentials
 
 logger = logging.getLogger("geventuwsgi.error")
 
 PIECE = 16384           # bytes of text in one message
 QUEUE = 512             # messages that a caller may leave unread
 REQUEST = 4096          # bytes of an order
-UCRED = struct.Struct("3i")     # pid, uid, gid: struct ucred, unix(7)
 
 
 def name_of(pid: int) -> str:
     """Return the abstract address of a master's console."""
     return f"\0geventuwsgi/{pid}"
-
-
-def peer_of(sock: socket.socket) -> tuple[int, int]:
-    """Return (pid, uid) of the process at the other end."""
-    pid, uid, _ = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
-    return pid, uid
 
 
 class Caller:
@@ -60,7 +53,7 @@ class Caller:
         self._obey = obey
         self._waiting: deque[bytes] = deque()
         self._asked = False
-        self.uid = peer_of(sock)[1]
+        _, self.uid, _ = peer_credentials(sock)
         self.ended = False
         sock.setblocking(False)
         selector.register(sock, selectors.EVENT_READ, self._turn)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..errors import ConfigError, GeventuwsgiError
+from ..net.credentials import peer_credentials
 from . import console
 
 PATIENCE = 600.0        # seconds for the whole of an answer: an application may load slowly
@@ -110,7 +111,7 @@ def _connect(pid: int, path: str) -> socket.socket:
         except OSError:
             sock.close()
         else:
-            if console.peer_of(sock)[0] == pid:
+            if peer_credentials(sock)[0] == pid:
                 return sock
             sock.close()
             raise GeventuwsgiError(f"another process answers in the place of {pid}, which {path} "

@@ -322,7 +322,7 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
         return Listener(sock, protocol, address, owned=True)
     path = os.path.abspath(address.path)  # a role may change its directory
     owner = None if chown is None else owner_of(chown)
-    _clear_stale(address, path)
+    clear_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path if len(os.fsencode(path)) <= addresses.PATH_LIMIT else address.path)
@@ -339,11 +339,16 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
                     inode=(made.st_dev, made.st_ino))
 
 
-def _clear_stale(address: Address, path: str) -> None:
-    """Remove the socket file of a server that is gone.
+def clear_stale(address: Address, path: str, kind: int = socket.SOCK_STREAM) -> None:
+    """Remove the socket file of a server that has ended.
+
+    Args:
+        address: the address to bind, for messages.
+        path: its file.
+        kind: the type of the socket to bind.
 
     Raises:
-        BindError: somebody listens there, or it is no socket.
+        BindError: a process listens there, or the file is not a socket.
     """
     try:
         mode = os.stat(path).st_mode
@@ -351,7 +356,7 @@ def _clear_stale(address: Address, path: str) -> None:
         return  # not there, or bind(2) will say what is wrong
     if not stat.S_ISSOCK(mode):
         raise BindError(f"cannot bind {address.text}: the file exists and is no socket")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe = socket.socket(socket.AF_UNIX, kind)
     probe.setblocking(False)
     try:
         probe.connect(path)

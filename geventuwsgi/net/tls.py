@@ -200,11 +200,16 @@ def client_variables(connection: Any, export: bool) -> dict[str, str]:
     return variables
 
 
-def extension(connection: Any) -> dict[str, Any]:
-    """Return what ASGI's tls extension 0.2 tells of a TLS connection.
+def extension(connection: Any, *, server_cert: bool = True) -> dict[str, Any]:
+    """Return ASGI's tls extension 0.2 for a TLS connection.
 
     Of the chain of the client it has what Python gives: all of it from 3.13 on, else the
     client's own certificate.
+
+    Args:
+        connection: an `SSLObject` or `SSLSocket` after its handshake.
+        server_cert: include the server's certificate; it is None otherwise, as the
+            specification has it for TLS that ends before the server.
     """
     name: str | None = None
     chain: list[str] = []
@@ -215,7 +220,8 @@ def extension(connection: Any) -> dict[str, Any]:
         chain = [ssl.DER_cert_to_PEM_cert(der) for der in (
             whole() if whole else [connection.getpeercert(True)])]
     suite = connection.cipher()
-    return {"server_cert": _pems.get(connection.context), "client_cert_chain": chain,
+    return {"server_cert": _pems.get(connection.context) if server_cert else None,
+            "client_cert_chain": chain,
             "client_cert_name": name, "client_cert_error": None,
             "tls_version": _NUMBERS.get(connection.version()),
             "cipher_suite": _suites(connection.context).get(suite[0]) if suite else None}

@@ -40,6 +40,11 @@ class Limits:
         object.__setattr__(self, "harmless",
                            min(self.line, self.field, self.head, 4 * self.fields))
 
+    def extended(self, octets: int) -> "Limits":
+        """Return limits for heads to which a trusted sender has added up to so many octets."""
+        return dataclasses.replace(self, field=self.field + octets, fields=self.fields + 8,
+                                   head=self.head + octets)
+
 
 class Message:
     """One side of a connection: its heads are another's, its bodies are here.

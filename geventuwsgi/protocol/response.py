@@ -334,9 +334,15 @@ class Response:
         return self.remaining is None and not (self.chunked or self.bodiless)
 
     @property
-    def complete(self) -> bool:
-        """Whether the octets sent are those promised, so that a next response can follow."""
-        return self.bodiless or self.remaining is None or self.remaining <= 0
+    def length_error(self) -> str:
+        """How a body differs from its Content-Length; "" if it does not."""
+        remaining = self.remaining
+        if not remaining:
+            return ""
+        if remaining > 0:
+            return f"the body is {remaining} bytes shorter than its Content-Length"
+        return (f"the body is {-remaining} bytes longer than its Content-Length; "
+                "they were not sent")
 
 
 def error_response(status: int, standing: ResponseDefaults, *, is_head: bool = False,

@@ -16,10 +16,9 @@ answer back. Its rooms:
     plan          the nodes and groups of the configuration, made and tended
     subscription  nodes that announce themselves (uWSGI's datagrams)
     registry      who has subscribed, in memory that all router processes share
-    announcer     the other side: the master announces this instance to routers
     statistics    what all of them count, in uWSGI's JSON and for Prometheus
 
-Rules of the wing: only the gateway (and the announcer, in the master) reads settings. One
+Rules of the wing: only the gateway reads settings. One
 greenlet serves a client's connection and talks to the node for it; nothing is shared
 between requests but nodes and counters, so there is no lock.
 """

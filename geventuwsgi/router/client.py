@@ -4,6 +4,7 @@ The rules of this room: one greenlet lives here as long as the connection. A req
 is refused is answered and logged, and closes the connection; nothing behind it is served.
 """
 
+import json
 import logging
 from math import inf
 from time import monotonic
@@ -15,21 +16,22 @@ from greenlet import GreenletExit
 from ..errors import ClientDisconnected, ProtocolError
 from ..net import tls
 from ..net.acceptor import SHORTAGE
+from ..net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ..net.listener import Listener
 from ..net.stream import Expired, Stream
-from ..net.tls_stream import HandshakeFailed, SecureStream
+from ..net.tls_engine import HandshakeFailed
+from ..net.tls_stream import SecureStream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
 from ..protocol.response import error_response
 from .balance import NoNodeAvailable
-from .exchange import ProxyExchange, NodeFailure
+from .exchange import NodeFailure, ProxyExchange
 from .node import NodeConnection
 from .request import Origin, Request
 from .routes import host_of, without_port
 
 log = logging.getLogger("geventuwsgi.error")
 
-LINGER_SECONDS, LINGER_OCTETS = 2.0, 64 << 20
 PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
 RETRY = (("Retry-After", "1"),)
 
@@ -116,16 +118,18 @@ class Client:
         """Serve requests; tell whether the client may still be sending."""
         gate = self.gate
         data = self._proxied()
-        variables = {}
+        variables, extension = {}, ""
         if self.listener.protocol == "https":
             if not self._handshake(data):
                 return self._secure
             data = b""
-            variables = tls.client_variables(self.stream.tls, gate.export_cert)
+            secure = self.stream.engine.tls
+            variables = tls.client_variables(secure, gate.export_cert)
+            extension = json.dumps(tls.extension(secure, server_cert=False))
         self.origin = Origin(
             self.host, self.port, "https" if self._secure else "http", gate.server_name,
             str(self.listener.address.port or 80), not self.host or self.host in gate.forwarders,
-            variables)
+            variables, self._server(), extension)
         self._parser = parser = RequestParser(gate.head_limits)
         redirect = gate.redirect if self.listener.protocol == "redirect" else None
         timeout = gate.head_timeout
@@ -154,6 +158,15 @@ class Client:
             self.began = inf
             if not go_on:
                 return not parser.body_complete or bool(parser.buffered)
+
+    def _server(self) -> str:
+        """Return the address that the client connected to."""
+        address = self.listener.address
+        if address.is_unix:
+            return address.path
+        if address.host in ("", "0.0.0.0", "::"):
+            return str(self.stream.sock.getsockname()[0])
+        return address.host
 
     def _rest_of_head(self, parser: RequestParser) -> None:
         gate = self.gate

@@ -20,7 +20,7 @@ from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CONTINUE
 from .balance import NodeGroup
-from .node import NodeConnection, Node
+from .node import Node, NodeConnection
 from .relay import NodeDisconnected, Relay
 from .request import Request
 from .response import Answer

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from gevent import get_hub
 from gevent.event import Event
 
-from ..app.response_defaults import standing_of
+from ..app.response_defaults import defaults_of
 from ..config.settings import Settings
 from ..ipc import scoreboard
 from ..ipc.commands import WorkerCommands
@@ -26,6 +26,7 @@ from ..log import tracebacks as stacks
 from ..net.acceptor import Acceptor
 from ..net.address import Address
 from ..net.allowlist import AllowList
+from ..net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ..net.listener import Listener
 from ..net.stream import in_greenlets
 from ..protocol.message import Limits
@@ -38,9 +39,6 @@ from .subscriptions import Registry, SubscriptionServer
 
 log = logging.getLogger("geventuwsgi.error")
 
-SWEEP = 0.25            # seconds between two looks at all deadlines
-NEVER = 1e9             # seconds: a timeout of 0 is no limit
-IDLE_ON_RELOAD = 5.0    # seconds that a kept connection may bring one more request
 GONE_AFTER = 0.5        # seconds of waiting after which a client is looked at
 # Connections to nodes are closed by us first, so that no request meets a node that is just
 # closing: nodes keep them for 75 s, Apache for 5, which only costs a new connection.
@@ -96,7 +94,7 @@ class RouterState:
             settings.limit_request_line, settings.limit_request_field_size,
             settings.limit_request_fields, settings.head_limit)
         self.answer_limits = Limits(65536, 65536, 1000, 65536)
-        self.standing = standing_of(
+        self.standing = defaults_of(
             server=settings.server_header, date=settings.date_header, added=settings.add_header,
             removed=settings.del_header, pages=settings.error_page)
         self.forwarders = AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips")

@@ -11,16 +11,12 @@ The rules of this room:
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import quote
 
 from ..app import environ as environs
-from ..protocol import uwsgi
+from ..protocol import client_line, uwsgi
 from ..protocol.http1 import RequestParser
-
-# The first field of a request to our own workers. Only the router writes it; the workers
-# take it from the router's socket alone.
-CLIENT = "Geventuwsgi-Client"
 
 _KEPT, _DROPPED, _CONNECTION, _UPGRADE, _FORWARDED, _FOR, _PROTO, _HOST = range(8)
 _SPECIAL = {
@@ -28,7 +24,7 @@ _SPECIAL = {
     "content-length": _DROPPED, "transfer-encoding": _DROPPED, "keep-alive": _DROPPED,
     "proxy-connection": _DROPPED, "te": _DROPPED, "trailer": _DROPPED, "expect": _DROPPED,
     "http2-settings": _DROPPED, "proxy": _DROPPED, "proxy-authorization": _DROPPED,
-    CLIENT.lower(): _DROPPED,
+    client_line.FIELD.lower(): _DROPPED,
     "forwarded": _FORWARDED, "x-real-ip": _FORWARDED, "x-forwarded-for": _FOR,
     "x-forwarded-proto": _PROTO}
 # Options of Connection that name no field of this connection (RFC 9110 section 7.6.1: a
@@ -43,15 +39,18 @@ _HOPS = ("HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_KEEP_ALIVE", "HTTP_PROXY_CONNE
          "RAW_URI")
 
 
-class Origin(NamedTuple):
-    """Where a request comes from.
+@dataclass(slots=True)
+class Origin:
+    """The connection that a request comes from.
 
     Attributes:
         host, port: of the client; "" if it has none.
         scheme: "http" or "https".
-        server_name, server_port: where it came in.
-        trusted: the client's word on forwarding is taken.
-        variables: of its certificate.
+        server_name, server_port: of this machine, for nodes.
+        trusted: whether the client's forwarding fields are believed.
+        variables: uWSGI's, of the client's certificate.
+        server: the address that the client connected to: a host, or the path of a Unix socket.
+        tls: the TLS connection as JSON; "" without TLS.
     """
 
     host: str
@@ -60,7 +59,22 @@ class Origin(NamedTuple):
     server_name: str
     server_port: str
     trusted: bool
-    variables: Mapping[str, str] = {}
+    variables: Mapping[str, str]
+    server: str = ""
+    tls: str = ""
+    _line: str = ""
+
+    def client_line(self, variables: Iterable[tuple[str, str]]) -> str:
+        """Return the field that names the client to a worker of this instance.
+
+        Args:
+            variables: `http-var`.
+        """
+        if not self._line:
+            self._line = client_line.encode(client_line.ClientLine(
+                self.host, self.port, self.scheme, self.server, self.server_port, self.tls,
+                {**self.variables, **dict(variables)}))
+        return self._line
 
 
 class ForwardingOptions(NamedTuple):
@@ -156,7 +170,7 @@ class Request:
         parser, origin = self._parser, self._origin
         lines = [f"{parser.method} {parser.path or parser.target} HTTP/1.1"]
         if routed:
-            lines.append(self._client())
+            lines.append(origin.client_line(self._manner.variables))
         lines.append(f"Host: {parser.authority or self._host or self._own_host()}")
         lines += self._kept
         if self._manner.forwarded:
@@ -219,15 +233,6 @@ class Request:
                               *modifiers)
         self._made = (length, modifiers), packet
         return packet
-
-    def _client(self) -> str:
-        """Return the field that tells a worker of ours of the client."""
-        origin = self._origin
-        words = [origin.host or "-", origin.port or "-", origin.scheme, origin.server_port]
-        words += [f"{name}={quote(value)}" for source in (origin.variables.items(),
-                                                          self._manner.variables)
-                  for name, value in source]
-        return f"{CLIENT}: {' '.join(words)}"
 
 
 def _pairs(environ: Mapping[str, str], certificate: Mapping[str, str],

@@ -6,7 +6,7 @@ length, else chunks over HTTP/1.1, else the end of the connection.
 """
 
 from ..errors import ProtocolError
-from ..protocol.http1_response import ResponseParser, ResponseHead
+from ..protocol.http1_response import ResponseHead, ResponseParser
 from ..protocol.response import LAST_CHUNK, ResponseDefaults
 
 _BODILESS = (204, 304)

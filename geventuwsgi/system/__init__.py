@@ -1,4 +1,5 @@
 """Linux: users, limits, signals, pid files, terminals, programs. Nothing here knows a server.
 
-Every module stands alone: plain arguments in, and the standard library beneath.
+Each module takes plain arguments and can be read by itself; `program` runs commands with the
+user and limits of `privileges` and `limits`.
 """

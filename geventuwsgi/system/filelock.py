@@ -1,7 +1,7 @@
-"""Locked files: no two instances of one purpose at a time (`flock`).
+"""Lock files, which keep two instances from running at the same time (options `flock*`).
 
-The lock is the system's (flock(2)) and the master's: it ends with the master, however that
-ends. Called in the master only.
+Called in the master only. The lock is flock(2): the kernel releases it when the master ends,
+however it ends.
 """
 
 import fcntl
@@ -18,27 +18,27 @@ class FileLocks:
     """The files that this instance has locked.
 
     Attributes:
-        fds: their descriptors, to be kept through an upgrade in place.
+        fds: their descriptors, which an upgrade in place keeps open.
     """
 
     def __init__(self) -> None:
         self.fds: list[int] = []
 
-    def adopt(self, fds: Iterable[int]) -> None:
-        """Go on with the locks of the version before, which has become this one."""
+    def inherit(self, fds: Iterable[int]) -> None:
+        """Keep the locks of the previous version after an upgrade in place."""
         for fd in fds:
             os.set_inheritable(fd, False)
             self.fds.append(fd)
 
-    def take(self, path: str, *, wait: bool) -> None:
-        """Lock a file, which is made if it is not there.
+    def lock(self, path: str, *, wait: bool) -> None:
+        """Lock a file; create it if it does not exist.
 
         Args:
             path: the file.
-            wait: wait for whoever has it, instead of giving up.
+            wait: wait until another process releases it, instead of failing.
 
         Raises:
-            ConfigError: it cannot be opened, or somebody else has it.
+            ConfigError: it cannot be opened, or another process has locked it.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -52,6 +52,6 @@ class FileLocks:
                 raise ConfigError(f"{path} is locked by another process") from None
             logger.info("%s is locked by another process: waiting for it", path)
             fcntl.flock(fd, fcntl.LOCK_EX)
-            logger.info("%s is ours", path)
+            logger.info("%s is locked", path)
         except OSError as error:
             raise ConfigError(f"cannot lock {path}: {error.strerror}") from None

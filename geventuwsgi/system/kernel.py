@@ -1,6 +1,6 @@
-"""The system's own calls: prctl(2) by ctypes, and functions as they were before patching.
+"""System calls: prctl(2) through ctypes, and library functions as they were before patching.
 
-Linux only, as the whole wing. A kernel or a sandbox that refuses is told to the caller.
+Linux only, like the whole package. A call that the kernel or a sandbox refuses raises `OSError`.
 """
 
 import ctypes
@@ -23,18 +23,21 @@ def original(module: str, name: str) -> Any:
 
 
 def become_subreaper() -> None:
-    """Inherit the orphans among our descendants, as init would (Linux 3.4).
+    """Become the parent of orphaned descendants, as init would (Linux 3.4).
 
     Raises:
-        OSError: the kernel refused.
+        OSError: the kernel refuses.
     """
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the kernel send us `number` when our parent dies.
+    """Have the kernel send this process the signal `number` when its parent dies.
 
-    Called after the uid was dropped, for setuid(2) clears it; not inherited by fork.
+    To be called after root is dropped, because setuid(2) clears it; fork(2) does not inherit it.
+
+    Raises:
+        OSError: the kernel refuses.
     """
     _prctl(PR_SET_PDEATHSIG, number)
 

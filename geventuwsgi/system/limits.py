@@ -1,7 +1,7 @@
-"""What a process may use: address space, processes, files, priority, processors.
+"""Resource limits of a process: address space, processes, open files, priority, processors.
 
-A limit that cannot be set is told and does not stop the start, as in uWSGI: in a container
-the operator may not be allowed to raise what the host has fixed.
+A limit that cannot be set is logged and does not stop the start, as in uWSGI: a container may
+not be allowed to raise what the host has set.
 """
 
 import logging
@@ -13,11 +13,11 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class Limits(NamedTuple):
-    """The limits of the application's processes and of daemons; None leaves one alone.
+    """The limits of the application's processes and of daemons; None leaves one unchanged.
 
     Attributes:
-        address_space: octets (`limit-as`).
-        processes: how many the user may have (`limit-nproc`).
+        address_space: in octets (`limit-as`).
+        processes: number of processes of the user (`limit-nproc`).
         priority: the nice value (`prio`).
     """
 
@@ -26,7 +26,7 @@ class Limits(NamedTuple):
     priority: int | None = None
 
     def apply(self) -> None:
-        """Set them for this process and its children; before root is dropped."""
+        """Set the limits for this process and its children; called before root is dropped."""
         for option, number, value in (("limit-as", resource.RLIMIT_AS, self.address_space),
                                       ("limit-nproc", resource.RLIMIT_NPROC, self.processes)):
             if value is not None:
@@ -42,13 +42,13 @@ class Limits(NamedTuple):
                                error.strerror)
 
 
-def open_files(count: int) -> int:
-    """Allow this process and its children to open `count` files (`max-fd`).
+def set_open_files(count: int) -> int:
+    """Let this process and its children open `count` files (`max-fd`).
 
-    The hard limit is raised if need be, which takes root, and never lowered.
+    The hard limit is raised if necessary, which needs root, and never lowered.
 
     Returns:
-        The limit that holds now.
+        The limit in effect.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     infinite = hard == resource.RLIM_INFINITY
@@ -63,19 +63,19 @@ def open_files(count: int) -> int:
 
 
 def processors(worker: int, count: int, usable: list[int]) -> list[int]:
-    """Return the processors of a worker (`cpu-affinity`): `count` each, in turn.
+    """Return the processors of a worker (`cpu-affinity`), assigned in turn.
 
     Args:
         worker: its number, from 1.
-        count: how many each worker gets.
-        usable: those that this process may run on, so that a container's set is kept.
+        count: processors per worker.
+        usable: processors that this process may use, so that a container's set is respected.
     """
     first = (worker - 1) * count
     return sorted({usable[(first + number) % len(usable)] for number in range(count)})
 
 
 def bind_processors(worker: int, count: int) -> None:
-    """Let this process run on its processors only, and say on which."""
+    """Restrict this process to the processors of its worker number, and log them."""
     chosen = processors(worker, count, sorted(os.sched_getaffinity(0)))
     try:
         os.sched_setaffinity(0, chosen)

@@ -1,4 +1,4 @@
-"""The pid file: written whole, and removed only while it is still ours."""
+"""The pid file: replaced in one step, and removed only while it holds our pid."""
 
 import logging
 import os
@@ -9,12 +9,11 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class PidFile:
-    """A file that holds our process id and a newline.
+    """A file that holds the pid of this process and a newline.
 
     Args:
-        path: where; made absolute, for the directory may change.
-        owner: (uid, gid) that the file is to belong to, if we are root; None of either
-            stays.
+        path: made absolute at once, because the current directory may change.
+        owner: (uid, gid) of the file, set if this process is root; None leaves either unchanged.
     """
 
     def __init__(self, path: str, owner: tuple[int | None, int | None] = (None, None)) -> None:
@@ -22,11 +21,11 @@ class PidFile:
         self._owner = owner
 
     def write(self) -> None:
-        """Write our pid, over whatever a dead process left.
+        """Write our pid, replacing the file of an earlier process.
 
         The file is written under another name and renamed, so that an init script never
-        reads half a number. Another living process in it is told, not obeyed: a pid is
-        reused, and two instances on one address have already failed to bind.
+        reads half a number. The pid of another living process in it is only logged: pids are
+        reused, and a second instance on the same address has already failed to bind.
 
         Raises:
             ConfigError: the file cannot be written.
@@ -41,7 +40,8 @@ class PidFile:
         draft = f"{self.path}.{os.getpid()}"
         try:
             if os.path.exists(self.path) and not os.path.isfile(self.path):
-                raise ConfigError(f"cannot write the pid file {self.path}: it is no regular file")
+                raise ConfigError(f"cannot write the pid file {self.path}: "
+                                  "it is not a regular file")
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             with os.fdopen(fd, "w") as file:
                 if os.geteuid() == 0:
@@ -52,7 +52,7 @@ class PidFile:
             raise ConfigError(f"cannot write the pid file {self.path}: {error.strerror}") from None
 
     def read(self) -> int | None:
-        """Return the pid in the file, None if there is none."""
+        """Return the pid in the file, or None."""
         try:
             with open(self.path) as file:
                 text = file.read(32).strip()
@@ -61,7 +61,7 @@ class PidFile:
         return int(text) if text.isascii() and text.isdigit() else None
 
     def remove(self) -> bool:
-        """Remove the file if it holds our pid, and tell whether we did."""
+        """Remove the file if it holds our pid; return whether it was removed."""
         if self.read() != os.getpid():
             return False
         try:

@@ -1,8 +1,8 @@
-"""Giving up root, in the exec'd role and never in the master.
+"""Dropping root, in the processes that the master executes and never in the master.
 
-The master keeps what it was started with (it must reopen logs, certificates and low
-ports); a role binds nothing, opens its logs and then drops: groups, gid, uid, in this
-order, for each step needs what the next one takes away.
+The master keeps the user it was started as, because it must reopen logs, certificates and
+low ports. A role opens its logs and then sets groups, gid and uid, in this order: each step
+needs a privilege that the next one removes.
 """
 
 import logging
@@ -15,16 +15,16 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class Identity:
-    """Who a role is to be.
+    """The user and groups that a process changes to.
 
     Args:
-        uid: user name or number; None = stay.
+        uid: user name or number; None leaves it unchanged.
         gid: group name or number; None = the user's own group (uWSGI keeps root's).
-        groups: supplementary groups, names or numbers, beside those of the user.
-        initgroups: whether it is in the groups of which the user is a member.
+        groups: supplementary groups, names or numbers, in addition to the user's.
+        initgroups: also set the groups of which the user is a member.
 
     Raises:
-        ConfigError: there is no such user or group.
+        ConfigError: the user or group does not exist.
     """
 
     def __init__(self, uid: str | int | None, gid: str | int | None,
@@ -57,22 +57,22 @@ class Identity:
 
     @property
     def leaves_root(self) -> bool:
-        """Whether `assume` turns root into somebody else."""
+        """Whether `assume` changes root to another user."""
         return os.geteuid() == 0 and bool(self.uid)
 
     def assume(self, *, python: bool = True) -> None:
-        """Become it for good.
+        """Change to this user and these groups for good.
 
-        Not being root is told and survived, as in uWSGI.
+        Without root a warning is logged and nothing changes, as in uWSGI.
 
         Args:
-            python: whether modules of Python will be imported from here on.
+            python: whether this process will still import Python modules.
 
         Raises:
-            BootError: the kernel refuses, or root could be taken back.
+            BootError: the kernel refuses, or the process could become root again.
         """
         if os.geteuid() != 0:
-            self._tell_what_is_refused()
+            self._warn_about_refusals()
             return
         try:
             if self.gid is not None or self.uid is not None:
@@ -98,13 +98,13 @@ class Identity:
                 pass
             else:
                 raise BootError(f"uid {self.uid} could become root again")
-            # pyenv in root's home: all that is imported from here on would not be found
+            # With pyenv in root's home, every later import would fail.
             if python and not os.access(os.__file__, os.R_OK):
                 raise BootError(f"uid {self.uid} cannot read Python's library "
                                 f"({os.path.dirname(os.__file__)}): install Python and this "
                                 "server where that user can read them")
 
-    def _tell_what_is_refused(self) -> None:
+    def _warn_about_refusals(self) -> None:
         if self.gid is not None and self.gid != os.getegid():
             logger.warning("cannot setgid(%d) as non-root user", self.gid)
         if self.uid is not None and self.uid != os.geteuid():
@@ -112,10 +112,10 @@ class Identity:
 
 
 def warn_about_root(identity: Identity) -> None:
-    """Say in two lines that the application will run as root, if it will."""
+    """Warn in two lines if the application will run as root."""
     if os.geteuid() == 0 and not identity.uid:
         logger.warning("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) ***")
-        logger.warning("whoever finds a hole in the application owns this machine; "
+        logger.warning("a vulnerability in the application gives full control of this machine; "
                        "uid = www-data and gid = www-data drop root after the sockets are bound")
 
 

@@ -1,7 +1,8 @@
-"""Asking a socket from outside: whether somebody listens, lives, or has something to say.
+"""Blocking checks with a time limit: ping a server, read a socket, wait for a resource.
 
-For commands (`--ping`, `--connect-and-read`) and for `wait-for-socket`; everything blocks, up
-to a time.
+For the commands `--ping` and `--connect-and-read` and the options `wait-for-*`. Everything here
+blocks, so it is called before a loop runs: in the master before it binds sockets, in a template
+before it loads the application, in a hook.
 """
 
 import errno
@@ -16,20 +17,24 @@ from ..errors import GeventuwsgiError
 from ..net import address as addresses
 from ..protocol.uwsgi import PING
 
-HEADER = struct.Struct("<BHB")  # modifier1, size of what follows, modifier2
-PIECE = 16384                   # bytes read at a time
+logger = logging.getLogger("geventuwsgi.error")
+
+HEADER = struct.Struct("<BHB")  # modifier1, size of the body, modifier2
+READ_SIZE = 16384               # bytes
+POLL_INTERVAL = 0.1             # seconds
+CONNECT_TIMEOUT = 3.0           # seconds for one attempt to connect
 
 
 def connect(name: str, seconds: float) -> socket.socket:
-    """Connect to an address, with this timeout from then on.
+    """Connect to an address and return the socket.
 
     Args:
-        name: as `net.address` has it; no host is this machine.
-        seconds: for each step.
+        name: an address as in `net.address`; without a host it is this machine.
+        seconds: timeout of the socket.
 
     Raises:
-        OSError: nobody is there.
-        BindError: it is no address.
+        OSError: the connection fails.
+        BindError: the address is invalid.
     """
     address = addresses.parse(name)
     if address.is_unix:
@@ -51,15 +56,15 @@ def _connected(family: int, target: object, seconds: float) -> socket.socket:
 
 
 def ping(name: str, seconds: float, write: Callable[[str], object]) -> None:
-    """Ask over the uwsgi protocol whether a server lives.
+    """Check over the uwsgi protocol whether a server is alive.
 
     Args:
         name: its address.
-        seconds: for each step.
-        write: called with the warning that it may answer with.
+        seconds: timeout of each step.
+        write: called with the server's warning, if it sends one.
 
     Raises:
-        GeventuwsgiError: it does not answer in time, or otherwise.
+        GeventuwsgiError: there is no response in time, or not one to a ping.
     """
     try:
         with connect(name, seconds) as sock:
@@ -84,57 +89,46 @@ def _received(sock: socket.socket, size: int) -> bytes:
 
 
 def read_all(name: str, seconds: float, write: Callable[[str], object]) -> None:
-    """Write what a socket sends to whoever connects, until it closes the connection.
+    """Connect, and write what the server sends until it closes the connection.
 
     Args:
         name: its address.
-        seconds: for connecting, and for each piece.
-        write: called with each piece.
+        seconds: timeout of connecting and of each read.
+        write: called with each piece of text.
 
     Raises:
-        GeventuwsgiError: nobody is there, or goes on and says nothing.
+        GeventuwsgiError: the connection fails, or the server sends nothing for too long.
     """
     try:
         with connect(name, seconds) as sock:
-            while piece := sock.recv(PIECE):
+            while piece := sock.recv(READ_SIZE):
                 write(piece.decode("utf-8", "replace"))
     except OSError as error:
         raise GeventuwsgiError(f"{name}: {error.strerror or error}") from None
 
 
-# Waiting for what the machine is still to bring: a file, a mount, an interface, a server.
-#
-# It blocks, so it is called before a loop runs: in the master before it binds, in a template
-# before it loads the application, in a hook.
-
-logger = logging.getLogger("geventuwsgi.error")
-
-LOOK_EVERY = 0.1    # seconds
-CONNECT_TIME = 3.0  # seconds for one attempt to connect
-
-
-def until_there(kind: str, name: str, seconds: float) -> None:
-    """Wait until something is there.
+def wait_for(kind: str, name: str, seconds: float) -> None:
+    """Wait until a resource exists.
 
     Args:
-        kind: a word of `KINDS`.
-        name: a path, an address, the name of a network interface.
-        seconds: how long at most.
+        kind: a key of `KINDS`.
+        name: a path, an address or the name of a network interface.
+        seconds: the longest time to wait.
 
     Raises:
-        TimeoutError: it is not there.
-        BindError: the address is none.
+        TimeoutError: it does not exist in time.
+        BindError: the address is invalid.
     """
-    look, what = KINDS[kind]
-    if look(name):
+    exists, what = KINDS[kind]
+    if exists(name):
         return
     logger.info("waiting for %s %s (max %g seconds) ...", what, name, seconds)
     end = time.monotonic() + seconds
-    while not look(name):
+    while not exists(name):
         if time.monotonic() >= end:
             raise TimeoutError(errno.ETIMEDOUT, f"{what} {name} is not there after {seconds:g} "
                                                 "seconds")
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_INTERVAL)
     logger.info("%s %s is there", what, name)
 
 
@@ -146,15 +140,15 @@ def _interface(name: str) -> bool:
 
 
 def _listens(name: str) -> bool:
-    """Whether somebody takes connections at an address."""
+    """Whether a server accepts connections at an address."""
     try:
-        connect(name, CONNECT_TIME).close()
+        connect(name, CONNECT_TIMEOUT).close()
     except OSError:
         return False
     return True
 
 
-# Each kind: how to see whether it is there, and what it is called.
+# Kind of resource: (test whether it exists, its name in messages).
 KINDS: Mapping[str, tuple[Callable[[str], bool], str]] = {
     "interface": (_interface, "interface"), "fs": (os.path.lexists, "path"),
     "file": (os.path.isfile, "file"), "dir": (os.path.isdir, "directory"),

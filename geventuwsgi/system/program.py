@@ -1,14 +1,13 @@
-"""Running a program of the operator's: a hook's command, a daemon.
+"""Run a program of the operator's: the command of a hook, or a daemon.
 
-Rules of the room:
+Rules:
 
-- The program gets none of our descriptors, the signals as they are by default, and
-  nothing of our state: fork, a few system calls, exec.
-- It runs as whom it is to, and what it inherits of limits, directory and environment is
-  what its `ProgramContext` say.
-- Unless it is to outlive us, the kernel ends it with the process that started it.
-- Works in the master, and in templates and workers whose standard library is patched:
-  fork, close and waitpid are the system's own.
+- The program inherits none of our descriptors and has default signal actions: fork, a few
+  system calls, exec.
+- Its user, limits, directory and environment are those of its `ProgramContext`.
+- Unless `outlives` is set, the kernel kills it when the process that started it dies.
+- This works in the master and in processes that gevent has patched: fork, close and waitpid
+  are the original ones.
 """
 
 import os
@@ -25,18 +24,18 @@ from .limits import Limits
 from .privileges import Identity
 
 SHELL = "/bin/sh"
-# What a shell would do something about, outside of single quotes.
+# Characters that have a meaning for a shell, except within single quotes.
 _SYNTAX = re.compile(r"[;|&<>(){}$`*?~#!\\\[\]\n]")
 
 
 class ProgramContext(NamedTuple):
-    """What a program runs under.
+    """The surroundings of a program.
 
     Attributes:
         environ: its environment.
-        directory: where it starts; None = where we are.
-        identity: whom root becomes for it; None = nobody else.
-        limits: its limits.
+        directory: its current directory; None = ours.
+        identity: the user that root changes to for it; None = no change.
+        limits: its resource limits.
     """
 
     environ: Mapping[str, str]
@@ -46,21 +45,21 @@ class ProgramContext(NamedTuple):
 
 
 def argv_of(text: str, path: str | None) -> list[str]:
-    """Return what to exec for a command line.
+    """Return the arguments to execute for a command line.
 
-    A plain command is executed itself, so that signals and the death of its parent reach
-    it; one with shell syntax, or a word that only a shell knows, goes through `/bin/sh -c`.
+    A plain command is executed directly, so that signals and the death of its parent reach
+    it. One with shell syntax or a shell builtin is run by `/bin/sh -c`.
 
     Args:
         text: the command line.
-        path: the PATH to look in.
+        path: the PATH to search.
     """
     shell = [SHELL, "-c", text]
     if _SYNTAX.search(re.sub(r"'[^']*'", "", text)):
         return shell
     try:
         words = shlex.split(text)
-    except ValueError:  # a quote is open: the shell says so
+    except ValueError:  # an unclosed quote: the shell reports it
         return shell
     if not words or "=" in words[0]:
         return shell
@@ -69,7 +68,7 @@ def argv_of(text: str, path: str | None) -> list[str]:
 
 
 def _found(name: str, path: str) -> str | None:
-    # shutil.which would bring compression libraries into every process.
+    # shutil.which would load compression libraries into every process.
     for directory in path.split(os.pathsep):
         program = os.path.join(directory, name)
         if os.path.isfile(program) and os.access(program, os.X_OK):
@@ -77,17 +76,17 @@ def _found(name: str, path: str) -> str | None:
     return None
 
 
-def start(argv: list[str], conditions: ProgramContext, *, session: bool = False,
+def start(argv: list[str], context: ProgramContext, *, session: bool = False,
           outlives: bool = False, stdin: bool = False, pidfile: str | None = None) -> int:
     """Start a program and return its pid.
 
     Args:
         argv: the program and its arguments.
-        conditions: what it runs under.
-        session: whether it leads a session and a group of its own.
-        outlives: whether it may live on when its parent dies.
-        stdin: whether it gets our standard input instead of /dev/null.
-        pidfile: a file for its pid, written as whom it runs as.
+        context: its user, limits, directory and environment.
+        session: run it in a session and process group of its own.
+        outlives: let it live on when its parent dies.
+        stdin: give it our standard input instead of /dev/null.
+        pidfile: a file for its pid, written as the user that it runs as.
 
     Raises:
         OSError: it cannot be started.
@@ -98,26 +97,26 @@ def start(argv: list[str], conditions: ProgramContext, *, session: bool = False,
         if not stdin:
             null = os.open(os.devnull, os.O_RDONLY)
             os.dup2(null, 0)
-        if conditions.directory:
-            os.chdir(conditions.directory)
-        assume(conditions, outlives)
+        if context.directory:
+            os.chdir(context.directory)
+        assume(context, outlives)
         if pidfile:
             fd = os.open(pidfile, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
             os.write(fd, b"%d\n" % os.getpid())
-        os.execve(argv[0], argv, conditions.environ)
+        os.execve(argv[0], argv, context.environ)
 
     return fork(prepare)
 
 
-def assume(conditions: ProgramContext, outlives: bool = False) -> None:
-    """Take on limits and identity, and bind our life to our parent's."""
+def assume(context: ProgramContext, outlives: bool = False) -> None:
+    """Apply limits and user to this process, and have it die with its parent."""
     parent = os.getppid()
-    conditions.limits.apply()
-    if conditions.identity is not None and os.geteuid() == 0:
-        conditions.identity.assume(python=False)
+    context.limits.apply()
+    if context.identity is not None and os.geteuid() == 0:
+        context.identity.assume(python=False)
     if not outlives:
         try:
-            kernel.die_with_parent()  # behind the change of the user, which clears it
+            kernel.die_with_parent()  # after the change of user, which clears it
         except OSError:
             pass  # a sandbox that forbids prctl
         if os.getppid() != parent:
@@ -125,36 +124,37 @@ def assume(conditions: ProgramContext, outlives: bool = False) -> None:
 
 
 def fork(task: Callable[[], None], *, waits: bool = True) -> int:
-    """Do something in a child with default signals, and return its pid.
+    """Run a task in a child with default signal actions, and return the child's pid.
 
     Args:
-        task: what the child does before it ends with status 0, or execs.
-        waits: whether to wait for the exec, to hear why there is none.
+        task: called in the child, which then exits with status 0 unless the task called exec.
+        waits: wait for the exec, and raise the error of a child that did not get so far.
 
     Raises:
-        OSError: there is no child, or its task raised this error before an exec.
+        OSError: the fork failed, or the task raised this error before an exec.
     """
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # it execs; threads are no matter
+            # An exec follows, so that threads do not matter.
+            warnings.simplefilter("ignore", DeprecationWarning)
             pid: int = kernel.original("os", "fork")()
         if pid == 0:
-            _be_child(task, theirs)
+            _run_child(task, theirs)
     finally:
         kernel.original("os", "close")(theirs)  # gevent's waits for the hub
         signal.pthread_sigmask(signal.SIG_SETMASK, masked)
     with os.fdopen(ours, "rb", 0) as report:
-        told = report.read(4096) if waits else b""
-    if told:
+        data = report.read(4096) if waits else b""
+    if data:
         kernel.original("os", "waitpid")(pid, 0)
-        number, _, text = told.decode("utf-8", "replace").partition(" ")
+        number, _, text = data.decode("utf-8", "replace").partition(" ")
         raise OSError(int(number), text)
     return pid
 
 
-def _be_child(task: Callable[[], None], report: int) -> NoReturn:
+def _run_child(task: Callable[[], None], report: int) -> NoReturn:
     try:
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
@@ -170,16 +170,16 @@ def _be_child(task: Callable[[], None], report: int) -> NoReturn:
         os._exit(1)
 
 
-def run(argv: list[str], conditions: ProgramContext) -> int:
-    """Run a program to its end; return its exit status, or minus the signal that ended it.
+def run(argv: list[str], context: ProgramContext) -> int:
+    """Run a program and wait for it; return its exit status, or minus the signal that killed it.
 
-    If we are interrupted it is killed.
+    An exception in this process, such as `SystemExit` of a signal handler, kills the program.
 
     Raises:
         OSError: it cannot be started.
     """
     waitpid = kernel.original("os", "waitpid")
-    pid = start(argv, conditions)
+    pid = start(argv, context)
     try:
         return os.waitstatus_to_exitcode(waitpid(pid, 0)[1])
     except BaseException:
@@ -188,8 +188,8 @@ def run(argv: list[str], conditions: ProgramContext) -> int:
         raise
 
 
-def how(status: int) -> str:
-    """Say how a process ended; `status` as of os.waitstatus_to_exitcode."""
+def describe_status(status: int) -> str:
+    """Describe how a process ended; `status` is that of `os.waitstatus_to_exitcode`."""
     if status == 127:
         return "exit status 127: command not found"
     return f"killed by signal {-status}" if status < 0 else f"exit status {status}"

@@ -1,9 +1,8 @@
 """Signals as bytes in a pipe.
 
-A handler may run between any two instructions, so it does nothing: the interpreter
-writes the signal's number into a wake-up pipe (`signal.set_wakeup_fd`), and the loop
-reads it there like any other event. A full pipe drops bytes; a repeat of a signal that
-waits unread says nothing new.
+A handler may run between any two instructions, so ours do nothing: the interpreter writes
+the signal's number into a wake-up pipe (`signal.set_wakeup_fd`), and the loop reads it like
+any other event. A full pipe drops bytes, which only lose repeats of signals still unread.
 """
 
 import logging
@@ -20,49 +19,49 @@ class SignalPipe:
     """The wake-up pipe of one process.
 
     Attributes:
-        fd: becomes readable when a signal came; register it with a selector or poll.
+        fd: readable after a signal has arrived; to be registered with a selector or poll.
     """
 
     def __init__(self) -> None:
         self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def install(self, taken: Iterable[int], ignored: Iterable[int] = ()) -> None:
-        """Take these signals from now on; main thread only."""
+        """Handle these signals from now on; main thread only."""
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in taken:
-            signal.signal(number, _nothing)
+            signal.signal(number, _noop)
 
     def read(self) -> list[int]:
-        """Return the signals that came, each once, in the order of their first arrival."""
+        """Return the signals that have arrived, each once, in order of first arrival."""
         try:
             return list(dict.fromkeys(os.read(self.fd, 4096)))
         except BlockingIOError:
             return []
 
     def close(self) -> None:
-        """Let go of the pipe, as a forked child does with the one of its parent."""
+        """Close the pipe, as a forked child does with that of its parent."""
         signal.set_wakeup_fd(-1)
         os.close(self.fd)
         os.close(self._write_end)
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
+def _noop(number: int, frame: FrameType | None) -> None:
     """Do nothing; installed so that the interpreter writes the byte."""
 
 
 def reset(numbers: Iterable[int], action: Callable[..., object] | int = signal.SIG_DFL) -> None:
-    """Give these signals one action."""
+    """Set the same action for several signals."""
     for number in numbers:
         signal.signal(number, action)  # type: ignore[arg-type]
 
 
 @contextmanager
-def ending() -> Iterator[None]:
-    """End the process with status 0 if it is told to stop meanwhile.
+def exit_on_stop() -> Iterator[None]:
+    """Exit with status 0 if a signal asks the process to stop inside this context.
 
-    For a master that waits before its loop runs; as PID 1 it has no default actions.
+    For the master while it waits before its loop runs; as PID 1 it has no default actions.
     """
     def end(number: int, frame: FrameType | None) -> None:
         logger.info("stopped before the start was complete")
@@ -77,7 +76,7 @@ def ending() -> Iterator[None]:
 
 
 def block_all() -> None:
-    """Let all signals wait, through an exec too."""
+    """Block all signals; the mask is kept by exec."""
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 

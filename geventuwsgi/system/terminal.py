@@ -1,12 +1,11 @@
-"""Going to the background: `daemonize`, and a starter that tells how it ended.
+"""The controlling terminal: keep its modes, and detach from it (`daemonize`).
 
-The command that was typed becomes the starter. It forks, and the child of its child is
-the server: in a session of its own, without a terminal, its output in the log file. The
-starter waits until the server is ready and then ends with status 0; if the start fails it
-shows what the log says and ends with the server's own exit status. So a script that
-starts the server knows whether it runs. (uWSGI's starter ends at once with status 0.)
-
-A signal that would end the starter is handed on to the server.
+Called in the master only. To daemonize, the command that was typed becomes the starter. It
+forks twice, and its grandchild is the server: in a session of its own, without a terminal, its
+output in the log file. The starter waits until the server is ready and ends with status 0. If
+the start fails, it prints what the log says and ends with the server's exit status, so that a
+script knows whether the server runs. (uWSGI's starter ends at once with status 0.) A signal
+that would end the starter is passed on to the server.
 """
 
 import os
@@ -17,18 +16,45 @@ import termios
 from types import FrameType
 from typing import Any, BinaryIO
 
-FOLLOWED = 0.1      # seconds between two looks at the log
-LOST = 3            # the exit status of a server that ended without a word
+FOLLOW_INTERVAL = 0.1   # seconds between two reads of the log
+NO_REPORT = 3           # exit status for a server that ended without reporting one
+
+
+class TerminalModes:
+    """The modes of the terminal at a descriptor, as they are now; nothing if it is not one.
+
+    A debugger's line editor turns echo and line mode off while it waits. A worker that is
+    killed there leaves the terminal so, and what is typed next cannot be seen.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        try:
+            self._modes: list[Any] | None = termios.tcgetattr(fd)
+        except (termios.error, OSError):  # not a terminal, or one that has hung up
+            self._modes = None
+
+    def restore(self) -> None:
+        """Restore the modes, also from a background process group, which SIGTTOU would stop."""
+        if self._modes is None:
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
+        try:
+            termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
+        except (termios.error, OSError):
+            self._modes = None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StartupPipe:
-    """The server's side: what it tells its starter, once."""
+    """The server's end of the pipe on which it reports to its starter, once."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def tell(self, status: int) -> None:
-        """Say that the server is ready (0), or that it ends with `status`."""
+    def report(self, status: int) -> None:
+        """Report that the server is ready (0), or that it ends with `status`."""
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             try:
@@ -39,17 +65,17 @@ class StartupPipe:
 
 
 def detach(log: str, *, verbose: bool) -> StartupPipe | int:
-    """Go to the background.
+    """Run in the background.
 
     Args:
-        log: the file for all output; it is opened here, so that a mistake is told at once.
-        verbose: whether the starter shows the log of the start (`daemonize2`).
+        log: the file for all output, opened here so that an error is reported at once.
+        verbose: the starter prints the log until the server is ready (`daemonize2`).
 
     Returns:
-        In the server, how it tells its starter; in the starter, its exit status.
+        In the server, the pipe to its starter; in the starter, its exit status.
 
     Raises:
-        OSError: the log cannot be opened, or there is no other process.
+        OSError: the log cannot be opened, or the fork failed.
     """
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     start = os.lseek(output, 0, os.SEEK_END) if os.path.isfile(log) else -1
@@ -57,8 +83,8 @@ def detach(log: str, *, verbose: bool) -> StartupPipe | int:
     sys.stdout.flush()
     sys.stderr.flush()
     starter = os.getpid()
-    between = os.fork()
-    if between == 0:
+    child = os.fork()
+    if child == 0:
         try:
             os.setsid()
             server = os.fork()
@@ -68,21 +94,21 @@ def detach(log: str, *, verbose: bool) -> StartupPipe | int:
             os.write(theirs, b"%d\n" % server)
             os._exit(0)
         os.close(ours)
-        _settle(output, starter)
+        _redirect_output(output, starter)
         return StartupPipe(theirs)
     os.close(theirs)
     os.close(output)
-    os.waitpid(between, 0)
+    os.waitpid(child, 0)
     with os.fdopen(ours, "rb", 0) as report:
         if start < 0:
             return _wait(report, None, verbose)
-        with open(log, "rb", 0) as told:
-            told.seek(start)
-            return _wait(report, told, verbose)
+        with open(log, "rb", 0) as file:
+            file.seek(start)
+            return _wait(report, file, verbose)
 
 
-def _settle(output: int, starter: int) -> None:
-    """Take leave of the terminal."""
+def _redirect_output(output: int, starter: int) -> None:
+    """Replace standard input, output and error, which may be the terminal."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(output, 1)
@@ -90,30 +116,30 @@ def _settle(output: int, starter: int) -> None:
     os.close(null)
     os.close(output)
     if os.environ.get("LISTEN_PID") == str(starter):
-        os.environ["LISTEN_PID"] = str(os.getpid())  # the sockets were meant for the server
+        os.environ["LISTEN_PID"] = str(os.getpid())  # the sockets are for the server
 
 
-def _wait(report: BinaryIO, told: BinaryIO | None, verbose: bool) -> int:
-    """Wait for the server's word; return the starter's exit status."""
+def _wait(report: BinaryIO, log: BinaryIO | None, verbose: bool) -> int:
+    """Wait for the server's report; return the starter's exit status."""
     server = int(_line(report) or 0)
     if not server:
         print("geventuwsgi: error: cannot fork", file=sys.stderr)
-        return LOST
+        return NO_REPORT
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
+    def pass_on(number: int, frame: FrameType | None) -> None:
         try:
             os.kill(server, signal.SIGTERM)
         except ProcessLookupError:
             pass
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, hand_on)
-    while not select.select([report], [], [], FOLLOWED)[0]:
+        signal.signal(number, pass_on)
+    while not select.select([report], [], [], FOLLOW_INTERVAL)[0]:
         if verbose:
-            _show(told)
-    word = report.read(16)
-    status = int(word) if word else LOST
+            _copy_new(log)
+    data = report.read(16)
+    status = int(data) if data else NO_REPORT
     if verbose or status:
-        _show(told)
+        _copy_new(log)
     if status:
         print(f"geventuwsgi: error: the start in the background failed (exit status {status})",
               file=sys.stderr)
@@ -129,41 +155,8 @@ def _line(report: BinaryIO) -> bytes:
     return b""
 
 
-def _show(told: BinaryIO | None) -> None:
-    """Copy what is new in the log to the standard error."""
-    if told is not None:
-        while data := told.read(65536):
+def _copy_new(log: BinaryIO | None) -> None:
+    """Copy new text of the log to the standard error."""
+    if log is not None:
+        while data := log.read(65536):
             os.write(2, data)
-
-
-# The terminal's modes, kept over the death of a debugger.
-#
-# A debugger's line editor turns echo and line mode off while it waits; a worker that is killed
-# there leaves the terminal so, and what is typed next cannot be seen. Called in the master
-# only.
-
-class TerminalModes:
-    """The terminal at a descriptor, if it is one, as it is now.
-
-    Args:
-        fd: the descriptor.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        try:
-            self._modes: list[Any] | None = termios.tcgetattr(fd)
-        except (termios.error, OSError):  # no terminal, or none any more
-            self._modes = None
-
-    def restore(self) -> None:
-        """Put the modes back, also from the background, where that would stop us."""
-        if self._modes is None:
-            return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTTOU,))
-        try:
-            termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)
-        except (termios.error, OSError):
-            self._modes = None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)

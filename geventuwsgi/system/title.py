@@ -1,21 +1,21 @@
-"""Process titles: what `ps` and `top` call master, template and workers.
+"""Process titles: the names of master, template and workers in `ps` and `top`.
 
-uWSGI's options: `procname` names all alike, `procname-master` the master; prefix and
-appendix stand around every name. Without the library `setproctitle` nothing changes.
+uWSGI's options: `procname` names all processes, `procname-master` the master; a prefix and a
+suffix are added to every name. Without the library `setproctitle` nothing changes.
 """
 
 
 class Titles:
-    """How the processes of one instance are called.
+    """The titles of the processes of one instance.
 
     Args:
         brand: the first word, "uWSGI" or "geventuwsgi".
-        on: False leaves the titles as they are.
-        prefix: stands before the name as it is (`procname-prefix`).
-        prefix_spaced: stands before it with a blank (`procname-prefix-spaced`).
-        append: stands behind it.
-        name: the whole name of every process instead of "BRAND worker 1".
-        master: the same for the master alone.
+        on: False leaves the titles unchanged.
+        prefix: put before the name without a space (`procname-prefix`).
+        prefix_spaced: put before the name with a space (`procname-prefix-spaced`).
+        append: put after the name (`procname-append`).
+        name: the name of every process instead of "BRAND worker 1" (`procname`).
+        master: the name of the master (`procname-master`).
     """
 
     def __init__(self, brand: str, *, on: bool = True, prefix: str = "", prefix_spaced: str = "",
@@ -33,7 +33,7 @@ class Titles:
         return self.prefix + name + self.append
 
     def set(self, role: str) -> None:
-        """Give this process the title of a role."""
+        """Set the title of this process to that of a role."""
         if not self.on:
             return
         try:

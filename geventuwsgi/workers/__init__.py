@@ -3,6 +3,6 @@
 - `wsgi`: a gevent hub, one greenlet per connection. Begin with `wsgi/worker.py`.
 - `asgi`: the hub accepts, an event loop in a thread serves. Begin with `asgi/bridge.py`.
 
-Neither imports the other; what both need stands here. A worker is handed its listeners,
-its application and a `Child`, the process it runs in; `boot` alone imports it.
+Neither imports the other; what both need is in this directory. A worker gets its listeners,
+its applications and a `Child`, the process it runs in. Only `boot` imports them.
 """

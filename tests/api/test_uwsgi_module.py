@@ -1,4 +1,4 @@
-"""`import uwsgi` in real workers: what it tells, its hooks, and log variables."""
+"""`import uwsgi` in real workers: the facts it publishes, its hooks, and log variables."""
 
 import json
 import os
@@ -14,22 +14,22 @@ import uwsgi
 loaded_as = uwsgi.worker_id(), uwsgi.masterpid()
 forked = []
 
-def say(text):
-    os.write(1, text.encode() + b"\\n")  # whole, beside the other worker's
+def write_line(text):
+    os.write(1, text.encode() + b"\\n")  # one call, since two workers write
 
 def after_fork():
     forked.append(uwsgi.worker_id())
-    say("forked %d" % uwsgi.worker_id())
+    write_line("forked %d" % uwsgi.worker_id())
 
 def at_exit():
-    say("leaving %d" % uwsgi.worker_id())
+    write_line("leaving %d" % uwsgi.worker_id())
 
 uwsgi.post_fork_hook = after_fork
 uwsgi.atexit = at_exit
 try:
     uwsgi.set_logvar("user", "x")
 except SystemError:
-    say("no request here")
+    write_line("no request here")
 
 def application(environ, start_response):
     uwsgi.set_logvar("who", b"alice")
@@ -55,16 +55,16 @@ log-format = %(uri) by %(who) of %(shop)
 
 
 @pytest.mark.parametrize("lazy", ["", "lazy-apps = true\n"])
-def test_what_the_module_tells(tmp_path, lazy):
+def test_facts_hooks_and_log_variables(tmp_path, lazy):
     with Server(tmp_path, ini=INI + lazy, app=APP) as server:
-        told = json.loads(server.body("/?books"))
-        assert told["opt"]["shop.name"] == "/srv/x" and told["opt"]["processes"] == "2"
-        assert told["worker"] in (1, 2) and told["forked"] == [told["worker"]]
-        assert told["master"] == server.pid == told["parent"]
-        assert told["loaded"] == [told["worker"] if lazy else 0, server.pid]
-        assert (told["numproc"], told["cores"], told["loop"]) == (2, 3, "gevent")
-        assert told["version"].startswith("2.0.") and told["user"] == "alice"
-        assert told["none"] is None and told["reload"] is False
+        found = json.loads(server.body("/?books"))
+        assert found["opt"]["shop.name"] == "/srv/x" and found["opt"]["processes"] == "2"
+        assert found["worker"] in (1, 2) and found["forked"] == [found["worker"]]
+        assert found["master"] == server.pid == found["parent"]
+        assert found["loaded"] == [found["worker"] if lazy else 0, server.pid]
+        assert (found["numproc"], found["cores"], found["loop"]) == (2, 3, "gevent")
+        assert found["version"].startswith("2.0.") and found["user"] == "alice"
+        assert found["none"] is None and found["reload"] is False
         server.wait_for("by alice of books")
         server.wait_for("no request here")
         server.wait_for("forked 1")
@@ -72,7 +72,7 @@ def test_what_the_module_tells(tmp_path, lazy):
         assert sorted(line.split()[-1] for line in server.find("leaving")) == ["1", "2"]
 
 
-def test_a_hook_that_fails_costs_nothing(tmp_path):
+def test_a_hook_that_fails_is_logged(tmp_path):
     app = """
 import uwsgi
 uwsgi.post_fork_hook = lambda: 1 / 0
@@ -87,7 +87,7 @@ def application(environ, start_response):
         server.wait_for("uwsgi.post_fork_hook failed")
 
 
-def test_outside_of_a_server_there_is_no_such_module():
+def test_outside_a_server_the_import_fails():
     with Program("python3", "-c", "import geventuwsgi.api.uwsgi_module\nimport uwsgi",
                  env=dict(os.environ)) as program:
         assert program.wait() == 1

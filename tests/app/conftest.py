@@ -1,4 +1,4 @@
-"""Files that can be imported, and are forgotten afterwards."""
+"""Fixture for files that can be imported and are unloaded afterwards."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.app.loading import Write
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Write files into the working directory, which is importable; forget them afterwards."""
+    """Write files into the working directory, which is importable; unload them afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -1,4 +1,4 @@
-"""An exchange without a connection: a transport that remembers, bodies that count closes."""
+"""A `WsgiExchange` without a connection: a transport that records, bodies that count closes."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class Transport:
 
 
 class Wire:
-    """An output that remembers: `events` in order, `octets` in all."""
+    """An output that records: `events` in order, and all `octets`."""
 
     def __init__(self) -> None:
         self.octets = b""

@@ -1,4 +1,4 @@
-"""What tests of the loader write, load and ask."""
+"""Helpers for tests of the loader: sources, calls, and failures."""
 
 from collections.abc import Callable
 from pathlib import Path

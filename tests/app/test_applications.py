@@ -7,11 +7,11 @@ import pytest
 from geventuwsgi.app.applications import Application, Applications, origin_of, without_port
 
 
-def applications(*mountpoints: str, **terms: Any) -> Applications:
+def applications(*mountpoints: str, **options: Any) -> Applications:
     return Applications([
         Application(number, mountpoint, origin_of(mountpoint)[1], lambda *_: None, mountpoint, 0,
                     host=origin_of(mountpoint)[0])
-        for number, mountpoint in enumerate(mountpoints)], **terms)
+        for number, mountpoint in enumerate(mountpoints)], **options)
 
 
 def chosen(found: Applications, script: str = "", path: str = "/", **variables: str) -> str:
@@ -43,7 +43,7 @@ def test_host_and_script_name() -> None:
 
 
 def test_no_application_for_another_host() -> None:
-    """As uWSGI has it: what has a host is nobody's default."""
+    """As in uWSGI, an application with a host is never the default."""
     found = applications("a.test|", virtual_host="HTTP_HOST")
     assert chosen(found, HTTP_HOST="b.test") == "none  /"
     assert found.default is None and found.only is None
@@ -62,7 +62,7 @@ def test_ignore_script_name() -> None:
     assert found.only is found.all[1]
 
 
-def test_wrapped_keeps_what_chooses() -> None:
+def test_wrapped_applications_are_chosen_the_same_way() -> None:
     found = applications(*HOSTS, manage_script_name=True, virtual_host="HTTP_HOST")
     again = found.wrapped(lambda callable: (lambda *_: 1))
     assert chosen(again, path="/x", HTTP_HOST="a.test") == "a.test|/x /x "

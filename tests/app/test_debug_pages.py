@@ -1,4 +1,4 @@
-"""What is shown of an error: escaped, bounded, and HTML only to whom it was asked for."""
+"""Error pages are escaped and bounded, and only clients that ask for HTML get HTML."""
 
 import sys
 
@@ -25,7 +25,7 @@ def raised(call, *arguments):
     ("text/html,application/xhtml+xml,*/*;q=0.8", True), ("TEXT/HTML", True),
     ("application/json, text/html;q=0.1", True), ("*/*", False), ("", False),
     ("text/html;q=0", False), ("text/html; q=0.0, */*", False), ("text/htmlx", False)])
-def test_who_wants_html(accept, html):
+def test_accept(accept, html):
     assert debug_pages.wants_html(accept) is html
 
 
@@ -79,7 +79,7 @@ def test_without_source_there_are_frames_all_the_same():
     assert "&lt;nowhere&gt;, line 1" in page.content.decode()
 
 
-def test_what_does_not_load():
+def test_an_application_that_does_not_load():
     page = debug_pages.of_loading("app: <b>", "line <i>", "text/html").content
     assert b"app: &lt;b&gt;" in page and b"line &lt;i&gt;" in page
     assert debug_pages.of_loading("a", "", "").content == b"The application does not load\n\na\n"

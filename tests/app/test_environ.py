@@ -1,4 +1,4 @@
-"""The environ of a request: what reaches the application, and what never does."""
+"""The environ of a request: what an application gets, and what never reaches it."""
 
 from io import StringIO
 from typing import Any
@@ -155,7 +155,7 @@ def test_packet_variables_reach_the_environ_as_sent() -> None:
     assert environ["CONTENT_LENGTH"] == "" and environ["SERVER_PROTOCOL"] == "HTTP/1.0"
 
 
-def test_packet_without_what_has_to_be_there() -> None:
+def test_a_packet_without_required_variables() -> None:
     environ = packet()
     assert environ["PATH_INFO"] == "" and environ["SCRIPT_NAME"] == ""
     assert environ["SERVER_PROTOCOL"] == "HTTP/1.1" and environ["SERVER_NAME"] == "here"
@@ -171,14 +171,14 @@ def test_packet_repeats() -> None:
 @pytest.mark.parametrize("name", [
     "wsgi.input", "wsgi.errors", "wsgi.url_scheme", "wsgi.file_wrapper", "wsgi.early_hints",
     "uwsgi.version", "uwsgi.node", "geventuwsgi.socket", "wsgi.new"])
-def test_a_packet_never_replaces_what_is_the_servers(name: str) -> None:
+def test_a_packet_never_replaces_variables_of_the_server(name: str) -> None:
     environ = packet((name, "forged"))
     assert environ.get(name) == BASE.get(name)
 
 
 # The scheme
 
-@pytest.mark.parametrize("said, scheme", [
+@pytest.mark.parametrize("variables, scheme", [
     ({}, "http"),
     ({"HTTP_X_FORWARDED_PROTO": "https"}, "https"),
     ({"HTTP_X_FORWARDED_PROTO": "HTTPS"}, "https"),
@@ -193,7 +193,7 @@ def test_a_packet_never_replaces_what_is_the_servers(name: str) -> None:
     ({"UWSGI_SCHEME": "https"}, "https"),
     ({"UWSGI_SCHEME": "http", "HTTPS": "on", "HTTP_X_FORWARDED_PROTO": "https"}, "http"),
     ({"REQUEST_SCHEME": "https"}, "http")])
-def test_scheme(said: dict[str, str], scheme: str) -> None:
-    assert environs.scheme(said, True, "http") == scheme
-    assert environs.scheme(said, False, "http") == "http"
-    assert environs.scheme(said, False, "https") == "https"
+def test_scheme(variables: dict[str, str], scheme: str) -> None:
+    assert environs.scheme(variables, True, "http") == scheme
+    assert environs.scheme(variables, False, "http") == "http"
+    assert environs.scheme(variables, False, "https") == "https"

@@ -1,4 +1,4 @@
-"""`wsgi.file_wrapper`: sendfile for what is a file, reading for what only looks like one."""
+"""`wsgi.file_wrapper`: sendfile for regular files, reading for everything else."""
 
 import gzip
 import io
@@ -54,7 +54,7 @@ def test_gzip_is_read_not_sent_as_the_compressed_file(tmp_path: Path) -> None:
     assert wire.body == b"text" * 1000 and "sendfile" not in wire.events and one.via == ""
 
 
-def test_what_is_no_regular_file_is_read() -> None:
+def test_other_files_are_read() -> None:
     readable, writable = os.pipe()
     os.write(writable, b"piped")
     os.close(writable)
@@ -76,7 +76,7 @@ def test_what_is_no_regular_file_is_read() -> None:
         run(FileWrapper(closed))
 
 
-def test_a_wrapper_closes_its_file_and_only_what_can_be_closed(path: Path) -> None:
+def test_a_wrapper_closes_its_file_if_it_has_close(path: Path) -> None:
     file = Body()
     file.read = lambda size: b""  # type: ignore[attr-defined]
     run(FileWrapper(file))
@@ -88,7 +88,7 @@ def test_a_wrapper_closes_its_file_and_only_what_can_be_closed(path: Path) -> No
     assert not hasattr(FileWrapper(object()), "close")
 
 
-def test_a_wrapper_behind_write_or_wrapped_again(path: Path) -> None:
+def test_a_wrapper_after_write_or_wrapped_again(path: Path) -> None:
     def application(environ: dict[str, Any], start_response: Any) -> FileWrapper:
         start_response(OK, TYPE)(b"first")
         return FileWrapper(open(path, "rb"))

@@ -1,11 +1,11 @@
-"""`wsgi.input`: it ends where the body ends, and gives exactly what was asked for."""
+"""`wsgi.input` ends where the body ends, and returns exactly as much as was asked for."""
 
 import io
 import os
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from geventuwsgi.app.input import Body, spool, whole
 from geventuwsgi.errors import ClientDisconnected
@@ -15,7 +15,7 @@ TEXT = b"".join(PIECES)
 
 
 def feed(pieces: list[bytes]) -> Callable[[], bytes]:
-    """Return a `receive` that gives these pieces, and fails if asked again after the end."""
+    """Return a `receive` that returns these pieces, and fails if called again after the end."""
     rest = iter([*pieces, b""])
 
     def receive() -> bytes:
@@ -38,7 +38,7 @@ def test_read_everything(size: int | None) -> None:
 
 
 @pytest.mark.parametrize("size", range(1, len(TEXT) + 1))
-def test_read_gives_exactly_what_was_asked_for(size: int) -> None:
+def test_read_returns_exactly_what_was_asked_for(size: int) -> None:
     stream, read = body(), []
     while piece := stream.read(size):
         read.append(piece)
@@ -98,10 +98,9 @@ def given_by(file: io.IOBase, name: str, arguments: list[int | None]) -> bytes |
         return None
 
 
-@settings(deadline=None, database=None)
 @given(st.lists(st.text("ab\n", min_size=1, max_size=9).map(str.encode), max_size=8), STEPS)
 def test_as_a_file(pieces: list[bytes], steps: list[tuple]) -> None:
-    """Invariant: however the body is cut, every call gives what an `io.BytesIO` gives."""
+    """Invariant: however the body is cut, every call returns what an `io.BytesIO` returns."""
     stream, file = body(pieces), io.BytesIO(b"".join(pieces))
     for name, *arguments in steps:
         expected = given_by(file, name, arguments)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from geventuwsgi.app.applications import Application, Applications, Mounts
 from geventuwsgi.app.interface import is_asgi
-from geventuwsgi.app.applications import Application, Applications
 from geventuwsgi.app.loader import import_source, load
 from geventuwsgi.errors import AppLoadError
 from tests.app.loading import Write, answer, failure, wsgi
@@ -148,13 +148,17 @@ def table(*mountpoints: str) -> Applications:
         for number, place in enumerate(mountpoints)])
 
 
+def mounts(found: Applications) -> Mounts:
+    return Mounts(found.all, found.default)
+
+
 @pytest.mark.parametrize("mountpoints, script_name, expected", [
     (("", "/a", "/a/b"), "", 0), (("", "/a", "/a/b"), "/a", 1), (("", "/a", "/a/b"), "/a/b", 2),
     (("", "/a"), "/b", 0), (("", "/a"), "/a/", 1), (("", "/a"), "/A", 0), (("", "/a"), "/a/c", 0),
     (("/a", "/"), "", 1), (("/a", "/"), "/", 1), (("/a", "/b"), "", 0), (("/a", "/b"), "/b", 1),
 ])
 def test_find(mountpoints: tuple[str, ...], script_name: str, expected: int) -> None:
-    app = table(*mountpoints).find(script_name)
+    app = mounts(table(*mountpoints)).find(script_name)
     assert app is not None and app.id == expected
 
 
@@ -188,7 +192,8 @@ def test_a_mountpoint_beyond_ascii(write: Write) -> None:
 def test_no_application_at_all() -> None:
     assert "no application is given" in str(failure())
     found = load(need_app=False)
-    assert len(found) == 0 and found.find("") is None and found.split("/x") == (None, "", "/x")
+    assert len(found) == 0 and mounts(found).find("") is None
+    assert found.split("/x") == (None, "", "/x")
 
 
 def test_what_loads_is_kept_where_no_application_is_needed(write: Write) -> None:
@@ -242,7 +247,7 @@ def test_asgi_is_recognised(write: Write, name: str) -> None:
 
 def test_a_class_of_asgi_applications_is_none(write: Write) -> None:
     write("one.py", ASGI)
-    assert "an object is made with (): one:Class()" in str(failure(module="one:Class"))
+    assert "add () to create an object: one:Class()" in str(failure(module="one:Class"))
 
 
 def test_the_two_forms_of_asgi_are_called_alike(write: Write) -> None:
@@ -272,7 +277,7 @@ def test_a_server_has_one_kind_of_application(write: Write) -> None:
     assert "beside WSGI ones" in str(failure(module="one:wsgi", mounts=["/a=one:instance"]))
     assert "beside ASGI ones" in str(failure(asgi="one:instance", mounts=["/a=one:wsgi"],
                                              interface="auto"))
-    assert "a WSGI application is served with" in str(
+    assert "set `interface = wsgi` if it is a WSGI" in str(
         failure(application="one:wsgi", interface="asgi"))
 
 

@@ -1,4 +1,4 @@
-"""An application that does not load: what is said, and whose frames are shown."""
+"""An application that does not load: the message, and the frames in the traceback."""
 
 from pathlib import Path
 
@@ -122,8 +122,9 @@ def test_errors_of_paste_deploy_have_none_of_its_frames(write: Write) -> None:
     ("import nothere", "cannot be imported: ModuleNotFoundError: No module named 'nothere'", 1),
     ("import (", ": invalid syntax", 1),
     ("x = 1", "Failed to find Flask application", 0), (None, "Could not import", 0)])
-def test_errors_under_flask_are_told_once(write: Write, monkeypatch: pytest.MonkeyPatch,
-                                          text: str | None, subject: str, frames: int) -> None:
+def test_errors_under_flask_are_reported_once(write: Write, monkeypatch: pytest.MonkeyPatch,
+                                              text: str | None, subject: str,
+                                              frames: int) -> None:
     pytest.importorskip("flask")
     if text is not None:
         write("shop_of_flask.py", text)

@@ -1,4 +1,4 @@
-"""The wardens of others stand around the application and find nothing to say."""
+"""Validators of other projects, around the application, report nothing."""
 
 import io
 import warnings
@@ -24,10 +24,10 @@ TEXT = b"one\ntwo\nthree"
 
 
 def reading(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    """Use each method of `wsgi.input`; the errors stream; give a list."""
+    """Use each method of `wsgi.input` and the errors stream; return a list."""
     stream = environ["wsgi.input"]
     read = [stream.read(2), stream.readline(), *stream.readlines(), *stream, stream.read(5)]
-    environ["wsgi.errors"].write("told\n")
+    environ["wsgi.errors"].write("text\n")
     environ["wsgi.errors"].flush()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"".join(read)]
@@ -48,11 +48,11 @@ def wrapping(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     return environ["wsgi.file_wrapper"](io.BytesIO(environ["wsgi.input"].read(100)), 7)
 
 
-@pytest.mark.parametrize("guard", [validator, lint.middleware])
+@pytest.mark.parametrize("validate", [validator, lint.middleware])
 @pytest.mark.parametrize("application", [reading, generating, writing, wrapping])
 @pytest.mark.parametrize("make", [Body, whole, lambda receive: spool(receive, 5)])
 @pytest.mark.parametrize("over", ["http", "uwsgi"])
-def test_guarded(over: str, make: Any, application: Any, guard: Any) -> None:
+def test_validated(over: str, make: Any, application: Any, validate: Any) -> None:
     base = environs.template(
         errors=io.StringIO(), file_wrapper=FileWrapper, multithread=False, multiprocess=True,
         server_name="h", server_port="80", scheme="http", software="x", version=b"1", node=b"n")
@@ -74,5 +74,5 @@ def test_guarded(over: str, make: Any, application: Any, guard: Any) -> None:
     with make(lambda: next(pieces)) as environ["wsgi.input"]:
         exchange = WsgiExchange(Transport(wire), environ, "POST", "/a/b?c=d", "HTTP/1.1", True,
                                 over == "uwsgi")
-        exchange.run(guard(application))
+        exchange.run(validate(application))
     assert exchange.status == 200 and b"two" in wire.body and not exchange.fault

@@ -1,4 +1,4 @@
-"""An exchange: whatever an application does with PEP 3333, the right octets and one close()."""
+"""An exchange sends the right octets and calls close() once, whatever the application does."""
 
 import io
 import sys
@@ -33,7 +33,7 @@ def test_a_list_has_a_length(result: Any, length: int) -> None:
     assert len(wire.octets) == one.header_size + one.body_size
 
 
-def test_a_complete_response_gives_its_slot_back_before_it_is_sent() -> None:
+def test_a_complete_response_releases_its_slot_before_it_is_sent() -> None:
     assert run([b"hello"])[1].events == ["release", "send"]
     assert run([b"he", b"llo"])[1].events == ["release", "send"]
     body = Body(b"he", b"llo")
@@ -49,7 +49,7 @@ def test_an_iterator_is_chunked_and_never_held_back(result: Callable[[], Any]) -
     assert one.keep_alive and one.body_size == 5 and wire.events.count("send") == 3
 
 
-def test_an_iterator_for_whom_cannot_read_chunks() -> None:
+def test_an_iterator_for_a_client_that_cannot_read_chunks() -> None:
     one, wire = run(iter([b"he", b"llo"]), protocol="HTTP/1.0")
     assert wire.body == b"hello" and b"Connection: close" in wire.head and not one.keep_alive
     one, wire = run(iter([b"he", b"llo"]), raw=True)
@@ -109,7 +109,7 @@ def test_a_body_that_is_not_bytes(result: Any) -> None:
     assert body.closed == 1
 
 
-def test_a_str_behind_good_pieces_cuts_the_response() -> None:
+def test_a_str_after_good_pieces_cuts_the_response() -> None:
     one, wire = exchange()
     body = Body(b"he", "llo")
     with pytest.raises(ResponseError):
@@ -118,7 +118,7 @@ def test_a_str_behind_good_pieces_cuts_the_response() -> None:
 
 
 @pytest.mark.parametrize("result", [None, 5, object()])
-def test_no_iterable_at_all(result: Any) -> None:
+def test_a_result_that_is_not_iterable(result: Any) -> None:
     one, wire = exchange()
     with pytest.raises(ResponseError, match=f"returned {type(result).__name__}, which is not"):
         one.run(returning(result))
@@ -150,7 +150,7 @@ def test_no_body_where_none_may_be(result: Callable[[], Any], kind: dict[str, An
     assert one.keep_alive is (not kind.get("raw", False))
 
 
-def test_head_tells_the_length_a_get_would_have() -> None:
+def test_head_has_the_length_of_a_get() -> None:
     assert b"Content-Length: 5" in run([b"hello"], method="HEAD")[1].head
     assert b"Content-Length: 9" in run([], ("Content-Length", "9"), method="HEAD")[1].head
 
@@ -176,7 +176,7 @@ def test_longer_than_its_content_length(result: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "+5", "5_0", "", "9" * 30, " 5", "\u0665"])
-def test_a_content_length_that_is_none(length: str) -> None:
+def test_a_malformed_content_length(length: str) -> None:
     with pytest.raises(ResponseError):
         run([b"hello"], ("Content-Length", length))
 
@@ -217,7 +217,7 @@ def test_exc_info_replaces_the_head_while_it_can() -> None:
     assert one.status == 500 and wire.body == b"sorry" and one.keep_alive
 
 
-def test_exc_info_behind_the_head_is_raised_again() -> None:
+def test_exc_info_after_the_head_is_raised_again() -> None:
     body = Body()
 
     def application(environ: dict[str, Any], start_response: Any) -> Body:

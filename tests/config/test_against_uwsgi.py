@@ -21,7 +21,7 @@ from geventuwsgi.config.values.numbers import Number
 from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import ConfigError
-from tests.harness import installed
+from tests.harness import reference_uwsgi
 
 ENVIRON = {"SITE": "shop", "EMPTY": "", "WORKERS": "3", "PATH": "/usr/bin:/bin", "REF": "$(SITE)",
            "FROM": "@(words)"}
@@ -151,7 +151,7 @@ def ours(*arguments: str, environ: dict[str, str] = ENVIRON) -> Pairs:
 
 
 def output(place: Path, *arguments: str, environ: dict[str, str] = ENVIRON) -> str:
-    result = subprocess.run([installed("uwsgi"), *(f"--{flag}" for flag in _FLAGS), *arguments],
+    result = subprocess.run([reference_uwsgi(), *(f"--{flag}" for flag in _FLAGS), *arguments],
                             env=environ, cwd=place, capture_output=True, timeout=60)
     text = (result.stdout + result.stderr).decode("utf-8", "surrogateescape")
     return text if result.returncode == 0 else f"exit {result.returncode}: {text}"
@@ -238,7 +238,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("a = %(a)\n", "! app.ini:2: a: %(a) refers to itself", ["%(a)"], _EARLY),
     ("a = @(none)\n", "! app.ini:2: a: cannot read none: No such file", "! open(\"none\"): No such",
      "the message names the place"),
-    ("a = @(fd://99)\n", "! app.ini:2: a: cannot read fd://99: Bad file", [""], _EARLY),
+    ("a = @(fd://99999)\n", "! app.ini:2: a: cannot read fd://99999: Bad file", [""], _EARLY),
     ("a = @(sym://main)\n", "! app.ini:2: a: sym:// is not supported", "! unable to find symbol",
      "nothing is linked into Python"),
     ("a = @(http://127.0.0.1:1/)\n", "! cannot read http://127.0.0.1:1/: Connection refused",
@@ -362,7 +362,7 @@ def test_flags(place: Path, text: str) -> None:
 
 def test_each_of_its_options_has_a_row() -> None:
     """Except --reload, which signals a master and is not valid in a file."""
-    text = subprocess.run([installed("uwsgi"), "--help"], capture_output=True, text=True,
+    text = subprocess.run([reference_uwsgi(), "--help"], capture_output=True, text=True,
                           timeout=60).stdout
     names = set(re.findall(r"^\s*(?:-\w\|)?--([\w.-]+)", text, re.MULTILINE))
     assert len(names) > 800

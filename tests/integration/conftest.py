@@ -62,9 +62,15 @@ def place(ground, request):
 
 
 @pytest.fixture
-def room(open_path):
+def directory(open_path):
     """The directory of one test, with the applications in it."""
     return furnish(open_path)
+
+
+@pytest.fixture
+def room(directory):
+    """The former name of `directory`, until all tests use that."""
+    return directory
 
 
 @pytest.fixture(scope="module")

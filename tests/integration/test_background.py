@@ -1,4 +1,4 @@
-"""Going to the background: what the starting command says, returns and leaves behind."""
+"""`daemonize`: output and exit status of the starter, and the server in the background."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ INI = "[uwsgi]\nsocket = app.sock\nhttp-socket = 127.0.0.1:0\nwsgi-file = app.py
 
 
 class Started:
-    """A starter that has ended, and the server that it left."""
+    """A starter, and the server that it starts."""
 
     def __init__(self, directory: Path, ini: str, app: str = APP, **popen: object) -> None:
         self.directory = directory
@@ -62,7 +62,7 @@ def test_the_starter_ends_when_the_server_is_ready(tmp_path):
             "/dev/null", f"{tmp_path}/server.log", f"{tmp_path}/server.log"]
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(str(tmp_path / "app.sock"))
-        # uWSGI's umask of 0 lets the web server in; everything else keeps the umask.
+        # uWSGI's umask of 0 lets the web server connect; all other files keep the umask.
         assert (tmp_path / "app.sock").stat().st_mode & 0o777 == 0o777
         assert (tmp_path / "pid").stat().st_mode & 0o022 == 0
         os.kill(pid, signal.SIGTERM)
@@ -71,12 +71,12 @@ def test_the_starter_ends_when_the_server_is_ready(tmp_path):
 
 
 @pytest.mark.parametrize("name, shown", [("daemonize", False), ("daemonize2", True)])
-def test_what_the_starter_shows(tmp_path, name, shown):
-    (tmp_path / "server.log").write_text("of yesterday\n")
+def test_output_of_the_starter(tmp_path, name, shown):
+    (tmp_path / "server.log").write_text("an old line\n")
     with Started(tmp_path, INI + f"{name} = server.log\n") as started:
         assert started.starter.wait() == 0
         assert bool(started.starter.find("ready: 1 worker")) == shown
-        assert not started.starter.find("of yesterday") and "of yesterday" in started.log
+        assert not started.starter.find("an old line") and "an old line" in started.log
 
 
 @pytest.mark.parametrize("ini, app, status, words", [
@@ -87,7 +87,7 @@ def test_what_the_starter_shows(tmp_path, name, shown):
     (INI.replace("pidfile = pid", "pidfile = no/such/place"), APP, 1, "cannot write the pid file"),
 ])
 @pytest.mark.parametrize("name", ["daemonize", "daemonize2"])
-def test_a_start_that_fails_is_the_starter_s_failure(tmp_path, name, ini, app, status, words):
+def test_a_start_that_fails(tmp_path, name, ini, app, status, words):
     with Started(tmp_path, ini + f"{name} = server.log\n", app) as started:
         assert started.starter.wait() == status
         assert started.starter.find(words), started.starter.log
@@ -101,13 +101,13 @@ def test_a_log_that_cannot_be_opened(tmp_path):
         assert started.starter.find("app.ini:6: daemonize: no/such/place.log: No such file")
 
 
-def test_a_server_that_dies_without_a_word(tmp_path):
+def test_a_server_that_is_killed_during_the_start(tmp_path):
     app = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); os.abort()\n"
     with Started(tmp_path, INI + "daemonize = server.log\n", app) as started:
         assert started.starter.wait() == 3
 
 
-def test_a_starter_that_is_interrupted_takes_the_server_with_it(tmp_path):
+def test_an_interrupted_starter_stops_the_server(tmp_path):
     app = "import time; time.sleep(1000)\n"
     with Started(tmp_path, INI + "daemonize = server.log\n", app) as started:
         pid = wait_until(lambda: started.pid, "the pid file")
@@ -125,7 +125,7 @@ def test_a_reload_stays_in_the_background(tmp_path):
         assert started.pid == pid and alive(pid)
 
 
-def test_the_log_is_rotated_as_any_other(tmp_path):
+def test_log_rotation(tmp_path):
     with Started(tmp_path, INI + "daemonize = server.log\n") as started:
         assert started.starter.wait() == 0
         (tmp_path / "server.log").rename(tmp_path / "old.log")

@@ -1,7 +1,7 @@
-"""The commands that a user is promised, each run for real.
+"""The commands of the README and docs, each executed.
 
-Where a command names a port, it gets a network of its own (a namespace with nothing but a
-loopback), so that the words stay as they are; where that is not allowed, a free port.
+A command that names a port runs in its own network namespace with only a loopback interface, so
+that it can be used unchanged. Where namespaces are not allowed the port is replaced by 0.
 """
 
 import ctypes
@@ -15,12 +15,12 @@ import threading
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, HOUSE, Server, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Server, wait_until
 from tests.integration.conftest import example_ini
 from tests.integration.front import CONF, ask
 
 CLONE_NEWNET = 0x40000000
-# Bring the loopback up, then become the command.
+# Bring the loopback interface up, then execute the command.
 LAUNCHER = """
 import fcntl, os, socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -36,7 +36,7 @@ app = application
 
 
 def own_network():
-    """Whether we may make a network namespace and enter it."""
+    """Whether this process may create and enter a network namespace."""
     return os.geteuid() == 0 and subprocess.run(
         ["unshare", "--net", "true"], capture_output=True).returncode == 0
 
@@ -45,7 +45,7 @@ OWN_NETWORK = own_network()
 
 
 class Command(Server):
-    """A command line as it is written, with its ports in a network of its own."""
+    """A command line, with its ports in its own network namespace."""
 
     def __init__(self, directory, line, **named):
         words = shlex.split(line)
@@ -60,16 +60,16 @@ class Command(Server):
         self.argv = argv
 
     def ask(self, *arguments, protocol="http", **named):
-        """Make a request from within its network."""
+        """Make a request within its network namespace."""
         return within(self.pid, lambda: ask(self.address(protocol), *arguments, **named))
 
     def exchange(self, data, protocol):
-        """Send bytes from within its network; return all that comes."""
+        """Send bytes within its network namespace; return all data received."""
         return within(self.pid, lambda: self.talk(data, protocol))
 
 
 def within(pid, call):
-    """Call something in the network of a process: a thread may have another one."""
+    """Call a function in the network namespace of a process, in a thread of its own."""
     results, errors = [], []
 
     def run():
@@ -90,13 +90,13 @@ def within(pid, call):
 
 
 @pytest.fixture
-def shop(room):
+def shop(directory):
     """A directory with app.py and the package shop."""
-    (room / "app.py").write_text(APP)
-    (room / "shop").mkdir()
-    (room / "shop" / "__init__.py").write_text("")
-    (room / "shop" / "wsgi.py").write_text(APP)
-    return room
+    (directory / "app.py").write_text(APP)
+    (directory / "shop").mkdir()
+    (directory / "shop" / "__init__.py").write_text("")
+    (directory / "shop" / "wsgi.py").write_text(APP)
+    return directory
 
 
 def packet(**variables):
@@ -110,10 +110,10 @@ GET = packet(REQUEST_METHOD="GET", PATH_INFO="/", SERVER_NAME="x", SERVER_PORT="
 
 
 def test_the_ini_file(shop):
-    """From the project's directory, as the README has it."""
+    """In the project's directory, as in the README."""
     command = Command(shop, "geventuwsgi -c conf/app.ini")
     if OWN_NETWORK:
-        command.cwd = HOUSE
+        command.cwd = ROOT
     else:
         (shop / "conf").mkdir()
         (shop / "conf" / "app.ini").write_text(example_ini())
@@ -121,12 +121,12 @@ def test_the_ini_file(shop):
     with command as server:
         assert b"It works" in server.ask("/").body
         assert b"It works" in server.exchange(GET, "uwsgi")
-        assert server.find("getting INI configuration from conf/app.ini")
-        assert server.find("2 workers, each with 100 requests at a time")
-        assert server.find("Listening at: http://127.0.0.1:")
+        server.wait_for("getting INI configuration from conf/app.ini")
+        server.wait_for("2 workers, each with 100 requests at a time")
+        server.wait_for("Listening at: http://127.0.0.1:")
         if OWN_NETWORK:
-            assert server.find("Listening at: http://127.0.0.1:8000 (")
-            assert server.find("Listening at: uwsgi://127.0.0.1:3031 (")
+            server.wait_for("Listening at: http://127.0.0.1:8000 (")
+            server.wait_for("Listening at: uwsgi://127.0.0.1:3031 (")
         loaded = server.wait_for("application example_app.py:application loaded in ")
         assert re.search(r"loaded in \d+ ms$", loaded)
         line = server.wait_for("GET / => generated")
@@ -155,13 +155,14 @@ def test_a_unix_socket(shop):
     line = "geventuwsgi --socket /run/app.sock --chmod-socket=660 --module shop.wsgi:application"
     with Command(shop, line.replace("/run/", f"{shop}/")) as server:
         assert (shop / "app.sock").stat().st_mode & 0o777 == 0o660
-        answer = server.talk(GET, "uwsgi")
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\nhello")
+        response = server.talk(GET, "uwsgi")
+        assert response.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert response.endswith(b"\r\n\r\nhello")
         assert server.stop() == 0
 
 
 def test_uwsgi_from_allowed_addresses_only(shop):
-    """We are not among them, and the log says so."""
+    """Our own address is not allowed, and the log says so."""
     line = ("geventuwsgi shop.wsgi:application --protocol uwsgi --bind 127.0.0.1:8000 "
             "--uwsgi-allow-from 10.0.0.1,10.0.0.2")
     with Command(shop, line) as server:
@@ -188,7 +189,7 @@ def test_a_development_run(shop):
 
 
 def test_logging_off(shop):
-    """disable-logging: no request lines, the rest stays."""
+    """disable-logging: no request lines, all others."""
     with Command(shop, "geventuwsgi app:app --bind 127.0.0.1:8000 --disable-logging") as server:
         for _ in range(5):
             assert server.ask("/").status == 200

@@ -1,6 +1,6 @@
 """Development runs, with real edits and a real terminal.
 
-One server serves many tests here; each leaves the application as it found it.
+Many tests share one server; each restores the application at its end.
 """
 
 import os
@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, HOUSE, Program, Server, alive, children, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Program, Server, alive, children, wait_until
 
 DEV = (sys.executable, "-m", "geventuwsgi")
 HTML = "Accept: text/html,*/*;q=0.8\r\n"
@@ -47,7 +47,7 @@ def create_app(word="one"):
 
 
 class Dev(Server):
-    """A development run; its HTTP port is the kernel's choice unless `line` names another."""
+    """A development run; the kernel chooses its HTTP port unless `line` names one."""
 
     def __init__(self, directory, *line, **named):
         super().__init__(directory, **named)
@@ -56,14 +56,14 @@ class Dev(Server):
 
 
 class Terminal:
-    """A program on a terminal of its own."""
+    """A program with its own terminal."""
 
     def __init__(self, directory, *argv, **env):
         self.output = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(directory)
-            os.execve(argv[0], argv, {**os.environ, "PYTHONPATH": str(HOUSE), "TERM": "xterm",
+            os.execve(argv[0], argv, {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm",
                                       **env})
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -72,12 +72,12 @@ class Terminal:
         try:
             while piece := os.read(self.fd, 65536):
                 self.output += piece
-        except OSError:  # EIO: nobody has the other side any more
+        except OSError:  # EIO: the other side is closed
             pass
 
     @property
     def text(self):
-        """All that was written to it."""
+        """The output of the program."""
         return self.output.decode(errors="replace").replace("\r\n", "\n")
 
     def wait_for(self, pattern):
@@ -90,7 +90,7 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def wait(self):
-        """Wait for its end; return its exit status."""
+        """Wait for the program; return its exit status."""
         _, status = wait_until(
             lambda: (found := os.waitpid(self.pid, os.WNOHANG))[0] and found, lambda: self.text)
         self.pid = 0
@@ -108,7 +108,7 @@ class Terminal:
 
 
 def change(path, text):
-    """Write a file as editors do: a new one takes its name, with another time than before."""
+    """Write a file as editors do: rename a new one with another time to its name."""
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
     before = path.stat().st_mtime if path.exists() else time.time()
@@ -116,56 +116,57 @@ def change(path, text):
     os.rename(new, path)
 
 
-def answers(server, wanted, headers=""):
-    """Wait until / is answered with this, by now by nobody else; return the answer."""
-    found = wait_until(lambda: wanted in (answer := server.get("/", headers)) and answer,
+def wait_for_response(server, wanted, headers=""):
+    """Wait until / is answered with this and old workers have ended; return the response."""
+    found = wait_until(lambda: wanted in (response := server.get("/", headers)) and response,
                        lambda: f"{wanted!r} in {server.get()!r}\n{server.log}")
-    wait_until(lambda: len(children(server.pid)) == 2, lambda: f"the old ones' end\n{server.log}")
+    wait_until(lambda: len(children(server.pid)) == 2,
+               lambda: f"the end of the old processes\n{server.log}")
     return found
 
 
-def reloaded(server, because):
-    """Wait until it is ready again after the line that says why, the last one of its kind."""
-    server.wait_for(because)
+def wait_for_reload(server, reason):
+    """Wait until the server is ready again after the last line that contains the reason."""
+    server.wait_for(reason)
 
     def ready():
         lines = list(server.err)
-        place = max(index for index, line in enumerate(lines) if because in line)
-        return [line for line in lines[place:] if "ready: 1 worker" in line]
-    wait_until(ready, lambda: f"a reload for {because}\n{server.log}")
+        last = max(index for index, line in enumerate(lines) if reason in line)
+        return [line for line in lines[last:] if "ready: 1 worker" in line]
+    wait_until(ready, lambda: f"a reload for {reason}\n{server.log}")
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def directory(tmp_path_factory):
     return tmp_path_factory.mktemp("development")
 
 
 @pytest.fixture(scope="module")
-def server(room):
-    """A package on the file's terms, which are production's."""
-    shop = room / "shop"
+def server(directory):
+    """A package with a file for production."""
+    shop = directory / "shop"
     (shop / "templates" / "deep").mkdir(parents=True)
     (shop / "templates" / "deep" / "page.jinja2").write_text("old")
     (shop / "__init__.py").write_text(APP)
-    (room / "extra.env").write_text("a=1")
+    (directory / "extra.env").write_text("a=1")
     ini = ("[uwsgi]\nmodule = shop:create_app()\nsocket = app.sock\nprocesses = 4\ncheaper = 2\n"
            "daemonize = server.log\npidfile = /nowhere/app.pid\nharakiri = 7\nuid = nobody\n"
            "disable-logging = true\ngevent = 10\nreload-extra-file = *.env\n")
-    with Dev(room, "app.ini", "--http-socket", "127.0.0.1:0", "--py-autoreload", "0.1",
+    with Dev(directory, "app.ini", "--http-socket", "127.0.0.1:0", "--py-autoreload", "0.1",
              ini=ini) as server:
         yield server
         assert server.stop() == 0
 
 
-def test_it_says_what_it_is_and_what_it_leaves_out(server):
-    assert server.find("this is a development run, not for production")
-    told = server.find("not used in a development run: ")[0]
+def test_the_log_lists_ignored_options(server):
+    server.wait_for("this is a development run, not for production")
+    line = server.find("not used in a development run: ")[0]
     for name in ("processes (app.ini:4)", "cheaper (app.ini:5)", "daemonize (app.ini:6)",
                  "pidfile (app.ini:7)", "harakiri (app.ini:8)", "uid (app.ini:9)"):
-        assert name in told
-    assert server.find("1 worker, each with 10 requests at a time")
-    assert [spoken for spoken, _ in server.listeners] == ["uwsgi", "http"]
-    assert server.body("/environment") == b"1"  # Flask lets its errors pass
+        assert name in line
+    server.wait_for("1 worker, each with 10 requests at a time")
+    assert [protocol for protocol, _ in server.listeners] == ["uwsgi", "http"]
+    assert server.body("/environment") == b"1"  # so that Flask shows its errors
 
 
 def test_the_log_has_a_short_line_without_colours(server):
@@ -179,8 +180,8 @@ def test_the_log_has_a_short_line_without_colours(server):
     ("/text", (b"ResponseError: the body has a piece that is str, not bytes",))])
 def test_an_exception_is_shown(server, path, words):
     plain, page = server.get(path), server.get(path, HTML)
-    for answer in (plain, page):
-        head, _, body = answer.partition(b"\r\n\r\n")
+    for response in (plain, page):
+        head, _, body = response.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
         assert b"Cache-Control: no-store" in head
         assert all(word in body for word in words), body
@@ -189,11 +190,11 @@ def test_an_exception_is_shown(server, path, words):
     for code in (b"<script", b"</script>", b"first <b>"):
         assert code not in page
     assert b"(most recent call last)" in plain or path == "/text"
-    # What the client asks for stands on the page, escaped.
+    # The URL is on the page, escaped.
     assert b"<i>" not in server.get(f"{path}?<i>", HTML)
 
 
-def test_a_response_that_has_begun_is_cut(server):
+def test_a_response_that_has_begun_is_aborted(server):
     head, _, body = server.get("/late", HTML).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK") and body == b"half"
 
@@ -201,46 +202,46 @@ def test_a_response_that_has_begun_is_cut(server):
 @pytest.mark.parametrize("broken, words", [
     ("import <b>", b"SyntaxError"), ("raise SystemExit(7)", b"sys.exit"),
     ("", b"no attribute &#x27;create_app&#x27;")])
-def test_what_is_broken_is_shown_and_mended(server, room, broken, words):
-    change(room / "shop" / "__init__.py", broken)
-    page = answers(server, words, HTML)
+def test_an_error_is_shown_until_it_is_fixed(server, directory, broken, words):
+    change(directory / "shop" / "__init__.py", broken)
+    page = wait_for_response(server, words, HTML)
     assert page.startswith(b"HTTP/1.1 500 ") and b"text/html" in page
     assert b"<b>" not in page and b"does not load" in page
     assert b"text/plain" in server.get()
-    assert server.wait_for("an error page is served in its place")
-    change(room / "shop" / "__init__.py", APP)
-    answers(server, b"\r\n\r\none")
+    assert server.wait_for("an error page is served instead")
+    change(directory / "shop" / "__init__.py", APP)
+    wait_for_response(server, b"\r\n\r\none")
 
 
-def test_a_module_that_was_missing_mends_it_by_coming(server, room):
-    change(room / "shop" / "__init__.py", "from .words import word\n" + APP.replace(
+def test_a_missing_module_that_is_created_later(server, directory):
+    change(directory / "shop" / "__init__.py", "from .words import word\n" + APP.replace(
         'create_app(word="one")', "create_app(word=word)"))
-    answers(server, b"No module named &#x27;shop.words&#x27;", HTML)
-    (room / "shop" / "words.py").write_text("word = 'two'")
-    answers(server, b"\r\n\r\ntwo")
-    change(room / "shop" / "__init__.py", APP)
-    answers(server, b"\r\n\r\none")
+    wait_for_response(server, b"No module named &#x27;shop.words&#x27;", HTML)
+    (directory / "shop" / "words.py").write_text("word = 'two'")
+    wait_for_response(server, b"\r\n\r\ntwo")
+    change(directory / "shop" / "__init__.py", APP)
+    wait_for_response(server, b"\r\n\r\none")
 
 
 @pytest.mark.parametrize("name", ["shop/templates/deep/page.jinja2", "shop/templates/new.html",
                                   "another.env", "app.ini"])
-def test_other_files_reload_it_too(server, room, name):
-    path = room / name
+def test_other_files_that_trigger_a_reload(server, directory, name):
+    path = directory / name
     change(path, path.read_text() + "\n" if path.exists() else "new")
-    reloaded(server, f"module/file {name if '/' not in name else path} has been modified")
+    wait_for_reload(server, f"module/file {name if '/' not in name else path} has been modified")
     assert server.body() == b"one"
 
 
-def test_an_ini_file_that_does_not_read_changes_nothing(server, room):
-    text = (room / "app.ini").read_text()
+def test_an_invalid_ini_file_changes_nothing(server, directory):
+    text = (directory / "app.ini").read_text()
     before = len(server.find("reload failed: "))
-    change(room / "app.ini", text + "harakiri = soon\nthreads = many\n")
+    change(directory / "app.ini", text + "harakiri = soon\nthreads = many\n")
     assert "'soon' is not a number" in server.wait_for("reload failed: ", before + 1)
     assert server.body() == b"one"
     modified = len(server.find("module/file app.ini has been modified"))
-    change(room / "app.ini", text)
+    change(directory / "app.ini", text)
     server.wait_for("module/file app.ini has been modified", modified + 1)
-    reloaded(server, "module/file app.ini has been modified")
+    wait_for_reload(server, "module/file app.ini has been modified")
 
 
 def test_an_upgrade_stays_a_development_run(server):
@@ -251,8 +252,8 @@ def test_an_upgrade_stays_a_development_run(server):
     assert b"ValueError" in server.get("/raise") and len(server.workers()) == 1
 
 
-def test_a_broken_start_waits_for_the_mend(tmp_path):
-    """It is shown there too; what is not a development run ends."""
+def test_an_application_that_is_broken_from_the_start(tmp_path):
+    """The error is shown; a server that is not a development run ends."""
     (tmp_path / "shop.py").write_text("import nothing_of_this_name")
     with Program(*GEVENTUWSGI, "--bind", "127.0.0.1:0", "--reload", "shop:create_app()",
                  cwd=tmp_path) as program:
@@ -260,16 +261,16 @@ def test_a_broken_start_waits_for_the_mend(tmp_path):
     with Dev(tmp_path, "--py-autoreload", "0.1", "shop:create_app('two')") as server:
         assert b"nothing_of_this_name" in server.get()
         change(tmp_path / "shop.py", APP)
-        answers(server, b"\r\n\r\ntwo")
+        wait_for_response(server, b"\r\n\r\ntwo")
         assert server.stop() == 0
 
 
-def test_without_dev_there_is_nothing_of_it(tmp_path):
-    """Also under the same spelling."""
+def test_no_dev(tmp_path):
+    """Even with `python -m geventuwsgi`."""
     (tmp_path / "shop.py").write_text(APP)
     with Dev(tmp_path, "--no-dev", "--workers", "2", "shop:create_app()") as server:
-        answer = server.get("/raise", HTML)
-        assert answer.startswith(b"HTTP/1.1 500 ") and b"ValueError" not in answer
+        response = server.get("/raise", HTML)
+        assert response.startswith(b"HTTP/1.1 500 ") and b"ValueError" not in response
         assert server.wait_for("GET /raise => generated")
         assert not server.find("development") and len(server.workers()) == 2
         assert server.stop() == 0
@@ -289,8 +290,8 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 500,
                     "headers": [(b"content-length", b"4")]})
         await send({"type": "http.response.body", "body": b"five"})
-        if scope["path"] == "/hasty":   # as Starlette does
-            raise ValueError("behind it")
+        if scope["path"] == "/hasty":   # as in Starlette
+            raise ValueError("after it")
         return
     await send({"type": "http.response.start", "status": 200,
                 "headers": [(b"content-length", b"3")]})
@@ -299,29 +300,29 @@ async def app(scope, receive, send):
 
 
 def test_asgi(tmp_path):
-    """The same, and a startup that fails is shown as code that does not load is."""
+    """The same with ASGI; a failing startup is shown like code that does not load."""
     path = tmp_path / "app.py"
     path.write_text("import (")
     with Dev(tmp_path, "--py-autoreload", "0.1", "--asgi", "app", "--lifespan", "on") as server:
         assert b"SyntaxError" in server.get()
         change(path, ASGI)
-        answers(server, b"\r\n\r\none")
+        wait_for_response(server, b"\r\n\r\none")
         assert server.wait_for("GET / 200 3 B ")
         page = server.get("/raise", HTML)
         assert page.startswith(b"HTTP/1.1 500 ") and b"ValueError: an &lt;error&gt;" in page
-        assert b"ValueError: behind it" in server.get("/hasty", HTML)
+        assert b"ValueError: after it" in server.get("/hasty", HTML)
         assert server.body("/500") == b"five"
         assert b"text/plain" in server.get("/raise")
         assert server.wait_for("Error handling GET /raise")
         change(path, ASGI.replace("#FAIL", ""))
-        answers(server, b"no database")
+        wait_for_response(server, b"no database")
         change(path, ASGI.replace("one", "two"))
-        answers(server, b"\r\n\r\ntwo")
+        wait_for_response(server, b"\r\n\r\ntwo")
         assert server.stop() == 0
 
 
 def test_on_a_terminal(tmp_path):
-    """Colours, a debugger that can be used, and Ctrl-C."""
+    """Colours, a usable debugger, and Ctrl-C."""
     (tmp_path / "app.py").write_text(APP.replace('if path == "/raise"', """if path == "/debug":
             local = "found"
             breakpoint()
@@ -337,21 +338,21 @@ def test_on_a_terminal(tmp_path):
         terminal.wait_for(r"GET / \x1b\[32m200\x1b\[0m 3 B [\d.]+ ms\n")
         assert b"ValueError" in program.get("/raise")
         terminal.wait_for(r"GET /raise \x1b\[31m500\x1b\[0m ")
-        asked = threading.Thread(target=program.get, args=("/debug",))
-        asked.start()
+        request = threading.Thread(target=program.get, args=("/debug",))
+        request.start()
         terminal.wait_for(r"\(Pdb\) ")
         terminal.type("local\nc\n")
         terminal.wait_for("'found'")
-        asked.join()
+        request.join()
         terminal.wait_for(r"GET /debug \x1b\[32m200")
-        # What a terminal sends to all of them is nothing to a worker whose debugger went on.
+        # A Ctrl-C of the terminal does not affect a worker whose debugger has continued.
         for pid in children(children(terminal.pid)[0]):
             os.kill(pid, signal.SIGINT)
         assert program.body() == b"one"
         with program.connect() as lost:
             lost.sendall(b"GET /debug HTTP/1.1\r\nHost: x\r\n\r\n")
             terminal.wait_for(r"(?s)GET /debug .*\(Pdb\) ")
-            # Ctrl-C would be the debugger's, whose worker is killed at its prompt.
+            # At its prompt the debugger would handle Ctrl-C; the master kills that worker.
             os.kill(children(terminal.pid)[0], signal.SIGINT)
             terminal.wait_for("status 0\n")
             terminal.wait_for(r"\[INFO\] worker 1 .* is still busy after 2 seconds and is killed")
@@ -375,12 +376,12 @@ def test_no_color(tmp_path):
 
 
 def test_the_end_of_the_terminal_ends_it(tmp_path):
-    """The hang-up is no order to reload: nobody would see the server, nor its port be free."""
+    """SIGHUP of the terminal ends the server; a reload would leave it running unseen."""
     (tmp_path / "app.py").write_text(APP + "app = create_app()\n")
     shell = ("/bin/sh", "-c", '"$@"; exit', "sh")
     with Terminal(tmp_path, *shell, *DEV, "app", "--bind", "127.0.0.1:0") as terminal:
         terminal.wait_for("ready: 1 worker")
         pid = int(terminal.wait_for(r"Listening at: http://\S+ \((\d+)\)")[1])
-        os.kill(terminal.pid, signal.SIGKILL)  # who leads a session takes its terminal along
+        os.kill(terminal.pid, signal.SIGKILL)  # the terminal closes with the leader of its session
         assert terminal.wait() == -signal.SIGKILL
         wait_until(lambda: not alive(pid), "the end of the server", 20)

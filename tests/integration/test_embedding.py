@@ -1,4 +1,4 @@
-"""`geventuwsgi.serve` in a program of the user's: what it serves, how it ends, what it leaves."""
+"""`geventuwsgi.serve` in a program of the user's: requests, signals, and what it restores."""
 
 import http.client
 import signal
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.authority import Authority
-from tests.harness import HOUSE, Program, Server, wait_until
+from tests.harness import ROOT, Program, Server, wait_until
 
 WSGI = """
 import os, time
@@ -28,7 +28,7 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
-WITNESS = """
+SERVED = """
 import os, signal, logging
 from geventuwsgi import serve
 NUMBERS = [number for number in signal.valid_signals() if number not in (9, 19)]
@@ -68,14 +68,14 @@ def uwsgi_packet(**variables):
     return b"\0" + len(block).to_bytes(2, "little") + b"\0" + block
 
 
-def ask_slowly(server, path="/wait"):
+def start_slow_request(server, path="/wait"):
     sock = server.connect()
     sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     server.wait_for("inside")
     return sock
 
 
-def all_of(sock):
+def read_all(sock):
     received = b""
     with sock:
         while piece := sock.recv(65536):
@@ -84,7 +84,7 @@ def all_of(sock):
 
 
 def received(sock):
-    """What came before the connection was reset."""
+    """Return the data that arrived before the connection was reset."""
     try:
         return sock.recv(65536)
     except ConnectionResetError:
@@ -92,10 +92,10 @@ def received(sock):
 
 
 def test_a_patched_program(tmp_path):
-    """HTTP, HTTPS and uwsgi; then twice, as all is given back."""
+    """HTTP, HTTPS and uwsgi; then a second time, as everything was restored."""
     authority = Authority(tmp_path)
     cert, key = authority.issue("here", "localhost", "127.0.0.1")
-    source = PATCHED + WSGI + WITNESS + f"""
+    source = PATCHED + WSGI + SERVED + f"""
 served(application, http_socket="127.0.0.1:0", socket=["127.0.0.1:0", "app.sock"],
        https_socket="127.0.0.1:0,{cert},{key}", log_format="%(method) %(uri)", vacuum=True,
        processes=1, lazy_apps=None, daemonize=False)
@@ -130,25 +130,25 @@ served(application, bind="127.0.0.1:0", accesslog="access.log", errorlog="error.
     assert "GET /twice" in (tmp_path / "access.log").read_text()
 
 
-def test_a_request_in_flight_is_finished(tmp_path):
-    """In a program that is patched only now, which is told."""
-    source = WSGI + WITNESS + "served(application, bind='127.0.0.1:0')\n"
+def test_a_request_in_progress_is_finished(tmp_path):
+    """In a program that is patched only now, which logs a warning."""
+    source = WSGI + SERVED + "served(application, bind='127.0.0.1:0')\n"
     with Script(tmp_path, source) as server:
         server.wait_for("patched for gevent only now")
-        sock = ask_slowly(server)
+        sock = start_slow_request(server)
         server.send_signal(signal.SIGTERM)
         server.wait_for("graceful shutdown triggered")
         (tmp_path / "go").touch()
-        assert repr(("http", False, server.pid)).encode() in all_of(sock)
+        assert repr(("http", False, server.pid)).encode() in read_all(sock)
         assert server.wait() == 0
-        assert server.find("returned")
+        server.wait_for("returned")
 
 
 @pytest.mark.parametrize("path, what", [("/wait", "waits"), ("/spin", "blocks the hub")])
 def test_a_second_signal_ends_at_once(tmp_path, path, what):
-    source = PATCHED + WSGI + WITNESS + "served(application, bind='127.0.0.1:0')\n"
+    source = PATCHED + WSGI + SERVED + "served(application, bind='127.0.0.1:0')\n"
     with Script(tmp_path, source) as server:
-        with ask_slowly(server, path) as sock:
+        with start_slow_request(server, path) as sock:
             server.send_signal(signal.SIGTERM)
             if path == "/wait":
                 server.wait_for("graceful shutdown triggered")
@@ -160,11 +160,11 @@ def test_a_second_signal_ends_at_once(tmp_path, path, what):
         assert not server.find("Error handling request") and not server.find(f"GET {path} =>")
 
 
-def test_patience_has_an_end(tmp_path):
-    source = PATCHED + WSGI + WITNESS + \
+def test_the_grace_period_ends(tmp_path):
+    source = PATCHED + WSGI + SERVED + \
         "served(application, bind='127.0.0.1:0', graceful_timeout=0.1)\n"
     with Script(tmp_path, source) as server:
-        sock = ask_slowly(server)
+        sock = start_slow_request(server)
         server.send_signal(signal.SIGTERM)
         server.wait_for("requests did not end in 0.1 seconds")
         assert server.wait() == 0
@@ -193,8 +193,8 @@ async def application(scope, receive, send):
 
 
 def test_asgi(tmp_path):
-    """Found to be ASGI, unpatched, drained; then once more, and cut off."""
-    source = ASGI + WITNESS + """
+    """Detected as ASGI, unpatched, drained; then a second time, and aborted."""
+    source = ASGI + SERVED + """
 import sys, threading
 thread = threading.Thread(target=threading.Event().wait, daemon=True)
 thread.start()  # harmless here
@@ -205,11 +205,11 @@ assert not monkey.is_module_patched("socket")
 """
     with Script(tmp_path, source) as server:
         assert server.body() == b"asgi"
-        sock = ask_slowly(server)
+        sock = start_slow_request(server)
         server.send_signal(signal.SIGTERM)
         server.wait_for("graceful shutdown triggered")
         (tmp_path / "go").touch()
-        assert all_of(sock).endswith(b"asgi")
+        assert read_all(sock).endswith(b"asgi")
         server.wait_for("ready: ", 2)
         assert [line for line in server.out if line in ("startup", "shutdown", "returned")] == [
             "startup", "shutdown", "returned", "startup"]
@@ -224,8 +224,8 @@ assert not monkey.is_module_patched("socket")
         assert server.wait() == 0
 
 
-def test_what_is_ignored_stays_ignored(tmp_path):
-    source = PATCHED + WSGI + WITNESS + """
+def test_ignored_signals_stay_ignored(tmp_path):
+    source = PATCHED + WSGI + SERVED + """
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 served(application, bind="127.0.0.1:0")
 """
@@ -274,12 +274,12 @@ attempt("patched", asgi, bind="127.0.0.1:0")
 """
 
 
-def test_refusals(tmp_path):
+def test_errors(tmp_path):
     (tmp_path / "script.py").write_text(REFUSALS)
     result = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, text=True, timeout=60,
-                            capture_output=True, env={"PYTHONPATH": str(HOUSE)})
+                            capture_output=True, env={"PYTHONPATH": str(ROOT)})
     assert result.returncode == 0, result.stderr
-    told = dict(line.split(" | ", 1) for line in result.stdout.splitlines())
+    errors = dict(line.split(" | ", 1) for line in result.stdout.splitlines())
     for what, beginning in {
         "workers": "ConfigError | serve(): workers: serve() is one worker in the caller's process",
         "unknown": "ConfigError | serve(): bindd: there is no such option; did you mean bind?",
@@ -294,4 +294,4 @@ def test_refusals(tmp_path):
         "variable": "ConfigError | environment: GEVENTUWSGI_ERROR_LOGFILE: ",
         "patched": "ConfigError | an ASGI application runs in a thread of its own",
     }.items():
-        assert told[what].startswith(beginning), told[what]
+        assert errors[what].startswith(beginning), errors[what]

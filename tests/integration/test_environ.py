@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, installed, wait_until
+from tests.harness import Program, reference_uwsgi, wait_until
 from tests.integration.conftest import backend
 from tests.integration.front import Nginx
 
@@ -53,7 +53,7 @@ REQUESTS = {
 @pytest.fixture(scope="module")
 def uwsgi(ground):
     """Real uWSGI with the same application, on a unix socket."""
-    binary = installed("uwsgi")
+    binary = reference_uwsgi()
     directory = ground / "uwsgi"
     directory.mkdir(mode=0o755)
     shutil.copy(Path(__file__).with_name("trial.py"), directory)

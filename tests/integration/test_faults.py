@@ -340,7 +340,7 @@ def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condi
         wait_until((tmp_path / "hanging").exists, "the forked process")
         left = offspring(server.pid)
         assert server.stop() == 0, server.log
-        assert server.find("hangs since it was forked and is killed"), server.log
+        server.wait_for("hangs since it was forked and is killed")
         assert not any(map(alive, left))
 
 

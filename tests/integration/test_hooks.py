@@ -1,4 +1,4 @@
-"""Hooks of a running instance: who runs them, in which order, and what a failure does."""
+"""Hooks of a running instance: their processes, their order, and failures."""
 
 import os
 import signal
@@ -20,25 +20,25 @@ PHASES = ("asap", "pre-jail", "in-jail", "as-root", "as-user", "pre-app", "post-
           "post-fork", "accepting", "accepting-once", "accepting1", "accepting1-once")
 
 
-def noting(*phases):
-    """Return the lines that note phase and parent process of each hook."""
+def log_hooks(*phases):
+    """Return hooks that log their phase and parent process."""
     return "".join(f"hook-{phase} = exec:echo {phase} $PPID >> log\n" for phase in phases)
 
 
-def notes(tmp_path):
-    """Return what was noted as (what, pid)."""
+def entries(tmp_path):
+    """Return the logged (phase, pid)."""
     path = tmp_path / "log"
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     return [(word, int(pid)) for word, pid in (line.split() for line in lines)]
 
 
 def test_each_phase_in_its_process(tmp_path):
-    with Server(tmp_path, app=APP, ini=INI + noting(*PHASES, "master-start", "as-user-atexit"),
+    with Server(tmp_path, app=APP, ini=INI + log_hooks(*PHASES, "master-start", "as-user-atexit"),
                 ) as server:
         first, second = server.spawned()[1], server.spawned()[2]
-        wait_until(lambda: ("master-start", server.pid) in notes(tmp_path), "master-start")
-        template = dict(notes(tmp_path))["load"]
-        found = [note for note in notes(tmp_path) if note[0] != "master-start"]
+        wait_until(lambda: ("master-start", server.pid) in entries(tmp_path), "master-start")
+        template = dict(entries(tmp_path))["load"]
+        found = [entry for entry in entries(tmp_path) if entry[0] != "master-start"]
         assert found[:8] == [
             *((phase, server.pid) for phase in PHASES[:4]), ("as-user", template),
             ("pre-app", template), ("load", template), ("post-app", template)]
@@ -49,39 +49,39 @@ def test_each_phase_in_its_process(tmp_path):
         (tmp_path / "log").write_text("")
         server.kill(first)
         server.wait_for("Respawned uWSGI worker 1")
-        wait_until(lambda: ("accepting1", server.spawned()[1]) in notes(tmp_path), "the respawn")
-        assert [word for word, _ in notes(tmp_path)] == ["post-fork", "accepting", "accepting1"]
+        wait_until(lambda: ("accepting1", server.spawned()[1]) in entries(tmp_path), "the respawn")
+        assert [word for word, _ in entries(tmp_path)] == ["post-fork", "accepting", "accepting1"]
         assert server.stop() == 0
-        assert notes(tmp_path)[-1][0] == "as-user-atexit"
-        assert server.find('running "exec:echo asap $PPID >> log" (asap)...')
+        assert entries(tmp_path)[-1][0] == "as-user-atexit"
+        server.wait_for('running "exec:echo asap $PPID >> log" (asap)...')
 
 
 def test_a_reload_runs_them_again_in_the_new_process(tmp_path):
-    with Server(tmp_path, app=APP, ini=INI + noting(*PHASES, "master-start", "as-user-atexit"),
+    with Server(tmp_path, app=APP, ini=INI + log_hooks(*PHASES, "master-start", "as-user-atexit"),
                 ) as server:
-        wait_until(lambda: ("master-start", server.pid) in notes(tmp_path), "master-start")
-        old = dict(notes(tmp_path))["load"]
+        wait_until(lambda: ("master-start", server.pid) in entries(tmp_path), "master-start")
+        old = dict(entries(tmp_path))["load"]
         (tmp_path / "log").write_text("")
         server.send_signal(signal.SIGHUP)
         server.wait_for("ready: 2 workers (generation 2)")
-        template = dict(notes(tmp_path))["load"]
-        assert [pid for _, pid in notes(tmp_path)[:8]] == [template] * 8
+        template = dict(entries(tmp_path))["load"]
+        assert [pid for _, pid in entries(tmp_path)[:8]] == [template] * 8
         assert template not in (old, server.pid)
-        assert [word for word, _ in notes(tmp_path)[:8]] == [*PHASES[:6], "load", "post-app"]
-        words = [word for word, _ in notes(tmp_path)]
+        assert [word for word, _ in entries(tmp_path)[:8]] == [*PHASES[:6], "load", "post-app"]
+        words = [word for word, _ in entries(tmp_path)]
         assert words.count("accepting-once") == 2 and words.count("accepting1-once") == 1
         assert "master-start" not in words and "as-user-atexit" not in words
 
 
-def test_lazy_workers_run_the_hooks_of_loading_themselves(tmp_path):
-    with Server(tmp_path, app=APP, ini=INI + "lazy-apps = true\n" + noting("pre-app", "post-app"),
-                ) as server:
+def test_hooks_of_loading_in_lazy_workers(tmp_path):
+    with Server(tmp_path, app=APP,
+                ini=INI + "lazy-apps = true\n" + log_hooks("pre-app", "post-app")) as server:
         for pid in server.workers():
-            assert [word for word, by in notes(tmp_path) if by == pid] == [
+            assert [word for word, by in entries(tmp_path) if by == pid] == [
                 "pre-app", "load", "post-app"]
 
 
-def test_asgi_workers_run_them_too(tmp_path):
+def test_hooks_of_asgi_workers(tmp_path):
     app = """
 async def application(scope, receive, send):
     if scope["type"] != "http":
@@ -89,12 +89,12 @@ async def application(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"ok"})
 """
-    ini = INI.replace("wsgi-file = app.py", "module = app") + "interface = asgi\n" + noting(
+    ini = INI.replace("wsgi-file = app.py", "module = app") + "interface = asgi\n" + log_hooks(
         "post-fork", "accepting", "accepting1-once")
     with Server(tmp_path, app=app, ini=ini) as server:
         assert b"ok" in server.get()
         for number, pid in server.spawned().items():
-            assert [word for word, by in notes(tmp_path) if by == pid] == [
+            assert [word for word, by in entries(tmp_path) if by == pid] == [
                 "post-fork", "accepting", "accepting1-once"][:4 - number]
 
 
@@ -104,7 +104,7 @@ def test_a_failure_ends_the_start(tmp_path, phase):
     ini = INI + f"exec-pre-app = true\nhook-{phase} = exec:exit 3\npidfile = pid\n"
     with Server(tmp_path, app=APP, ini=ini, ready=False) as server:
         assert server.wait() == 1
-        assert server.find(f'app.ini:6: hook-{phase}: "exec:exit 3": exit status 3'), server.log
+        server.wait_for(f'app.ini:6: hook-{phase}: "exec:exit 3": exit status 3')
         assert not server.find("ready: ")
 
 
@@ -120,7 +120,7 @@ def test_a_hook_that_fails_at_a_reload_leaves_the_old_generation(tmp_path):
         assert server.body() == b"ok" and server.workers() == workers
 
 
-def test_a_worker_that_respawns_into_a_failing_hook_takes_nobody_with_it(tmp_path):
+def test_a_failing_hook_of_a_respawned_worker_leaves_the_others(tmp_path):
     ini = INI + "hook-accepting1 = exec:test ! -e broken\n"
     with Server(tmp_path, app=APP, ini=ini) as server:
         (tmp_path / "broken").touch()
@@ -132,7 +132,7 @@ def test_a_worker_that_respawns_into_a_failing_hook_takes_nobody_with_it(tmp_pat
         assert server.stop() == 0
 
 
-def test_the_hooks_of_the_start_precede_the_sockets(tmp_path):
+def test_hooks_of_the_start_run_before_sockets_are_bound(tmp_path):
     ini = ("[uwsgi]\nsocket = run/app.sock\nwsgi-file = app.py\nhook-as-root = mkdir:run\n"
            "exec-as-root = chmod 700 run\nhook-as-root = sticky:run\n")
     with Server(tmp_path, app=APP, ini=ini):
@@ -140,7 +140,7 @@ def test_the_hooks_of_the_start_precede_the_sockets(tmp_path):
         assert (tmp_path / "run" / "app.sock").is_socket()
 
 
-def test_hooks_see_env_and_their_directory(tmp_path):
+def test_environment_and_directory_of_hooks(tmp_path):
     (tmp_path / "sub").mkdir()
     ini = INI + ("chdir = sub\nenv = COLOUR=blue\nexec-asap = echo asap $COLOUR $PWD >> {0}/out\n"
                  "exec-pre-app = echo pre-app $COLOUR $(pwd) >> {0}/out\n"
@@ -160,7 +160,7 @@ def test_a_stop_does_not_wait_for_a_hook_of_the_start(tmp_path, phase):
         path = tmp_path / "pid"
         pid = int(wait_until(lambda: path.exists() and path.read_text(), "the hook"))
         assert server.stop() == 0
-        # An exec'd shell dies with its parent; here it has become what it ran.
+        # The shell dies with its parent; here it has executed its command.
         wait_until(lambda: not alive(pid), "the end of the hook")
 
 
@@ -177,8 +177,8 @@ def test_a_failing_master_start_ends_the_instance(tmp_path):
     ini = INI + "hook-master-start = exec:exit 9\n"
     with Server(tmp_path, app=APP, ini=ini, ready=False) as server:
         assert server.wait() == 1
-        assert server.find('app.ini:5: hook-master-start: "exec:exit 9": exit status 9')
-        assert server.find("FATAL hook failed, destroying instance")
+        server.wait_for('app.ini:5: hook-master-start: "exec:exit 9": exit status 9')
+        server.wait_for("FATAL hook failed, destroying instance")
 
 
 def touch(path):
@@ -187,7 +187,7 @@ def touch(path):
     os.utime(path, ns=(before + 10 ** 9, before + 10 ** 9))
 
 
-def test_touched_files_run_hooks_and_the_server_serves_on(tmp_path):
+def test_touched_files_run_hooks(tmp_path):
     trigger = tmp_path / "trigger"
     trigger.touch()
     ini = INI + (f"touch-exec = {trigger} echo one >> out; exit 4\n"
@@ -196,8 +196,8 @@ def test_touched_files_run_hooks_and_the_server_serves_on(tmp_path):
     with Server(tmp_path, app=APP, ini=ini) as server:
         touch(trigger)
         server.wait_for("[ERROR]", 2)
-        assert server.find('app.ini:5: touch-exec: "exec:echo one >> out; exit 4": exit status 4')
-        assert server.find('app.ini:7: hook-touch: "write:/no/such/place x": No such file')
+        server.wait_for('app.ini:5: touch-exec: "exec:echo one >> out; exit 4": exit status 4')
+        server.wait_for('app.ini:7: hook-touch: "write:/no/such/place x": No such file')
         wait_until(lambda: (tmp_path / "out").read_text().count("o") >= 2, "both")
         assert server.body() == b"ok" and server.stop() == 0
 
@@ -230,16 +230,16 @@ def test_a_touched_file_reopens_the_logs(tmp_path):
         assert server.stop() == 0
 
 
-def test_the_last_hook_is_not_waited_for_for_ever(tmp_path):
+def test_the_wait_for_the_last_hook_is_limited(tmp_path):
     ini = INI + ("worker-reload-mercy = 1\nexec-as-user-atexit = sleep 1000\n"
                  "exec-as-user-atexit = touch never\n")
     with Server(tmp_path, app=APP, ini=ini) as server:
         assert server.stop() == 0
-        assert server.find("app.ini:6: exec-as-user-atexit is taking too much time")
+        server.wait_for("app.ini:6: exec-as-user-atexit is taking too much time")
         assert not (tmp_path / "never").exists()
 
 
-def test_a_reload_takes_on_hooks_and_files(tmp_path):
+def test_a_reload_applies_new_hooks_and_files(tmp_path):
     trigger = tmp_path / "trigger"
     trigger.touch()
     with Server(tmp_path, app=APP, ini=INI) as server:
@@ -266,4 +266,4 @@ def application(environ, start_response):
     ini = INI + "limit-as = 1500\nprio = 3\nmax-fd = 900\ncpu-affinity = 1\n"
     with Server(tmp_path, app=app, ini=ini) as server:
         assert eval(server.body()) == (1500, 3, 900, 1)
-        assert server.find("mapping worker 2 to CPUs: ")
+        server.wait_for("mapping worker 2 to CPUs: ")

@@ -1,4 +1,4 @@
-"""Options of operation, each by its effect on a server that runs."""
+"""Options of operation, each by its effect on a running server."""
 
 import os
 import socket
@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, HOUSE, Server, wait_until
-from tests.integration.test_start import as_root, interpreter_for_all
+from tests.harness import GEVENTUWSGI, ROOT, Server, wait_until
+from tests.integration.test_start import as_root, readable_interpreter
 
 APP = """
 import atexit, os, sys
@@ -20,7 +20,7 @@ def note(text):
 uwsgi.atexit = lambda: note("uwsgi.atexit ")
 atexit.register(note, "atexit ")
 def application(environ, start_response):
-    if environ["PATH_INFO"] == "/child":    # one that ends, and that nobody waits for
+    if environ["PATH_INFO"] == "/child":    # a child that ends and is not waited for
         body = b"%d" % os.posix_spawn("/bin/true", ["true"], {})
     else:
         body = b"%s %d %d %d" % (STDIN, os.getpid(), ROOT, os.geteuid())
@@ -34,11 +34,11 @@ INI = "[uwsgi]\nwsgi-file = app.py\n"
 
 def run(server, *arguments):
     return subprocess.run([*GEVENTUWSGI, *arguments], cwd=server.directory, capture_output=True,
-                          env={**os.environ, "PYTHONPATH": str(HOUSE)}, text=True, timeout=60)
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, timeout=60)
 
 
-def answer(server, index=0, protocol="http"):
-    """Return (standard input, pid, user while loading, user) as the application tells them."""
+def response_of(server, index=0, protocol="http"):
+    """Return (standard input, pid, uid while loading, uid) of the application."""
     with server.connect(protocol, index) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         data = b""
@@ -49,7 +49,7 @@ def answer(server, index=0, protocol="http"):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """One with two workers, of which each has a socket of its own."""
+    """A server with two workers, each with its own socket."""
     directory = tmp_path_factory.mktemp("operation")
     (directory / "input").write_text("what stdin holds")
     (directory / "ready").touch()
@@ -81,19 +81,20 @@ mode = staging
 
 def test_a_socket_for_each_worker(server):
     for index, number in ((0, 1), (1, 2)):
-        assert [int(answer(server, index)[1]) for _ in range(3)] == [server.spawned()[number]] * 3
-    # A successor has the socket too.
-    victim = server.spawned()[1]
-    server.kill(victim)
-    wait_until(lambda: server.spawned()[1] != victim, "the respawn")
-    assert int(answer(server)[1]) == server.spawned()[1]
+        pids = [int(response_of(server, index)[1]) for _ in range(3)]
+        assert pids == [server.spawned()[number]] * 3
+    # The new worker has the same socket.
+    pid = server.spawned()[1]
+    server.kill(pid)
+    wait_until(lambda: server.spawned()[1] != pid, "the respawn")
+    assert int(response_of(server)[1]) == server.spawned()[1]
 
 
 def test_standard_input(server):
-    assert answer(server)[0] == b"what stdin holds"
+    assert response_of(server)[0] == b"what stdin holds"
 
 
-def test_what_the_application_finds_in_uwsgi(server):
+def test_the_module_uwsgi(server):
     assert server.body("/uwsgi") == b"staging app.pid"
 
 
@@ -108,18 +109,18 @@ def test_an_abstract_socket_answers_a_ping(server):
     assert run(server, "--ping-timeout", "soon", "--ping", name).returncode == 2
 
 
-def test_a_child_that_nobody_waits_for_is_reaped(server):
+def test_a_zombie_of_the_application_is_reaped(server):
     pid = int(server.body("/child"))
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the zombie")
 
 
-def test_who_finds_the_file_locked_does_not_start(server):
+def test_a_locked_file_ends_the_start(server):
     result = run(server, "--flock", "app.lock", "--http-socket", "127.0.0.1:0", "app:application")
     assert result.returncode == 1
     assert "--flock: app.lock is locked by another process" in result.stderr
 
 
-def test_who_waits_in_vain_does_not_start(server):
+def test_a_wait_that_times_out_ends_the_start(server):
     common = ("--http-socket", "127.0.0.1:0", "app:application")
     result = run(server, "--wait-for-dir", "nowhere", "--wait-for-fs-timeout", "0", *common)
     assert result.returncode == 1
@@ -130,8 +131,8 @@ def test_who_waits_in_vain_does_not_start(server):
     assert "wait-for-socket: socket ./none.sock is not there after 0 seconds" in result.stderr
 
 
-def test_nothing_runs_at_the_end(server):
-    """The last one with this server."""
+def test_skip_atexit(server):
+    """This stops the server of the module."""
     assert server.stop() == 0
     assert not (server.directory / "notes").exists()
 
@@ -139,13 +140,13 @@ def test_nothing_runs_at_the_end(server):
 def test_a_lock_is_kept_through_an_upgrade_and_waited_for(tmp_path):
     ini = INI + "http-socket = 127.0.0.1:0\nflock-wait = app.lock\n"
     with Server(tmp_path, app=APP, ini=ini) as first:
-        first.send_signal(12)       # SIGUSR2: the process becomes the version on disk
+        first.send_signal(12)       # SIGUSR2: an upgrade in place
         first.wait_for("after an upgrade")
         second = Server(tmp_path, ini=ini, ready=False)
         with second:
             second.wait_for("app.lock is locked by another process: waiting for it")
             assert first.body()
-            first.kill(first.pid)   # at the worst moment; its lock ends with it
+            first.kill(first.pid)   # its lock ends with it
             second.wait_for("ready: 1 worker")
             assert second.stop() == 0
         assert (tmp_path / "notes").read_text().endswith("uwsgi.atexit atexit ")
@@ -159,14 +160,14 @@ def test_a_stop_while_it_waits(tmp_path):
 
 @pytest.mark.root
 @as_root
-def test_rights(room):
-    """One server that drops root late, and one whose master has none."""
-    python, packages = interpreter_for_all()
-    room.chmod(0o777)
+def test_rights(directory):
+    """A server that drops root late, and one whose master drops it."""
+    python, packages = readable_interpreter()
+    directory.chmod(0o777)
 
     def served(text):
-        made = Server(room, app=APP, ini=INI + "http-socket = 127.0.0.1:0\n" + text,
-                      env={"PYTHONPATH": f"{HOUSE}:{packages}"})
+        made = Server(directory, app=APP, ini=INI + "http-socket = 127.0.0.1:0\n" + text,
+                      env={"PYTHONPATH": f"{ROOT}:{packages}"})
         made.argv = (python, *made.argv[1:])
         return made
 
@@ -176,14 +177,15 @@ def test_rights(room):
 
     with served("uid = nobody\nadd-gid = 7\nno-initgroups = true\ndrop-after-apps = true\n"
                 ) as server:
-        assert answer(server)[2:] == [b"0", b"65534"]
+        assert response_of(server)[2:] == [b"0", b"65534"]
         assert set(status(server.workers()[0])["Groups"].split()) == {"7", "65534"}
         template = server.template()
-        server.kill(server.pid)     # the death signal is set anew behind the change of the user
+        server.kill(server.pid)     # the death signal is set again after the change of user
         wait_until(lambda: not os.path.exists(f"/proc/{template}"), "the template's end")
     with served("immediate-uid = nobody\nimmediate-gid = nogroup\npidfile = own.pid\n"
                 "master-fifo = own.fifo\n") as server:
-        assert answer(server)[2:] == [b"65534", b"65534"]
+        assert response_of(server)[2:] == [b"65534", b"65534"]
         assert status(server.pid)["Uid"].split() == ["65534"] * 4
-        assert {path.stat().st_uid for path in (room / "own.pid", room / "own.fifo")} == {65534}
+        files = directory / "own.pid", directory / "own.fifo"
+        assert {path.stat().st_uid for path in files} == {65534}
         assert server.stop() == 0

@@ -7,7 +7,7 @@ import pytest
 
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.paste import arguments_of
-from tests.harness import HOUSE, Program, Server, wait_until
+from tests.harness import ROOT, Program, Server, wait_until
 
 pytest.importorskip("paste.deploy")
 
@@ -103,40 +103,40 @@ workers = 2
 
 
 @pytest.fixture
-def place(tmp_path):
+def site(tmp_path):
     (tmp_path / "production.ini").write_text(INI)
     (tmp_path / "app.py").write_text(APP)
     return tmp_path
 
 
-def test_a_pipeline(place):
-    with Server(place, "--paste", "config:production.ini#front", "--paste-logger",
+def test_a_pipeline(site):
+    with Server(site, "--paste", "config:production.ini#front", "--paste-logger",
                 "--http-socket", "127.0.0.1:0", app=APP) as server:
-        assert server.body("/").decode() == f"shop  filtered in {place}"
+        assert server.body("/").decode() == f"shop  filtered in {site}"
         server.wait_for("FROM THE INI built with")
 
 
 @pytest.mark.parametrize("option", ["ini-paste", "ini-paste-logged"])
-def test_the_file_that_says_all(place, option):
+def test_a_file_with_server_and_application(site, option):
     text = INI.replace("[composite:main]\nuse = egg:Paste#urlmap", "[app:main]\nuse = shop")
-    (place / "production.ini").write_text(text)
-    with Server(place, f"--{option}", "production.ini", app=APP) as server:
+    (site / "production.ini").write_text(text)
+    with Server(site, f"--{option}", "production.ini", app=APP) as server:
         assert server.body("/").decode() == "shop  None"
         assert len(server.workers()) == 2
         assert bool(server.find("FROM THE INI")) == (option == "ini-paste-logged")
 
 
-def test_a_mounted_file(place):
-    with Server(place, "--mount", "/shop=production.ini#front", "--manage-script-name",
+def test_a_mounted_file(site):
+    with Server(site, "--mount", "/shop=production.ini#front", "--manage-script-name",
                 "--http-socket", "127.0.0.1:0", app=APP) as server:
-        assert server.body("/shop/x").decode() == f"shop /shop filtered in {place}"
+        assert server.body("/shop/x").decode() == f"shop /shop filtered in {site}"
 
 
-def test_an_edit_reloads_a_development_run(place):
-    with Server(place, "--dev", "--py-autoreload", "0.1", "--paste", "config:production.ini#shop",
+def test_an_edit_reloads_a_development_run(site):
+    with Server(site, "--dev", "--py-autoreload", "0.1", "--paste", "config:production.ini#shop",
                 "--http-socket", "127.0.0.1:0", app=APP) as server:
         assert server.body("/").decode() == "shop  None"
-        (place / "production.ini").write_text(INI.replace("text = shop", "text = other"))
+        (site / "production.ini").write_text(INI.replace("text = shop", "text = other"))
         wait_until(lambda: server.body("/").decode() == "other  None", lambda: server.log)
 
 
@@ -146,10 +146,10 @@ def test_an_edit_reloads_a_development_run(place):
     ("config:none.ini", "none.ini: no such file"),
     ("egg:NoSuchPackage#main", "NoSuchPackage"),
 ])
-def test_what_does_not_load(place, uri, reason):
+def test_an_application_that_does_not_load(site, uri, reason):
     with Program(sys.executable, "-c", "from geventuwsgi.cli import main; exit(main())", "--paste",
-                 uri, "--http-socket", "127.0.0.1:0", cwd=place,
-                 env={"PYTHONPATH": str(HOUSE)}) as program:
+                 uri, "--http-socket", "127.0.0.1:0", cwd=site,
+                 env={"PYTHONPATH": str(ROOT)}) as program:
         assert program.wait() == 4
         assert reason in program.log
 
@@ -163,18 +163,18 @@ def test_a_pyramid_application_from_its_production_ini(tmp_path):
         assert server.body("/").decode() == f"pyramid {tmp_path}"
 
 
-def test_the_runner_of_pserve(place):
-    """As pserve calls it: the process becomes the server."""
+def test_the_runner_of_pserve(site):
+    """Called as pserve does, it replaces its process by the server."""
     code = ("from geventuwsgi.paste import main; main(None, {'__file__': 'production.ini'},"
             " app_name='front', listen='127.0.0.1:0', workers='1')")
-    with Program(sys.executable, "-c", code, cwd=place,
-                 env={"PYTHONPATH": str(HOUSE)}) as program:
+    with Program(sys.executable, "-c", code, cwd=site,
+                 env={"PYTHONPATH": str(ROOT)}) as program:
         line = program.wait_for("Listening at: http://127.0.0.1:")
         port = int(line.rpartition("127.0.0.1:")[2].split()[0])
         program.wait_for("ready: 1 worker")
-        answer = subprocess.run(["curl", "-fs", f"http://127.0.0.1:{port}/"], check=True,
-                                capture_output=True, text=True).stdout
-        assert answer.startswith("shop  filtered")
+        body = subprocess.run(["curl", "-fs", f"http://127.0.0.1:{port}/"], check=True,
+                              capture_output=True, text=True).stdout
+        assert body.startswith("shop  filtered")
         assert program.stop() == 0
     wait_until(lambda: "goodbye" in program.log, "the end of the log")
 
@@ -193,27 +193,27 @@ port = %(http_port)s
 """
 
 
-def test_pserve_with_a_name_variables_and_its_reloader(place):
-    """What it was asked for is served, again after an edit, and not beyond its own end."""
+def test_pserve_with_a_name_variables_and_its_reloader(site):
+    """The named application is served, again after an edit, and not after pserve has ended."""
     pytest.importorskip("pyramid")
-    (place / "development.ini").write_text(PSERVE)
-    package = place / "geventuwsgi-0.dist-info"
+    (site / "development.ini").write_text(PSERVE)
+    package = site / "geventuwsgi-0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: geventuwsgi\nVersion: 0\n")
     (package / "entry_points.txt").write_text(
         "[paste.server_runner]\nmain = geventuwsgi.paste:main\n")
 
     def body():
-        """Of the latest server: the reloader may have begun another one, at another port."""
+        """Ask the latest server: the reloader may have started another, on another port."""
         address = program.log.rpartition("Listening at: ")[2].split()[0]
         return subprocess.run(["curl", "-s", address], capture_output=True, text=True).stdout
 
     with Program(sys.executable, "-m", "pyramid.scripts.pserve", "--reload", "-n", "other",
-                 "development.ini", "who=Anna", "http_port=0", cwd=place,
-                 env={"PYTHONPATH": f"{HOUSE}:{place}"}) as program:
+                 "development.ini", "who=Anna", "http_port=0", cwd=site,
+                 env={"PYTHONPATH": f"{ROOT}:{site}"}) as program:
         program.wait_for("ready: 1 worker")
         wait_until(lambda: body().startswith("Anna "), "the application")
-        (place / "app.py").write_text(APP.replace("{local.get('text')}", "edited"))
+        (site / "app.py").write_text(APP.replace("{local.get('text')}", "edited"))
         wait_until(lambda: body().startswith("edited"), "the edited application")
         program.process.kill()
         wait_until(lambda: not body(), "the end of the server")
@@ -237,16 +237,16 @@ def test_sections_as_command_lines(section, arguments):
         ["--paste=config:/x.ini#main", "--paste-logger", *arguments], [])
 
 
-@pytest.mark.parametrize("section, said", [
+@pytest.mark.parametrize("section, message", [
     ({"harakirri": "3"}, "harakirri: there is no such option; did you mean harakiri?"),
     ({"harakiri": "3x"}, "harakiri: '3x' is not a number of seconds"),
     ({"port": "x"}, "port: "),
     ({"stop": "x.pid"}, "stop: it is only valid on the command line"),
 ])
-def test_what_is_wrong_in_a_section(section, said):
+def test_errors_in_a_section(section, message):
     with pytest.raises(ConfigError) as caught:
         arguments_of({"__file__": "/x.ini"}, section, {"app_name": None, "server_name": "web"}, [])
-    assert str(caught.value).startswith(f"/x.ini: [server:web]: {said}")
+    assert str(caught.value).startswith(f"/x.ini: [server:web]: {message}")
 
 
 def test_keys_of_waitress_without_a_counterpart():
@@ -261,17 +261,18 @@ def test_keys_of_waitress_without_a_counterpart():
     ({"app_name": "other"}, [], "other"), ({"app_name": None}, ["-n", "x"], "front"),
     ({}, [], "front"),
 ])
-def test_which_application(caller, argv, name):
+def test_name_of_the_application(caller, argv, name):
     found, _ = arguments_of({"__file__": "/x.ini"}, {"app_name": "front"}, caller, argv)
     assert found[0] == f"--paste=config:/x.ini#{name}"
 
 
-def test_a_name_that_is_not_known():
-    with pytest.raises(ConfigError, match="x.ini: .server:main.: which application"):
+def test_a_name_that_is_unknown():
+    message = "x.ini: .server:main.: the application that the command line names is unknown"
+    with pytest.raises(ConfigError, match=message):
         arguments_of({"__file__": "/x.ini"}, {}, {}, ["-n", "other"])
 
 
-def test_variables_that_are_not_the_files_own(tmp_path):
+def test_variables_of_the_command_line(tmp_path):
     path = tmp_path / "x.ini"
     path.write_text("[DEFAULT]\nhome = %(here)s/%(who)s\nkind = plain\n")
     found, _ = arguments_of(
@@ -281,6 +282,6 @@ def test_variables_that_are_not_the_files_own(tmp_path):
                          "--bind=127.0.0.1:1"]
 
 
-def test_a_section_from_nowhere():
+def test_a_section_without_a_file():
     with pytest.raises(ConfigError, match="no __file__"):
         arguments_of({}, {}, {}, [])

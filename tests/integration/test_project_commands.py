@@ -1,4 +1,4 @@
-"""`manage.py rungeventuwsgi` and `flask geventuwsgi`: real projects become real servers."""
+"""`manage.py rungeventuwsgi` and `flask geventuwsgi` with real projects."""
 
 import configparser
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import HOUSE, Program, Server, wait_until
+from tests.harness import ROOT, Program, Server, wait_until
 
 
 def needs(name: str) -> None:
@@ -20,11 +20,11 @@ def needs(name: str) -> None:
 
 
 class Command(Server):
-    """A command that becomes a server.
+    """A command that executes the server.
 
     Args:
-        directory: where it is started.
-        words: behind the interpreter.
+        directory: its current directory.
+        words: its arguments after the interpreter.
     """
 
     def __init__(self, directory: Path, *words: str, **env: str) -> None:
@@ -33,9 +33,9 @@ class Command(Server):
         self._wait_ready = True
 
 
-def ran(directory: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def run_command(directory: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, *words], cwd=directory, text=True, timeout=60,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                          capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 # Django
@@ -87,7 +87,7 @@ def project(tmp_path):
     (site / "shop" / "static" / "shop.css").write_text("shop {}")
     yield site
     for name in [one for one in sys.modules if one.partition(".")[0] == "shop"]:
-        del sys.modules[name]   # other tests have a shop of their own
+        del sys.modules[name]   # other tests have their own package of this name
 
 
 def test_django_from_another_directory(project):
@@ -97,7 +97,7 @@ def test_django_from_another_directory(project):
         assert len(server.workers()) == 2
         assert b"WSGIRequest True" in server.get()
         assert b" 404 " in server.get("/static/shop.css")
-        assert server.find("application shop.wsgi:application loaded")
+        server.wait_for("application shop.wsgi:application loaded")
         assert server.stop() == 0
 
 
@@ -107,25 +107,25 @@ def test_django_in_development(project):
                  "--settings=shop.development") as server:
         assert b"ASGIRequest" in server.get()
         assert server.get("/static/shop.css").endswith(b"shop {}")
-        assert server.find("this is a development run")
-        assert server.find("System check identified no issues")
+        server.wait_for("this is a development run")
+        server.wait_for("System check identified no issues")
         assert server.stop() == 0
 
 
 def test_a_django_project_that_is_broken_from_the_start(project):
-    """The server is begun and waits for the mend, as runserver does; elsewhere it ends."""
+    """The server starts and waits for a fix, as runserver does; without reload it ends."""
     command = ("manage.py", "rungeventuwsgi", "--settings=shop.development")
     models, urls = project / "shop" / "models.py", project / "shop" / "urls.py"
     urls.write_text("import nope_mod\n" + URLS)
-    shown = ran(project, *command, "--show-config")
+    shown = run_command(project, *command, "--show-config")
     assert shown.returncode == 0 and "geventuwsgi.django.project:wsgi()" in shown.stdout
     assert shown.stderr.startswith(
         "The checks ended with ModuleNotFoundError: No module named 'nope_mod'\n")
-    ended = ran(project, *command, "--show-config", "--noreload")
+    ended = run_command(project, *command, "--show-config", "--noreload")
     assert ended.returncode == 1 and "nope_mod" in ended.stderr
     urls.write_text(URLS)
     models.write_text("import (")
-    ended = ran(project, *command, "--show-config", "--noreload")
+    ended = run_command(project, *command, "--show-config", "--noreload")
     assert ended.returncode == 1 and "SyntaxError" in ended.stderr
     with Command(project, *command, "127.0.0.1:0", "--py-autoreload=0.1") as server:
         assert b"SyntaxError" in server.get()
@@ -134,23 +134,24 @@ def test_a_django_project_that_is_broken_from_the_start(project):
         assert server.stop() == 0
 
 
-def test_djangos_refusals_and_help(project):
-    told = ran(project, "manage.py", "rungeventuwsgi", "--help").stdout
-    assert "WSGI_APPLICATION" in told and "geventuwsgi --help" in told
-    wrong = ran(project, "manage.py", "rungeventuwsgi", "--wrokers", "2")
+def test_django_errors_and_help(project):
+    text = run_command(project, "manage.py", "rungeventuwsgi", "--help").stdout
+    assert "WSGI_APPLICATION" in text and "geventuwsgi --help" in text
+    wrong = run_command(project, "manage.py", "rungeventuwsgi", "--wrokers", "2")
     assert (wrong.returncode, wrong.stderr) == (
         2, "CommandError: --wrokers: there is no such option; did you mean --workers?\n")
-    wrong = ran(project, "manage.py", "rungeventuwsgi", "shop.wsgi")
-    assert wrong.returncode == 2 and "'shop.wsgi' is no port and no address:port" in wrong.stderr
+    wrong = run_command(project, "manage.py", "rungeventuwsgi", "shop.wsgi")
+    assert wrong.returncode == 2
+    assert "'shop.wsgi' is neither a port nor address:port" in wrong.stderr
     settings = project / "shop" / "settings.py"
     settings.write_text(settings.read_text().replace('["*"]', "[]"))
-    wrong = ran(project, "manage.py", "rungeventuwsgi")
+    wrong = run_command(project, "manage.py", "rungeventuwsgi")
     assert wrong.returncode == 1 and "settings.ALLOWED_HOSTS is empty" in wrong.stderr
 
 
-def test_djangos_words(project, monkeypatch):
-    """The server's command line, without a server."""
-    project_room = pytest.importorskip("geventuwsgi.django.project")
+def test_django_command_lines(project, monkeypatch):
+    """The server's command lines, without starting it."""
+    django_project = pytest.importorskip("geventuwsgi.django.project")
 
     class Settings:
         DEBUG = False
@@ -164,7 +165,7 @@ def test_djangos_words(project, monkeypatch):
 
     def words(*given, debug=False):
         Settings.DEBUG = debug
-        return project_room.arguments(project_room.Command(given), Settings)
+        return django_project.arguments(django_project.Command(given), Settings)
 
     plain = "--module=shop.wsgi:application"
     assert words() == [plain]
@@ -192,7 +193,7 @@ def create_app(greeting="hello"):
 
     return app
 """
-# What the entry point does, in a tree that may not be installed.
+# Does what the entry point does, for a source tree that is not installed.
 RUN = """
 import sys
 from flask import cli
@@ -215,7 +216,7 @@ def test_flask(site):
     with Command(site, "run.py", "--app", "hello:create_app('good day')", "--debug",
                  "geventuwsgi", "--port", "0", "--workers", "1", "-L") as server:
         assert server.body() == b"good day True"
-        assert server.find("this is a development run")
+        server.wait_for("this is a development run")
         assert server.stop() == 0
 
 
@@ -227,17 +228,17 @@ def test_flask_by_its_variables(site):
         assert server.stop() == 0
 
 
-def test_flasks_refusals_and_entry_point(site):
-    wrong = ran(site, "run.py", "--app", "nowhere", "geventuwsgi", "--port", "0")
+def test_flask_errors_and_entry_point(site):
+    wrong = run_command(site, "run.py", "--app", "nowhere", "geventuwsgi", "--port", "0")
     assert wrong.returncode == 4 and "Could not import 'nowhere'" in wrong.stderr
-    assert "geventuwsgi --help" in ran(site, "run.py", "geventuwsgi", "--help").stdout
+    assert "geventuwsgi --help" in run_command(site, "run.py", "geventuwsgi", "--help").stdout
     setup = configparser.ConfigParser()
-    setup.read(HOUSE / "setup.cfg")
+    setup.read(ROOT / "setup.cfg")
     assert "geventuwsgi = geventuwsgi.flask:command" in setup["options.entry_points"][
         "flask.commands"]
 
 
-def test_an_address_of_flasks(site):
+def test_flask_addresses(site):
     from geventuwsgi import flask
     assert flask.arguments("::1", None, (), debug=False)[1:] == ["--bind=[::1]:8000"]
     assert flask.arguments(None, 5000, ("-L",), debug=True)[1:] == [
@@ -251,14 +252,14 @@ def test_an_address_of_flasks(site):
     (["-h", "::1", "-c", "x.ini"], ["--bind=[::1]:8000", "-c", "x.ini"]),
     (["--wrokers"], ["--bind=0.0.0.0:5001", "--wrokers"]),
 ])
-def test_flasks_variables_for_an_address(site, monkeypatch, words, found):
-    """They are weaker than sockets among the server's options."""
+def test_flask_address_variables(site, monkeypatch, words, found):
+    """Sockets among the server's options override them."""
     from flask.cli import ScriptInfo
 
     from geventuwsgi import flask
-    became = []
-    monkeypatch.setattr(flask, "become", became.extend)
+    executed = []
+    monkeypatch.setattr(flask, "exec_server", executed.extend)
     monkeypatch.setenv("FLASK_RUN_HOST", "0.0.0.0")
     monkeypatch.setenv("FLASK_RUN_PORT", "5001")
     flask.command.main(words, obj=ScriptInfo(), standalone_mode=False)
-    assert became[1:] == found
+    assert executed[1:] == found

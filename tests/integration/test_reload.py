@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.harness import HOUSE, Server, alive, children, wait_until
+from tests.harness import HOUSE, Server, alive, children, free_port, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -48,11 +48,6 @@ def reload(server):
                           env={**os.environ, "PYTHONPATH": str(HOUSE)})
     assert done.stdout == ""
     return done.returncode, done.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_the_configuration_is_read_again(serve):
@@ -162,7 +157,7 @@ def test_what_takes_a_restart_is_said(serve):
     server = serve()
     write(server, INI.replace("server.pid", "other.pid"))
     assert reload(server)[0] == 0
-    server.wait_for("app.ini:4: pidfile: this change takes a restart")
+    server.wait_for("app.ini:4: pidfile: this change needs a restart")
     assert not (server.directory / "other.pid").exists()
     assert server.stop() == 0
 

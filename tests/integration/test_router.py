@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, alive, wait_until
+from tests.harness import Server, alive, free_port, wait_until
 from tests.integration.front import PAUSE
 from tests.router.nodes import (
-    Scripted, free_port, hanging, head_of, held, node_of, our_node, real_uwsgi, router, saying,
+    Scripted, hanging, head_of, held, node_of, our_node, real_uwsgi, router, saying,
     text_of,
 )
 

@@ -114,7 +114,7 @@ def test_mercy_ends(serve, room):
     server = serve("worker-reload-mercy = 1\n")
     waiting = Waiting(server.address(), room)
     assert server.stop(deadline=QUICKLY) == 0
-    assert server.find("NO MERCY")
+    server.wait_for("NO MERCY")
     waiting.finish()
 
 
@@ -239,7 +239,7 @@ def test_a_reload_brings_the_new_code(serve, room):
     file.write_text("import nothing_of_this_name\n")
     server.send_signal(signal.SIGHUP)
     server.wait_for("reload failed")
-    assert server.find("No module named 'nothing_of_this_name'")
+    server.wait_for("No module named 'nothing_of_this_name'")
     for _ in range(4):
         assert b"It works better" in server.body("/")
     assert server.stop() == 0

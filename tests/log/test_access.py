@@ -30,7 +30,7 @@ def test_one_write_per_turn():
     assert log.statistics()["lines"] == 6
 
 
-def test_without_a_loop_each_line_leaves_at_once():
+def test_without_a_loop_each_line_is_written_at_once():
     sink = ListSink()
     log = AccessLog(lambda record: f"{record}\n", sink)
     log.add(1)
@@ -63,7 +63,7 @@ def test_a_rotation_keeps_the_batch_in_the_old_file(tmp_path):
 
 
 class Finished:
-    """What a condition looks at."""
+    """The attributes that conditions read."""
 
     def __init__(self, **fields):
         self.__dict__.update({"status": 200, "duration": 0.01, "body_size": 10, "via": "",

@@ -1,4 +1,4 @@
-"""Which line goes where: routes, filters, encoders, request lines; rotation; datagrams."""
+"""Routes, filters, encoders and request lines of the log collector; rotation; datagrams."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ def sinks(*names):
     return {name: Memory() for name in names}
 
 
-def test_routes_filters_and_those_without_a_name():
+def test_routes_filters_and_loggers_without_a_name():
     found = sinks("", "err", "slow", "raw")
     requests = sinks("", "bad")
     one = Dispatcher(
@@ -39,8 +39,8 @@ def test_routes_filters_and_those_without_a_name():
                ["prefix >", "suffix:err !"], lambda: found["raw"]),
         stream(requests.items(), [("bad", " 5.. ")], [], lambda: found["raw"]),
         drains=["secret"], filters=["e", "E"])
-    one.take([b"one\n", b"\x1eGET 200 ok\n", b"\x1eGET 500 secret\n", b"ERROR slow\n", b"why\n",
-              b"secret: ERROR\n", b"the end\n"])
+    one.dispatch([b"one\n", b"\x1eGET 200 ok\n", b"\x1eGET 500 secret\n", b"ERROR slow\n",
+                  b"why\n", b"secret: ERROR\n", b"the end\n"])
     assert found[""].got == [b">one\n", b">the end\n"]
     assert found["err"].got == [b"ERROR slow!\n"]
     assert found["slow"].got == [b"ERROR slow\n"]
@@ -49,27 +49,27 @@ def test_routes_filters_and_those_without_a_name():
     assert found["raw"].got == []
 
 
-def test_without_a_logger_of_no_name_the_rest_goes_where_it_went_before():
+def test_without_an_unnamed_logger_other_lines_go_to_the_original_destination():
     raw, err = Memory(), Memory()
     one = stream([("err", err)], [("err", "E")], [], lambda: raw)
-    Dispatcher(one, one).take([b"E\n", b"a\n", b"b\n", b"E2\n"])
+    Dispatcher(one, one).dispatch([b"E\n", b"a\n", b"b\n", b"E2\n"])
     assert (raw.got, err.got) == ([b"a\n", b"b\n"], [b"E\n", b"E2\n"])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
-def test_lines_are_cut_at_newlines_alone(size):
+def test_only_newlines_end_lines(size):
     """Whatever the pieces that are read, the lines are the same."""
     data, splitter, lines = b"one\ntwo\r\n\nthr\ree\nrest", LineSplitter(), []
     for start in range(0, len(data), size):
         lines += splitter.split(data[start:start + size])
-    assert splitter.waits
+    assert splitter.pending
     assert lines + splitter.rest() == [b"one\n", b"two\r\n", b"\n", b"thr\ree\n", b"rest\n"]
-    assert not splitter.waits and splitter.rest() == []
+    assert not splitter.pending and splitter.rest() == []
     assert splitter.split(b"x" * MAX_LINE) == [b"x" * MAX_LINE + b"\n"]
 
 
 def test_a_file_is_rotated_and_nothing_lost(tmp_path, monkeypatch):
-    """Also several times within the second that the name tells."""
+    """Even if it is rotated several times in the same second."""
     monkeypatch.setattr("time.time", lambda: 1795290513.5)
     path = tmp_path / "a.log"
     path.write_bytes(b"before\n")
@@ -104,8 +104,8 @@ def test_a_backup_name_and_a_directory_that_cannot_be_written(tmp_path):
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
-def test_a_file_of_another_user_leads_root_nowhere(open_path):
-    """Where that user may put links, the file is opened and renamed with no other rights."""
+def test_root_opens_the_file_of_a_user_with_the_rights_of_that_user(open_path):
+    """A link of that user must not make root open or rename other files."""
     theirs, secret = open_path / "theirs", open_path / "secret"
     theirs.mkdir()
     secret.write_text("s")
@@ -149,11 +149,11 @@ def test_udp_and_rsyslog(receiver):
     sink.close()
 
 
-def test_syslog_is_started_anew_and_nothing_lost(tmp_path, monkeypatch):
-    """It may also be absent at first: lines wait for it."""
+def test_a_restart_of_syslog_loses_nothing(tmp_path, monkeypatch):
+    """Lines also wait if it is not there at first."""
     path = str(tmp_path / "log")
     monkeypatch.setattr(datagrams, "SYSLOG", path)
-    monkeypatch.setattr(datagrams, "AGAIN", 0)
+    monkeypatch.setattr(datagrams, "RETRY", 0)
     sink = open_datagrams(logger("syslog:app,local0"))
     sink.write(b"one\n")
     for number in range(2):
@@ -171,7 +171,7 @@ def test_syslog_is_started_anew_and_nothing_lost(tmp_path, monkeypatch):
     sink.close()
 
 
-def test_a_receiver_that_does_not_read_costs_bounded_memory_and_is_told(tmp_path):
+def test_a_receiver_that_does_not_read_costs_bounded_memory_and_gets_the_loss(tmp_path):
     path = str(tmp_path / "s")
     warnings = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -179,8 +179,8 @@ def test_a_receiver_that_does_not_read_costs_bounded_memory_and_is_told(tmp_path
         sink = DatagramSink(path, lambda line: (line,), warn=warnings.append)
         for _ in range(300):
             sink.write(b"x" * 9999 + b"\n")
-        told = sink.statistics()
-        assert told["dropped_lines"] > 0 and told["waiting_bytes"] <= 1 << 20
+        statistics = sink.statistics()
+        assert statistics["dropped_lines"] > 0 and statistics["waiting_bytes"] <= 1 << 20
         assert len(warnings) == 1
         sock.setblocking(False)
         got = []
@@ -189,8 +189,8 @@ def test_a_receiver_that_does_not_read_costs_bounded_memory_and_is_told(tmp_path
                 got.append(sock.recv(99999))
             except BlockingIOError:
                 pass
-        assert got[-1] == b"*** %d log lines were dropped ***\n" % told["dropped_lines"]
-        assert len(got) - 1 + told["dropped_lines"] == 300
+        assert got[-1] == b"*** %d log lines were dropped ***\n" % statistics["dropped_lines"]
+        assert len(got) - 1 + statistics["dropped_lines"] == 300
         sink.close()
 
 

@@ -1,4 +1,4 @@
-"""The error log has gunicorn's shape, and nobody can write a record that is not one."""
+"""The error log looks like gunicorn's, and text from outside cannot forge a record."""
 
 import logging
 import os
@@ -35,13 +35,13 @@ def test_shape_and_level(capfd):
     assert text == "Listening at: http://127.0.0.1:8000\n"
 
 
-def test_a_date_of_the_operators(capfd):
+def test_log_date(capfd):
     log.setup(date="%Y|%%")
     logger.error("one\ntwo")
     assert re.fullmatch(r"\d{4}\|% - \[\d+\] \[ERROR\] one\ntwo\n", capfd.readouterr().err)
 
 
-def test_set_up_twice_writes_once(capfd):
+def test_setup_twice_writes_once(capfd):
     log.setup()
     log.setup("DEBUG")
     logger.debug("once")
@@ -87,7 +87,7 @@ def test_a_file_and_its_rotation(tmp_path):
     assert path.read_text().endswith("[INFO] two\n") and "one" not in path.read_text()
 
 
-def test_a_reader_that_stopped_reading_stops_nobody():
+def test_a_reader_that_stopped_reading_does_not_block():
     reader, writer = os.pipe()
     saved = os.dup(2)
     os.dup2(writer, 2)

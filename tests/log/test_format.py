@@ -1,4 +1,4 @@
-"""Request lines: uWSGI's own, its variables, gunicorn's atoms, and what escapes them."""
+"""Request lines: uWSGI's default, its variables, gunicorn's atoms, and escaping."""
 
 import json
 import re
@@ -16,7 +16,7 @@ def record(environ=None, **fields):
     known = dict(
         environ={"REMOTE_ADDR": "127.0.0.1", **(environ or {})}, method="GET", uri="/p?q",
         protocol="HTTP/1.1", status=200, header_count=2, header_size=64, body_size=2, vars=16,
-        vars_size=142, duration=0.0015, started=STARTED, via="", app=0, core=0, switches=1,
+        vars_size=142, duration=0.0015, started=STARTED, via="", app=0, core=0,
         app_requests=2, total_requests=5, pid=7701, worker=1, request_length=0, logvars=None)
     return SimpleNamespace(**{**known, **fields})
 
@@ -58,7 +58,7 @@ def test_the_date_follows_the_request():
     assert "[Sat Nov 21 10:12:06 2026]" in line(record())  # a slow one that began earlier
 
 
-def test_ends_are_kept_but_not_for_ever():
+def test_the_cache_of_line_ends_is_bounded():
     line = compile_format()
     for size in range(1000):
         assert f" in {size} bytes (1 switches" in line(record(header_size=size))
@@ -135,7 +135,7 @@ def test_an_atom_that_does_not_exist():
         compile_format("%(nonsense)s", style="gunicorn")
 
 
-def test_the_s_behind_a_variable_of_uwsgi_is_a_letter():
+def test_an_s_after_a_variable_of_uwsgi_is_a_letter():
     assert compile_format("%(uri) %(secs)s")(record()) == "/p?q 0.001500s\n"
     assert compile_format("%(h)s", style="uwsgi")(record(logvars={"h": "x"})) == "xs\n"
 

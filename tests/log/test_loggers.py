@@ -1,4 +1,4 @@
-"""Loggers and encoders as text: what is understood, and what is refused with what to do."""
+"""Loggers and encoders as text: valid ones, and what the errors for others say."""
 
 import gzip
 import json
@@ -35,13 +35,13 @@ def test_loggers(text, expected):
 @pytest.mark.parametrize("text, reason", [
     ("", "not of the form"), ("a b c", "not of the form"), ("fiel:/a", "there is no logger"),
     ("redislog:127.0.0.1:6379", "use logger = socket"), ("python", "Python's logging"),
-    ("file:", "needs a path"), ("file:/a,size=1", "a file takes"),
+    ("file:", "needs a path"), ("file:/a,size=1", "the arguments of file are"),
     ("file:/a,maxsize=1M", "not a number of bytes"), ("fd:x", "number of a descriptor"),
     ("socket:", "neither HOST:PORT"), ("socket:h:0", "neither HOST:PORT"),
-    ("syslog:a,local9", "no syslog facility"), ("rsyslog:h,a,999", "no syslog priority"),
+    ("syslog:a,local9", "no syslog facility"), ("rsyslog:h,a,999", "not a syslog priority"),
     ("rsyslog:h,a,1,2", "not of the form"),
 ])
-def test_what_is_no_logger(text, reason):
+def test_malformed_loggers(text, reason):
     with pytest.raises(ValueError, match=re.escape(reason)):
         logger(text)
 
@@ -57,7 +57,7 @@ def test_encoders(text, expected):
     assert encode(b"line\n", NOW) == expected
 
 
-def test_an_encoder_for_one_logger_and_what_json_and_gzip_make():
+def test_an_encoder_for_one_logger_and_the_output_of_json_and_gzip():
     name, encode = encoder('json:errors {"m": "${msg}", "t": ${unix}}')
     assert name == "errors"
     assert json.loads(encode(b'say "\\x" \t\xc3\xa9 \xff\n', NOW)) == {
@@ -72,7 +72,7 @@ def test_an_encoder_for_one_logger_and_what_json_and_gzip_make():
     (encoder, "format ${mesg}", "is none of"), (routed, "errors", "NAME REGEX"),
     (routed, "errors (", "not a regular expression"), (compiled, "[", "not a regular expression"),
 ])
-def test_what_is_no_encoder_or_route(parse, text, reason):
+def test_malformed_encoders_and_routes(parse, text, reason):
     with pytest.raises(ValueError, match=re.escape(reason)):
         parse(text)
 

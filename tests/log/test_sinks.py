@@ -1,4 +1,4 @@
-"""Sinks: whole lines whatever happens to the disk or to the reader, and never a wait."""
+"""Sinks write whole lines whatever happens to the disk or the reader, and never wait."""
 
 import os
 import resource
@@ -47,7 +47,7 @@ def test_a_file_is_appended_and_reopened(tmp_path):
 
 
 def test_truncation_by_another_is_survived(tmp_path):
-    """logrotate's copytruncate: the next line stands at the new end, with no hole before it."""
+    """logrotate's copytruncate: the next line is at the new end, with no hole before it."""
     path = tmp_path / "a.log"
     sink = sinks.open_sink(str(path))
     sink.write(LINE)
@@ -82,7 +82,7 @@ def test_a_path_is_absolute_from_the_start(tmp_path, monkeypatch):
 
 
 def test_standard_descriptors_follow_a_rotation(tmp_path):
-    """`logto`: what the application prints goes to the same file, also after a reopen."""
+    """`logto`: what the application prints goes to the same file, after a reopen as well."""
     script = ("import os, sys; from geventuwsgi.log.sinks import open_sink\n"
               "sink = open_sink('a.log', also=(1, 2)); print('one', flush=True)\n"
               "os.rename('a.log', 'a.log.1'); sink.reopen(); print('two', flush=True)\n"
@@ -93,8 +93,8 @@ def test_standard_descriptors_follow_a_rotation(tmp_path):
     assert (tmp_path / "a.log").read_bytes() == b"two\nthree\n"
 
 
-def test_a_full_disk_loses_lines_counts_them_and_tells(tmp_path):
-    """RLIMIT_FSIZE stands for the full disk: the write that passes it is cut, the next fails."""
+def test_a_full_disk_loses_lines_counts_and_reports_them(tmp_path):
+    """RLIMIT_FSIZE simulates the full disk: the write that exceeds it is cut, the next fails."""
     path = tmp_path / "a.log"
     warnings = []
     sink = sinks.open_sink(str(path), warn=warnings.append)
@@ -138,7 +138,7 @@ def test_a_slow_reader_gets_all_lines_in_order(pipe):
     assert received == b"".join(lines)
 
 
-def test_a_blocked_reader_stops_nobody_and_is_told_the_loss(pipe):
+def test_a_blocked_reader_does_not_block_and_gets_the_loss(pipe):
     reader, writer = pipe
     warnings = []
     sink = sinks.open_sink(writer, warn=warnings.append)
@@ -170,7 +170,7 @@ def test_the_descriptor_of_the_application_still_blocks(pipe):
     os.write(writer, b"still open")
 
 
-def test_workers_that_share_a_pipe_do_not_tear_lines(pipe):
+def test_workers_that_share_a_pipe_do_not_break_lines(pipe):
     """Invariant: every line that arrives is one that was written, and none is missing."""
     reader, writer = pipe
     children = []
@@ -213,7 +213,7 @@ def test_a_line_longer_than_an_atomic_write_arrives_whole(pipe):
     assert drain(reader) == LINE + line + LINE
 
 
-def test_a_reader_that_is_gone_costs_lines_only():
+def test_a_reader_that_is_gone_costs_only_lines():
     reader, writer = os.pipe()
     warnings = []
     sink = sinks.open_sink(writer, warn=warnings.append)
@@ -242,7 +242,7 @@ def test_a_socket_such_as_the_journal(tmp_path):
 
 
 def test_a_pipe_of_another_user_is_polled(pipe, monkeypatch):
-    """Where the pipe cannot be opened again, `poll` tells whether a write would block."""
+    """If the pipe cannot be opened again, `poll` says whether a write would block."""
     reader, writer = pipe
 
     def refuse(*args):

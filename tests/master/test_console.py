@@ -40,7 +40,7 @@ def test_stop_waits_for_the_end(house, pid_file):
 def test_reload_waits_for_the_new_generation(house, pid_file):
     made = house()
     assert order("--reload", pid_file(made.pid)) == (0, "", "")
-    assert made.find("ready: 2 workers (generation 2)")
+    made.wait_for("ready: 2 workers (generation 2)")
     assert made.stop() == 0
 
 
@@ -162,7 +162,7 @@ def test_a_chain_that_breaks_is_taken_back(house, pid_file):
     made = house(count=2, work="second_fails_again")
     with pytest.raises(GeventuwsgiError, match="reload failed: "):
         console_client.call(str(pid_file(made.pid)), ["reload", "chain"], print)
-    assert made.find("chain next victim is worker 1")
+    made.wait_for("chain next victim is worker 1")
     made.wait_for("spawned uWSGI worker 1", 3)
     wait_until(lambda: len(children(made.pid)) == 3, "a template and two workers")
     assert made.stop() == 0

@@ -163,7 +163,7 @@ def test_responses_without_a_body(status: str, is_head: bool, length: str | None
     response, lines = head_of(status, headers, is_head=is_head, known=known)
     assert lines[1:] == framing and response.bodiless and response.keep_alive
     assert response.encode(b"hello") == b"" and response.encode(b"") == b""
-    assert response.end() == b"" and response.complete
+    assert response.end() == b""
 
 
 def test_upgrade() -> None:
@@ -197,22 +197,22 @@ def test_pieces_in_chunks() -> None:
     assert response.encode(b"hello") == b"5\r\nhello\r\n" and response.encode(b"") == b""
     assert response.encode(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
     assert response.end() == b"0\r\n\r\n"
-    assert response.complete
 
 
 def test_no_more_than_content_length_promised() -> None:
     response, _ = head_of(headers=[("Content-Length", "5")])
-    assert response.encode(b"hel") == b"hel" and not response.complete and response.remaining == 2
+    assert response.encode(b"hel") == b"hel" and response.remaining == 2
     assert response.encode(b"lo, world") == b"lo"
-    assert response.complete and response.remaining is not None and response.remaining < 0
+    assert response.remaining is not None and response.remaining < 0
+    assert "7 bytes longer" in response.length_error
     assert response.encode(b"more") == b"" and response.remaining < 0
     assert response.end() == b""
 
 
-def test_less_than_promised_is_not_complete() -> None:
+def test_fewer_bytes_than_content_length() -> None:
     response, _ = head_of(headers=[("Content-Length", "5")])
     assert response.encode(b"hell") == b"hell" and response.encode(b"") == b""
-    assert not response.complete and response.remaining == 1
+    assert response.remaining == 1 and "1 bytes shorter" in response.length_error
 
 
 # Over the uwsgi protocol.
@@ -225,14 +225,15 @@ def test_raw_heads() -> None:
     assert octets == b"HTTP/1.1 200 OK\r\nA: b\r\nX-Added: 1\r\n\r\n"
     assert response.head_size == len(octets)
     assert not response.chunked and not response.keep_alive and not response.bodiless
-    assert response.encode(b"hello") == b"hello" and response.end() == b"" and response.complete
+    assert response.encode(b"hello") == b"hello" and response.end() == b""
     known = Response("200 OK", []).raw_head(BARE, is_head=False, known=5)
     assert known == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
     head = Response("200 OK", [])
-    assert head.raw_head(BARE, is_head=True) and head.encode(b"hello") == b"" and head.complete
+    assert head.raw_head(BARE, is_head=True) and head.encode(b"hello") == b""
+    assert not head.length_error
     short = Response("200 OK", [("Content-Length", "5")])
     short.raw_head(BARE, is_head=False)
-    assert short.encode(b"hell") == b"hell" and not short.complete
+    assert short.encode(b"hell") == b"hell" and short.length_error
 
 
 # What every response carries.
@@ -319,7 +320,7 @@ def test_nothing_is_injected(status: str, headers: Headers, http11: bool) -> Non
 def test_a_client_reads_what_was_sent(
         pieces: list[bytes], length: int | None, http11: bool, is_head: bool) -> None:
     """Invariant: a client sees the body, cut to Content-Length; more is never on the wire, and
-    where less is, the response is not `complete`."""
+    if the body is shorter than Content-Length, `length_error` says so."""
     body = b"".join(pieces)
     response = Response("200 OK", [] if length is None else [("Content-Length", str(length))])
     octets = response.head(BARE, http11=http11, is_head=is_head, keep_alive=True)
@@ -327,8 +328,9 @@ def test_a_client_reads_what_was_sent(
     if is_head:
         assert octets.endswith(b"\r\n\r\n") and octets.count(b"\r\n\r\n") == 1
         return
-    assert response.complete is (length is None or len(body) >= length)
-    if not response.complete:
+    short = length is not None and len(body) < length
+    assert ("shorter" in response.length_error) is short
+    if short:
         with pytest.raises(http.client.IncompleteRead):
             read(octets)
         return

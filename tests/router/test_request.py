@@ -1,5 +1,7 @@
 """What nodes are told of a request."""
 
+from dataclasses import replace
+
 import pytest
 
 from geventuwsgi.errors import ProtocolError
@@ -8,7 +10,7 @@ from geventuwsgi.protocol.message import Limits
 from geventuwsgi.protocol.uwsgi import PacketParser
 from geventuwsgi.router.request import ForwardingOptions, Origin, Request
 
-ORIGIN = Origin("192.0.2.1", "5000", "http", "node", "8080", False)
+ORIGIN = Origin("192.0.2.1", "5000", "http", "node", "8080", False, {}, "192.0.2.9")
 
 
 def request(data: str, origin: Origin = ORIGIN,
@@ -46,12 +48,12 @@ def test_modifiers_and_variables_of_the_configuration() -> None:
 
 
 def test_https_and_certificates() -> None:
-    origin = ORIGIN._replace(scheme="https", variables={"HTTPS_DN": "/CN=x y"})
+    origin = replace(ORIGIN, scheme="https", variables={"HTTPS_DN": "/CN=x y"})
     found = variables(request("GET / HTTP/1.1\nHost: h\n\n", origin).packet(0, (0, 0)))
     assert found["HTTPS"] == "on" and found["HTTPS_DN"] == "/CN=x y"
     head = request("GET / HTTP/1.1\nHost: h\n\n", origin).http("", routed=True).decode()
-    assert head.startswith("GET / HTTP/1.1\r\nGeventuwsgi-Client: 192.0.2.1 5000 https 8080 "
-                           "HTTPS_DN=/CN%3Dx%20y\r\nHost: h\r\n")
+    assert head.startswith("GET / HTTP/1.1\r\nGeventuwsgi-Client: 192.0.2.1 5000 https 192.0.2.9 "
+                           "8080 - HTTPS_DN=/CN%3Dx%20y\r\nHost: h\r\n")
 
 
 @pytest.mark.parametrize("trusted, expected", [
@@ -61,17 +63,17 @@ def test_https_and_certificates() -> None:
 def test_what_others_say_of_the_client(trusted: bool, expected: list[str]) -> None:
     head = request("GET / HTTP/1.1\nHost: h\nX-Forwarded-For: 1.1.1.1\nX-Forwarded-Host: e\n"
                    "X-Forwarded-Proto: https\nForwarded: for=1\nX-Real-IP: 1.1.1.1\n"
-                   "x-forwarded-for: 2.2.2.2\n\n", ORIGIN._replace(trusted=trusted)).http("")
+                   "x-forwarded-for: 2.2.2.2\n\n", replace(ORIGIN, trusted=trusted)).http("")
     assert head.decode().split("\r\n")[2:-2] == expected
     found = variables(request("GET / HTTP/1.1\nHost: h\nX-Forwarded-For: 1.1.1.1\nForwarded: x\n"
                               "X-Real-IP: 1.1.1.1\n\n",
-                              ORIGIN._replace(trusted=trusted)).packet(0, (0, 0)))
+                              replace(ORIGIN, trusted=trusted)).packet(0, (0, 0)))
     assert ("HTTP_X_REAL_IP" in found) is trusted
     assert found["HTTP_X_FORWARDED_FOR"].endswith("192.0.2.1")
 
 
 def test_a_client_without_address_adds_nothing() -> None:
-    head = request("GET / HTTP/1.1\nHost: h\n\n", ORIGIN._replace(host="", port="")).http("")
+    head = request("GET / HTTP/1.1\nHost: h\n\n", replace(ORIGIN, host="", port="")).http("")
     assert b"Forwarded-For" not in head
 
 

@@ -1,4 +1,4 @@
-"""Pid files: whole, honest about what was there, removed only while ours."""
+"""Pid files: replaced in one step, removed only while they hold our pid."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ def messages(caplog):
     return caplog
 
 
-def test_it_holds_our_pid(tmp_path):
+def test_the_file_holds_our_pid(tmp_path):
     file = PidFile(str(tmp_path / "app.pid"))
     file.write()
     assert (tmp_path / "app.pid").read_text() == f"{os.getpid()}\n"
@@ -36,14 +36,14 @@ def test_the_directory_may_change(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "garbage", "-5", "٣", "9" * 30])
-def test_rubbish_is_replaced(tmp_path, text):
+def test_invalid_content_is_replaced(tmp_path, text):
     (tmp_path / "app.pid").write_text(text)
     file = PidFile(str(tmp_path / "app.pid"))
     file.write()
     assert file.read() == os.getpid()
 
 
-def test_a_dead_process_is_told(tmp_path, messages):
+def test_the_pid_of_a_dead_process_is_logged(tmp_path, messages):
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                           capture_output=True, text=True).stdout
     (tmp_path / "app.pid").write_text(gone)
@@ -51,13 +51,13 @@ def test_a_dead_process_is_told(tmp_path, messages):
     assert f"a process that is gone ({gone.strip()})" in messages.text
 
 
-def test_a_living_process_is_told(tmp_path, messages):
+def test_the_pid_of_a_living_process_is_logged(tmp_path, messages):
     (tmp_path / "app.pid").write_text(str(os.getppid()))
     PidFile(str(tmp_path / "app.pid")).write()
     assert f"another process ({os.getppid()})" in messages.text
 
 
-def test_another_s_file_is_not_removed(tmp_path):
+def test_the_file_of_another_process_is_not_removed(tmp_path):
     file = PidFile(str(tmp_path / "app.pid"))
     file.write()
     (tmp_path / "app.pid").write_text(str(os.getppid()))
@@ -65,11 +65,11 @@ def test_another_s_file_is_not_removed(tmp_path):
     assert (tmp_path / "app.pid").exists()
 
 
-def test_it_cannot_be_written(tmp_path):
+def test_a_file_that_cannot_be_written(tmp_path):
     with pytest.raises(ConfigError, match="No such file or directory"):
         PidFile(str(tmp_path / "not" / "there")).write()
     (tmp_path / "directory").mkdir()
-    with pytest.raises(ConfigError, match="is no regular file"):
+    with pytest.raises(ConfigError, match="is not a regular file"):
         PidFile(str(tmp_path / "directory")).write()
 
 

@@ -1,4 +1,4 @@
-"""Giving up root, in processes of their own, for there is no way back."""
+"""Dropping root, each time in a process of its own because it cannot be undone."""
 
 import json
 import os
@@ -39,13 +39,13 @@ def assume(*arguments, initgroups=True):
     ((None, "4343"), 0, 4343, [4343]),
     ((None, None), 0, 0, None),
 ])
-def test_what_a_role_becomes(arguments, uid, gid, groups):
+def test_user_and_groups_of_a_role(arguments, uid, gid, groups):
     uids, gids, found = assume(*arguments)
     assert uids == [uid] * 3 and gids == [gid] * 3
     assert groups is None or found == groups
 
 
-def test_an_interpreter_that_the_user_cannot_read_is_told(tmp_path):
+def test_an_interpreter_that_the_user_cannot_read(tmp_path):
     (tmp_path / "os.py").write_text("")
     (tmp_path / "os.py").chmod(0o600)
     code = CODE.replace("/etc/passwd", str(tmp_path / "os.py"))
@@ -54,7 +54,7 @@ def test_an_interpreter_that_the_user_cannot_read_is_told(tmp_path):
     assert "cannot read Python's library" in result.stderr
 
 
-def test_nobody_known():
+def test_an_unknown_user_or_group():
     with pytest.raises(ConfigError, match="uid: there is no user 'nosuchuser'"):
         Identity("nosuchuser", None)
     with pytest.raises(ConfigError, match="gid: there is no group 'nosuchgroup'"):
@@ -69,7 +69,7 @@ def test_running_as_root_is_two_lines(caplog):
     assert not caplog.records
 
 
-def test_without_root_it_is_told_and_survived():
+def test_without_root_a_warning_is_logged():
     code = ("import logging, os; logging.basicConfig()\n"
             "from geventuwsgi.system.privileges import Identity\n"
             "who = Identity('12', '13'); os.setuid(4242); who.assume(); print(os.getuid())")
@@ -80,7 +80,7 @@ def test_without_root_it_is_told_and_survived():
     assert "cannot setgid(13) as non-root user" in result.stderr
 
 
-def test_groups_beside_those_of_the_user():
+def test_groups_in_addition_to_those_of_the_user():
     assert assume("nobody", None, [7], initgroups=False) == [[65534] * 3, [65534] * 3, [7, 65534]]
     own = sorted(os.getgroups())
     assert assume(None, None, ["bin"]) == [[0] * 3, [0] * 3, sorted({*own, 2})]

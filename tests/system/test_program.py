@@ -1,4 +1,4 @@
-"""Programs of the operator's: real ones, and what they find when they start."""
+"""Programs of the operator's: real ones, and the surroundings that they start in."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from geventuwsgi.system.privileges import Identity
 from geventuwsgi.system.program import ProgramContext
 from tests.harness import Program, alive, wait_until
 
-LOOK = """
+REPORT = """
 import json, os, resource, signal, sys
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 json.dump({"blocked": int(status["SigBlk"], 16), "ignored": int(status["SigIgn"], 16),
@@ -26,10 +26,10 @@ json.dump({"blocked": int(status["SigBlk"], 16), "ignored": int(status["SigIgn"]
            "ids": [*os.getresuid(), *os.getresgid()], "nice": os.nice(0),
            "as": resource.getrlimit(resource.RLIMIT_AS)}, open(sys.argv[1], "w"))
 """
-PYTHON = [sys.executable, "-S", "-c", LOOK]
+PYTHON = [sys.executable, "-S", "-c", REPORT]
 
 
-def conditions(**more):
+def context(**more):
     return ProgramContext(environ={"PATH": os.environ["PATH"], **more.pop("environ", {})}, **more)
 
 
@@ -55,7 +55,7 @@ def test_a_program_gets_nothing_of_ours(tmp_path):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     try:
         out = tmp_path / "out"
-        assert program.run([*PYTHON, str(out)], conditions(
+        assert program.run([*PYTHON, str(out)], context(
             environ={"COLOUR": "blue"}, directory=str(tmp_path))) == 0
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGUSR2}
     finally:
@@ -70,13 +70,13 @@ def test_a_program_gets_nothing_of_ours(tmp_path):
 
 @pytest.mark.root
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root")
-def test_it_runs_as_whom_it_is_to_within_its_limits(open_path):
+def test_user_and_limits(open_path):
     out = open_path / "out"
     out.touch()
     out.chmod(0o666)
     shell = f"id -u; id -g; ulimit -v; nice; kill -0 {os.getpid()} 2>/dev/null; echo $?"
-    # The tests' own Python may be out of reach of nobody; the shell is not.
-    assert program.run(["/bin/sh", "-c", f"({shell}) > {out}"], conditions(
+    # The user nobody may not be able to read the tests' own Python, but it can run the shell.
+    assert program.run(["/bin/sh", "-c", f"({shell}) > {out}"], context(
         identity=Identity("65534", "65534"), limits=Limits(2 ** 30, None, 7))) == 0
     assert out.read_text().split() == ["65534", "65534", str(2 ** 20), "7", "1"]
     assert os.getuid() == 0 and resource.getrlimit(resource.RLIMIT_AS)[0] != 2 ** 30
@@ -87,34 +87,34 @@ def test_it_runs_as_whom_it_is_to_within_its_limits(open_path):
     (["/etc"], {}, "Permission denied"),
     (["/bin/true"], {"directory": "/no/such/place"}, "No such file or directory: /no/such/place"),
 ])
-def test_what_cannot_start_says_why_and_leaves_nothing(argv, more, words):
-    before, descriptors = offspring(), os.listdir("/proc/self/fd")
+def test_a_program_that_cannot_start_leaves_nothing(argv, more, words):
+    before, descriptors = child_pids(), os.listdir("/proc/self/fd")
     with pytest.raises(OSError, match=words):
-        program.start(argv, conditions(**more))
+        program.start(argv, context(**more))
     assert os.listdir("/proc/self/fd") == descriptors
-    assert offspring() <= before  # those of other tests may end meanwhile
+    assert child_pids() <= before  # those of other tests may end meanwhile
 
 
-def offspring():
-    """Return the pids of our children, zombies too."""
+def child_pids():
+    """Return the pids of our children, including zombies."""
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 @pytest.mark.parametrize("code, status, words", [
     ("exit 3", 3, "exit status 3"), ("kill -9 $$", -9, "killed by signal 9"),
     ("nosuchcommand 2>/dev/null", 127, "command not found")])
-def test_how_it_ends(code, status, words):
-    assert program.run(["/bin/sh", "-c", code], conditions()) == status
-    assert words in program.how(status)
+def test_exit_status(code, status, words):
+    assert program.run(["/bin/sh", "-c", code], context()) == status
+    assert words in program.describe_status(status)
 
 
 @pytest.mark.parametrize("outlives", [False, True])
-def test_it_dies_with_its_parent_unless_it_is_to_outlive_it(outlives, tmp_path):
+def test_a_program_dies_with_its_parent_unless_it_outlives_it(outlives, tmp_path):
     code = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from geventuwsgi.system import program as command
-pid = command.start(["/bin/sleep", "1000"], command.Conditions(dict(os.environ)),
+from geventuwsgi.system import program
+pid = program.start(["/bin/sleep", "1000"], program.ProgramContext(dict(os.environ)),
                     session=True, outlives={outlives}, pidfile={str(tmp_path / "pid")!r})
 print(pid, flush=True)
 time.sleep(1000)
@@ -135,9 +135,9 @@ def test_an_interrupted_run_leaves_nothing(tmp_path):
     code = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from geventuwsgi.system import program as command, signals
-with signals.ending():
-    command.run(["/bin/sh", "-c", "echo $$; exec sleep 1000"], command.Conditions(os.environ))
+from geventuwsgi.system import program, signals
+with signals.exit_on_stop():
+    program.run(["/bin/sh", "-c", "echo $$; exec sleep 1000"], program.ProgramContext(os.environ))
 """
     for number in (signal.SIGTERM, signal.SIGINT):
         with Program(sys.executable, "-c", code) as parent:
@@ -146,14 +146,14 @@ with signals.ending():
             assert not alive(pid)
 
 
-def test_it_works_where_everything_is_patched():
+def test_in_a_patched_process():
     code = f"""
 from gevent import monkey; monkey.patch_all()
 import gevent, os, sys
 gevent.sleep(0)  # there is a hub, for which gevent's close would wait
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from geventuwsgi.system import program as command
-print(command.run(["/bin/sh", "-c", "exit 7"], command.Conditions(os.environ)))
+from geventuwsgi.system import program
+print(program.run(["/bin/sh", "-c", "exit 7"], program.ProgramContext(os.environ)))
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           timeout=20).stdout == "7\n"

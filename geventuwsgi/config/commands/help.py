@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.names import by_server
-from geventuwsgi.config.options.option import Option
+from geventuwsgi.config.options.option import SHARED, Option
 from geventuwsgi.config.options.table import BY_LETTER, OPTIONS, nearest, row
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
@@ -256,7 +256,7 @@ def _reasons(status: str) -> Iterable[str]:
             found.setdefault(option.reason, []).append(f"``{option.name}``")
     for reason, names in found.items():
         yield ", ".join(names)
-        yield _filled(sentence(reason), "    ")
+        yield _filled(sentence(reason.replace(SHARED, "")), "    ")
         yield ""
 
 

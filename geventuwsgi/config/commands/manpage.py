@@ -145,6 +145,13 @@ Sockets passed by systemd.
 .TP
 .B NOTIFY_SOCKET
 The socket of systemd for notifications of the state.
+.SH FILES
+.TP
+.IR PREFIX /share/geventuwsgi
+Example configurations in conf/, units and scripts for a service manager in
+init/, and the documentation in docs/.
+.I PREFIX
+is the virtual environment that the server is installed in.
 .SH EXAMPLES
 .nf
 geventuwsgi \-c app.ini

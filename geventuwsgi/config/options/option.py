@@ -6,9 +6,31 @@ key, text and origin.
 
 from dataclasses import dataclass, field
 from keyword import iskeyword
+from pathlib import Path
 
+import geventuwsgi
 from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.config.values.types import Switch, ValueType
+
+
+def shared(package: Path) -> str:
+    """Return the directory that conf, docs and init are in, with a slash, or "" if there is none.
+
+    Beside the package in a checkout (also after `pip install -e`); else pip puts them in
+    share/geventuwsgi of the prefix, of the user's base or of `--target`, all above the package.
+
+    Args:
+        package: the directory of the package.
+    """
+    prefixes = package.parents[:4]  # site-packages, python3.N, lib, the prefix
+    for directory in (package.parent, *(one / "share/geventuwsgi" for one in prefixes)):
+        if (directory / "docs/options.rst").exists():
+            return f"{directory}/"
+    return ""
+
+
+# Put before the name of a file in a reason, so that a message names the path on this machine.
+SHARED = shared(Path(geventuwsgi.__file__).parent)
 
 
 @dataclass(frozen=True)

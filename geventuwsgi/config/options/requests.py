@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass
 
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import SHARED, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Keepalive, Milliseconds, Number, Seconds, Size
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
@@ -273,5 +273,5 @@ UNSUPPORTED: tuple[Option, ...] = (
     *refused("extract", "nothing is embedded in this server: use cat, or curl"),
     *refused("symcall symcall-post-fork symcall-register-rpc symcall-use-next",
              "functions of C libraries are not called: use import, and ctypes in the module"),
-    *refused("router-list routers-list", "docs/rules.rst lists the actions of route"),
+    *refused("router-list routers-list", f"the actions of route are in {SHARED}docs/rules.rst"),
 )

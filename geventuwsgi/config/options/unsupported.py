@@ -5,7 +5,7 @@ that this server does not have. A `refused` one would silently be left undone (a
 runs, a limit or a right that is not set), so the server does not start and says what to use.
 """
 
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import SHARED, Option, ignored, refused
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import Choice, Plugins, ValueType
 
@@ -109,7 +109,7 @@ _AREA = "there is no memory shared by workers: use redis, or a file that the app
 _SIGNAL = ("there are no uWSGI signals: for timers use a systemd timer, for touched files "
            "touch-exec or hook-touch, between processes redis")
 _EMPEROR = ("there is no emperor: run each configuration as a service of its own, "
-            "systemctl enable geventuwsgi@NAME with init/geventuwsgi@.service")
+            f"systemctl enable geventuwsgi@NAME with {SHARED}init/geventuwsgi@.service")
 _LEGION = ("there is no legion: use keepalived, Pacemaker or the orchestrator to choose the "
            "active machine")
 _ZERG = ("there is no zerg mode: use reuse-port, by which several instances share a port, or add "

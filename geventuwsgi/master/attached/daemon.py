@@ -161,7 +161,7 @@ class Daemon:
                 self._ours = 0
                 if status and pid != self.pid:
                     logger.error('[uwsgi-daemons] "%s" (pid: %d) ended before it had daemonized, '
-                                 "%s", self.order.command, pid, command.how(status))
+                                 "%s", self.order.command, pid, command.describe_status(status))
             return  # the look at the pid file follows
         self.pid = 0
         if self.dismissed:
@@ -171,7 +171,7 @@ class Daemon:
             self.deadline = self.deadline or now + EARLY
             self._await_group()
         else:
-            self._throttle(now, f"(pid: {pid}) ended, {command.how(status)}")
+            self._throttle(now, f"(pid: {pid}) ended, {command.describe_status(status)}")
 
     def _await_group(self, killed: bool = False) -> None:
         """Start it anew, or be rid of it, when nobody of its group is left."""

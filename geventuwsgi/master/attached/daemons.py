@@ -98,7 +98,7 @@ class Daemons(Attached):
             if daemon.is_process(pid):
                 if daemon.controls:
                     logger.warning('daemon "%s" (pid: %d) ended, %s: the instance ends with it',
-                                   daemon.order.command, pid, program.how(status))
+                                   daemon.order.command, pid, program.describe_status(status))
                     daemon.dismissed = True
                     self.exit_status = 0
                 daemon.ended(pid, status, time.monotonic())

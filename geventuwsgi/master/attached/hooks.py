@@ -105,7 +105,7 @@ def check(hook: Hook, status: int) -> None:
     """
     if status == 0:
         return
-    error = hook.failed(program.how(status))
+    error = hook.failed(program.describe_status(status))
     if not hook.may_fail:
         raise error
     logger.warning("%s", error)
@@ -193,7 +193,7 @@ def _chdir(argument: str) -> None:
 
 
 def _awaiting(kind: str) -> Callable[[str], None]:
-    return lambda argument: probe.until_there(kind, argument, PATIENCE)
+    return lambda argument: probe.wait_for(kind, argument, PATIENCE)
 
 
 _NEW, _MORE = os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND

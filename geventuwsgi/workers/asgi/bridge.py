@@ -19,26 +19,23 @@ from gevent import get_hub
 from gevent.event import Event
 
 from ...app.applications import Applications
-from ...app.exceptions import ExceptionPolicy
 from ...app.middleware import fail_readiness
-from ...app.response_defaults import standing_of
 from ...config.request_log import access_log
-from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
 from ...errors import BootError
 from ...ipc import scoreboard
 from ...ipc.commands import WorkerCommands
 from ...log.sinks import Sink
 from ...net.acceptor import Acceptor, Batch, adopt
-from ...net.allowlist import AllowList
+from ...net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ...net.listener import Listener
-from ...protocol.message import Limits
+from ..limits import WebSocketLimits
+from ..settings import values_of
 from .connection import Connection
 from .from_router import RoutedConnection
-from .harakiri import RequestTimeouts, of_worker
+from .harakiri import of_worker
 from .http import HttpConnection, HttpsConnection
 from .lifespan import Lifespan
-from .limits import NEVER, SWEEP, ConnectionLimits
 from .loop_thread import LoopThread, loop_maker
 from .service import AsgiService
 from .transport import SocketTransport
@@ -46,8 +43,6 @@ from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
-# On a reload a kept connection may bring one more request for so long, in seconds.
-IDLE_ON_RELOAD = 5.0
 _MEASURE_EVERY = 4  # ticks
 KINDS: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
@@ -278,9 +273,7 @@ class Bridge:
         cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
         cells[scoreboard.CONNECTIONS] = service.opened - service.closed
         cells[scoreboard.IN_PROGRESS] = service.in_progress
-        own = (service.requests, service.exceptions, service.harakiris, service.bytes_sent,
-               int(service.response_time * 1e6))
-        for field, base, value in zip(scoreboard.COUNTERS, self._base, own):
+        for field, base, value in zip(scoreboard.COUNTERS, self._base, service.counters()):
             cells[field] = base + value
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         if self._ticks % _MEASURE_EVERY == 0:
@@ -291,34 +284,12 @@ class Bridge:
 
 def service_of(settings: Settings, applications: Applications, child: Child,
                requests: Sink | None) -> AsgiService:
-    """Turn settings into the plain values that connections go by."""
-    policy = ConnectionLimits(
-        head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
-        io_timeout=settings.socket_timeout or NEVER,
-        limit_post=settings.limit_post, ping_interval=settings.ws_ping_interval,
-        ping_timeout=settings.ws_ping_timeout, max_size=settings.ws_max_size,
-        max_queue=settings.ws_max_queue, deflate=settings.ws_per_message_deflate)
-    limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
-                    settings.limit_request_fields, settings.head_limit)
-    standing = standing_of(
-        server=settings.server_header, date=settings.date_header, added=settings.add_header,
-        removed=settings.del_header, pages=settings.error_page)
+    """Make what the connections share from the settings."""
     return AsgiService(
-        policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
-        max_connections=settings.worker_connections, standing=standing,
-        applications=applications,
+        values_of(settings, child), applications,
+        websockets=WebSocketLimits(
+            settings.ws_ping_interval, settings.ws_ping_timeout, settings.ws_max_size,
+            settings.ws_max_queue, settings.ws_per_message_deflate),
         access=None if requests is None else lambda schedule: access_log(
             settings, requests, schedule, lambda: child.row.memory),
-        root_path=settings.root_path.rstrip("/"),
-        uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
-        forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
-        proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
-                 if settings.enable_proxy_protocol else None),
-        patience=RequestTimeouts(settings.harakiri, harakiri_paths(settings.harakiri_path),
-                                 settings.slow_request, settings.harakiri_graceful_timeout),
-        worker=child.id, pid=os.getpid(),
-        mishaps=ExceptionPolicy(
-            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
-            reload=settings.reload_on_exception,
-            types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
-            reprs=settings.reload_on_exception_repr))
+        root_path=settings.root_path.rstrip("/"))

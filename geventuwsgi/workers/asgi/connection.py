@@ -21,14 +21,18 @@ from ...errors import NotOurProtocol, ProtocolError
 from ...net.listener import Listener
 from ...protocol import proxy
 from ...protocol.response import Response, error_response
+from ..limits import DRAIN
 from . import harakiri as report
 from .exchange import AsgiExchange
 from .flow_control import StreamProtocol
-from .limits import DRAIN, HALF_CLOSED
 from .scope import ASGI, Scope
 from .service import AsgiService
 
 log = logging.getLogger("geventuwsgi.error")
+
+# A client that has ended its side, but not the connection, gets its response if that takes no
+# longer, in seconds; then it counts as gone, as with nginx.
+HALF_CLOSED = 0.5
 
 
 class Connection(StreamProtocol):
@@ -72,7 +76,7 @@ class Connection(StreamProtocol):
         self.transport = transport
         service = self.service
         service.joined(self)
-        self.deadline = monotonic() + service.policy.head_timeout
+        self.deadline = monotonic() + service.limits.head_timeout
         proxies = service.proxies
         if (proxies is not None and self.listener.protocol != "uwsgi"
                 and (not self.host or self.host in proxies)):
@@ -109,7 +113,7 @@ class Connection(StreamProtocol):
         self.service.left(self)
 
     def rest(self) -> None:
-        policy = self.service.policy
+        policy = self.service.limits
         if self.websocket is not None:
             self.websocket.resume()
         elif self.exchange is not None:
@@ -188,8 +192,8 @@ class Connection(StreamProtocol):
             return
         exchange.app = app.id
         scope["state"] = service.states[app.id].copy()
-        if service.patience is not None:
-            self.harakiri_at = exchange.began + service.patience.first(scope["path"])
+        if service.timed:
+            self.harakiri_at = exchange.began + service.timeouts.first(scope["path"])
         exchange.task = service.run(exchange.run(app.callable))
 
     def start_websocket(self, websocket: Any, scope: Scope) -> None:
@@ -232,12 +236,12 @@ class Connection(StreamProtocol):
         except ProtocolError as error:
             self.body_broke(error)
             return
-        limit = self.service.policy.limit_post
+        limit = self.service.limits.limit_post
         if limit and exchange.received + len(piece) > limit:
             self.body_broke(ProtocolError(413, f"a body of more than {limit} bytes (limit-post)"))
             return
         if exchange.starved:
-            self.deadline = monotonic() + self.service.policy.io_timeout
+            self.deadline = monotonic() + self.service.limits.io_timeout
         if parser.body_complete:
             self.deadline = inf
         if piece or parser.body_complete:
@@ -266,7 +270,7 @@ class Connection(StreamProtocol):
 
     def await_body(self) -> None:
         """The application waits for more of the body: now the client has to send."""
-        self.deadline = monotonic() + self.service.policy.io_timeout
+        self.deadline = monotonic() + self.service.limits.io_timeout
 
     # The end of a request.
 
@@ -283,7 +287,7 @@ class Connection(StreamProtocol):
             if length is None or length - exchange.received <= DRAIN:
                 self._left = exchange.received + DRAIN
                 self.take = self._drain_body
-                self.deadline = monotonic() + self.service.policy.io_timeout
+                self.deadline = monotonic() + self.service.limits.io_timeout
                 self.release_body()
                 return
         self.finish(not self.parser.body_complete or bool(self.parser.buffered))
@@ -396,37 +400,37 @@ class Connection(StreamProtocol):
             if not self.stalled():
                 return
             log.warning("%s: took nothing of a response for %g seconds; closed", self.peer,
-                        self.service.policy.io_timeout)
+                        self.service.limits.io_timeout)
             self.transport.abort()
         elif exchange is not None:
             if exchange.starved:
                 self.body_broke(ProtocolError(
                     408, f"no progress of the request body for "
-                         f"{self.service.policy.io_timeout:g} seconds"))
+                         f"{self.service.limits.io_timeout:g} seconds"))
             elif exchange.via:
                 self.transport.abort()  # in the middle of a file
         elif self.idle or self.take == self._drain_body or self.take == self._linger:
             self.transport.abort() if unsent or self.take == self._linger else self.close()
         else:
             self.refuse(ProtocolError(
-                408, f"no whole request head within {self.service.policy.head_timeout:g} seconds"))
+                408, f"no whole request head within {self.service.limits.head_timeout:g} seconds"))
 
     def harakiri(self, now: float) -> None:
         """The present request is slow, or has been inside the application for too long."""
         exchange = self.exchange
         service = self.service
-        patience = service.patience
-        if exchange is None or exchange.complete or patience is None:
+        timeouts = service.timeouts
+        if exchange is None or exchange.complete:
             self.harakiri_at = inf
             return
         if not exchange.killed:
-            limit = patience.limit(exchange.scope["path"])
+            limit = timeouts.limit(exchange.scope["path"])
             if now < exchange.began + limit:
                 self.harakiri_at = exchange.began + limit
                 report.slow(service.worker, service.pid, self.peer, exchange.title,
                             now - exchange.began, exchange.task)
                 return
-            self.harakiri_at = now + patience.grace
+            self.harakiri_at = now + timeouts.grace
             report.harakiri(service.worker, service.pid, limit, self.host,
                             exchange.method, exchange.uri, exchange.task)
             service.harakiris += 1

@@ -21,11 +21,13 @@ from ...app.debug_pages import USUAL, Page
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
 from . import harakiri
-from .limits import BODY_AHEAD
 from .record import Record, by_disconnection
 from .scope import Scope
 
 log = logging.getLogger("geventuwsgi.error")
+
+# So many octets of a request body wait for the application before reading stops.
+BODY_AHEAD = 262144
 
 Message = dict[str, Any]
 
@@ -256,12 +258,7 @@ class AsgiExchange(Record):
         self.complete = True
         if response.remaining and not response.bodiless:
             self.keep_alive = False
-            if response.remaining > 0:
-                self.fault = (f"the body is {response.remaining} bytes shorter than its "
-                              f"Content-Length")
-            else:
-                self.fault = (f"the body is {-response.remaining} bytes longer than its "
-                              f"Content-Length; they were not sent")
+            self.fault = response.length_error
         self.connection.answered(self)
         self.wake()
 
@@ -385,7 +382,7 @@ class AsgiExchange(Record):
             harakiri.application_error(connection.peer, self.title, error)
             accept = b",".join(value for name, value in self.scope["headers"]
                                if name == b"accept").decode("latin-1")
-            self._answer(500, service.mishaps.happened(self.title, error, accept))
+            self._answer(500, service.exception_policy.apply(self.title, error, accept))
 
     def kill(self) -> None:
         """The request exceeded `harakiri`: cancel it; what it still sends is discarded."""

@@ -13,7 +13,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from .limits import LINGER_OCTETS, LINGER_SECONDS
+from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from .service import AsgiService
 
 _COPY = 65536  # octets of a file at a time that pass through us
@@ -97,7 +97,7 @@ class StreamProtocol(ABC, asyncio.Protocol):
         left = count
         while left and not self.lost:
             # The deadline is for each piece, so that a large file may take its time.
-            self.deadline = monotonic() + self.service.policy.io_timeout
+            self.deadline = monotonic() + self.service.limits.io_timeout
             sent: int = await transport.send_file(file, offset, min(left, 1 << 20))
             if not sent:
                 break
@@ -122,7 +122,7 @@ class StreamProtocol(ABC, asyncio.Protocol):
 
     def _watch_writing(self) -> None:
         self._unsent = self.transport.get_write_buffer_size()
-        self.deadline = monotonic() + self.service.policy.io_timeout
+        self.deadline = monotonic() + self.service.limits.io_timeout
 
     def stalled(self) -> bool:
         """Whether the client has taken nothing since the last look, with something to take."""

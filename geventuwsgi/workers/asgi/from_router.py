@@ -4,50 +4,73 @@ The rules of this room: who connects is asked of the kernel, and only a process 
 user may say who the client is (`server.routed` does the same for WSGI).
 """
 
+import json
 import logging
 import os
-import socket
-import struct
+from typing import Any
 
-from ...errors import ProtocolError
+from ...net.credentials import peer_credentials
+from ...protocol import client_line
+from ...protocol.client_line import ClientLine
 from ...protocol.http1 import RequestParser
+from .exchange import AsgiExchange
 from .http import HttpConnection
-from .scope import Scope
+from .scope import VARIABLES, Scope
 
 log = logging.getLogger("geventuwsgi.error")
 
-# The first field of each request (router.forward writes it).
-CLIENT = "Geventuwsgi-Client: "
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
-
 
 class RoutedConnection(HttpConnection):
-    """Serve what the router hands on: `client` and `scheme` are its client's."""
+    """Serve what the router hands on: `client`, `server`, `scheme` and TLS are its client's."""
 
-    __slots__ = ()
+    __slots__ = ("_client",)
+
+    _client: ClientLine
 
     def begin(self) -> None:
         super().begin()
         sock = self.transport.get_extra_info("socket")
-        _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        _, uid, _ = peer_credentials(sock)
         if uid != os.geteuid():
             log.warning("a process of user %d connected to the socket between router and "
                         "workers; closed", uid)
             self.close()
 
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits.extended(client_line.ALLOWANCE))
+
     def _scope(self, parser: RequestParser) -> Scope:
-        whole = parser.fields
-        line, _, rest = whole.partition("\r\n")
-        if not line.startswith(CLIENT):
-            raise ProtocolError(400, "a request on the router's socket that says no client")
-        host, port, scheme, *_ = line[len(CLIENT):].split(" ")
-        self.host, self.port = ("", 0) if host == "-" else (host, int(port))
-        self.trusted = not self.host or self.host in self.service.forwarders
+        fields = parser.fields
+        client, parser.fields = client_line.parse(fields)
+        self._client = client
+        self.host, self.port = client.host, int(client.port or 0)
+        self.trusted = not client.host or client.host in self.service.forwarders
         self._base = None
-        parser.fields = rest
         scope = super()._scope(parser)
-        parser.fields = whole  # a head that is repeated is read again
-        if not self.trusted:
-            scope["scheme"] = scheme
+        parser.fields = fields  # `repeated` compares the whole head
+        if scope["client"] == (client.host, 0):
+            # X-Forwarded-For ends with the address that the router itself has added.
+            scope["client"] = client.host, self.port
         return scope
+
+    def base_scope(self) -> Scope:
+        client = self._client
+        server: tuple[str, int | None] = client.server, int(client.server_port)
+        if client.server.startswith(("/", "\0")):
+            server = client.server, None
+        return {**super().base_scope(), "scheme": client.scheme, "server": server}
+
+    def start(self, exchange: AsgiExchange, scope: Scope) -> None:
+        self._extend(scope)
+        super().start(exchange, scope)
+
+    def start_websocket(self, websocket: Any, scope: Scope) -> None:
+        self._extend(scope)
+        super().start_websocket(websocket, scope)
+
+    def _extend(self, scope: Scope) -> None:
+        client = self._client
+        if client.tls:
+            scope["extensions"]["tls"] = json.loads(client.tls)
+        if client.variables:
+            scope["extensions"][VARIABLES] = dict(client.variables)

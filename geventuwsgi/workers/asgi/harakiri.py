@@ -7,51 +7,14 @@ requests in this sense.
 
 import asyncio
 import logging
-import os
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
-from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...log import tracebacks
-from .limits import HARAKIRI_GRACE
-
-
-class RequestTimeouts(NamedTuple):
-    """How long a request may run; in seconds, 0 = for ever.
-
-    Attributes:
-        harakiri: until it is cancelled.
-        paths: the same for paths that begin so, instead; the longest prefix counts.
-        slow: until its stack is logged.
-        grace: what it gets from its harakiri until its connection is cut.
-    """
-
-    harakiri: float = 0.0
-    paths: Sequence[tuple[str, float]] = ()
-    slow: float = 0.0
-    grace: float = HARAKIRI_GRACE
-
-    @property
-    def endless(self) -> bool:
-        """Whether no request is ever looked at."""
-        return not (self.harakiri or self.paths or self.slow)
-
-    def limit(self, path: str) -> float:
-        """Return the seconds after which a request for this path is cancelled."""
-        found, length = self.harakiri, -1
-        for prefix, seconds in self.paths:
-            if path.startswith(prefix) and len(prefix) > length:
-                found, length = seconds, len(prefix)
-        return found or inf
-
-    def first(self, path: str) -> float:
-        """Return the seconds after which a request for this path is looked at first."""
-        return min(self.limit(path), self.slow or inf)
 
 
 def of_worker(service: Any) -> str:
@@ -67,23 +30,17 @@ def of_worker(service: Any) -> str:
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     sections = [(f"native thread {number:#x} ({names.get(number, 'unknown')}):", frame)
                 for number, frame in sys._current_frames().items()]
-    return tracebacks.whole(service.pid, service.worker, sections, "\n\n".join(parts))
+    return tracebacks.of_process(service.pid, service.worker, sections, "\n\n".join(parts))
 
 
 # What the log says about a request that went wrong: whose, which, and where it stood.
 
 log = logging.getLogger("geventuwsgi.error")
 
-_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-
 
 def application_error(peer: str, what: str, error: BaseException) -> None:
     """Log the traceback of an exception that left the application, without our frames."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
-        trace = trace.tb_next
-    log.error("Error handling %s from %s", what, peer,
-              exc_info=(type(error), error, trace or error.__traceback__))
+    log.error("Error handling %s from %s", what, peer, exc_info=tracebacks.exc_info(error))
 
 
 def stack(task: "asyncio.Task[None]") -> str:
@@ -92,10 +49,10 @@ def stack(task: "asyncio.Task[None]") -> str:
     awaited: object = task.get_coro()
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None and not frame.f_code.co_filename.startswith(_PACKAGE_DIRECTORY):
+        if frame is not None and not tracebacks.is_server_frame(frame):
             lines += traceback.format_stack(frame, limit=1)
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return "".join(lines).rstrip() or "  (no Python frame)"
+    return "".join(lines).rstrip() or tracebacks.NO_FRAME
 
 
 def slow(worker: int, pid: int, peer: str, what: str, seconds: float,

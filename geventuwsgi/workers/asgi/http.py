@@ -29,10 +29,13 @@ class HttpConnection(Connection):
     parser: RequestParser
 
     def begin(self) -> None:
-        self.parser = RequestParser(self.service.head_limits)
+        self.parser = self.new_parser()
         self._base: Scope | None = None
         self._repeated: Scope | None = None
         self.take = self._take_head
+
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits)
 
     def _take_head(self, data: bytes) -> None:
         try:
@@ -40,7 +43,7 @@ class HttpConnection(Connection):
                 self._request()
             elif self.idle:
                 self.idle = False
-                self.deadline = monotonic() + self.service.policy.head_timeout
+                self.deadline = monotonic() + self.service.limits.head_timeout
         except ProtocolError as error:
             self.refuse(error)
 
@@ -72,7 +75,7 @@ class HttpConnection(Connection):
                                 parser.keep_alive and service.persistent)
         if not parser.body_complete:
             length = parser.content_length
-            limit = service.policy.limit_post
+            limit = service.limits.limit_post
             if limit and length is not None and length > limit:
                 raise ProtocolError(413, f"a body of {length} bytes (limit-post is {limit})")
             exchange.expects = parser.expect_continue
@@ -96,11 +99,11 @@ class HttpConnection(Connection):
         self.take = self._take_head
         service = self.service
         if self.parser.buffered:
-            self.deadline = monotonic() + service.policy.head_timeout
+            self.deadline = monotonic() + service.limits.head_timeout
             service.loop.call_soon(self._take_buffered, context=service.context.copy())
             return
         self.idle = True
-        self.deadline = monotonic() + service.policy.keepalive
+        self.deadline = monotonic() + service.limits.keepalive
         if not self.transport.is_reading():
             self.resume_reading()
 
@@ -157,9 +160,9 @@ class HttpsConnection(HttpConnection):
         self.finish(True)
 
     def _secured(self) -> None:
-        self._extension = tls.extension(self.transport.tls)
+        self._extension = tls.extension(self.transport.engine.tls)
         super().begin()
-        self.deadline = monotonic() + self.service.policy.head_timeout
+        self.deadline = monotonic() + self.service.limits.head_timeout
 
     def _failed(self, reason: str) -> None:
         log.warning("%s: the TLS handshake failed (%s); closed", self.peer, reason)
@@ -174,10 +177,10 @@ class HttpsConnection(HttpConnection):
     def expire(self, now: float) -> None:
         transport = self.transport
         if self.take == self._discard and not (
-                transport.is_plain or transport.handshake_done or transport.is_closing()):
+                transport.is_plain or transport.established or transport.is_closing()):
             self.deadline = inf
             log.warning("%s: no TLS handshake within %g seconds; closed", self.peer,
-                        self.service.policy.head_timeout)
+                        self.service.limits.head_timeout)
             self.close()
             return
         super().expire(now)

@@ -8,8 +8,8 @@ import asyncio
 import logging
 from typing import Any
 
-from ...app.exceptions import told
 from ...errors import BootError
+from ...log import tracebacks
 
 _FRAME = '  File "'     # of a traceback as text
 _LAST_WORDS = 0.1       # seconds that an application may go on after a startup that failed
@@ -101,7 +101,8 @@ class Lifespan:
             # application says that it knows no lifespan. One that asked for the first event
             # or had started most likely means something else.
             self._error = error
-            reason, trace = f"{type(error).__name__}: {error}", told(error)
+            reason = f"{type(error).__name__}: {error}"
+            trace = tracebacks.of_exception(error)
             raised = self._mode == "on" and not self._started   # by `startup`, with the trace
             if (self._started or self._received) and not self._explained and not raised:
                 log.error("Error in the lifespan of the application\n%s", trace.rstrip())

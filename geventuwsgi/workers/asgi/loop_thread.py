@@ -44,7 +44,7 @@ def loop_maker(kind: str) -> Callable[[], asyncio.AbstractEventLoop]:
             return maker
         except ImportError:
             if kind == "uvloop":
-                raise ConfigError("uvloop is not installed: pip install geventuwsgi[asgi]",
+                raise ConfigError("uvloop is not installed: pip install uvloop",
                                   option="asgi-loop") from None
     return asyncio.new_event_loop
 

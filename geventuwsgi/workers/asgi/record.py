@@ -1,7 +1,6 @@
-"""What the request log formats of one request or WebSocket (see `log.format.Record`).
+"""One request or WebSocket as the request log and the counters see it.
 
-The rules of this room: defaults live on the class, so that a request sets only what differs;
-nothing is computed before a line is written.
+Nothing is computed before a line is written.
 """
 
 import asyncio
@@ -9,10 +8,11 @@ from time import monotonic
 from typing import Any
 
 from ...errors import ClientDisconnected
+from ...log.record import RequestRecord
 from .scope import Scope, Variables
 
 
-class Record:
+class Record(RequestRecord):
     """One request, as the log and the counters see it.
 
     Args:
@@ -33,25 +33,6 @@ class Record:
     task: "asyncio.Task[None]"
     gone = complete = head_sent = killed = recorded = False
     fault = ""
-    method = "GET"
-    status = 500
-    header_count = 0
-    header_size = 0
-    body_size = 0
-    via = ""
-    app = -1
-    core = 0
-    switches = 1
-    app_requests = 0
-    total_requests = 0
-    request_length = 0
-    vars = 0
-    vars_size = 0
-    duration = 0.0
-    started = 0.0
-    pid = 0
-    worker = 0
-    logvars: dict[str, str] | None = None
 
     def __init__(self, connection: Any, scope: Scope, uri: str) -> None:
         self.connection = connection

@@ -28,6 +28,15 @@ HTTP_EXTENSIONS: dict[str, dict[str, Any]] = {
     **EXTENSIONS, "http.response.early_hint": {}, "http.response.trailers": {}}
 WEBSOCKET_EXTENSIONS: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
 
+# An extension of this server: variables that a front end has added, `http-var` of the router or
+# `uwsgi_param` of nginx, as a dict of text.
+VARIABLES = "geventuwsgi.variables"
+# What else of a packet's variables a scope holds, or says in another form.
+_IN_SCOPE = frozenset(
+    "REQUEST_METHOD REQUEST_URI PATH_INFO QUERY_STRING SERVER_PROTOCOL SCRIPT_NAME SERVER_NAME "
+    "SERVER_PORT REMOTE_ADDR REMOTE_PORT CONTENT_TYPE CONTENT_LENGTH REQUEST_SCHEME HTTPS "
+    "UWSGI_SCHEME".split())
+
 _REMEMBERED = 2048
 _LINE = 256  # longer lines (cookies) are mostly different each time
 
@@ -138,6 +147,12 @@ def from_packet(base: Scope, parser: PacketParser) -> Scope:
                 "latin-1")))
     scope["headers"] = headers
     return scope
+
+
+def added_variables(parser: PacketParser) -> dict[str, str]:
+    """Return the variables of a packet that its scope does not hold."""
+    return {name: _text(value) for name, value in parser.vars.items()
+            if name not in _IN_SCOPE and not name.startswith("HTTP_")}
 
 
 def _text(octets: str) -> str:

@@ -1,111 +1,69 @@
-"""What all connections of one worker share: limits, applications, log, counters, the sweep.
+"""What all connections of one ASGI worker share, and the sweep over their deadlines.
 
-The rules of this room: it reads no settings and belongs to the loop's thread. The hub
-reads the counters, which are plain numbers; whatever it wants done comes through
-`LoopThread.call`.
+It belongs to the loop's thread. The hub reads the counters, which are plain numbers; whatever
+it wants done comes through `LoopThread.call`.
 """
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
 from time import monotonic, time
 from typing import Any
 
 from ...app.applications import Application, Applications
-from ...app.exceptions import ExceptionPolicy
 from ...log.access import AccessLog
-from ...net.allowlist import AllowList
-from ...protocol.message import Limits
-from ...protocol.response import ResponseDefaults
-from .harakiri import RequestTimeouts
-from .limits import SWEEP, ConnectionLimits
+from ...net.deadlines import SWEEP
+from ..limits import WebSocketLimits
+from ..service import Callback, Service, ServiceValues, noop
 
 log = logging.getLogger("geventuwsgi.error")
 
 
-class AsgiService:
+class AsgiService(Service):
     """The shared side of a worker's connections.
 
     Args:
-        policy: timeouts and sizes.
-        head_limits: how large the parts of a request head may be.
-        buffer_size: the largest uwsgi block, in octets.
-        max_connections: open connections of this worker.
-        standing: fields of every response.
-        applications: what requests are for.
+        values, applications: see `Service`.
+        websockets: the limits of WebSockets.
         access: makes the request log, given what calls a function at the end of this turn
             of the loop; None if nothing is to be logged.
-        root_path: what every scope's root_path begins with.
-        uwsgi_peers: who may speak uwsgi over TCP.
-        forwarders: whose X-Forwarded-* is believed.
-        proxies: who may (and then must) send a PROXY header; None = nobody.
-        patience: how long requests may run.
-        worker: the worker's number.
-        pid: its pid.
-        mishaps: what follows an exception of the application, beside the log.
+        root_path: the beginning of every scope's root_path.
 
     Attributes:
+        only: the one application, where a request needs no choosing.
         loop: the event loop, from `attach` on.
         states: of the lifespans, by the id of the application; each scope has a shallow copy.
         tasks: the applications' tasks, those that outlive their request included.
         swept: monotonic seconds of the last sweep, the loop's sign of life.
-        draining: no connection outlives its present request any more.
         opened, closed: connections adopted and ended since the start.
-        accepted, requests, exceptions, harakiris, bytes_sent, response_time: counters
-            since the start, the last in seconds.
-        ended: called once all is done after a drain.
+        timed: whether a request may run too long.
+        in_progress: requests and WebSockets inside the application.
+        ended: done once everything has ended after a drain.
         roomy: called when a connection ends while `crowded` is set.
     """
 
     loop: asyncio.AbstractEventLoop
+    ended: asyncio.Future[None]
 
-    def __init__(self, *, policy: ConnectionLimits, head_limits: Limits, buffer_size: int,
-                 max_connections: int, standing: ResponseDefaults, applications: Applications,
-                 access: Callable[[Any], AccessLog] | None, root_path: str,
-                 uwsgi_peers: AllowList, forwarders: AllowList, proxies: AllowList | None,
-                 patience: RequestTimeouts, worker: int, pid: int,
-                 mishaps: ExceptionPolicy) -> None:
-        self.policy = policy
-        self.head_limits = head_limits
-        self.buffer_size = buffer_size
-        self.max_connections = max_connections
-        self.standing = standing
-        self.applications = applications
+    def __init__(self, values: ServiceValues, applications: Applications, *,
+                 websockets: WebSocketLimits, access: Callable[[Any], AccessLog] | None,
+                 root_path: str) -> None:
+        super().__init__(values, applications)
+        self.websockets = websockets
+        self.timed = not values.timeouts.endless
         self.only = (applications.default if len(applications) == 1
                      and not applications.all[0].script_name else None)
         self._make_access = access
         self.access: AccessLog | None = None
         self.root_path = root_path
-        self.uwsgi_peers = uwsgi_peers
-        self.forwarders = forwarders
-        self.proxies = proxies
-        self.patience = None if patience.endless else patience
-        self.worker = worker
-        self.pid = pid
-        self.mishaps = mishaps
-        self.context = contextvars.copy_context()
         self.states: list[dict[str, Any]] = [{} for _ in applications]
-        self.connections: set[Any] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.app_requests = [0] * (len(applications) + 1)
-        self.draining = False
-        self.persistent = policy.keepalive > 0
         self._pause: asyncio.TimerHandle | None = None
         self.opened = 0
         self.closed = 0
         self.in_progress = 0
-        self.requests = 0
-        self.others_requests = 0
-        self.exceptions = 0
-        self.harakiris = 0
-        self.bytes_sent = 0
-        self.response_time = 0.0
         self.swept = monotonic()
-        self.crowded = False
-        self.roomy: Callable[[], None] = _nothing
-        self.ended: asyncio.Future[None]
-        self._kept_idle = True
+        self.roomy: Callback = noop
         self._ticking: asyncio.TimerHandle | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -206,7 +164,7 @@ class AsgiService:
             self._pause.cancel()
             self._pause = None
         if not self.draining:
-            self.persistent = not suspended and self.policy.keepalive > 0
+            self.persistent = not suspended and self.limits.keepalive > 0
             if suspended:
                 self._pause = self.loop.call_later(idle_for, self._close_idle)
 
@@ -235,7 +193,3 @@ class AsgiService:
         if (not self.connections and not self.tasks and self.opened <= self.closed
                 and not self.ended.done()):
             self.ended.set_result(None)
-
-
-def _nothing() -> None:
-    return None

@@ -1,22 +1,17 @@
 """TLS between an accepted socket's transport and its connection.
 
-The rules of this room: OpenSSL sees memory only (`ssl.MemoryBIO`). To the socket's transport
-this is the protocol, to the connection it is the transport, so the connection knows nothing
-of TLS. asyncio's own TLS would want a coroutine and a task for each accepted socket, and
-tells the connection nothing before the handshake is over, so that no deadline of ours
-could hold for it.
+To the socket's transport this is the protocol, to the connection it is the transport, so the
+connection knows nothing of TLS. asyncio's own TLS needs a coroutine and a task for each
+accepted socket, and passes nothing to the connection before the handshake is complete, so
+that no deadline of the connection could cover it.
 """
 
 import ssl
 from collections.abc import Callable
 from typing import Any
 
-from ...net import tls
-
-# The largest plaintext of a record, RFC 8446 section 5.1, and what is encrypted at a time. A
-# memory BIO never shrinks: it keeps so much, and a third more, as long as the connection lives.
-_RECORD = 16384
-_RECEIVE = 20480  # a whole record with what is around it, and a little more
+from ...errors import ClientDisconnected
+from ...net.tls_engine import RECEIVE, RECORD, HandshakeFailed, TlsEngine
 
 
 class SecureTransport:
@@ -25,35 +20,30 @@ class SecureTransport:
     Args:
         plain: the transport of the socket; from now on this is its protocol.
         context: of the listener.
-        connection: whom to tell, once the handshake is made.
-        secured: called when it is, before the first bytes are told.
-        failed: called with the reason when it cannot be made; the peer was sent the alert.
+        connection: receives the decrypted bytes, once the handshake is complete.
+        secured: called when it is, before the first bytes are passed on.
+        failed: called with the reason when it fails; the peer was sent the alert.
 
     Attributes:
-        tls: the TLS side of the connection; None when that is closed. A connection's objects
+        engine: the state of TLS; None when the connection is closed. A connection's objects
             refer to each other and wait for the garbage collector, OpenSSL's 20 to 60 KB
             must not.
-        greeted: the handshake is made, and no farewell was said.
     """
 
-    __slots__ = ("tls", "handshake_done", "_plain", "_connection", "_secured", "_failed",
-                 "_incoming",
-                 "_outgoing", "_parting", "_loop", "is_reading", "is_closing",
-                 "get_write_buffer_size", "get_extra_info", "pause_writing", "resume_writing")
+    __slots__ = ("engine", "_plain", "_connection", "_secured", "_failed", "_parting", "_loop",
+                 "is_reading", "is_closing", "get_write_buffer_size", "get_extra_info",
+                 "pause_writing", "resume_writing")
 
     is_plain = False
 
     def __init__(self, plain: Any, context: ssl.SSLContext, connection: Any, loop: Any,
                  secured: Callable[[], None], failed: Callable[[str], None]) -> None:
+        self.engine: TlsEngine | None = TlsEngine(context)
         self._plain = plain
         self._connection = connection
         self._loop = loop
         self._secured = secured
         self._failed = failed
-        self._incoming: Any = ssl.MemoryBIO()
-        self._outgoing: Any = ssl.MemoryBIO()
-        self.tls: Any = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.handshake_done = False
         self._parting = False
         self.is_reading = plain.is_reading
         self.is_closing = plain.is_closing
@@ -63,66 +53,69 @@ class SecureTransport:
         self.resume_writing = connection.resume_writing
         plain.set_protocol(self)
 
-    # What the socket's transport tells.
+    @property
+    def established(self) -> bool:
+        """Whether the handshake is complete and neither side has closed."""
+        return self.engine is not None and self.engine.established
+
+    # Called by the socket's transport.
 
     def take(self, data: bytes) -> None:
         """Bytes came."""
         if self._parting:
             self._connection.take(data)  # they are only counted
             return
-        for start in range(0, len(data), _RECEIVE):
-            if self.tls is None:
+        for start in range(0, len(data), RECEIVE):
+            engine = self.engine
+            if engine is None:
                 return
-            self._incoming.write(data[start:start + _RECEIVE] if len(data) > _RECEIVE else data)
-            if self.handshake_done or self._do_handshake():
+            engine.feed(data[start:start + RECEIVE] if len(data) > RECEIVE else data)
+            if engine.established or self._do_handshake(engine):
                 self._pump()
 
     def eof_received(self) -> None:
-        """The peer closed without a farewell."""
-        if self.handshake_done or self._parting:
+        """The peer closed without a close_notify."""
+        if self.established or self._parting:
             self._connection.eof_received()
         else:
             self._plain.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed."""
-        self.handshake_done = False
-        self.tls = self._incoming = self._outgoing = None
+        if self.engine is not None:
+            self.engine.established = False  # `_pump` may be running
+        self.engine = None
         self._connection.connection_lost(error)
 
-    def _do_handshake(self) -> bool:
-        """Make the next step of the handshake; tell whether it is made."""
+    def _do_handshake(self, engine: TlsEngine) -> bool:
+        """Make the next step of the handshake; return whether it is complete."""
         try:
-            self.tls.do_handshake()
-        except ssl.SSLWantReadError:
+            done = engine.do_handshake()
+        except HandshakeFailed as error:
+            self._flush()
+            self._failed(str(error))
+            return False
+        if not done:
             self._flush()
             return False
-        except ssl.SSLError as error:
-            self._flush()
-            self._failed(tls.why(error))
-            return False
-        self.handshake_done = True
         self._secured()
-        if self.tls.version() != "TLSv1.3":
+        if engine.tls.version() != "TLSv1.3":
             self._flush()  # else it can wait for the first response: tickets
-        return self.handshake_done
+        return engine.established
 
     def _pump(self) -> None:
-        """Tell the connection what came, as long as it wants to know."""
-        incoming, secure = self._incoming, self.tls
-        if secure is None:
+        """Pass on what came, as long as the connection reads."""
+        engine = self.engine
+        if engine is None:
             return
-        while (incoming.pending or secure.pending()) and self.handshake_done and self.is_reading():
+        while engine.established and self.is_reading():
             try:
-                data = secure.read(_RECORD)
-            except ssl.SSLWantReadError:
-                break
-            except ssl.SSLZeroReturnError:
-                data = b""
-            except ssl.SSLError:
-                self.handshake_done = False
+                data = engine.read()
+            except ClientDisconnected:
                 self._flush()
                 self._plain.close()
+                return
+            if data is None:
                 return
             if not data:
                 self._plain.pause_reading()
@@ -130,31 +123,29 @@ class SecureTransport:
                 return
             self._connection.take(data)
 
-    # What the connection asks for.
+    # Called by the connection.
 
     def pause_reading(self) -> None:
-        """Tell of no more bytes."""
+        """Pass on no more bytes."""
         self._plain.pause_reading()
 
     def resume_reading(self) -> None:
-        """Tell of bytes again, of those that came already from a callback of the loop."""
+        """Pass on bytes again; those that came already, from a callback of the loop."""
         self._plain.resume_reading()
-        if self.tls is not None and (self._incoming.pending or self.tls.pending()):
+        if self.engine is not None and self.engine.has_input():
             self._loop.call_soon(self._pump)
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send octets, or keep what the kernel does not take."""
-        if self.tls is None:
+        """Encrypt and send bytes, or keep what the kernel does not accept."""
+        engine = self.engine
+        if engine is None:
             return
-        secure = self.tls.write
         try:
-            for start in range(0, len(data), _RECORD):
-                piece = memoryview(data)[start:start + _RECORD] if len(data) > _RECORD else data
-                sent = secure(piece)
-                while sent < len(piece):  # a client may want smaller records (RFC 6066)
-                    sent += secure(memoryview(piece)[sent:])
+            for start in range(0, len(data), RECORD):
+                engine.encrypt(memoryview(data)[start:start + RECORD] if len(data) > RECORD
+                               else data)
                 self._flush()
-        except ssl.SSLError:
+        except ClientDisconnected:
             self._plain.close()
 
     def write_eof(self) -> None:
@@ -164,25 +155,22 @@ class SecureTransport:
         self._plain.write_eof()
 
     def close(self) -> None:
-        """Close once all is sent, the farewell too."""
+        """Close once all is sent, the close_notify too."""
         self._close_notify()
         self._plain.close()
 
     def abort(self) -> None:
-        """Close with a reset and without a farewell: what the peer has is not all of it."""
-        self.handshake_done = False
+        """Close with a reset and without a close_notify: what the peer has is incomplete."""
+        if self.engine is not None:
+            self.engine.established = False
         self._plain.abort()
 
     def _close_notify(self) -> None:
-        if not self.handshake_done:
-            return
-        self.handshake_done = False
-        try:
-            self.tls.unwrap()
-        except ssl.SSLError:
-            pass  # it wants to read the peer's, which nobody waits for
-        self._flush()
+        engine = self.engine
+        if engine is not None and engine.close_notify():
+            self._flush()
 
     def _flush(self) -> None:
-        if self._outgoing is not None and self._outgoing.pending:
-            self._plain.write(self._outgoing.read())
+        engine = self.engine
+        if engine is not None and engine.has_output():
+            self._plain.write(engine.output())

@@ -8,7 +8,7 @@ from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
 from .connection import Connection
 from .exchange import AsgiExchange
-from .scope import EXTENSIONS, from_packet
+from .scope import EXTENSIONS, VARIABLES, added_variables, from_packet
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -49,13 +49,15 @@ class UwsgiConnection(Connection):
         if variables.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise ProtocolError(400, "a WebSocket handshake over the uwsgi protocol, which cannot "
                                      "carry one: use proxy_pass to an http-socket")
-        limit = self.service.policy.limit_post
+        limit = self.service.limits.limit_post
         if limit and parser.content_length > limit:
             raise ProtocolError(
                 413, f"a body of {parser.content_length} bytes (limit-post is {limit})")
         scope = from_packet(self.base_scope(), parser)
         exchange = AsgiExchange(self, scope, variables.get("REQUEST_URI", ""), True, True, False)
         scope["extensions"] = EXTENSIONS.copy()
+        if added := added_variables(parser):
+            scope["extensions"][VARIABLES] = added
         self.take = self.take_body
         self.start(exchange, scope)
         if not parser.body_complete and self.exchange is exchange:

@@ -21,8 +21,8 @@ from typing import Any
 
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import Response
+from ..limits import CLOSE_TIMEOUT
 from . import harakiri, websocket_frames
-from .limits import CLOSE_TIMEOUT
 from .record import Record, by_disconnection
 from .scope import WEBSOCKET_EXTENSIONS, Scope
 from .websocket_frames import BINARY, CLOSE, CONT, PONG, TEXT
@@ -74,10 +74,10 @@ class WebSocket(Record):
         """
         if websocket_frames.ServerProtocol is None:
             raise ProtocolError(501, "a WebSocket handshake, and the websockets library is not "
-                                     "installed: pip install geventuwsgi[asgi]")
+                                     "installed: pip install websockets")
         connection = self.connection
-        policy = connection.service.policy
-        self._protocol = protocol = websocket_frames.protocol(policy.deflate, policy.max_size)
+        limits = connection.service.websockets
+        self._protocol = protocol = websocket_frames.protocol(limits.deflate, limits.max_size)
         parser = connection.parser
         protocol.receive_data(f"GET {parser.path} HTTP/1.1\r\n{parser.fields}\r\n"
                               .encode("latin-1"))
@@ -217,8 +217,8 @@ class WebSocket(Record):
         if self._waiters is not None:
             self._wake()
             return
-        policy = self.connection.service.policy
-        if len(queue) >= policy.max_queue or self._queued > policy.max_size:
+        limits = self.connection.service.websockets
+        if len(queue) >= limits.max_queue or self._queued > limits.max_size:
             self.connection.transport.pause_reading()
 
     def _wake(self) -> None:
@@ -257,7 +257,7 @@ class WebSocket(Record):
     def resume(self) -> None:
         """Nothing is owed to us: the next deadline is the next ping."""
         if self._state == _OPEN:
-            interval = self.connection.service.policy.ping_interval
+            interval = self.connection.service.websockets.ping_interval
             self.connection.deadline = monotonic() + interval if interval else inf
 
     def end_of_input(self) -> None:
@@ -291,7 +291,7 @@ class WebSocket(Record):
         self._queued -= len(data)
         connection = self.connection
         if (not connection.transport.is_reading() and self._state == _OPEN
-                and len(queue) <= connection.service.policy.max_queue // 2):
+                and len(queue) <= connection.service.websockets.max_queue // 2):
             connection.resume_reading()
             if self._ping is not None:
                 self._expect_pong()
@@ -434,7 +434,7 @@ class WebSocket(Record):
     # Deadlines, called by the sweep through the connection.
 
     def _expect_pong(self) -> None:
-        timeout = self.connection.service.policy.ping_timeout
+        timeout = self.connection.service.websockets.ping_timeout
         self.connection.deadline = monotonic() + timeout if timeout else inf
 
     def expire(self, now: float) -> None:

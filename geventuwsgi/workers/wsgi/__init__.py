@@ -1,12 +1,10 @@
-"""A WSGI worker's I/O: accept, read, call, write, log.
+"""A WSGI worker: accept, read, call the application, write, log.
 
-Rules of the wing:
+Begin with `worker`, the only module that others import.
 
-- Runs in a worker only, on its gevent hub, after the monkey-patching.
-- `worker` is the entry room and the only one that reads settings; the others take
-  plain arguments.
-- One greenlet per connection, and it alone blocks on its socket. No timer per request:
+- It runs in a worker process only, on its gevent hub, after the monkey-patching.
+- `worker` and `settings` read the settings; all other modules have plain arguments.
+- Each connection has a greenlet, which alone blocks on its socket. No timer per request:
   deadlines are numbers that one sweeper compares.
-- Nothing of another wing of this floor is named here: what a worker needs of its
-  process is handed in.
+- It imports neither the master nor the router: a worker gets its process as an argument.
 """

@@ -1,10 +1,12 @@
-"""Accept connections of one listening socket, lean, and only as many as can be served.
+"""Accept connections of one listening socket, and only as many as can be served.
 
-The rules of this room: it runs in hub callbacks and never blocks. Where each request is
-a new connection (every `uwsgi_pass`) the accept path is the request path: `_accept()` in
-a loop until EAGAIN, a raw socket around the descriptor, and a bare greenlet that waits
-for another connection when it has served one. A greenlet's first frame costs a mapping,
-a page fault and an unmapping of Python's data stack, 7 of 50 us from accept to close.
+Rules:
+
+- Everything here runs in hub callbacks and never blocks.
+- Where each request comes on a new connection (every `uwsgi_pass`), accepting is on the
+  path of the request. Hence `_accept()` in a loop until EAGAIN, a raw socket around the
+  descriptor, and bare greenlets that are reused: a new greenlet's first frame maps,
+  faults in and unmaps Python's data stack, 7 of the 50 us from accept to close.
 """
 
 import logging
@@ -25,8 +27,8 @@ from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# Greenlets kept for the connections to come: those of one turn of the loop.
-PARKED = BATCH
+# Idle greenlets that are kept for later connections: enough for one turn of the loop.
+MAX_IDLE = BATCH
 
 
 class Acceptor(StreamServer):
@@ -34,39 +36,39 @@ class Acceptor(StreamServer):
 
     Args:
         listener: the listening socket, non-blocking.
-        make: the kind of connection; its `serve` runs in a greenlet.
+        connection_type: the class of its connections; `serve` runs in a greenlet.
         service: what the worker's connections share.
     """
 
-    def __init__(self, listener: Listener, make: Callable[..., Connection],
+    def __init__(self, listener: Listener, connection_type: Callable[..., Connection],
                  service: WsgiService) -> None:
-        super().__init__(listener.socket, handle=make, spawn=None)
+        super().__init__(listener.socket, handle=connection_type, spawn=None)
         self.listener = listener
-        self._make = make
+        self._connection_type = connection_type
         self._service = service
         self._hub = service.hub
-        self._room = service.room
+        self._capacity = service.capacity
         self._accept = listener.socket._accept  # type: ignore[attr-defined]
         self._family = listener.socket.family
-        self._complained = 0.0
-        self._parked: list[greenlet] = []
+        self._last_error_logged = 0.0
+        self._idle: list[greenlet] = []
         self.paused = False
         self.suspended = False
 
     def _do_read(self) -> None:
-        """Accept and serve until nobody waits, `BATCH` is reached or there is no room.
+        """Accept and serve until the queue is empty, `BATCH` is reached or the worker is full.
 
         The new connection's greenlet runs at once, until its first wait: going through
         the loop's queue of callbacks costs more and lets the caches go cold.
         """
-        room = self._room()
-        if room <= 0:
+        capacity = self._capacity()
+        if capacity <= 0:
             self.paused = True
             self.stop_accepting()
             return
-        for _ in range(min(BATCH, room)):
+        for _ in range(min(BATCH, capacity)):
             if self._watcher is None:
-                return  # closed or paused by what the connection before brought about
+                return  # the previous connection's request closed or paused us
             try:
                 fd, address = self._accept()
             except OSError as error:
@@ -78,26 +80,26 @@ class Acceptor(StreamServer):
             self._greenlet().switch(adopt(fd, self._family), address)
 
     def _greenlet(self) -> greenlet:
-        """Return a greenlet that waits for a connection, or a new one."""
-        parked = self._parked
-        while parked:
-            server = parked.pop()
-            if not has_other_references(server):
-                return server
+        """Return an idle greenlet, or a new one."""
+        idle = self._idle
+        while idle:
+            candidate = idle.pop()
+            if not has_other_references(candidate):
+                return candidate
         return greenlet(self._serve, self._hub)
 
     def _serve(self, sock: Any, address: Any) -> None:
         """The body of a greenlet: one connection after the other."""
-        make, service, listener = self._make, self._service, self.listener
-        parked, wait = self._parked, self._hub.switch
+        connection_type, service, listener = self._connection_type, self._service, self.listener
+        idle, wait = self._idle, self._hub.switch
         while True:
-            make(service, sock, address, listener).serve()
-            if len(parked) >= PARKED:
+            connection_type(service, sock, address, listener).serve()
+            if len(idle) >= MAX_IDLE:
                 return
-            me = getcurrent()
-            me.gr_context = None
-            parked.append(me)
-            del me, sock, address
+            current = getcurrent()
+            current.gr_context = None
+            idle.append(current)
+            del current, sock, address
             try:
                 sock, address = wait()
             except GreenletExit:
@@ -113,61 +115,61 @@ class Acceptor(StreamServer):
         self._timer = self.loop.timer(BACK_OFF)
         self._timer.start(self._start_accepting_if_started)
         now = monotonic()
-        if now - self._complained >= 1.0:
-            self._complained = now
+        if now - self._last_error_logged >= 1.0:
+            self._last_error_logged = now
             log.error("cannot accept connections on %s: %s; trying again",
                       self.listener.url, error.strerror)
 
     def finish(self) -> None:
-        """Take what already waits in the queue, as far as there is room, and close.
+        """Accept what already waits in the queue, as far as the capacity goes, and close.
 
-        With the last descriptor the kernel resets what is left there: of a server that
-        stops, or of a socket that a reload removed.
+        When the last descriptor of a socket is closed, the kernel resets the connections in
+        its queue. That happens when the server stops or a reload removes the socket.
         """
         if self.started and not self.paused:
             self._do_read()
         self.close()
 
     def suspend(self) -> None:
-        """Leave connections in the kernel's queue until `wake`: an operator said so."""
+        """Leave connections in the kernel's queue until `wake`, as an operator requested."""
         self.suspended = True
         self.stop_accepting()
 
     def wake(self) -> None:
-        """Take connections again, if there is room."""
+        """Accept connections again, unless paused."""
         self.suspended = False
         if self.started and not self.paused:
             self.start_accepting()
 
     def start_accepting(self) -> None:
-        """Watch the socket, unless we are suspended."""
+        """Watch the socket, unless suspended."""
         if not self.suspended:
             super().start_accepting()
 
     def resume(self) -> None:
-        """Take connections again after a pause."""
+        """Accept connections again after a pause."""
         if self.paused and self.started:
             self.paused = False
             self.start_accepting()
 
 
-def has_other_references(server: greenlet) -> bool:
-    """Whether anybody but the caller can reach this greenlet, which is parked.
+def has_other_references(candidate: greenlet) -> bool:
+    """Whether anything but the caller can reach this idle greenlet.
 
-    A timer that an application left running, a greenlet it wants to kill later, a
-    thread-local: all of them are about one connection and must not see the next. So a
-    greenlet that something still refers to is left to die.
+    A timer that an application left running, a greenlet that it wants to kill later, a
+    thread-local: all of them belong to one connection and must not reach the next. A
+    greenlet that something still refers to is therefore not used again.
     """
-    return sys.getrefcount(server) > _UNKNOWN or getweakrefcount(server) > 0
+    return sys.getrefcount(candidate) > _OWN_REFERENCES or getweakrefcount(candidate) > 0
 
 
-def _references() -> int:
+def _own_references() -> int:
     """Count the references to an object that only a caller's variable refers to."""
-    def count(server: object) -> int:
-        return sys.getrefcount(server)
+    def count(candidate: object) -> int:
+        return sys.getrefcount(candidate)
     pool = [object()]
-    server = pool.pop()
-    return count(server)
+    candidate = pool.pop()
+    return count(candidate)
 
 
-_UNKNOWN = _references()
+_OWN_REFERENCES = _own_references()

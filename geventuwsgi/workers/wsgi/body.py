@@ -1,9 +1,11 @@
-"""The body of one request on its way in: waited for, bounded, and drained if left over.
+"""The body of one request as it arrives: read on demand, bounded, and drained if left over.
 
-The rules of this room: it reads only when somebody asks, so that a large upload is never
-held in memory and 100 (Continue) goes out when the application first reads. A body that
-breaks its framing or a limit is remembered as such: it never looks complete, and nothing
-behind it is served.
+Rules:
+
+- It reads only when the application does, so that a large upload is never held in memory
+  and 100 (Continue) is sent at the application's first read.
+- A body that breaks its framing or a limit stays broken: it never looks complete, and
+  no request after it is served.
 """
 
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 from ...errors import ClientDisconnected, ProtocolError
 from ...net.stream import Expired, Stream
 from ...protocol.response import CONTINUE
-from .slots import DRAIN, ConnectionLimits
+from ..limits import DRAIN, ConnectionLimits
 
 
 class BrokenBody(ClientDisconnected):
@@ -23,22 +25,22 @@ class IncomingBody:
 
     Args:
         stream: the connection.
-        parser: holds the request's head; decodes the body.
-        policy: timeouts and sizes.
+        parser: has parsed the head, decodes the body.
+        limits: timeouts and sizes.
         expects: the client waits for 100 (Continue).
 
     Attributes:
-        broken: what was wrong with the body, None as long as nothing is.
+        broken: what is wrong with the body, None while nothing is.
         size: octets decoded so far.
     """
 
-    __slots__ = ("stream", "parser", "policy", "expects", "broken", "size", "_fresh")
+    __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "_fresh")
 
-    def __init__(self, stream: Stream, parser: Any, policy: ConnectionLimits,
+    def __init__(self, stream: Stream, parser: Any, limits: ConnectionLimits,
                  expects: bool) -> None:
         self.stream = stream
         self.parser = parser
-        self.policy = policy
+        self.limits = limits
         self.expects = expects
         self.broken: ProtocolError | None = None
         self.size = 0
@@ -46,12 +48,12 @@ class IncomingBody:
 
     @property
     def sound(self) -> bool:
-        """Whether the connection can go on behind this body: nothing broke, and the client
-        does not wait for a 100 that no longer comes."""
+        """Whether another request may follow this body: it is not broken, and the client does
+        not wait for a 100 that will not be sent."""
         return self.broken is None and (not self.expects or self.parser.body_complete)
 
     def receive(self) -> bytes:
-        """Return the next decoded piece of the body, b"" at its end.
+        """Return the next decoded piece of the body, or b"" at its end.
 
         Raises:
             ClientDisconnected: the client is gone.
@@ -73,9 +75,9 @@ class IncomingBody:
         return b""
 
     def _more(self) -> bytes:
-        policy = self.policy
+        limits = self.limits
         chunked = self.parser.content_length is None
-        timeout = policy.chunk_timeout if chunked else policy.io_timeout
+        timeout = limits.chunk_timeout if chunked else limits.io_timeout
         if self.expects:
             self.expects = False
             self.stream.send(CONTINUE)
@@ -90,14 +92,14 @@ class IncomingBody:
 
     def _count(self, octets: int) -> None:
         self.size += octets
-        limit = self.policy.limit_post
+        limit = self.limits.limit_post
         if limit and self.size > limit:
             raise ProtocolError(413, f"a body of more than {limit} bytes (limit-post)")
 
     def drain(self) -> bool:
-        """Read what the application left, so that the connection can be kept.
+        """Read and discard what the application left, so that the connection can be kept.
 
-        Returns whether it can; past a bound closing is cheaper for both sides.
+        Returns whether it can be: past `DRAIN` octets closing costs both sides less.
 
         Raises:
             ClientDisconnected: as `receive`.

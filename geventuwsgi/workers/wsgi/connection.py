@@ -1,14 +1,14 @@
-"""One connection: a greenlet, a parser for all its requests, and the order of things.
+"""One connection: one greenlet, and one parser for all its requests.
 
-The rules of this room:
+Rules:
 
-- A connection waits only in its `Stream`; the application is called with one of the
-  worker's slots in hand, and a complete response gives the slot back before it is sent.
-- Rules guard files, too: the mountpoint is taken off the path, then rules are followed,
-  then files are looked for, and then the application is called; the order is uWSGI's.
-- Nothing is closed in silence: every refusal is logged with the peer and the reason.
+- A connection blocks only in its `Stream`. It holds one of the worker's slots while the
+  application runs; a complete response gives the slot back before it is sent.
+- Rules apply to files too. The order is uWSGI's: split the mount point off the path,
+  follow the rules, look for a file, call the application.
+- Nothing is closed silently: every rejection is logged with the peer and the reason.
 - An error of the application costs its request, never the worker: 500 before the head,
-  a cut connection after it (a client must never take half a body for a whole one).
+  an aborted connection after it (half a body must never look like a whole one).
 """
 
 import _socket
@@ -31,19 +31,21 @@ from ...app.rules.response_filter import wrap
 from ...app.static.files import Found, StaticFiles
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
+from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
-from .harakiri import Disconnected, LongRequest, DeadTransport
+from .harakiri import DeadTransport, Disconnected, LongRequest
 from .service import WsgiService
-from .slots import EARLY_BODY, LINGER_OCTETS, LINGER_SECONDS
 
 log = logging.getLogger("geventuwsgi.error")
 
-# nginx's status in the request log for a client that was gone before it was answered.
+# nginx's status in the request log for a client that left before its response.
 CLIENT_GONE = 499
+# Request bodies up to this size are read before a slot is taken, in octets.
+EARLY_BODY = 65536
 
 
 class Connection(ABC):
@@ -52,32 +54,31 @@ class Connection(ABC):
     Args:
         service: what the worker's connections share.
         sock: the raw, non-blocking socket.
-        address: the peer as `accept` told it.
-        listener: the socket it came in by.
+        address: the peer, as `accept` returned it.
+        listener: the socket that accepted it.
 
     Attributes:
-        began: monotonic seconds at which the request inside the application got its slot,
-            inf outside of one.
-        running: what is known of the last request that ran for a while.
-        requests: how many requests this connection has begun.
+        began: monotonic seconds at which the running request got its slot; inf if none runs.
+        running: the record of the last request that ran long.
+        requests: the number of requests that this connection has begun.
         persists, body, standing, stream: see `app.wsgi.Transport`.
-        idle: it waits for a request, and nothing of one has come.
+        idle: it waits for a request, of which nothing has arrived.
         handed: the connection as a socket, for upgrade libraries.
         disconnected: whether the client is gone, for the application.
-        refused: the request whose refusal is to be logged, None as long as none is known.
-        abandoned: the request ignores its harakiri, and the connection was cut.
+        rejected: the request whose rejection is to be logged, None while none is known.
+        abandoned: the request ignored its harakiri, and the connection was closed.
     """
 
     __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
                  "requests", "began", "running", "exchange", "greenlet", "standing", "persists",
-                 "body", "idle", "handed", "disconnected", "refused", "abandoned", "_core")
+                 "body", "idle", "handed", "disconnected", "rejected", "abandoned", "_core")
 
     parser: Any
 
     def __init__(self, service: WsgiService, sock: _socket.socket, address: Any,
                  listener: Listener) -> None:
         self.service = service
-        self.stream = Stream(sock, service.hub, service.policy.send_timeout)
+        self.stream = Stream(sock, service.hub, service.limits.send_timeout)
         self.listener = listener
         self.standing = service.standing
         self.host = self.port = ""
@@ -92,7 +93,7 @@ class Connection(ABC):
         self.greenlet: Any = None
         self.handed = HandedSocket(self.stream)
         self.disconnected = Disconnected(self.stream)
-        self.refused: WsgiExchange | None = None
+        self.rejected: WsgiExchange | None = None
         self.persists = False
         self._core = -1
         self.body: IncomingBody | None = None
@@ -101,7 +102,7 @@ class Connection(ABC):
 
     @property
     def peer(self) -> str:
-        """Who is at the other end, for the log."""
+        """The name of the client in the log."""
         return f"{self.host}:{self.port}" if self.host else f"a client of {self.listener.url}"
 
     def serve(self) -> None:
@@ -113,38 +114,38 @@ class Connection(ABC):
         linger = False
         try:
             early = rejections.read_header(self) if service.proxies is not None else b""
-            linger = self.converse(early)
+            linger = self.serve_requests(early)
         except ProtocolError as error:
-            linger = rejections.refuse(self, error)
+            linger = rejections.reject(self, error)
         except ClientDisconnected as error:
             log.debug("%s: connection lost: %s", self.peer, error)
         except GreenletExit:
             pass  # interrupted by a drain or a stop while idle
-        except Exception:  # left to the hub it would end the worker
-            log.exception("%s: closed for an error of this server", self.peer)
+        except Exception:  # unhandled, it would end the worker
+            log.exception("%s: closed because of an internal error", self.peer)
         finally:
             if linger:
                 self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
             else:
                 self.stream.close()
-            self.disconnected.tell()
-            service.left(self)
+            self.disconnected.set()
+            service.closed(self)
 
     @abstractmethod
-    def converse(self, early: bytes) -> bool:
+    def serve_requests(self, early: bytes) -> bool:
         """Serve the requests of this connection.
 
         Args:
-            early: bytes that came behind a PROXY header.
+            early: bytes that followed a PROXY header.
 
         Returns:
-            Whether to close with patience, as the peer may still be sending.
+            Whether to linger on closing, as the peer may still be sending.
         """
 
     # The head of a request.
 
     def first_head(self, parser: Any, early: bytes) -> bool:
-        timeout = self.service.policy.head_timeout
+        timeout = self.service.limits.head_timeout
         self.idle = True
         try:
             data = early or self.stream.receive_now(timeout)
@@ -161,7 +162,7 @@ class Connection(ABC):
         Raises:
             ProtocolError: 408, or what the parser finds wrong.
         """
-        timeout = self.service.policy.head_timeout
+        timeout = self.service.limits.head_timeout
         end = monotonic() + timeout
         while True:
             try:
@@ -175,9 +176,10 @@ class Connection(ABC):
             if parser.head(data):
                 return True
 
-    # One request, whichever way it came.
+    # One request, of any protocol.
 
-    def take_scheme(self, environ: environs.Environ) -> None:
+    def set_scheme(self, environ: environs.Environ) -> None:
+        """Set the URL scheme to the one that a trusted peer states."""
         own = environ["wsgi.url_scheme"]
         scheme = environs.scheme(environ, True, own)
         if scheme != own:
@@ -185,24 +187,24 @@ class Connection(ABC):
             if scheme == "http":
                 environ.pop("HTTPS", None)
 
-    def take_body(self, environ: environs.Environ, parser: Any, expects: bool) -> None:
-        """Make the `wsgi.input` of a request with a body; a small one is read at once.
+    def make_input(self, environ: environs.Environ, parser: Any, expects: bool) -> None:
+        """Set the `wsgi.input` of a request with a body; a small body is read at once.
 
         Raises:
             ProtocolError: 413 for a body over limit-post, 400 or 408 for a broken one,
-                500 where there is no room to store it.
+                500 if it cannot be stored.
         """
-        policy = self.service.policy
+        limits = self.service.limits
         length = parser.content_length
         if self.service.slots.full:
             raise Overloaded
-        if policy.limit_post and length is not None and length > policy.limit_post:
+        if limits.limit_post and length is not None and length > limits.limit_post:
             raise ProtocolError(
-                413, f"a body of {length} bytes (limit-post is {policy.limit_post})")
-        self.body = body = IncomingBody(self.stream, parser, policy, expects)
+                413, f"a body of {length} bytes (limit-post is {limits.limit_post})")
+        self.body = body = IncomingBody(self.stream, parser, limits, expects)
         try:
-            if policy.post_buffering:
-                environ["wsgi.input"] = inputs.spool(body.receive, policy.post_buffering)
+            if limits.post_buffering:
+                environ["wsgi.input"] = inputs.spool(body.receive, limits.post_buffering)
             elif length is not None and length <= EARLY_BODY and not expects:
                 environ["wsgi.input"] = inputs.whole(body.receive)
             else:
@@ -216,7 +218,7 @@ class Connection(ABC):
         except OSError as error:
             raise ProtocolError(500, f"cannot store the request body: {error}") from error
 
-    def answer(self, exchange: WsgiExchange) -> None:
+    def dispatch(self, exchange: WsgiExchange) -> None:
         """Call the application inside a slot, then count and log the request."""
         service = self.service
         environ = exchange.environ
@@ -226,68 +228,68 @@ class Connection(ABC):
         app = service.only
         if app is None:
             service.applications.place(environ)
-        visit = None
-        asked = environ
+        context = None
+        static_environ = environ
         static = service.static
         if service.routes is not None:
             if static is not None:
-                asked = environ.copy()  # files are those of the path before rules, as in uWSGI
-            visit = service.routes.follow(exchange)
-            if visit.closed:
+                static_environ = environ.copy()  # the path before the rules counts, as in uWSGI
+            context = service.routes.follow(exchange)
+            if context.closed:
                 return
-        if static is not None and (visit is None or visit.answer is None):
-            found = static.find(asked)
+        if static is not None and (context is None or context.answer is None):
+            found = static.find(static_environ)
             if found is not None:
-                self._static(static, found, exchange, visit)
+                self._send_static(static, found, exchange, context)
                 return
         if app is None:
             app = service.applications.choose(environ)
         self.requests += 1
         free = service.slots.free
-        self._core = exchange.core = free.pop() if free else self._queue(exchange)
+        self._core = exchange.core = free.pop() if free else self._wait_for_slot(exchange)
         self.exchange = exchange
         self.greenlet.gr_context = service.context.copy()
         self.began = began = monotonic()
         try:
-            if visit is not None and visit.answer is not None:
-                exchange.run(wrap(visit.answer, visit))
+            if context is not None and context.answer is not None:
+                exchange.run(wrap(context.answer, context))
             elif app is None:
                 self._no_application(exchange)
             else:
                 exchange.app = app.id
-                exchange.run(app.callable if visit is None else wrap(app.callable, visit))
+                exchange.run(app.callable if context is None else wrap(app.callable, context))
         except BaseException as error:
             self._failed(exchange, error)
         self.began = inf
         self.exchange = None
         if self._core >= 0:
             self.release()
-        if visit is not None:
-            visit.finish()
+        if context is not None:
+            context.finish()
         self._account(exchange, monotonic() - began)
 
-    def _static(self, static: StaticFiles, found: Found, exchange: WsgiExchange,
-                visit: RuleContext | None) -> None:
-        """Answer with a file; that takes no slot, however slow the client."""
+    def _send_static(self, static: StaticFiles, found: Found, exchange: WsgiExchange,
+                     context: RuleContext | None) -> None:
+        """Send a file. It needs no slot, however slow the client is."""
         self.requests += 1
         self.exchange = exchange
         began = monotonic()
-        answer: Any = partial(static.answer, found)
+        application: Any = partial(static.answer, found)
         try:
-            if visit is None:
-                exchange.run(answer)
+            if context is None:
+                exchange.run(application)
             else:
-                visit.gzip = False  # a file has its twin for that, as in uWSGI
-                exchange.run(wrap(answer, visit))
+                context.gzip = False  # static-gzip sends the .gz file, as in uWSGI
+                exchange.run(wrap(application, context))
         except BaseException as error:
             self._failed(exchange, error)
         self.exchange = None
-        if visit is not None:
-            visit.finish()
+        if context is not None:
+            context.finish()
         self._account(exchange, monotonic() - began)
 
     def _account(self, exchange: WsgiExchange, duration: float) -> None:
-        """Count and log a request that is done."""
+        """Count and log a request that has ended."""
         service = self.service
         service.requests += 1
         service.response_time += duration
@@ -299,11 +301,11 @@ class Connection(ABC):
         if service.access is not None:
             self.log_request(exchange, duration)
 
-    def _queue(self, exchange: WsgiExchange) -> int:
-        """Wait for a slot; a client that leaves the queue meanwhile does not get one.
+    def _wait_for_slot(self, exchange: WsgiExchange) -> int:
+        """Wait for a slot; the request of a client that leaves meanwhile is dropped.
 
         Raises:
-            Overloaded: as many wait as may.
+            Overloaded: the queue is full.
             ClientDisconnected: the client is gone.
         """
         slots = self.service.slots
@@ -312,7 +314,7 @@ class Connection(ABC):
         try:
             core = slots.take()
         except Overloaded:
-            self.refused = exchange
+            self.rejected = exchange
             raise
         if self.disconnected():
             slots.give(core)
@@ -328,7 +330,7 @@ class Connection(ABC):
         if access is None or not exchange.logged:
             return
         running = self.running
-        if running is not None and running.deserted and running.request == self.requests:
+        if running is not None and running.gone_early and running.request == self.requests:
             exchange.status = CLIENT_GONE
         exchange.duration = duration
         exchange.started = time() - duration
@@ -346,14 +348,14 @@ class Connection(ABC):
         self._error(exchange, 500)
 
     def _failed(self, exchange: WsgiExchange, error: BaseException) -> None:
-        """An exchange ended with an exception: whose fault, and what to send?"""
+        """Handle the exception that ended an exchange: log it and send what can still be sent."""
         exchange.keep_alive = False
         service = self.service
         if self.taken:
-            return  # an upgrade library has the connection; frameworks end it by raising
+            return  # an upgrade library owns the connection; frameworks end it by raising
         transport = exchange.transport
         if isinstance(transport, DeadTransport):
-            exchange.head_sent = transport.head_sent  # what came later was not sent
+            exchange.head_sent = transport.head_sent  # later output was discarded
         broken_off = exchange.broken_off
         broken = self.body.broken if self.body is not None else None
         if broken is not None and isinstance(error, OSError):
@@ -374,19 +376,19 @@ class Connection(ABC):
             if not exchange.head_sent or isinstance(error, NothingSent):
                 exchange.status = CLIENT_GONE
         elif service.cut and isinstance(error, (GreenletExit, KeyboardInterrupt)):
-            exchange.logged, broken_off = False, True   # there is no answer
+            exchange.logged, broken_off = False, True  # no response is sent
             log.info("%s: %s %s broken off", self.peer, exchange.method, exchange.uri)
         else:
             service.exceptions += 1
             stacks.application_error(self.peer, exchange.method, exchange.uri, error)
             what = f"{exchange.method} {exchange.uri}"
             accept = str(exchange.environ.get("HTTP_ACCEPT", ""))
-            self._error(exchange, 500, service.mishaps.happened(what, error, accept))
+            self._error(exchange, 500, service.exception_policy.apply(what, error, accept))
         if broken_off:
             self.stream.abort()
 
     def _error(self, exchange: WsgiExchange, status: int, page: Page = USUAL) -> None:
-        """Answer with an error page if nothing was sent yet, else leave the cut to close."""
+        """Send an error page if no head was sent; otherwise the close ends the response."""
         exchange.status = status
         if exchange.head_sent or self.abandoned:
             return
@@ -398,22 +400,22 @@ class Connection(ABC):
         try:
             self.stream.send(octets)
         except ClientDisconnected as error:
-            log.debug("%s: could not be told of a %d: %s", self.peer, status, error)
+            log.debug("%s: could not send a %d: %s", self.peer, status, error)
 
     def first_line(self) -> tuple[str, str, str]:
-        """Return method, target and version of a request whose head was refused."""
+        """Return method, target and version of a request whose head was rejected."""
         return "-", "-", "-"
 
     def measure(self, exchange: WsgiExchange) -> None:
         """Count the variables of a request for the request log."""
 
-    def tell_of_body(self) -> None:
-        """Log a request body that broke, whatever the application made of the error."""
+    def log_broken_body(self) -> None:
+        """Log what is wrong with the request body, even if the application caught the error."""
         broken = self.body.broken if self.body is not None else None
         if broken is not None:
             log.warning("%s: %s; closed", self.peer, broken.reason)
 
-    # What an exchange needs of its connection (app.wsgi.Transport).
+    # For the exchange (app.wsgi.Transport).
 
     def release(self) -> None:
         """Give the slot back; a second call does nothing."""
@@ -434,17 +436,17 @@ class Connection(ABC):
     # Called on the hub.
 
     def expire(self) -> None:
-        """A deadline may have passed (called by the sweeper)."""
+        """Check the deadline (called by the sweeper)."""
         self.stream.expire()
 
     def interrupt_if_idle(self) -> None:
-        """End a connection that waits for a request, unless one has just come."""
+        """Close a connection that waits for a request, unless one has just arrived."""
         if self.idle and not self.stream.readable():
             self.stream.interrupt()
 
     @property
     def finished(self) -> bool:
-        """Whether the slot was given back: the answer is complete, and only being sent."""
+        """Whether the slot was given back: the response is complete and only being sent."""
         return self._core < 0
 
     @property

@@ -1,28 +1,26 @@
-"""What comes from the router of this instance: HTTP on a socket of ours, with a word on the client.
+"""Connections from the router of this instance: HTTP with a field that describes the client.
 
-The rules of this room:
+Rules:
 
-- The socket is in no directory and so has no mode. Who connects is asked of the kernel:
-  a process of our own user, and nobody else, may say who the client is.
-- A worker takes no more of these connections than it has slots, so that each connection the
-  router keeps is a request that can be served at once. Otherwise two of them could meet
-  in a worker of one slot, and one wait while other workers have nothing to do. Where all
-  workers have theirs and a connection still waits (a reload has routers beside routers),
-  they share after a moment.
+- The socket is abstract and so has no file mode. The kernel reports the user of the peer:
+  only processes of the server's own user may state a client's address.
+- A worker accepts no more of these connections than it has slots, so that a request on any
+  connection the router keeps can be served at once. Otherwise two of them could reach a
+  worker with one slot, and one would wait while other workers are idle.
+- When all workers are at that limit and a connection still waits (during a reload there are
+  two generations of routers), each worker accepts one more after `SHARE_AFTER` seconds.
 """
 
 import logging
 import os
 import select
-import socket
-import struct
-from urllib.parse import unquote
 
 from gevent.monkey import get_original
 
 from ...app import environ as environs
-from ...errors import ProtocolError
+from ...net.credentials import peer_credentials
 from ...net.listener import Listener
+from ...protocol import client_line
 from ...protocol.http1 import RequestParser
 from .acceptor import Acceptor
 from .http import HttpConnection
@@ -30,97 +28,88 @@ from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# The first field of each request (router.forward writes it).
-CLIENT = "Geventuwsgi-Client: "
-# Seconds that a router may wait although workers have as many connections as slots.
-PATIENCE = 0.05
-_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+# How long a router's connection waits before it is accepted beyond the limit, in seconds.
+SHARE_AFTER = 0.05
 
 
 class RoutedConnection(HttpConnection):
-    """Serve what the router hands on: REMOTE_ADDR and all that are its client's."""
+    """Serve what the router forwards. REMOTE_ADDR and the like are those of its client."""
 
     __slots__ = ()
 
-    def converse(self, early: bytes) -> bool:
-        _, uid, _ = _CREDENTIALS.unpack(self.stream.sock.getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    def serve_requests(self, early: bytes) -> bool:
+        _, uid, _ = peer_credentials(self.stream.sock)
         if uid != os.geteuid():
             log.warning("a process of user %d connected to the socket between router and "
                         "workers; closed", uid)
             return False
-        return super().converse(early)
+        return super().serve_requests(early)
 
     def _environ(self, parser: RequestParser) -> environs.Environ:
-        whole = parser.fields
-        line, _, rest = whole.partition("\r\n")
-        if not line.startswith(CLIENT):
-            raise ProtocolError(400, "a request on the router's socket that says no client")
-        host, port, scheme, server_port, *variables = line[len(CLIENT):].split(" ")
-        if host == "-":
-            host = port = ""
-        self.host, self.port = host, port
-        self.trusted = not host or host in self.service.forwarders
-        parser.fields = rest
+        fields = parser.fields
+        client, parser.fields = client_line.parse(fields)
+        self.host, self.port = client.host, client.port
+        self.trusted = not client.host or client.host in self.service.forwarders
         environ = super()._environ(parser)
-        parser.fields = whole  # a head that is repeated is read again
-        environ["SERVER_PORT"] = server_port
-        if scheme == "https":
+        parser.fields = fields  # `repeated` compares the whole head
+        environ["SERVER_PORT"] = client.server_port
+        if client.scheme == "https":
             environ["HTTPS"] = "on"
         if not (self.trusted and "HTTP_X_FORWARDED_PROTO" in environ):
-            environ["wsgi.url_scheme"] = environ["REQUEST_SCHEME"] = scheme
-        for variable in variables:
-            name, _, value = variable.partition("=")
-            environ[name] = unquote(value)
+            environ["wsgi.url_scheme"] = environ["REQUEST_SCHEME"] = client.scheme
+        environ.update(client.variables)
         return environ
+
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits.extended(client_line.ALLOWANCE))
 
 
 class RoutedAcceptor(Acceptor):
-    """Take as many connections of routers as there are slots for.
+    """Accept as many connections of each router as there are slots.
 
     Args:
-        listener, service: as `Acceptor` has them.
-        routers: how many router processes there are.
+        listener, service: see `Acceptor`.
+        routers: the number of router processes.
     """
 
     def __init__(self, listener: Listener, service: WsgiService, routers: int) -> None:
         super().__init__(listener, RoutedConnection, service)
-        self._all = service.room
-        self._most = service.slots.count * routers
-        self._room = self._left
-        self._relented = False
-        self._patience = service.hub.loop.timer(PATIENCE)
+        self._worker_capacity = service.capacity
+        self._limit = service.slots.count * routers
+        self._capacity = self._routed_capacity
+        self._sharing = False
+        self._share_timer = service.hub.loop.timer(SHARE_AFTER)
 
     def close(self) -> None:
-        self._patience.close()
+        self._share_timer.close()
         super().close()
 
     def _routed(self) -> list[RoutedConnection]:
         return [one for one in self._service.connections if type(one) is RoutedConnection]
 
-    def _left(self) -> int:
-        spare = self._most - len(self._routed())
-        if spare <= 0 and self._relented:
+    def _routed_capacity(self) -> int:
+        spare = self._limit - len(self._routed())
+        if spare <= 0 and self._sharing:
             spare = 1
-        self._relented = False
+        self._sharing = False
         if spare > 0:
-            return min(self._all(), spare)
+            return min(self._worker_capacity(), spare)
         self._service.crowded = True
-        self._patience.start(self._relent)
+        self._share_timer.start(self._share)
         return 0
 
-    def _relent(self) -> None:
-        """Take one more if it still waits, or have the others end with their next answers."""
+    def _share(self) -> None:
+        """If a connection still waits, accept it and close the others after their next response."""
         if not self.paused or self.closed:
-            return  # there was room meanwhile
-        if self._somebody_waits():
-            self._relented = True
+            return  # one of the others has ended meanwhile
+        if self._connection_waits():
+            self._sharing = True
             for connection in self._routed():
                 connection.persists = False
         self.resume()
 
-    def _somebody_waits(self) -> bool:
-        """Whether no other worker has taken the connection."""
+    def _connection_waits(self) -> bool:
+        """Whether no other worker has accepted the connection."""
         poll = get_original("select", "poll")()
         poll.register(self.listener.socket, select.POLLIN)
         return bool(poll.poll(0))

@@ -1,4 +1,8 @@
-"""An HTTP/1 connection: requests one after the other, one parser for all of them."""
+"""HTTP/1 connections, plain and through TLS: requests one after the other, one parser for all.
+
+The TLS handshake takes place in the connection's own greenlet, before the first request and
+within `http-headers-timeout`, so that a stalled one delays no other connection.
+"""
 
 import io
 import logging
@@ -8,30 +12,33 @@ from ...app.wsgi import WsgiExchange
 from ...errors import ProtocolError
 from ...net import tls
 from ...net.stream import Expired
-from ...net.tls_stream import HandshakeFailed, SecureStream, TunnelSocket
+from ...net.tls_engine import HandshakeFailed
+from ...net.tls_stream import SecureStream, TunnelSocket
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
 from .body import BrokenBody
 from .connection import Connection
 
+log = logging.getLogger("geventuwsgi.error")
+
 
 class HttpConnection(Connection):
-    """Serve HTTP/1.0 and 1.1 (RFC 9112): kept alive, pipelined requests in order."""
+    """Serve HTTP/1.0 and 1.1 (RFC 9112), with keep-alive and pipelining."""
 
-    __slots__ = ("_repeated",)
+    __slots__ = ("_repeated_environ",)
 
     parser: RequestParser
 
-    def converse(self, early: bytes) -> bool:
+    def serve_requests(self, early: bytes) -> bool:
         service = self.service
-        keepalive = service.policy.keepalive
+        keepalive = service.limits.keepalive
         receive = self.stream.receive
-        # The environ of a head that came twice in a row, for the third time and on.
-        self._repeated: environs.Environ | None = None
-        self.parser = parser = RequestParser(service.head_limits)
+        # The environ of a head that came twice in a row, copied from the third time on.
+        self._repeated_environ: environs.Environ | None = None
+        self.parser = parser = self.new_parser()
         if not self.first_head(parser, early):
             return False
-        while self._request(parser):
+        while self._serve_request(parser):
             if parser.buffered:
                 if parser.head(b"") or self.rest_of_head(parser):
                     continue
@@ -50,33 +57,36 @@ class HttpConnection(Connection):
                 return False
         return bool(not parser.body_complete or parser.buffered)
 
-    def _request(self, parser: RequestParser) -> bool:
-        """Serve the request whose head is there; tell whether another may follow."""
+    def new_parser(self) -> RequestParser:
+        return RequestParser(self.service.head_limits)
+
+    def _serve_request(self, parser: RequestParser) -> bool:
+        """Serve the request whose head is parsed; return whether another may follow."""
         if parser.repeated:
-            if self._repeated is None:
-                self._repeated = self._environ(parser)
-            environ = self._repeated.copy()
+            if self._repeated_environ is None:
+                self._repeated_environ = self._environ(parser)
+            environ = self._repeated_environ.copy()
         else:
-            self._repeated = None
+            self._repeated_environ = None
             environ = self._environ(parser)
         if parser.body_complete:
             self.body = None
             environ["wsgi.input"] = io.BytesIO()
         else:
             try:
-                self.take_body(environ, parser, parser.expect_continue)
+                self.make_input(environ, parser, parser.expect_continue)
             except ProtocolError:
-                self.refused = WsgiExchange(self, environ, parser.method, parser.target,
-                                            parser.version, parser.http11, False)
+                self.rejected = WsgiExchange(self, environ, parser.method, parser.target,
+                                             parser.version, parser.http11, False)
                 raise
         self.persists = parser.keep_alive and self.service.persistent
         exchange = WsgiExchange(self, environ, parser.method, parser.target, parser.version,
                                 parser.http11, False)
-        self.answer(exchange)
-        if exchange.keep_alive and not self.taken and (parser.body_complete or self._drained()):
+        self.dispatch(exchange)
+        if exchange.keep_alive and not self.taken and (parser.body_complete or self._drain_body()):
             return True
         if self.body is not None:
-            self.tell_of_body()
+            self.log_broken_body()
         return False
 
     def first_line(self) -> tuple[str, str, str]:
@@ -91,38 +101,30 @@ class HttpConnection(Connection):
         exchange.request_length = parser.content_length or 0
 
     def _environ(self, parser: RequestParser) -> environs.Environ:
-        """Build all of the environ that depends on the head and the peer alone."""
+        """Build the part of the environ that depends only on the head and the peer."""
         environ = environs.from_http(self.service.templates[self.listener.url], parser)
         environ["REMOTE_ADDR"] = self.host
         environ["REMOTE_PORT"] = self.port
         if self.trusted and ("HTTP_X_FORWARDED_PROTO" in environ
                              or "HTTP_X_FORWARDED_SSL" in environ):
-            self.take_scheme(environ)
+            self.set_scheme(environ)
         return environ
 
-    def _drained(self) -> bool:
-        """Read away what is left of the body; tell whether that worked."""
+    def _drain_body(self) -> bool:
+        """Discard the rest of the body; return whether the connection can be kept."""
         try:
             return self.body is None or self.body.drain()
         except BrokenBody:
             return False
 
 
-# An HTTPS connection: a handshake, then HTTP as on any other.
-#
-# The handshake is made in the connection's own greenlet, before the first request, within
-# `http-headers-timeout`: one that stalls holds up nobody.
-
-log = logging.getLogger("geventuwsgi.error")
-
-
 class HttpsConnection(HttpConnection):
-    """Serve HTTP/1 through TLS. A PROXY header stands before the TLS, as HAProxy sends it."""
+    """Serve HTTP/1 through TLS. A PROXY header comes before the TLS, as HAProxy sends it."""
 
     __slots__ = ("_client",)
 
-    def converse(self, early: bytes) -> bool:
-        timeout = self.service.policy.head_timeout
+    def serve_requests(self, early: bytes) -> bool:
+        timeout = self.service.limits.head_timeout
         self.idle = True
         try:
             data = early or self.stream.receive_now(timeout)
@@ -134,10 +136,10 @@ class HttpsConnection(HttpConnection):
         if not data:
             return False
         if data[0] != tls.HANDSHAKE:
-            return self._no_tls(data)
+            return self._reject_plaintext(data)
         self.stream = stream = SecureStream(self.stream, self.listener.context)
         self.handed = TunnelSocket(stream)
-        self.idle = True  # nothing of a request has come
+        self.idle = True  # nothing of a request has arrived
         try:
             stream.handshake(data, timeout)
         except HandshakeFailed as error:
@@ -148,10 +150,10 @@ class HttpsConnection(HttpConnection):
             return False
         finally:
             self.idle = False
-        self._client = tls.client_variables(stream.tls, self.service.export_cert)
-        return super().converse(b"")
+        self._client = tls.client_variables(stream.engine.tls, self.service.export_cert)
+        return super().serve_requests(b"")
 
-    def _no_tls(self, data: bytes) -> bool:
+    def _reject_plaintext(self, data: bytes) -> bool:
         if not tls.looks_like_http(data):
             log.warning("%s: no TLS; closed", self.peer)
             return False

@@ -1,10 +1,9 @@
-"""More requests than slots: whom to take although there is no slot, and what to say of it.
+"""`queue-limit`: when to accept connections although no slot is free.
 
-The rules of this room: without `queue-limit` a worker that has no free slot stops
-accepting, and what it cannot take waits in the kernel's queue for it or another worker.
-With `queue-limit` it must accept, be it only to refuse; but as long as another worker of
-the instance has a free slot, a connection is left to that one. Who has is told by the
-scoreboard, which is written when a worker becomes full and when it no longer is.
+Without `queue-limit` a worker without a free slot stops accepting, and connections wait in
+the kernel's queue for this worker or another. With it, a worker has to accept, if only to
+respond 503; but while another worker of the instance has a free slot, connections are left
+to that one. Each worker notes in the scoreboard when it becomes full and when it no longer is.
 """
 
 import logging
@@ -16,15 +15,15 @@ from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# Between two looks whether the others are full too, in seconds.
-YIELD = 0.01
-# A worker that gave no sign of life for so long, in nanoseconds, takes no connection
-# though its row says so. It gives four a second.
-LIVELY = 1_000_000_000
+# Between two checks whether the other workers are full too, in seconds.
+CHECK_INTERVAL = 0.01
+# A worker whose last heartbeat is older than this, in nanoseconds, accepts nothing,
+# whatever its row says. It writes four a second.
+MAX_HEARTBEAT_AGE = 1_000_000_000
 
 
-class Overload:
-    """Accept beyond the slots, and count what is refused.
+class QueueLimit:
+    """Accept connections beyond the slots, and log how many requests are rejected.
 
     Args:
         service: the worker's.
@@ -38,20 +37,20 @@ class Overload:
         self._service = service
         self._board = board
         self._row = row
-        self._timer = loop.timer(YIELD, YIELD)
-        self._told = 0
-        self._told_at = 0.0
+        self._timer = loop.timer(CHECK_INTERVAL, CHECK_INTERVAL)
+        self._logged = 0
+        self._logged_at = 0.0
 
-    def room(self) -> int:
-        """A connection waits and no slot is free: how many to take all the same."""
+    def capacity(self) -> int:
+        """Return how many connections to accept although no slot is free."""
         slots = self._service.slots
         self._row.cells[scoreboard.ACCEPTING] = 0
         slots.wanted = True  # so that `resumed` is called
-        if self._others():
-            self._timer.again(self._look)
+        if self._others_accept():
+            self._timer.again(self._check)
             return 0
-        # Into the queue first: whoever finds that full is refused at the next look, by when
-        # another worker may have had a place in its own.
+        # First fill the queue. Connections beyond it are rejected at the next check; by then
+        # another worker may have had a place in its queue.
         places = slots.limit - slots.waiting
         return places if places > 0 else self._service.max_connections
 
@@ -64,23 +63,23 @@ class Overload:
     def close(self) -> None:
         self._timer.close()
 
-    def _look(self) -> None:
-        if not self._others():
+    def _check(self) -> None:
+        if not self._others_accept():
             self._timer.stop()
             self._service.resume()
 
-    def _others(self) -> bool:
-        """Whether another worker takes connections."""
-        since = monotonic_ns() - LIVELY
+    def _others_accept(self) -> bool:
+        """Whether another worker accepts connections."""
+        since = monotonic_ns() - MAX_HEARTBEAT_AGE
         return any(row.cells[scoreboard.ACCEPTING] and row.index != self._row.index
                    and row.cells[scoreboard.HEARTBEAT_NS] > since for row in self._board.rows())
 
-    def tell(self, now: float) -> None:
-        """Log how many were refused, once a second while there are any."""
+    def log_rejections(self, now: float) -> None:
+        """Log how many requests were rejected, at most once a second."""
         service = self._service
-        count = service.refused - self._told
-        if count and now - self._told_at >= 1.0:
-            self._told, self._told_at = service.refused, now
+        count = service.rejected - self._logged
+        if count and now - self._logged_at >= 1.0:
+            self._logged, self._logged_at = service.rejected, now
             log.warning("worker %d: %d requests were refused with 503: all %d slots are busy "
                         "and %d requests wait (queue-limit)", service.worker, count,
                         service.slots.count, service.slots.waiting)

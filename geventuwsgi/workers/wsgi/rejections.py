@@ -1,8 +1,10 @@
-"""Requests that no application sees: answered with an error, logged, and closed.
+"""Requests rejected before the application: an error response, a log line, and a close.
 
-The rules of this room: nothing is closed in silence. The error log tells peer and reason,
-but not of each request that finds the queue full: those are counted, and the count is told
-once a second. The request log has a line for every answer, as nginx's and gunicorn's.
+Rules:
+
+- Nothing is closed silently: the error log names the peer and the reason. Requests that
+  find the queue full are only counted; `queue_limit` logs the count once a second.
+- The request log has a line for every response, as those of nginx and gunicorn do.
 """
 
 import logging
@@ -17,48 +19,50 @@ from ...protocol.response import error_response
 
 log = logging.getLogger("geventuwsgi.error")
 
-# What a client is told that found the queue full. Slots become free at any moment.
+# For a client that finds the queue full. A slot may become free at any moment.
 RETRY = (("Retry-After", "1"),)
 
 
-def refuse(connection: Any, error: ProtocolError) -> bool:
-    """Answer a peer that breaks the protocol or a limit.
+def reject(connection: Any, error: ProtocolError) -> bool:
+    """Send an error to a peer that breaks the protocol or a limit.
 
     Returns:
-        Whether to close with patience, as the peer may still be sending.
+        Whether to linger on closing, as the peer may still be sending.
     """
-    is_head = connection.refused is not None and connection.refused.method == "HEAD"
+    is_head = connection.rejected is not None and connection.rejected.method == "HEAD"
     if isinstance(error, Overloaded):
-        connection.service.refused += 1
+        connection.service.rejected += 1
         octets = error_response(503, connection.standing, is_head=is_head, extra=RETRY)
-        return answer(connection, octets, 503) and unread(connection)
+        return send_error(connection, octets, 503) and has_unread_input(connection)
     silent = isinstance(error, NotOurProtocol)
     log.warning("%s: %s; closed%s", connection.peer, error.reason,
                 "" if silent else f" with {error.status}")
     octets = error_response(error.status, connection.standing, is_head=is_head)
-    return not silent and answer(connection, octets, error.status)
+    return not silent and send_error(connection, octets, error.status)
 
 
-def unread(connection: Any) -> bool:
-    """Whether more of the present request is still to come, or of the next one is here: a
-    close that finds something unread resets the connection, and the answer may be lost."""
+def has_unread_input(connection: Any) -> bool:
+    """Whether the request is incomplete or the next one has begun to arrive.
+
+    A close that leaves input unread resets the connection, and the response may be lost.
+    """
     parser = connection.parser
     return not parser.body_complete or bool(parser.buffered)
 
 
-def answer(connection: Any, octets: bytes, status: int) -> bool:
-    """Send an error and log its request; tell whether the peer is still there."""
+def send_error(connection: Any, octets: bytes, status: int) -> bool:
+    """Send an error response and log the request; return whether the peer is still connected."""
     if connection.service.access is not None:
         environ = {"REMOTE_ADDR": connection.host, "REMOTE_PORT": connection.port}
         method, target, version = connection.first_line()
-        exchange = connection.refused or WsgiExchange(
+        exchange = connection.rejected or WsgiExchange(
             connection, environ, method, target, version, True, False)
         exchange.replaced(status, octets)
         connection.log_request(exchange, 0.0)
     try:
         connection.stream.send(octets)
     except ClientDisconnected as gone:
-        log.debug("%s: could not be told of a %d: %s", connection.peer, status, gone)
+        log.debug("%s: could not send a %d: %s", connection.peer, status, gone)
         return False
     return True
 
@@ -78,7 +82,7 @@ def read_header(connection: Any) -> bytes:
     if connection.listener.protocol == "uwsgi" or (
             connection.host and proxies is not None and connection.host not in proxies):
         return b""
-    timeout = service.policy.head_timeout
+    timeout = service.limits.head_timeout
     end = monotonic() + timeout
     data: bytes = connection.stream.receive_now(timeout)
     while data:

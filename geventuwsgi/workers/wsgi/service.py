@@ -1,138 +1,92 @@
-"""What all connections of one worker share: limits, applications, log and counters.
+"""What all connections of one WSGI worker share. Used on the worker's hub only."""
 
-The rules of this room: it reads no settings (the worker does, and hands the values in)
-and belongs to one hub, so plain numbers are counters enough.
-"""
-
-import contextvars
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gevent.monkey import get_original
 
 from ...app.applications import Applications
-from ...app.exceptions import ExceptionPolicy
 from ...app.rules.rules import Routes
 from ...app.static.files import StaticFiles
 from ...log.access import AccessLog
-from ...net.allowlist import AllowList
-from ...protocol.message import Limits
-from ...protocol.response import ResponseDefaults
-from .harakiri import RequestTimeouts
-from .slots import ConnectionLimits, Slots
+from ..service import Callback, Service, ServiceValues, noop
+from .slots import Slots
 
 
-class WsgiService:
+class WsgiService(Service):
     """The shared side of a worker's connections.
 
     Args:
+        values, applications: see `Service`.
         hub: the worker's hub.
-        policy: timeouts and sizes.
-        head_limits: how large the parts of a request head may be.
-        buffer_size: the largest uwsgi block, in octets.
         slots: application slots of this worker.
-        max_connections: open connections of this worker.
-        standing: fields of every response.
-        applications: what requests are for.
-        access: the request log, None if nothing is to be logged.
+        access: the request log, None for none.
         templates: environ template by listener URL.
-        uwsgi_peers: who may speak uwsgi over TCP.
-        forwarders: whose X-Forwarded-* is believed.
-        proxies: who may (and then must) send a PROXY header; None = nobody.
-        patience: how long requests may run.
-        worker: the worker's number.
-        pid: its pid.
-        export_cert: the application gets the certificates of clients.
-        static: the files that are served without the application, None if there are none.
-        routes: the rules of internal routing, None if there are none.
-        mishaps: what follows an exception of the application, beside the log.
+        export_cert: pass the certificates of clients to the application.
+        static: the files served without the application, None for none.
+        routes: the rules of internal routing, None for none.
 
     Attributes:
-        draining: no connection outlives its present request any more.
-        cut: requests are broken off, as the worker stops at once.
-        accepted, requests, exceptions, harakiris, refused, bytes_sent, response_time: counters
-            since the start, the last in seconds.
+        only: the application, if there is just one.
+        thread: the identifier of the hub's thread.
+        cut: the worker stops at once and aborts its requests.
+        accepted, rejected: counters since the start.
+        overload: returns how many connections to accept although no slot is free.
+        resume: called to accept again.
+        drained: called when the last connection of a drain has ended.
+        slot_lost: called when a slot is lost for good.
     """
 
-    def __init__(self, *, hub: Any, policy: ConnectionLimits, head_limits: Limits, buffer_size: int,
-                 slots: Slots, max_connections: int, standing: ResponseDefaults,
-                 applications: Applications, access: AccessLog | None,
-                 templates: Mapping[str, dict[str, Any]], uwsgi_peers: AllowList,
-                 forwarders: AllowList, proxies: AllowList | None,
-                 patience: RequestTimeouts, worker: int, pid: int, export_cert: bool,
-                 static: StaticFiles | None, routes: Routes | None,
-                 mishaps: ExceptionPolicy) -> None:
+    def __init__(self, values: ServiceValues, applications: Applications, *, hub: Any,
+                 slots: Slots, access: AccessLog | None,
+                 templates: Mapping[str, dict[str, Any]], export_cert: bool,
+                 static: StaticFiles | None, routes: Routes | None) -> None:
+        super().__init__(values, applications)
         self.hub = hub
-        self.policy = policy
-        self.head_limits = head_limits
-        self.buffer_size = buffer_size
         self.slots = slots
-        self.max_connections = max_connections
-        self.standing = standing
-        self.applications = applications
-        # The one application, where a request needs no choosing.
         self.only = applications.only
         self.access = access
         self.templates = templates
-        self.uwsgi_peers = uwsgi_peers
-        self.forwarders = forwarders
-        self.proxies = proxies
-        self.patience = patience
-        self.worker = worker
-        self.pid = pid
-        self.thread = get_original("_thread", "get_ident")()
         self.export_cert = export_cert
         self.static = static
         self.routes = routes
-        self.mishaps = mishaps
-        self.context = contextvars.copy_context()
-        self.connections: set[Any] = set()
-        # By application; the last is for requests that found none (their app is -1).
-        self.app_requests = [0] * (len(applications) + 1)
-        self.draining = self.cut = False
-        self.persistent = policy.keepalive > 0
+        self.thread = get_original("_thread", "get_ident")()
+        self.cut = False
         self.accepted = 0
-        self.requests = 0
-        self.others_requests = 0
-        self.exceptions = 0
-        self.harakiris = 0
-        self.refused = 0
-        self.bytes_sent = 0
-        self.response_time = 0.0
-        self.crowded = False
+        self.rejected = 0
         self.overload: Callable[[], int] = int
-        self.resume: Callable[[], None] = _nothing
-        self.emptied: Callable[[], None] = _nothing
-        self.spoiled: Callable[[], None] = _nothing
+        self.resume: Callback = noop
+        self.drained: Callback = noop
+        self.slot_lost: Callback = noop
 
-    def room(self) -> int:
-        """How many more connections can be served now; asks to be resumed if none."""
+    def capacity(self) -> int:
+        """Return how many more connections can be served now. If none, `resume` will be called."""
         spare = self.max_connections - len(self.connections)
-        room = min(len(self.slots.free), spare)
-        if room <= 0:
-            room = self.overload() if spare > 0 and self.slots.limit else 0
-            if room:
-                return min(room, spare)
+        capacity = min(len(self.slots.free), spare)
+        if capacity <= 0:
+            capacity = self.overload() if spare > 0 and self.slots.limit else 0
+            if capacity:
+                return min(capacity, spare)
             self.crowded = True
             self.slots.wanted = True
-        return room
+        return capacity
 
     def drain(self) -> None:
-        """From now on no connection outlives its present request."""
+        """Close each connection after its present request, from now on."""
         self.draining = True
         self.persistent = False
         for connection in self.connections:
             connection.persists = False
 
     def suspend(self, suspended: bool) -> None:
-        """Let no connection outlive its present request, until we go on."""
-        self.persistent = not suspended and self.policy.keepalive > 0
+        """Close each connection after its present request, until resumed."""
+        self.persistent = not suspended and self.limits.keepalive > 0
         if suspended:
             for connection in self.connections:
                 connection.persists = False
 
-    def left(self, connection: Any) -> None:
-        """A connection is closed."""
+    def closed(self, connection: Any) -> None:
+        """Remove a connection that was closed."""
         self.connections.discard(connection)
         if self.crowded:
             self.crowded = False
@@ -140,10 +94,6 @@ class WsgiService:
         self.end_if_empty()
 
     def end_if_empty(self) -> None:
-        """Tell the worker that a drain has come to its end, if it has."""
+        """Call `drained` if a drain is complete."""
         if self.draining and not self.connections:
-            self.emptied()
-
-
-def _nothing() -> None:
-    return None
+            self.drained()

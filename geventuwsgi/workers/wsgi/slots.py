@@ -1,75 +1,37 @@
-"""What a worker takes on, and how long it waits: slots, deadlines, and the sweeper.
+"""Application slots, and the sweeper that checks the deadlines of a worker.
 
-The rules of this room: two limits and not one. A slot is taken by a request inside the
-application only; an open connection counts against `worker-connections`. Deadlines are
-numbers on the connections, and one timer per worker looks at them a few times a second;
-nothing here is armed per request.
+Rules:
+
+- Only a request inside the application holds a slot. Open connections have a limit of
+  their own, `worker-connections`.
+- Deadlines are numbers on the connections, and one timer per worker compares them a few
+  times a second. No timer is armed per request.
 """
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from gevent.event import AsyncResult
 
 from ...errors import Overloaded
-
-# Between two looks at all deadlines, in seconds; a timeout fires at most this much late.
-SWEEP = 0.25
-# Unread rest of a request body that is read away to keep a connection, in octets; more
-# than that and closing is cheaper for both sides.
-DRAIN = 262144
-# How long, and for how many octets, a peer may still send after its last answer. nginx
-# writes a buffered upload in one go and takes a reset before it has read the answer for
-# a 502: with 1 MiB half of the unread 20 MB uploads failed, with 64 (its usual
-# client_max_body_size) none.
-LINGER_SECONDS = 2.0
-LINGER_OCTETS = 64 << 20
-# Request bodies up to this size are read before a slot is taken, in octets.
-EARLY_BODY = 65536
-# A timeout of 0 is no limit: a wait that nobody lives to see the end of, in seconds. Not
-# inf, which as a deadline means that nobody waits.
-NEVER = 1e9
-
-
-class ConnectionLimits(NamedTuple):
-    """The numbers a connection goes by; times in seconds, sizes in octets, 0 = no limit
-    (`NEVER` for head_timeout, io_timeout, chunk_timeout and send_timeout).
-
-    Attributes:
-        head_timeout: for a whole request head from its first byte.
-        keepalive: between two requests; 0 closes after each response.
-        io_timeout: without progress in a body.
-        limit_post: of a request body.
-        post_buffering: bodies are read whole before the application runs, up to so many
-            octets in memory and else in a file; 0 streams them.
-        chunk_timeout: without progress in a chunked body.
-        send_timeout: without progress in a response.
-    """
-
-    head_timeout: float = 30.0
-    keepalive: float = 75.0
-    io_timeout: float = 30.0
-    limit_post: int = 0
-    post_buffering: int = 0
-    chunk_timeout: float = 30.0
-    send_timeout: float = 30.0
+from ...net.deadlines import SWEEP
 
 
 class Slots:
     """The application slots of a worker (`gevent = N`; uWSGI calls them cores).
 
     Args:
-        count: how many requests may be inside the application at once.
-        freed: called when a slot becomes free that nobody waited for.
-        limit: how many may wait for one (`queue-limit`), 0 = any number.
+        count: the number of requests that may be inside the application at once.
+        freed: called when a slot becomes free and no request waits for it.
+        limit: the number of requests that may wait for one (`queue-limit`); 0 is no limit.
 
     Attributes:
-        free: the numbers of the free slots; empty while anybody waits.
-        wanted: a slot has to be handed back by `give`, as somebody waits for it, or
-            stopped taking connections for want of one. Else appending to `free` is enough.
-        lost: slots that will never be given back.
+        free: the numbers of the free slots; empty while a request waits.
+        wanted: a slot has to be given back by `give`, as a request waits for one or the
+            acceptors paused for lack of one. Otherwise appending to `free` is enough.
+        lost: the number of slots that will never be given back.
     """
 
     __slots__ = ("count", "limit", "lost", "wanted", "free", "_waiting", "_freed")
@@ -97,10 +59,10 @@ class Slots:
         return not self.free and 0 < self.limit <= len(self._waiting)
 
     def take(self) -> int:
-        """Return the number of a free slot, after waiting for one if need be.
+        """Return the number of a free slot, and wait for one if necessary.
 
         Raises:
-            Overloaded: as many wait as may.
+            Overloaded: the queue is full.
         """
         if self.free:
             return self.free.pop()
@@ -120,7 +82,7 @@ class Slots:
         return core
 
     def give(self, core: int) -> None:
-        """Hand a slot back, to whoever waits longest."""
+        """Give a slot back, to the request that has waited longest if any waits."""
         if self._waiting:
             self._waiting.popleft().set(core)
             return
@@ -129,12 +91,12 @@ class Slots:
         self._freed()
 
     def lose(self) -> None:
-        """Count a slot whose request can neither end nor be ended as gone for good."""
+        """Count a slot as lost: its request neither ends nor can be ended."""
         self.lost += 1
 
 
 class Swept(Protocol):
-    """What the sweeper looks at."""
+    """What the sweeper needs of a connection."""
 
     stream: Any
     began: float
@@ -143,31 +105,31 @@ class Swept(Protocol):
 
 
 class OverdueCheck(Protocol):
-    """Who looks after requests that have been running for more than `age` seconds."""
+    """A check of the requests that have been running for more than `age` seconds."""
 
     age: float
 
-    def look(self, connections: list[Any], now: float) -> None: ...
+    def check(self, connections: list[Any], now: float) -> None: ...
 
 
 class Sweeper:
-    """One look at every deadline of a worker, `SWEEP` seconds apart.
+    """Check all deadlines of a worker every `SWEEP` seconds.
 
     It runs on the hub and therefore never switches into a greenlet itself: `throw` from
-    there would not come back. It queues a callback, which looks again before it acts.
+    there would not come back. It queues a callback, which checks again before it acts.
 
     Args:
         loop: the hub's loop.
-        connections: the open connections; the collection itself, as it changes.
-        overtime: is shown those whose request has been running for a while.
+        connections: the open connections; the live collection, not a copy.
+        long_requests: checks those whose request has been running for a while.
         each_time: called after each sweep with the monotonic time in seconds.
     """
 
-    def __init__(self, loop: Any, connections: Collection[Swept], overtime: OverdueCheck,
+    def __init__(self, loop: Any, connections: Collection[Swept], long_requests: OverdueCheck,
                  each_time: Iterable[Callable[[float], None]]) -> None:
         self._loop = loop
         self._connections = connections
-        self._overtime = overtime
+        self._long_requests = long_requests
         self._each_time = tuple(each_time)
         self._timer = loop.timer(SWEEP, SWEEP)
 
@@ -180,7 +142,7 @@ class Sweeper:
     def _sweep(self) -> None:
         now = monotonic()
         later = self._loop.run_callback
-        since = now - self._overtime.age
+        since = now - self._long_requests.age
         running = []
         for connection in tuple(self._connections):
             if connection.stream.deadline <= now:
@@ -188,6 +150,6 @@ class Sweeper:
             if connection.began <= since:
                 running.append(connection)
         if running:
-            self._overtime.look(running, now)
+            self._long_requests.check(running, now)
         for call in self._each_time:
             call(now)

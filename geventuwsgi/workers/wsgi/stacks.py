@@ -1,8 +1,8 @@
-"""Where every greenlet of this worker stands: requests first, then what else there is.
+"""Stacks of a worker's greenlets and threads, and the log reports that show them.
 
-The rules of this room: it may be asked from the hub, from a signal handler while a
-greenlet blocks the hub, or from a native thread. So it takes no lock, switches nowhere
-and only reads.
+`of_worker`, `sections` and `running_request` may be called on the hub, in a signal handler
+while a greenlet blocks the hub, or in a native thread. They take no lock, never switch and
+only read.
 """
 
 import gc
@@ -21,13 +21,15 @@ from greenlet import greenlet
 from ...errors import ResponseError
 from ...log import tracebacks
 
+log = logging.getLogger("geventuwsgi.error")
+
 get_ident = get_original("_thread", "get_ident")
-# More than this are counted and not shown: somebody has to read it.
-MOST = 1000
+# The number of stacks that are shown.
+MAX_SHOWN = 1000
 
 
 class Section(NamedTuple):
-    """One stack: what to say above it, a short name, and its innermost frame."""
+    """One stack: its title, a short name, and its innermost frame."""
 
     title: str
     label: str
@@ -38,28 +40,28 @@ def of_worker(service: Any, running: FrameType | None = None) -> str:
     """Return the stacks of all greenlets and native threads of a worker, as text.
 
     Args:
-        service: of the worker.
-        running: where the main thread is, for one that asks in its signal handler.
+        service: the worker's.
+        running: the frame of the main thread, for a caller in its signal handler.
     """
-    shown = list(islice(sections(service, running), MOST + 1))
+    shown = list(islice(sections(service, running), MAX_SHOWN + 1))
     closing = []
-    if len(shown) > MOST:
-        del shown[MOST:]
-        closing.append(f"more than {MOST} stacks; the rest is not shown")
+    if len(shown) > MAX_SHOWN:
+        del shown[MAX_SHOWN:]
+        closing.append(f"more than {MAX_SHOWN} stacks; the rest is not shown")
     idle = sum(1 for connection in tuple(service.connections) if connection.exchange is None)
     if idle:
         closing.append(f"{idle} other connections: they wait for a request or for a slot")
-    return tracebacks.whole(service.pid, service.worker,
-                            [(one.title, one.frame) for one in shown], "\n".join(closing))
+    return tracebacks.of_process(service.pid, service.worker,
+                                 [(one.title, one.frame) for one in shown], "\n".join(closing))
 
 
 def sections(service: Any, running: FrameType | None = None) -> Iterator[Section]:
-    """Yield the stack of each request, greenlet and native thread."""
-    me = f"uWSGIWorker{service.worker}"
+    """Yield the stacks of requests, then of other greenlets, then of native threads."""
+    worker = f"uWSGIWorker{service.worker}"
     threads = sys._current_frames()
     if running is None and get_ident() != service.thread:
         running = threads.get(service.thread)
-    # Asked on the hub, nobody is in its way.
+    # When called on the hub, nothing blocks it.
     blocked = running is not None and not is_at_rest(running)
     known = {id(service.hub)}
     for connection in tuple(service.connections):
@@ -68,17 +70,17 @@ def sections(service: Any, running: FrameType | None = None) -> Iterator[Section
         if exchange is None:
             continue
         frame, state = connection.greenlet.gr_frame, ""
-        if frame is None:  # the one greenlet that runs
+        if frame is None:  # the greenlet that runs
             frame, state = running, ", keeping the hub blocked" if blocked else ""
             blocked = False
         yield Section(
             f"request {exchange.method} {exchange.uri} from {connection.peer} on core "
             f"{exchange.core}, running for {monotonic() - connection.began:.1f} seconds{state}:",
-            f"{me}Core{exchange.core} {exchange.method} {exchange.uri}", frame)
+            f"{worker}Core{exchange.core} {exchange.method} {exchange.uri}", frame)
     if blocked:
-        yield Section("the greenlet that keeps the hub blocked:", me, running)
+        yield Section("the greenlet that keeps the hub blocked:", worker, running)
     for one in gc.get_objects():
-        # By type(): isinstance() asks for __class__, which wakes lazy objects.
+        # type(), as isinstance() reads __class__, which evaluates lazy objects.
         if issubclass(type(one), greenlet) and id(one) not in known and one.parent is not None:
             if one.gr_frame is not None and not _is_ours(one.gr_frame):
                 name = f"{type(one).__name__} at {id(one):#x}"
@@ -89,16 +91,15 @@ def sections(service: Any, running: FrameType | None = None) -> Iterator[Section
 
 
 def _is_ours(frame: FrameType) -> bool:
-    """Whether a stack begins and ends in the server: a greenlet that waits for its next
-    connection, a thread that watches."""
+    """Whether a stack begins and ends in the server: an idle greenlet, a monitor thread."""
     outermost = frame
     while outermost.f_back is not None:
         outermost = outermost.f_back
-    return tracebacks.is_ours(frame) and tracebacks.is_ours(outermost)
+    return tracebacks.is_server_frame(frame) and tracebacks.is_server_frame(outermost)
 
 
 def running_request(service: Any) -> Any:
-    """Return the connection whose request is running now; for a native thread that asks."""
+    """Return the connection whose request is running now. For native threads."""
     for connection in tuple(service.connections):
         if connection.exchange is not None and connection.greenlet.gr_frame is None:
             return connection
@@ -110,36 +111,28 @@ def is_at_rest(frame: FrameType) -> bool:
     return bool(frame.f_globals.get("__name__") == "gevent.hub")
 
 
-# What the log says about a request that went wrong: whose, which, and where it stood.
-
-log = logging.getLogger("geventuwsgi.error")
-
-
 def application_error(peer: str, method: str, uri: str, error: BaseException) -> None:
     """Log the traceback of an exception that left the application, without our frames.
 
     A response that cannot be sent as it was returned has none of the application's: there
     the message says it all.
     """
-    trace = error.__traceback__
-    while trace is not None and tracebacks.is_ours(trace.tb_frame):
-        trace = trace.tb_next
-    if trace is None and isinstance(error, ResponseError):
+    if isinstance(error, ResponseError) and tracebacks.application_part(error) is None:
         log.error("Error handling request %s %s from %s: %s", method, uri, peer, error)
         return
     log.error("Error handling request %s %s from %s", method, uri, peer,
-              exc_info=(type(error), error, trace or error.__traceback__))
+              exc_info=tracebacks.exc_info(error))
 
 
 def stack(greenlet: Any) -> str:
-    """The stack of a suspended or running greenlet, innermost call last."""
+    """Return the stack of a greenlet, innermost call last."""
     return tracebacks.text(greenlet.gr_frame)
 
 
 def harakiri(connection: Any) -> None:
-    """Log a request that exceeded `harakiri`, in uWSGI's words, with its greenlet's stack.
+    """Log a request that exceeded `harakiri`, in uWSGI's format, with its greenlet's stack.
 
-    With `harakiri-verbose` the request's variables and the worker's other stacks follow.
+    With `harakiri-verbose` the request's variables and all stacks of the worker follow.
     """
     service, exchange = connection.service, connection.exchange
     since = int(time.time() - (time.monotonic() - connection.began))
@@ -147,8 +140,8 @@ def harakiri(connection: Any) -> None:
             f"HARAKIRI [core {exchange.core}] {connection.host} - {exchange.method} "
             f"{exchange.uri} since {since}\n"
             f"HARAKIRI: stack of the greenlet that serves it:\n{stack(connection.greenlet)}")
-    if service.patience.verbose:
-        text += (f"\nHARAKIRI: its environ:\n{tracebacks.essentials(exchange.environ)}\n"
+    if service.timeouts.verbose:
+        text += (f"\nHARAKIRI: its environ:\n{tracebacks.request_variables(exchange.environ)}\n"
                  f"HARAKIRI !!! worker {service.worker} status !!!\n"
                  f"{of_worker(service).rstrip()}\n"
                  f"HARAKIRI !!! end of worker {service.worker} status !!!")
@@ -156,7 +149,7 @@ def harakiri(connection: Any) -> None:
 
 
 def slow(connection: Any) -> None:
-    """Log a request that has been running for `slow-request` seconds, and where it is."""
+    """Log a request that has been running for `slow-request` seconds, with its stack."""
     service, exchange = connection.service, connection.exchange
     log.warning("slow request: %s %s from %s has been running for %.1f seconds on core %d of "
                 "worker %d (pid: %d), here:\n%s", exchange.method, exchange.uri, connection.peer,

@@ -1,7 +1,7 @@
-"""uWSGI's `py-tracebacker`: who connects to a worker's socket is told its stacks.
+"""uWSGI's `py-tracebacker`: a socket per worker that sends the worker's stacks.
 
-The rules of this room: a native thread of its own answers, so that a worker whose hub is
-blocked answers too. It touches nothing of gevent; its sockets are the system's.
+A native thread serves it, so that it works while the hub is blocked. The thread uses
+nothing of gevent; its sockets are the system's.
 """
 
 import _socket
@@ -13,21 +13,21 @@ from typing import Any
 from gevent.monkey import get_original
 
 from ...log import tracebacks
-from . import stacks as census
+from . import stacks
 
 log = logging.getLogger("geventuwsgi.error")
 
 _start_new_thread = get_original("_thread", "start_new_thread")
-# A reader that takes nothing for so long, in seconds, has seen enough.
-PATIENCE = 5.0
+# For a client that does not read, in seconds.
+SEND_TIMEOUT = 5.0
 
 
 class Tracebacker:
     """The socket of one worker.
 
     Args:
-        path: the worker's number is put behind it, as uWSGI does.
-        mode: of the socket's file, None = what the umask leaves.
+        path: the worker's number is appended to it, as uWSGI does.
+        mode: of the socket's file; None leaves it to the umask.
         service: the worker's.
     """
 
@@ -39,9 +39,9 @@ class Tracebacker:
         self._sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
 
     def start(self) -> None:
-        """Listen; a worker that cannot says so and serves on."""
+        """Listen. A failure is logged, and the worker serves without the socket."""
         try:
-            # Of a worker before us, or of the one that we replace.
+            # Left by an earlier worker, or in use by the one that this worker replaces.
             if os.path.lexists(self.path) and stat.S_ISSOCK(os.lstat(self.path).st_mode):
                 os.unlink(self.path)
             self._sock.bind(self.path)
@@ -52,24 +52,24 @@ class Tracebacker:
             log.error("py-tracebacker: cannot listen on %s: %s", self.path, error.strerror)
             self._sock.close()
             return
-        made = os.stat(self.path)
-        self._identity = made.st_dev, made.st_ino
+        info = os.stat(self.path)
+        self._identity = info.st_dev, info.st_ino
         _start_new_thread(self._serve, ())
         log.info("python tracebacker for worker %d available on %s", self._service.worker,
                  self.path)
 
     def stop(self) -> None:
-        """Remove the file, unless it is another worker's by now."""
+        """Remove the file, unless another worker has replaced it."""
         if self._identity is not None:
             try:
-                made = os.stat(self.path)
-                if (made.st_dev, made.st_ino) == self._identity:
+                info = os.stat(self.path)
+                if (info.st_dev, info.st_ino) == self._identity:
                     os.unlink(self.path)
             except FileNotFoundError:
                 pass
 
     def _serve(self) -> None:
-        """The thread."""
+        """The body of the thread."""
         while True:
             try:
                 fd, _ = self._sock._accept()  # type: ignore[attr-defined]
@@ -77,10 +77,10 @@ class Tracebacker:
                 return
             peer = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
             try:
-                peer.settimeout(PATIENCE)
+                peer.settimeout(SEND_TIMEOUT)
                 peer.sendall(self.text().encode("utf-8", "backslashreplace"))
             except OSError:
-                pass  # it left, or does not read
+                pass  # the client left, or does not read
             finally:
                 peer.close()
 
@@ -88,5 +88,5 @@ class Tracebacker:
         """Return the stacks in uWSGI's form."""
         parts = ["*** uWSGI Python tracebacker output ***\n"]
         parts += [tracebacks.uwsgi_lines(one.label, one.frame)
-                  for one in census.sections(self._service)]
+                  for one in stacks.sections(self._service)]
         return "\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""A uwsgi connection: one packet, one answer, as nginx's `uwsgi_pass` has it."""
+"""uwsgi connections: one packet and one response, as nginx's `uwsgi_pass` uses them."""
 
 import io
 import logging
@@ -15,17 +15,17 @@ log = logging.getLogger("geventuwsgi.error")
 
 
 class UwsgiConnection(Connection):
-    """Answer one uwsgi packet and close: nginx knows no keep-alive over uwsgi."""
+    """Serve one uwsgi packet and close; nginx has no keep-alive for uwsgi."""
 
     __slots__ = ()
 
     parser: PacketParser
 
-    def converse(self, early: bytes) -> bool:
+    def serve_requests(self, early: bytes) -> bool:
         service = self.service
         if self.host and self.host not in service.uwsgi_peers:
             log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
-            return rejections.answer(self, error_response(403, service.standing), 403)
+            return rejections.send_error(self, error_response(403, service.standing), 403)
         self.parser = parser = PacketParser(service.buffer_size)
         if not self.first_head(parser, early):
             return False
@@ -43,15 +43,15 @@ class UwsgiConnection(Connection):
         exchange.vars_size = parser.block_size
         exchange.request_length = parser.content_length or 0
         self.trusted = True
-        self.take_scheme(environ)
+        self.set_scheme(environ)
         if parser.body_complete:
             environ["wsgi.input"] = io.BytesIO()
         else:
             try:
-                self.take_body(environ, parser, False)
+                self.make_input(environ, parser, False)
             except ProtocolError:
-                self.refused = exchange
+                self.rejected = exchange
                 raise
-        self.answer(exchange)
-        self.tell_of_body()
+        self.dispatch(exchange)
+        self.log_broken_body()
         return not parser.body_complete

@@ -1,17 +1,14 @@
-"""A WSGI worker: sockets in, slots, deadlines and a drain; the entry room of this wing.
+"""A WSGI worker: settings and listening sockets in, exit status out.
 
-The rules of this room: the only one here that reads `Settings`. It runs in a process
-that was forked a moment ago and whose modules are patched. It ends when the master says
-so, when the master is gone, or when its last request is done after a drain.
+It runs in a process that has just been forked and whose modules are patched. It ends on a
+message of the master, when the master is gone, or after the last request of a drain.
 """
 
 import gc
 import logging
 import os
-import re
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from time import monotonic_ns, time
 from typing import Any, Protocol
@@ -21,46 +18,35 @@ from gevent import get_hub, getcurrent
 from gevent.event import Event
 from greenlet import GreenletExit
 
-from ... import __version__
-from ...app import environ as environs
 from ...app.applications import Applications
-from ...app.exceptions import ExceptionPolicy
-from ...app.middleware import buffers, fail_readiness
-from ...app.response_defaults import standing_of
-from ...app.rules.rules import PHASES, Filters, Routes
-from ...app.static.files import Gzipped, StaticFiles, expiries, pair
-from ...app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
+from ...app.middleware import fail_readiness
 from ...config.request_log import access_log
-from ...config.resolve.conflicts import harakiri_paths
 from ...config.settings import Settings
 from ...ipc import scoreboard
 from ...ipc.commands import WorkerCommands
-from ...log.access import AccessLog
 from ...log.sinks import Sink
-from ...net.allowlist import AllowList
+from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
-from ...protocol.message import Limits
-from . import harakiri
-from . import stacks as census
-from . import stacks as report
+from . import harakiri, stacks
 from .acceptor import Acceptor
 from .connection import Connection
 from .from_router import RoutedAcceptor, RoutedConnection
-from .harakiri import LongRequests, RequestTimeouts
+from .harakiri import LongRequests
 from .http import HttpConnection, HttpsConnection
-from .hub_monitor import BlockWatch
-from .queue_limit import Overload
-from .service import WsgiService
-from .slots import NEVER, ConnectionLimits, Slots, Sweeper
+from .hub_monitor import HubMonitor
+from .queue_limit import QueueLimit
+from .settings import service_of
+from .slots import Sweeper
 from .tracebacker import Tracebacker
 from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
-# On a reload a kept connection may bring one more request for so long, in seconds.
-IDLE_ON_RELOAD = 5.0
-_MEASURE_EVERY = 4  # sweeps
-KINDS: dict[str, Callable[..., Connection]] = {
+# Sweeps between two measurements of the process's memory.
+_MEASURE_EVERY = 4
+# Seconds between two checks for greenlets of the application (gevent-wait-for-hub).
+_WAIT_INTERVAL = 0.1
+CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
     "routed": RoutedConnection}
 
@@ -84,14 +70,14 @@ class Child(Protocol):
 
 def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
         child: Child, requests: Sink | None) -> int:
-    """Serve until told to stop.
+    """Serve until a drain has ended.
 
     Args:
         settings: the resolved configuration.
         listeners: the listening sockets.
-        applications: what was loaded.
+        applications: the loaded applications.
         child: this process. Its `reopen` also reopens `requests`.
-        requests: where the request log goes, opened before root was dropped; or None.
+        requests: the sink of the request log, opened before root was dropped; or None.
 
     Returns:
         The exit status of the process.
@@ -113,29 +99,29 @@ class Worker:
         self.service = service_of(settings, listeners, applications, child, hub, self.access)
         self.acceptors = [RoutedAcceptor(one, self.service, settings.http_processes)
                           if one.protocol == "routed"
-                          else Acceptor(one, KINDS[one.protocol], self.service)
+                          else Acceptor(one, CONNECTION_TYPES[one.protocol], self.service)
                           for one in listeners]
         child.logvars = self._logvars
         self.service.resume = self._resume
-        self.service.emptied = self._emptied
-        self.service.spoiled = self._spoiled
-        overtime = LongRequests(hub.loop, self.service.patience, harakiri=harakiri.harakiri,
-                                client_gone=harakiri.client_gone, tell_slow=report.slow)
-        self.overload = Overload(self.service, hub.loop, child.board, child.row)
-        self.service.overload = self.overload.room
-        self.sweeper = Sweeper(hub.loop, self.service.connections, overtime,
-                               (self._publish, self.overload.tell))
-        self.watches: list[BlockWatch | Tracebacker] = []
+        self.service.drained = self._drained
+        self.service.slot_lost = self._slot_lost
+        long_requests = LongRequests(hub.loop, self.service.timeouts, harakiri=harakiri.harakiri,
+                                     client_gone=harakiri.client_gone, log_slow=stacks.slow)
+        self.queue_limit = QueueLimit(self.service, hub.loop, child.board, child.row)
+        self.service.overload = self.queue_limit.capacity
+        self.sweeper = Sweeper(hub.loop, self.service.connections, long_requests,
+                               (self._publish, self.queue_limit.log_rejections))
+        self.monitors: list[HubMonitor | Tracebacker] = []
         if settings.block_warning:
-            self.watches.append(BlockWatch(self.service, hub.loop, settings.block_warning))
+            self.monitors.append(HubMonitor(self.service, hub.loop, settings.block_warning))
         if settings.py_tracebacker:
-            self.watches.append(Tracebacker(settings.py_tracebacker, settings.chmod_socket,
-                                            self.service))
-        self.orders = WorkerCommands(child, hub.loop, self, chain=True)
+            self.monitors.append(Tracebacker(settings.py_tracebacker, settings.chmod_socket,
+                                             self.service))
+        self.commands = WorkerCommands(child, hub.loop, self, chain=True)
         self._done = Event()
         self._sweeps = 0
         self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
-        self._pause = hub.loop.timer(IDLE_ON_RELOAD)    # until idle connections are closed
+        self._pause = hub.loop.timer(IDLE_ON_RELOAD)  # until idle connections are closed
         self._watchers: list[Any] = [self._pause]
         self._wait_for_hub = settings.gevent_wait_for_hub
         self._keepalive = settings.keepalive
@@ -144,31 +130,31 @@ class Worker:
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
         try:
-            # Behind the stacks of faulthandler, which come from C, ours names the request,
-            # if Python code still runs at all.
-            signal.signal(signal.SIGUSR2, self._asked_by_signal)
-            self.orders.start()
+            # It runs after faulthandler, which writes the stacks from C, and names the
+            # request, if Python code still runs at all.
+            signal.signal(signal.SIGUSR2, self._on_signal)
+            self.commands.start()
             self._publish(0.0)
             self.sweeper.start()
             for acceptor in self.acceptors:
                 acceptor.start()
-            for watch in self.watches:
-                watch.start()
+            for monitor in self.monitors:
+                monitor.start()
             self.child.row.cells[scoreboard.ACCEPTING] = 1
             self.child.ready()
             self._done.wait()
             while self.service.connections:
-                # The last one left while the acceptors finished, and they took more.
+                # The last one ended while the acceptors finished, and these accepted more.
                 self._done.clear()
                 self._done.wait()
             if self._wait_for_hub:
-                wait(self.child.id)
+                wait_for_greenlets(self.child.id)
         finally:
             self._end()
         return 0
 
     def cut(self) -> None:
-        """End without waiting for anything; requests in progress are broken off."""
+        """Stop at once; requests in progress are aborted."""
         self.service.cut = True
         later = self.hub.loop.run_callback
         for acceptor in self.acceptors:
@@ -180,20 +166,20 @@ class Worker:
         later(self._done.set)
 
     def _end(self) -> None:
-        """Write the last figures and lines, and let go of the hub."""
+        """Publish the counters, write the log, and close all watchers of the hub."""
         self._publish(0.0)
         self.sweeper.stop()
-        self.overload.close()
-        for watch in self.watches:
-            watch.stop()
-        self.orders.close()
+        self.queue_limit.close()
+        for monitor in self.monitors:
+            monitor.stop()
+        self.commands.close()
         for watcher in self._watchers:
             watcher.close()
         if self.access is not None:
             self.access.close()
 
     def _logvars(self) -> dict[str, str] | None:
-        """Return the log variables of the request whose greenlet asks."""
+        """Return the log variables of the request that runs in the current greenlet."""
         current = getcurrent()
         for connection in self.service.connections:
             exchange = connection.exchange
@@ -203,14 +189,14 @@ class Worker:
                 return exchange.logvars
         return None
 
-    # The master, and signals.
+    # Commands of the master, and signals.
 
     def fail_readiness(self) -> None:
-        """Have readiness checks fail: a stop is near."""
+        """Fail readiness checks, as a stop is near."""
         fail_readiness(self.service, self._readiness)
 
     def suspend(self, suspended: bool) -> None:
-        """Accept nothing, or go on; a kept connection may bring one more request for a while."""
+        """Stop or resume accepting. Kept connections may send one more request for a while."""
         if not self.service.draining:
             for acceptor in self.acceptors:
                 (acceptor.suspend if suspended else acceptor.wake)()
@@ -221,29 +207,29 @@ class Worker:
             self.child.row.cells[scoreboard.ACCEPTING] = not suspended
 
     def reopen(self) -> None:
-        """Open the logs anew."""
-        self.write_out()  # to the file in which the requests before belong
+        """Reopen the logs."""
+        self.write_out()  # these lines belong in the old file
         self.child.reopen()
 
     def stacks(self, frame: Any) -> str:
-        """Tell where each request stands."""
-        return census.of_worker(self.service, frame)
+        """Return the stacks of all requests and greenlets."""
+        return stacks.of_worker(self.service, frame)
 
     def write_out(self) -> None:
-        """Write the lines of requests that are done."""
+        """Write the log lines of finished requests."""
         if self.access is not None:
             self.access.flush()
 
-    def _asked_by_signal(self, number: int, frame: Any) -> None:
-        """The loop may be blocked, and this handler runs inside of what blocks it."""
-        self._tell_request()
+    def _on_signal(self, number: int, frame: Any) -> None:
+        """Handle SIGUSR2. The loop may be blocked, and this runs inside the code that blocks it."""
+        self._log_current_request()
         message = self.child.received()
         if message == b"stacks":
-            self.orders.dispatch(message, frame)
+            self.commands.dispatch(message, frame)
         elif message is not None:
-            self.hub.loop.run_callback(self.orders.dispatch, message)
+            self.hub.loop.run_callback(self.commands.dispatch, message)
 
-    def _tell_request(self) -> None:
+    def _log_current_request(self) -> None:
         current = getcurrent()
         for connection in tuple(self.service.connections):
             exchange = connection.exchange
@@ -255,11 +241,11 @@ class Worker:
     # Draining.
 
     def drain(self, at_once: bool) -> None:
-        """Stop accepting and end when the last request is done.
+        """Stop accepting, and end after the last request.
 
         Args:
-            at_once: a stop, which closes idle connections now; a reload lets each bring
-                one more request for a while, whose answer says `Connection: close`.
+            at_once: close idle connections now, for a stop. In a reload each may send one
+                more request for a while; its response has `Connection: close`.
         """
         service = self.service
         if not service.draining:
@@ -268,9 +254,9 @@ class Worker:
             self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
             for acceptor in self.acceptors:
                 if acceptor.suspended:
-                    acceptor.wake()  # what waits in the queue is served
+                    acceptor.wake()  # the connections in the queue are served
                 acceptor.finish()
-        # Callbacks run behind the first turn of the connections that were just accepted.
+        # Callbacks run after the first turn of the connections that were just accepted.
         if at_once or not self._keepalive:
             self.hub.loop.run_callback(self._close_idle)
         else:
@@ -283,31 +269,29 @@ class Worker:
         for connection in tuple(self.service.connections):
             self.hub.loop.run_callback(connection.interrupt_if_idle)
 
-    def _emptied(self) -> None:
+    def _drained(self) -> None:
         self._done.set()
 
-    def _spoiled(self) -> None:
-        """A slot is lost for good: end once another worker is in our place."""
+    def _slot_lost(self) -> None:
+        """Ask to be replaced, as a slot will never be free again."""
         self.child.due_for_replacement("a request ignores its harakiri and keeps its slot")
 
     def _resume(self) -> None:
         if not self.service.draining:
-            self.overload.resumed()
+            self.queue_limit.resumed()
             for acceptor in self.acceptors:
                 acceptor.resume()
 
-    # What the master and the statistics see.
+    # For the master and the statistics.
 
     def _publish(self, now: float) -> None:
-        """Write heartbeat and counters to the scoreboard; refresh what each second needs."""
+        """Write heartbeat and counters to the scoreboard; update the Date field."""
         service = self.service
         cells = self.child.row.cells
         cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
         cells[scoreboard.CONNECTIONS] = len(service.connections)
         cells[scoreboard.IN_PROGRESS] = service.slots.busy
-        own = (service.requests, service.exceptions, service.harakiris, service.bytes_sent,
-               int(service.response_time * 1e6))
-        for field, base, value in zip(scoreboard.COUNTERS, self._base, own):
+        for field, base, value in zip(scoreboard.COUNTERS, self._base, service.counters()):
             cells[field] = base + value
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         service.standing.tick(time())
@@ -322,133 +306,24 @@ class Worker:
         return self.child.row.memory
 
 
-def service_of(settings: Settings, listeners: Sequence[Listener], applications: Applications,
-               child: Child, hub: Any, access: AccessLog | None) -> WsgiService:
-    """Turn settings into the plain values that connections go by."""
-    policy = ConnectionLimits(
-        head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
-        io_timeout=settings.socket_timeout or NEVER,
-        send_timeout=_or_never(settings.socket_send_timeout, settings.socket_timeout),
-        limit_post=settings.limit_post, post_buffering=settings.post_buffering,
-        chunk_timeout=_or_never(settings.chunked_input_timeout, settings.socket_timeout))
-    limits = Limits(settings.limit_request_line, settings.limit_request_field_size,
-                    settings.limit_request_fields, settings.head_limit)
-    standing = standing_of(
-        server=settings.server_header, date=settings.date_header, added=settings.add_header,
-        removed=settings.del_header, pages=settings.error_page)
-    standing.tick(time())
-    if settings.wsgi_accept_buffer:
-        applications = applications.wrapped(buffers)
-    service = WsgiService(
-        hub=hub, policy=policy, head_limits=limits, buffer_size=settings.buffer_size,
-        slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),
-        patience=RequestTimeouts(
-            harakiri=settings.harakiri, paths=tuple(harakiri_paths(settings.harakiri_path)),
-            slow=settings.slow_request, grace=settings.harakiri_graceful_timeout,
-            cancel=settings.cancel_on_disconnect, verbose=settings.harakiri_verbose),
-        max_connections=settings.worker_connections, standing=standing,
-        applications=applications, access=access,
-        templates={one.url: template_of(settings, one) for one in listeners},
-        uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
-        forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
-        proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
-                 if settings.enable_proxy_protocol else None),
-        worker=child.id, pid=os.getpid(), export_cert=settings.https_export_cert,
-        static=static_of(settings),
-        routes=routes_of(settings, child.id), mishaps=ExceptionPolicy(
-            child.due_for_replacement, told=settings.catch_exceptions, shown=settings.dev,
-            reload=settings.reload_on_exception,
-            types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
-            reprs=settings.reload_on_exception_repr))
-    return service
-
-
-def _or_never(seconds: float | None, otherwise: float) -> float:
-    """Return a time that may be left unsaid; 0 is no limit."""
-    return (otherwise if seconds is None else seconds) or NEVER
-
-
-def routes_of(settings: Settings, worker: int) -> Routes | None:
-    """Make the rules and filters that requests and responses go through, if there are any."""
-    pulled = [one.split() for one in settings.pull_header]
-    filters = Filters(
-        frozenset(name.lower() for name in (*settings.del_header, *(one[0] for one in pulled))),
-        tuple((name.lower(), variable)
-              for name, variable in (*(one.split() for one in settings.collect_header), *pulled)),
-        settings.http_auto_gzip, settings.http_server_name_as_http_host)
-    if not settings.route and filters == Filters():
-        return None
-    return Routes(settings.route, filters, worker)
-
-
-def static_of(settings: Settings) -> StaticFiles | None:
-    """Make the files that are served without the application, if any option names some."""
-    if not (settings.static_map or settings.static_map2 or settings.check_static
-            or settings.check_static_docroot):
-        return None
-    mode = settings.file_serve_mode or ""
-    return StaticFiles(
-        maps=[pair(text) for text in settings.static_map],
-        whole_maps=[pair(text) for text in settings.static_map2],
-        roots=settings.check_static, docroot=settings.check_static_docroot,
-        index=settings.static_index, skip=settings.static_skip_ext, safe=settings.static_safe,
-        expiries=[
-            rule for subject, name in (("type", "static_expires_type"), ("name", "static_expires"),
-                                       ("uri", "static_expires_uri"),
-                                       ("path", "static_expires_path_info"))
-            for suffix in ("", "_mtime")
-            for rule in expiries(subject, getattr(settings, name + suffix), suffix != "")],
-        gzipped=Gzipped(settings.static_gzip_all, tuple(map(re.compile, settings.static_gzip)),
-                        settings.static_gzip_dir, settings.static_gzip_ext),
-        mime_files=settings.mimefile, ranges=settings.honour_range,
-        wrapper=ReadWrapper if settings.disable_sendfile else FileWrapper,
-        guarded=any(not text.startswith(PHASES) for text in settings.route),
-        offload="X-Sendfile" if mode == "x-sendfile" else "X-Accel-Redirect" if mode else "")
-
-
-def template_of(settings: Settings, listener: Listener) -> environs.Environ:
-    """Make the environ template of a listener."""
-    name, port = socket.gethostname(), "80"
-    address = listener.address
-    if not listener.is_unix:
-        port = str(address.port)
-        if address.host and address.host not in ("0.0.0.0", "::"):
-            name = address.host
-    scheme = "https" if listener.protocol == "https" else "http"
-    wrapper: type[FileWrapper] = OffloadedWrapper if settings.offload_threads else FileWrapper
-    if settings.disable_sendfile:
-        wrapper = ReadWrapper
-    template = environs.template(
-        errors=sys.stderr, file_wrapper=None if settings.wsgi_disable_file_wrapper else wrapper,
-        multithread=settings.gevent > 1,
-        multiprocess=settings.processes > 1, server_name=name, server_port=port,
-        scheme=scheme, software=f"geventuwsgi/{__version__}",
-        version=__version__.encode(), node=socket.gethostname().encode())
-    if scheme == "https":
-        template["HTTPS"] = "on"
-    return template
-
-
-# Greenlets of the application that outlive its requests (`gevent-wait-for-hub`).
-#
-# The rules of this room: it is asked when a worker has served its last request. How long it
-# may wait is the master's to say (`worker-reload-mercy`).
-
-_LOOK = 0.1  # seconds between two looks
-
-
 def greenlets() -> list[gevent.Greenlet]:
-    """Return those that the application has spawned and that are not done; this server's own
-    are greenlets without gevent's class. isinstance() would wake lazy objects."""
+    """Return the unfinished greenlets that the application has spawned.
+
+    The server's own are bare greenlets, without gevent's class. type() is used, as
+    isinstance() evaluates lazy objects.
+    """
     return [one for one in gc.get_objects()
             if issubclass(type(one), gevent.Greenlet) and not one.ready()]
 
 
-def wait(worker: int) -> None:
-    """Wait for all of them, and for those that they spawn."""
+def wait_for_greenlets(worker: int) -> None:
+    """Wait for the greenlets of the application, and those that they spawn.
+
+    The master limits the wait (`worker-reload-mercy`).
+    """
     left = greenlets()
     if left:
         log.info("worker %d waits for %d greenlet%s of the application (gevent-wait-for-hub)",
                  worker, len(left), "s" * (len(left) != 1))
     while greenlets():
-        gevent.sleep(_LOOK)
+        gevent.sleep(_WAIT_INTERVAL)

@@ -460,16 +460,16 @@ def test_errors_of_the_preflight(tmp_path: Path, write: Callable[..., str]) -> N
     report, _ = check(["--check-config", path], {}, failures)
     wrong = {line.option: line.reasons[0] for line in report.lines if line.status == "wrong"}
     for option, reason in {
-            "wsgi-file": "there.txt: no such file (looked in ", "home": "is no virtual environment",
+            "wsgi-file": "there.txt: no such file (looked in ", "home": "is not a virtual environment",
             "logto": "/no/dir/x cannot be opened: there is no directory /no/dir",
-            "callable": "cannot understand '1x'", "module": "'a b' is no name of a module",
+            "callable": "cannot understand '1x'", "module": "'a b' is not the name of a module",
             "https-socket": "/no/c.pem: No such file", "chdir2": "cannot change to none",
             "mount": "none.py: no such file", "req-logger": "there is no directory /no"}.items():
         assert reason in wrong.pop(option)
     assert not wrong and not report.fine
     report, _ = check([write(good + "chdir = /no/where\n")], {}, failures)
     assert [(line.line, line.reasons) for line in report.lines if line.status == "wrong"] == [
-        (5, ("cannot change to /no/where: it is no directory",))]
+        (5, ("cannot change to /no/where: it is not a directory",))]
     # A hook may create it.
     report, _ = check([write(good + "chdir = /no/where\nhook-asap = exec:true\n")], {}, failures)
     assert report.fine

@@ -10,7 +10,7 @@ import pytest
 import geventuwsgi
 from geventuwsgi.config.commands import help
 from geventuwsgi.config.options.aliases import UVICORN_NAMES
-from geventuwsgi.config.options.option import Option
+from geventuwsgi.config.options.option import Option, shared
 from geventuwsgi.config.options.table import BY_NAME, OPTIONS, nearest, row, suggest
 from geventuwsgi.errors import ConfigError
 
@@ -32,6 +32,30 @@ def test_rows_are_complete(option: Option) -> None:
         assert isinstance(option.default, tuple)
     if option.to:
         assert row(option.to) is not None
+
+
+def test_files_that_a_reason_names_are_where_it_says() -> None:
+    named = [path for option in OPTIONS
+             for path in re.findall(r"\S*(?:conf|docs|init)/[\w@.-]*\w", option.reason)]
+    assert len(named) > 1 and all(path[0] == "/" and Path(path).is_file() for path in named)
+    assert str(Path(geventuwsgi.__file__).parents[1]) not in help.reference()
+
+
+@pytest.mark.parametrize(("package", "directory"), [
+    ("checkout/geventuwsgi", "checkout/"),
+    ("venv/lib/python3.11/site-packages/geventuwsgi", "venv/share/geventuwsgi/"),
+    ("usr/lib/python3/dist-packages/geventuwsgi", "usr/share/geventuwsgi/"),
+    ("home/.local/lib/python3.14/site-packages/geventuwsgi", "home/.local/share/geventuwsgi/"),
+    ("target/geventuwsgi", "target/share/geventuwsgi/"),
+    ("some/lib/python3.12/site-packages/geventuwsgi", ""),
+])
+def test_where_pip_puts_the_files_beside_the_package(
+        tmp_path: Path, package: str, directory: str) -> None:
+    (tmp_path / package).mkdir(parents=True)
+    if directory:
+        (tmp_path / directory / "docs").mkdir(parents=True)
+        (tmp_path / directory / "docs/options.rst").touch()
+    assert shared(tmp_path / package) == (directory and f"{tmp_path}/{directory}")
 
 
 # Families whose attribute names are composed where they are read.

@@ -6,7 +6,7 @@ import pytest
 
 from geventuwsgi.config.values import router
 from geventuwsgi.errors import ConfigError
-from geventuwsgi.router.announcer import subscriptions_of
+from geventuwsgi.master.attached.announcer import subscriptions_of
 
 
 @pytest.mark.parametrize("text, expected", [

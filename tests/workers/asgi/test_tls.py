@@ -20,6 +20,8 @@ from tests.harness import Server, installed, wait_until
 from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
 from tests.workers.wsgi.wire import Wire
 
+pytestmark = pytest.mark.slow
+
 APP = '''
 import json
 

@@ -144,7 +144,7 @@ def error_later(environ, start_response):
     raise ValueError("behind the head")
 
 
-def fail_readiness(environ, start_response):
+def leave(environ, start_response):
     sys.exit(7)
 
 

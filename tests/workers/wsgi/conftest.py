@@ -46,4 +46,4 @@ def https(authority: Authority) -> Iterator[Server]:
     with Server(authority.directory, app=APP, ini=HTTPS) as server:
         yield server
         assert server.stop() == 0, "\n".join(server.err)
-        assert not server.find(" failed with ") and not server.find("an error of this server")
+        assert not server.find(" failed with ") and not server.find("an internal error")

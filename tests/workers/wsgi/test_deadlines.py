@@ -14,6 +14,8 @@ from tests.together import together
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get, packet, refused, request
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0",
              "--http-headers-timeout", "1", "--keepalive", "1", "--socket-timeout", "1",
              "--disable-logging", "--log-level", "debug")

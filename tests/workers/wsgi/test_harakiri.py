@@ -4,10 +4,14 @@ import threading
 import time
 from functools import partial
 
+import pytest
+
 from tests.harness import Server, wait_until
 from tests.together import together
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, connect, get, packet, request
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--harakiri", "1",
              "--harakiri-path", "/wait-for=0", "--disable-logging")

@@ -11,6 +11,8 @@ from tests.together import together
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, connect, packet, request
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--slow-request", "0.5",
              "--harakiri", "1", "--harakiri-path", "/su=30", "--harakiri-path", "/sl=1",
              "--harakiri-path", "/sleep=0", "--harakiri-path", "/sleep-later=1",

@@ -17,6 +17,8 @@ from tests.tls import VERSIONS, dial, environ, fails, refused
 from tests.workers.wsgi.conftest import OPTIONAL, REQUIRED
 from tests.workers.wsgi.wire import BEHIND
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_requests_on_one_connection(https: Server, authority: Authority,

@@ -14,6 +14,8 @@ from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the
 from tests.workers.wsgi.conftest import OPTIONAL, REQUIRED
 from tests.workers.wsgi.wire import Wire
 
+pytestmark = pytest.mark.slow
+
 
 # Before the handshake, and instead of it
 

@@ -13,6 +13,8 @@ from tests.tls import dial, environ, hello
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import Wire
 
+pytestmark = pytest.mark.slow
+
 
 def start(directory: Path, *arguments: str) -> Server:
     return Server(directory, "app:application", "--certfile", "here.crt", "--keyfile", "here.key",
@@ -132,7 +134,7 @@ def test_a_start_that_cannot_be(authority: Authority, tmp_path: Path, line: str,
         (tmp_path / file).write_bytes((authority.directory / file).read_bytes())
     with Server(tmp_path, app=APP, ini=f"[uwsgi]\nmodule = app\n{line}\n", ready=False) as server:
         assert server.wait() == 1
-        assert server.find(words)
+        server.wait_for(words)
 
 
 def test_an_upgrade_and_sockets_that_change_places(tmp_path: Path) -> None:

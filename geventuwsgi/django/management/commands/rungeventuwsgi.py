@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from geventuwsgi.django import project
 from geventuwsgi.errors import UsageError
-from geventuwsgi.paste import become
+from geventuwsgi.paste import exec_server
 
 _HELP = """\
 Serve this project with geventuwsgi: WSGI_APPLICATION, or with --asgi ASGI_APPLICATION. Every
@@ -17,18 +17,18 @@ and serves the files of django.contrib.staticfiles."""
 
 
 class Command(BaseCommand):
-    """Become the server: this process is replaced, and what it loaded is left behind."""
+    """Replace this process by the server, which loads the project again."""
 
     help = _HELP
-    requires_system_checks: list[str] = []  # with DEBUG alone, below
+    requires_system_checks: list[str] = []  # only with DEBUG, in serve()
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Hand on what argparse does not know: the server's options are its own."""
+        """Run the command without argparse, which does not know the server's options."""
         if {"-h", "--help", "--version"} & set(argv[2:3]):
             super().run_from_argv(argv)
             return
         try:
-            self.become(argv[2:])
+            self.serve(argv[2:])
         except CommandError as error:
             if "--traceback" in argv:
                 raise
@@ -36,30 +36,30 @@ class Command(BaseCommand):
             raise SystemExit(error.returncode) from None
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Say what may follow, for --help."""
+        """Add the arguments that --help shows."""
         parser.add_argument("words", nargs="*", metavar="[ADDRESS:]PORT or OPTION",
                             help="where to listen, and options of geventuwsgi")
 
     def handle(self, *args: str, **options: Any) -> None:
         """Serve on an address, `call_command("rungeventuwsgi", "8000")`."""
-        self.become(options["words"])
+        self.serve(options["words"])
 
-    def become(self, words: list[str]) -> None:
-        """Check the project as runserver does, and become its server.
+    def serve(self, words: list[str]) -> None:
+        """Check the project as runserver does, and replace this process by its server.
 
-        A server that reloads is begun whatever the checks say: the next change mends it.
+        A server that reloads is started even if a check fails: the next change may fix it.
 
         Raises:
-            CommandError: an option that neither Django nor the server has, or a check failed;
-                no host is allowed.
+            CommandError: neither Django nor the server has such an option; a check failed; no
+                host is allowed.
         """
         try:
             command = project.Command(words)
         except UsageError as error:
             raise CommandError(str(error), returncode=error.exit_status) from None
         if not settings.DEBUG and not settings.ALLOWED_HOSTS:
-            raise CommandError("settings.ALLOWED_HOSTS is empty, which without DEBUG answers 400 "
-                               "to every request: name the hosts that are served")
+            raise CommandError("settings.ALLOWED_HOSTS is empty, so without DEBUG every request "
+                               "gets a 400: list the hosts to serve")
         if settings.DEBUG and command.checks:
             try:
                 self.check(display_num_errors=True)
@@ -71,4 +71,4 @@ class Command(BaseCommand):
                 if not command.reload:
                     raise
                 self.stderr.write(f"The checks ended with {type(error).__name__}: {error}")
-        become(project.arguments(command, settings))
+        exec_server(project.arguments(command, settings))

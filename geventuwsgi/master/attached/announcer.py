@@ -12,14 +12,14 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
-from ..config.settings import Settings
-from ..config.values import router
-from ..config.values.router import Subscription
-from ..errors import ConfigError, ProtocolError
-from ..master.attached.attached import Attached
-from ..net.address import Address
-from ..protocol import subscription
-from ..protocol.subscription import Announcement
+from ...config.settings import Settings
+from ...config.values import router
+from ...config.values.router import Subscription
+from ...errors import ConfigError, ProtocolError
+from ...net.address import Address
+from ...protocol import subscription
+from ...protocol.subscription import Announcement
+from .attached import Attached
 
 log = logging.getLogger("geventuwsgi.error")
 

@@ -1,0 +1,97 @@
+"""What all connections of one worker share, whatever kind of worker it is.
+
+It reads no settings (`settings.values_of` does). It belongs to one thread, so the counters
+are plain numbers.
+"""
+
+import contextvars
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..app.applications import Applications
+from ..app.exceptions import ExceptionPolicy
+from ..net.allowlist import AllowList
+from ..protocol.message import Limits
+from ..protocol.response import ResponseDefaults
+from .limits import ConnectionLimits, RequestTimeouts
+
+
+class ServiceValues(NamedTuple):
+    """The configuration of a worker's connections.
+
+    Attributes:
+        limits: timeouts and sizes of a connection.
+        head_limits: sizes of the parts of a request head.
+        buffer_size: of the largest uwsgi block, in octets.
+        max_connections: open connections of this worker.
+        timeouts: how long requests may run.
+        standing: the fields of every response.
+        uwsgi_peers: addresses that may speak uwsgi over TCP.
+        forwarders: addresses whose X-Forwarded-* fields are trusted.
+        proxies: addresses that must send a PROXY header; None if none may.
+        exceptions: what follows an exception of the application, besides the log line.
+        worker, pid: the number and the pid of this worker.
+    """
+
+    limits: ConnectionLimits
+    head_limits: Limits
+    buffer_size: int
+    max_connections: int
+    timeouts: RequestTimeouts
+    standing: ResponseDefaults
+    uwsgi_peers: AllowList
+    forwarders: AllowList
+    proxies: AllowList | None
+    exceptions: ExceptionPolicy
+    worker: int
+    pid: int
+
+
+class Service:
+    """What all connections of a worker share. Has the attributes of `ServiceValues` too.
+
+    Args:
+        values: the configuration.
+        applications: the loaded applications.
+
+    Attributes:
+        context: each request runs in a copy of it.
+        connections: the open ones.
+        app_requests: requests by application; the last counter is for requests without one.
+        draining: each connection is closed after its present request.
+        persistent: connections may be kept alive.
+        requests, exceptions, harakiris, bytes_sent, response_time: counters since the start,
+            the last in seconds.
+        others_requests: requests of the other workers.
+        crowded: the acceptors have paused and resume when a connection ends.
+    """
+
+    def __init__(self, values: ServiceValues, applications: Applications) -> None:
+        (self.limits, self.head_limits, self.buffer_size, self.max_connections, self.timeouts,
+         self.standing, self.uwsgi_peers, self.forwarders, self.proxies, self.exception_policy,
+         self.worker, self.pid) = values
+        self.applications = applications
+        self.context = contextvars.copy_context()
+        self.connections: set[Any] = set()
+        self.app_requests = [0] * (len(applications) + 1)
+        self.draining = False
+        self.persistent = values.limits.keepalive > 0
+        self.crowded = False
+        self.requests = 0
+        self.others_requests = 0
+        self.exceptions = 0
+        self.harakiris = 0
+        self.bytes_sent = 0
+        self.response_time = 0.0
+
+    def counters(self) -> tuple[int, int, int, int, int]:
+        """Return the counters in the order of `ipc.scoreboard.COUNTERS`."""
+        return (self.requests, self.exceptions, self.harakiris, self.bytes_sent,
+                int(self.response_time * 1e6))
+
+
+def noop() -> None:
+    """Do nothing: the default of a callback."""
+
+
+Callback = Callable[[], None]

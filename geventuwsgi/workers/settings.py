@@ -1,0 +1,59 @@
+"""Settings to the plain values that both kinds of worker use."""
+
+import os
+from typing import Protocol
+
+from ..app.exceptions import ExceptionPolicy
+from ..app.response_defaults import defaults_of
+from ..config.resolve.conflicts import harakiri_paths
+from ..config.settings import Settings
+from ..net.allowlist import AllowList
+from ..net.deadlines import NEVER
+from ..protocol.message import Limits
+from .limits import ConnectionLimits, RequestTimeouts
+from .service import ServiceValues
+
+
+class Child(Protocol):
+    """What is needed here of the process that a worker runs in."""
+
+    id: int
+
+    def due_for_replacement(self, reason: str) -> None: ...
+
+
+def values_of(settings: Settings, child: Child) -> ServiceValues:
+    """Return the configuration of a worker's connections."""
+    return ServiceValues(
+        limits=ConnectionLimits(
+            head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
+            io_timeout=settings.socket_timeout or NEVER, limit_post=settings.limit_post,
+            post_buffering=settings.post_buffering,
+            chunk_timeout=_or_never(settings.chunked_input_timeout, settings.socket_timeout),
+            send_timeout=_or_never(settings.socket_send_timeout, settings.socket_timeout)),
+        head_limits=Limits(settings.limit_request_line, settings.limit_request_field_size,
+                           settings.limit_request_fields, settings.head_limit),
+        buffer_size=settings.buffer_size,
+        max_connections=settings.worker_connections,
+        timeouts=RequestTimeouts(
+            harakiri=settings.harakiri, paths=harakiri_paths(settings.harakiri_path),
+            slow=settings.slow_request, grace=settings.harakiri_graceful_timeout,
+            cancel=settings.cancel_on_disconnect, verbose=settings.harakiri_verbose),
+        standing=defaults_of(
+            server=settings.server_header, date=settings.date_header, added=settings.add_header,
+            removed=settings.del_header, pages=settings.error_page),
+        uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
+        forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
+        proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
+                 if settings.enable_proxy_protocol else None),
+        exceptions=ExceptionPolicy(
+            child.due_for_replacement, expose=settings.catch_exceptions, as_page=settings.dev,
+            reload=settings.reload_on_exception,
+            types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
+            reprs=settings.reload_on_exception_repr),
+        worker=child.id, pid=os.getpid())
+
+
+def _or_never(seconds: float | None, otherwise: float) -> float:
+    """Return `seconds`, or `otherwise` if unset; 0 is no limit."""
+    return (otherwise if seconds is None else seconds) or NEVER

@@ -1,0 +1,100 @@
+"""Settings to the plain values and the service of a WSGI worker."""
+
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from time import time
+from typing import Any
+
+from ... import __version__
+from ...app import environ as environs
+from ...app.applications import Applications
+from ...app.middleware import buffers
+from ...app.rules.rules import PHASES, Filters, Routes
+from ...app.static.files import Gzipped, StaticFiles, expiries, pair
+from ...app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
+from ...config.settings import Settings
+from ...log.access import AccessLog
+from ...net.listener import Listener
+from ..settings import Child, values_of
+from .service import WsgiService
+from .slots import Slots
+
+
+def service_of(settings: Settings, listeners: Sequence[Listener], applications: Applications,
+               child: Child, hub: Any, access: AccessLog | None) -> WsgiService:
+    """Return what the connections of a worker share."""
+    if settings.wsgi_accept_buffer:
+        applications = applications.wrapped(buffers)
+    values = values_of(settings, child)
+    values.standing.tick(time())
+    service = WsgiService(
+        values, applications, hub=hub,
+        slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),
+        access=access,
+        templates={listener.url: template_of(settings, listener) for listener in listeners},
+        export_cert=settings.https_export_cert, static=static_of(settings),
+        routes=routes_of(settings, child.id))
+    return service
+
+
+def routes_of(settings: Settings, worker: int) -> Routes | None:
+    """Return the rules and filters for requests and responses, None if there are none."""
+    pulled = [line.split() for line in settings.pull_header]
+    filters = Filters(
+        frozenset(name.lower() for name in (*settings.del_header, *(words[0] for words in pulled))),
+        tuple((name.lower(), variable)
+              for name, variable in (*(line.split() for line in settings.collect_header), *pulled)),
+        settings.http_auto_gzip, settings.http_server_name_as_http_host)
+    if not settings.route and filters == Filters():
+        return None
+    return Routes(settings.route, filters, worker)
+
+
+def static_of(settings: Settings) -> StaticFiles | None:
+    """Return the files served without the application, None if no option names any."""
+    if not (settings.static_map or settings.static_map2 or settings.check_static
+            or settings.check_static_docroot):
+        return None
+    mode = settings.file_serve_mode or ""
+    return StaticFiles(
+        maps=[pair(text) for text in settings.static_map],
+        whole_maps=[pair(text) for text in settings.static_map2],
+        roots=settings.check_static, docroot=settings.check_static_docroot,
+        index=settings.static_index, skip=settings.static_skip_ext, safe=settings.static_safe,
+        expiries=[
+            rule for subject, name in (("type", "static_expires_type"), ("name", "static_expires"),
+                                       ("uri", "static_expires_uri"),
+                                       ("path", "static_expires_path_info"))
+            for suffix in ("", "_mtime")
+            for rule in expiries(subject, getattr(settings, name + suffix), suffix != "")],
+        gzipped=Gzipped(settings.static_gzip_all, tuple(map(re.compile, settings.static_gzip)),
+                        settings.static_gzip_dir, settings.static_gzip_ext),
+        mime_files=settings.mimefile, ranges=settings.honour_range,
+        wrapper=ReadWrapper if settings.disable_sendfile else FileWrapper,
+        guarded=any(not text.startswith(PHASES) for text in settings.route),
+        offload="X-Sendfile" if mode == "x-sendfile" else "X-Accel-Redirect" if mode else "")
+
+
+def template_of(settings: Settings, listener: Listener) -> environs.Environ:
+    """Return the environ template of a listener."""
+    name, port = socket.gethostname(), "80"
+    address = listener.address
+    if not listener.is_unix:
+        port = str(address.port)
+        if address.host and address.host not in ("0.0.0.0", "::"):
+            name = address.host
+    scheme = "https" if listener.protocol == "https" else "http"
+    wrapper: type[FileWrapper] = OffloadedWrapper if settings.offload_threads else FileWrapper
+    if settings.disable_sendfile:
+        wrapper = ReadWrapper
+    template = environs.template(
+        errors=sys.stderr, file_wrapper=None if settings.wsgi_disable_file_wrapper else wrapper,
+        multithread=settings.gevent > 1,
+        multiprocess=settings.processes > 1, server_name=name, server_port=port,
+        scheme=scheme, software=f"geventuwsgi/{__version__}",
+        version=__version__.encode(), node=socket.gethostname().encode())
+    if scheme == "https":
+        template["HTTPS"] = "on"
+    return template
