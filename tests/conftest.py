@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.authority import Authority
-from tests.harness import HOUSE
+from tests.certificates import Authority
+from tests.harness import ROOT
 
 # Folders all of whose tests are slow.
 SLOW = {"integration", "corpus"}
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The processes that share the tests out are done at the same time if the last ones are short.
     """
     for item in items:
-        if SLOW.intersection(item.path.relative_to(HOUSE).parts):
+        if SLOW.intersection(item.path.relative_to(ROOT).parts):
             item.add_marker("slow")
         if item.get_closest_marker("slow") is None:
             item.add_marker("fast")
@@ -55,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_sessionstart() -> None:
     """Compile the package once, unless that has been done or its directory is not ours."""
-    compileall.compile_dir(HOUSE / "geventuwsgi", quiet=2)
+    compileall.compile_dir(ROOT / "geventuwsgi", quiet=2)
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
@@ -69,7 +69,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="session")
-def ground() -> Iterator[Path]:
+def open_root() -> Iterator[Path]:
     """A directory that nobody's processes can reach.
 
     Those of pytest are its user's alone, and any other pytest that starts makes them so again.
@@ -81,8 +81,8 @@ def ground() -> Iterator[Path]:
 
 
 @pytest.fixture
-def open_path(ground: Path) -> Path:
+def open_path(open_root: Path) -> Path:
     """The directory of one test that every user may enter."""
-    directory = Path(tempfile.mkdtemp(prefix="room-", dir=ground))
+    directory = Path(tempfile.mkdtemp(prefix="open-", dir=open_root))
     directory.chmod(0o755)
     return directory

@@ -185,8 +185,8 @@ def test_resolved_options(place: Path, monkeypatch: pytest.MonkeyPatch, text: st
 
 
 # Whole files of the corpus; the responses of the servers are compared elsewhere.
-GROUND = Path(__file__).parents[1] / "corpus" / "ground"
-WHOLE = sorted(str(path.relative_to(GROUND)) for path in GROUND.rglob("*.ini"))
+SITES = Path(__file__).parents[1] / "corpus" / "sites"
+WHOLE = sorted(str(path.relative_to(SITES)) for path in SITES.rglob("*.ini"))
 # Lines that would redirect uWSGI's output, or run something.
 _ACTS = re.compile(r"^\s*(daemonize|log|req-log|hook-|exec-|smart-|attach-|emperor|show-config).*",
                    re.MULTILINE)
@@ -194,10 +194,10 @@ _ROOTS = re.compile(r"(?<![\w.)])/(srv|etc/uwsgi|run|var)/")
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the corpus whose absolute paths refer to the copy."""
-    path = tmp_path_factory.mktemp("corpus") / "ground"
-    shutil.copytree(GROUND, path, symlinks=True)
+    path = tmp_path_factory.mktemp("corpus") / "sites"
+    shutil.copytree(SITES, path, symlinks=True)
     for file in path.rglob("*.ini"):
         text = file.read_bytes().decode("utf-8", "surrogateescape")
         text = _ROOTS.sub(lambda match: f"{path}/{match[1]}/", _ACTS.sub("", text))
@@ -208,8 +208,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_whole_files(ground: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    path = ground / name
+def test_whole_files(sites: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = sites / name
     monkeypatch.chdir(path.parent)
     text = path.read_text("utf-8", "surrogateescape")
     sections = re.findall(r"^\[([^]:]+)\]", text, re.MULTILINE)

@@ -45,6 +45,7 @@ EFFECTS = {
         "log-4xx": "test_conditions_and_the_form_of_lines",
         "log-5xx": "test_conditions_and_the_form_of_lines",
         "log-date": "test_conditions_and_the_form_of_lines",
+        "log-dialect": "test_what_the_log_calls_the_server",
         "log-maxsize": "test_rotation_under_load_loses_no_line",
         "logformat-strftime": "test_conditions_and_the_form_of_lines",
         "logger": "test_loggers_routes_encoders_and_syslog",
@@ -103,14 +104,14 @@ EFFECTS = {
     "workers/wsgi/test_harakiri.py": {
         "harakiri": "test_harakiri",
     },
-    "workers/wsgi/test_overload.py": {
+    "workers/wsgi/test_queue_limit.py": {
         "gevent": "test_past_the_queue_it_is_503_at_once",
     },
     "workers/wsgi/test_routes.py": {
-        "route": "test_answers_of_rules",
+        "route": "test_responses_of_rules",
     },
     "workers/wsgi/test_slow.py": {
-        "harakiri-verbose": "test_verbose_tells_of_the_whole_worker",
+        "harakiri-verbose": "test_verbose_logs_the_whole_worker",
     },
     "workers/wsgi/test_static.py": {
         "static-map": "test_a_file_comes_before_the_application",

@@ -17,7 +17,7 @@ import pytest
 
 from tests.harness import GEVENTUWSGI, ROOT, Server, wait_until
 from tests.integration.conftest import example_ini
-from tests.integration.front import CONF, ask
+from tests.integration.nginx import CONF, ask
 
 CLONE_NEWNET = 0x40000000
 # Bring the loopback interface up, then execute the command.

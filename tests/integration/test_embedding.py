@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import ROOT, Program, Server, wait_until
 
 WSGI = """

@@ -15,8 +15,8 @@ import pytest
 
 from tests.harness import GEVENTUWSGI, ROOT, Server, alive, children, wait_until
 from tests.integration.conftest import readable
-from tests.integration.front import NOBODY, ask
-from tests.together import together
+from tests.integration.nginx import NOBODY, ask
+from tests.parallel import in_parallel
 
 APP = """
 import os
@@ -71,8 +71,8 @@ def check_load_failure(directory, name, lazy):
 
 def test_an_application_that_does_not_load(tmp_path):
     """Exit status 4, and the application's traceback without frames of this server."""
-    together((partial(check_load_failure, tmp_path / f"{name}, {lazy}", name, lazy)
-              for name in BAD for lazy in (False, True)), at_once=4)
+    in_parallel((partial(check_load_failure, tmp_path / f"{name}, {lazy}", name, lazy)
+                 for name in BAD for lazy in (False, True)), at_once=4)
 
 
 def test_an_application_that_need_not_load(directory):
@@ -209,7 +209,7 @@ def test_a_safe_pid_file_in_no_directory(directory):
                 ready=False) as server:
         assert server.wait() == 1
         server.wait_for("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
-        assert server.find("goodbye to uWSGI.") and not server.find("the master disconnected")
+        assert server.find("goodbye to geventuwsgi.") and not server.find("the master disconnected")
 
 
 # Workers.
@@ -270,7 +270,7 @@ def test_root_is_dropped_after_the_sockets_are_bound(directory):
     closed.mkdir(mode=0o700)
     server = Server(directory, "--http-socket", path, "--socket", closed / "x.sock",
                     "--uid", "nobody", "--gid", "nogroup", "--chmod-socket=660",
-                    "--chown-socket", "nobody:nogroup", "--wsgi-file", "trial.py",
+                    "--chown-socket", "nobody:nogroup", "--wsgi-file", "probe.py",
                     env={"PYTHONPATH": f"{ROOT}:{packages}"})
     server.argv = (python, *server.argv[1:])
     with server:
@@ -282,11 +282,11 @@ def test_root_is_dropped_after_the_sockets_are_bound(directory):
                 status = dict(line.split(":", 1) for line in file)
             assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
             assert set(status["Groups"].split()) <= {"65534"}
-        assert not server.find("running uWSGI as root")
+        assert not server.find("running geventuwsgi as root")
         server.kill(server.workers()[0])
         server.wait_for("Respawned")
         pids = [*server.workers(), server.template()]
-        os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal; it is set anew
+        os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal
         for pid in pids:
             wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}")
 
@@ -303,7 +303,7 @@ def test_logs_that_only_root_can_open(directory, names):
     option = "--logto" if errors.name == "all" else "--error-logfile"
     server = Server(directory, "--http-socket", path, "--uid", "nobody", "--gid", "nogroup",
                     "--access-logfile", access, option, errors,
-                    "--wsgi-file", "trial.py", env={"PYTHONPATH": f"{ROOT}:{packages}"},
+                    "--wsgi-file", "probe.py", env={"PYTHONPATH": f"{ROOT}:{packages}"},
                     ready=False)
     server.argv = (python, *server.argv[1:])
     with server:
@@ -336,7 +336,7 @@ def test_a_log_that_root_cannot_reopen(directory):
     logs, path = directory / "logs", str(directory / "app.sock")
     logs.mkdir()
     server = Server(directory, "--http-socket", path, "--uid", "nobody", "--access-logfile",
-                    logs / "access", "--wsgi-file", "trial.py",
+                    logs / "access", "--wsgi-file", "probe.py",
                     env={"PYTHONPATH": f"{ROOT}:{packages}"})
     server.argv = (python, *server.argv[1:])
     with server:
@@ -361,7 +361,7 @@ def test_a_log_that_cannot_be_opened(directory, option):
 @as_root
 def test_a_warning_about_root(directory):
     with Server(directory, "--wsgi-file", "app.py", app=APP) as server:
-        server.wait_for("you are running uWSGI as root")
+        server.wait_for("you are running geventuwsgi as root")
         assert server.stop() == 0
 
 
@@ -381,7 +381,7 @@ def test_log_pipes_without_a_reader(directory, reader):
     """Requests, errors, respawns and the stop still work."""
     path = str(directory / "app.sock")
     server = subprocess.Popen(
-        [*GEVENTUWSGI, "--http-socket", path, "--wsgi-file", "trial.py", "--workers", "2"],
+        [*GEVENTUWSGI, "--http-socket", path, "--wsgi-file", "probe.py", "--workers", "2"],
         cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:

@@ -460,7 +460,7 @@ def test_errors_of_the_preflight(tmp_path: Path, write: Callable[..., str]) -> N
     report, _ = check(["--check-config", path], {}, failures)
     wrong = {line.option: line.reasons[0] for line in report.lines if line.status == "wrong"}
     for option, reason in {
-            "wsgi-file": "there.txt: no such file (looked in ",
+            "wsgi-file": "there.txt: no such file in ",
             "home": "is not a virtual environment",
             "logto": "/no/dir/x cannot be opened: there is no directory /no/dir",
             "callable": "cannot understand '1x'", "module": "'a b' is not the name of a module",
