@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server, wait_until
 from tests.workers.wsgi.wire import Wire
 

@@ -142,8 +142,8 @@ class Client:
                 self.idle = False
                 if not data:
                     return False
-            if not parser.head(data):
-                self._rest_of_head(parser)
+            if not parser.head(data) and not self.stream.read_head(parser, state.head_timeout):
+                raise ClientDisconnected("it ended before a request")
             data = b""
             timeout = state.keepalive
             state.requests += 1
@@ -167,44 +167,21 @@ class Client:
             return str(self.stream.sock.getsockname()[0])
         return address.host
 
-    def _rest_of_head(self, parser: RequestParser) -> None:
-        state = self.state
-        end = monotonic() + state.head_timeout
-        while True:
-            try:
-                data = self.stream.receive(max(end - monotonic(), 0.0))
-            except Expired:
-                raise ProtocolError(408, "no whole request head within "
-                                         f"{state.head_timeout:g} seconds") from None
-            if not data:
-                parser.eof()
-                raise ClientDisconnected("it ended before a request")
-            if parser.head(data):
-                return
-
     def _proxied(self) -> bytes:
         """Read the PROXY header if one is due; return the bytes after it."""
         state = self.state
         if state.proxies is None or (self.host and self.host not in state.proxies):
             return b""
-        end = monotonic() + state.head_timeout
-        data = b""
-        while True:
-            self.idle = not data
-            more = self.stream.receive(max(end - monotonic(), 0.0))
-            self.idle = False
-            data += more
-            if not data:
-                raise ClientDisconnected("it only connected")
-            if not more:
-                raise ProtocolError(400, "truncated PROXY protocol header")
-            found = proxy.parse(data)
-            if found is not None:
-                break
-        header, size = found
+        start, timeout = monotonic(), state.head_timeout
+        self.idle = True
+        data = self.stream.receive(timeout)
+        self.idle = False
+        if not data:
+            raise ClientDisconnected("it only connected")
+        header, rest = self.stream.read_proxy_header(proxy.parse, data, start, timeout)
         if header.source is not None:
             self.host, self.port = header.source[0], str(header.source[1])
-        return data[size:]
+        return rest
 
     def _handshake(self, data: bytes) -> bool:
         """Make the TLS handshake; return False if the client does not speak TLS."""

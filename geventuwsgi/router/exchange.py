@@ -18,12 +18,12 @@ from typing import IO, Any
 from ..errors import ClientDisconnected, ProtocolError
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
-from ..protocol.response import CONTINUE
+from ..protocol.response import CHUNKED, CONTINUE
 from .balance import NodeGroup
 from .node import Node, NodeConnection
 from .relay import NodeDisconnected, Relay
 from .request import Request
-from .response import Response
+from .response import NO_RESPONSE, TRUNCATED_HEAD, Response
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -54,7 +54,7 @@ class SpooledBody:
         self.file.write(data)
         self.size += len(data)
 
-    def take(self, size: int = 65536) -> bytes:
+    def take(self, size: int) -> bytes:
         return self.file.read(size)
 
 
@@ -265,7 +265,7 @@ class ProxyExchange:
             chunked = known is None
         else:
             chunked = length is None and not self._whole
-            framing = ("Transfer-Encoding: chunked\r\n" if chunked
+            framing = (CHUNKED if chunked
                        else "" if length is None else f"Content-Length: {length}\r\n")
             head = request.http(framing, node.protocol == "routed")
         early = self._early
@@ -329,9 +329,9 @@ class ProxyExchange:
             elif response.started:
                 out = response.end()
             elif connection.parser.buffered:
-                raise ProtocolError(502, "it closed the connection within the head of its response")
+                raise ProtocolError(502, TRUNCATED_HEAD)
             else:
-                raise _NodeClosed("it closed the connection without a response")
+                raise _NodeClosed(NO_RESPONSE)
             if out:
                 try:
                     send(out)
@@ -372,7 +372,7 @@ class ProxyExchange:
         def down(data: bytes) -> bytes:
             node.received += len(data)
             if not data and not response.started and not connection.parser.buffered:
-                raise NodeDisconnected("it closed the connection without a response")
+                raise NodeDisconnected(NO_RESPONSE)
             return response.feed(data) if data else response.end()
 
         relay = Relay(state.hub, self.client.stream, connection.stream, state.timeout,

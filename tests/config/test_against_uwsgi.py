@@ -21,7 +21,7 @@ from geventuwsgi.config.values.numbers import Number
 from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import ConfigError
-from tests.harness import installed
+from tests.harness import reference_uwsgi
 
 ENVIRON = {"SITE": "shop", "EMPTY": "", "WORKERS": "3", "PATH": "/usr/bin:/bin", "REF": "$(SITE)",
            "FROM": "@(words)"}
@@ -151,7 +151,7 @@ def ours(*arguments: str, environ: dict[str, str] = ENVIRON) -> Pairs:
 
 
 def output(place: Path, *arguments: str, environ: dict[str, str] = ENVIRON) -> str:
-    result = subprocess.run([installed("uwsgi"), *(f"--{flag}" for flag in _FLAGS), *arguments],
+    result = subprocess.run([reference_uwsgi(), *(f"--{flag}" for flag in _FLAGS), *arguments],
                             env=environ, cwd=place, capture_output=True, timeout=60)
     text = (result.stdout + result.stderr).decode("utf-8", "surrogateescape")
     return text if result.returncode == 0 else f"exit {result.returncode}: {text}"
@@ -185,8 +185,8 @@ def test_resolved_options(place: Path, monkeypatch: pytest.MonkeyPatch, text: st
 
 
 # Whole files, as people write them: the corpus's, whose answers are compared elsewhere.
-GROUND = Path(__file__).parents[1] / "corpus" / "ground"
-WHOLE = sorted(str(path.relative_to(GROUND)) for path in GROUND.rglob("*.ini"))
+SITES = Path(__file__).parents[1] / "corpus" / "sites"
+WHOLE = sorted(str(path.relative_to(SITES)) for path in SITES.rglob("*.ini"))
 # What would send uWSGI's output elsewhere, or run.
 _ACTS = re.compile(r"^\s*(daemonize|log|req-log|hook-|exec-|smart-|attach-|emperor|show-config).*",
                    re.MULTILINE)
@@ -194,10 +194,10 @@ _ROOTS = re.compile(r"(?<![\w.)])/(srv|etc/uwsgi|run|var)/")
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the corpus in which its absolute paths lead to itself."""
-    path = tmp_path_factory.mktemp("corpus") / "ground"
-    shutil.copytree(GROUND, path, symlinks=True)
+    path = tmp_path_factory.mktemp("corpus") / "sites"
+    shutil.copytree(SITES, path, symlinks=True)
     for file in path.rglob("*.ini"):
         text = file.read_bytes().decode("utf-8", "surrogateescape")
         text = _ROOTS.sub(lambda match: f"{path}/{match[1]}/", _ACTS.sub("", text))
@@ -208,8 +208,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_whole_files(ground: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    path = ground / name
+def test_whole_files(sites: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = sites / name
     monkeypatch.chdir(path.parent)
     text = path.read_text("utf-8", "surrogateescape")
     sections = re.findall(r"^\[([^]:]+)\]", text, re.MULTILINE)
@@ -238,7 +238,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("a = %(a)\n", "! app.ini:2: a: %(a) refers to itself", ["%(a)"], _EARLY),
     ("a = @(none)\n", "! app.ini:2: a: cannot read none: No such file", "! open(\"none\"): No such",
      "the place is told"),
-    ("a = @(fd://99)\n", "! app.ini:2: a: cannot read fd://99: Bad file", [""], _EARLY),
+    ("a = @(fd://99999)\n", "! app.ini:2: a: cannot read fd://99999: Bad file", [""], _EARLY),
     ("a = @(sym://main)\n", "! app.ini:2: a: sym:// is not supported", "! unable to find symbol",
      "nothing is linked into Python"),
     ("a = @(http://127.0.0.1:1/)\n", "! cannot read http://127.0.0.1:1/: Connection refused",
@@ -362,7 +362,7 @@ def test_flags(place: Path, text: str) -> None:
 
 def test_each_of_its_options_has_a_row() -> None:
     """--reload, which signals a master, has no place in a file."""
-    told = subprocess.run([installed("uwsgi"), "--help"], capture_output=True, text=True,
+    told = subprocess.run([reference_uwsgi(), "--help"], capture_output=True, text=True,
                           timeout=60).stdout
     names = set(re.findall(r"^\s*(?:-\w\|)?--([\w.-]+)", told, re.MULTILINE))
     assert len(names) > 800

@@ -50,7 +50,7 @@ def test_the_delay_ends(tmp_path):
         wait_until(lambda: b" 503 " in server.get("/readyz"), "a failing check")
         assert server.wait() == 0
         assert time.monotonic() - began >= 1.0
-        assert server.find("graceful shutdown triggered")
+        server.wait_for("graceful shutdown triggered")
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> Non
         assert re.fullmatch(r"\d{4}\+\d\d", lines[0].split()[-1])
         assert re.match(rf"{year}\+\d\d - \[\d+\] \[INFO\] ready: 1 worker", server.find(
             "ready: 1")[0])
-        assert server.find("available loggers: file, fd, stdio, socket")
+        server.wait_for("available loggers: file, fd, stdio, socket")
 
 
 def test_loggers_routes_encoders_and_syslog(tmp_path: Path) -> None:

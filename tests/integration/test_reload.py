@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.harness import HOUSE, Server, alive, children, wait_until
+from tests.harness import ROOT, Server, alive, children, free_port, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -45,14 +45,9 @@ def reload(server):
     """Run `--reload server.pid`; return (status, what it says)."""
     done = subprocess.run([sys.executable, "-m", "geventuwsgi", "--reload", "server.pid"],
                           cwd=server.directory, text=True, capture_output=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.stdout == ""
     return done.returncode, done.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_the_configuration_is_read_again(serve):
@@ -243,7 +238,7 @@ def test_a_stop_during_a_reload(serve):
     (server.directory / "app.py").write_text("open('loading', 'w'); import time; time.sleep(60)")
     waiting = subprocess.Popen([sys.executable, "-m", "geventuwsgi", "--reload", "server.pid"],
                                cwd=server.directory, text=True, stderr=subprocess.PIPE,
-                               env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                               env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_until((server.directory / "loading").exists, "the new template")
     assert server.stop(deadline=25) == 0
     _, said = waiting.communicate(timeout=60)

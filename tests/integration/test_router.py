@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, alive, wait_until
-from tests.integration.front import PAUSE
+from tests.harness import Server, alive, free_port, wait_until
+from tests.integration.nginx import PAUSE
 from tests.router.nodes import (
-    Scripted, free_port, hanging, head_of, held, node_of, our_node, real_uwsgi, router, responding,
+    Scripted, hanging, head_of, held, node_of, our_node, real_uwsgi, responding, router,
     text_of,
 )
 
@@ -229,21 +229,21 @@ def test_without_any_node_that_answers_it_is_502_and_back_at_once(tmp_path: Path
 
 @pytest.mark.parametrize("response, reason", [
     (b"", "without a response"),
-    (b"garbage\r\n\r\n", "no HTTP "),
-    (b"SSH-2.0-OpenSSH\r\n", "no HTTP "),
+    (b"garbage\r\n\r\n", "not an HTTP response"),
+    (b"SSH-2.0-OpenSSH\r\n", "not an HTTP response"),
     (b"HTTP/1.1 200 OK\r\nContent-Le", "within the head"),
     (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "within the head"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok", "both"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", "more than one"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", "malformed Content-Length"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "other than chunked"),
-    (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "a malformed"),
-    (b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "a malformed"),
+    (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "malformed response head"),
+    (b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "malformed response head"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalfXX", "not followed"),
     (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "not requested"),
 ])
 def test_invalid_responses_become_502(broken: tuple[Scripted, Server], response: bytes,
-                                   reason: str) -> None:
+                                      reason: str) -> None:
     node, server = broken
     node.act = responding(response)
     before = len(server.find("responded with 502"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.harness import Server, wait_until
-from tests.router.nodes import Scripted, free_port, head_of, our_node, router, text_of
+from tests.harness import Server, free_port, wait_until
+from tests.router.nodes import Scripted, head_of, our_node, router, text_of
 from tests.workers.wsgi.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
 from tests.workers.wsgi.wire import BEHIND
 

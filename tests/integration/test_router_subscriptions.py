@@ -12,17 +12,11 @@ import pytest
 from geventuwsgi.protocol import subscription
 from geventuwsgi.protocol.subscription import Announcement
 from geventuwsgi.router.subscriptions import _of_this_machine
-from tests.harness import Program, Server, installed, wait_until
+from tests.harness import Program, Server, free_port, reference_uwsgi, wait_until
 from tests.integration.test_router import pid_of_router, status
-from tests.router.nodes import APP, Scripted, free_port, node_of, router, responding
+from tests.router.nodes import APP, Scripted, node_of, responding, router
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def announce(port: int, key: str, address: str, **more: object) -> None:
@@ -38,7 +32,7 @@ def get(server: Server, host: str, path: str = "/") -> bytes:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Server, int]]:
     """A router that nodes subscribe to. No node expires because a test is slow."""
-    port = free_udp_port()
+    port = free_port(socket.SOCK_DGRAM)
     with router(tmp_path / "router", "--http-subscription-server", f"127.0.0.1:{port}",
                 "--http-stats-server", "127.0.0.1:0", "--subscription-tolerance", "60",
                 "--http-processes", "2") as server:
@@ -71,7 +65,7 @@ def nodes_of(server: Server, key: str) -> list[dict[str, object]]:
 
 
 def test_a_subscription_expires(tmp_path: Path) -> None:
-    port = free_udp_port()
+    port = free_port(socket.SOCK_DGRAM)
     with Scripted(responding(OK)) as node, router(
             tmp_path, "--http-subscription-server", f"127.0.0.1:{port}",
             "--subscription-tolerance", "1", "--http-processes", "2") as server:
@@ -81,7 +75,7 @@ def test_a_subscription_expires(tmp_path: Path) -> None:
 
 
 def test_nodes_survive_a_reload_and_a_crash(tmp_path: Path) -> None:
-    port = free_udp_port()
+    port = free_port(socket.SOCK_DGRAM)
     with Scripted(responding(OK)) as node, router(
             tmp_path, "--http-subscription-server", f"127.0.0.1:{port}",
             "--subscription-tolerance", "60") as server:
@@ -106,7 +100,7 @@ def test_invalid_announcements_change_nothing(served: tuple[Server, int]) -> Non
 
 
 def test_fallback_key_and_parents(tmp_path: Path) -> None:
-    port = free_udp_port()
+    port = free_port(socket.SOCK_DGRAM)
     with Scripted(responding(OK)) as node, router(
             tmp_path, "--http-subscription-server", f"127.0.0.1:{port}",
             "--subscription-tolerance", "60", "--subscription-dotsplit",
@@ -151,7 +145,7 @@ def test_our_instances_subscribe_and_leave(served: tuple[Server, int], tmp_path:
 def test_real_uwsgi_subscribes_to_our_router(served: tuple[Server, int], tmp_path: Path) -> None:
     server, port = served
     (tmp_path / "app.py").write_text(APP)
-    with Program(installed("uwsgi"), "--master", "--socket", "127.0.0.1:0", "--wsgi-file",
+    with Program(reference_uwsgi(), "--master", "--socket", "127.0.0.1:0", "--wsgi-file",
                  "app.py", "--die-on-term", "--subscribe-to", f"127.0.0.1:{port}:real.example",
                  "--subscribe-freq", "1", "--disable-logging", cwd=tmp_path,
                  env={"NODE": "real", "PYTHONPATH": ""}) as node:
@@ -162,8 +156,8 @@ def test_real_uwsgi_subscribes_to_our_router(served: tuple[Server, int], tmp_pat
 
 
 def test_our_instance_subscribes_to_a_router_of_real_uwsgi(tmp_path: Path) -> None:
-    port, datagrams = free_port(), free_udp_port()
-    with Program(installed("uwsgi"), "--master", "--http", f"127.0.0.1:{port}",
+    port, datagrams = free_port(), free_port(socket.SOCK_DGRAM)
+    with Program(reference_uwsgi(), "--master", "--http", f"127.0.0.1:{port}",
                  "--http-subscription-server", f"127.0.0.1:{datagrams}", "--die-on-term",
                  cwd=tmp_path, env={"PYTHONPATH": ""}) as theirs:
         theirs.wait_for("spawned uWSGI http 1")

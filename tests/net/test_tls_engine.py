@@ -10,7 +10,7 @@ from geventuwsgi.errors import ClientDisconnected
 from geventuwsgi.net import tls
 from geventuwsgi.net.tls_config import Certificate, TlsConfig
 from geventuwsgi.net.tls_engine import RECORD, HandshakeFailed, TlsEngine
-from tests.authority import Authority
+from tests.certificates import Authority
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 HEADER = 5  # octets before a record, RFC 8446 section 5.1

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.harness import Program, Server, installed, wait_until
+from tests.harness import Program, Server, reference_uwsgi, wait_until
 
 # What the nodes of these tests serve.
 APP = """
@@ -128,12 +128,6 @@ def hanging(peer: socket.socket) -> None:
         pass
 
 
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 def our_node(directory: Path, name: str, *arguments: str) -> Server:
     """A geventuwsgi with a uwsgi socket and an HTTP one."""
     directory.mkdir(exist_ok=True)
@@ -152,7 +146,7 @@ def real_uwsgi(directory: Path, name: str, *arguments: str, app: str = APP) -> I
     directory.mkdir(exist_ok=True)
     (directory / "app.py").write_text(app)
     address = str(directory / "uwsgi.sock")
-    with Program(installed("uwsgi"), "--master", "--socket", address, "--wsgi-file", "app.py",
+    with Program(reference_uwsgi(), "--master", "--socket", address, "--wsgi-file", "app.py",
                  "--die-on-term", "--disable-logging", *arguments, cwd=directory,
                  env={"NODE": name, "PYTHONPATH": ""}) as program:
         program.wait_for("spawned uWSGI worker")

@@ -154,27 +154,7 @@ class Connection(ABC):
             return False
         finally:
             self.idle = False
-        return bool(data) and (parser.head(data) or self.rest_of_head(parser))
-
-    def rest_of_head(self, parser: Any) -> bool:
-        """Read until a head that has begun is whole; False if nothing of one had come.
-
-        Raises:
-            ProtocolError: 408, or what the parser finds wrong.
-        """
-        timeout = self.service.limits.head_timeout
-        end = monotonic() + timeout
-        while True:
-            try:
-                data = self.stream.receive(max(end - monotonic(), 0.0))
-            except Expired:
-                raise ProtocolError(
-                    408, f"no whole request head within {timeout:g} seconds") from None
-            if not data:
-                parser.eof()
-                return False
-            if parser.head(data):
-                return True
+        return bool(data) and (parser.head(data) or self.stream.read_head(parser, timeout))
 
     # One request, of any protocol.
 

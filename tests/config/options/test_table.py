@@ -98,7 +98,7 @@ def test_names_of_uvicorn(resolve: Any) -> None:
     (("--loop", "uvloop"), "--loop: uvloop: write asgi-loop = uvloop"),
 ])
 def test_uvicorns_options_with_another_name(resolve: Any, arguments: tuple[str, ...],
-                                         words: str) -> None:
+                                            words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(None, *arguments, "a:b")
     assert words in str(caught.value)

@@ -15,10 +15,12 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
 from geventuwsgi.workers.limits import CLOSE_TIMEOUT
-from tests.harness import HOUSE, Program, Server, alive, wait_until
+from tests.harness import ROOT, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
 from tests.workers.wsgi.wire import connect, get
+
+pytestmark = pytest.mark.slow
 
 BELOW_ROOT_PATH = APP.replace('scope["path"].strip',
                               'scope["path"][len(scope["root_path"]):].strip')
@@ -61,13 +63,13 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
 def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--lazy-apps", app=APP, ready=False) as server:
         assert server.wait() == 4
-        assert server.find("with lazy-apps say interface = asgi")
+        server.wait_for("with lazy-apps say interface = asgi")
 
 
 def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--route", "^/no break:403", app=APP, ready=False) as server:
         assert server.wait() == 4
-        assert server.find("the application is ASGI: --route: rules are not followed with ASGI")
+        server.wait_for("the application is ASGI: --route: rules are not followed with ASGI")
 
 
 @pytest.mark.root
@@ -124,13 +126,13 @@ root-path = /cut
 def test_a_contradiction_is_an_error(tmp_path: Path) -> None:
     with serve(tmp_path, "--interface", "wsgi", ready=False) as server:
         assert server.wait() == 2
-        assert server.find("wsgi contradicts asgi")
+        server.wait_for("wsgi contradicts asgi")
 
 
 def test_an_application_that_does_not_load_is_exit_status_4(tmp_path: Path) -> None:
     with Server(tmp_path, "--asgi", "app:absent", app=APP, ready=False) as server:
         assert server.wait() == 4
-        assert server.find("app has no attribute 'absent'")
+        server.wait_for("app has no attribute 'absent'")
 
 
 def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> None:
@@ -359,7 +361,7 @@ def test_stacks_name_requests_and_threads(tmp_path: Path) -> None:
         with Program(sys.executable, "-m", "geventuwsgi", "--stacks", "pid",
                      cwd=tmp_path) as asked:
             assert asked.wait() == 0
-        assert asked.find("request GET /wait?for=60 from 127.0.0.1"), asked.log
+        asked.wait_for("request GET /wait?for=60 from 127.0.0.1")
         assert asked.find("(asgi-loop):") and asked.find("await asyncio.sleep(float(query")
 
 
@@ -368,7 +370,7 @@ def without(tmp_path: Path, module: str) -> dict[str, str]:
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / f"{module}.py").write_text("raise ImportError('not installed')\n")
-    return {"PYTHONPATH": f"{hidden}:{HOUSE}"}
+    return {"PYTHONPATH": f"{hidden}:{ROOT}"}
 
 
 def test_without_the_library_a_websocket_is_refused_in_words(tmp_path: Path) -> None:
@@ -388,4 +390,4 @@ def test_without_uvloop(tmp_path: Path) -> None:
         assert json.loads(get(server, "/thread").body)["loop"].startswith("asyncio")
     with serve(tmp_path, "--asgi-loop", "uvloop", env=environment, ready=False) as server:
         assert server.wait() in (1, 3)
-        assert server.find("uvloop is not installed: pip install uvloop")
+        server.wait_for("uvloop is not installed: pip install uvloop")

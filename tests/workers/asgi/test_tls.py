@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect as websocket
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server, installed, wait_until
 from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
 from tests.workers.wsgi.wire import Wire
+
+pytestmark = pytest.mark.slow
 
 APP = '''
 import json

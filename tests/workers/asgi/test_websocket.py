@@ -186,7 +186,9 @@ def test_the_application_closes(server: Server, path: str, code: int, reason: st
     (b"\x82\xff" + (1 << 30).to_bytes(8, "big") + bytes(1000), 1009),
     (b"\x88\x82\0\0\0\0" + (1005).to_bytes(2, "big"), 1002),
     (b"\x88\x83\0\0\0\0" + (1000).to_bytes(2, "big") + b"\xff", 1007),
-])
+], ids=["not UTF-8", "too long", "too long in fragments", "continues nothing", "unmasked",
+        "unknown opcode", "reserved bit", "ping in fragments", "ping too long", "2^62 octets",
+        "2^30 octets", "close code 1005", "reason not UTF-8"])  # a mask is random, a name is not
 def test_a_client_that_breaks_the_protocol(server: Server, octets: bytes, code: int) -> None:
     before = len(server.find(f"APP disconnect {code}"))
     with raw(server) as wire:

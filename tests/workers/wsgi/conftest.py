@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server
 
 APP = Path(__file__).with_name("app.py").read_text()

@@ -10,9 +10,11 @@ from functools import partial
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.together import together
+from tests.parallel import in_parallel
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get, packet, refused, request
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0",
              "--http-headers-timeout", "1", "--keepalive", "1", "--socket-timeout", "1",
@@ -116,7 +118,7 @@ def a_slow_reader_that_takes_something_is_served(server: Server) -> None:
 
 def test_deadlines(server: Server) -> None:
     (server.directory / "large").write_bytes(b"x" * 30_000_000)
-    together([
+    in_parallel([
         *(partial(a_head_that_does_not_end_is_a_408, server, protocol, size)
           for protocol in ("http", "uwsgi") for size in (1, 20)),
         *(partial(a_body_without_progress_is_a_408, server, length) for length in (20, 200_000)),

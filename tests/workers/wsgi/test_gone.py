@@ -9,6 +9,8 @@ from tests.harness import Server, wait_until
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, ask, connect, get, packet, request
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0",
              "--http-socket", "gone.sock", "--harakiri", "20")
 UNIX = 1
@@ -90,7 +92,7 @@ def test_cancelled(tmp_path) -> None:
         noted(server, "BaseException", "RequestCancelled")
         line = server.wait_for("GET /survivor?29 =>")
         assert " 499) " in line
-        assert server.find("GET /survivor?29 cancelled, as its client is gone")
+        server.wait_for("GET /survivor?29 cancelled, as its client is gone")
         assert not server.find("Error handling request"), server.log
         # Who catches it goes on, and is not told twice.
         send(server, "/late").close()

@@ -4,10 +4,14 @@ import threading
 import time
 from functools import partial
 
+import pytest
+
 from tests.harness import Server, wait_until
-from tests.together import together
+from tests.parallel import in_parallel
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, connect, get, packet, request
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--harakiri", "1",
              "--harakiri-path", "/wait-for=0", "--disable-logging")
@@ -60,12 +64,12 @@ def test_harakiri(server: Server) -> None:
     with connect(server) as other:
         other.send(b"GET /wait-for?door HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
         other.line()  # it is inside
-        together([*(partial(a_504_and_the_worker_lives, server, path)
-                    for path in ("/sleep?30", "/broad", "/late", "/hold?never")),
-                  *(partial(check, server) for check in (
-                      behind_the_head_the_connection_is_cut, over_uwsgi,
-                      a_kept_connection_counts_each_request_anew,
-                      waiting_for_a_client_inside_the_application_counts))])
+        in_parallel([*(partial(a_504_and_the_worker_lives, server, path)
+                       for path in ("/sleep?30", "/broad", "/late", "/hold?never")),
+                     *(partial(check, server) for check in (
+                         behind_the_head_the_connection_is_cut, over_uwsgi,
+                         a_kept_connection_counts_each_request_anew,
+                         waiting_for_a_client_inside_the_application_counts))])
         (server.directory / "door").touch()
         assert other.rest().endswith(b"5\r\nended\r\n0\r\n\r\n")
     assert 'app.py", line' in server.log and not server.find("Error handling request")

@@ -3,9 +3,13 @@
 import resource
 import threading
 
+import pytest
+
 from tests.harness import Server, wait_until
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get, packet, request
+
+pytestmark = pytest.mark.slow
 
 
 def occupy(server: Server, count: int) -> list[Wire]:

@@ -7,9 +7,11 @@ from functools import partial
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.together import together
+from tests.parallel import in_parallel
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, connect, packet, request
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--slow-request", "0.5",
              "--harakiri", "1", "--harakiri-path", "/su=30", "--harakiri-path", "/sl=1",
@@ -73,7 +75,7 @@ def script_name_counts(server: Server) -> None:
 
 def test_what_is_told_and_the_longest_prefix(server: Server) -> None:
     """Zero is no limit; a path without a prefix of its own has that of harakiri."""
-    together([
+    in_parallel([
         *(partial(lasts, server, path) for path in (
             f"/sleep?{LONGER}", f"/x/../sleep?{LONGER}", f"/survivor?{LONGER}")),
         *(partial(is_ended, server, path) for path in (

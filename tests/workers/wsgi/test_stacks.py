@@ -16,6 +16,8 @@ from tests.harness import Program, Server, alive, wait_until
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--pidfile", "pid", "--py-tracebacker", "tb",
              "--block-warning", "200", "--disable-logging")
 numbers = itertools.count()
@@ -151,8 +153,8 @@ def test_a_worker_that_dies_while_it_is_asked(tmp_path) -> None:
             program.wait_for(f"(pid: {other})")
             server.kill(stopped)
             assert program.wait() == 1
-        assert program.find(f"(pid: {stopped}) ended")
-        assert program.find("1 workers did not answer")
+        program.wait_for(f"(pid: {stopped}) ended")
+        program.wait_for("1 workers did not answer")
         wait_until(lambda: len(server.workers()) == 2)
         assert "did not answer" not in stacks(server)
         assert server.stop() == 0, server.log
@@ -175,7 +177,7 @@ def test_tracebacker(server: Server, asleep: str) -> None:
     assert told.startswith("*** uWSGI Python tracebacker output ***\n\n")
     assert re.search(r"^thread_id = uWSGIWorker1Core\d+ GET /hold\?asleep\d+ filename = \S*app.py "
                      r"lineno = \d+ function = application line = return function\(", told, re.M)
-    assert server.find("python tracebacker for worker 1 available on ")
+    server.wait_for("python tracebacker for worker 1 available on ")
 
 
 def test_tracebacker_survives_its_clients(server: Server) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server, wait_until
 from tests.tls import VERSIONS, dial, environ, fails, refused
 from tests.workers.wsgi.conftest import OPTIONAL, REQUIRED
 from tests.workers.wsgi.wire import BEHIND
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server, installed
 from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
 from tests.workers.wsgi.conftest import OPTIONAL, REQUIRED
 from tests.workers.wsgi.wire import Wire
+
+pytestmark = pytest.mark.slow
 
 
 # Before the handshake, and instead of it

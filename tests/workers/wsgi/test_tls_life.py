@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server, wait_until
 from tests.tls import dial, environ, hello
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.wire import Wire
+
+pytestmark = pytest.mark.slow
 
 
 def start(directory: Path, *arguments: str) -> Server:
@@ -132,7 +134,7 @@ def test_a_start_that_cannot_be(authority: Authority, tmp_path: Path, line: str,
         (tmp_path / file).write_bytes((authority.directory / file).read_bytes())
     with Server(tmp_path, app=APP, ini=f"[uwsgi]\nmodule = app\n{line}\n", ready=False) as server:
         assert server.wait() == 1
-        assert server.find(words)
+        server.wait_for(words)
 
 
 def test_an_upgrade_and_sockets_that_change_places(tmp_path: Path) -> None:
