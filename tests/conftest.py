@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The processes that share the tests out are done at the same time if the last ones are short.
     """
     for item in items:
-        if SLOW.intersection(item.path.relative_to(HOUSE).parts):
+        if SLOW.intersection(item.path.relative_to(ROOT).parts):
             item.add_marker("slow")
         if item.get_closest_marker("slow") is None:
             item.add_marker("fast")

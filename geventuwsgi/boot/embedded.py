@@ -201,7 +201,7 @@ class Embedded:
             logger.info("stopping at once")
             self._worker.cut()
             return
-        logger.info("graceful shutdown triggered...")
+        logger.info("graceful shutdown triggered by a signal")
         self._worker.drain(True)
         if not self.applications.asgi:      # the bridge has its own timer
             self._grace_timer = self._worker.hub.loop.timer(self.settings.worker_reload_mercy)

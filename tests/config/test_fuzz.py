@@ -1,4 +1,4 @@
-"""Whatever stands in a file or an argument: settings, or a `ConfigError` that names the place."""
+"""Any text in a file or an argument gives settings, or a `ConfigError` that names the place."""
 
 import json
 from pathlib import Path
@@ -68,14 +68,14 @@ LINES = st.tuples(NAMES | st.sampled_from(["a", "b"]),
 def test_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str,
                   headed: bool) -> None:
     """Any text ends in settings, or an error that names file and line; the check never fails."""
-    assume("://" not in text)  # commands are not for a test to run
+    assume("://" not in text)  # a test must not run commands
     monkeypatch.chdir(tmp_path)
     text = "[uwsgi]\n" + text if headed else text
     Path("app.ini").write_bytes(text.encode("utf-8", "surrogatepass"))
     arguments = ["--ini", "app.ini", "a:b"]
     try:
         found, _ = read(arguments, {"HOME": "/root"})
-    except UsageError as error:  # the file as a whole, of the command line
+    except UsageError as error:  # an error about the file as a whole
         assert "app.ini" in str(error)
     except ConfigError as error:
         assert error.file in ("app.ini", "./app.ini"), str(error)

@@ -125,7 +125,7 @@ def test_what_fails_changes_nothing(serve):
     old = server.workers()
     for number, (ini, app, reason) in enumerate([
             (INI + "processes = many\n", APP, "app.ini:5: processes: "),
-            (INI + "xml = x\n", APP, "app.ini:5: xml: configuration is read from INI"),
+            (INI + "xml = x\n", APP, "app.ini:5: xml: configuration files are INI"),
             (INI + "uid = nobody-at-all\n", APP, "there is no user 'nobody-at-all'"),
             (INI + f"http-socket = new.sock\nhttp-socket = 127.0.0.1:{port}\n", APP,
              f"app.ini:6: http-socket: cannot bind 127.0.0.1:{port}: address already in use"),

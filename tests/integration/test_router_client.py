@@ -13,8 +13,8 @@ import trustme
 
 from tests.harness import Server, free_port, wait_until
 from tests.router.nodes import Scripted, head_of, our_node, router, text_of
+from tests.workers.wsgi.raw_client import NEXT_REQUEST
 from tests.workers.wsgi.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
-from tests.workers.wsgi.wire import BEHIND
 
 WEBSOCKET = (b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, "
              b"Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n\r\n")
@@ -57,7 +57,7 @@ def test_rejected_heads_reach_no_node(recorded: tuple[Recorder, Server]) -> None
     node, server = recorded
     before = len(node.heads)
     for name, data, status in HEADS:
-        response = conversation(server, data + BEHIND)
+        response = conversation(server, data + NEXT_REQUEST)
         assert response[9:12] == (str(status).encode() if status else b""), (name, response[:100])
         assert response.count(b"HTTP/1.1 ") <= 1, name
     assert len(node.heads) == before
@@ -100,7 +100,7 @@ def test_a_bare_request_is_one_request_to_a_node(recorded: tuple[Recorder, Serve
 def test_connect_is_not_supported(recorded: tuple[Recorder, Server]) -> None:
     node, server = recorded
     before = len(node.heads)
-    response = conversation(server, b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n" + BEHIND)
+    response = conversation(server, b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n" + NEXT_REQUEST)
     assert response.startswith(b"HTTP/1.1 501 ") and len(node.heads) == before
 
 

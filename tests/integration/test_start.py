@@ -286,7 +286,7 @@ def test_root_is_dropped_after_the_sockets_are_bound(directory):
         server.kill(server.workers()[0])
         server.wait_for("Respawned")
         pids = [*server.workers(), server.template()]
-        os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal; it is set anew
+        os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal
         for pid in pids:
             wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}")
 

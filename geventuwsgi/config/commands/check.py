@@ -219,7 +219,7 @@ def _skipped(one: Skipped, reading: Reading) -> Line:
     if line.status == WRONG and "(" in (one.entry.text or ""):
         return replace(line, status=SKIPPED, reasons=(one.why,))  # its references are not replaced
     return replace(line, status=SKIPPED,
-                   reasons=(f"{one.why}; if it were true: {line.status}", *line.reasons))
+                   reasons=(f"{one.why}; otherwise: {line.status}", *line.reasons))
 
 
 def _converted(converted: Conversion, path: str) -> list[Line]:

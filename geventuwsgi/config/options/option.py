@@ -10,7 +10,7 @@ from pathlib import Path
 
 import geventuwsgi
 from geventuwsgi.config.values.origin import Origin
-from geventuwsgi.config.values.types import ValueType, Switch
+from geventuwsgi.config.values.types import Switch, ValueType
 
 
 def shared(package: Path) -> str:

@@ -7,7 +7,7 @@ runs, a limit or a right that is not set), so the server does not start and says
 
 from geventuwsgi.config.options.option import SHARED, Option, ignored, refused
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.types import Choice, ValueType, Plugins
+from geventuwsgi.config.values.types import Choice, Plugins, ValueType
 
 _NO_LOOP = "the event loop is always gevent's; for ASGI workers use asgi-loop"
 _LOOPS = Choice("gevent", "simple", "async", asyncio=_NO_LOOP, uv=_NO_LOOP, greenlet=_NO_LOOP,

@@ -22,11 +22,11 @@ def test_uwsgis_names() -> None:
     names = [name for option in ROWS if option.everywhere
              for name in (option.name, *option.aliases) if not TLS.match(name)]
     wrong = [name for name in names if (name in known) == (name in NOT_UWSGI)]
-    assert not wrong, "NOT_UWSGI of config/options/names.py lists the names that uWSGI does not have"
+    assert not wrong, "NOT_UWSGI of config/options/names.py lists what uWSGI does not have"
 
 
 def test_gunicorns_flags() -> None:
-    """Each flag and each name of a settings file is an option here, ignored and refused included."""
+    """Each flag and each setting is an option here, possibly an ignored or refused one."""
     config = pytest.importorskip("gunicorn.config")
     for setting in config.KNOWN_SETTINGS:
         for flag in setting.cli or ():

@@ -11,7 +11,7 @@ import geventuwsgi
 from geventuwsgi.config.commands import help
 from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.option import Option, shared
-from geventuwsgi.config.options.table import BY_NAME, OPTIONS, suggest, nearest, row
+from geventuwsgi.config.options.table import BY_NAME, OPTIONS, nearest, row, suggest
 from geventuwsgi.errors import ConfigError
 
 

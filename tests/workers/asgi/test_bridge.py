@@ -18,7 +18,7 @@ from geventuwsgi.workers.limits import CLOSE_TIMEOUT
 from tests.harness import ROOT, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
-from tests.workers.wsgi.wire import connect, get
+from tests.workers.wsgi.raw_client import connect, get
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         assert get(server, "/hello").body == b"Hello, world!"
         (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for("route: rules are not followed with ASGI")
+        server.wait_for("route: rules are not run with ASGI")
         server.wait_for("generation 2 serves on")
         assert server.stop() == 0
 
@@ -63,13 +63,13 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
 def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--lazy-apps", app=APP, ready=False) as server:
         assert server.wait() == 4
-        server.wait_for("with lazy-apps say interface = asgi")
+        server.wait_for("set interface = asgi")
 
 
 def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--route", "^/no break:403", app=APP, ready=False) as server:
         assert server.wait() == 4
-        server.wait_for("the application is ASGI: --route: rules are not followed with ASGI")
+        server.wait_for("the application is ASGI: --route: rules are not run with ASGI")
 
 
 @pytest.mark.root
@@ -152,10 +152,10 @@ def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> No
                 client.recv()
             assert caught.value.rcvd.code == 1012
         server.wait_for("APP disconnect 1012")
-        events = wires[1].answer()
+        events = wires[1].read_response()
         assert events.whole and events.body == b"data: 1\n\n"
         server.wait_for("APP events send raised")
-        answer = wires[0].answer()
+        answer = wires[0].read_response()
         assert answer.body == b"waited" and answer.headers["connection"] == "close"
         assert wires[2].closed()
         for wire in wires:
@@ -212,7 +212,7 @@ def test_tasks_are_cancelled_when_time_is_up(tmp_path: Path) -> None:
             server.wait_for("APP wait began")
             server.send_signal(signal.SIGTERM)
             server.wait_for("APP wait cancelled")
-            assert wire.answer().status == 503
+            assert wire.read_response().status == 503
         assert server.wait() == 0
         server.wait_for("APP shutdown")
 
@@ -260,8 +260,8 @@ def test_deadlines(tmp_path: Path) -> None:
         reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
         assert silent.closed() and idle.closed()
-        assert half.answer().status == 408 and half.closed()
-        assert body.answer().status == 408 and body.closed()
+        assert half.read_response().status == 408 and half.closed()
+        assert body.read_response().status == 408 and body.closed()
         server.wait_for("APP flood ended by ClientDisconnected")
         server.wait_for("took nothing of a response for 0.7 seconds")
         for wire in wires:
@@ -281,7 +281,7 @@ def test_worker_connections_bound_what_is_open(tmp_path: Path) -> None:
             waiting.sock.settimeout(20)
             for wire in wires:
                 wire.sock.close()
-            assert waiting.answer().body == b"Hello, world!"
+            assert waiting.read_response().body == b"Hello, world!"
 
 
 def test_the_worker_ends_with_its_master(tmp_path: Path) -> None:
@@ -296,9 +296,9 @@ def test_a_worker_killed_in_the_middle_is_replaced(tmp_path: Path) -> None:
         [pid] = server.workers()
         with connect(server) as wire:
             wire.send(b"GET /stream?n=1000&wait=0.05 HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert wire.take(20)
+            assert wire.read(20)
             os.kill(pid, signal.SIGKILL)
-            assert not wire.rest().endswith(b"0\r\n\r\n")
+            assert not wire.read_to_end().endswith(b"0\r\n\r\n")
         server.wait_for("APP startup", 2)
         assert get(server, "/hello").body == b"Hello, world!"
 
@@ -337,10 +337,10 @@ def test_the_proxy_protocol(tmp_path: Path) -> None:
         with connect(server) as wire:
             wire.send(b"PROXY TCP4 9.8.7.6 1.1.1.1 4321 80\r\n"
                       b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert json.loads(wire.answer().body)["client"] == ["9.8.7.6", 4321]
+            assert json.loads(wire.read_response().body)["client"] == ["9.8.7.6", 4321]
         with connect(server) as wire:
             wire.send(b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert wire.answer().status == 400
+            assert wire.read_response().status == 400
         server.wait_for("no PROXY protocol header")
 
 
