@@ -19,7 +19,6 @@ from ..errors import ClientDisconnected, ProtocolError
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CHUNKED, CONTINUE
-from .balance import NodeGroup
 from .node import Node, NodeConnection
 from .relay import NodeDisconnected, Relay
 from .request import Request
@@ -113,7 +112,7 @@ class ProxyExchange:
                 assert failure is not None
                 raise failure
             try:
-                return self._try(group, node)
+                return self._try(node)
             except NodeFailure as error:
                 failure = error
                 tried.append(node)
@@ -192,7 +191,7 @@ class ProxyExchange:
 
     # The node.
 
-    def _try(self, group: NodeGroup, node: Node) -> bool:
+    def _try(self, node: Node) -> bool:
         """Forward the request to this node; return as `run`.
 
         Raises:
