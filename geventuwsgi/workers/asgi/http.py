@@ -152,10 +152,10 @@ class HttpsConnection(HttpConnection):
 
     def _no_tls(self, data: bytes) -> None:
         if not tls.looks_like_http(data):
-            log.warning("%s: no TLS; closed", self.peer)
+            log.warning(tls.NOT_TLS, self.peer)
             self.close()
             return
-        log.warning("%s: plain HTTP on an HTTPS port; closed with 400", self.peer)
+        log.warning(tls.PLAIN_HTTP_CLOSED, self.peer)
         self.transport.write(error_response(400, self.service.standing, detail=tls.PLAIN_HTTP))
         self.finish(True)
 
@@ -165,7 +165,7 @@ class HttpsConnection(HttpConnection):
         self.deadline = monotonic() + self.service.limits.head_timeout
 
     def _failed(self, reason: str) -> None:
-        log.warning("%s: the TLS handshake failed (%s); closed", self.peer, reason)
+        log.warning(tls.HANDSHAKE_FAILED, self.peer, reason)
         self.close()
 
     def _end_of_input(self) -> None:
@@ -179,7 +179,7 @@ class HttpsConnection(HttpConnection):
         if self.take == self._discard and not (
                 transport.is_plain or transport.established or transport.is_closing()):
             self.deadline = inf
-            log.warning("%s: no TLS handshake within %g seconds; closed", self.peer,
+            log.warning(tls.HANDSHAKE_EXPIRED, self.peer,
                         self.service.limits.head_timeout)
             self.close()
             return
