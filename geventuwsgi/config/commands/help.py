@@ -66,7 +66,7 @@ def _named(bare: str) -> Option:
     if option is None:
         close = nearest(bare)
         hint = f"; did you mean --{close}?" if close else ""
-        raise UsageError(NO_SUCH_OPTION + hint, option=bare)
+        raise UsageError(f"{NO_SUCH_OPTION}{hint}", option=bare)
     return option
 
 

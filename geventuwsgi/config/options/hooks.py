@@ -9,7 +9,7 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values import daemons
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import (
-    NO_MOUNT, ApplicationHook, CommandLine, Hook, MasterHook, TouchCommand, TouchHook,
+    NO_MOUNTS, ApplicationHook, CommandLine, Hook, MasterHook, TouchCommand, TouchHook,
 )
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds
 from geventuwsgi.config.values.origin import CastContext
@@ -157,7 +157,7 @@ UNSUPPORTED: tuple[Option, ...] = (
     *refused("after-request-hook after-request-call", "there is no hook between requests: use "
              "middleware in the application"),
     *refused(" ".join(f"{what}-{phase}" for what in ("mount", "umount") for phase in _MOUNTED),
-             NO_MOUNT),
+             NO_MOUNTS),
     *refused("legion-attach-daemon legion-smart-attach-daemon legion-smart-attach-daemon2",
              "there is no legion: use attach-daemon, or run it as a service of its own"),
     *refused("touch-signal", "there are no uWSGI signals: use touch-exec or hook-touch"),

@@ -112,50 +112,50 @@ LOGGING: tuple[Option, ...] = (
            difference="values from the request are not expanded"),
 )
 
-LOGGERS = "Loggers and log files"
+_FILES = "Loggers and log files"
 LOG_FILES: tuple[Option, ...] = (
-    Option("logto2", Path(), "logto, opened with the rights of uid and gid", LOGGERS),
+    Option("logto2", Path(), "logto, opened with the rights of uid and gid", _FILES),
     Option("log-maxsize", Size(), "rotate the file of logto or daemonize at this size in bytes; 0 "
-           "is never", LOGGERS, default=0),
+           "is never", _FILES, default=0),
     Option("log-backupname", Path(), "the name of the rotated file; by default the log's name "
-           "with the time appended", LOGGERS),
-    Option("log-truncate", Boolean(), "truncate the log files at startup", LOGGERS, default=False),
-    Option("log-reopen", Boolean(), "reopen the log files after a reload", LOGGERS,
+           "with the time appended", _FILES),
+    Option("log-truncate", Boolean(), "truncate the log files at startup", _FILES, default=False),
+    Option("log-reopen", Boolean(), "reopen the log files after a reload", _FILES,
            default=False),
-    Option("logfile-chown", Boolean(), "change the owner of the log files to uid and gid", LOGGERS,
+    Option("logfile-chown", Boolean(), "change the owner of the log files to uid and gid", _FILES,
            default=False),
-    Option("logfile-chmod", Octal(), "the permissions of the log files, such as 644", LOGGERS,
+    Option("logfile-chmod", Octal(), "the permissions of the log files, such as 644", _FILES,
            derived="640"),
     Option("logger", Many(_LOGGER), "send log lines, and the application's output, "
            "to file:PATH, fd:N, stdio, socket:ADDRESS[,PREFIX], syslog[:NAME[,FACILITY]], "
            "rsyslog:HOST[:PORT][,NAME] or systemd; a named logger gets the lines that log-route "
-           "sends to it" + _ALL, LOGGERS, default=(), merge=True),
+           "sends to it" + _ALL, _FILES, default=(), merge=True),
     Option("log-syslog", Many(Parsed(loggers.logger, "NAME[,FACILITY]", "syslog")),
-           "logger = syslog:NAME[,FACILITY]", LOGGERS, default=(), to="logger", merge=True),
+           "logger = syslog:NAME[,FACILITY]", _FILES, default=(), to="logger", merge=True),
     Option("log-socket", Many(Parsed(loggers.logger, "ADDRESS", "socket")),
-           "logger = socket:ADDRESS", LOGGERS, default=(), to="logger", merge=True),
-    Option("req-logger", Many(_LOGGER), "as logger, for request lines only" + _ALL, LOGGERS,
+           "logger = socket:ADDRESS", _FILES, default=(), to="logger", merge=True),
+    Option("req-logger", Many(_LOGGER), "as logger, for request lines only" + _ALL, _FILES,
            default=(), aliases=("logger-req",), merge=True),
     Option("log-route", Many(_ROUTE), "NAME REGEX: send lines that match only to this logger"
-           + _ALL, LOGGERS, default=(), merge=True),
-    Option("log-req-route", Many(_ROUTE), "as log-route, for request lines", LOGGERS, default=(),
+           + _ALL, _FILES, default=(), merge=True),
+    Option("log-req-route", Many(_ROUTE), "as log-route, for request lines", _FILES, default=(),
            merge=True,
            difference="lines without a match go to req-logger, or if there is none to the log"),
     Option("log-encoder", Many(_ENCODER), "TYPE[:NAME] ARGUMENTS: change each line of the logger "
            "NAME, or of all unnamed loggers: prefix, suffix, nl, format, json, gzip, compress"
-           + _ALL, LOGGERS, default=(), merge=True,
+           + _ALL, _FILES, default=(), merge=True,
            difference="a suffix comes before the end of the line"),
-    Option("log-req-encoder", Many(_ENCODER), "as log-encoder, for request lines", LOGGERS,
+    Option("log-req-encoder", Many(_ENCODER), "as log-encoder, for request lines", _FILES,
            default=(), merge=True, difference="a suffix comes before the end of the line"),
-    Option("log-filter", Many(_REGEX), "log only lines that match one of these" + _ALL, LOGGERS,
+    Option("log-filter", Many(_REGEX), "log only lines that match one of these" + _ALL, _FILES,
            default=(), merge=True),
-    Option("log-drain", Many(_REGEX), "do not log lines that match" + _ALL, LOGGERS, default=(),
+    Option("log-drain", Many(_REGEX), "do not log lines that match" + _ALL, _FILES, default=(),
            merge=True),
     Option("rsyslog-packet-size", Number(minimum=64, maximum=65000), "maximum size of a datagram "
-           "of an rsyslog logger, in bytes", LOGGERS, default=1024),
+           "of an rsyslog logger, in bytes", _FILES, default=1024),
     Option("rsyslog-split-messages", Boolean(), "split longer lines instead of cutting them",
-           LOGGERS, default=False),
-    Option("logger-list", Boolean(), "log the available logger types at startup", LOGGERS,
+           _FILES, default=False),
+    Option("logger-list", Boolean(), "log the available logger types at startup", _FILES,
            default=False, aliases=("loggers-list",)),
 )
 

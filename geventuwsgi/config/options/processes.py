@@ -4,7 +4,7 @@ Limits, units and defaults are uWSGI's; each option's `difference` says where it
 """
 
 from geventuwsgi.config.options.application import UVICORN_WORKERS
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds, Size
 from geventuwsgi.config.values.types import (
     Account, Address, Boolean, Choice, Many, Name, Path, ValueType,
@@ -52,7 +52,7 @@ PROCESSES: tuple[Option, ...] = (
     Option("safe-pidfile2", Path(), "as pidfile2, once the workers are started",
            _PROCESSES),
     Option("auto-procname", Boolean(), "give the processes descriptive names in ps", _PROCESSES,
-           default=True, difference="on unless switched off"),
+           default=True, difference=ON_BY_DEFAULT),
     Option("procname-prefix", ValueType(), "a text before the process names", _PROCESSES,
            default=""),
     Option("procname-prefix-spaced", ValueType(), "a text and a blank before the process names",
@@ -137,36 +137,36 @@ DEVELOPMENT: tuple[Option, ...] = (
 
 _SOON = ("the replacement accepts connections before the worker stops; the master checks twice "
          "a second")
-RECYCLING_SECTION = "Recycling of workers"
+_RECYCLING = "Recycling of workers"
 RECYCLING: tuple[Option, ...] = (
     Option("max-requests", Number(), "number of requests after which a worker is replaced; "
-           "0 is no limit", RECYCLING_SECTION, default=0, letters="R", difference=_SOON,
+           "0 is no limit", _RECYCLING, default=0, letters="R", difference=_SOON,
            gunicorn=("limit-max-requests",)),
     Option("max-requests-delta", Number(), "additional requests that each worker serves compared "
-           "with the previous one", RECYCLING_SECTION, default=0),
+           "with the previous one", _RECYCLING, default=0),
     Option("max-requests-jitter", Number(), "a random number up to this is added to the "
-           "max-requests of each worker", RECYCLING_SECTION, default=0,
+           "max-requests of each worker", _RECYCLING, default=0,
            gunicorn=("limit-max-requests-jitter",)),
     Option("min-worker-lifetime", Seconds(), "minimum age at which a worker is replaced because "
-           "of its requests or its memory", RECYCLING_SECTION, default=10),
+           "of its requests or its memory", _RECYCLING, default=10),
     Option("max-worker-lifetime", Seconds(), "the age at which a worker is replaced; 0 is no "
-           "limit", RECYCLING_SECTION, default=0,
+           "limit", _RECYCLING, default=0,
            difference=_SOON + ", and an idle worker is replaced as well"),
     Option("max-worker-lifetime-delta", Seconds(), "additional lifetime of each worker compared "
-           "with the previous one", RECYCLING_SECTION, default=0),
+           "with the previous one", _RECYCLING, default=0),
     Option("reload-on-rss", Megabytes(), "the resident memory at which a worker is replaced; 0 is "
-           "no limit", RECYCLING_SECTION, default=0,
+           "no limit", _RECYCLING, default=0,
            difference=_SOON + ". A worker that exceeds it from the start is replaced only after "
            "it has grown, with a warning"),
-    Option("reload-on-as", Megabytes(), "as reload-on-rss, for its address space", RECYCLING_SECTION,
+    Option("reload-on-as", Megabytes(), "as reload-on-rss, for its address space", _RECYCLING,
            default=0,
            difference="as reload-on-rss"),
     Option("evil-reload-on-rss", Megabytes(), "the resident memory at which the master kills a "
-           "worker, whatever it is doing; 0 is no limit", RECYCLING_SECTION, default=0),
+           "worker, whatever it is doing; 0 is no limit", _RECYCLING, default=0),
     Option("evil-reload-on-as", Megabytes(), "as evil-reload-on-rss, for its address space",
-           RECYCLING_SECTION, default=0),
+           _RECYCLING, default=0),
     Option("mem-collector-freq", Seconds(minimum=1), "interval at which the master measures for "
-           "the evil-reload limits", RECYCLING_SECTION, default=3),
+           "the evil-reload limits", _RECYCLING, default=3),
 )
 
 _CHEAPER = "Number of workers"

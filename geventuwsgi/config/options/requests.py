@@ -84,82 +84,82 @@ class Kibibytes(Number):
         return number * 1024
 
 
-REQUEST_LIMITS = "Requests: limits and times"
+_REQUESTS = "Requests: limits and times"
 REQUESTS: tuple[Option, ...] = (
     Option("buffer-size", Size(minimum=512), "maximum size of a request head or uwsgi packet",
-           REQUEST_LIMITS, default=65536,
+           _REQUESTS, default=65536,
            derived="65536",
            difference="larger by default (uWSGI: 4096), and may exceed 65535; if set, it also "
                       "limits the request line and each header field over HTTP"),
     Option("limit-request-line", Size(minimum=256), "maximum length of the request line",
-           REQUEST_LIMITS, default=8190, derived="8190, or buffer-size if that is set"),
+           _REQUESTS, default=8190, derived="8190, or buffer-size if that is set"),
     Option("limit-request-fields", Number(minimum=1, maximum=32768),
-           "maximum number of header fields in a request", REQUEST_LIMITS, default=100),
+           "maximum number of header fields in a request", _REQUESTS, default=100),
     Option("limit-request-field-size", Size(minimum=256), "maximum size of a header field in a "
-           "request", REQUEST_LIMITS, default=8190, aliases=("limit-request-field_size",),
+           "request", _REQUESTS, default=8190, aliases=("limit-request-field_size",),
            derived="8190, or buffer-size if that is set"),
     Option("limit-post", Size(), "maximum size of a request body; the response to a larger one "
-           "is 413; 0 is no limit", REQUEST_LIMITS, default=0),
+           "is 413; 0 is no limit", _REQUESTS, default=0),
     Option("post-buffering", Size(on=65536), "store request bodies larger than this in a "
-           "temporary file before the application is called; 0 is off", REQUEST_LIMITS, default=0),
+           "temporary file before the application is called; 0 is off", _REQUESTS, default=0),
     Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0 is "
-           "no limit", REQUEST_LIMITS, default=30),
+           "no limit", _REQUESTS, default=30),
     Option("keepalive", Seconds(), "seconds that an idle connection is kept open; 0 is off",
-           REQUEST_LIMITS, default=KEEPALIVE, gunicorn=("keep-alive", "timeout-keep-alive")),
+           _REQUESTS, default=KEEPALIVE, gunicorn=("keep-alive", "timeout-keep-alive")),
     Option("http-keepalive", Keepalive(default=KEEPALIVE), "uWSGI's form of keepalive: 0 is "
-           "off, 1 or true is on, a larger number is seconds", REQUEST_LIMITS, to="keepalive",
+           "off, 1 or true is on, a larger number is seconds", _REQUESTS, to="keepalive",
            derived="as keepalive"),
     Option("socket-timeout", Seconds(), "seconds without progress in reading a body or writing "
-           "a response; 0 is no limit", REQUEST_LIMITS, default=30, letters="z"),
+           "a response; 0 is no limit", _REQUESTS, default=30, letters="z"),
     Option("chunked-input-timeout", Seconds(), "seconds without progress in reading a chunked "
-           "body", REQUEST_LIMITS, derived="socket-timeout"),
+           "body", _REQUESTS, derived="socket-timeout"),
     Option("socket-send-timeout", Seconds(), "seconds without progress in writing a response",
-           REQUEST_LIMITS, derived="socket-timeout",
+           _REQUESTS, derived="socket-timeout",
            aliases=("so-send-timeout", "socket-write-timeout", "so-write-timeout")),
     Option("http-server-name-as-http-host", Boolean(), "set SERVER_NAME to the value of the Host "
-           "header", REQUEST_LIMITS, default=False),
-    Option("websocket-max-size", Kibibytes(minimum=1), "ws-max-size in KiB", REQUEST_LIMITS,
+           "header", _REQUESTS, default=False),
+    Option("websocket-max-size", Kibibytes(minimum=1), "ws-max-size in KiB", _REQUESTS,
            to="ws-max-size", derived="as ws-max-size", aliases=("websockets-max-size",)),
-    Option("websocket-ping-freq", Seconds(), "as ws-ping-interval", REQUEST_LIMITS,
+    Option("websocket-ping-freq", Seconds(), "as ws-ping-interval", _REQUESTS,
            to="ws-ping-interval", derived="as ws-ping-interval", aliases=("websockets-ping-freq",)),
-    Option("websocket-pong-tolerance", Seconds(), "as ws-ping-timeout", REQUEST_LIMITS,
+    Option("websocket-pong-tolerance", Seconds(), "as ws-ping-timeout", _REQUESTS,
            to="ws-ping-timeout", derived="as ws-ping-timeout",
            aliases=("websockets-pong-tolerance",)),
 )
 
-STUCK_REQUESTS = "Requests: stuck, slow, too many"
+_STUCK = "Requests: stuck, slow, too many"
 STUCK: tuple[Option, ...] = (
     Option("harakiri", Seconds(), "maximum duration of a request in the application, in seconds; "
-           "0 is no limit", STUCK_REQUESTS, default=0,
+           "0 is no limit", _STUCK, default=0,
            difference="the request ends with 504 and the worker keeps running; only a blocked "
                       "worker is killed"),
     Option("harakiri-path", Many(PathLimit()), "the harakiri of requests whose path has this "
            "prefix, as in /reports/=120, in place of the general one; the longest prefix wins, 0 "
-           "is no limit; may be repeated", STUCK_REQUESTS, default=(), merge=True),
+           "is no limit; may be repeated", _STUCK, default=(), merge=True),
     Option("harakiri-verbose", Boolean(), "at a harakiri, also log the request's variables and "
-           "the stacks of all greenlets of the worker", STUCK_REQUESTS, default=False,
+           "the stacks of all greenlets of the worker", _STUCK, default=False,
            difference="uWSGI logs the system call and the native stack of the process instead"),
     Option("harakiri-graceful-timeout", Seconds(), "seconds that a request has to end after its "
-           "harakiri, before its connection is closed and its worker replaced", STUCK_REQUESTS, default=5,
+           "harakiri, before its connection is closed and its worker replaced", _STUCK, default=5,
            difference="an exception is raised in the request's greenlet; uWSGI sends a signal to "
                       "the worker"),
     Option("slow-request", Seconds(), "log the stack of a request that is still running after "
-           "this many seconds, once; 0 is off", STUCK_REQUESTS, default=0),
+           "this many seconds, once; 0 is off", _STUCK, default=0),
     Option("block-warning", Milliseconds(minimum=10, off=True), "log the stack of a greenlet that "
-           "blocks its worker's hub for this many milliseconds; 0 is off", STUCK_REQUESTS,
+           "blocks its worker's hub for this many milliseconds; 0 is off", _STUCK,
            derived="off"),
     Option("py-tracebacker", Path(), "a unix socket per worker, at this path followed by the "
            "worker's number, that sends each client the stacks of the worker's threads and "
-           "greenlets", STUCK_REQUESTS,
+           "greenlets", _STUCK,
            difference="it includes a stack per greenlet, labelled with its request; --stacks "
                       "PIDFILE asks all workers without a socket"),
     Option("stacks", Path(), "print the stacks of all greenlets of all workers of the server with "
-           "this pid file, then exit", STUCK_REQUESTS, status="command"),
+           "this pid file, then exit", _STUCK, status="command"),
     Option("cancel-on-disconnect", Boolean(), "raise geventuwsgi.errors.RequestCancelled in a "
-           "request whose client has disconnected", STUCK_REQUESTS, default=False),
+           "request whose client has disconnected", _STUCK, default=False),
     Option("queue-limit", Number(), "maximum number of requests that wait for one of a worker's "
            "application slots; further ones get 503 at once; 0 lets them wait, most of them in "
-           "the listen queue", STUCK_REQUESTS, default=0),
+           "the listen queue", _STUCK, default=0),
 )
 
 _TRUST = "Trust"

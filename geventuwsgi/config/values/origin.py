@@ -9,8 +9,6 @@ from typing import NoReturn
 
 from geventuwsgi.errors import ConfigError, UsageError
 
-NUL_IN_COMMAND = "a command cannot contain NUL"
-
 
 @dataclass(frozen=True)
 class Origin:
