@@ -312,7 +312,7 @@ def texts(module: str) -> Iterator[tuple[int, str]]:
     kinds = {tokenize.NAME, tokenize.STRING, tokenize.COMMENT}
     kinds.add(getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
     for token in tokenize.generate_tokens(io.StringIO(source(module)).readline):
-        if token.type in kinds:
+        if token.type in kinds and token.string != "tell":  # a method of files
             yield token.start[0], token.string
 
 

@@ -226,7 +226,7 @@ class RequestParser(Message):
             if match is None:
                 raise ProtocolError(400, "malformed request line")
             if match[3] != "1":
-                raise ProtocolError(505, f"HTTP/{match[3]}.{match[4]} is not spoken here")
+                raise ProtocolError(505, f"HTTP/{match[3]}.{match[4]} is not supported")
             return
         if self._lines > self.limits.fields and line:
             raise ProtocolError(431, f"more than {self.limits.fields} header fields")
