@@ -84,7 +84,8 @@ WORDS = {
     "obey": "dispatch", "visit": "rule context", "visits": "rule contexts"}
 # The Linux user, and the options of uWSGI that have such a word in their names.
 ALLOWED = re.compile(
-    r"(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy|user[ =]+nobody|nobody[:\"]")
+    r"buried after|(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy"
+    r"|user[ =]+nobody|nobody[:\"]")
 
 
 def name_of(path: Path) -> str:

@@ -8,7 +8,7 @@ and records why it failed (`failure`); what follows for the instance is up to th
     serving   ->  draining   a newer one serves, or the instance stops
     draining  ->  (removed)  its last process was reaped
 
-A worker holds its number until it dies or is told to drain; then the number is free. One
+A worker holds its number until it dies or begins to drain; then the number is free. One
 that is due for replacement holds it until the replacement is ready; if one of the two dies,
 the other has the number.
 """

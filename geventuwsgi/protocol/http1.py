@@ -10,7 +10,9 @@
 
 from ..errors import ProtocolError
 from . import grammar
-from .message import LENGTH_DIGITS, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message
+from .message import (
+    LENGTH_DIGITS, TRUNCATED_BODY, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message,
+)
 
 _SCHEMES = ("http", "https")
 
@@ -164,7 +166,7 @@ class RequestParser(Message):
             ProtocolError: 400, it ended within a head or a body.
         """
         if not self.body_complete:
-            raise ProtocolError(400, "the connection ended inside the request body")
+            raise ProtocolError(400, TRUNCATED_BODY)
         if self.buffered.lstrip(b"\r\n"):
             raise ProtocolError(400, "the connection ended inside the request head")
 

@@ -14,9 +14,10 @@ from ...errors import ProtocolError
 from ...net import tls
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
+from ..messages import body_too_large
 from .connection import Connection
 from .exchange import AsgiExchange
-from .scope import HTTP_EXTENSIONS, Scope, from_http, is_handshake, apply_forwarded
+from .scope import HTTP_EXTENSIONS, Scope, apply_forwarded, from_http, is_handshake
 from .tls_transport import SecureTransport
 from .websocket import WebSocket
 
@@ -79,7 +80,7 @@ class HttpConnection(Connection):
             length = parser.content_length
             limit = service.limits.limit_post
             if limit and length is not None and length > limit:
-                raise ProtocolError(413, f"a body of {length} bytes (limit-post is {limit})")
+                raise body_too_large(limit, length)
             exchange.expects = parser.expect_continue
         scope["extensions"] = HTTP_EXTENSIONS.copy()
         self.feed = self.feed_body

@@ -16,6 +16,7 @@ from ...net.tls_engine import HandshakeFailed
 from ...net.tls_stream import SecureStream, TunnelSocket
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
+from ..messages import CONNECTED_ONLY
 from .body import BrokenBody
 from .connection import Connection
 
@@ -129,7 +130,7 @@ class HttpsConnection(HttpConnection):
         try:
             data = early or self.stream.receive_now(timeout)
         except Expired:
-            log.debug("%s: sent nothing for %g seconds; closed", self.peer, timeout)
+            log.debug(CONNECTED_ONLY, self.peer, timeout)
             return False
         finally:
             self.idle = False
