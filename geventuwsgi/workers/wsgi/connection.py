@@ -45,6 +45,7 @@ log = logging.getLogger("geventuwsgi.error")
 
 # Request bodies up to this size are read before a slot is taken, in octets.
 EARLY_BODY = 65536
+SENT_NOTHING = "%s: sent nothing for %g seconds; closed"
 
 
 class Connection(ABC):
@@ -149,7 +150,7 @@ class Connection(ABC):
         try:
             data = early or self.stream.receive_now(timeout)
         except Expired:
-            log.debug("%s: sent nothing for %g seconds; closed", self.peer, timeout)
+            log.debug(SENT_NOTHING, self.peer, timeout)
             return False
         finally:
             self.idle = False
@@ -379,7 +380,7 @@ class Connection(ABC):
         try:
             self.stream.send(octets)
         except ClientDisconnected as error:
-            log.debug("%s: could not send a %d: %s", self.peer, status, error)
+            log.debug(rejections.NOT_SENT, self.peer, status, error)
 
     def first_line(self) -> tuple[str, str, str]:
         """Return method, target and version of a request whose head was rejected."""

@@ -17,7 +17,7 @@ from ...net.tls_stream import SecureStream, TunnelSocket
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
 from .body import BrokenBody
-from .connection import Connection
+from .connection import SENT_NOTHING, Connection
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -129,7 +129,7 @@ class HttpsConnection(HttpConnection):
         try:
             data = early or self.stream.receive_now(timeout)
         except Expired:
-            log.debug("%s: sent nothing for %g seconds; closed", self.peer, timeout)
+            log.debug(SENT_NOTHING, self.peer, timeout)
             return False
         finally:
             self.idle = False

@@ -21,6 +21,7 @@ log = logging.getLogger("geventuwsgi.error")
 
 # For a client that finds the queue full. A slot may become free at any moment.
 RETRY = (("Retry-After", "1"),)
+NOT_SENT = "%s: could not send a %d: %s"
 
 
 def reject(connection: Any, error: ProtocolError) -> bool:
@@ -62,7 +63,7 @@ def send_error(connection: Any, octets: bytes, status: int) -> bool:
     try:
         connection.stream.send(octets)
     except ClientDisconnected as gone:
-        log.debug("%s: could not send a %d: %s", connection.peer, status, gone)
+        log.debug(NOT_SENT, connection.peer, status, gone)
         return False
     return True
 
