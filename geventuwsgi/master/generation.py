@@ -81,6 +81,11 @@ class Generation:
         """The wanted number of workers."""
         return len(self.wanted)
 
+    def log_ready(self) -> None:
+        """Log that all workers are ready."""
+        logger.info("ready: %d %s%s (generation %d)", self.count, self.role.name,
+                    "s" if self.count != 1 else "", self.number)
+
     @property
     def complete(self) -> bool:
         """Whether the application is loaded and every wanted worker is ready."""

@@ -316,8 +316,7 @@ class Master:
     def _serve_first(self, generation: Generation) -> None:
         """Record that a generation of the first start is complete."""
         generation.state = SERVING
-        logger.info("ready: %d %s%s (generation %d)", generation.count, generation.role.name,
-                    "s" if generation.count != 1 else "", generation.number)
+        generation.log_ready()
         if not self._announced and all(one.state != BOOTING for one in self.generations):
             self._announced = True
             self._ready()

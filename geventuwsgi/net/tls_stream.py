@@ -19,10 +19,9 @@ from gevent.lock import RLock
 
 from ..errors import ClientDisconnected
 from .acceptor import adopt
+from .deadlines import NEVER
 from .stream import HandedOver, HandedSocket, Stream
 from .tls_engine import RECEIVE, RECORD, HandshakeFailed, TlsEngine
-
-_NEVER = 1e9  # seconds: there is no time limit for reading from an upgraded connection
 
 
 class SecureStream(Stream):
@@ -238,7 +237,7 @@ class _TunnelStream(SecureStream):
 def _copy_in(tunnel: _TunnelStream, inner: socket.socket) -> None:
     """Copy what the client sends, until the end."""
     try:
-        while data := tunnel.receive(_NEVER, RECORD):
+        while data := tunnel.receive(NEVER, RECORD):
             inner.sendall(data)
         inner.shutdown(socket.SHUT_WR)
     except ClientDisconnected:

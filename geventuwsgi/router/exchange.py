@@ -18,12 +18,11 @@ from typing import IO, Any
 from ..errors import ClientDisconnected, ProtocolError
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
-from ..protocol.response import CONTINUE
-from .balance import NodeGroup
+from ..protocol.response import CHUNKED, CONTINUE
 from .node import Node, NodeConnection
 from .relay import NodeDisconnected, Relay
 from .request import Request
-from .response import Response
+from .response import NO_RESPONSE, TRUNCATED_HEAD, Response
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -54,7 +53,7 @@ class SpooledBody:
         self.file.write(data)
         self.size += len(data)
 
-    def take(self, size: int = 65536) -> bytes:
+    def take(self, size: int) -> bytes:
         return self.file.read(size)
 
 
@@ -113,7 +112,7 @@ class ProxyExchange:
                 assert failure is not None
                 raise failure
             try:
-                return self._try(group, node)
+                return self._try(node)
             except NodeFailure as error:
                 failure = error
                 tried.append(node)
@@ -192,7 +191,7 @@ class ProxyExchange:
 
     # The node.
 
-    def _try(self, group: NodeGroup, node: Node) -> bool:
+    def _try(self, node: Node) -> bool:
         """Forward the request to this node; return as `run`.
 
         Raises:
@@ -265,7 +264,7 @@ class ProxyExchange:
             chunked = known is None
         else:
             chunked = length is None and not self._whole
-            framing = ("Transfer-Encoding: chunked\r\n" if chunked
+            framing = (CHUNKED if chunked
                        else "" if length is None else f"Content-Length: {length}\r\n")
             head = request.http(framing, node.protocol == "routed")
         early = self._early
@@ -329,9 +328,9 @@ class ProxyExchange:
             elif response.started:
                 out = response.end()
             elif connection.parser.buffered:
-                raise ProtocolError(502, "it closed the connection within the head of its response")
+                raise ProtocolError(502, TRUNCATED_HEAD)
             else:
-                raise _NodeClosed("it closed the connection without a response")
+                raise _NodeClosed(NO_RESPONSE)
             if out:
                 try:
                     send(out)
@@ -372,7 +371,7 @@ class ProxyExchange:
         def down(data: bytes) -> bytes:
             node.received += len(data)
             if not data and not response.started and not connection.parser.buffered:
-                raise NodeDisconnected("it closed the connection without a response")
+                raise NodeDisconnected(NO_RESPONSE)
             return response.feed(data) if data else response.end()
 
         relay = Relay(state.hub, self.client.stream, connection.stream, state.timeout,

@@ -14,7 +14,7 @@ from .file_watch import Watch
 
 logger = logging.getLogger("geventuwsgi.error")
 
-INTERVAL = 1.0      # seconds between two checks of a pid file
+PIDFILE_INTERVAL = 1.0      # seconds between two checks of a pid file
 
 
 class Daemons(Attached):
@@ -73,14 +73,14 @@ class Daemons(Attached):
 
     def start(self, now: float) -> None:
         """Start them all."""
-        self._check_due = now + INTERVAL
+        self._check_due = now + PIDFILE_INTERVAL
         for daemon in self._daemons:
             daemon.start(now)
 
     def poll(self, now: float) -> float:
         """Poll all daemons, and check the pid files if it is time."""
         if now >= self._check_due and not self._stopping:
-            self._check_due = now + INTERVAL
+            self._check_due = now + PIDFILE_INTERVAL
             for daemon in self._daemons:
                 if daemon not in self._waiting:
                     daemon.check(now)

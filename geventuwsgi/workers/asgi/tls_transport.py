@@ -60,10 +60,10 @@ class SecureTransport:
 
     # Called by the socket's transport.
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Bytes came."""
         if self._parting:
-            self._connection.take(data)  # they are only counted
+            self._connection.feed(data)  # they are only counted
             return
         for start in range(0, len(data), RECEIVE):
             engine = self.engine
@@ -121,7 +121,7 @@ class SecureTransport:
                 self._plain.pause_reading()
                 self._connection.eof_received()
                 return
-            self._connection.take(data)
+            self._connection.feed(data)
 
     # Called by the connection.
 

@@ -31,6 +31,7 @@ from ...app.rules.response_filter import wrap
 from ...app.static.files import Found, StaticFiles
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
+from ...log.access import CLIENT_GONE
 from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
@@ -42,8 +43,6 @@ from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# nginx's status in the request log for a client that left before its response.
-CLIENT_GONE = 499
 # Request bodies up to this size are read before a slot is taken, in octets.
 EARLY_BODY = 65536
 

@@ -1,4 +1,4 @@
-"""The worker around the loop: drains, deadlines, stuck loops, and threads that are threads."""
+"""An ASGI worker: drains, deadlines, blocked loops, and native threads."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def serve(tmp_path: Path, *arguments: str, **options: object) -> Server:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
-    """What breaks in a patched process works here."""
+    """Features that fail in a monkey-patched process."""
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     with serve(tmp_path, "--asgi-loop", loop) as server:
@@ -55,18 +55,18 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         assert get(server, "/hello").body == b"Hello, world!"
         (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for("route: rules are not followed with ASGI")
+        server.wait_for("route: rules are not run with ASGI")
         server.wait_for("generation 2 keeps serving")
         assert server.stop() == 0
 
 
-def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
+def test_auto_with_lazy_apps_is_an_error(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--lazy-apps", app=APP, ready=False) as server:
         assert server.wait() == 4
-        server.wait_for("set interface = asgi")
+        server.wait_for("but with lazy-apps a worker finds out")
 
 
-def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
+def test_auto_rejects_rules(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--route", "^/no break:403", app=APP, ready=False) as server:
         assert server.wait() == 4
         server.wait_for("the application is ASGI: --route: rules are not run with ASGI")
@@ -77,7 +77,7 @@ def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
     path.stat().st_mode & 1 for path in (Path(os.__file__).parent, *Path(os.__file__).parents)),
     reason="only root can drop root, and where others can read this Python")
 def test_auto_after_root_was_dropped() -> None:
-    """The second template opens logs that only root can, as the first one did."""
+    """The second template opens logs that only root can, as the first did."""
     directory = Path(tempfile.mkdtemp(prefix="geventuwsgi-"))
     try:
         directory.chmod(0o755)
@@ -92,7 +92,7 @@ def test_auto_after_root_was_dropped() -> None:
         shutil.rmtree(directory)
 
 
-def test_one_load_for_all_workers_where_that_is_wanted(tmp_path: Path) -> None:
+def test_without_lazy_apps_one_load_serves_all_workers(tmp_path: Path) -> None:
     with serve(tmp_path, "--lazy-apps=false", "--processes", "2") as server:
         server.wait_for("APP startup", 2)
         assert len(server.find("application app:app loaded in")) == 1
@@ -101,7 +101,7 @@ def test_one_load_for_all_workers_where_that_is_wanted(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_uvicorns_worker_class_is_taken(tmp_path: Path) -> None:
+def test_uvicorns_worker_class_is_accepted(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "-k", "uvicorn.workers.UvicornWorker", app=APP) as server:
         server.wait_for("uvicorn does not run")
         assert not server.find("saves that")
@@ -123,7 +123,7 @@ root-path = /cut
         assert len(server.workers()) == 2
 
 
-def test_a_contradiction_is_an_error(tmp_path: Path) -> None:
+def test_contradicting_interfaces_are_an_error(tmp_path: Path) -> None:
     with serve(tmp_path, "--interface", "wsgi", ready=False) as server:
         assert server.wait() == 2
         server.wait_for("wsgi contradicts asgi")
@@ -161,11 +161,11 @@ def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> No
         for wire in wires:
             wire.sock.close()
         assert server.wait() == 0
-        server.wait_for("APP background ended")  # it was waited for
+        server.wait_for("APP background ended")  # the stop waited for it
         assert server.out.index("APP background ended") < server.out.index("APP shutdown")
 
 
-def test_a_websocket_told_to_go_ends_with_the_answer_of_its_client(tmp_path: Path) -> None:
+def test_a_drained_websocket_ends_with_the_close_frame_of_its_client(tmp_path: Path) -> None:
     with serve(tmp_path) as server, raw(server) as wire:
         server.send_signal(signal.SIGTERM)
         kind, code = received(wire)
@@ -177,7 +177,7 @@ def test_a_websocket_told_to_go_ends_with_the_answer_of_its_client(tmp_path: Pat
         assert server.wait() == 0
 
 
-def test_no_end_of_empty_fragments(tmp_path: Path) -> None:
+def test_empty_fragments_use_no_memory(tmp_path: Path) -> None:
     def memory() -> int:
         [pid] = server.workers()
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
@@ -205,7 +205,7 @@ def test_a_reload_gives_idle_connections_one_more_request(tmp_path: Path) -> Non
         server.wait_for("APP shutdown")
 
 
-def test_tasks_are_cancelled_when_time_is_up(tmp_path: Path) -> None:
+def test_tasks_are_cancelled_after_the_grace_period(tmp_path: Path) -> None:
     with serve(tmp_path, "--worker-reload-mercy", "1") as server:
         with connect(server) as wire:
             wire.send(b"GET /wait?for=60 HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -217,12 +217,12 @@ def test_tasks_are_cancelled_when_time_is_up(tmp_path: Path) -> None:
         server.wait_for("APP shutdown")
 
 
-def test_a_blocked_loop_is_named_and_the_worker_replaced(tmp_path: Path) -> None:
+def test_a_blocked_loop_is_logged_and_the_worker_replaced(tmp_path: Path) -> None:
     with serve(tmp_path, "--asgi-loop-timeout", "1", "--worker-timeout", "3") as server:
         [pid] = server.workers()
         with connect(server) as wire:
             wire.send(b"GET /block?for=30 HTTP/1.1\r\nHost: a\r\n\r\n")
-            server.wait_for("the event loop has not answered for")
+            server.wait_for("the event loop has not responded for")
             server.wait_for("time.sleep(float(query(scope")
             wait_until(lambda: not alive(pid), "the end of the worker")
         server.wait_for("Respawned geventuwsgi worker")
@@ -242,7 +242,7 @@ def test_harakiri_cancels_the_task(tmp_path: Path) -> None:
         server.wait_for("APP wait cancelled")
         with websocket(f"ws://127.0.0.1:{server.port}/echo") as client:
             answer = get(server, "/stubborn")
-            assert answer.status == 504  # two seconds later, the task left to itself
+            assert answer.status == 504  # two seconds later; the task runs on
             client.send("alive")  # a WebSocket has no harakiri
             assert client.recv() == "alive"
         server.wait_for("GET /stubborn ignores its harakiri")
@@ -263,13 +263,13 @@ def test_deadlines(tmp_path: Path) -> None:
         assert half.read_response().status == 408 and half.closed()
         assert body.read_response().status == 408 and body.closed()
         server.wait_for("APP flood ended by ClientDisconnected")
-        server.wait_for("took nothing of a response for 0.7 seconds")
+        server.wait_for("read nothing of a response for 0.7 seconds")
         for wire in wires:
             wire.sock.close()
         assert get(server, "/hello").body == b"Hello, world!"
 
 
-def test_worker_connections_bound_what_is_open(tmp_path: Path) -> None:
+def test_worker_connections_limits_open_connections(tmp_path: Path) -> None:
     with serve(tmp_path, "--worker-connections", "3") as server:
         wires = [connect(server) for _ in range(3)]
         assert all(wire.get("/hello").status == 200 for wire in wires)
@@ -344,7 +344,7 @@ def test_the_proxy_protocol(tmp_path: Path) -> None:
         server.wait_for("no PROXY protocol header")
 
 
-def test_slow_requests_are_told_and_paths_have_their_own_harakiri(tmp_path: Path) -> None:
+def test_slow_requests_are_logged_and_paths_have_their_own_harakiri(tmp_path: Path) -> None:
     with serve(tmp_path, "--slow-request", "0.3", "--harakiri-path", "/wait=0.8",
                "--gevent", "5") as server:
         server.wait_for("gevent: has no effect with ASGI")
@@ -366,14 +366,14 @@ def test_stacks_name_requests_and_threads(tmp_path: Path) -> None:
 
 
 def without(tmp_path: Path, module: str) -> dict[str, str]:
-    """An environment in which a module cannot be imported."""
+    """Return an environment in which a module cannot be imported."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / f"{module}.py").write_text("raise ImportError('not installed')\n")
     return {"PYTHONPATH": f"{hidden}:{ROOT}"}
 
 
-def test_without_the_library_a_websocket_is_refused_in_words(tmp_path: Path) -> None:
+def test_without_the_library_a_websocket_gets_a_501(tmp_path: Path) -> None:
     with serve(tmp_path, env=without(tmp_path, "websockets")) as server:
         with connect(server) as wire:
             answer = wire.get("/echo", "Connection: Upgrade", "Upgrade: websocket",

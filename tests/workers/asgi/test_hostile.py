@@ -1,4 +1,4 @@
-"""The tables of hostile HTTP and of broken uwsgi packets hold for ASGI too."""
+"""Hostile HTTP and invalid uwsgi packets: the tables of the WSGI tests, for ASGI."""
 
 import json
 from collections.abc import Iterator
@@ -40,14 +40,14 @@ test_truncated_packets = uwsgi.test_truncated_packets
 
 @pytest.mark.parametrize("path", ["/echo", "/quiet", "/size", "/hello"])
 @pytest.mark.parametrize("data", http.CUT_SHORT)
-def test_bodies_that_are_cut_short(server: Server, data: bytes, path: str) -> None:
+def test_truncated_bodies(server: Server, data: bytes, path: str) -> None:
     bodies = get_json(server, "/bodies")
     with connect(server) as wire:
         wire.send(data.replace(b"/echo", path.encode()))
         wire.sock.shutdown(1)
-        # An application that asks for no body, or answers without, is called and heard.
+        # An application that does not read the body can answer.
         assert wire.read_response().status == (200 if path in ("/quiet", "/hello") else 400)
-        assert wire.closed()  # no second answer behind the first
+        assert wire.closed()  # no second response follows the first
         wait_for_rejection(server, wire, "the connection ended inside the request body")
     assert get_json(server, "/bodies") == bodies
 

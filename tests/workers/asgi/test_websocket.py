@@ -1,4 +1,4 @@
-"""WebSockets with a real client: handshakes, messages, closing in both directions."""
+"""WebSockets with a real client: handshakes, messages, and closing by either side."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ def opened(server: Server, path: str = "/echo", **options: object) -> ClientConn
 
 @contextlib.contextmanager
 def raw(server: Server, path: str = "/echo", more: str = "") -> Iterator[RawClient]:
-    """A connection whose frames are written by hand, the handshake done."""
+    """Open a WebSocket whose frames the test encodes itself."""
     with wire_to(server) as wire:
         wire.send(HANDSHAKE.format(path=path, more=more).encode())
         assert b"101" in wire.readline()
@@ -46,7 +46,7 @@ def frame(kind: Opcode, data: bytes, fin: bool = True) -> bytes:
 
 
 def received(wire: RawClient) -> tuple[int, bytes]:
-    """Read one frame by hand; pings are left out."""
+    """Read one frame, skipping pings; the opcode is -1 at the end."""
     while True:
         head = wire.read(2)
         if not head:
@@ -69,7 +69,7 @@ def test_messages_come_back(server: Server, compression: str | None) -> None:
 
 
 @pytest.mark.parametrize("compression", [None, "deflate"])
-def test_what_an_application_may_send(server: Server, compression: str | None) -> None:
+def test_types_that_an_application_may_send(server: Server, compression: str | None) -> None:
     with opened(server, "/kinds", compression=compression) as socket:
         assert [socket.recv() for _ in range(4)] == [b"bytes", b"array", b"view", "text"]
         with pytest.raises(ConnectionClosed) as caught:
@@ -108,14 +108,14 @@ def test_the_scope_and_the_handshake(server: Server) -> None:
     ("Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n", 426),
     ("", 400),
 ])
-def test_a_broken_handshake(server: Server, more: str, status: int) -> None:
+def test_an_invalid_handshake(server: Server, more: str, status: int) -> None:
     with wire_to(server) as wire:
         wire.send(("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
                    f"Upgrade: websocket\r\n{more}\r\n").encode())
         answer = wire.read_response()
         assert answer.status == status and wire.closed()
         assert (answer.headers.get("sec-websocket-version") == "13") == (status == 426)
-    server.wait_for("a broken WebSocket handshake")
+    server.wait_for("an invalid WebSocket handshake")
 
 
 def test_an_upgrade_in_http_1_0_is_a_plain_request(server: Server) -> None:
@@ -131,7 +131,7 @@ def test_an_upgrade_to_something_else_is_a_plain_request(server: Server) -> None
 @pytest.mark.parametrize(("path", "status", "body"), [
     ("/refuse", 403, b""), ("/deny", 401, b"who are you?"), ("/fail", 500, b""),
     ("/return", 500, b"")])
-def test_refusals(server: Server, path: str, status: int, body: bytes) -> None:
+def test_rejections(server: Server, path: str, status: int, body: bytes) -> None:
     with pytest.raises(InvalidStatus) as caught:
         opened(server, path)
     response = caught.value.response
@@ -199,8 +199,8 @@ def test_a_client_that_breaks_the_protocol(server: Server, octets: bytes, code: 
 
 
 @pytest.mark.parametrize(("data", "code"), [(None, 1009), (b"\xff" * 50, 1002)])
-def test_what_does_not_decompress_or_too_much(server: Server, data: bytes | None,
-                                              code: int) -> None:
+def test_invalid_or_too_much_compressed_data(server: Server, data: bytes | None,
+                                             code: int) -> None:
     if data is None:
         press = zlib.compressobj(9, zlib.DEFLATED, -12)
         data = (press.compress(bytes(40 << 20)) + press.flush(zlib.Z_SYNC_FLUSH))[:-4]
@@ -211,7 +211,7 @@ def test_what_does_not_decompress_or_too_much(server: Server, data: bytes | None
         assert wire.closed()
 
 
-def test_data_before_the_answer_is_refused(server: Server) -> None:
+def test_data_before_the_accept_is_rejected(server: Server) -> None:
     with wire_to(server) as wire:
         wire.send(HANDSHAKE.format(path="/echo?early=1", more="").encode()
                   + frame(Opcode.TEXT, b"x"))
@@ -220,7 +220,7 @@ def test_data_before_the_answer_is_refused(server: Server) -> None:
     assert "(HTTP/1.1 400)" in server.wait_for("GET /echo?early=1 =>")
 
 
-def test_half_a_denial_is_told(server: Server) -> None:
+def test_an_incomplete_denial_is_logged(server: Server) -> None:
     with wire_to(server) as wire:
         wire.send(HANDSHAKE.format(path="/deny_half", more="").encode())
         assert wire.read_response().status == 500
@@ -229,7 +229,7 @@ def test_half_a_denial_is_told(server: Server) -> None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_pings_are_sent_and_have_to_be_answered(tmp_path: Path, loop: str) -> None:
+def test_pings_must_be_answered(tmp_path: Path, loop: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     with Server(tmp_path, "--asgi", "app:app", "--asgi-loop", loop, "--ws-ping-interval", "0.3",
@@ -237,11 +237,11 @@ def test_pings_are_sent_and_have_to_be_answered(tmp_path: Path, loop: str) -> No
         with raw(server) as wire:
             head = wire.read(2)
             assert head == bytes((0x80 | Opcode.PING, 4))
-            for _ in range(5):  # a second and a half, as its pongs keep it open
+            for _ in range(5):  # a second and a half: the pongs keep it open
                 wire.send(frame(Opcode.PONG, wire.read(4)))
                 wire.read(2)
             wire.read(4)
-            kind, data = received(wire)  # no pong of ours
+            kind, data = received(wire)  # after a ping without a pong
             assert kind == Opcode.CLOSE and int.from_bytes(data[:2], "big") == 1011
         server.wait_for("APP disconnect 1011 keepalive ping timeout")
 
@@ -260,7 +260,7 @@ def test_reading_stops_while_the_application_does_not_receive(server: Server) ->
                 sent.append(number)
         sender = threading.Thread(target=send)
         sender.start()
-        assert wait_until(steady, "the client to be held up") < 300
+        assert wait_until(steady, "the client to block") < 300
         assert get(server, "/go").status == 200
         assert socket.recv() == "all"
         sender.join()
