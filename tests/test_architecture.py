@@ -81,9 +81,10 @@ WORDS = {
     "everybody": "all workers", "furnish": "create files", "employ": "create",
     "greeted": "handshake done", "farewell": "close notify", "offspring": "children",
     "obey": "dispatch", "visit": "rule context", "visits": "rule contexts"}
-# The Linux user, and the options of uWSGI that have such a word in their names.
+# The Linux user, and the options and log lines of uWSGI that have such a word.
 ALLOWED = re.compile(
-    r"(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy|user[ =]+nobody|nobody[:\"]")
+    r"(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy|user[ =]+nobody|nobody[:\"]"
+    r"|buried after")
 
 
 def name_of(path: Path) -> str:

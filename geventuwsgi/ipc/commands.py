@@ -28,7 +28,8 @@ from .scoreboard import Row, Scoreboard
 
 logger = logging.getLogger("geventuwsgi.error")
 
-_READ = 1
+_EV_READ = 1    # of libev
+GRACEFUL_SHUTDOWN = "graceful shutdown triggered..."     # uWSGI's log line
 
 
 class Child(Protocol):
@@ -108,7 +109,7 @@ class WorkerCommands:
         self._target = target
         self._name = name
         self._chain = chain
-        self._control = loop.io(child.control.fileno(), _READ)
+        self._control = loop.io(child.control.fileno(), _EV_READ)
         self._signals = [(loop.signal(number), call, arguments) for number, call, arguments in (
             (signal.SIGTERM, target.drain, (True,)), (signal.SIGHUP, target.drain, (False,)),
             (signal.SIGUSR1, target.reopen, ()))]

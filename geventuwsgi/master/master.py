@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from ..ipc.commands import GRACEFUL_SHUTDOWN
 from ..ipc.scoreboard import Scoreboard
 from ..system import kernel, signals
 from . import inherited
@@ -316,8 +317,7 @@ class Master:
     def _serve_first(self, generation: Generation) -> None:
         """Record that a generation of the first start is complete."""
         generation.state = SERVING
-        logger.info("ready: %d %s%s (generation %d)", generation.count, generation.role.name,
-                    "s" if generation.count != 1 else "", generation.number)
+        generation.log_ready()
         if not self._announced and all(one.state != BOOTING for one in self.generations):
             self._announced = True
             self._ready()
@@ -395,7 +395,7 @@ class Master:
             self._stop_gracefully()
 
     def _stop_gracefully(self) -> None:
-        logger.info("graceful shutdown triggered...")
+        logger.info(GRACEFUL_SHUTDOWN)
         self.stop(0)
 
     def _quit(self) -> None:

@@ -15,7 +15,7 @@ from .children import Worker
 
 logger = logging.getLogger("geventuwsgi.error")
 
-INTERVAL = 0.5          # seconds between two checks of requests, age and memory
+CHECK_INTERVAL = 0.5    # seconds between two checks of requests, age and memory
 GROWTH = 0.25           # allowed to a worker that exceeds a limit from its start,
 MOST_DOUBLED = 4        # doubled each time that this does not help, this often at most
 SHARE = 4               # one worker in four, but always one, drains after its replacement
@@ -71,7 +71,7 @@ class Recycler:
         """Mark the workers that are due; return when to be called again."""
         if now < self._due:
             return self._due
-        self._due = now + INTERVAL
+        self._due = now + CHECK_INTERVAL
         limits = self.limits
         serving = [worker for worker in workers if worker.ready_at is not None]
         for worker in serving:

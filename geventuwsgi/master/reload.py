@@ -235,8 +235,7 @@ class Reloads:
         attempt.plan.commit()
         # After this line the new configuration is in force, including its watched files.
         for one in attempt.generations:
-            logger.info("ready: %d %s%s (generation %d)", one.count, one.role.name,
-                        "s" if one.count != 1 else "", one.number)
+            one.log_ready()
         logger.info("...gracefully killing workers...")
         for one in self._generations:
             if one.state == SERVING and one not in attempt.generations:

@@ -8,13 +8,11 @@ from functools import partial
 
 from ...system import program
 from ...system.program import ProgramContext
-from .attached import Attached
+from .attached import INTERVAL, Attached
 from .daemon import Daemon, DaemonSpec
 from .file_watch import Watch
 
 logger = logging.getLogger("geventuwsgi.error")
-
-INTERVAL = 1.0      # seconds between two checks of a pid file
 
 
 class Daemons(Attached):

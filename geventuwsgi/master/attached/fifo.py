@@ -19,11 +19,10 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 
 from ...errors import ConfigError
-from .attached import Attached
+from .attached import INTERVAL, Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
-INTERVAL = 1.0      # seconds between two checks whether the file still exists
 BATCH = 512         # commands that are read at a time
 
 

@@ -12,11 +12,9 @@ import os
 import re
 from collections.abc import Callable, Iterable
 
-from .attached import Attached
+from .attached import INTERVAL, Attached
 
 logger = logging.getLogger("geventuwsgi.error")
-
-INTERVAL = 1.0  # seconds; uWSGI's check-interval
 
 MOUNTINFO = "/proc/self/mountinfo"   # proc_pid_mountinfo(5)
 
