@@ -31,7 +31,6 @@ from ..config.resolve import asgi
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
 from ..ipc import scoreboard
-from ..ipc.commands import GRACEFUL_SHUTDOWN
 from ..log.error import ErrorHandler
 from ..system import kernel
 from . import tls
@@ -202,7 +201,7 @@ class Embedded:
             logger.info("stopping at once")
             self._worker.cut()
             return
-        logger.info(GRACEFUL_SHUTDOWN)
+        logger.info("graceful shutdown triggered by a signal")
         self._worker.drain(True)
         if not self.applications.asgi:      # the bridge has its own timer
             self._grace_timer = self._worker.hub.loop.timer(self.settings.worker_reload_mercy)

@@ -40,7 +40,7 @@ from .operator_commands import bindings_of, commands_of
 from .process_setup import environ_of, packages_of, product_of, titles_of
 from .roles import router_role, worker_role
 from .router_process import Subscriptions
-from .sockets import SocketChange, Sockets, describe, open_all, restore
+from .sockets import SocketChange, Sockets, describe_sockets, open_all, restore_sockets
 from .startup_log import log_configuration, log_workers
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -128,7 +128,7 @@ class Instance:
         handed = upgrade.handed_over(os.environ) or {}
         self.upgraded = bool(handed)
         identity = self._prepare(settings, handed)
-        self.sockets = restore(handed["sockets"]) if handed else open_all(settings)
+        self.sockets = restore_sockets(handed["sockets"]) if handed else open_all(settings)
         try:
             self._create_files(settings, identity, handed)
             self._create_master(settings, handed)
@@ -370,7 +370,7 @@ class Instance:
             if self.master.interrupted():
                 return  # for a stop or a reload that came first
             state = self.master.hand_over()
-            state["sockets"] = describe(self.sockets)
+            state["sockets"] = describe_sockets(self.sockets)
             state["daemons"] = self.services.daemons.pids
             state["version"] = __version__
             state["subscriptions"], fds = self.subscriptions.describe()

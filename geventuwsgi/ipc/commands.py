@@ -28,9 +28,6 @@ from .scoreboard import Row, Scoreboard
 
 logger = logging.getLogger("geventuwsgi.error")
 
-_EV_READ = 1    # of libev
-GRACEFUL_SHUTDOWN = "graceful shutdown triggered..."     # uWSGI's log line
-
 
 class Child(Protocol):
     """The present process, as workers and routers see it.
@@ -109,7 +106,7 @@ class WorkerCommands:
         self._target = target
         self._name = name
         self._chain = chain
-        self._control = loop.io(child.control.fileno(), _EV_READ)
+        self._control = loop.io(child.control.fileno(), 1)    # 1: READ of libev
         self._signals = [(loop.signal(number), call, arguments) for number, call, arguments in (
             (signal.SIGTERM, target.drain, (True,)), (signal.SIGHUP, target.drain, (False,)),
             (signal.SIGUSR1, target.reopen, ()))]

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from ..ipc.commands import GRACEFUL_SHUTDOWN
 from ..ipc.scoreboard import Scoreboard
 from ..system import kernel, signals
 from . import inherited
@@ -395,7 +394,7 @@ class Master:
             self._stop_gracefully()
 
     def _stop_gracefully(self) -> None:
-        logger.info(GRACEFUL_SHUTDOWN)
+        logger.info("graceful shutdown triggered...")
         self.stop(0)
 
     def _quit(self) -> None:

@@ -15,7 +15,7 @@ from .children import Worker
 
 logger = logging.getLogger("geventuwsgi.error")
 
-CHECK_INTERVAL = 0.5    # seconds between two checks of requests, age and memory
+CHECK_INTERVAL = 0.5          # seconds between two checks of requests, age and memory
 GROWTH = 0.25           # allowed to a worker that exceeds a limit from its start,
 MOST_DOUBLED = 4        # doubled each time that this does not help, this often at most
 SHARE = 4               # one worker in four, but always one, drains after its replacement

@@ -25,7 +25,7 @@ from .generation import Generation
 
 logger = logging.getLogger("geventuwsgi.error")
 
-HUB_TIMEOUT = 1.0      # seconds for a worker's loop; callbacks usually take much less
+ANSWER_TIMEOUT = 1.0      # seconds for a worker's loop; callbacks usually take much less
 SIGNAL_TIMEOUT = 3.0    # seconds for its signal handler, from the start
 MAX_SIZE = 4 << 20      # bytes of one worker's stacks
 
@@ -54,7 +54,7 @@ class StacksQuery:
         self.name = f"{worker.name} {worker.id} (pid: {worker.pid})"
         self.worker = worker
         self.sock = sock
-        self.due = monotonic() + HUB_TIMEOUT
+        self.due = monotonic() + ANSWER_TIMEOUT
         self.signalled = False
 
 
@@ -139,7 +139,7 @@ class Stacks(Attached):
                                      "that thread is in the error log")
                 continue
             query.signalled = True
-            query.due += SIGNAL_TIMEOUT - HUB_TIMEOUT
+            query.due += SIGNAL_TIMEOUT - ANSWER_TIMEOUT
             try:
                 os.kill(query.worker.pid, signal.SIGUSR2)
             except ProcessLookupError:

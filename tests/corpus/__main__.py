@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.corpus import trial
+from tests.corpus import runner
 from tests.corpus.catalogue import ENTRIES
 from tests.corpus.comparison import unexpected
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     with ThreadPoolExecutor(3) as pool:
         if record:
             asked = [entry for entry in chosen if entry.alone is None]
-            for entry, result in zip(asked, pool.map(_kept(trial.theirs), asked)):
+            for entry, result in zip(asked, pool.map(_kept(runner.theirs), asked)):
                 if isinstance(result, BaseException):
                     bad += 1
                     print(f"{entry.name}: {result}\n")
@@ -35,13 +35,13 @@ def main(arguments: list[str]) -> int:
             RECORD.write_text(json.dumps({name: known[name] for name in sorted(known)
                                           if name in names}, indent=1, sort_keys=True) + "\n")
             return bool(bad)
-        compared = pool.map(_kept(lambda entry: trial.ours(
-            entry, known.get(entry.name, trial.NOTHING))), chosen)
+        compared = pool.map(_kept(lambda entry: runner.ours(
+            entry, known.get(entry.name, runner.NOTHING))), chosen)
         for entry, result in zip(chosen, compared):
             if isinstance(result, BaseException):
                 lines = [str(result)]
             else:
-                lines = unexpected(entry, result, known.get(entry.name, trial.NOTHING))
+                lines = unexpected(entry, result, known.get(entry.name, runner.NOTHING))
             bad += bool(lines)
             print(f"{entry.name}: " + ("\n    ".join(["", *lines]) if lines else "as uWSGI"))
     return bool(bad)

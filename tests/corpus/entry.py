@@ -1,7 +1,7 @@
 """What is asked of a server that was started with a file of the corpus, and what may differ.
 
-A file stands in `ground/`, at the place where people have it; it names absolute paths
-(/srv, /run, /var, ...) and ports, which are moved for each run (see trial.py).
+A file stands in `sites/`, at the place where people have it; it names absolute paths
+(/srv, /run, /var, ...) and ports, which are moved for each run (see runner.py).
 """
 
 from collections.abc import Mapping
@@ -51,12 +51,12 @@ class Entry:
     """A file and what is done with it.
 
     Attributes:
-        file: its path below `ground/`, with `:section` where one is chosen.
+        file: its path below `sites/`, with `:section` where one is chosen.
         asks: the requests by the address they go to: a path of a unix socket, or a port,
             as the file has it. A leading `http:` says that HTTP is spoken there; TCP
             ports take HTTP, unix sockets the uwsgi protocol unless `uwsgi:` or `http:` says
             otherwise.
-        directory: where the server is started, below the ground.
+        directory: where the server is started, below `sites/`.
         env: variables that are set.
         arguments: of the command line, before the file.
         differs: where our answer is not uWSGI's: what, by the name that a comparison gives

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from geventuwsgi import cli
-from tests.corpus import trial
+from tests.corpus import runner
 from tests.corpus.__main__ import RECORD
 from tests.corpus.catalogue import ENTRIES
 from tests.corpus.comparison import unexpected
@@ -34,13 +34,13 @@ def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future]]:
     chosen = [item.callspec.params["name"] for item in request.session.items
               if getattr(item, "function", None) is test_answers_as_uwsgi]
     with ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(trial.ours, BY_NAME[name], known(name)) for name in chosen
+        yield {name: pool.submit(runner.ours, BY_NAME[name], known(name)) for name in chosen
                if runnable(BY_NAME[name])}
 
 
 def known(name: str) -> dict[str, Any]:
     """What uWSGI answered."""
-    return RECORDED.get(name, trial.NOTHING)
+    return RECORDED.get(name, runner.NOTHING)
 
 
 def runnable(entry: Entry) -> bool:
@@ -63,28 +63,28 @@ def test_the_record_is_what_uwsgi_answers(name: str) -> None:
     if not runnable(entry):
         pytest.skip("needs root, and a Python that www-data can read")
     same = Entry(entry.file, entry.asks)  # without any difference
-    assert unexpected(same, trial.theirs(entry, known(name)), known(name)) == []
+    assert unexpected(same, runner.theirs(entry, known(name)), known(name)) == []
 
 
 @pytest.fixture(scope="module")
-def ground() -> Iterator[trial.Run]:
+def sites() -> Iterator[runner.Run]:
     """A directory with all files."""
-    run = trial.Run(ENTRIES[0])
+    run = runner.Run(ENTRIES[0])
     yield run
     run.remove()
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_every_line_has_a_status(name: str, ground: trial.Run, monkeypatch: pytest.MonkeyPatch,
-                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_line_has_a_status(name: str, sites: runner.Run, monkeypatch: pytest.MonkeyPatch,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
     entry = BY_NAME[name]
-    monkeypatch.chdir(ground.root / entry.directory)
+    monkeypatch.chdir(sites.root / entry.directory)
     for variable in [*os.environ]:
         if variable.startswith(("UWSGI_", "GEVENTUWSGI_")):
             monkeypatch.delenv(variable)
-    for variable, text in ground.environ(entry).items():
+    for variable, text in sites.environ(entry).items():
         monkeypatch.setenv(variable, text)
-    status = cli.main(["--check-config", "--format", "json", "--ini", ground.path(entry)])
+    status = cli.main(["--check-config", "--format", "json", "--ini", sites.path(entry)])
     report = json.loads(capsys.readouterr().out)
     refused = {line["option"] for line in report["lines"] if line["status"] == "refused"}
     assert refused == set(entry.refused)
@@ -99,9 +99,9 @@ def test_the_record_is_of_these_entries() -> None:
 
 def test_each_file_is_asked_for() -> None:
     named = {entry.file.partition(":")[0] for entry in ENTRIES}
-    there = {str(path.relative_to(trial.GROUND)) for path in trial.GROUND.rglob("*.ini")}
+    there = {str(path.relative_to(runner.SITES)) for path in runner.SITES.rglob("*.ini")}
     # What other files read.
     assert there - named == {
         "etc/uwsgi/conf.d/10-first.ini", "etc/uwsgi/conf.d/20-second.ini",
         "etc/uwsgi/defaults.ini", "srv/board/development.ini"}
-    assert not any(stat.S_ISLNK(path.lstat().st_mode) for path in Path(trial.GROUND).rglob("*"))
+    assert not any(stat.S_ISLNK(path.lstat().st_mode) for path in Path(runner.SITES).rglob("*"))

@@ -2,7 +2,7 @@
 
 The server is started as the README says, `geventuwsgi -c app.ini`, from a copy of
 `conf/app.ini` whose ports the kernel chooses. The tests' own application is mounted
-beside the example at /trial, and once more under wsgiref's validator at /valid.
+beside the example at /probe, and once more under wsgiref's validator at /valid.
 """
 
 import os
@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server
-from tests.integration.front import CONF, Nginx
+from tests.integration.nginx import CONF, Nginx
 
-TRIAL = Path(__file__).with_name("trial.py")
+PROBE = Path(__file__).with_name("probe.py")
 MOUNTS = """
 socket = %dapp.sock
 chmod-socket = 666
-mount = /trial=trial.py
-mount = /valid=trial.py:validated
+mount = /probe=probe.py
+mount = /valid=probe.py:validated
 manage-script-name = true
 """
 
@@ -49,14 +49,14 @@ def furnish(directory: Path) -> Path:
     """Put the applications into a directory that everybody may enter."""
     directory.chmod(0o755)
     shutil.copy(CONF / "example_app.py", directory)
-    shutil.copy(TRIAL, directory)
+    shutil.copy(PROBE, directory)
     return directory
 
 
 @pytest.fixture(scope="module")
-def place(ground, request):
+def place(open_root, request):
     """The directory of a module's server, with the applications in it."""
-    directory = ground / request.module.__name__.rpartition(".")[2]
+    directory = open_root / request.module.__name__.rpartition(".")[2]
     directory.mkdir()
     return furnish(directory)
 
@@ -65,12 +65,6 @@ def place(ground, request):
 def directory(open_path):
     """The directory of one test, with the applications in it."""
     return furnish(open_path)
-
-
-@pytest.fixture
-def room(directory):
-    """The former name of `directory`, until all tests use that."""
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from benchmarks import load
 from tests.harness import Server, wait_until
-from tests.integration.front import PAUSE
+from tests.integration.nginx import PAUSE
 
 
 class Load(load.Load):

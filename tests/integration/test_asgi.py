@@ -15,7 +15,7 @@ from websockets.sync.client import connect as websocket
 from websockets.sync.client import unix_connect
 
 from tests.harness import Server, installed, wait_until
-from tests.integration.front import CONF, PAUSE, Nginx
+from tests.integration.nginx import CONF, PAUSE, Nginx
 
 STARLETTE = '''
 import asyncio, contextlib, threading, time
@@ -309,9 +309,9 @@ def test_django(tmp_path: Path, loop: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def example(ground: Path) -> Iterator[Server]:
+def example(open_root: Path) -> Iterator[Server]:
     """The example deployment of conf/, with ports of the kernel's choice and unix sockets."""
-    directory = ground / "asgi"
+    directory = open_root / "asgi"
     directory.mkdir(mode=0o755)
     text = (CONF / "asgi.ini").read_text()
     for old in ("127.0.0.1:8000", "127.0.0.1:3031"):

@@ -81,7 +81,7 @@ def test_it_lives_with_the_instance(tmp_path, daemon):
         assert server.find(f'respawning "{daemon.command}"') and parent_of(second) == server.pid
         assert server.stop() == 0
         assert not alive(second) and daemon.notes()[-1] == "SIGTERM"
-        assert server.find(f"[uwsgi-daemons] stopping daemon (pid: {second}): ")
+        server.wait_for(f"[uwsgi-daemons] stopping daemon (pid: {second}): ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
@@ -98,7 +98,7 @@ def test_one_that_ignores_its_signal_is_killed_after_the_mercy(tmp_path, daemon)
     with Server(tmp_path, app=APP, ini=ini) as server:
         pid = daemon.started()
         assert server.stop() == 0 and not alive(pid)
-        assert server.find(f"daemon did not die in time, killing (pid: {pid})")
+        server.wait_for(f"daemon did not die in time, killing (pid: {pid})")
 
 
 def test_what_a_shell_runs_gets_the_signal_and_its_time(tmp_path, daemon):
@@ -192,7 +192,7 @@ def test_the_instance_ends_with_a_control_daemon(tmp_path, daemon, line):
         assert second != pid
         os.kill(second, signal.SIGKILL)
         assert server.wait() == 0
-        assert server.find(": the instance stops")
+        server.wait_for(": the instance stops")
 
 
 def test_a_smart_one_outlives_the_instance_and_is_found_by_the_next(tmp_path, daemon):
@@ -264,8 +264,8 @@ def test_a_smart_one_that_never_daemonizes_is_told(tmp_path, daemon):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
-def test_a_daemon_of_a_root_master_is_the_application_s_user(tmp_path, ground):
-    out = ground / "daemon-user"
+def test_a_daemon_of_a_root_master_is_the_application_s_user(tmp_path, open_root):
+    out = open_root / "daemon-user"
     out.mkdir()
     out.chmod(0o777)
     ini = INI + (f"gid = nogroup\nattach-daemon2 = cmd=id -u > {out}/one; id -g >> {out}/one; "

@@ -1,7 +1,7 @@
-"""What nginx sends is what the application sees; real uWSGI beside us says how.
+"""The environ of requests through nginx, compared with that of real uWSGI.
 
-One nginx per server, the same requests to both: the variables have to be the same, apart
-from those listed here.
+Each server has an nginx of its own. The same requests have to produce the same variables,
+except for those listed here.
 """
 
 import json
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, installed, wait_until
+from tests.harness import Program, reference_uwsgi, wait_until
 from tests.integration.conftest import backend
-from tests.integration.front import Nginx
+from tests.integration.nginx import Nginx
 
-# What nginx may be told to send beside the usual.
+# Further variables that nginx may be configured to send.
 PARAMS = """
             uwsgi_param SCRIPT_NAME "";
             uwsgi_param REMOTE_USER "fr\xe4ulein";
@@ -24,44 +24,44 @@ PARAMS = """
             uwsgi_param UWSGI_SETENV "INJECTED=1";
 """
 
-# Of one connection, so different in any two requests, or of the installation.
+# These differ between any two connections or installations.
 OWN = {"REMOTE_PORT", "SERVER_PORT", "HTTP_HOST", "DOCUMENT_ROOT", "uwsgi.version", "uwsgi.node",
        "wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "wsgi.multithread", "wsgi.multiprocess",
-       "UWSGI_SETENV"}  # which uWSGI obeys, and cuts to pieces by doing so
-# What only we add, and what only uWSGI adds (the last two for its own Python API).
+       "UWSGI_SETENV"}  # uWSGI applies it, and cuts it to pieces in doing so
+# Variables of this server only, and of uWSGI only.
 OURS = {"RAW_URI", "SERVER_SOFTWARE", "wsgi.input_terminated", "wsgi.early_hints",
         "geventuwsgi.socket", "gunicorn.socket", "geventuwsgi.disconnected"}
 THEIRS = {"uwsgi.core"}
 
 REQUESTS = {
-    "plain": b"GET /trial/variables HTTP/1.1\r\n",
-    "query": b"GET /trial/variables?a=1&b=%20+&c=?%3f HTTP/1.1\r\n",
-    "escaped": b"GET /trial/v%61riables?x HTTP/1.1\r\n",
-    "slashes": b"GET //trial///variables HTTP/1.1\r\n",
-    "dots": b"GET /other/../trial/./variables HTTP/1.1\r\n",
-    "fields": (b"GET /trial/variables HTTP/1.1\r\nUser-Agent: trial\r\nAccept: */*\r\n"
+    "plain": b"GET /probe/variables HTTP/1.1\r\n",
+    "query": b"GET /probe/variables?a=1&b=%20+&c=?%3f HTTP/1.1\r\n",
+    "escaped": b"GET /probe/v%61riables?x HTTP/1.1\r\n",
+    "slashes": b"GET //probe///variables HTTP/1.1\r\n",
+    "dots": b"GET /other/../probe/./variables HTTP/1.1\r\n",
+    "fields": (b"GET /probe/variables HTTP/1.1\r\nUser-Agent: probe\r\nAccept: */*\r\n"
                b"X-Latin: caf\xe9\r\nX-Empty:\r\nX-Spaced:   a  b  \r\nProxy: http://evil/\r\n"
                b"Cookie: a=1; b=2\r\nAuthorization: Basic dTpw\r\nX-Under_Score: no\r\n"),
-    "form": (b"POST /trial/variables HTTP/1.1\r\nContent-Length: 3\r\n"
+    "form": (b"POST /probe/variables HTTP/1.1\r\nContent-Length: 3\r\n"
              b"Content-Type: application/x-www-form-urlencoded\r\n\r\na=1"),
-    "empty": b"POST /trial/variables HTTP/1.1\r\nContent-Length: 0\r\n",
-    "old": b"GET /trial/variables HTTP/1.0\r\n",
-    "unusual": b"PROPFIND /trial/variables HTTP/1.1\r\nDepth: 1\r\n",
+    "empty": b"POST /probe/variables HTTP/1.1\r\nContent-Length: 0\r\n",
+    "old": b"GET /probe/variables HTTP/1.0\r\n",
+    "unusual": b"PROPFIND /probe/variables HTTP/1.1\r\nDepth: 1\r\n",
 }
 
 
 @pytest.fixture(scope="module")
-def uwsgi(ground):
+def uwsgi(open_root):
     """Real uWSGI with the same application, on a unix socket."""
-    binary = installed("uwsgi")
-    directory = ground / "uwsgi"
+    binary = reference_uwsgi()
+    directory = open_root / "uwsgi"
     directory.mkdir(mode=0o755)
-    shutil.copy(Path(__file__).with_name("trial.py"), directory)
+    shutil.copy(Path(__file__).with_name("probe.py"), directory)
     path = directory / "uwsgi.sock"
     program = Program(binary, "--socket", str(path), "--chmod-socket=666", "--master",
                       "--http-socket", str(directory / "http.sock"),
                       "--die-on-term", "--need-app", "--manage-script-name", "--mount",
-                      "/trial=trial.py", cwd=directory, env={"PYTHONPATH": ""})
+                      "/probe=probe.py", cwd=directory, env={"PYTHONPATH": ""})
     with program:
         program.wait_for("spawned uWSGI worker 1")
         yield f"unix:{path}"
@@ -70,7 +70,7 @@ def uwsgi(ground):
 
 @pytest.fixture(scope="module")
 def pair(server, uwsgi, place):
-    """nginx before us and nginx before uWSGI."""
+    """An nginx in front of each server: this one and uWSGI."""
     fronts = [Nginx(place / name, "uwsgi", where, location=PARAMS).start()
               for name, where in (("ours", backend(server, "uwsgi", 1)), ("theirs", uwsgi))]
     yield fronts
@@ -79,7 +79,7 @@ def pair(server, uwsgi, place):
 
 
 def variables(nginx, request):
-    """Return the environ that a raw request arrives as."""
+    """Return the environ that a raw request produces."""
     head, blank, body = request.partition(b"\r\n\r\n")
     head = head.removesuffix(b"\r\n") + b"\r\nHost: shop\r\nConnection: close\r\n\r\n"
     with socket.create_connection(nginx.address, 10) as client:
@@ -100,14 +100,14 @@ def test_the_same_variables_as_under_uwsgi(pair, name):
 
 
 def test_repeated_fields_are_joined_where_uwsgi_takes_the_last(pair):
-    request = (b"GET /trial/variables HTTP/1.1\r\nX-Many: one\r\nX-Many: two\r\n"
+    request = (b"GET /probe/variables HTTP/1.1\r\nX-Many: one\r\nX-Many: two\r\n"
                b"Accept: a\r\nAccept: b\r\n")
     ours, theirs = (variables(nginx, request) for nginx in pair)
     assert (ours["HTTP_X_MANY"], ours["HTTP_ACCEPT"]) == ("one, two", "a, b")
     assert theirs["HTTP_X_MANY"] in ("two", "one, two")  # as of nginx 1.23 it joins
 
 
-def test_what_nginx_says_is_honoured_and_code_loading_is_inert(pair):
+def test_variables_of_nginx_are_used_and_load_no_code(pair):
     seen = variables(pair[0], REQUESTS["plain"])
     assert seen["REMOTE_USER"] == "fr\xc3\xa4ulein"  # the file is UTF-8, the environ latin-1
     assert seen["X_CUSTOM"] == "a custom variable"
@@ -118,11 +118,11 @@ def test_what_nginx_says_is_honoured_and_code_loading_is_inert(pair):
 
 
 @pytest.mark.parametrize("target", [
-    "/trial/variables?a=1", "/trial//variables/../variables", "/trial/%76ariables",
-    "/trial/variables?%2f..//", "/trial/variables?", "/./trial/./variables", "/trial%2fvariables",
-    "/x/../trial/variables?a=/../b", "/trial/x/..%2fvariables"])
+    "/probe/variables?a=1", "/probe//variables/../variables", "/probe/%76ariables",
+    "/probe/variables?%2f..//", "/probe/variables?", "/./probe/./variables", "/probe%2fvariables",
+    "/x/../probe/variables?a=/../b", "/probe/x/..%2fvariables"])
 def test_paths_over_http_are_those_of_uwsgi(uwsgi, server, target):
-    """Dot segments go before decoding, double slashes stay, the query is left alone."""
+    """Dot segments are removed before decoding; double slashes and the query are kept."""
     request = f"GET {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
@@ -138,12 +138,12 @@ def test_paths_over_http_are_those_of_uwsgi(uwsgi, server, target):
 
 
 @pytest.fixture
-def started(room):
+def started(directory):
     """Start nginx instances that end with the test."""
     made = []
 
     def start(*arguments, **named):
-        made.append(Nginx(room / f"nginx{len(made)}", *arguments, **named).start())
+        made.append(Nginx(directory / f"nginx{len(made)}", *arguments, **named).start())
         return made[-1]
     yield start
     for nginx in made:
@@ -151,29 +151,29 @@ def started(room):
 
 
 def test_script_name_of_nginx(started, server):
-    """Without manage-script-name for it: uwsgi_param SCRIPT_NAME chooses the application."""
+    """uwsgi_param SCRIPT_NAME chooses the application."""
     nginx = started("uwsgi", backend(server, "uwsgi", 0), edit=(
         ("uwsgi_param PATH_INFO       $document_uri;",
-         'uwsgi_param PATH_INFO "/trial/variables"; uwsgi_param SCRIPT_NAME "/ignored";'),))
+         'uwsgi_param PATH_INFO "/probe/variables"; uwsgi_param SCRIPT_NAME "/ignored";'),))
     seen = json.loads(nginx.ask("/anything").body)
-    assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("/trial", "/variables")
+    assert (seen["SCRIPT_NAME"], seen["PATH_INFO"]) == ("/probe", "/variables")
 
 
 @pytest.mark.parametrize("location, scheme", [
     ("", "http"), ("uwsgi_param HTTPS on;", "http"), ("uwsgi_param UWSGI_SCHEME https;", "https")])
 def test_the_scheme_over_uwsgi(started, server, location, scheme):
-    """UWSGI_SCHEME decides; the example's nginx sends it, HTTPS counts without it."""
+    """UWSGI_SCHEME decides, which the example's nginx sends; without it HTTPS does."""
     nginx = started("uwsgi", backend(server, "uwsgi", 0), edit=(
         ("uwsgi_param UWSGI_SCHEME    $scheme;", location or "uwsgi_param X y;"),))
-    seen = json.loads(nginx.ask("/trial/variables").body)
+    seen = json.loads(nginx.ask("/probe/variables").body)
     assert seen["wsgi.url_scheme"] == ("https" if "HTTPS" in location else scheme)
 
 
 def test_the_scheme_over_http(started, server):
-    """A TLS-terminating nginx says X-Forwarded-Proto, and is believed on loopback."""
+    """A TLS-terminating nginx sends X-Forwarded-Proto, which is trusted on loopback."""
     nginx = started("http", backend(server, "http", 0), edit=(
         ("X-Forwarded-Proto $scheme", "X-Forwarded-Proto https"),))
-    seen = json.loads(nginx.ask("/trial/variables").body)
+    seen = json.loads(nginx.ask("/probe/variables").body)
     assert seen["wsgi.url_scheme"] == "https"
     assert seen["HTTP_X_FORWARDED_FOR"] == "127.0.0.1" == seen["REMOTE_ADDR"]
     wait_until(lambda: not nginx.complaints)

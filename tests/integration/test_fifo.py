@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, HOUSE, Server, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Server, wait_until
 
 APP = """
 import os
@@ -54,7 +54,7 @@ def write(server, orders, name="first.fifo"):
 def command(server, order):
     """Give an order by the pid file, and return how it ended."""
     return subprocess.run([*GEVENTUWSGI, order, "app.pid"], cwd=server.directory,
-                          env={**os.environ, "PYTHONPATH": str(HOUSE)}, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
                           text=True, timeout=60)
 
 

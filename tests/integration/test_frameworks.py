@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness import Server, installed
 from tests.integration.conftest import backend
-from tests.integration.front import Nginx
+from tests.integration.nginx import Nginx
 
 FLASK = '''
 from flask import Flask, Response, jsonify, redirect, request, send_file, session, url_for

@@ -11,11 +11,11 @@ import time
 
 import pytest
 
-from tests.authority import Authority
-from tests.harness import DEADLINE, HOUSE, Server, installed, wait_until
+from tests.certificates import Authority
+from tests.harness import DEADLINE, ROOT, Server, installed, wait_until
 from tests.integration.conftest import MOUNTS, example_ini
-from tests.integration.front import PAUSE, Nginx
-from tests.integration.test_start import as_root, interpreter_for_all
+from tests.integration.nginx import PAUSE, Nginx
+from tests.integration.test_start import as_root, readable_interpreter
 
 HTTPS = "https-socket = 127.0.0.1:0,%dhere.crt,%dhere.key\n"
 
@@ -53,11 +53,11 @@ def front(server, place, authority, request):
 def test_through_nginx(front):
     body = os.urandom(5_000_000)
     for _ in range(5):
-        assert front.ask("/trial/who").status == 200
-    answer = front.ask("/trial/digest", "POST", body)
+        assert front.ask("/probe/who").status == 200
+    answer = front.ask("/probe/digest", "POST", body)
     assert answer.body.decode() == f"{len(body)} {hashlib.sha256(body).hexdigest()}"
-    assert front.ask("/trial/ignore", "POST", body).body == b"ignored"
-    seen = json.loads(front.ask("/trial/variables").body)
+    assert front.ask("/probe/ignore", "POST", body).body == b"ignored"
+    seen = json.loads(front.ask("/probe/variables").body)
     assert seen["wsgi.url_scheme"] == "http", "nginx is trusted, and its client spoke HTTP"
     seen = json.loads(front.ask("/valid/variables", headers={"X": "y"}).body)
     assert "HTTPS" not in seen
@@ -78,11 +78,11 @@ def test_curl(server, authority, version, tmp_path):
     expected = f"3000000 {hashlib.sha256(big.read_bytes()).hexdigest()}".encode()
     limit = ["--tls-max", "1.2"] if version == "--tlsv1.2" else []
     code, out, err = curl(server, authority, version, *limit, "-T", str(big), "-X", "POST",
-                          "/trial/digest")
+                          "/probe/digest")
     assert (code, out) == (0, expected), err
     code, out, err = curl(server, authority, version, *limit, "-H",
                           "Transfer-Encoding: chunked", "-T", str(big), "-X", "POST",
-                          "/trial/digest")
+                          "/probe/digest")
     assert (code, out) == (0, expected), err
 
 
@@ -92,12 +92,12 @@ def test_a_client_that_wants_small_records(server, authority):
     done = subprocess.run(
         [installed("openssl"), "s_client", "-connect", f"{host}:{port}", "-maxfraglen", "512",
          "-CAfile", str(authority.pem), "-quiet", "-ign_eof"],
-        input=b"GET /trial/large?1 HTTP/1.0\r\n\r\n", capture_output=True, timeout=DEADLINE)
+        input=b"GET /probe/large?1 HTTP/1.0\r\n\r\n", capture_output=True, timeout=DEADLINE)
     assert len(done.stdout.partition(b"\r\n\r\n")[2]) == 1 << 20, done.stderr
 
 
 def test_curl_that_does_not_trust(server, authority, tmp_path):
-    code, _, err = curl(server, authority, "/trial/who", ca=Authority(tmp_path).pem)
+    code, _, err = curl(server, authority, "/probe/who", ca=Authority(tmp_path).pem)
     assert code == 60, err  # CURLE_PEER_FAILED_VERIFICATION
 
 
@@ -106,7 +106,7 @@ def test_http_client_keeps_the_connection(server, authority):
                                          context=authority.client(), timeout=DEADLINE)
     pids = set()
     for _ in range(20):
-        client.request("GET", "/trial/who")
+        client.request("GET", "/probe/who")
         pids.add(client.getresponse().read().split()[0])
     assert len(pids) == 1
     client.close()
@@ -126,7 +126,7 @@ class Clients:
                                              timeout=DEADLINE)
         while not self._stop.is_set():
             try:
-                client.request("POST", "/trial/digest", b"x" * 1000)
+                client.request("POST", "/probe/digest", b"x" * 1000)
                 response = client.getresponse()
                 response.read()
                 assert response.status == 200
@@ -152,11 +152,11 @@ class Clients:
             thread.join(DEADLINE)
 
 
-def test_reloads_lose_no_request(room):
+def test_reloads_lose_no_request(directory):
     """New certificates of the same authority under load, three times."""
-    authority = Authority(room)
+    authority = Authority(directory)
     authority.issue("here", "localhost")
-    with Server(room, ini=example_ini(MOUNTS + HTTPS)) as server:
+    with Server(directory, ini=example_ini(MOUNTS + HTTPS)) as server:
         with Clients(server.address("https")[1], authority.client(), 4) as clients:
             for generation in (2, 3, 4):
                 clients.wait_for(50)
@@ -168,10 +168,10 @@ def test_reloads_lose_no_request(room):
         assert server.stop() == 0
 
 
-def test_workers_that_die_take_only_their_connections(room):
-    authority = Authority(room)
+def test_workers_that_die_take_only_their_connections(directory):
+    authority = Authority(directory)
     authority.issue("here", "localhost")
-    with Server(room, ini=example_ini(MOUNTS + HTTPS)) as server:
+    with Server(directory, ini=example_ini(MOUNTS + HTTPS)) as server:
         with Clients(server.address("https")[1], authority.client(), 4) as clients:
             clients.wait_for(50)
             server.kill(server.workers()[0])
@@ -183,13 +183,13 @@ def test_workers_that_die_take_only_their_connections(room):
 
 @pytest.mark.root
 @as_root
-def test_keys_that_only_root_can_read(room):
-    python, packages = interpreter_for_all()
-    authority = Authority(room)
+def test_keys_that_only_root_can_read(directory):
+    python, packages = readable_interpreter()
+    authority = Authority(directory)
     key = authority.issue("here", "localhost")[1]
-    server = Server(room, "--https-socket", "127.0.0.1:0,here.crt,here.key", "--uid", "nobody",
-                    "--gid", "nogroup", "--wsgi-file", "trial.py",
-                    env={"PYTHONPATH": f"{HOUSE}:{packages}"})
+    server = Server(directory, "--https-socket", "127.0.0.1:0,here.crt,here.key", "--uid", "nobody",
+                    "--gid", "nogroup", "--wsgi-file", "probe.py",
+                    env={"PYTHONPATH": f"{ROOT}:{packages}"})
     server.argv = (python, *server.argv[1:])
     with server:
         for generation in (2, 3):
@@ -210,7 +210,7 @@ def test_many_handshakes_at_once(server, authority):
         sock.sendall(b"\x16\x03\x01\x02\x00\x01")
     for _ in range(100):
         client = http.client.HTTPSConnection("localhost", port, context=context, timeout=DEADLINE)
-        client.request("GET", "/trial/who")
+        client.request("GET", "/probe/who")
         assert client.getresponse().status == 200
         client.close()
     for sock in stalled:
@@ -222,7 +222,7 @@ def test_a_session_of_openssl_is_resumed(server, authority, tmp_path):
     command = [installed("openssl"), "s_client", "-connect", f"{host}:{port}", "-CAfile",
                str(authority.pem), "-tls1_2"]
     path = str(tmp_path / "session")
-    request = "GET /trial/who HTTP/1.0\r\n\r\n"
+    request = "GET /probe/who HTTP/1.0\r\n\r\n"
     first = subprocess.run([*command, "-sess_out", path, "-ign_eof"], input=request,
                            capture_output=True, text=True, timeout=DEADLINE)
     assert "New, TLSv1.2" in first.stdout and "Verify return code: 0" in first.stdout

@@ -1,4 +1,4 @@
-"""Limits and mistakes as nginx and its clients see them: a status each, and a line in the log."""
+"""Limits and configuration mistakes behind nginx: the status of each, and its log line."""
 
 import socket
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness import Server
 from tests.integration.conftest import MOUNTS, backend, example_ini
-from tests.integration.front import Nginx, ask
+from tests.integration.nginx import Nginx, ask
 
 LIMITS = """
 harakiri = 1
@@ -29,7 +29,7 @@ def server(place):
 
 @pytest.fixture(scope="module", params=["uwsgi", "http"])
 def nginx(server, place, request):
-    """nginx with room for larger heads than the server's."""
+    """nginx that accepts larger heads than the server."""
     kind = request.param
     with Nginx(place / f"nginx-{kind}", kind, backend(server, kind, 0), http=WIDE) as started:
         yield started
@@ -38,17 +38,17 @@ def nginx(server, place, request):
 def test_harakiri_ends_the_request_and_not_the_worker(nginx, server):
     workers = server.workers()
     before = len(server.find("HARAKIRI ON WORKER"))
-    assert nginx.ask("/trial/wait?never").status == 504
+    assert nginx.ask("/probe/wait?never").status == 504
     server.wait_for("HARAKIRI ON WORKER", before + 1)
-    assert server.find("in wait_for") and server.find("GET /trial/wait?never")
-    assert nginx.ask("/trial/who").status == 200
+    assert server.find("in wait_for") and server.find("GET /probe/wait?never")
+    assert nginx.ask("/probe/who").status == 200
     assert server.workers() == workers
 
 
 def test_a_stream_that_exceeds_harakiri_is_cut(nginx, server):
-    """It never looks whole: there is no last chunk."""
+    """It never looks complete: there is no last chunk."""
     with socket.create_connection(nginx.address, 10) as client:
-        client.sendall(b"GET /trial/events?never HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /probe/events?never HTTP/1.1\r\nHost: x\r\n\r\n")
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert b"data: first" in received and b"data: second" not in received
     assert b"Transfer-Encoding: chunked" in received and not received.endswith(b"0\r\n\r\n")
@@ -56,27 +56,27 @@ def test_a_stream_that_exceeds_harakiri_is_cut(nginx, server):
 
 def test_a_body_over_the_limit(nginx, server):
     before = len(server.find("limit-post is 100000"))
-    assert nginx.ask("/trial/digest", "POST", b"x" * 100001).status == 413
+    assert nginx.ask("/probe/digest", "POST", b"x" * 100001).status == 413
     server.wait_for("limit-post is 100000", before + 1)
-    assert nginx.ask("/trial/digest", "POST", b"x" * 100000).status == 200
+    assert nginx.ask("/probe/digest", "POST", b"x" * 100000).status == 200
 
 
 @pytest.mark.parametrize("size, status", [(4000, 200), (9000, 431), (60000, 431)])
 def test_a_head_over_the_limit(nginx, size, status):
     """buffer-size is the limit of a packet, and of a field over HTTP."""
-    assert nginx.ask("/trial/who", headers={"Cookie": "x" * size}).status == status
+    assert nginx.ask("/probe/who", headers={"Cookie": "x" * size}).status == status
 
 
 def test_a_head_that_no_packet_can_hold(server, place):
-    """nginx itself refuses what 65,535 bytes cannot hold; we must not be harmed."""
+    """nginx itself rejects what does not fit in 65,535 bytes; the server is not affected."""
     with Nginx(place / "wide", "uwsgi", backend(server, "uwsgi", 0), http=WIDE) as nginx:
-        status = nginx.ask("/trial/who", headers={"Cookie": "x" * 70000}).status
+        status = nginx.ask("/probe/who", headers={"Cookie": "x" * 70000}).status
         assert status >= 400
-        assert nginx.ask("/trial/who").status == 200
+        assert nginx.ask("/probe/who").status == 200
 
 
 def test_proxy_pass_to_a_uwsgi_socket(server, place):
-    """The usual mistake is named in the log."""
+    """The log names this common mistake."""
     with Nginx(place / "mistake1", "http", backend(server, "uwsgi", 0)) as nginx:
         assert nginx.ask("/").status == 502
         server.wait_for("proxy_pass instead of uwsgi_pass")
@@ -91,12 +91,12 @@ def test_uwsgi_pass_to_an_http_socket(server, place):
 
 
 def test_a_slow_head_and_a_slow_body_are_ended(server):
-    """Directly: nginx would wait for them itself."""
+    """Without nginx, which would wait for them itself."""
     with server.connect() as head, server.connect() as body, server.connect("uwsgi") as packet:
         head.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
-        body.sendall(b"POST /trial/digest HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
+        body.sendall(b"POST /probe/digest HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
         packet.sendall(b"\0\x10\0\0x")
         for sock, status in ((head, b" 408 "), (body, b" 408 ")):
             assert status in sock.recv(1000)[:20]
         packet.recv(1000)
-        assert ask(server.address(), "/trial/who").status == 200
+        assert ask(server.address(), "/probe/who").status == 200

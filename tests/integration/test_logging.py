@@ -103,7 +103,7 @@ def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> Non
         assert re.fullmatch(r"\d{4}\+\d\d", lines[0].split()[-1])
         assert re.match(rf"{year}\+\d\d - \[\d+\] \[INFO\] ready: 1 worker", server.find(
             "ready: 1")[0])
-        assert server.find("available loggers: file, fd, stdio, socket")
+        server.wait_for("available loggers: file, fd, stdio, socket")
 
 
 @pytest.mark.parametrize("more, product, other", [
@@ -349,7 +349,7 @@ def test_whose_files_they_are(open_path: Path) -> None:
     ("log-encoder = format ${text}", "app.ini:5: log-encoder: ${text} is none of"),
     ("log-filter = (", "app.ini:5: log-filter: '(' is not a regular expression"),
     ("logto2 = /nowhere/a.log", "cannot open /nowhere/a.log"),
-    ("alarm-log = a b", "app.ini:5: alarm-log: there are no alarms in this server"),
+    ("alarm-log = a b", "app.ini:5: alarm-log: there are no alarms"),
     ("logfile-chmod = 9", "app.ini:5: logfile-chmod: '9' is not an octal number"),
 ])
 def test_what_cannot_be(tmp_path: Path, line: str, reason: str) -> None:

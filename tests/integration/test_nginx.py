@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness import wait_until
 from tests.integration.conftest import FRONTS
-from tests.integration.front import ask
+from tests.integration.nginx import ask
 
 BIG = random.Random(2).randbytes(20 << 20)  # 20 MB that no buffer repeats
 EVERY = sorted(FRONTS)
@@ -45,7 +45,7 @@ def test_the_example(front):
 
 @pytest.mark.parametrize("body", [b"", b"x", b"x" * 65536, b"x" * 65537, BIG],
                          ids=["0", "1", "64K", "64K+1", "20M"])
-@pytest.mark.parametrize("path", ["/trial/digest", "/valid/digest"])
+@pytest.mark.parametrize("path", ["/probe/digest", "/valid/digest"])
 def test_post(front, path, body):
     answer = front.ask(path, "POST", body)
     assert (answer.status, answer.body) == (200, digest(body))
@@ -53,19 +53,19 @@ def test_post(front, path, body):
 
 def test_a_chunked_post(front):
     """nginx reads it whole and gives a length, or passes it on as it comes."""
-    answer = front.ask("/trial/digest", "POST", iter([b"one", b"two" * 1000, b"three"]),
+    answer = front.ask("/probe/digest", "POST", iter([b"one", b"two" * 1000, b"three"]),
                        {"Transfer-Encoding": "chunked"}, encode_chunked=True)
     assert answer.body == digest(b"one" + b"two" * 1000 + b"three")
 
 
 def test_an_upload_that_nobody_reads(front):
     """The answer comes through; the rest of the upload neither breaks it nor is served."""
-    answer = front.ask("/trial/ignore", "POST", BIG)
+    answer = front.ask("/probe/ignore", "POST", BIG)
     assert (answer.status, answer.body) == (200, b"ignored")
 
 
-@pytest.mark.parametrize("path", ["/stream", "/trial/who", "/trial/large?1", "/trial/file",
-                                  "/trial/pieces?3", "/valid/who"])
+@pytest.mark.parametrize("path", ["/stream", "/probe/who", "/probe/large?1", "/probe/file",
+                                  "/probe/pieces?3", "/valid/who"])
 def test_head(front, place, path):
     (place / "download").write_bytes(BIG[:1000])
     got, head = front.ask(path), front.ask(path, "HEAD")
@@ -75,15 +75,15 @@ def test_head(front, place, path):
 
 
 def test_304(front):
-    changed = front.ask("/trial/unchanged")
+    changed = front.ask("/probe/unchanged")
     assert changed.body == b"changed"
-    for path in ("/trial/unchanged", "/valid/unchanged"):
+    for path in ("/probe/unchanged", "/valid/unchanged"):
         same = front.ask(path, headers={"If-None-Match": changed.get("etag")})
         assert (same.status, same.body, same.get("etag")) == (304, b"", '"tag"')
 
 
 def test_response_fields(front):
-    answer = front.ask("/trial/cookies")
+    answer = front.ask("/probe/cookies")
     assert answer.all("set-cookie") == ["a=1; Path=/", "b=2"]
     assert answer.all("x-many") == ["one", "two"]
     assert answer.get("x-latin") == "caf\xe9"
@@ -92,29 +92,29 @@ def test_response_fields(front):
 
 def test_request_fields(front):
     with socket.create_connection(front.address, 10) as client:
-        client.sendall(b"GET /trial/variables HTTP/1.1\r\nHost: shop.example:8080\r\n"
+        client.sendall(b"GET /probe/variables HTTP/1.1\r\nHost: shop.example:8080\r\n"
                        b"Connection: close\r\nX-Many: one\r\nX-Many: two\r\n"
-                       b"Cookie: a=1; b=2\r\nUser-Agent: trial/1\r\nX-Latin: caf\xe9\r\n"
+                       b"Cookie: a=1; b=2\r\nUser-Agent: probe/1\r\nX-Latin: caf\xe9\r\n"
                        b"Accept:\r\nX_Under: no\r\n\r\n")
         received = b"".join(iter(lambda: client.recv(65536), b""))
     seen = json.loads(received.partition(b"\r\n\r\n")[2])
     assert seen["HTTP_X_MANY"] == "one, two"
     assert seen["HTTP_COOKIE"] == "a=1; b=2"
-    assert seen["HTTP_USER_AGENT"] == "trial/1"
+    assert seen["HTTP_USER_AGENT"] == "probe/1"
     assert seen["HTTP_X_LATIN"] == "caf\xe9"
     assert seen["HTTP_HOST"] == "shop.example:8080"
     assert "HTTP_X_UNDER" not in seen
-    assert seen["SCRIPT_NAME"] == "/trial" and seen["PATH_INFO"] == "/variables"
-    assert seen["REQUEST_URI"] == "/trial/variables"
+    assert seen["SCRIPT_NAME"] == "/probe" and seen["PATH_INFO"] == "/variables"
+    assert seen["REQUEST_URI"] == "/probe/variables"
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 410, 418, 429, 500, 502, 503, 599])
 def test_statuses_of_the_application(front, code):
-    answer = front.ask(f"/trial/status?{code}")
+    answer = front.ask(f"/probe/status?{code}")
     assert (answer.status, answer.body) == (code, b"as asked")
 
 
-@pytest.mark.parametrize("path", ["/trial/fail", "/valid/fail"])
+@pytest.mark.parametrize("path", ["/probe/fail", "/valid/fail"])
 def test_an_exception_is_a_500_with_its_traceback_in_the_log(front, server, path):
     before = len(server.find("ValueError: broken as asked"))
     answer = front.ask(path)
@@ -123,7 +123,7 @@ def test_an_exception_is_a_500_with_its_traceback_in_the_log(front, server, path
 
 
 def test_a_large_response(front):
-    answer = front.ask("/trial/large?50")
+    answer = front.ask("/probe/large?50")
     assert len(answer.body) == 50 << 20
     assert hashlib.sha256(answer.body).digest() == hashlib.sha256(
         bytes(range(256)) * (50 << 12)).digest()
@@ -131,13 +131,13 @@ def test_a_large_response(front):
 
 def test_a_file(front, place, server):
     (place / "download").write_bytes(BIG)
-    answer = front.ask("/trial/file")
+    answer = front.ask("/probe/file")
     assert answer.status == 200 and digest(answer.body) == digest(BIG)
     server.wait_for("via sendfile()")
 
 
 def test_a_response_without_a_length(front):
-    for path in ("/trial/pieces?1000", "/valid/pieces?1000"):
+    for path in ("/probe/pieces?1000", "/valid/pieces?1000"):
         answer = front.ask(path)
         assert answer.body == b"".join(b"piece %d\n" % index for index in range(1000))
 
@@ -154,7 +154,7 @@ def test_a_stream_arrives_piece_by_piece(fronts, place, name):
     nginx = fronts(name)
     mark = f"go-{name}"
     with socket.create_connection(nginx.address, 10) as client:
-        client.sendall(b"GET /trial/events?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        client.sendall(b"GET /probe/events?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
                        % mark.encode())
         received = b""
         while b"data: first" not in received:
@@ -175,19 +175,19 @@ def test_a_client_that_leaves_in_the_middle(fronts, place, name):
     nginx = fronts(name)
     mark = f"closed-{name}"
     with socket.create_connection(nginx.address, 10) as client:
-        client.sendall(b"GET /trial/endless?%s HTTP/1.1\r\nHost: x\r\n\r\n" % mark.encode())
+        client.sendall(b"GET /probe/endless?%s HTTP/1.1\r\nHost: x\r\n\r\n" % mark.encode())
         left = 1 << 20
         while left > 0:
             left -= len(client.recv(65536))
     wait_until((place / mark).exists, "close()")
-    assert nginx.ask("/trial/who").status == 200
+    assert nginx.ask("/probe/who").status == 200
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_response_that_breaks_off_never_looks_whole(fronts, server, name):
     front = fronts(name)
     with socket.create_connection(front.address, 10) as client:
-        client.sendall(b"GET /trial/break_off HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /probe/break_off HTTP/1.1\r\nHost: x\r\n\r\n")
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert b"Content-Length: 1000000" in received
     assert len(received.partition(b"\r\n\r\n")[2]) <= 500000
@@ -201,7 +201,7 @@ def test_a_response_of_unknown_length_that_breaks_off(fronts, server, name):
     connection is the end of the body: it is a reset. (A unix socket knows none.)"""
     before = len(server.find("ValueError: broken off as asked"))
     with socket.create_connection(fronts(name).address, 10) as client:
-        client.sendall(b"GET /trial/break_off?open HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.sendall(b"GET /probe/break_off?open HTTP/1.1\r\nHost: x\r\n\r\n")
         received = b"".join(iter(lambda: client.recv(65536), b""))
     server.wait_for("ValueError: broken off as asked", before + 1)
     assert b" 502 " in received[:20] or b"Transfer-Encoding: chunked" in received
@@ -209,12 +209,12 @@ def test_a_response_of_unknown_length_that_breaks_off(fronts, server, name):
 
 
 MIXED = [("GET", "/", None, b"It works"), ("GET", "/healthz", None, b""),
-         ("POST", "/echo", b"abc" * 50, b"abcabc"), ("GET", "/trial/who", None, b" "),
-         ("POST", "/trial/digest", b"z" * 100000, digest(b"z" * 100000)),
-         ("GET", "/trial/pieces?20", None, b"piece 19\n"), ("HEAD", "/trial/large?1", None, b""),
-         ("GET", "/trial/large?1", None, b"\xff"), ("GET", "/valid/cookies", None, b"cookies"),
-         ("GET", "/trial/status?404", None, b"as asked"), ("GET", "/trial/fail", None, b"500"),
-         ("GET", "/valid/unchanged", None, b"changed"), ("GET", "/trial/file", None, b"")]
+         ("POST", "/echo", b"abc" * 50, b"abcabc"), ("GET", "/probe/who", None, b" "),
+         ("POST", "/probe/digest", b"z" * 100000, digest(b"z" * 100000)),
+         ("GET", "/probe/pieces?20", None, b"piece 19\n"), ("HEAD", "/probe/large?1", None, b""),
+         ("GET", "/probe/large?1", None, b"\xff"), ("GET", "/valid/cookies", None, b"cookies"),
+         ("GET", "/probe/status?404", None, b"as asked"), ("GET", "/probe/fail", None, b"500"),
+         ("GET", "/valid/unchanged", None, b"changed"), ("GET", "/probe/file", None, b"")]
 
 
 @pytest.mark.parametrize("name, count", [("uwsgi-tcp", 900), ("uwsgi-unix", 900),
@@ -234,7 +234,7 @@ def test_a_mixed_load_meets_no_502(fronts, place, name, count):
             if method is None:
                 return
             answer = ask(nginx.address, path, method, body)
-            status = {"/healthz": 204, "/trial/status?404": 404, "/trial/fail": 500}.get(path, 200)
+            status = {"/healthz": 204, "/probe/status?404": 404, "/probe/fail": 500}.get(path, 200)
             if answer.status != status or expected not in answer.body:
                 wrong.append((method, path, answer.status, answer.body[:100]))
     threads = [threading.Thread(target=client) for _ in range(8)]

@@ -231,7 +231,7 @@ def test_strict(tmp_path: Path) -> None:
         "[uwsgi]\nstrict = true\nhttp-socket = :0\nmodule = app\nvaccum = true\n")
     with Server(tmp_path, "--ini", "strict.ini", ready=False) as server:
         assert server.wait() == 1
-    assert server.find("strict.ini:5: vaccum: there is no such option; did you mean vacuum?")
+    server.wait_for("strict.ini:5: vaccum: there is no such option; did you mean vacuum?")
 
 
 LASTING_APP = """

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.harness import HOUSE, Server, alive, children, wait_until
+from tests.harness import ROOT, Server, alive, children, free_port, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -45,14 +45,9 @@ def reload(server):
     """Run `--reload server.pid`; return (status, what it says)."""
     done = subprocess.run([sys.executable, "-m", "geventuwsgi", "--reload", "server.pid"],
                           cwd=server.directory, text=True, capture_output=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.stdout == ""
     return done.returncode, done.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_the_configuration_is_read_again(serve):
@@ -130,7 +125,7 @@ def test_what_fails_changes_nothing(serve):
     old = server.workers()
     for number, (ini, app, reason) in enumerate([
             (INI + "processes = many\n", APP, "app.ini:5: processes: "),
-            (INI + "xml = x\n", APP, "app.ini:5: xml: configuration is read from INI"),
+            (INI + "xml = x\n", APP, "app.ini:5: xml: configuration files are INI"),
             (INI + "uid = nobody-at-all\n", APP, "there is no user 'nobody-at-all'"),
             (INI + f"http-socket = new.sock\nhttp-socket = 127.0.0.1:{port}\n", APP,
              f"app.ini:6: http-socket: cannot bind 127.0.0.1:{port}: address already in use"),
@@ -203,9 +198,9 @@ def test_a_signal_to_a_template_that_has_just_begun(serve, number):
     server.wait_for("generation 2 of worker starts")
 
     def templates():
-        return [pid for pid in children(server.pid) if pid not in server.spawned().values()]
-    wait_until(lambda: len(templates()) == 2, "the new template")
-    for pid in templates():
+        found = [pid for pid in children(server.pid) if pid not in server.spawned().values()]
+        return found if len(found) == 2 else []
+    for pid in wait_until(templates, "the new template"):
         os.kill(pid, number)
     server.wait_for("ready: 1 worker (generation 2)")
     assert not server.find("reload failed")
@@ -246,7 +241,7 @@ def test_a_stop_during_a_reload(serve):
     (server.directory / "app.py").write_text("open('loading', 'w'); import time; time.sleep(60)")
     waiting = subprocess.Popen([sys.executable, "-m", "geventuwsgi", "--reload", "server.pid"],
                                cwd=server.directory, text=True, stderr=subprocess.PIPE,
-                               env={**os.environ, "PYTHONPATH": str(HOUSE)})
+                               env={**os.environ, "PYTHONPATH": str(ROOT)})
     wait_until((server.directory / "loading").exists, "the new template")
     assert server.stop(deadline=25) == 0
     _, said = waiting.communicate(timeout=60)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server
 
 WSGI = """

@@ -15,7 +15,7 @@ import urllib.request
 import pytest
 
 from geventuwsgi.master import console_client
-from tests.harness import GEVENTUWSGI, HOUSE, Program, Server, alive, children, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Program, Server, alive, children, wait_until
 from tests.integration.load import Load
 
 APP = """
@@ -42,7 +42,7 @@ gevent = 20
 def make(directory, version, broken=""):
     """Copy the package, give it a version, and break a file of it."""
     package = directory / version / "geventuwsgi"
-    shutil.copytree(HOUSE / "geventuwsgi", package)
+    shutil.copytree(ROOT / "geventuwsgi", package)
     init = package / "__init__.py"
     text = init.read_text()
     assert "__version__ = " in text
@@ -134,7 +134,7 @@ def test_a_version_whose_workers_do_not_start(server, tmp_path):
     server.wait_for("generation 1 keeps serving")
     assert server.body() == b"geventuwsgi/1.0" and server.workers() == old
     worker = "geventuwsgi/workers/wsgi/worker.py"
-    shutil.copy(HOUSE / worker, tmp_path / "2.0" / worker)
+    shutil.copy(ROOT / worker, tmp_path / "2.0" / worker)
     server.kill(old[0])  # it is not replaced, but another generation is tried
     server.wait_for("ready: 2 workers (generation 3)")
     wait_until(lambda: server.body() == b"geventuwsgi/2.0", "the new version")

@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from tests.harness import Server, alive, wait_until
-from tests.integration.front import Load, ask
-from tests.together import together
+from tests.integration.nginx import Load, ask
+from tests.parallel import in_parallel
 
 APP = """
 import os, time, uuid
@@ -159,12 +159,12 @@ def a_reload_while_workers_are_recycled(serve):
 
 
 def test_recycling(serve):
-    together([*(partial(recycling_under_load_fails_no_request, serve, fresh)
-                for fresh in (False, True)),
-              *(partial(check, serve) for check in (
-                  a_long_request_survives_the_recycling_of_its_worker,
-                  a_recycled_worker_that_does_not_end_is_killed, a_worker_that_grows_is_replaced,
-                  an_old_worker_is_replaced, a_reload_while_workers_are_recycled))], at_once=4)
+    in_parallel([*(partial(recycling_under_load_fails_no_request, serve, fresh)
+                   for fresh in (False, True)),
+                 *(partial(check, serve) for check in (
+                     a_long_request_survives_the_recycling_of_its_worker,
+                     a_recycled_worker_that_does_not_end_is_killed, a_worker_that_grows_is_replaced,
+                     an_old_worker_is_replaced, a_reload_while_workers_are_recycled))], at_once=4)
 
 
 def test_the_memory_report(serve):
@@ -268,7 +268,7 @@ def cheap_mode(serve):
 
 
 def test_more_and_fewer(serve):
-    together([
+    in_parallel([
         *(partial(waiting_connections_bring_workers, serve, sockets)
           for sockets in ("", "http-socket = app.sock\n")),
         *(partial(the_number_survives_reload_and_upgrade, serve, number)

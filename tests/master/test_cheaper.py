@@ -16,6 +16,8 @@ from geventuwsgi.master.children import Worker
 from geventuwsgi.master.load import LoadMeter, Load
 from tests.harness import alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def decisions(algorithm, *loads):
     """Feed one load a second, each (workers, busy slots[, backlog]) of 10 slots a worker."""
@@ -108,7 +110,9 @@ def test_emergency_workers_are_stopped_sooner():
 # Measuring.
 
 def a_worker(pid, **cells):
-    worker = Worker(1, Scoreboard.create(1).row(1), None)
+    board = Scoreboard.create(1)
+    os.close(board.fd)  # the memory stays
+    worker = Worker(1, board.row(1), None)
     worker.pid, worker.ready_at = pid, 1.0
     cells = {"cores": 10, "heartbeat_ns": 100 * 10 ** 9, **cells}
     for name, value in cells.items():
@@ -156,7 +160,7 @@ def running(made):
 def test_workers_follow_the_load(start_master, tmp_path):
     (tmp_path / "busy").write_text("10")
     made = cheap_master(start_master, cheaper={"step": 2})
-    assert made.find("ready: 1 worker ")
+    made.wait_for("ready: 1 worker ")
     made.wait_for("3 workers from now on: 10.0 of 10 slots in use, 0 connections wait (spare)")
     wait_until(lambda: running(made) == [1, 2, 3], made.log)
     (tmp_path / "busy").write_text("1")  # of ten, in each

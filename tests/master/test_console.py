@@ -12,13 +12,13 @@ from geventuwsgi.master import console, console_client, reload
 from geventuwsgi.master.generation import BOOTING, SERVING, Generation
 from geventuwsgi.master.reload import Reloads
 from geventuwsgi.master.role import ReloadPlan, Role
-from tests.harness import HOUSE, alive, children, wait_until
+from tests.harness import ROOT, alive, children, wait_until
 
 
 def run_command(option, path):
     """Run `geventuwsgi OPTION PATH`; return (status, stdout, stderr)."""
     done = subprocess.run([sys.executable, "-m", "geventuwsgi", option, str(path)], text=True,
-                          capture_output=True, timeout=30, cwd=HOUSE)
+                          capture_output=True, timeout=30, cwd=ROOT)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -40,7 +40,7 @@ def test_stop_waits_for_the_end(start_master, pid_file):
 def test_reload_waits_for_the_new_generation(start_master, pid_file):
     made = start_master()
     assert run_command("--reload", pid_file(made.pid)) == (0, "", "")
-    assert made.find("ready: 2 workers (generation 2)")
+    made.wait_for("ready: 2 workers (generation 2)")
     assert made.stop() == 0
 
 
@@ -57,7 +57,7 @@ def test_reload_reports_what_failed(start_master, tmp_path, pid_file):
 def test_a_stop_ends_the_wait_for_a_reload(start_master, tmp_path, pid_file):
     made = start_master(load="loads_slowly_again")
     waiting = subprocess.Popen([sys.executable, "-m", "geventuwsgi", "--reload",
-                                str(pid_file(made.pid))], cwd=HOUSE, text=True,
+                                str(pid_file(made.pid))], cwd=ROOT, text=True,
                                stderr=subprocess.PIPE)
     made.wait_for("generation 2 of")
     made.stop()
@@ -161,7 +161,7 @@ def test_a_chain_reload_that_fails_is_undone(start_master, pid_file):
     made = start_master(count=2, work="second_fails_again")
     with pytest.raises(GeventuwsgiError, match="reload failed: "):
         console_client.call(str(pid_file(made.pid)), ["reload", "chain"], print)
-    assert made.find("chain next victim is worker 1")
+    made.wait_for("chain next victim is worker 1")
     made.wait_for("spawned geventuwsgi worker 1", 3)
     wait_until(lambda: len(children(made.pid)) == 3, "a template and two workers")
     assert made.stop() == 0

@@ -13,6 +13,8 @@ import pytest
 from tests.harness import Program, alive, children, wait_until
 from tests.master.conftest import PROGRAM, MasterProgram
 
+pytestmark = pytest.mark.slow
+
 
 def parent_of(pid):
     with open(f"/proc/{pid}/stat") as file:
@@ -28,7 +30,7 @@ def test_workers_are_children_of_the_master(start_master):
     assert made.stop() == 0
     assert not any(map(alive, pids.values()))
     assert len(made.find(" drained")) == 3
-    assert made.find("goodbye to geventuwsgi.")
+    made.wait_for("goodbye to geventuwsgi.")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -61,7 +63,7 @@ def test_a_worker_is_killed_after_the_grace(start_master):
     started = time.monotonic()
     assert made.stop() == 0
     assert time.monotonic() - started < 4.9  # 5 s are the harness's default
-    assert made.find("is taking too much time to die...NO MERCY !!!")
+    made.wait_for("is taking too much time to die...NO MERCY !!!")
 
 
 def test_a_signal_to_the_whole_group_is_one_stop(start_master):
@@ -250,7 +252,7 @@ def test_usr1_reopens_everywhere(start_master):
 def test_a_first_start_that_fails_ends_with_its_status(start_master, plan, status, reason):
     made = start_master(ready=False, **plan)
     assert made.wait() == status
-    assert made.find(f"the first start failed, shutting down with exit status {status}: {reason}")
+    made.wait_for(f"the first start failed, shutting down with exit status {status}: {reason}")
     assert not made.find("instance ready")
 
 
@@ -356,7 +358,7 @@ def has_unshare():
 def test_as_pid_1(start_master):
     """In a container the master is PID 1, for which signals have no default action."""
     made = start_master(prefix=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"))
-    assert made.find("spawned geventuwsgi master process (pid: 1)")
+    made.wait_for("spawned geventuwsgi master process (pid: 1)")
     master = children(made.pid)[0]
     os.kill(master, signal.SIGTERM)
     assert made.wait() == 0

@@ -14,10 +14,14 @@ from geventuwsgi.master.children import Worker
 from geventuwsgi.master.recycling import Recycler, Recycling
 from tests.harness import alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def made_worker(number=1, **cells):
     """Return a worker that became ready at 100.0, and its row."""
-    row = Scoreboard.create(2).row(1)
+    board = Scoreboard.create(2)
+    os.close(board.fd)  # the memory stays
+    row = board.row(1)
     worker = Worker(number, row, None)
     worker.pid = 4242
     worker.ready_at = 100.0

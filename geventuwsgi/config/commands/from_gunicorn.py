@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from geventuwsgi.config.options.aliases import (
-    GUNICORN_DEFAULTS, GUNICORN_NAMES, GUNICORN_HOOKS, GUNICORN_SETTINGS, GUNICORN_WORKERS,
+    GUNICORN_DEFAULTS, GUNICORN_HOOKS, GUNICORN_NAMES, GUNICORN_SETTINGS, GUNICORN_WORKERS,
 )
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option

@@ -10,7 +10,7 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
-    Assignment, Boolean, Choice, ValueType, Many, Mount, Name, Path, Variable,
+    Assignment, Boolean, Choice, Many, Mount, Name, Path, ValueType, Variable,
 )
 
 # The worker classes by which gunicorn runs uvicorn.
@@ -60,7 +60,7 @@ APPLICATION: tuple[Option, ...] = (
     Option("ini-paste", Path(), "read the [uwsgi] section of an INI file, if it has one, and serve "
            "the application that PasteDeploy builds from the file", _APPLICATION,
            status="directive"),
-    Option("ini-paste-logged", Path(), "the same as ini-paste, with paste-logger", _APPLICATION,
+    Option("ini-paste-logged", Path(), "as ini-paste, with paste-logger", _APPLICATION,
            status="directive"),
     Option("callable", Name(), "the name of the application in its module", _APPLICATION,
            derived="``application``, then ``app``"),
@@ -101,7 +101,7 @@ APPLICATION: tuple[Option, ...] = (
            "host, which is compared with SERVER_NAME", _APPLICATION, default=False,
            difference="a mount without a host serves every host; a mount whose host has no port "
                       "matches with or without a port in the request"),
-    Option("vhost-host", Boolean(), "the same as vhost, compared with the Host header",
+    Option("vhost-host", Boolean(), "as vhost, compared with the Host header",
            _APPLICATION, default=False),
     Option("ignore-script-name", Boolean(), "let the application without a mount serve all "
            "requests, whatever SCRIPT_NAME says", _APPLICATION, default=False),
@@ -192,8 +192,8 @@ UNSUPPORTED: tuple[Option, ...] = (
     *refused("clock-list clocks-list loop-list loops-list", "there is only one: gevent's loop "
              "with the system's clock"),
     *ignored("clock", "the clock is the system's", _ANY),
-    *ignored("py-programname py-program-name", "sys.executable is the interpreter that runs the "
-             "server", _ANY),
+    *ignored("py-programname py-program-name binary-path py-sys-executable py-executable",
+             "sys.executable is the interpreter that runs the server", _ANY),
     *ignored("reload-os-env", "os.environ is that of the process: requests do not change it"),
     *ignored("no-site", "the packages of this interpreter come after those of home"),
     *ignored("ugreen", "each request runs in a greenlet of gevent"),

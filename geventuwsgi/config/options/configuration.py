@@ -5,7 +5,7 @@ Options of the status "directive" act while the lines are read (`sources.lines`)
 
 from geventuwsgi.config.options.option import Option, refused
 from geventuwsgi.config.values.numbers import Number
-from geventuwsgi.config.values.types import Assignment, Boolean, Choice, ValueType, Many, Path
+from geventuwsgi.config.values.types import Assignment, Boolean, Choice, Many, Path, ValueType
 
 _CONFIGURATION = "Configuration"
 CONFIGURATION: tuple[Option, ...] = (
@@ -47,7 +47,7 @@ CONFIGURATION: tuple[Option, ...] = (
            "host", _CONFIGURATION, status="directive"),
     Option("envdir", Many(Path()), "set environment variables from a daemontools directory, "
            "overriding those of env; may be repeated", _CONFIGURATION, default=(), merge=True),
-    Option("early-envdir", Path(), "the same as envdir, before anything else is read, for $(NAME)",
+    Option("early-envdir", Path(), "as envdir, before anything else is read, for $(NAME)",
            _CONFIGURATION, status="directive"),
     Option("fallback-config", Path(), "the file to read instead if the server cannot start with "
            "this configuration (exit status 1)", _CONFIGURATION),
@@ -76,21 +76,21 @@ LOGIC: tuple[Option, ...] = tuple(
     for names, value_type, text in (
         ("if-env if-not-env ifenv", _TEXT,
          "NAME[=VALUE]: read the lines up to endif only if the environment variable is set"),
-        ("if-opt if-not-opt", _TEXT, "KEY[=VALUE]: the same if the option is set"),
-        ("if-file if-not-file", _PATH, "PATH: the same if it is a file"),
+        ("if-opt if-not-opt", _TEXT, "KEY[=VALUE]: as if-env, if the option is set"),
+        ("if-file if-not-file", _PATH, "PATH: as if-env, if it is a file"),
         ("if-dir if-not-dir ifdir if-directory if-not-directory", _PATH,
-         "PATH: the same if it is a directory"),
-        ("if-exists if-not-exists ifexists", _PATH, "PATH: the same if it exists"),
-        ("if-hostname if-not-hostname", _TEXT, "NAME: the same if it is this machine's name"),
+         "PATH: as if-env, if it is a directory"),
+        ("if-exists if-not-exists ifexists", _PATH, "PATH: as if-env, if it exists"),
+        ("if-hostname if-not-hostname", _TEXT, "NAME: as if-env, if it is this machine's name"),
         ("if-hostname-match if-not-hostname-match", _TEXT,
-         "REGEX: the same if it matches this machine's name"),
+         "REGEX: as if-env, if it matches this machine's name"),
         ("if-plugin if-not-plugin ifplugin", _TEXT,
-         "NAME: the same if the function of this uWSGI plugin is built in"),
-        ("if-reload if-not-reload", _TEXT, "the same if the files are read for a reload"),
+         "NAME: as if-env, if the function of this uWSGI plugin is built in"),
+        ("if-reload if-not-reload", _TEXT, "as if-env, if the files are read for a reload"),
         ("for", _TEXT, "WORDS: repeat the lines up to endfor for each word, as %(_)"),
-        ("for-glob", _PATH, "PATTERN: the same for each file that matches"),
-        ("for-times", _PATH, "N: the same for each number from 1 to N"),
-        ("for-readline", _PATH, "PATH: the same for each line of a file"),
+        ("for-glob", _PATH, "PATTERN: as for, with each file that matches"),
+        ("for-times", _PATH, "N: as for, with each number from 1 to N"),
+        ("for-readline", _PATH, "PATH: as for, with each line of a file"),
         ("endif end-if endfor end-for end", _TEXT, "end the block"),
     ))
 

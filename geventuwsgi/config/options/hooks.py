@@ -9,11 +9,11 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values import daemons
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import (
-    CommandLine, Hook, MasterHook, ApplicationHook, TouchCommand, TouchHook,
+    NO_MOUNTS, ApplicationHook, CommandLine, Hook, MasterHook, TouchCommand, TouchHook,
 )
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.types import Boolean, ValueType, Many, Path
+from geventuwsgi.config.values.types import Boolean, Many, Path, ValueType
 
 
 class Nice(ValueType):
@@ -88,11 +88,12 @@ DAEMONS: tuple[Option, ...] = (
            merge=True,
            difference="it is started once the application is loaded, and ends after the last "
                       "worker"),
-    Option("attach-control-daemon", Many(Daemon(daemons.control, "COMMAND")), "the same, and stop "
-           "the server when it ends", _DAEMONS, default=(), merge=True),
-    Option("attach-daemon2", Many(Daemon(daemons.keyed, "KEY=VALUE,...")), "the same in key-value "
-           "form: cmd, pidfile, freq, control, daemonize, touch, stopsignal, reloadsignal, stdin, "
-           "uid, gid, chdir, max_throttle, notifypid", _DAEMONS, default=(), merge=True,
+    Option("attach-control-daemon", Many(Daemon(daemons.control, "COMMAND")), "as attach-daemon, "
+           "and stop the server when it ends", _DAEMONS, default=(), merge=True),
+    Option("attach-daemon2", Many(Daemon(daemons.keyed, "KEY=VALUE,...")), "as attach-daemon, in "
+           "key-value form: cmd, pidfile, freq, control, daemonize, touch, stopsignal, "
+           "reloadsignal, stdin, uid, gid, chdir, max_throttle, notifypid", _DAEMONS,
+           default=(), merge=True,
            difference="signals may be given by name; a daemon that keeps running after its "
                       "reloadsignal is not killed"),
     Option("smart-attach-daemon", Many(Daemon(daemons.smart, "PIDFILE[,CHECKS] COMMAND")),
@@ -100,8 +101,8 @@ DAEMONS: tuple[Option, ...] = (
            "be repeated",
            _DAEMONS, default=(), merge=True),
     Option("smart-attach-daemon2", Many(Daemon(daemons.smart2, "PIDFILE[,CHECKS] COMMAND")),
-           "the same for a program that does not daemonize; may be repeated", _DAEMONS,
-           default=(), merge=True),
+           "as smart-attach-daemon, for a program that does not daemonize; may be repeated",
+           _DAEMONS, default=(), merge=True),
     Option("daemons-honour-stdin", Boolean(), "give daemons the master's standard input",
            _DAEMONS, default=False),
     Option("reload-mercy", Seconds(minimum=1), "seconds that daemons have to stop", _DAEMONS,
@@ -139,7 +140,6 @@ LIMITS: tuple[Option, ...] = (
 
 _NO_EMPEROR = "there is no emperor: start each configuration as a service of its own"
 _NO_C = "this server cannot call C functions: use hook-{} = exec:COMMAND"
-_NO_MOUNT = "mount file systems with the service manager or the container"
 _EMPEROR_PHASES = ("emperor-start", "emperor-stop", "emperor-reload", "emperor-lost", "as-emperor",
                    "as-vassal")
 _CALLED = "asap pre-jail post-jail in-jail as-root as-user as-user-atexit pre-app post-app".split()
@@ -157,7 +157,7 @@ UNSUPPORTED: tuple[Option, ...] = (
     *refused("after-request-hook after-request-call", "there is no hook between requests: use "
              "middleware in the application"),
     *refused(" ".join(f"{what}-{phase}" for what in ("mount", "umount") for phase in _MOUNTED),
-             _NO_MOUNT),
+             NO_MOUNTS),
     *refused("legion-attach-daemon legion-smart-attach-daemon legion-smart-attach-daemon2",
              "there is no legion: use attach-daemon, or run it as a service of its own"),
     *refused("touch-signal", "there are no uWSGI signals: use touch-exec or hook-touch"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from geventuwsgi.config.options.option import Option, refused
 from geventuwsgi.config.values.numbers import Milliseconds, Number, Size
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.types import Boolean, Choice, ValueType, Many, Octal, Path
+from geventuwsgi.config.values.types import Boolean, Choice, Many, Octal, Path, ValueType
 from geventuwsgi.log import loggers
 
 
@@ -138,15 +138,15 @@ LOG_FILES: tuple[Option, ...] = (
            default=(), aliases=("logger-req",), merge=True),
     Option("log-route", Many(_ROUTE), "NAME REGEX: send lines that match only to this logger"
            + _ALL, _FILES, default=(), merge=True),
-    Option("log-req-route", Many(_ROUTE), "the same for request lines", _FILES, default=(),
+    Option("log-req-route", Many(_ROUTE), "as log-route, for request lines", _FILES, default=(),
            merge=True,
            difference="lines without a match go to req-logger, or if there is none to the log"),
     Option("log-encoder", Many(_ENCODER), "TYPE[:NAME] ARGUMENTS: change each line of the logger "
            "NAME, or of all unnamed loggers: prefix, suffix, nl, format, json, gzip, compress"
            + _ALL, _FILES, default=(), merge=True,
            difference="a suffix comes before the end of the line"),
-    Option("log-req-encoder", Many(_ENCODER), "the same for request lines", _FILES, default=(),
-           merge=True, difference="a suffix comes before the end of the line"),
+    Option("log-req-encoder", Many(_ENCODER), "as log-encoder, for request lines", _FILES,
+           default=(), merge=True, difference="a suffix comes before the end of the line"),
     Option("log-filter", Many(_REGEX), "log only lines that match one of these" + _ALL, _FILES,
            default=(), merge=True),
     Option("log-drain", Many(_REGEX), "do not log lines that match" + _ALL, _FILES, default=(),

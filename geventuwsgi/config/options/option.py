@@ -10,7 +10,7 @@ from pathlib import Path
 
 import geventuwsgi
 from geventuwsgi.config.values.origin import Origin
-from geventuwsgi.config.values.types import ValueType, Switch
+from geventuwsgi.config.values.types import Switch, ValueType
 
 
 def shared(package: Path) -> str:
@@ -31,6 +31,10 @@ def shared(package: Path) -> str:
 
 # Put before the name of a file in a reason, so that a message names the path on this machine.
 SHARED = shared(Path(geventuwsgi.__file__).parent)
+
+
+# The `difference` of a flag that uWSGI has switched off.
+ON_BY_DEFAULT = "on unless switched off"
 
 
 @dataclass(frozen=True)

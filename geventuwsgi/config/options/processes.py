@@ -4,10 +4,10 @@ Limits, units and defaults are uWSGI's; each option's `difference` says where it
 """
 
 from geventuwsgi.config.options.application import UVICORN_WORKERS
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds, Size
 from geventuwsgi.config.values.types import (
-    Account, Address, Boolean, Choice, ValueType, Many, Name, Path,
+    Account, Address, Boolean, Choice, Many, Name, Path, ValueType,
 )
 
 _PROCESSES = "Processes"
@@ -20,7 +20,7 @@ PROCESSES: tuple[Option, ...] = (
            derived="``threads``; else 1 with a [uwsgi] section, and 1000 without",
            difference="``gevent = 1`` is allowed; a worker at its maximum stops accepting "
                       "instead of busy-waiting"),
-    Option("threads", Number(on=1), "the same as gevent, if gevent is not set", _PROCESSES,
+    Option("threads", Number(on=1), "as gevent, if that is not set", _PROCESSES,
            difference="requests run in greenlets, not in native threads: a driver that blocks "
                       "in C blocks the worker's other requests"),
     Option("worker-class", Choice("gevent", "sync", "gthread", "asgi", *UVICORN_WORKERS,
@@ -40,19 +40,19 @@ PROCESSES: tuple[Option, ...] = (
            "when a worker is stopped or reloaded", _PROCESSES, default=30, uwsgi_default=60,
            gunicorn=("graceful-timeout", "timeout-graceful-shutdown"),
            difference="it also applies to a stop by signal, where uWSGI aborts the requests"),
-    Option("uid", Account(), "run as this user from before the application is loaded", _PROCESSES,
+    Option("uid", Account(), "the user to change to before the application is loaded", _PROCESSES,
            gunicorn=("user",), letters="u",
            difference="the master keeps the rights it was started with, so that it can reload"),
-    Option("gid", Account(group=True), "run as this group", _PROCESSES, gunicorn=("group",),
+    Option("gid", Account(group=True), "the group to change to", _PROCESSES, gunicorn=("group",),
            letters="g"),
     Option("pidfile", Path(), "write the master's process id to this file", _PROCESSES,
            gunicorn=("pid",)),
-    Option("pidfile2", Path(), "the same, as the user of uid", _PROCESSES),
-    Option("safe-pidfile", Path(), "the same, once the workers are started", _PROCESSES),
-    Option("safe-pidfile2", Path(), "the same, once the workers are started, as the user of uid",
+    Option("pidfile2", Path(), "as pidfile, written as the user of uid", _PROCESSES),
+    Option("safe-pidfile", Path(), "as pidfile, once the workers are started", _PROCESSES),
+    Option("safe-pidfile2", Path(), "as pidfile2, once the workers are started",
            _PROCESSES),
     Option("auto-procname", Boolean(), "give the processes descriptive names in ps", _PROCESSES,
-           default=True, difference="on unless switched off"),
+           default=True, difference=ON_BY_DEFAULT),
     Option("procname-prefix", ValueType(), "a text before the process names", _PROCESSES,
            default=""),
     Option("procname-prefix-spaced", ValueType(), "a text and a blank before the process names",
@@ -68,10 +68,10 @@ PROCESSES: tuple[Option, ...] = (
            "may be repeated", _PROCESSES, default=(), merge=True),
     Option("no-initgroups", Boolean(), "do not use the supplementary groups of the user of uid",
            _PROCESSES, default=False),
-    Option("immediate-uid", Account(), "run as this user from the very start, the master too",
+    Option("immediate-uid", Account(), "the user to change to before anything else, the master too",
            _PROCESSES,
            difference="sockets, logs and pid files are opened as that user, also at a reload"),
-    Option("immediate-gid", Account(group=True), "run as this group from the very start",
+    Option("immediate-gid", Account(group=True), "the group to change to before anything else",
            _PROCESSES),
     Option("drop-after-apps", Boolean(), "change to the user of uid only after the application is "
            "loaded", _PROCESSES, default=False,
@@ -87,7 +87,7 @@ RELOAD: tuple[Option, ...] = (
            aliases=("fs-reload", "fs-brutal-reload", "touch-workers-reload"),
            difference=_FILES + ". The names with fs- are the same, checked once a second, and "
            "touch-workers-reload reads the configuration too"),
-    Option("touch-chain-reload", Many(Path()), "the same, one worker at a time; may be "
+    Option("touch-chain-reload", Many(Path()), "as touch-reload, one worker at a time; may be "
            "repeated", _RELOAD, default=(), merge=True,
            difference=_FILES + ". New code is loaded without lazy-apps too, and a worker's "
            "replacement is ready before the worker ends"),
@@ -113,7 +113,7 @@ RELOAD: tuple[Option, ...] = (
     Option("shutdown-delay", Seconds(), "keep serving for this many seconds after a request to "
            "stop, while readiness checks get 503; 0 is off", _RELOAD, default=0),
     Option("readiness-path", Many(Path(), split=","), "a path that a load balancer polls for "
-           "readiness: with shutdown-delay the server itself sends its response once it is to "
+           "readiness; with shutdown-delay the server itself responds to it with 503 once it is to "
            "stop; may be repeated", _RELOAD, default=("/readyz", "/healthz"), merge=False),
     Option("mount-check", Many(Path()), "exit with status 1 when this is no longer a mountpoint; "
            "may be repeated", _RELOAD, default=(), merge=True,
@@ -158,12 +158,13 @@ RECYCLING: tuple[Option, ...] = (
            "no limit", _RECYCLING, default=0,
            difference=_SOON + ". A worker that exceeds it from the start is replaced only after "
            "it has grown, with a warning"),
-    Option("reload-on-as", Megabytes(), "the same for its address space", _RECYCLING, default=0,
+    Option("reload-on-as", Megabytes(), "as reload-on-rss, for its address space", _RECYCLING,
+           default=0,
            difference="as reload-on-rss"),
     Option("evil-reload-on-rss", Megabytes(), "the resident memory at which the master kills a "
            "worker, whatever it is doing; 0 is no limit", _RECYCLING, default=0),
-    Option("evil-reload-on-as", Megabytes(), "the same for its address space", _RECYCLING,
-           default=0),
+    Option("evil-reload-on-as", Megabytes(), "as evil-reload-on-rss, for its address space",
+           _RECYCLING, default=0),
     Option("mem-collector-freq", Seconds(minimum=1), "interval at which the master measures for "
            "the evil-reload limits", _RECYCLING, default=3),
 )
@@ -195,20 +196,22 @@ CHEAPER: tuple[Option, ...] = (
            "workers are stopped, down to cheaper; 0 is no limit", _CHEAPER, default=0),
     Option("cheaper-busyness-max", Number(minimum=1, maximum=100), "percentage of slots in use "
            "above which workers are started", _CHEAPER, default=50),
-    Option("cheaper-busyness-min", Number(maximum=100), "percentage below which one is stopped",
+    Option("cheaper-busyness-min", Number(maximum=100), "percentage of slots in use "
+           "below which a worker is stopped",
            _CHEAPER, default=25),
-    Option("cheaper-busyness-multiplier", Number(minimum=1), "cycles of low load before one is "
-           "stopped", _CHEAPER, default=10),
-    Option("cheaper-busyness-penalty", Number(), "additional cycles if a stopped worker was "
-           "needed soon after", _CHEAPER, default=2),
+    Option("cheaper-busyness-multiplier", Number(minimum=1), "cycles of low load before a worker "
+           "is stopped", _CHEAPER, default=10),
+    Option("cheaper-busyness-penalty", Number(), "additional cycles of low load if a "
+           "stopped worker was needed soon after", _CHEAPER, default=2),
     Option("cheaper-busyness-verbose", Boolean(), "log the figures of each cycle", _CHEAPER,
            default=False),
     Option("cheaper-busyness-backlog-alert", Number(), "number of waiting connections above "
            "which workers are started at once", _CHEAPER, default=33),
-    Option("cheaper-busyness-backlog-step", Number(minimum=1), "number of workers started then",
+    Option("cheaper-busyness-backlog-step", Number(minimum=1), "number of workers started "
+           "at cheaper-busyness-backlog-alert",
            _CHEAPER, default=1),
     Option("cheaper-busyness-backlog-multiplier", Number(minimum=1), "cycles of low load before "
-           "one of those is stopped", _CHEAPER, default=3),
+           "a worker started for the backlog is stopped", _CHEAPER, default=3),
     Option("cheaper-busyness-backlog-nonzero", Number(minimum=1), "seconds that any number of "
            "connections may wait before a worker is started at once", _CHEAPER, default=60),
     Option("cheap", Boolean(), "start without workers; the first connection starts them",
@@ -217,7 +220,8 @@ CHEAPER: tuple[Option, ...] = (
                       "fork"),
     Option("idle", Seconds(), "seconds without a request after which all workers are stopped "
            "until the next connection; 0 is never", _CHEAPER, default=0),
-    Option("die-on-idle", Boolean(), "stop the server instead", _CHEAPER, default=False),
+    Option("die-on-idle", Boolean(), "with idle, stop the server instead of its workers",
+           _CHEAPER, default=False),
 )
 
 _OPERATION = "Operation"
@@ -229,7 +233,7 @@ OPERATION: tuple[Option, ...] = (
     Option("pause", Path(), "let the workers of the server with this pid file accept no "
            "connections, then exit", _OPERATION, aliases=("suspend",), status="command",
            difference="repeating it changes nothing; in uWSGI it resumes"),
-    Option("resume", Path(), "let them accept connections again, then exit", _OPERATION,
+    Option("resume", Path(), "let paused workers accept connections again, then exit", _OPERATION,
            status="command", difference="it has no effect on workers that are not paused"),
     Option("ping", Address(), "check over the uwsgi protocol whether a server responds, then exit "
            "with status 0 or 1", _OPERATION, status="command"),
@@ -240,29 +244,29 @@ OPERATION: tuple[Option, ...] = (
     Option("flock", Many(Path()), "lock a file, and do not start if another process holds the "
            "lock; may be repeated", _OPERATION, default=(), merge=True, aliases=("flock2",),
            difference="the file is created if it does not exist"),
-    Option("flock-wait", Many(Path()), "the same, but wait for the lock", _OPERATION,
+    Option("flock-wait", Many(Path()), "as flock, but wait for the lock", _OPERATION,
            default=(), merge=True, aliases=("flock-wait2",),
            difference="the file is created if it does not exist"),
     Option("wait-for-interface", Many(Name()), "before anything else wait until a network "
            "interface of this name exists; may be repeated", _OPERATION, default=(), merge=True,
            aliases=("wait-interface", "wait-for-iface", "wait-iface")),
-    Option("wait-for-interface-timeout", Seconds(), "seconds after which this wait fails",
-           _OPERATION, default=60, aliases=("wait-interface-timeout", "wait-for-iface-timeout",
-                                            "wait-iface-timeout")),
+    Option("wait-for-interface-timeout", Seconds(), "seconds after which wait-for-interface "
+           "fails", _OPERATION, default=60,
+           aliases=("wait-interface-timeout", "wait-for-iface-timeout", "wait-iface-timeout")),
     Option("wait-for-fs", Many(Path()), "before anything else wait until this path exists; "
            "may be repeated", _OPERATION, default=(), merge=True),
-    Option("wait-for-file", Many(Path()), "the same for a file", _OPERATION, default=(),
+    Option("wait-for-file", Many(Path()), "as wait-for-fs, for a file", _OPERATION, default=(),
            merge=True),
-    Option("wait-for-dir", Many(Path()), "the same for a directory", _OPERATION, default=(),
+    Option("wait-for-dir", Many(Path()), "as wait-for-fs, for a directory", _OPERATION, default=(),
            merge=True),
-    Option("wait-for-mountpoint", Many(Path()), "the same for a mounted file system", _OPERATION,
-           default=(), merge=True),
-    Option("wait-for-fs-timeout", Seconds(), "seconds after which these waits fail", _OPERATION,
-           default=60),
+    Option("wait-for-mountpoint", Many(Path()), "as wait-for-fs, for a mounted file system",
+           _OPERATION, default=(), merge=True),
+    Option("wait-for-fs-timeout", Seconds(), "seconds after which wait-for-fs and the like fail",
+           _OPERATION, default=60),
     Option("wait-for-socket", Many(Address()), "before the application is loaded wait until "
            "this address accepts connections; may be repeated", _OPERATION, default=(), merge=True,
            difference="a reload waits too, while the old code keeps serving"),
-    Option("wait-for-socket-timeout", Seconds(), "seconds after which this wait fails",
+    Option("wait-for-socket-timeout", Seconds(), "seconds after which wait-for-socket fails",
            _OPERATION, default=60),
     Option("honour-stdin", Boolean(), "give the application the server's standard input instead "
            "of /dev/null", _OPERATION, default=False),

@@ -9,7 +9,7 @@ from geventuwsgi.config.options.option import SHARED, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Keepalive, Milliseconds, Number, Seconds, Size
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
-    TOKEN, Boolean, Header, ValueType, Many, Name, Network, Path, PathLimit,
+    TOKEN, Boolean, Header, Many, Name, Network, Path, PathLimit, ValueType,
 )
 
 LOOPBACK = ("127.0.0.0/8", "::1")
@@ -190,13 +190,13 @@ RESPONSES: tuple[Option, ...] = (
     Option("collect-header", Many(FieldVariable()), "copy the value of a response header into a "
            "variable of the request, for final-route and the log; may be repeated", _RESPONSES,
            default=(), merge=True, aliases=("response-header-collect",)),
-    Option("pull-header", Many(FieldVariable()), "the same, and remove the header; may be "
+    Option("pull-header", Many(FieldVariable()), "as collect-header, and remove the header; may be "
            "repeated", _RESPONSES, default=(), merge=True),
     Option("error-page", Many(ErrorPage()), "an HTML file to send with a status when the server "
            "itself generates the response; may be repeated, the first file that can be read is "
            "used", _RESPONSES, default=(), merge=True),
-    *(Option(f"error-page-{status}", Many(ErrorPage(status)), f"the same for {status}", _RESPONSES,
-             default=(), merge=True, to="error-page", derived="as error-page",
+    *(Option(f"error-page-{status}", Many(ErrorPage(status)), f"as error-page, for {status}",
+             _RESPONSES, default=(), merge=True, to="error-page", derived="as error-page",
              difference="it is sent whenever the server itself generates this status; responses "
                         "of the application are left as they are")
       for status in STATUSES),
@@ -205,13 +205,13 @@ RESPONSES: tuple[Option, ...] = (
     Option("reload-on-exception", Boolean(), "replace the worker when the application raises an "
            "exception", _RESPONSES, default=False,
            difference="the new worker is ready before the old one ends"),
-    Option("reload-on-exception-type", Many(Name()), "the same for one class of exceptions; may be "
-           "repeated", _RESPONSES, default=(), merge=True),
-    Option("reload-on-exception-value", Many(Name()), "the same for exceptions with this message; "
-           "may be repeated", _RESPONSES, default=(), merge=True),
-    Option("reload-on-exception-repr", Many(Name()), "the same for exceptions with this class and "
-           "message, as in ValueError: message; may be repeated", _RESPONSES, default=(),
-           merge=True),
+    Option("reload-on-exception-type", Many(Name()), "as reload-on-exception, for one class of "
+           "exceptions; may be repeated", _RESPONSES, default=(), merge=True),
+    Option("reload-on-exception-value", Many(Name()), "as reload-on-exception, for exceptions with "
+           "this message; may be repeated", _RESPONSES, default=(), merge=True),
+    Option("reload-on-exception-repr", Many(Name()), "as reload-on-exception, for exceptions with "
+           "this class and message, as in ValueError: message; may be repeated", _RESPONSES,
+           default=(), merge=True),
     Option("wsgi-accept-buffer", Boolean(), "allow bytearray and memoryview as pieces of a "
            "response", _RESPONSES, default=False, aliases=("wsgi-accept-buffers",)),
     Option("wsgi-disable-file-wrapper", Boolean(), "omit wsgi.file_wrapper from the environ",

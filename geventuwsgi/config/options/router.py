@@ -4,11 +4,11 @@
 signed subscriptions.
 """
 
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.values.router import NODE, ROUTE, SUBSCRIBE2, SUBSCRIBE_TO, Redirect
 from geventuwsgi.config.values.types import (
-    Address, Assignment, Boolean, Choice, ValueType, Many, Name,
+    Address, Assignment, Boolean, Choice, Many, Name, ValueType,
 )
 
 _ROUTER = "Router"
@@ -50,7 +50,7 @@ ROUTER: tuple[Option, ...] = (
            "buffers, for each direction of a connection", _ROUTER, default=65536,
            aliases=("http-buffer-size",)),
     Option("http-websockets", Boolean(), "pass on WebSocket handshakes", _ROUTER, default=True,
-           difference="on unless switched off"),
+           difference=ON_BY_DEFAULT),
     Option("http-raw-body", Boolean(), "pass chunked bodies to uwsgi nodes as they arrive, for "
            "uwsgi.chunked_read(), and allow upgrades to any protocol except HTTP/2", _ROUTER,
            default=False),
@@ -90,7 +90,7 @@ SUBSCRIPTION: tuple[Option, ...] = (
     Option("subscribe-to", Many(SUBSCRIBE_TO), "announce the uwsgi socket of this instance to a "
            "subscription server under a key; may be repeated", _SUBSCRIPTION, default=(),
            aliases=("subscribe", "st")),
-    Option("subscribe2", Many(SUBSCRIBE2), "the same in the form server=S,key=K, then "
+    Option("subscribe2", Many(SUBSCRIBE2), "as subscribe-to, in the form server=S,key=K, then "
            "optionally addr=A, socket=N, weight=N, modifier1=N, modifier2=N, check=FILE",
            _SUBSCRIPTION, default=()),
     Option("subscribe-with-modifier1", Number(maximum=255), "always announce this modifier1",

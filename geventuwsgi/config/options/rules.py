@@ -196,7 +196,7 @@ def _rules(phase: str, about: str, variables: Iterable[tuple[str, str]]) -> tupl
     """Make the rows of one phase; the first of them says what the phase is."""
     return (
         _row(f"{phase}route", about),
-        *(_row(f"{phase}route-{name}", f"the same if {variable} matches")
+        *(_row(f"{phase}route-{name}", f"as {phase}route, if {variable} matches")
           for name, variable in variables),
         _row(f"{phase}route-if", "run an action if a condition is true"),
         _row(f"{phase}route-if-not", "run an action if a condition is false"),

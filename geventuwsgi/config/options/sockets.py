@@ -10,7 +10,7 @@ from geventuwsgi.config.values.numbers import Number, Size
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.tls import OneOf, ServerName, SslOption, TlsSocket
 from geventuwsgi.config.values.types import (
-    Address, Boolean, Choice, ValueType, Many, Name, Octal, Owner, Path, SocketMode,
+    Address, Boolean, Choice, Many, Name, Octal, Owner, Path, SocketMode, ValueType,
 )
 
 
@@ -123,7 +123,7 @@ TLS: tuple[Option, ...] = (
     Option("sni", Many(ServerName()), "a certificate for one host name, or for all names below "
            "``*.domain``, on every HTTPS socket; may be repeated", _TLS, default=(),
            difference="a client certificate is requested per socket, not per host name"),
-    Option("sni-regexp", Many(ServerName(pattern=True)), "the same for host names that match a "
+    Option("sni-regexp", Many(ServerName(pattern=True)), "as sni, for host names that match a "
            "regular expression", _TLS, default=()),
     Option("sni-dir", Path(), "a directory with HOST.crt and HOST.key for each host name", _TLS,
            difference="it is read at startup and at each reload; a HOST.ca is an error"),

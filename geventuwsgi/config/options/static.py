@@ -1,6 +1,6 @@
 """The options on static files, which the workers serve themselves."""
 
-from geventuwsgi.config.options.option import Option
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import Boolean, Choice, Many, Path, ValueType, check_pattern
 
@@ -68,7 +68,7 @@ def _expires(name: str, value_type: ValueType, about: str) -> tuple[Option, Opti
     return (
         Option(name, Many(value_type), f"send Expires, this many seconds ahead, with files whose "
                f"{about}; may be repeated, the first match wins", _STATIC, default=(), merge=True),
-        Option(f"{name}-mtime", Many(value_type), "the same, counted from the file's last change",
+        Option(f"{name}-mtime", Many(value_type), f"as {name}, counted from the file's last change",
                _STATIC, default=(), merge=True))
 
 
@@ -78,7 +78,7 @@ STATIC: tuple[Option, ...] = (
            "request goes to the application; may be repeated", _STATIC, default=(), merge=True,
            difference="ETag, conditional requests and byte ranges (RFC 9110) are supported; a file "
                       "sent to a slow client does not occupy an application slot"),
-    Option("static-map2", Many(MappedPath()), "the same, with the whole path appended to the "
+    Option("static-map2", Many(MappedPath()), "as static-map, with the whole path appended to the "
            "directory", _STATIC, default=(), merge=True),
     Option("check-static", Many(Path()), "serve every path that is a file in this directory; may "
            "be repeated", _STATIC, default=(), merge=True, aliases=("static-check",)),
@@ -97,11 +97,11 @@ STATIC: tuple[Option, ...] = (
     Option("static-gzip", Many(Pattern()), "if the path on disk matches, send the compressed file "
            "beside it, with .gz appended to its name, to clients that accept gzip; may be repeated",
            _STATIC, default=(), merge=True),
-    Option("static-gzip-all", Boolean(), "the same for all files", _STATIC, default=False),
-    Option("static-gzip-dir", Many(Path()), "the same for files below a directory; may be "
+    Option("static-gzip-all", Boolean(), "as static-gzip, for all files", _STATIC, default=False),
+    Option("static-gzip-dir", Many(Path()), "as static-gzip, for files below a directory; may be "
            "repeated", _STATIC, default=(), merge=True, aliases=("static-gzip-prefix",)),
-    Option("static-gzip-ext", Many(ValueType()), "the same for names with this ending; may be "
-           "repeated", _STATIC, default=(), merge=True, aliases=("static-gzip-suffix",)),
+    Option("static-gzip-ext", Many(ValueType()), "as static-gzip, for names with this ending; may "
+           "be repeated", _STATIC, default=(), merge=True, aliases=("static-gzip-suffix",)),
     Option("mimefile", Many(Path()), "a file that maps file name extensions to media types; "
            "may be repeated", _STATIC, default=(), merge=True, aliases=("mime-file",),
            derived="/etc/mime.types",
@@ -111,5 +111,5 @@ STATIC: tuple[Option, ...] = (
            "X-Accel-Redirect", _STATIC, aliases=("fileserve-mode",),
            derived="this server sends them"),
     Option("honour-range", Boolean(), "serve byte ranges of static files", _STATIC, default=True,
-           aliases=("honor-range",), difference="on unless switched off"),
+           aliases=("honor-range",), difference=ON_BY_DEFAULT),
 )

@@ -3,8 +3,6 @@
 No method may block. `now` is time.monotonic().
 """
 
-INTERVAL = 1.0  # seconds between two checks of files; uWSGI's check-interval
-
 
 class Attached:
     """An attached object; a subclass overrides what it needs.

@@ -8,11 +8,13 @@ from functools import partial
 
 from ...system import program
 from ...system.program import ProgramContext
-from .attached import INTERVAL, Attached
+from .attached import Attached
 from .daemon import Daemon, DaemonSpec
 from .file_watch import Watch
 
 logger = logging.getLogger("geventuwsgi.error")
+
+PIDFILE_INTERVAL = 1.0      # seconds between two checks of a pid file
 
 
 class Daemons(Attached):
@@ -71,14 +73,14 @@ class Daemons(Attached):
 
     def start(self, now: float) -> None:
         """Start them all."""
-        self._check_due = now + INTERVAL
+        self._check_due = now + PIDFILE_INTERVAL
         for daemon in self._daemons:
             daemon.start(now)
 
     def poll(self, now: float) -> float:
         """Poll all daemons, and check the pid files if it is time."""
         if now >= self._check_due and not self._stopping:
-            self._check_due = now + INTERVAL
+            self._check_due = now + PIDFILE_INTERVAL
             for daemon in self._daemons:
                 if daemon not in self._waiting:
                     daemon.check(now)

@@ -19,10 +19,11 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 
 from ...errors import ConfigError
-from .attached import INTERVAL, Attached
+from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
+PATH_INTERVAL = 1.0      # seconds between two checks whether the file still exists
 BATCH = 512         # commands that are read at a time
 
 
@@ -163,7 +164,7 @@ class Fifo(Attached):
         if not self.paths or self._selector is None:
             return now + 3600.0
         if now >= self._due:
-            self._due = now + INTERVAL
+            self._due = now + PATH_INTERVAL
             if not self._is_ours():
                 self._reopen()
                 if self._fd >= 0:

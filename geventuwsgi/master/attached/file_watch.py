@@ -12,9 +12,11 @@ import os
 import re
 from collections.abc import Callable, Iterable
 
-from .attached import INTERVAL, Attached
+from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
+
+INTERVAL = 1.0  # seconds; uWSGI's check-interval
 
 MOUNTINFO = "/proc/self/mountinfo"   # proc_pid_mountinfo(5)
 

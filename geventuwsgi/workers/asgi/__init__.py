@@ -1,17 +1,14 @@
-"""An ASGI worker's I/O: connections accepted by the hub, served by asyncio in a thread.
+"""An ASGI worker: the hub accepts connections, asyncio serves them in a second thread.
 
     main thread      gevent's hub: accept, signals, the master's messages, heartbeat
-    asgi-loop        one native thread: the event loop, every connection, the application
+    asgi-loop        one native thread: the event loop, all connections, the application
 
-Rules of the wing:
+Begin with `bridge`, the only module that others import and that reads settings.
 
-- Runs in a worker only, and nothing is monkey-patched: with patched threads an executor's
-  jobs run on the loop's own thread, and `anyio.to_thread` hangs for ever.
-- `bridge` is the entry room and the only one that reads settings. It alone is the
-  hub's; every other room belongs to the loop's thread and names no gevent.
-- Connections cross over, not messages: the hub accepts, the loop adopts. What else crosses
-  goes through `thread` alone: `call_soon_threadsafe` there, a deque and one async watcher
-  back. No gevent primitive on the loop's thread, no waiting for a future on the hub.
+- It runs in a worker process only. Nothing is monkey-patched: with patched threads an
+  executor's jobs run on the loop's own thread, and `anyio.to_thread` hangs.
+- `bridge` runs on the hub; all other modules belong to the loop's thread and do not import gevent.
+- A connection crosses threads once. Other calls cross through `loop_thread`. There is no gevent
+  primitive on the loop's thread, and the hub waits for no future.
 - Deadlines are numbers on the connections that one sweep compares; no timer per request.
-- Nothing of another wing of this floor is named here.
 """

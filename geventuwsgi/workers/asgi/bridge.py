@@ -1,9 +1,8 @@
-"""The bridge: gevent's hub on the main thread, asyncio in another; the entry room here.
+"""An ASGI worker: settings and listening sockets in, exit status out.
 
-The rules of this room: the only one here that reads `Settings`. Everything in it runs on the
-hub, but `Bridge._live` and what it calls of the service. The hub accepts, hears signals and
-the master, and watches the loop; it is warmed up before the thread starts, since the import
-lock of a process in which two threads begin to import can never be had by either.
+The hub accepts connections, handles signals and messages of the master, and monitors the
+event loop, which runs in a second thread. The hub has been used once before that thread
+starts: otherwise both would import modules at the same time and deadlock in the import lock.
 """
 
 import gc
@@ -32,32 +31,32 @@ from ..limits import WebSocketLimits
 from ..settings import values_of
 from .connection import Connection
 from .from_router import RoutedConnection
-from .harakiri import of_worker
+from .harakiri import worker_stacks
 from .http import HttpConnection, HttpsConnection
 from .lifespan import Lifespan
-from .loop_thread import LoopThread, loop_maker
+from .loop_thread import FAILED, LoopThread, loop_maker
 from .service import AsgiService
 from .transport import SocketTransport
 from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
-_MEASURE_EVERY = 4  # ticks
-KINDS: dict[str, Callable[..., Connection]] = {
+_MEASURE_EVERY = 4  # ticks between two measurements of the process's memory
+CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
     "routed": RoutedConnection}
 
 
 def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
         child: Child, requests: Sink | None) -> int:
-    """Serve until told to stop.
+    """Serve until a drain has ended.
 
     Args:
         settings: the resolved configuration.
         listeners: the listening sockets.
-        applications: what was loaded.
+        applications: the loaded applications.
         child: this process. Its `reopen` also reopens `requests`.
-        requests: where the request log goes, opened before root was dropped; or None.
+        requests: the sink of the request log, opened before root was dropped; or None.
 
     Returns:
         The exit status of the process.
@@ -68,32 +67,32 @@ def run(settings: Settings, listeners: Sequence[Listener], applications: Applica
 
 
 class Bridge:
-    """One ASGI worker, from the startup of its application to its shutdown."""
+    """One ASGI worker, from the lifespan startup of its applications to their shutdown."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener],
                  applications: Applications, child: Child, requests: Sink | None) -> None:
         self.child = child
         self.hub = hub = get_hub()
-        gevent.sleep(0)
+        gevent.sleep(0)  # use the hub once, before the thread starts
         self.service = service = service_of(settings, applications, child, requests)
-        self.thread = LoopThread(hub, loop_maker(settings.asgi_loop), self._died)
-        self.acceptors = [Acceptor(one, self._hand_over, service.room, hub.loop)
+        self.thread = LoopThread(hub, loop_maker(settings.asgi_loop), self._loop_failed)
+        self.acceptors = [Acceptor(one, self._hand_over, service.capacity, hub.loop)
                           for one in listeners]
-        service.roomy = lambda: self.thread.tell(self._resume)
+        service.resume = lambda: self.thread.call_in_hub(self._resume)
         self.lifespans = [Lifespan(app.callable, settings.lifespan,
                                    settings.lifespan_startup_timeout,
                                    settings.lifespan_shutdown_timeout) for app in applications]
-        self._mercy = settings.worker_reload_mercy
+        self._grace = settings.worker_reload_mercy
         self._keepalive = settings.keepalive
         self._readiness = frozenset(settings.readiness_path)
         self._loop_timeout = settings.asgi_loop_timeout or NEVER
         self._master_timeout = settings.worker_timeout or 0.0
         self._started = Event()
-        self.orders = WorkerCommands(child, hub.loop, self)
+        self.commands = WorkerCommands(child, hub.loop, self)
         self._done = Event()
         self._failure: BaseException | None = None
         self._status = 0
-        self._told_stuck = False
+        self._stuck_logged = False
         self._ticks = 0
         self._base = child.row.counters
 
@@ -101,16 +100,16 @@ class Bridge:
         """Start the application, serve, and return the exit status once everything is done."""
         tick = self.hub.loop.timer(SWEEP, SWEEP)
         tick.start(self._tick)
-        self.thread.start(self._live)
+        self.thread.start(self._main)
         self._started.wait()
         if self._failure is not None:
             tick.close()
             self.thread.join(1.0)
             raise self._failure
-        # What is alive now stays: the collector need not look at it again.
+        # All objects of now live as long as the worker: exclude them from collections.
         gc.collect()
         gc.freeze()
-        self.orders.start()
+        self.commands.start()
         self._publish()
         for acceptor in self.acceptors:
             acceptor.start()
@@ -119,133 +118,133 @@ class Bridge:
         try:
             self._done.wait()
         finally:
-            self.orders.close()
+            self.commands.close()
             tick.close()
         self.thread.join(2.0)
         self._publish()
         return self._status
 
     def cut(self) -> None:
-        """End without waiting for anything; requests in progress are broken off."""
+        """End without waiting for anything; requests in progress are aborted."""
         for acceptor in self.acceptors:
             acceptor.close()
-        self.thread.call(self.service.cut)
+        self.thread.call_in_loop(self.service.abort)
         self._done.set()
 
-    # On the loop's thread.
+    # Called on the loop's thread.
 
-    async def _live(self) -> None:
-        """The life of the loop: startup, service, shutdown."""
+    async def _main(self) -> None:
+        """The coroutine of the loop's thread: startup, serving, shutdown."""
         service = self.service
-        begun: list[Lifespan] = []
+        started: list[Lifespan] = []
         try:
             for lifespan in self.lifespans:
                 await lifespan.startup()
-                begun.append(lifespan)
-            service.states = [lifespan.state for lifespan in begun]
+                started.append(lifespan)
+            service.states = [lifespan.state for lifespan in started]
         except BootError as error:
-            for lifespan in begun:
+            for lifespan in started:
                 await lifespan.shutdown()
             self._failure = error
-            self.thread.tell(self._started.set)
+            self.thread.call_in_hub(self._started.set)
             return
         service.attach(self.thread.loop)
-        self.thread.tell(self._started.set)
+        self.thread.call_in_hub(self._started.set)
         await service.ended
         for lifespan in self.lifespans:
             await lifespan.shutdown()
         service.detach()
-        self.thread.tell(self._done.set)
+        self.thread.call_in_hub(self._done.set)
 
-    def _adopt(self, batch: Batch) -> None:
-        """Take accepted connections from the hub."""
+    def _open(self, batch: Batch) -> None:
+        """Serve connections that the hub has accepted."""
         service = self.service
         loop = self.thread.loop
         for fd, address, listener in batch:
             sock = adopt(fd, listener.address.family)
-            SocketTransport(loop, sock, KINDS[listener.protocol](service, address, listener)
-                            ).start()
+            connection = CONNECTION_TYPES[listener.protocol](service, address, listener)
+            SocketTransport(loop, sock, connection).start()
 
     def _reopen_logs(self) -> None:
         if self.service.access is not None:
-            self.service.access.flush()  # to the file in which the requests before belong
+            self.service.access.flush()  # earlier requests belong in the old file
         self.child.reopen()
 
     def _drain_loop(self, idle_for: float) -> None:
         service = self.service
         if not service.draining:
-            service.loop.call_later(self._mercy, service.cancel)
+            service.loop.call_later(self._grace, service.cancel)
         service.drain(idle_for)
 
-    # On the hub.
+    # Called on the hub.
 
     def _hand_over(self, batch: Batch) -> None:
         self.service.opened += len(batch)
-        self.thread.loop.call_soon_threadsafe(self._adopt, batch, context=self.service.context)
+        self.thread.loop.call_soon_threadsafe(self._open, batch, context=self.service.context)
 
     def _resume(self) -> None:
         for acceptor in self.acceptors:
             acceptor.resume()
 
-    def _died(self) -> None:
+    def _loop_failed(self) -> None:
         self._status = 1
         if not self._started.is_set():
-            self._failure = BootError("the event loop ended with an error")
+            self._failure = BootError(FAILED)
             self._started.set()
         self._done.set()
 
     def fail_readiness(self) -> None:
-        """Have readiness checks fail: a stop is near."""
-        self.thread.call(fail_readiness, self.service, self._readiness)
+        """Make readiness checks fail: a stop is near."""
+        self.thread.call_in_loop(fail_readiness, self.service, self._readiness)
 
     def suspend(self, suspended: bool) -> None:
-        """Accept nothing, or go on; a kept connection may bring one more request for a while."""
+        """Accept nothing, or resume. A kept connection may send one more request for a while."""
         if not self.service.draining:
             for acceptor in self.acceptors:
                 (acceptor.suspend if suspended else acceptor.wake)()
-            self.thread.call(self.service.suspend, suspended, IDLE_ON_RELOAD)
+            self.thread.call_in_loop(self.service.suspend, suspended, IDLE_ON_RELOAD)
             self.child.row.cells[scoreboard.ACCEPTING] = not suspended
 
     def reopen(self) -> None:
-        """Open the logs anew."""
-        self.thread.call(self._reopen_logs)
+        """Reopen the logs."""
+        self.thread.call_in_loop(self._reopen_logs)
 
     def stacks(self, frame: Any) -> str:
-        """Tell where each request stands; the frame is of the hub, which serves none."""
-        return of_worker(self.service)
+        """Return the stacks of all requests; the frame is the hub's, which serves none."""
+        return worker_stacks(self.service)
 
     def write_out(self) -> None:
-        """Write nothing: the lines of requests that are done are the loop's."""
+        """Write nothing: the loop writes the request log."""
 
     def drain(self, at_once: bool) -> None:
-        """Stop accepting and end when the last request is done.
+        """Stop accepting, and end after the last request.
 
         Args:
-            at_once: a stop, which closes idle connections now; a reload lets each bring
-                one more request for a while, whose answer says `Connection: close`.
+            at_once: a stop, which closes idle connections now; in a reload each may send one
+                more request for a while, whose response has `Connection: close`.
         """
         self.child.row.cells[scoreboard.ACCEPTING] = 0
         self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
         for acceptor in self.acceptors:
             acceptor.finish()
-        self.thread.call(self._drain_loop,
-                         0.0 if at_once else min(self._keepalive, IDLE_ON_RELOAD))
+        self.thread.call_in_loop(self._drain_loop,
+                                 0.0 if at_once else min(self._keepalive, IDLE_ON_RELOAD))
 
     def _tick(self) -> None:
-        """Look whether the loop still answers, and publish if it does."""
-        silent = monotonic() - self.service.swept
+        """Check whether the loop still runs, and publish if it does."""
+        silent = monotonic() - self.service.last_sweep
         if silent <= self._loop_timeout or not self._started.is_set():
-            if self._told_stuck:
-                self._told_stuck = False
-                log.warning("worker %d: the event loop answers again", self.child.id)
+            if self._stuck_logged:
+                self._stuck_logged = False
+                log.warning("worker %d: the event loop responds again", self.child.id)
             self._publish()
             return
-        if not self._told_stuck:
-            self._told_stuck = True
-            log.critical("worker %d (pid: %d): the event loop has not answered for %.1f seconds; "
-                         "it stands at\n%s", self.child.id, os.getpid(), silent,
+        if not self._stuck_logged:
+            self._stuck_logged = True
+            log.critical("worker %d (pid: %d): the event loop has not responded for %.1f seconds; "
+                         "its stack:\n%s", self.child.id, os.getpid(), silent,
                          self.thread.stack())
-            # The master replaces a worker without a sign of life for worker-timeout seconds.
+            # The master replaces a worker whose heartbeat is worker-timeout seconds old.
             self.child.row.cells[scoreboard.HEARTBEAT_NS] = monotonic_ns() - int(
                 1e9 * (max(self._master_timeout, silent) + 1))
 
@@ -263,7 +262,7 @@ class Bridge:
 
 def service_of(settings: Settings, applications: Applications, child: Child,
                requests: Sink | None) -> AsgiService:
-    """Make what the connections share from the settings."""
+    """Return what the connections share, from the settings."""
     return AsgiService(
         values_of(settings, child), applications,
         websockets=WebSocketLimits(

@@ -1,13 +1,13 @@
-"""One connection on the loop: a parser for all its requests, and the order of things.
+"""One connection on the loop: its requests one after the other, its deadlines, its errors.
 
-The rules of this room:
+Rules:
 
-- What the present state does with bytes is the method in `take`. A deadline is one number,
-  and `expire` asks the state what it meant.
-- Reading stops when the application is not asking (a large body) or a request is already
-  waiting behind the present one; it never stops while the connection waits for a head.
-- Nothing is closed in silence: every refusal is logged with the peer and the reason.
-- A new request begins in the service's context, never in that of a task before it.
+- `feed` holds the method that takes the bytes of the present state. A deadline is one
+  number; `expire` finds out from the state what it was for.
+- Reading pauses while the application does not receive a large body, or while a pipelined
+  request waits. It never pauses while the connection waits for a head.
+- Nothing is closed silently: every rejection is logged with the peer and the reason.
+- A request runs in the service's context, never in that of an earlier task.
 """
 
 import logging
@@ -22,7 +22,7 @@ from ...net.listener import Listener
 from ...protocol import proxy
 from ...protocol.response import Response, error_response
 from ..limits import DRAIN
-from . import harakiri as report
+from . import harakiri
 from .exchange import AsgiExchange
 from .flow_control import StreamProtocol
 from .scope import ASGI, Scope
@@ -30,8 +30,8 @@ from .service import AsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# A client that has ended its side, but not the connection, gets its response if that takes no
-# longer, in seconds; then it counts as gone, as with nginx.
+# A client that has closed its sending side gets its response within this many seconds. After
+# that it counts as gone, as in nginx.
 HALF_CLOSED = 0.5
 
 
@@ -40,14 +40,14 @@ class Connection(StreamProtocol):
 
     Args:
         service: what the worker's connections share.
-        address: the peer as `accept` told it.
-        listener: the socket it came in by.
+        address: the peer's address, from `accept`.
+        listener: the listening socket that it was accepted on.
 
     Attributes:
-        harakiri_at: when the present request has to end, inf without `harakiri`.
+        harakiri_at: when the present request is checked or has to end; inf for never.
         exchange: the request that is being answered.
-        websocket: what the connection has become, if it has.
-        idle: it waits for a request, and nothing of one has come.
+        websocket: the WebSocket that the connection has become, or None.
+        idle: it waits for a request, and none of its bytes have come.
     """
 
     __slots__ = ("listener", "parser", "host", "port", "trusted", "harakiri_at", "exchange",
@@ -68,24 +68,24 @@ class Connection(StreamProtocol):
 
     @property
     def peer(self) -> str:
-        """Who is at the other end, for the log."""
+        """The client, for the log."""
         return f"{self.host}:{self.port}" if self.host else f"a client of {self.listener.url}"
 
     def connection_made(self, transport: Any) -> None:
-        """The transport is there."""
+        """Begin to serve: called by the transport."""
         self.transport = transport
         service = self.service
-        service.joined(self)
+        service.add(self)
         self.deadline = monotonic() + service.limits.head_timeout
         proxies = service.proxies
         if (proxies is not None and self.listener.protocol != "uwsgi"
                 and (not self.host or self.host in proxies)):
-            self.take = self._take_proxy
+            self.feed = self._feed_proxy
         else:
             self.begin()
 
     def eof_received(self) -> bool:
-        """The peer sends no more. It may still read: a short answer is not held back."""
+        """The peer has closed its sending side. It may still read a response."""
         self._half_closed = True
         exchange = self.exchange
         if self.websocket is not None:
@@ -95,7 +95,7 @@ class Connection(StreamProtocol):
         elif self.parser.body_complete:
             self.deadline = min(self.deadline, monotonic() + HALF_CLOSED)
         else:
-            self.body_broke(ProtocolError(400, "the connection ended inside the request body"))
+            self.fail_body(ProtocolError(400, "the connection ended inside the request body"))
             self.deadline = monotonic() + HALF_CLOSED
         return True
 
@@ -105,39 +105,39 @@ class Connection(StreamProtocol):
             return
         self.lost = True
         self.deadline = self.harakiri_at = inf
-        self.take = self._discard
+        self.feed = self._discard
         exchange, self.exchange = self.exchange or self.websocket, None
         if exchange is not None:
-            exchange.lose()
+            exchange.client_gone()
         self.resume_writing()
-        self.service.left(self)
+        self.service.remove(self)
 
-    def rest(self) -> None:
-        policy = self.service.limits
+    def on_written(self) -> None:
+        limits = self.service.limits
         if self.websocket is not None:
             self.websocket.resume()
         elif self.exchange is not None:
             self.deadline = inf
         else:
-            self.deadline = monotonic() + (policy.keepalive or policy.io_timeout)
+            self.deadline = monotonic() + (limits.keepalive or limits.io_timeout)
 
     # Before and between requests.
 
     @abstractmethod
     def begin(self) -> None:
-        """Make the parser, and wait for the first head."""
+        """Create the parser, and wait for the first head."""
 
     @abstractmethod
     def next_request(self) -> None:
-        """A response is complete and the connection is kept."""
+        """A response is complete and the connection stays open."""
 
-    def _take_proxy(self, data: bytes) -> None:
-        """Read the PROXY header that has to come first."""
+    def _feed_proxy(self, data: bytes) -> None:
+        """Read the PROXY header, which must come first."""
         self._early = data = self._early + data
         try:
             found = proxy.parse(data)
         except ProtocolError as error:
-            self.refuse(error)
+            self.reject(error)
             return
         if found is None:
             return
@@ -148,25 +148,25 @@ class Connection(StreamProtocol):
         self._early = b""
         self.begin()
         if size < len(data):
-            self.take(data[size:])
+            self.feed(data[size:])
 
     def _end_of_input(self) -> None:
-        """The peer ended its side while no request was being answered."""
+        """The peer closed its sending side while no request was being answered."""
         try:
             if self._early:
                 raise ProtocolError(400, "truncated PROXY protocol header")
-            if self.take != self._linger and hasattr(self, "parser"):
+            if self.feed != self._linger and hasattr(self, "parser"):
                 self.parser.eof()
         except ProtocolError as error:
-            if self.take != self._drain_body:
-                self.refuse(error)
+            if self.feed != self._drain_body:
+                self.reject(error)
                 return
-            # The request was answered: a second answer would pass for that of another.
+            # The request was answered: a second response would pass for that of the next.
             log.warning("%s: %s; closed", self.peer, error.reason)
         self.close()
 
     def base_scope(self) -> Scope:
-        """What every scope of this connection begins with."""
+        """Return the items that every scope of this connection has."""
         address = self.listener.address
         if address.is_unix:
             server: Any = (address.path, None)
@@ -180,7 +180,7 @@ class Connection(StreamProtocol):
                 "root_path": self.service.root_path}
 
     def start(self, exchange: AsgiExchange, scope: Scope) -> None:
-        """Call the application for a request whose head is there."""
+        """Call the application for a request whose head is complete."""
         service = self.service
         app = service.only or self._choose(scope)
         self.exchange = exchange
@@ -188,30 +188,30 @@ class Connection(StreamProtocol):
         service.in_progress += 1
         if app is None:
             exchange.complete = True
-            self.answer_error(500, False)
+            self.send_error(500, False)
             return
         exchange.app = app.id
         scope["state"] = service.states[app.id].copy()
-        if service.timed:
+        if service.has_timeouts:
             self.harakiri_at = exchange.began + service.timeouts.first(scope["path"])
         exchange.task = service.run(exchange.run(app.callable))
 
     def start_websocket(self, websocket: Any, scope: Scope) -> None:
-        """Call the application for a WebSocket whose handshake is sound."""
+        """Call the application for a WebSocket whose handshake is valid."""
         service = self.service
         app = service.only or self._choose(scope)
         self.deadline = inf
         service.in_progress += 1
         if app is None:
             self.websocket, self.exchange = None, websocket
-            self.answer_error(500, False)
+            self.send_error(500, False)
             return
         websocket.app = app.id
         scope["state"] = service.states[app.id].copy()
         websocket.task = service.run(websocket.run(app.callable))
 
     def _choose(self, scope: Scope) -> Any:
-        """Find the application by the path; its mountpoint goes to root_path."""
+        """Find the application by the path; add its mountpoint to root_path."""
         service = self.service
         app = service.application_for(scope["path"].removeprefix(service.root_path))
         if app is None:
@@ -223,8 +223,8 @@ class Connection(StreamProtocol):
 
     # The body of a request.
 
-    def take_body(self, data: bytes) -> None:
-        """Bytes came while a request is being answered: its body, or requests behind it."""
+    def feed_body(self, data: bytes) -> None:
+        """Process bytes that came during a request: its body, or pipelined requests."""
         parser = self.parser
         exchange = self.exchange
         try:
@@ -234,80 +234,80 @@ class Connection(StreamProtocol):
                 return
             piece = parser.body(data)
         except ProtocolError as error:
-            self.body_broke(error)
+            self.fail_body(error)
             return
         limit = self.service.limits.limit_post
         if limit and exchange.received + len(piece) > limit:
-            self.body_broke(ProtocolError(413, f"a body of more than {limit} bytes (limit-post)"))
+            self.fail_body(ProtocolError(413, f"a body of more than {limit} bytes (limit-post)"))
             return
-        if exchange.starved:
+        if exchange.awaits_body:
             self.deadline = monotonic() + self.service.limits.io_timeout
         if parser.body_complete:
             self.deadline = inf
         if piece or parser.body_complete:
             exchange.feed(piece)
 
-    def body_broke(self, error: ProtocolError) -> None:
-        """The body breaks its framing or a limit: it never looks complete."""
+    def fail_body(self, error: ProtocolError) -> None:
+        """Handle a body that breaks its framing or a limit: it never looks complete."""
         exchange = self.exchange
-        if exchange.broken is None:
-            exchange.broken = error
+        if exchange.body_error is None:
+            exchange.body_error = error
             log.warning("%s: %s; closed", self.peer, error.reason)
         exchange.keep_alive = False
         self.deadline = inf
-        self.take = self._discard
+        self.feed = self._discard
         exchange.wake()
 
-    def hold_body(self) -> None:
-        """Enough waits for the application: read no more."""
+    def pause_body(self) -> None:
+        """Stop reading: enough of the body waits for the application."""
         if not self.parser.body_complete:
             self.transport.pause_reading()
 
-    def release_body(self) -> None:
-        """The application has taken what waited: read on."""
+    def resume_body(self) -> None:
+        """Read on: the application has received what waited."""
         if not self._half_closed and not self.transport.is_reading():
             self.resume_reading()
 
-    def await_body(self) -> None:
-        """The application waits for more of the body: now the client has to send."""
+    def expect_body(self) -> None:
+        """Start the timeout of the client: the application waits for more of the body."""
         self.deadline = monotonic() + self.service.limits.io_timeout
 
     # The end of a request.
 
-    def answered(self, exchange: AsgiExchange) -> None:
-        """The whole response is on its way."""
+    def request_done(self, exchange: AsgiExchange) -> None:
+        """The response is complete: record it, and keep the connection or close it."""
         self.harakiri_at = inf
         self.record(exchange)
         self.exchange = None
-        if exchange.keep_alive and exchange.broken is None and not self._half_closed:
+        if exchange.keep_alive and exchange.body_error is None and not self._half_closed:
             if self.parser.body_complete:
                 self.next_request()
                 return
             length = self.parser.content_length
             if length is None or length - exchange.received <= DRAIN:
-                self._left = exchange.received + DRAIN
-                self.take = self._drain_body
+                self._remaining = exchange.received + DRAIN
+                self.feed = self._drain_body
                 self.deadline = monotonic() + self.service.limits.io_timeout
-                self.release_body()
+                self.resume_body()
                 return
         self.finish(not self.parser.body_complete or bool(self.parser.buffered))
 
     def _drain_body(self, data: bytes) -> None:
-        """Read away what the application left of a body, so that the connection can be kept."""
+        """Discard what the application left of a body, so that the connection can be kept."""
         parser = self.parser
         try:
-            self._left -= len(parser.body(data))
+            self._remaining -= len(parser.body(data))
         except ProtocolError as error:
             log.warning("%s: %s; closed", self.peer, error.reason)
             self.finish(True)
             return
         if parser.body_complete:
             self.next_request()
-        elif self._left < 0:
+        elif self._remaining < 0:
             self.finish(True)
 
     def record(self, exchange: Any) -> None:
-        """Count a request that is over, and add it to the request log."""
+        """Count a request that has ended, and add it to the request log."""
         exchange.recorded = True
         service = self.service
         now = monotonic()
@@ -333,10 +333,10 @@ class Connection(StreamProtocol):
         service.access.add(exchange)
 
     def measure(self, exchange: Any) -> None:
-        """Set what the request log tells of the size of the request."""
+        """Set the sizes of the request for the request log."""
 
-    def answer_error(self, status: int, is_head: bool, page: Page = USUAL) -> None:
-        """Answer the present request with an error page and close."""
+    def send_error(self, status: int, is_head: bool, page: Page = USUAL) -> None:
+        """Send an error page for the present request, and close."""
         exchange = self.exchange
         self.harakiri_at = inf
         if exchange is not None:
@@ -350,15 +350,15 @@ class Connection(StreamProtocol):
             extra=page.fields))
         self.finish(not self.parser.body_complete or bool(self.parser.buffered))
 
-    def break_off(self, with_reset: bool) -> None:
-        """End a response that cannot be completed: never let half a body look whole."""
+    def abort_response(self, with_reset: bool) -> None:
+        """End a response that cannot be completed, so that its body does not look complete."""
         if with_reset:
             self.transport.abort()
         else:
             self.finish(False)
 
-    def refuse(self, error: ProtocolError) -> None:
-        """Answer a peer that breaks the protocol or a limit, and say so in the log."""
+    def reject(self, error: ProtocolError) -> None:
+        """Send an error to a peer that breaks the protocol or a limit, and log it."""
         silent = isinstance(error, NotOurProtocol)
         log.warning("%s: %s; closed%s", self.peer, error.reason,
                     "" if silent else f" with {error.status}")
@@ -369,54 +369,55 @@ class Connection(StreamProtocol):
                                             extra=error.fields))
         self.finish(True)
 
-    # Closing, and deadlines, both called by the sweep.
+    # Draining, and deadlines: called by the service and its sweep.
 
     def close_if_idle(self) -> None:
-        """Close a connection that waits for a request of which nothing has come."""
+        """Close the connection if no byte of a request has come."""
         if self.idle and not self.transport.is_closing():
             self.close()
 
     def drain(self) -> None:
-        """The worker stops: no request behind the present one, and no endless stream."""
+        """The worker stops: accept no further request, and end an endless stream."""
         exchange = self.exchange
         if self.websocket is not None:
             self.websocket.drain()
         elif exchange is not None:
             exchange.keep_alive = False
             if exchange.is_event_stream:
-                exchange.dismiss()
+                exchange.end_stream()
 
     def expire(self, now: float) -> None:
-        """The deadline has passed: for what?"""
+        """Act on the deadline, which has passed, by the state."""
         self.deadline = inf
         unsent = self.transport.get_write_buffer_size()
         exchange = self.exchange
         if self.websocket is not None and not self.transport.is_closing():
             self.websocket.expire(now)
         elif self._half_closed and exchange is not None:
-            exchange.lose()
+            exchange.client_gone()
             self.close()
-        elif unsent and (exchange is not None or self.writing_held or self.transport.is_closing()):
+        elif unsent and (exchange is not None or self.writing_paused
+                         or self.transport.is_closing()):
             if not self.stalled():
                 return
-            log.warning("%s: took nothing of a response for %g seconds; closed", self.peer,
+            log.warning("%s: read nothing of a response for %g seconds; closed", self.peer,
                         self.service.limits.io_timeout)
             self.transport.abort()
         elif exchange is not None:
-            if exchange.starved:
-                self.body_broke(ProtocolError(
+            if exchange.awaits_body:
+                self.fail_body(ProtocolError(
                     408, f"no progress of the request body for "
                          f"{self.service.limits.io_timeout:g} seconds"))
             elif exchange.via:
                 self.transport.abort()  # in the middle of a file
-        elif self.idle or self.take == self._drain_body or self.take == self._linger:
-            self.transport.abort() if unsent or self.take == self._linger else self.close()
+        elif self.idle or self.feed == self._drain_body or self.feed == self._linger:
+            self.transport.abort() if unsent or self.feed == self._linger else self.close()
         else:
-            self.refuse(ProtocolError(
+            self.reject(ProtocolError(
                 408, f"no whole request head within {self.service.limits.head_timeout:g} seconds"))
 
     def harakiri(self, now: float) -> None:
-        """The present request is slow, or has been inside the application for too long."""
+        """Log or end the present request, which has run for too long."""
         exchange = self.exchange
         service = self.service
         timeouts = service.timeouts
@@ -427,12 +428,12 @@ class Connection(StreamProtocol):
             limit = timeouts.limit(exchange.scope["path"])
             if now < exchange.began + limit:
                 self.harakiri_at = exchange.began + limit
-                report.slow(service.worker, service.pid, self.peer, exchange.title,
-                            now - exchange.began, exchange.task)
+                harakiri.log_slow(service.worker, service.pid, self.peer, exchange.title,
+                                  now - exchange.began, exchange.task)
                 return
             self.harakiri_at = now + timeouts.grace
-            report.harakiri(service.worker, service.pid, limit, self.host,
-                            exchange.method, exchange.uri, exchange.task)
+            harakiri.log_harakiri(service.worker, service.pid, limit, self.host,
+                                  exchange.method, exchange.uri, exchange.task)
             service.harakiris += 1
             exchange.kill()
             return
@@ -443,4 +444,4 @@ class Connection(StreamProtocol):
         if exchange.head_sent:
             self.transport.abort()
         else:
-            self.answer_error(504, exchange.method == "HEAD")
+            self.send_error(504, exchange.method == "HEAD")

@@ -1,11 +1,11 @@
-"""One HTTP request of an ASGI application: `receive`, `send`, and what its end means.
+"""One HTTP request of an ASGI application: `receive`, `send`, errors and the end.
 
-The rules of this room:
+Rules:
 
 - It is also the record that the request log formats.
-- A response in one piece leaves in one write. What the client does not read holds up
-  `send`, what the application does not receive holds up the reading.
-- After the client is gone `receive` gives `http.disconnect` and `send` raises an OSError
+- A response in one piece is sent in one write. While the client does not read, `send` waits;
+  while the application does not receive, nothing is read.
+- When the client is gone, `receive` returns `http.disconnect` and `send` raises an OSError
   (ASGI, spec_version 2.4 and later). A call out of order is the application's error.
 """
 
@@ -21,12 +21,12 @@ from ...app.debug_pages import USUAL, Page
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
 from . import harakiri
-from .record import Record, by_disconnection
+from .record import Record, is_disconnect
 from .scope import Scope
 
 log = logging.getLogger("geventuwsgi.error")
 
-# So many octets of a request body wait for the application before reading stops.
+# Octets of a request body that are read ahead of the application.
 BODY_AHEAD = 262144
 
 Message = dict[str, Any]
@@ -36,15 +36,15 @@ class AsgiExchange(Record):
     """One request and its response.
 
     Args:
-        connection: the connection it came by.
+        connection: the connection of the request.
         scope: its scope.
         uri: the target as sent, for the log.
         http11: the client speaks HTTP/1.1.
-        raw: the answer goes over the uwsgi protocol, unframed and closed.
-        keeps: the connection may be kept behind the response.
+        raw: the response goes over the uwsgi protocol, unframed and then closed.
+        persistent: the connection may be kept after the response.
 
     Attributes:
-        broken: what was wrong with the request's body, None as long as nothing is.
+        body_error: the error of the request's body, or None.
         expects: the client waits for 100 (Continue).
         received: octets of the body so far.
     """
@@ -52,16 +52,16 @@ class AsgiExchange(Record):
     response: Response | None = None
     keep_alive = False
     expects = False
-    broken: ProtocolError | None = None
+    body_error: ProtocolError | None = None
     trailers = False
     received = 0
-    _handed_over = False
+    _body_delivered = False
     _waiters: "list[asyncio.Future[None]] | None" = None
     _trailer_fields: list[Any] | None = None
 
     def __init__(self, connection: Any, scope: Scope, uri: str, http11: bool, raw: bool,
-                 keeps: bool) -> None:
-        # What Record's own __init__ does; a call less on every request.
+                 persistent: bool) -> None:
+        # As Record's __init__, but without the call.
         self.connection = connection
         self.scope = scope
         self.uri = uri
@@ -69,12 +69,12 @@ class AsgiExchange(Record):
         self.method = scope["method"]
         self.http11 = http11
         self.raw = raw
-        self.keeps = keeps
+        self.persistent = persistent
         self._pieces: list[bytes] = []
         self._ahead = 0
 
     async def run(self, application: Any) -> None:
-        """Call the application, and see to it that the request is answered.
+        """Call the application, and send an error if it did not respond.
 
         Raises:
             asyncio.CancelledError: the task was cancelled.
@@ -88,37 +88,37 @@ class AsgiExchange(Record):
             self._failed(error)
         else:
             if self.killed:
-                self._answer_killed()
+                self._send_timeout()
             elif not self.complete and not self.gone:
-                self._unanswered()
+                self._incomplete()
         finally:
             connection = self.connection
             if not self.recorded:
                 connection.record(self)
             if self.gone and not self.complete and not connection.lost:
-                connection.close()  # a half-closed client to whom nothing more will be said
+                connection.close()  # half-closed by the client, and nothing more to send
             connection.service.task_ended(self.task)
 
-    # What comes in.
+    # The request.
 
     def feed(self, piece: bytes) -> None:
-        """Take a decoded piece of the body; called by the connection."""
+        """Add a decoded piece of the body; called by the connection."""
         self._pieces.append(piece)
         self._ahead += len(piece)
         self.received += len(piece)
         if self._ahead >= BODY_AHEAD:
-            self.connection.hold_body()
+            self.connection.pause_body()
         self.wake()
 
     def wake(self) -> None:
-        """Let whoever waits in `receive` look again."""
+        """Wake the calls that wait in `receive`."""
         if self._waiters is not None:
             waiters, self._waiters = self._waiters, None
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    async def _change(self) -> None:
+    async def _wait(self) -> None:
         waiter = self.connection.service.loop.create_future()
         if self._waiters is None:
             self._waiters = []
@@ -126,32 +126,32 @@ class AsgiExchange(Record):
         await waiter
 
     @property
-    def starved(self) -> bool:
+    def awaits_body(self) -> bool:
         """Whether the application waits for more of the body."""
-        return self._waiters is not None and not self._handed_over
+        return self._waiters is not None and not self._body_delivered
 
     async def receive(self) -> Message:
         """ASGI's `receive`: the body in pieces, then `http.disconnect`."""
         connection = self.connection
-        # Behind the response the parser is at the rest of the body, or at the next request.
-        while not self._handed_over and not self.complete:
-            whole = connection.parser.body_complete and self.broken is None
+        # After the response the parser is at the rest of the body, or at the next request.
+        while not self._body_delivered and not self.complete:
+            whole = connection.parser.body_complete and self.body_error is None
             if self._pieces or whole:
                 if self.gone and not whole:
                     break
-                return self._hand_over(whole)
-            if self.gone or self.broken is not None:
+                return self._next_message(whole)
+            if self.gone or self.body_error is not None:
                 break
             if self.expects:
                 self.expects = False
                 connection.transport.write(CONTINUE)
-            connection.await_body()
-            await self._change()
-        while not (self.gone or self.broken is not None or self.complete):
-            await self._change()
+            connection.expect_body()
+            await self._wait()
+        while not (self.gone or self.body_error is not None or self.complete):
+            await self._wait()
         return {"type": "http.disconnect"}
 
-    def _hand_over(self, whole: bool) -> Message:
+    def _next_message(self, whole: bool) -> Message:
         pieces = self._pieces
         if len(pieces) == 1:
             body = pieces[0]
@@ -163,12 +163,12 @@ class AsgiExchange(Record):
             body = b""
         self._ahead = 0
         if whole:
-            self._handed_over = True
+            self._body_delivered = True
         else:
-            self.connection.release_body()
+            self.connection.resume_body()
         return {"type": "http.request", "body": body, "more_body": not whole}
 
-    # What goes out.
+    # The response.
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """ASGI's `send`.
@@ -184,7 +184,7 @@ class AsgiExchange(Record):
         if kind == "http.response.body":
             more = message.get("more_body", False)
             self._body(message.get("body", b""), more)
-            if more and self.connection.writing_held:
+            if more and self.connection.writing_paused:
                 await self.connection.writable()
         elif kind == "http.response.start":
             if self.response is not None:
@@ -192,7 +192,7 @@ class AsgiExchange(Record):
             self.response = response = Response.from_octets(
                 message["status"], message.get("headers", ()))
             if response.code < 200:
-                raise ResponseError(f"{response.code} is no final status")
+                raise ResponseError(f"{response.code} is not a final status")
             self.status = response.code
             self.header_count = response.header_count
             self.trailers = bool(message.get("trailers")) and not self.raw
@@ -237,16 +237,17 @@ class AsgiExchange(Record):
             self._finish(response)
 
     def _head(self, response: Response, known: int | None) -> bytes:
-        """Encode the head; from here on the response cannot be replaced."""
+        """Encode the head. After this the response cannot be replaced by an error page."""
         standing = self.connection.service.standing
         is_head = self.scope["method"] == "HEAD"
         if self.raw:
             octets = response.raw_head(standing, is_head, known)
         else:
-            keeps = self.keeps and self.broken is None and self.connection.service.persistent
+            persistent = (self.persistent and self.body_error is None
+                          and self.connection.service.persistent)
             if self.expects and not self.connection.parser.body_complete:
-                keeps = False  # the body that waits for a 100 no longer comes, or too late
-            octets = response.head(standing, self.http11, is_head, keeps,
+                persistent = False  # without a 100 the client may or may not send the body
+            octets = response.head(standing, self.http11, is_head, persistent,
                                    None if self.trailers else known)
             self.keep_alive = response.keep_alive
         self.head_sent = True
@@ -254,12 +255,12 @@ class AsgiExchange(Record):
         return octets
 
     def _finish(self, response: Response) -> None:
-        """The response is on its way; note what must not be followed by another one."""
+        """The response is complete. After a wrong length the connection is closed."""
         self.complete = True
         if response.remaining and not response.bodiless:
             self.keep_alive = False
             self.fault = response.length_error
-        self.connection.answered(self)
+        self.connection.request_done(self)
         self.wake()
 
     async def _send_other(self, kind: str, message: Mapping[str, Any]) -> None:
@@ -277,7 +278,7 @@ class AsgiExchange(Record):
         elif kind == "http.response.trailers":
             self._send_trailers(message)
         else:
-            raise RuntimeError(f"{kind!r} is no message of an HTTP response")
+            raise RuntimeError(f"{kind!r} is not a message of an HTTP response")
 
     def _send_trailers(self, message: Mapping[str, Any]) -> None:
         response = self.response
@@ -286,7 +287,7 @@ class AsgiExchange(Record):
             raise RuntimeError("http.response.trailers was sent without being announced, or "
                                "before the end of the body")
         if self._trailer_fields is None:
-            return  # no chunks, so no place for them: HTTP/1.0, HEAD or a Content-Length
+            return  # trailers need chunks: not in HTTP/1.0, HEAD or with a Content-Length
         self._trailer_fields += message.get("headers", ())
         if not message.get("more_trailers", False):
             self.connection.transport.write(response.trailer(self._trailer_fields))
@@ -305,7 +306,7 @@ class AsgiExchange(Record):
         response = self._started()
         found = os.fstat(file)
         if not S_ISREG(found.st_mode):
-            raise ResponseError("pathsend and zerocopysend take regular files")
+            raise ResponseError("pathsend and zerocopysend need a regular file")
         if offset is None:
             offset = os.lseek(file, 0, os.SEEK_CUR)
         rest = max(found.st_size - offset, 0)
@@ -343,77 +344,78 @@ class AsgiExchange(Record):
             connection.transport.write(response.end())
         self._finish(response)
 
-    # What goes wrong.
+    # Errors and early ends.
 
     @property
     def is_event_stream(self) -> bool:
-        """Whether this is a stream of events, which ends only when somebody goes."""
+        """Whether the response is an event stream, which ends only with its connection."""
         return self.response is not None and "text/event-stream" in self.response.fields.lower()
 
-    def dismiss(self) -> None:
-        """The worker drains: end a stream of events properly, as if the client had gone."""
+    def end_stream(self) -> None:
+        """End an event stream regularly; for the application the client is gone."""
         response = self.response
         if response is None or not self.head_sent or self.complete:
             return
         if response.chunked and not response.bodiless:
             self.connection.transport.write(response.end())
-        self.lose()
+        self.client_gone()
         self.connection.close()
 
-    def lose(self) -> None:
-        """The client is gone."""
+    def client_gone(self) -> None:
+        """The client has disconnected: `receive` and `send` say so from now on."""
         self.gone = True
         self.wake()
 
     def _failed(self, error: BaseException) -> None:
-        """The application ended with an exception: whose fault, and what to send?"""
+        """The application raised an exception: send an error, and log it if it is its own."""
         connection = self.connection
         if self.killed:
-            self._answer_killed()
+            self._send_timeout()
         elif isinstance(error, asyncio.CancelledError):
-            self._answer(503 if connection.service.draining else 500)
-        elif self.gone and by_disconnection(error):
+            self._send_error(503 if connection.service.draining else 500)
+        elif self.gone and is_disconnect(error):
             log.debug("%s: client gone during %s: %r", connection.peer, self.title, error)
-        elif self.broken is not None and not self.head_sent:
-            self._answer(self.broken.status)
+        elif self.body_error is not None and not self.head_sent:
+            self._send_error(self.body_error.status)
         else:
             service = connection.service
             service.exceptions += 1
             harakiri.application_error(connection.peer, self.title, error)
             accept = b",".join(value for name, value in self.scope["headers"]
                                if name == b"accept").decode("latin-1")
-            self._answer(500, service.exception_policy.apply(self.title, error, accept))
+            self._send_error(500, service.exception_policy.apply(self.title, error, accept))
 
     def kill(self) -> None:
-        """The request exceeded `harakiri`: cancel it; what it still sends is discarded."""
+        """Cancel the request, which exceeded `harakiri`; discard what it still sends."""
         self.killed = True
         self.gone = True
         self.task.cancel()
 
-    def _answer_killed(self) -> None:
+    def _send_timeout(self) -> None:
         if not self.complete:
             self.gone = self.connection.lost
-            self._answer(504)
+            self._send_error(504)
 
-    def _unanswered(self) -> None:
+    def _incomplete(self) -> None:
         """The application returned before its response was complete."""
-        if self.broken is not None and self.response is None:
-            self._answer(self.broken.status)
+        if self.body_error is not None and self.response is None:
+            self._send_error(self.body_error.status)
             return
-        what = "without an answer" if self.response is None else "before its response was complete"
+        what = ("without a response" if self.response is None
+                else "before its response was complete")
         log.error("%s: %s: the application returned %s", self.connection.peer, self.title, what)
-        self._answer(500)
+        self._send_error(500)
 
-    def _answer(self, status: int, page: Page = USUAL) -> None:
-        """Send an error page if nothing was sent yet, else cut the connection."""
+    def _send_error(self, status: int, page: Page = USUAL) -> None:
+        """Send an error page if no head was sent yet, else end the connection."""
         if self.complete or self.gone:
             return
         self.keep_alive = False
         self.complete = True
         if self.head_sent:
-            self.connection.break_off(self.response is not None and self.response.until_close)
+            self.connection.abort_response(self.response is not None and self.response.until_close)
         else:
             self.status = status
             self.header_count = 0
-            self.connection.answer_error(status, self.scope["method"] == "HEAD", page)
+            self.connection.send_error(status, self.scope["method"] == "HEAD", page)
         self.wake()

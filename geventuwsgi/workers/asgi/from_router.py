@@ -1,7 +1,7 @@
-"""What comes from the router of this instance: HTTP on a socket of ours, with a word on the client.
+"""Connections from the router of this instance: HTTP with a field that describes the client.
 
-The rules of this room: who connects is asked of the kernel, and only a process of our own
-user may say who the client is (`server.routed` does the same for WSGI).
+The socket is abstract and so has no file mode. The kernel reports the user of the peer: only
+processes of the server's own user may state a client's address.
 """
 
 import json
@@ -21,7 +21,7 @@ log = logging.getLogger("geventuwsgi.error")
 
 
 class RoutedConnection(HttpConnection):
-    """Serve what the router hands on: `client`, `server`, `scheme` and TLS are its client's."""
+    """Serve what the router forwards. `client`, `server`, `scheme` and TLS are its client's."""
 
     __slots__ = ("_client",)
 
@@ -49,7 +49,7 @@ class RoutedConnection(HttpConnection):
         scope = super()._scope(parser)
         parser.fields = fields  # `repeated` compares the whole head
         if scope["client"] == (client.host, 0):
-            # X-Forwarded-For ends with the address that the router itself has added.
+            # X-Forwarded-For ends with the address that the router has added.
             scope["client"] = client.host, self.port
         return scope
 

@@ -1,8 +1,7 @@
-"""How long requests may run, and where they stand.
+"""The log lines of slow requests, harakiri and errors, with the stacks of tasks.
 
-The rules of this room: a request is looked at by the sweep, once it has run for as long as
-`Patience.first` says; a quick one pays for a number and no more. WebSockets are not
-requests in this sense.
+The sweep checks a request when it has run for `RequestTimeouts.first` seconds; a quick one
+costs one number. WebSockets have no harakiri.
 """
 
 import asyncio
@@ -16,9 +15,11 @@ from typing import Any
 
 from ...log import tracebacks
 
+log = logging.getLogger("geventuwsgi.error")
 
-def of_worker(service: Any) -> str:
-    """Return where the tasks of the requests and all native threads of a worker stand."""
+
+def worker_stacks(service: Any) -> str:
+    """Return the stacks of the requests' tasks and of all native threads of a worker."""
     now = monotonic()
     parts = []
     for connection in tuple(service.connections):
@@ -26,25 +27,20 @@ def of_worker(service: Any) -> str:
         task = getattr(exchange, "task", None)
         if exchange is not None and task is not None:
             parts.append(f"request {exchange.title} from {connection.peer}, running for "
-                         f"{now - exchange.began:.1f} seconds:\n{stack(task)}")
+                         f"{now - exchange.began:.1f} seconds:\n{task_stack(task)}")
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     sections = [(f"native thread {number:#x} ({names.get(number, 'unknown')}):", frame)
                 for number, frame in sys._current_frames().items()]
     return tracebacks.of_process(service.pid, service.worker, sections, "\n\n".join(parts))
 
 
-# What the log says about a request that went wrong: whose, which, and where it stood.
-
-log = logging.getLogger("geventuwsgi.error")
-
-
 def application_error(peer: str, what: str, error: BaseException) -> None:
-    """Log the traceback of an exception that left the application, without our frames."""
+    """Log an exception of the application, without the frames of this server."""
     log.error("Error handling %s from %s", what, peer, exc_info=tracebacks.exc_info(error))
 
 
-def stack(task: "asyncio.Task[None]") -> str:
-    """Where a task stands: the frames of the coroutines that wait for each other."""
+def task_stack(task: "asyncio.Task[None]") -> str:
+    """Return the stack of a task: the frames of the coroutines that await each other."""
     lines: list[str] = []
     awaited: object = task.get_coro()
     while awaited is not None:
@@ -55,17 +51,17 @@ def stack(task: "asyncio.Task[None]") -> str:
     return "".join(lines).rstrip() or tracebacks.NO_FRAME
 
 
-def slow(worker: int, pid: int, peer: str, what: str, seconds: float,
-         task: "asyncio.Task[None]") -> None:
-    """Log a request that has been running for `slow-request` seconds, and where it is."""
-    log.warning("slow request: %s from %s has been running for %.1f seconds on worker %d "
-                "(pid: %d), here:\n%s", what, peer, seconds, worker, pid, stack(task))
-
-
-def harakiri(worker: int, pid: int, limit: float, host: str, method: str, uri: str,
+def log_slow(worker: int, pid: int, peer: str, what: str, seconds: float,
              task: "asyncio.Task[None]") -> None:
-    """Log a request that exceeded `harakiri`, in uWSGI's words, with its task's stack."""
+    """Log a request that has been running for `slow-request` seconds, with its stack."""
+    log.warning("slow request: %s from %s has been running for %.1f seconds on worker %d "
+                "(pid: %d), here:\n%s", what, peer, seconds, worker, pid, task_stack(task))
+
+
+def log_harakiri(worker: int, pid: int, limit: float, host: str, method: str, uri: str,
+                 task: "asyncio.Task[None]") -> None:
+    """Log a request that exceeded `harakiri`, in uWSGI's words, with its stack."""
     log.error("*** HARAKIRI ON WORKER %d (pid: %d) ***\n"
               "HARAKIRI [core 0] %s - %s %s since %d\n"
               "HARAKIRI: stack of the task that serves it:\n%s",
-              worker, pid, host, method, uri, int(time.time() - limit), stack(task))
+              worker, pid, host, method, uri, int(time.time() - limit), task_stack(task))

@@ -1,8 +1,8 @@
-"""An HTTP/1 connection: requests one after the other, one parser for all of them.
+"""HTTP/1 connections, plain and through TLS.
 
-The rules of this room: pipelined requests are answered in order, the next one begins when
-the response before it is complete, though its application may still be running (background
-tasks). A head with the same octets as the one before has the same scope.
+One parser reads all requests of a connection. A pipelined request begins when the response
+before it is complete, even if that application still runs (background tasks). A head with
+the same octets as the one before has the same scope.
 """
 
 import logging
@@ -16,9 +16,11 @@ from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
 from .connection import Connection
 from .exchange import AsgiExchange
-from .scope import HTTP_EXTENSIONS, Scope, from_http, is_handshake, take_forwarded
+from .scope import HTTP_EXTENSIONS, Scope, from_http, is_handshake, apply_forwarded
 from .tls_transport import SecureTransport
 from .websocket import WebSocket
+
+log = logging.getLogger("geventuwsgi.error")
 
 
 class HttpConnection(Connection):
@@ -32,12 +34,12 @@ class HttpConnection(Connection):
         self.parser = self.new_parser()
         self._base: Scope | None = None
         self._repeated: Scope | None = None
-        self.take = self._take_head
+        self.feed = self._feed_head
 
     def new_parser(self) -> RequestParser:
         return RequestParser(self.service.head_limits)
 
-    def _take_head(self, data: bytes) -> None:
+    def _feed_head(self, data: bytes) -> None:
         try:
             if self.parser.head(data):
                 self._request()
@@ -45,10 +47,10 @@ class HttpConnection(Connection):
                 self.idle = False
                 self.deadline = monotonic() + self.service.limits.head_timeout
         except ProtocolError as error:
-            self.refuse(error)
+            self.reject(error)
 
     def _request(self) -> None:
-        """Begin the request whose head is there.
+        """Begin the request whose head is complete.
 
         Raises:
             ProtocolError: 413 for a body over limit-post.
@@ -57,7 +59,7 @@ class HttpConnection(Connection):
         service = self.service
         self.idle = False
         if parser.repeated:
-            # The scope of a head that came twice in a row, for the third time and on.
+            # The head came twice in a row: keep its scope for the third time.
             base = self._repeated
             if base is None:
                 base = self._repeated = self._scope(parser)
@@ -80,40 +82,40 @@ class HttpConnection(Connection):
                 raise ProtocolError(413, f"a body of {length} bytes (limit-post is {limit})")
             exchange.expects = parser.expect_continue
         scope["extensions"] = HTTP_EXTENSIONS.copy()
-        self.take = self.take_body
+        self.feed = self.feed_body
         self.start(exchange, scope)
         if not parser.body_complete and self.exchange is exchange:
-            self.take_body(b"")  # what came with the head
+            self.feed_body(b"")  # what came with the head
 
     def _scope(self, parser: RequestParser) -> Scope:
-        """Build all of the scope that depends on the head and the peer alone."""
+        """Build the part of the scope that depends on the head and the peer only."""
         base = self._base
         if base is None:
             base = self._base = self.base_scope()
         scope = from_http(base, parser)
         if self.trusted and ("orwarded-" in parser.fields or "ORWARDED-" in parser.fields):
-            take_forwarded(scope, self.service.forwarders)
+            apply_forwarded(scope, self.service.forwarders)
         return scope
 
     def next_request(self) -> None:
-        self.take = self._take_head
+        self.feed = self._feed_head
         service = self.service
         if self.parser.buffered:
             self.deadline = monotonic() + service.limits.head_timeout
-            service.loop.call_soon(self._take_buffered, context=service.context.copy())
+            service.loop.call_soon(self._feed_buffered, context=service.context.copy())
             return
         self.idle = True
         self.deadline = monotonic() + service.limits.keepalive
         if not self.transport.is_reading():
             self.resume_reading()
 
-    def _take_buffered(self) -> None:
-        """A request was waiting behind the one before."""
+    def _feed_buffered(self) -> None:
+        """Begin the pipelined request that waits in the parser."""
         if self.lost:
             return
-        self._take_head(b"")
+        self._feed_head(b"")
         parser = self.parser
-        # As long as yet another one waits, nothing more is read.
+        # While yet another one waits, nothing is read.
         if not self.lost and not (parser.body_complete and parser.buffered):
             self.resume_reading()
 
@@ -124,38 +126,35 @@ class HttpConnection(Connection):
         exchange.request_length = parser.content_length or 0
 
 
-# An HTTPS connection on the loop: a handshake, then HTTP and WebSocket as on any other.
-#
-# The rules of this room: the handshake has `http-headers-timeout`, from the first byte or
-# none. Until it is made the connection counts as idle: nothing of a request has come.
-
-log = logging.getLogger("geventuwsgi.error")
-
-
 class HttpsConnection(HttpConnection):
-    """Serve HTTP/1 through TLS. A PROXY header stands before the TLS, as HAProxy sends it."""
+    """Serve HTTP/1 and WebSocket through TLS.
+
+    A PROXY header comes before the TLS, as HAProxy sends it. The handshake has
+    `http-headers-timeout`, from the accept on. Until it is complete the connection is idle.
+    """
 
     __slots__ = ("_extension",)
 
     def begin(self) -> None:
-        self.take = self._take_first
+        self.feed = self._feed_first
 
-    def _take_first(self, data: bytes) -> None:
+    def _feed_first(self, data: bytes) -> None:
         if data[0] != tls.HANDSHAKE:
             self._no_tls(data)
             return
         plain = self.transport
-        self.take = self._discard
+        self.feed = self._discard
         self.transport = secure = SecureTransport(
-            plain, self.listener.context, self, self.service.loop, self._secured, self._failed)
-        secure.take(data)
+            plain, self.listener.context, self, self.service.loop, self._secured,
+            self._handshake_failed)
+        secure.feed(data)
 
     def _no_tls(self, data: bytes) -> None:
         if not tls.looks_like_http(data):
-            log.warning("%s: no TLS; closed", self.peer)
+            log.warning(tls.NOT_TLS, self.peer)
             self.close()
             return
-        log.warning("%s: plain HTTP on an HTTPS port; closed with 400", self.peer)
+        log.warning(tls.PLAIN_HTTP_CLOSED, self.peer)
         self.transport.write(error_response(400, self.service.standing, detail=tls.PLAIN_HTTP))
         self.finish(True)
 
@@ -164,22 +163,22 @@ class HttpsConnection(HttpConnection):
         super().begin()
         self.deadline = monotonic() + self.service.limits.head_timeout
 
-    def _failed(self, reason: str) -> None:
-        log.warning("%s: the TLS handshake failed (%s); closed", self.peer, reason)
+    def _handshake_failed(self, reason: str) -> None:
+        log.warning(tls.HANDSHAKE_FAILED, self.peer, reason)
         self.close()
 
     def _end_of_input(self) -> None:
-        if self.take == self._take_first:
+        if self.feed == self._feed_first:
             self.close()
             return
         super()._end_of_input()
 
     def expire(self, now: float) -> None:
         transport = self.transport
-        if self.take == self._discard and not (
+        if self.feed == self._discard and not (
                 transport.is_plain or transport.established or transport.is_closing()):
             self.deadline = inf
-            log.warning("%s: no TLS handshake within %g seconds; closed", self.peer,
+            log.warning(tls.HANDSHAKE_EXPIRED, self.peer,
                         self.service.limits.head_timeout)
             self.close()
             return

@@ -1,7 +1,7 @@
 """The application's startup and shutdown (ASGI's lifespan protocol, version 2.0).
 
-The rules of this room: it runs on the loop, once per worker. A startup that fails is an
-error of the boot; a shutdown that fails is a line in the log.
+It runs on the loop, once per worker and application. A failed startup is an error of the
+boot; a failed shutdown is only logged.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from typing import Any
 from ...errors import BootError
 from ...log import tracebacks
 
-_FRAME = '  File "'     # of a traceback as text
-_LAST_WORDS = 0.1       # seconds that an application may go on after a startup that failed
+_FRAME = '  File "'   # begins a frame in the text of a traceback
+_FAILED_GRACE = 0.1   # seconds that an application may run on after its startup failed
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -39,10 +39,10 @@ class Lifespan:
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
         self._events: asyncio.Queue[dict[str, Any]]
-        self._answer: asyncio.Future[dict[str, Any]]
+        self._result: asyncio.Future[dict[str, Any]]
 
     async def startup(self) -> None:
-        """Run the startup, up to its end.
+        """Run the startup.
 
         Raises:
             BootError: it failed, or took too long.
@@ -50,42 +50,42 @@ class Lifespan:
         if self._mode == "off":
             return
         self._events = asyncio.Queue()
-        self._answer = asyncio.get_running_loop().create_future()
+        self._result = asyncio.get_running_loop().create_future()
         self._events.put_nowait({"type": "lifespan.startup"})
         self._task = asyncio.ensure_future(self._run())
         try:
-            answer = await asyncio.wait_for(asyncio.shield(self._answer), self._startup_timeout)
+            result = await asyncio.wait_for(asyncio.shield(self._result), self._startup_timeout)
         except asyncio.TimeoutError:
             self._task.cancel()
             raise BootError(f"the lifespan startup took more than {self._startup_timeout:g} "
                             f"seconds (lifespan-startup-timeout)") from None
-        kind = answer["type"]
+        kind = result["type"]
         if kind == "lifespan.startup.failed":
-            await asyncio.wait([self._task], timeout=_LAST_WORDS)   # Starlette raises behind it
-            raise _failed(str(answer.get("message") or "")) from self._error
+            await asyncio.wait([self._task], timeout=_FAILED_GRACE)   # Starlette then raises
+            raise _failed(str(result.get("message") or "")) from self._error
         if kind == "ended":
             if self._mode == "on":
-                raise BootError(f"the lifespan startup failed: {answer['reason']}",
-                                answer["traceback"]) from self._error
-            log.info("the application knows no lifespan (%s); it is served without",
-                     answer["reason"])
+                raise BootError(f"the lifespan startup failed: {result['reason']}",
+                                result["traceback"]) from self._error
+            log.info("the application does not support lifespan (%s); it is served without it",
+                     result["reason"])
             self._task = None
 
     async def shutdown(self) -> None:
         """Run the shutdown; never raises."""
         if self._task is None or self._task.done():
             return
-        self._answer = asyncio.get_running_loop().create_future()
+        self._result = asyncio.get_running_loop().create_future()
         self._events.put_nowait({"type": "lifespan.shutdown"})
         try:
-            answer = await asyncio.wait_for(asyncio.shield(self._answer), self._shutdown_timeout)
+            result = await asyncio.wait_for(asyncio.shield(self._result), self._shutdown_timeout)
         except asyncio.TimeoutError:
             log.error("the lifespan shutdown took more than %g seconds "
                       "(lifespan-shutdown-timeout)", self._shutdown_timeout)
             self._task.cancel()
             return
-        if answer["type"] == "lifespan.shutdown.failed":
-            log.error("the lifespan shutdown failed: %s", answer.get("message", ""))
+        if result["type"] == "lifespan.shutdown.failed":
+            log.error("the lifespan shutdown failed: %s", result.get("message", ""))
 
     async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"},
@@ -97,20 +97,20 @@ class Lifespan:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            # With "auto" a server has to go on (ASGI's lifespan page): this is how an
-            # application says that it knows no lifespan. One that asked for the first event
-            # or had started most likely means something else.
+            # With "auto" the server continues: an exception means that the application does not
+            # support lifespan (ASGI's lifespan page). After the first `receive` it most likely
+            # is an error, so it is logged too.
             self._error = error
             reason = f"{type(error).__name__}: {error}"
             trace = tracebacks.of_exception(error)
             raised = self._mode == "on" and not self._started   # by `startup`, with the trace
             if (self._started or self._received) and not self._explained and not raised:
                 log.error("Error in the lifespan of the application\n%s", trace.rstrip())
-        self._say({"type": "ended", "reason": reason, "traceback": trace})
+        self._respond({"type": "ended", "reason": reason, "traceback": trace})
 
-    def _say(self, answer: dict[str, Any]) -> None:
-        if not self._answer.done():
-            self._answer.set_result(answer)
+    def _respond(self, result: dict[str, Any]) -> None:
+        if not self._result.done():
+            self._result.set_result(result)
 
     async def _receive(self) -> dict[str, Any]:
         self._received = True
@@ -120,15 +120,15 @@ class Lifespan:
         kind = message["type"]
         if kind not in ("lifespan.startup.complete", "lifespan.startup.failed",
                         "lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            raise RuntimeError(f"the lifespan sent {kind!r}")
+            raise RuntimeError(f"{kind!r} is not a lifespan message")
         self._started = True
         if kind == "lifespan.startup.failed":   # Starlette's message is the traceback
             self._explained = _FRAME in str(message.get("message") or "")
-        self._say(message)
+        self._respond(message)
 
 
 def _failed(message: str) -> BootError:
-    """Return the error for what an application says of its startup, often a whole traceback."""
+    """Return the error for the message of a failed startup, which is often a traceback."""
     lines = message.strip().splitlines()
     if not lines:
         return BootError("the lifespan startup failed")

@@ -1,12 +1,12 @@
-"""The native thread with the event loop, and the two ways between it and the hub.
+"""The native thread with the event loop, and the calls between it and the hub.
 
-The rules of this room:
+Rules:
 
-- It is the only one that both threads enter. Hub to loop: `call`. Loop to hub: `tell`, a
-  deque that the watcher's callback drains wholly, as wake-ups coalesce.
-- The loop is made by its thread, after the fork. What it needs is imported before: the
+- Both threads use this module. Hub to loop: `call_in_loop`. Loop to hub: `call_in_hub`, a
+  deque that the watcher's callback drains completely, as wake-ups coalesce.
+- The loop is created after the fork. The modules that it needs are imported before: the
   import lock is a gevent lock in a process that imports on two threads.
-- The hub never waits for the thread, except for a moment at the very end.
+- The hub never waits for the thread, except for a moment at the end.
 """
 
 import asyncio
@@ -23,19 +23,21 @@ from ...errors import ConfigError
 
 log = logging.getLogger("geventuwsgi.error")
 
-# Others than the import of asyncio pulls in, and used by a loop at its first need of them.
+FAILED = "the event loop ended with an error"
+
+# A loop imports these when it first needs them, and `import asyncio` does not.
 for _name in ("encodings.idna", "concurrent.futures.thread", "asyncio.selector_events"):
     importlib.import_module(_name)
 
 
 def loop_maker(kind: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes the event loop.
+    """Return the function that creates the event loop.
 
     Args:
         kind: "auto", "asyncio" or "uvloop".
 
     Raises:
-        ConfigError: uvloop is wanted and not installed.
+        ConfigError: uvloop is required and not installed.
     """
     if kind != "asyncio":
         try:
@@ -54,17 +56,17 @@ class LoopThread:
 
     Args:
         hub: the hub of the main thread.
-        make: makes the loop.
-        died: called on the hub if the loop ends with an error.
+        make_loop: creates the loop.
+        on_failure: called on the hub if the loop ends with an error.
     """
 
-    def __init__(self, hub: Any, make: Callable[[], asyncio.AbstractEventLoop],
-                 died: Callable[[], object]) -> None:
-        self.loop = make()
-        self._died = died
+    def __init__(self, hub: Any, make_loop: Callable[[], asyncio.AbstractEventLoop],
+                 on_failure: Callable[[], object]) -> None:
+        self.loop = make_loop()
+        self._on_failure = on_failure
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._waker = hub.loop.async_()
-        self._waker.start(self._on_readable)
+        self._waker.start(self._run_calls)
         self._thread = threading.Thread(target=self._run, name="asgi-loop", daemon=True)
         self._main: Callable[[], Coroutine[Any, Any, None]]
 
@@ -73,20 +75,20 @@ class LoopThread:
         self._main = main
         self._thread.start()
 
-    def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have a function called on the loop's thread. Called on the hub."""
+    def call_in_loop(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Schedule a call on the loop's thread. Called on the hub."""
         try:
             self.loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
             log.debug("the event loop has ended: %r was not called", function)
 
-    def tell(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Have a function called on the hub. Called on the loop's thread."""
+    def call_in_hub(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Schedule a call on the hub. Called on the loop's thread."""
         self._calls.append((function, arguments))
         self._waker.send()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the thread's end, and close what belongs to the hub."""
+        """Wait for the thread to end, and close its watcher on the hub."""
         self._thread.join(seconds)
         ended = not self._thread.is_alive()
         if ended:
@@ -94,13 +96,13 @@ class LoopThread:
         return ended
 
     def stack(self) -> str:
-        """The stack of the loop's thread now, innermost call last."""
+        """Return the present stack of the loop's thread, innermost call last."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         if frame is None:
             return "  (the thread has no Python frame)"
         return "".join(traceback.format_stack(frame)).rstrip()
 
-    def _on_readable(self) -> None:
+    def _run_calls(self) -> None:
         calls = self._calls
         while calls:
             function, arguments = calls.popleft()
@@ -115,12 +117,12 @@ class LoopThread:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
         except BaseException:
-            log.critical("the event loop ended with an error", exc_info=True)
-            self.tell(self._died)
+            log.critical(FAILED, exc_info=True)
+            self.call_in_hub(self._on_failure)
 
 
 def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel the tasks that nobody awaits any more, and let them end."""
+    """Cancel the remaining tasks, and let them end."""
     tasks = asyncio.all_tasks(loop)
     for task in tasks:
         task.cancel()

@@ -1,4 +1,4 @@
-"""One request or WebSocket as the request log and the counters see it.
+"""The record of one request or WebSocket, for the request log and the counters.
 
 Nothing is computed before a line is written.
 """
@@ -13,20 +13,20 @@ from .scope import Scope, Variables
 
 
 class Record(RequestRecord):
-    """One request, as the log and the counters see it.
+    """One request.
 
     Args:
-        connection: the connection it came by.
+        connection: the connection of the request.
         scope: its scope.
         uri: the target as sent.
 
     Attributes:
-        gone: the client is; nothing can be sent any more.
-        complete: the whole response is on its way.
-        head_sent: the head of the response is.
+        gone: the client has disconnected; nothing can be sent.
+        complete: the response has been passed to the transport, completely.
+        head_sent: its head has.
         killed: it exceeded `harakiri`.
         recorded: it was counted and logged.
-        fault: what else the log should say of it.
+        fault: an error of the response to log, or "".
         task: the application's task.
     """
 
@@ -56,14 +56,14 @@ class Record(RequestRecord):
         return f"{self.method} {self.uri}"
 
 
-def by_disconnection(error: BaseException) -> bool:
-    """Whether an exception is, or came of, our telling that the client is gone."""
+def is_disconnect(error: BaseException) -> bool:
+    """Return whether an exception is, or was caused by, our report that the client is gone."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ClientDisconnected) or type(seen).__name__ == "ClientDisconnect":
             return True
         nested = getattr(seen, "exceptions", None)
-        if nested and all(by_disconnection(one) for one in nested):
+        if nested and all(is_disconnect(one) for one in nested):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

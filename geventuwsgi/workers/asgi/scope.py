@@ -1,10 +1,11 @@
-"""The connection scope of one request, from a checked HTTP head or a uwsgi packet (ASGI 3.0).
+"""The scope of one request, from a checked HTTP head or a uwsgi packet (ASGI 3.0).
 
-The rules of this room: a scope is a plain dict, new for each request, and so are the lists
-and dicts in it: applications change them. Field lines are remembered as pairs of octets,
-since clients send the same ones again and again. A field name with "_" is dropped, as for
-WSGI: frameworks make variables of the names, where `X_Forwarded_For` would pose as
-`X-Forwarded-For`.
+Rules:
+
+- A scope and the lists and dicts in it are new for each request: applications change them.
+- Parsed field lines are cached, since clients send the same ones again and again.
+- A field whose name contains "_" is dropped, as for WSGI: frameworks turn names into
+  variables, where `X_Forwarded_For` would pass for `X-Forwarded-For`.
 """
 
 from collections.abc import Sequence
@@ -21,31 +22,31 @@ Scope = dict[str, Any]
 Pair = tuple[bytes, bytes]
 
 ASGI = {"version": "3.0", "spec_version": "2.5"}
-# What of ASGI's extensions an HTTP connection can do, over the uwsgi protocol too.
+# ASGI's extensions that all connections support, also over the uwsgi protocol.
 EXTENSIONS: dict[str, dict[str, Any]] = {
     "http.response.pathsend": {}, "http.response.zerocopysend": {}}
 HTTP_EXTENSIONS: dict[str, dict[str, Any]] = {
     **EXTENSIONS, "http.response.early_hint": {}, "http.response.trailers": {}}
 WEBSOCKET_EXTENSIONS: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
 
-# An extension of this server: variables that a front end has added, `http-var` of the router or
-# `uwsgi_param` of nginx, as a dict of text.
+# An extension of this server: variables that a front end adds (`http-var` of the router,
+# `uwsgi_param` of nginx), as a dict of text.
 VARIABLES = "geventuwsgi.variables"
-# What else of a packet's variables a scope holds, or says in another form.
+# Variables of a packet that the scope has in another form.
 _IN_SCOPE = frozenset(
     "REQUEST_METHOD REQUEST_URI PATH_INFO QUERY_STRING SERVER_PROTOCOL SCRIPT_NAME SERVER_NAME "
     "SERVER_PORT REMOTE_ADDR REMOTE_PORT CONTENT_TYPE CONTENT_LENGTH REQUEST_SCHEME HTTPS "
     "UWSGI_SCHEME".split())
 
-_REMEMBERED = 2048
-_LINE = 256  # longer lines (cookies) are mostly different each time
+_CACHED_LINES = 2048
+_LONGEST_CACHED = 256  # longer lines (cookies) mostly differ each time
 
 
 class _Pairs(dict[str, Pair | None]):
-    """Field line as received -> (name in lower case, value); None for a dropped one.
+    """Map a field line as received to (name in lower case, value); None if dropped.
 
     Attributes:
-        dropped: a line was dropped since this was last set to False.
+        dropped: a line was dropped since this was last reset.
     """
 
     dropped = False
@@ -56,8 +57,8 @@ class _Pairs(dict[str, Pair | None]):
             self.dropped = True
             return None
         pair = name.lower().encode("latin-1"), value.strip(" \t").encode("latin-1")
-        if len(line) <= _LINE:
-            if len(self) >= _REMEMBERED:
+        if len(line) <= _LONGEST_CACHED:
+            if len(self) >= _CACHED_LINES:
                 self.clear()
             self[line] = pair
         return pair
@@ -67,9 +68,9 @@ _pairs = _Pairs()
 
 
 def headers_of(parser: RequestParser) -> list[Pair]:
-    """The request's header fields, in order; Host is the target's where that names one."""
+    """Return the header fields in order. If the target names a host, Host is that one."""
     pairs = _pairs
-    lines = parser.fields[:-2].split("\r\n") if parser.fields else ()  # HTTP/1.0 asks for none
+    lines = parser.fields[:-2].split("\r\n") if parser.fields else ()  # HTTP/1.0 needs none
     found: list[Any] = list(map(pairs.__getitem__, lines))
     if pairs.dropped:
         pairs.dropped = False
@@ -81,7 +82,7 @@ def headers_of(parser: RequestParser) -> list[Pair]:
 
 
 def path_of(raw: str) -> str:
-    """Decode a path: dot segments are removed first, "//" stays, UTF-8 as far as it is."""
+    """Decode a path as UTF-8, after removing dot segments; "//" stays."""
     if "/." in raw:
         raw = without_dot_segments(raw)
     if raw.isascii() and "%" not in raw:
@@ -90,10 +91,10 @@ def path_of(raw: str) -> str:
 
 
 def from_http(base: Scope, parser: RequestParser) -> Scope:
-    """Build the scope of a request whose head `parser` holds.
+    """Build the scope of a request from its HTTP head.
 
     Args:
-        base: what a scope of this connection begins with: type, asgi, scheme, client,
+        base: the items that all scopes of the connection have: type, asgi, scheme, client,
             server, root_path.
         parser: a parser whose `head()` returned True.
     """
@@ -110,7 +111,7 @@ def from_http(base: Scope, parser: RequestParser) -> Scope:
 
 
 def is_handshake(scope: Scope) -> bool:
-    """Whether a request with `Connection: upgrade` asks for a WebSocket."""
+    """Whether a request with `Connection: upgrade` is a WebSocket handshake."""
     return scope["method"] == "GET" and any(
         name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
 
@@ -118,8 +119,8 @@ def is_handshake(scope: Scope) -> bool:
 def from_packet(base: Scope, parser: PacketParser) -> Scope:
     """Build the scope from the variables of a uwsgi packet, whose sender is trusted.
 
-    `path` is SCRIPT_NAME and PATH_INFO as sent, `raw_path` the path of REQUEST_URI, which
-    alone is undecoded. Field names come from `HTTP_*`, where "_" stood for "-".
+    `path` is SCRIPT_NAME and PATH_INFO as sent, `raw_path` the undecoded path of REQUEST_URI.
+    Field names come from `HTTP_*`, with "-" for "_".
     """
     variables = parser.vars
     get = variables.get
@@ -156,7 +157,7 @@ def added_variables(parser: PacketParser) -> dict[str, str]:
 
 
 def _text(octets: str) -> str:
-    """Read a variable, which is latin-1 text of what most likely are UTF-8 octets."""
+    """Decode a variable: latin-1 text of octets that most likely are UTF-8."""
     if octets.isascii():
         return octets
     return octets.encode("latin-1").decode("utf-8", "replace")
@@ -166,29 +167,29 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
 
 
-def take_forwarded(scope: Scope, forwarders: AllowList) -> None:
-    """Take scheme and client from the `X-Forwarded-*` of a trusted peer.
+def apply_forwarded(scope: Scope, forwarders: AllowList) -> None:
+    """Set scheme and client from the `X-Forwarded-*` fields of a trusted peer.
 
-    The client is the last address of X-Forwarded-For that is not itself trusted: what stands
-    before it anybody could have written. Where all are trusted it is the first.
+    The client is the last address of X-Forwarded-For that is not itself trusted: any client
+    could have sent those before it. If all are trusted it is the first.
     """
-    said: dict[str, str] = {}
+    forwarded: dict[str, str] = {}
     addresses: list[str] = []
     for name, value in scope["headers"]:
         if name == b"x-forwarded-for":
             addresses += value.decode("latin-1").split(",")
         elif name == b"x-forwarded-proto" or name == b"x-forwarded-ssl":
-            said.setdefault("HTTP_" + name.decode().upper().replace("-", "_"),
-                            value.decode("latin-1"))
-    if said:
-        scope["scheme"] = scheme_of(said, True, scope["scheme"])
+            forwarded.setdefault("HTTP_" + name.decode().upper().replace("-", "_"),
+                                 value.decode("latin-1"))
+    if forwarded:
+        scope["scheme"] = scheme_of(forwarded, True, scope["scheme"])
     found = client_of([address.strip() for address in addresses], forwarders)
     if found:
         scope["client"] = found, 0
 
 
 def client_of(addresses: Sequence[str], forwarders: AllowList) -> str:
-    """Choose the client among the addresses of X-Forwarded-For, without its port; "" if none."""
+    """Return the client's address from X-Forwarded-For, without its port; "" if none."""
     host = ""
     for address in reversed(addresses):
         plain = _without_port(address)
@@ -209,7 +210,7 @@ def _without_port(address: str) -> str:
 
 
 class Variables:
-    """What log formats read as `record.environ`: a scope under the names of an environ."""
+    """A scope under the names of an environ, for log formats (`record.environ`)."""
 
     __slots__ = ("_scope",)
 

@@ -1,7 +1,7 @@
 """What all connections of one ASGI worker share, and the sweep over their deadlines.
 
-It belongs to the loop's thread. The hub reads the counters, which are plain numbers; whatever
-it wants done comes through `LoopThread.call`.
+It belongs to the loop's thread. The hub reads the counters, which are plain numbers; it calls
+methods through `LoopThread.call_in_loop`.
 """
 
 import asyncio
@@ -25,21 +25,21 @@ class AsgiService(Service):
     Args:
         values, applications: see `Service`.
         websockets: the limits of WebSockets.
-        access: makes the request log, given what calls a function at the end of this turn
-            of the loop; None if nothing is to be logged.
+        access: creates the request log, given a function that schedules a call on the loop;
+            None for no log.
         root_path: the beginning of every scope's root_path.
 
     Attributes:
-        only: the one application, where a request needs no choosing.
+        only: the application of all requests, None if the choice depends on the request.
         loop: the event loop, from `attach` on.
-        states: of the lifespans, by the id of the application; each scope has a shallow copy.
-        tasks: the applications' tasks, those that outlive their request included.
-        swept: monotonic seconds of the last sweep, the loop's sign of life.
-        opened, closed: connections adopted and ended since the start.
-        timed: whether a request may run too long.
+        states: the lifespan states by application id; each scope has a shallow copy.
+        tasks: the applications' tasks, including those that outlive their request.
+        last_sweep: monotonic seconds of the last sweep, the loop's heartbeat.
+        opened, closed: connections accepted and ended since the start.
+        has_timeouts: whether requests are checked for how long they run.
         in_progress: requests and WebSockets inside the application.
-        ended: done once everything has ended after a drain.
-        roomy: called when a connection ends while `crowded` is set.
+        ended: a future, done when everything has ended after a drain.
+        resume: called to accept again, when a connection ends while `crowded` is set.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -50,7 +50,7 @@ class AsgiService(Service):
                  root_path: str) -> None:
         super().__init__(values, applications)
         self.websockets = websockets
-        self.timed = not values.timeouts.endless
+        self.has_timeouts = not values.timeouts.endless
         self.only = (applications.default if len(applications) == 1
                      and not applications.all[0].script_name else None)
         self._make_access = access
@@ -58,16 +58,16 @@ class AsgiService(Service):
         self.root_path = root_path
         self.states: list[dict[str, Any]] = [{} for _ in applications]
         self.tasks: set[asyncio.Task[None]] = set()
-        self._pause: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self.opened = 0
         self.closed = 0
         self.in_progress = 0
-        self.swept = monotonic()
-        self.roomy: Callback = noop
-        self._ticking: asyncio.TimerHandle | None = None
+        self.last_sweep = monotonic()
+        self.resume: Callback = noop
+        self._sweep_timer: asyncio.TimerHandle | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to sweep on a loop, in its thread."""
+        """Start the sweep on a loop. Called on its thread."""
         self.loop = loop
         self.ended = loop.create_future()
         if self._make_access is not None:
@@ -75,55 +75,55 @@ class AsgiService(Service):
         self._sweep()
 
     def detach(self) -> None:
-        """Stop sweeping and write what waits of the request log."""
-        if self._ticking is not None:
-            self._ticking.cancel()
+        """Stop the sweep, and write what the request log has buffered."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         if self.access is not None:
             self.access.close()
 
-    def room(self) -> int:
-        """How many more connections can be served now. Called on the hub."""
-        room = self.max_connections - (self.opened - self.closed)
-        if room <= 0:
+    def capacity(self) -> int:
+        """Return how many more connections can be served now. Called on the hub."""
+        capacity = self.max_connections - (self.opened - self.closed)
+        if capacity <= 0:
             self.crowded = True
-        return room
+        return capacity
 
-    def joined(self, connection: Any) -> None:
-        """A connection was adopted; `opened` counts it since it was accepted."""
+    def add(self, connection: Any) -> None:
+        """Add a connection. `opened` has counted it since its accept."""
         self.connections.add(connection)
 
-    def left(self, connection: Any) -> None:
-        """A connection is closed."""
+    def remove(self, connection: Any) -> None:
+        """Remove a connection that was closed."""
         self.connections.discard(connection)
         self.closed += 1
         if self.crowded:
             self.crowded = False
-            self.roomy()
+            self.resume()
         if self.draining:
-            self._look_for_end()
+            self._end_if_empty()
 
     def run(self, coroutine: Any) -> "asyncio.Task[None]":
-        """Start an application's task, and hold on to it until it ends."""
+        """Start a task of an application, with a reference to it until it ends."""
         task = self.loop.create_task(coroutine)
         self.tasks.add(task)
         return task
 
     def task_ended(self, task: "asyncio.Task[None]") -> None:
-        """An application's coroutine is about to end."""
+        """Remove a task whose coroutine is about to end."""
         self.tasks.discard(task)
         if self.draining:
-            self._look_for_end()
+            self._end_if_empty()
 
     def application_for(self, path: str) -> Application | None:
-        """Find the application by the mountpoint that a path begins with."""
+        """Find the application by the mountpoint of a path."""
         return self.applications.split(path.encode("utf-8", "surrogateescape")
                                        .decode("latin-1"))[0]
 
     # Deadlines.
 
     def _sweep(self) -> None:
-        """Look at every deadline; refresh what each second needs."""
-        now = self.swept = monotonic()
+        """Check all deadlines; update the Date field and flush the request log."""
+        now = self.last_sweep = monotonic()
         for connection in tuple(self.connections):
             if connection.deadline <= now:
                 connection.expire(now)
@@ -132,15 +132,15 @@ class AsgiService(Service):
         self.standing.tick(time())
         if self.access is not None:
             self.access.flush()
-        self._ticking = self.loop.call_later(SWEEP, self._sweep)
+        self._sweep_timer = self.loop.call_later(SWEEP, self._sweep)
 
     # Draining.
 
     def drain(self, idle_for: float) -> None:
-        """From now on no connection outlives its present request; long streams end.
+        """Close each connection after its present request, from now on; end event streams.
 
         Args:
-            idle_for: seconds for which an idle connection may bring one more request.
+            idle_for: seconds for which an idle connection may send one more request.
         """
         if not self.draining:
             self.draining = True
@@ -151,45 +151,45 @@ class AsgiService(Service):
             self._close_idle()
         else:
             self.loop.call_later(idle_for, self._close_idle)
-        self._look_for_end()
+        self._end_if_empty()
 
     def suspend(self, suspended: bool, idle_for: float) -> None:
-        """Let no connection outlive its present request, until we go on.
+        """Close each connection after its present request, until resumed.
 
         Args:
-            suspended: False is to go on.
-            idle_for: seconds for which an idle connection may bring one more request.
+            suspended: False resumes.
+            idle_for: seconds for which an idle connection may send one more request.
         """
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
         if not self.draining:
             self.persistent = not suspended and self.limits.keepalive > 0
             if suspended:
-                self._pause = self.loop.call_later(idle_for, self._close_idle)
+                self._idle_timer = self.loop.call_later(idle_for, self._close_idle)
 
     def _close_idle(self) -> None:
         for connection in tuple(self.connections):
             connection.close_if_idle()
 
     def cancel(self) -> None:
-        """Time is up: cancel every task of the application and cut what is left."""
+        """Cancel all tasks of the applications, and abort what is left a second later."""
         if self.tasks:
             log.warning("worker %d: %d task%s did not end in time and %s cancelled", self.worker,
                         len(self.tasks), "s" * (len(self.tasks) != 1),
                         "is" if len(self.tasks) == 1 else "are")
         for task in tuple(self.tasks):
             task.cancel()
-        self.loop.call_later(1.0, self.cut)
+        self.loop.call_later(1.0, self.abort)
 
-    def cut(self) -> None:
-        """Close every connection as it stands, and count as ended."""
+    def abort(self) -> None:
+        """Abort all connections, and count as ended."""
         for connection in tuple(self.connections):
-            connection.cut()
+            connection.abort()
         if not self.ended.done():
             self.ended.set_result(None)
 
-    def _look_for_end(self) -> None:
+    def _end_if_empty(self) -> None:
         if (not self.connections and not self.tasks and self.opened <= self.closed
                 and not self.ended.done()):
             self.ended.set_result(None)

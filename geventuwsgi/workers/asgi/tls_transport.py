@@ -60,10 +60,10 @@ class SecureTransport:
 
     # Called by the socket's transport.
 
-    def take(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         """Bytes came."""
         if self._parting:
-            self._connection.take(data)  # they are only counted
+            self._connection.feed(data)  # they are only counted
             return
         for start in range(0, len(data), RECEIVE):
             engine = self.engine
@@ -121,7 +121,7 @@ class SecureTransport:
                 self._plain.pause_reading()
                 self._connection.eof_received()
                 return
-            self._connection.take(data)
+            self._connection.feed(data)
 
     # Called by the connection.
 
@@ -171,6 +171,5 @@ class SecureTransport:
             self._flush()
 
     def _flush(self) -> None:
-        engine = self.engine
-        if engine is not None and engine.has_output():
-            self._plain.write(engine.output())
+        if self.engine is not None and (data := self.engine.output()):
+            self._plain.write(data)

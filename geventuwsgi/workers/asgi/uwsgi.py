@@ -1,4 +1,4 @@
-"""A uwsgi connection: one packet, one answer, as nginx's `uwsgi_pass` has it."""
+"""Connections of the uwsgi protocol: one packet, one response."""
 
 import logging
 from typing import Any
@@ -14,7 +14,7 @@ log = logging.getLogger("geventuwsgi.error")
 
 
 class UwsgiConnection(Connection):
-    """Answer one uwsgi packet and close: nginx knows no keep-alive over uwsgi."""
+    """Answer one uwsgi packet and close: nginx has no keep-alive over uwsgi."""
 
     __slots__ = ()
 
@@ -22,19 +22,19 @@ class UwsgiConnection(Connection):
 
     def begin(self) -> None:
         self.parser = PacketParser(self.service.buffer_size)
-        self.take = self._take_packet
+        self.feed = self._feed_packet
         if self.host and self.host not in self.service.uwsgi_peers:
             log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
             self.transport.write(error_response(403, self.service.standing))
             self.finish(True)
 
-    def _take_packet(self, data: bytes) -> None:
+    def _feed_packet(self, data: bytes) -> None:
         self.idle = False
         try:
             if self.parser.head(data):
                 self._request()
         except ProtocolError as error:
-            self.refuse(error)
+            self.reject(error)
 
     def _request(self) -> None:
         parser = self.parser
@@ -58,10 +58,10 @@ class UwsgiConnection(Connection):
         scope["extensions"] = EXTENSIONS.copy()
         if added := added_variables(parser):
             scope["extensions"][VARIABLES] = added
-        self.take = self.take_body
+        self.feed = self.feed_body
         self.start(exchange, scope)
         if not parser.body_complete and self.exchange is exchange:
-            self.take_body(b"")
+            self.feed_body(b"")
 
     def next_request(self) -> None:
         self.finish(False)

@@ -1,12 +1,12 @@
-"""One WebSocket of an ASGI application (RFC 6455), by the `websockets` library's protocol.
+"""One WebSocket of an ASGI application (RFC 6455), with the `websockets` library's protocol.
 
-The rules of this room:
+Rules:
 
-- Frames, compression and the closing handshake are the library's (see `frames`); the order of
-  ASGI's messages, the queue, pings and deadlines are ours.
-- The application's side of the handshake decides: until it accepts nothing is sent.
-- At most `max_queue` messages wait for the application; then reading stops. A client that
-  does not answer pings while nothing is read from it is not to blame.
+- Frames, compression and the closing handshake are the library's (see `websocket_frames`). The
+  order of ASGI's messages, the queue, pings and deadlines are handled here.
+- Nothing is sent before the application accepts the handshake or denies it.
+- At most `max_queue` messages wait for the application; then reading stops. While nothing is
+  read, a missing pong is not the client's fault.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import Response
 from ..limits import CLOSE_TIMEOUT
 from . import harakiri, websocket_frames
-from .record import Record, by_disconnection
+from .record import Record, is_disconnect
 from .scope import WEBSOCKET_EXTENSIONS, Scope
 from .websocket_frames import BINARY, CLOSE, CONT, PONG, TEXT
 
@@ -42,26 +42,26 @@ class WebSocket(Record):
     """One WebSocket, from its handshake on.
 
     Args:
-        connection: the HTTP connection it came by.
-        scope: of the handshake request; becomes the WebSocket's.
+        connection: the HTTP connection of the handshake.
+        scope: the scope of the handshake request, which becomes that of the WebSocket.
         uri: the target as sent.
     """
 
     __slots__ = ("_protocol", "_reply", "_state", "_queue", "_queued", "_pieces", "_piece_kind",
-                 "_waiters", "_ping", "_code", "_reason", "_told", "_response")
+                 "_waiters", "_ping", "_code", "_reason", "_connect_sent", "_response")
 
     def __init__(self, connection: Any, scope: Scope, uri: str) -> None:
         super().__init__(connection, scope, uri)
         self._state = _CONNECTING
         self._queue: deque[tuple[str, Any]] = deque()
         self._queued = 0
-        self._pieces = bytearray()  # no list: of empty fragments there may be any number
+        self._pieces = bytearray()  # not a list: a client may send any number of empty fragments
         self._piece_kind = BINARY
         self._waiters: list[asyncio.Future[None]] | None = None
         self._ping: bytes | None = None
         self._code = _ABNORMAL
         self._reason = ""
-        self._told = False
+        self._connect_sent = False
         self._response: Response | None = None
 
     # The handshake.
@@ -70,7 +70,7 @@ class WebSocket(Record):
         """Check the handshake and call the application.
 
         Raises:
-            ProtocolError: the handshake is wrong, or there is no library for WebSockets.
+            ProtocolError: the handshake is invalid, or `websockets` is not installed.
         """
         if websocket_frames.ServerProtocol is None:
             raise ProtocolError(501, "a WebSocket handshake, and the websockets library is not "
@@ -84,16 +84,16 @@ class WebSocket(Record):
         events = protocol.events_received()
         reply = protocol.accept(events[0]) if events else None
         if reply is None or reply.status_code != 101:
-            reason = f"a broken WebSocket handshake: {protocol.handshake_exc}"
+            reason = f"an invalid WebSocket handshake: {protocol.handshake_exc}"
             if _OTHER_VERSION.search(parser.fields):  # RFC 6455 section 4.4
                 raise ProtocolError(426, reason, (("Upgrade", "websocket"),
                                                   ("Sec-WebSocket-Version", "13")))
             raise ProtocolError(400 if reply is None else reply.status_code, reason)
         self._reply = reply
         connection.measure(self)
-        self._enter(parser.buffered)
+        self._start(parser.buffered)
 
-    def _enter(self, early: bytes) -> None:
+    def _start(self, early: bytes) -> None:
         connection = self.connection
         scope = self.scope
         scope["type"] = "websocket"
@@ -104,13 +104,13 @@ class WebSocket(Record):
             for word in value.decode("latin-1").split(",")]
         scope["extensions"] = WEBSOCKET_EXTENSIONS.copy()
         connection.websocket = self
-        connection.take = self.feed
+        connection.feed = self.feed
         connection.start_websocket(self, scope)
         if early:
             self.feed(early)
 
     async def run(self, application: Any) -> None:
-        """Call the application, and close what it leaves open.
+        """Call the application, and close the WebSocket if it does not.
 
         Raises:
             asyncio.CancelledError: the task was cancelled.
@@ -118,53 +118,53 @@ class WebSocket(Record):
         try:
             await application(self.scope, self.receive, self.send)
         except asyncio.CancelledError:
-            self._leave(503, _RESTART)
+            self._end(503, _RESTART)
             raise
         except BaseException as error:
-            if self.gone and by_disconnection(error):
+            if self.gone and is_disconnect(error):
                 log.debug("%s: client gone during %s: %r", self.connection.peer, self.title, error)
             else:
                 self.connection.service.exceptions += 1
                 harakiri.application_error(self.connection.peer, self.title, error)
-            self._leave(500, _ERROR)
+            self._end(500, _ERROR)
         else:
             if self._state == _CONNECTING:
-                log.error("%s: %s: the application returned without an answer to the handshake",
+                log.error("%s: %s: the application returned without accepting the handshake",
                           self.connection.peer, self.title)
-            self._leave(500, _NORMAL)
+            self._end(500, _NORMAL)
         finally:
             self.connection.service.task_ended(self.task)
 
-    def _leave(self, status: int, code: int) -> None:
-        """The application has ended: close with `code`, or answer the handshake."""
+    def _end(self, status: int, code: int) -> None:
+        """Close with `code` or reject the handshake, as the application has ended."""
         if self._state == _OPEN:
             self._close(code, "")
         elif self.gone:
             return
         elif self._state == _CONNECTING:
-            self._refuse(status)
+            self._reject(status)
         elif self._state == _DENYING:
             log.error("%s: %s: the application ended before its denial response was complete",
                       self.connection.peer, self.title)
             if self.head_sent:
-                self.connection.cut()
+                self.connection.abort()
             else:
-                self._refuse(500)
+                self._reject(500)
 
-    def _refuse(self, status: int) -> None:
+    def _reject(self, status: int) -> None:
         self._state = _CLOSED
         self.status = status
         self.connection.websocket = None
         self.connection.exchange = self
-        self.connection.answer_error(status, False)
+        self.connection.send_error(status, False)
 
-    # What comes in.
+    # From the client.
 
     def feed(self, data: bytes) -> None:
-        """Take bytes from the client; called by the connection."""
+        """Process bytes from the client; called by the connection."""
         if self._state != _OPEN and self._state != _CLOSING:
             if self._state == _CONNECTING and not self.gone:
-                self._too_early()
+                self._reject_early()
             return
         protocol = self._protocol
         protocol.receive_data(data)
@@ -182,21 +182,21 @@ class WebSocket(Record):
                     pieces, self._pieces = self._pieces, bytearray()
                     self._message(self._piece_kind, pieces)
             elif kind == PONG:
-                self._ponged(bytes(frame.data))
+                self._pong_received(bytes(frame.data))
             elif kind == CLOSE:
-                self._ended()
+                self._closing_done()
         if protocol.parser_exc is not None:
-            self._broke(protocol.parser_exc)
+            self._protocol_failed(protocol.parser_exc)
         if protocol.writes:
             self._flush()
 
-    def _too_early(self) -> None:
-        """A client must not send before the answer (RFC 6455 section 4.1)."""
+    def _reject_early(self) -> None:
+        """Reject data before the handshake is answered (RFC 6455 section 4.1)."""
         self.status = 400
         self.connection.record(self)
         self.gone = True
         self._wake()
-        self.connection.refuse(ProtocolError(400, "data before the WebSocket was accepted"))
+        self.connection.reject(ProtocolError(400, "data before the WebSocket was accepted"))
 
     def _message(self, kind: int, data: Any) -> None:
         if self._state != _OPEN:
@@ -206,7 +206,7 @@ class WebSocket(Record):
                 text = data.decode()
             except UnicodeDecodeError as error:
                 self._protocol.fail(_INVALID, f"{error.reason} at position {error.start}")
-                self._broke(error)
+                self._protocol_failed(error)
                 return
             item: tuple[str, Any] = ("text", text)
         else:
@@ -227,8 +227,8 @@ class WebSocket(Record):
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _ended(self) -> None:
-        """The closing handshake is over, from whichever side it came."""
+    def _closing_done(self) -> None:
+        """The closing handshake is complete, whichever side began it."""
         protocol = self._protocol
         if self._state == _OPEN:
             self._code, self._reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
@@ -236,8 +236,8 @@ class WebSocket(Record):
         self.gone = True
         self._wake()
 
-    def _broke(self, error: BaseException) -> None:
-        """The client broke the protocol; the library has sent why."""
+    def _protocol_failed(self, error: BaseException) -> None:
+        """The client broke the protocol; the library has sent a close frame with the reason."""
         if self._state == _OPEN:
             sent = self._protocol.close_sent
             if sent is not None:
@@ -249,24 +249,24 @@ class WebSocket(Record):
         self._wake()
         self._flush()
 
-    def _ponged(self, data: bytes) -> None:
+    def _pong_received(self, data: bytes) -> None:
         if data == self._ping:
             self._ping = None
             self.resume()
 
     def resume(self) -> None:
-        """Nothing is owed to us: the next deadline is the next ping."""
+        """Set the deadline of the next ping: neither a pong nor a write is pending."""
         if self._state == _OPEN:
             interval = self.connection.service.websockets.ping_interval
             self.connection.deadline = monotonic() + interval if interval else inf
 
     def end_of_input(self) -> None:
-        """The client has closed its side."""
+        """The client has closed its sending side."""
         if self._state in (_OPEN, _CLOSING):
             self._protocol.receive_eof()
         self.connection.close()
 
-    def lose(self) -> None:
+    def client_gone(self) -> None:
         """The connection is closed."""
         self.gone = True
         self._state = _CLOSED
@@ -276,8 +276,8 @@ class WebSocket(Record):
 
     async def receive(self) -> Message:
         """ASGI's `receive`."""
-        if not self._told:
-            self._told = True
+        if not self._connect_sent:
+            self._connect_sent = True
             return {"type": "websocket.connect"}
         queue = self._queue
         while not queue:
@@ -297,7 +297,7 @@ class WebSocket(Record):
                 self._expect_pong()
         return {"type": "websocket.receive", kind: data}
 
-    # What goes out.
+    # To the client.
 
     async def send(self, message: Mapping[str, Any]) -> None:
         """ASGI's `send`.
@@ -309,20 +309,20 @@ class WebSocket(Record):
         kind = message["type"]
         if self._state == _OPEN:
             if kind == "websocket.send":
-                # Past the library's list of what is to be written: a message is never in
-                # pieces here, and nothing else waits there.
+                # Past the library's write list: a message is never in fragments here, and the
+                # list is empty.
                 data = message.get("bytes")
                 extensions = self._protocol.extensions
                 if data is None:
                     octets = websocket_frames.message(TEXT, message["text"].encode(), extensions)
                 else:
                     if type(data) is not bytes:
-                        data = bytes(memoryview(data))  # bytes() of a number would be zeros
+                        data = bytes(memoryview(data))  # bytes(5) would be five zeros
                     octets = websocket_frames.message(BINARY, data, extensions)
                 self.body_size += len(octets)
                 connection = self.connection
                 connection.transport.write(octets)
-                if connection.writing_held:
+                if connection.writing_paused:
                     await connection.writable()
             elif kind == "websocket.close":
                 self._close(message.get("code") or _NORMAL, message.get("reason") or "")
@@ -343,7 +343,7 @@ class WebSocket(Record):
         if kind == "websocket.accept":
             self._accept(message)
         elif kind == "websocket.close":
-            self._refuse(403)
+            self._reject(403)
         elif kind == "websocket.http.response.start":
             self._response = Response.from_octets(message["status"], message.get("headers", ()))
             self.status = self._response.code
@@ -365,10 +365,10 @@ class WebSocket(Record):
             self._protocol.subprotocol = subprotocol
         own = Response.from_octets(200, message.get("headers", ()))
         if own.length is not None or "sec-websocket-" in own.fields.lower():
-            raise ResponseError("the header fields of websocket.accept are not for the handshake "
-                                "or for a body")
+            raise ResponseError("websocket.accept has header fields of the handshake or of "
+                                "a body")
         octets = "".join((*lines, own.fields, standing.text, "\r\n")).encode("latin-1")
-        # The library writes its reply, ours goes out instead.
+        # The library's own response is discarded; this one is sent instead.
         self._protocol.send_response(reply)
         self._protocol.data_to_send()
         self._reply = None
@@ -381,7 +381,7 @@ class WebSocket(Record):
         self.resume()
 
     def _deny(self, kind: str, message: Mapping[str, Any]) -> None:
-        """The denial response extension: an HTTP response in place of the WebSocket."""
+        """Send the body of a denial response: HTTP instead of a WebSocket."""
         response = self._response
         if kind != "websocket.http.response.body" or response is None:
             raise RuntimeError(f"{kind!r} was sent in a denial response")
@@ -404,7 +404,7 @@ class WebSocket(Record):
             self.connection.finish(True)
 
     def _flush(self) -> None:
-        """Write what the library has to send; its end-of-file closes the connection."""
+        """Write what the library has to send; close the connection if it has ended it."""
         writes = self._protocol.data_to_send()
         data = writes[0] if len(writes) == 1 else b"".join(writes)
         if data:
@@ -422,29 +422,29 @@ class WebSocket(Record):
         self._flush()
 
     def drain(self) -> None:
-        """The worker stops: close with 1012 (service restart)."""
+        """Close with 1012 (service restart), as the worker stops."""
         if self._state == _OPEN:
             self._close(_RESTART, "")
-            self.gone = True  # for the application it ends now; the client's answer is awaited
+            self.gone = True  # to the application; the client's close frame is still awaited
             self._wake()
         elif self._state == _CONNECTING:
             self.gone = True
-            self._refuse(503)
+            self._reject(503)
 
-    # Deadlines, called by the sweep through the connection.
+    # Deadlines: called by the sweep through the connection.
 
     def _expect_pong(self) -> None:
         timeout = self.connection.service.websockets.ping_timeout
         self.connection.deadline = monotonic() + timeout if timeout else inf
 
     def expire(self, now: float) -> None:
-        """A deadline of this WebSocket has passed."""
+        """Act on the deadline, which has passed, by the state."""
         connection = self.connection
         if self._state != _OPEN:
-            connection.cut()  # the client did not take part in closing
-        elif connection.writing_held and connection.stalled():
+            connection.abort()  # the client did not take part in closing
+        elif connection.writing_paused and connection.stalled():
             self._code = _ABNORMAL
-            connection.cut()
+            connection.abort()
         elif self._ping is None:
             self._ping = os.urandom(4)
             self._protocol.send_ping(self._ping)

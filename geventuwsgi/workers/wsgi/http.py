@@ -31,7 +31,7 @@ class HttpConnection(Connection):
 
     def serve_requests(self, early: bytes) -> bool:
         service = self.service
-        keepalive = service.limits.keepalive
+        keepalive, timeout = service.limits.keepalive, service.limits.head_timeout
         receive = self.stream.receive
         # The environ of a head that came twice in a row, copied from the third time on.
         self._repeated_environ: environs.Environ | None = None
@@ -40,7 +40,7 @@ class HttpConnection(Connection):
             return False
         while self._serve_request(parser):
             if parser.buffered:
-                if parser.head(b"") or self.rest_of_head(parser):
+                if parser.head(b"") or self.stream.read_head(parser, timeout):
                     continue
                 return False
             if service.draining:
@@ -53,7 +53,7 @@ class HttpConnection(Connection):
             self.idle = False
             if not data:
                 return False
-            if not parser.head(data) and not self.rest_of_head(parser):
+            if not parser.head(data) and not self.stream.read_head(parser, timeout):
                 return False
         return bool(not parser.body_complete or parser.buffered)
 
@@ -143,10 +143,10 @@ class HttpsConnection(HttpConnection):
         try:
             stream.handshake(data, timeout)
         except HandshakeFailed as error:
-            log.warning("%s: the TLS handshake failed (%s); closed", self.peer, error)
+            log.warning(tls.HANDSHAKE_FAILED, self.peer, error)
             return False
         except Expired:
-            log.warning("%s: no TLS handshake within %g seconds; closed", self.peer, timeout)
+            log.warning(tls.HANDSHAKE_EXPIRED, self.peer, timeout)
             return False
         finally:
             self.idle = False
@@ -155,9 +155,9 @@ class HttpsConnection(HttpConnection):
 
     def _reject_plaintext(self, data: bytes) -> bool:
         if not tls.looks_like_http(data):
-            log.warning("%s: no TLS; closed", self.peer)
+            log.warning(tls.NOT_TLS, self.peer)
             return False
-        log.warning("%s: plain HTTP on an HTTPS port; closed with 400", self.peer)
+        log.warning(tls.PLAIN_HTTP_CLOSED, self.peer)
         self.stream.send(error_response(400, self.standing, detail=tls.PLAIN_HTTP))
         return True
 

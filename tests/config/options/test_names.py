@@ -8,7 +8,7 @@ import pytest
 from geventuwsgi.config.options.aliases import GUNICORN_HOOKS, GUNICORN_NAMES, GUNICORN_SETTINGS
 from geventuwsgi.config.options.names import ALSO_GUNICORN, NOT_UWSGI, by_server
 from geventuwsgi.config.options.table import OPTIONS, row
-from tests.harness import installed
+from tests.harness import reference_uwsgi
 
 ROWS = [option for option in OPTIONS if option.section and option.section != "INI logic"]
 # The wheel of uWSGI that is tested against was built without TLS.
@@ -16,17 +16,17 @@ TLS = re.compile(r"https|sni|ssl-option|http-to-https")
 
 
 def test_uwsgis_names() -> None:
-    text = subprocess.run([installed("pyuwsgi"), "--help"], capture_output=True, text=True).stdout
+    text = subprocess.run([reference_uwsgi(), "--help"], capture_output=True, text=True).stdout
     known = set(re.findall(r"--([a-z0-9][\w.-]*)", text))
     assert len(known) > 800
     names = [name for option in ROWS if option.everywhere
              for name in (option.name, *option.aliases) if not TLS.match(name)]
     wrong = [name for name in names if (name in known) == (name in NOT_UWSGI)]
-    assert not wrong, "NOT_UWSGI of config/options/names.py lists the names that uWSGI does not have"
+    assert not wrong, "NOT_UWSGI of config/options/names.py lists what uWSGI does not have"
 
 
 def test_gunicorns_flags() -> None:
-    """Each flag and each name of a settings file is an option here, ignored and refused included."""
+    """Each flag and each setting is an option here, possibly an ignored or refused one."""
     config = pytest.importorskip("gunicorn.config")
     for setting in config.KNOWN_SETTINGS:
         for flag in setting.cli or ():

@@ -11,7 +11,7 @@ import geventuwsgi
 from geventuwsgi.config.commands import help
 from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.option import Option, shared
-from geventuwsgi.config.options.table import BY_NAME, OPTIONS, suggest, nearest, row
+from geventuwsgi.config.options.table import BY_NAME, OPTIONS, nearest, row, suggest
 from geventuwsgi.errors import ConfigError
 
 
@@ -98,7 +98,7 @@ def test_names_of_uvicorn(resolve: Any) -> None:
     (("--loop", "uvloop"), "--loop: uvloop: write asgi-loop = uvloop"),
 ])
 def test_uvicorns_options_with_another_name(resolve: Any, arguments: tuple[str, ...],
-                                         words: str) -> None:
+                                            words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(None, *arguments, "a:b")
     assert words in str(caught.value)

@@ -62,7 +62,7 @@ def test_possible(resolve: Any, text: str) -> None:
     ("reload-on-rss = 512k\n", "only 512 of '512k' is read, as in uWSGI"),
 ])
 def test_without_effect(resolve: Any, text: str, warning: str) -> None:
-    assert any(warning in told for told in resolve(text + "module = a\n").warnings)
+    assert any(warning in one for one in resolve(text + "module = a\n").warnings)
 
 
 @pytest.mark.parametrize(("text", "megabytes"), [

@@ -1,4 +1,4 @@
-"""Sockets that several options have a say in, and what else waits or locks at a start."""
+"""Sockets that depend on several options, and options that wait or lock at startup."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def test_shared_sockets(resolve: Any) -> None:
         ("/run/x.sock", "http"), ("127.0.0.1:8001", "uwsgi")]
 
 
-def test_shared_sockets_of_https_and_of_nobody(resolve: Any) -> None:
+def test_shared_sockets_of_https_and_unused_ones(resolve: Any) -> None:
     settings = resolve(APP + "shared-socket = :443\nhttps-socket = addr==0,cert=a,key=b\n"
                              "https-socket = =1,a,b\nshared-socket = :444\nshared-socket = :445\n")
     assert settings.listeners == ((":443", "https"), (":444", "https"))
@@ -48,7 +48,7 @@ def test_abstract_sockets(resolve: Any) -> None:
     ("http-socket = :80\n" + "".join(f"master-fifo = /run/{n}\n" for n in range(11)), 14,
      "there are only ten slots"),
 ])
-def test_what_is_wrong(resolve: Any, text: str, line: int, reason: str) -> None:
+def test_wrong_lines(resolve: Any, text: str, line: int, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(APP + text)
     assert f"app.ini:{line}: " in str(caught.value) and reason in str(caught.value)
@@ -56,10 +56,11 @@ def test_what_is_wrong(resolve: Any, text: str, line: int, reason: str) -> None:
 
 def test_sockets_whose_workers_cheaper_may_stop(resolve: Any) -> None:
     settings = resolve(APP + "http-socket = :80\nmap-socket = 0:2\nprocesses = 2\ncheaper = 1\n")
-    assert any("4: map-socket: while cheaper has stopped" in one for one in settings.warnings)
+    assert any("4: map-socket: while the workers of a socket are stopped" in one
+               for one in settings.warnings)
 
 
-def test_names_for_one_thing(resolve: Any) -> None:
+def test_aliases(resolve: Any) -> None:
     settings = resolve(APP + "http-socket = :80\nwait-iface = eth0\nwait-for-iface = eth1\n"
                              "wait-interface-timeout = 5\nflock = a\nflock2 = b\n"
                              "flock-wait2 = c\nmap-socket = 0: 1 , 1\n")
@@ -69,7 +70,7 @@ def test_names_for_one_thing(resolve: Any) -> None:
     assert settings.map_socket == ("0:1,1",)
 
 
-def test_a_development_run_takes_none_of_productions_rights(resolve: Any) -> None:
+def test_a_development_run_ignores_the_rights_of_production(resolve: Any) -> None:
     settings = resolve(APP + "http-socket = :0\nprocesses = 4\nmap-socket = 0:4\n"
                              "master-fifo = /run/x\nimmediate-uid = nobody\nadd-gid = 0\n"
                              "flock = /run/lock\n", dev=True)

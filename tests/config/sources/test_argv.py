@@ -1,4 +1,4 @@
-"""The command line, and the variables that hold options."""
+"""The command line, and environment variables with options."""
 
 import shlex
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_usage(line: str, message: str) -> None:
     assert caught.value.exit_status == 2
 
 
-def test_commands_are_no_entries() -> None:
+def test_commands_are_not_entries() -> None:
     assert list(argv.parse(["--version"])) == [Command("version")]
 
 

@@ -1,4 +1,4 @@
-"""The lexing of INI files, magic variables, and where contents come from."""
+"""The syntax of INI files, magic variables, and the sources of their content."""
 
 import os
 from pathlib import Path

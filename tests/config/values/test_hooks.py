@@ -1,4 +1,4 @@
-"""Hooks, daemons and the background as they are written: what comes out, and what is refused."""
+"""The syntax of hooks, daemons and daemonize: values, and messages for wrong ones."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from geventuwsgi.config.values.hooks import ACTIONS, REFUSED
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.master.attached import hooks as process_hooks
 
-INI = "[uwsgi]\nmodule = a\nsocket = /run/x.sock\n"  # what follows begins with line 4
+INI = "[uwsgi]\nmodule = a\nsocket = /run/x.sock\n"  # further lines begin with line 4
 
 
-def test_the_actions_are_those_that_are_carried_out() -> None:
+def test_the_actions_are_implemented() -> None:
     assert {*ACTIONS, "cd", "chdir"} == {*process_hooks.ACTIONS, *process_hooks.PROGRAMS}
     assert not set(ACTIONS) & set(REFUSED)
 
@@ -29,7 +29,7 @@ def test_hooks_keep_uwsgis_order_and_their_lines(resolve: Any) -> None:
     assert Settings.from_json(settings.to_json()).hooks == settings.hooks
 
 
-def test_processes_of_the_application_may_change_the_directory(resolve: Any) -> None:
+def test_hooks_of_the_application_may_change_the_directory(resolve: Any) -> None:
     settings = resolve(INI + "hook-post-fork = chdir:/srv\nhook-pre-app = cd:/tmp\n")
     assert [hook[:1] + hook[2:] for hook in settings.hooks] == [
         ("pre-app", "cd", "/tmp", False), ("post-fork", "chdir", "/srv", False)]
@@ -138,7 +138,7 @@ def test_daemons(resolve: Any, line: str, fields: dict[str, object]) -> None:
     assert found == fields
 
 
-def test_the_file_of_daemonize_takes_all_logs(resolve: Any) -> None:
+def test_all_logs_go_to_the_file_of_daemonize(resolve: Any) -> None:
     settings = resolve(INI + "daemonize = /var/log/a.log\nlogto = /var/log/b.log\n")
     assert settings.logto == "/var/log/a.log"
     assert settings.origin("logto") == settings.origin("daemonize")

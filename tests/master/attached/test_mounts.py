@@ -45,4 +45,4 @@ def test_the_instance_stops(tmp_path: Path) -> None:
     with Server(tmp_path, "app", "--workers", "1", "--mount-check", "/proc", "--check-mount",
                 str(tmp_path), app=app, ready=False) as server:
         assert server.wait() == 1
-        assert server.find(f"{tmp_path} is no longer a mountpoint (mount-check)")
+        server.wait_for(f"{tmp_path} is no longer a mountpoint (mount-check)")

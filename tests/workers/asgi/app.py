@@ -1,4 +1,4 @@
-"""The application of these tests: what it does is named by the path."""
+"""The application of these tests. The first segment of a path names the function."""
 
 import asyncio
 import json
@@ -9,15 +9,15 @@ from urllib.parse import parse_qs
 
 EVENTS = []
 STARTED = {}
-SOCKETS = {}  # what `sockets.py` adds, which stands behind this in the file that is served
+SOCKETS = {}  # filled by `sockets.py`, which follows this in the served file
 STATE = {"shared": []}
 LEFT = asyncio.Event
 
 
-def tell(text):
-    """Say something that a test waits for, on standard output."""
-    # At once: where nothing is buffered, print would write the line's end by itself, behind
-    # what another worker has written meanwhile.
+def report(text):
+    """Write a line to standard output for a test to wait for."""
+    # In one write: unbuffered, print would write the newline by itself, possibly after the
+    # line of another worker.
     print(f"APP {text}\n", end="", flush=True)
 
 
@@ -37,9 +37,9 @@ async def lifespan(scope, receive, send):
     scope["state"]["started"] = os.getpid()
     scope["state"]["shared"] = []
     await send({"type": "lifespan.startup.complete"})
-    tell("startup")
+    report("startup")
     assert (await receive())["type"] == "lifespan.shutdown"
-    tell("shutdown")
+    report("shutdown")
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -97,7 +97,7 @@ async def read(receive):
 async def echo(scope, receive, send):
     whole, pieces, gone = await read(receive)
     if gone:
-        tell(f"echo gone after {len(whole)}")
+        report(f"echo gone after {len(whole)}")
         return
     await answer(send, whole)
 
@@ -108,7 +108,7 @@ async def length(scope, receive, send):
 
 
 async def slow_reader(scope, receive, send):
-    """Take the first piece of the body, then wait until told; see how much has come by then."""
+    """Receive the first piece of the body, wait, then answer without reading the rest."""
     await receive()
     await asyncio.sleep(float(query(scope, "for", "0.5")))
     await answer(send, b"enough")
@@ -127,7 +127,7 @@ async def stream(scope, receive, send):
 
 
 async def flood(scope, receive, send):
-    """Send without end; tell when and how it ended."""
+    """Send without end; report how it ended."""
     await start(send)
     sent = 0
     try:
@@ -136,7 +136,7 @@ async def flood(scope, receive, send):
             sent += 65536
             STARTED["flood"] = sent
     except OSError as error:
-        tell(f"flood ended by {type(error).__name__}")
+        report(f"flood ended by {type(error).__name__}")
         raise
 
 
@@ -150,34 +150,34 @@ async def flooded(scope, receive, send):
 
 
 async def events(scope, receive, send):
-    """A stream of events which only watches for `http.disconnect`."""
+    """An event stream that only waits for `http.disconnect`."""
     await start(send, (b"content-type", b"text/event-stream"))
     await body(send, b"data: 1\n\n", True)
-    tell("events began")
+    report("events began")
     while (await receive())["type"] != "http.disconnect":
         pass
-    tell("events ended")
+    report("events ended")
     try:
         await body(send, b"data: 2\n\n", True)
     except OSError:
-        tell("events send raised")
+        report("events send raised")
 
 
 async def wait(scope, receive, send):
-    tell("wait began")
+    report("wait began")
     try:
         await asyncio.sleep(float(query(scope, "for", "0.5")))
     except asyncio.CancelledError:
-        tell("wait cancelled")
+        report("wait cancelled")
         raise
     await answer(send, b"waited")
 
 
 async def wait_gone(scope, receive, send):
-    tell("waiting for the client")
+    report("waiting for the client")
     while (await receive())["type"] != "http.disconnect":
         pass
-    tell("the client left")
+    report("the client left")
 
 
 async def stubborn(scope, receive, send):
@@ -185,7 +185,7 @@ async def stubborn(scope, receive, send):
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            tell("stubborn goes on")
+            report("stubborn continues")
 
 
 async def block(scope, receive, send):
@@ -196,24 +196,24 @@ async def block(scope, receive, send):
 async def background(scope, receive, send):
     await answer(send, b"done")
     await asyncio.sleep(float(query(scope, "for", "0.5")))
-    tell("background ended")
+    report("background ended")
 
 
 async def receive_after(scope, receive, send):
-    """Ask for the body when the response is complete and the connection goes on."""
+    """Call `receive` when the response is complete and the connection stays open."""
     await answer(send, b"answered")
     await asyncio.sleep(0.2)
     message = await receive()
-    tell(f"received after: {message['type']} {len(message.get('body', b''))}")
+    report(f"received after: {message['type']} {len(message.get('body', b''))}")
 
 
 async def spawn(scope, receive, send):
     async def later():
         try:
             await asyncio.sleep(float(query(scope, "for", "0.3")))
-            tell("spawned ended")
+            report("spawned ended")
         except asyncio.CancelledError:
-            tell("spawned cancelled")
+            report("spawned cancelled")
             raise
     EVENTS.append(asyncio.ensure_future(later()))
     await answer(send, b"spawned")
@@ -271,7 +271,7 @@ async def empty(scope, receive, send):
 
 
 async def bad(scope, receive, send):
-    """Answers that must not be sent, by the query."""
+    """Responses that must not be sent; the query names the kind."""
     kind = query(scope, "kind")
     if kind == "value":
         await start(send, (b"x-a", b"1\r\nx-b: 2"))
@@ -320,7 +320,7 @@ async def zerocopy(scope, receive, send):
 
 
 async def thread(scope, receive, send):
-    """Work in native threads while the loop goes on: the pitfall of patched processes."""
+    """Run jobs in native threads while the loop runs, which fails in patched processes."""
     loop = asyncio.get_running_loop()
     ticks = 0
 
@@ -353,7 +353,7 @@ async def signals(scope, receive, send):
     import signal
     try:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
-        await answer(send, b"taken")
+        await answer(send, b"accepted")
     except (ValueError, RuntimeError) as error:
         await answer(send, type(error).__name__.encode())
 
@@ -367,9 +367,9 @@ VARIABLE = __import__("contextvars").ContextVar("VARIABLE", default="unset")
 
 
 async def context(scope, receive, send):
-    """Tell what an earlier request left in the context, then leave something."""
+    """Report what an earlier request set in the context, then set something."""
     before = VARIABLE.get()
-    VARIABLE.set("left behind")
+    VARIABLE.set("of an earlier request")
     await read(receive)
     await answer(send, before.encode())
 

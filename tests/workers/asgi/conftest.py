@@ -8,9 +8,9 @@ import pytest
 from tests.harness import Server
 
 HERE = Path(__file__).parent
-# One file, as an application has: the names that the second imports are those of the first.
+# One file: what the second imports is defined in the first.
 APP = ((HERE / "app.py").read_text() + "\n\n" + (HERE / "sockets.py").read_text()
-       .replace("from tests.workers.asgi.app import SOCKETS, STARTED, query, tell\n", ""))
+       .replace("from tests.workers.asgi.app import SOCKETS, STARTED, query, report\n", ""))
 
 
 @pytest.fixture(scope="module", params=["asyncio", "uvloop"])

@@ -8,7 +8,7 @@ bodies = []
 
 
 async def app(scope, receive, send):
-    """Answer `/calls` and `/bodies` with what was recorded, and record everything else."""
+    """Return what was recorded for `/calls` and `/bodies`; record all other requests."""
     if scope["type"] == "lifespan":
         raise NotImplementedError
     path = scope["path"]
@@ -30,7 +30,7 @@ async def app(scope, receive, send):
 
 
 async def read(receive):
-    """The body, None if it broke."""
+    """Return the body, None if the client disconnected within it."""
     body = b""
     while True:
         message = await receive()

@@ -1,9 +1,9 @@
-"""The WebSockets of `app.py`, which the path names as well."""
+"""The WebSockets of `app.py`, also named by the path."""
 
 import asyncio
 import json
 
-from tests.workers.asgi.app import SOCKETS, STARTED, query, tell
+from tests.workers.asgi.app import SOCKETS, STARTED, query, report
 
 
 async def ws_echo(scope, receive, send):
@@ -12,7 +12,7 @@ async def ws_echo(scope, receive, send):
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            tell(f"disconnect {message['code']} {message.get('reason', '')}".rstrip())
+            report(f"disconnect {message['code']} {message.get('reason', '')}".rstrip())
             return
         await send({"type": "websocket.send", **{
             key: message[key] for key in ("text", "bytes") if message.get(key) is not None}})
@@ -68,15 +68,15 @@ async def ws_close(scope, receive, send):
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.close", "code": 3001, "reason": "enough"})
     message = await receive()
-    tell(f"own close {message['type']} {message['code']}")
+    report(f"own close {message['type']} {message['code']}")
     try:
         await send({"type": "websocket.send", "text": "late"})
     except (OSError, RuntimeError) as error:
-        tell(f"late send {type(error).__name__}")
+        report(f"late send {type(error).__name__}")
 
 
 async def ws_slow(scope, receive, send):
-    """Read nothing before `/go`, then count what is there."""
+    """Receive nothing before `/go`, then `n` messages."""
     await receive()
     await send({"type": "websocket.accept"})
     while not STARTED.pop("go", False):
@@ -92,7 +92,7 @@ async def ws_deny_half(scope, receive, send):
 
 
 async def ws_kinds(scope, receive, send):
-    """Everything that is a message, and at last something that is none."""
+    """Send every type that is allowed in a message, then one that is not."""
     await send({"type": "websocket.accept"})
     for data in (b"bytes", bytearray(b"array"), memoryview(b"view")):
         await send({"type": "websocket.send", "bytes": data})
@@ -110,7 +110,7 @@ async def ws_flood(scope, receive, send):
             sent += 1
             STARTED["flood"] = sent
     except OSError:
-        tell("ws flood ended")
+        report("ws flood ended")
 
 
 SOCKETS.update({name[3:]: function for name, function in list(globals().items())

@@ -1,4 +1,4 @@
-"""The worker around the loop: drains, deadlines, stuck loops, and threads that are threads."""
+"""An ASGI worker: drains, deadlines, blocked loops, and native threads."""
 
 import json
 import os
@@ -15,10 +15,12 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect as websocket
 
 from geventuwsgi.workers.limits import CLOSE_TIMEOUT
-from tests.harness import HOUSE, Program, Server, alive, wait_until
+from tests.harness import ROOT, Program, Server, alive, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.asgi.test_websocket import frame, raw, received
-from tests.workers.wsgi.wire import connect, get
+from tests.workers.wsgi.raw_client import connect, get
+
+pytestmark = pytest.mark.slow
 
 BELOW_ROOT_PATH = APP.replace('scope["path"].strip',
                               'scope["path"][len(scope["root_path"]):].strip')
@@ -30,7 +32,7 @@ def serve(tmp_path: Path, *arguments: str, **options: object) -> Server:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
-    """What breaks in a patched process works here."""
+    """Features that fail in a monkey-patched process."""
     if loop == "uvloop":
         pytest.importorskip("uvloop")
     with serve(tmp_path, "--asgi-loop", loop) as server:
@@ -53,21 +55,21 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         assert get(server, "/hello").body == b"Hello, world!"
         (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for("route: rules are not followed with ASGI")
+        server.wait_for("route: rules are not run with ASGI")
         server.wait_for("generation 2 keeps serving")
         assert server.stop() == 0
 
 
-def test_auto_with_lazy_apps_sees_it_too_late(tmp_path: Path) -> None:
+def test_auto_with_lazy_apps_is_an_error(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--lazy-apps", app=APP, ready=False) as server:
         assert server.wait() == 4
-        assert server.find("with lazy-apps say interface = asgi")
+        server.wait_for("but with lazy-apps a worker finds out")
 
 
-def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
+def test_auto_rejects_rules(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--route", "^/no break:403", app=APP, ready=False) as server:
         assert server.wait() == 4
-        assert server.find("the application is ASGI: --route: rules are not followed with ASGI")
+        server.wait_for("the application is ASGI: --route: rules are not run with ASGI")
 
 
 @pytest.mark.root
@@ -75,7 +77,7 @@ def test_auto_refuses_rules_that_would_guard_nothing(tmp_path: Path) -> None:
     path.stat().st_mode & 1 for path in (Path(os.__file__).parent, *Path(os.__file__).parents)),
     reason="only root can drop root, and where others can read this Python")
 def test_auto_after_root_was_dropped() -> None:
-    """The second template opens logs that only root can, as the first one did."""
+    """The second template opens logs that only root can, as the first did."""
     directory = Path(tempfile.mkdtemp(prefix="geventuwsgi-"))
     try:
         directory.chmod(0o755)
@@ -90,7 +92,7 @@ def test_auto_after_root_was_dropped() -> None:
         shutil.rmtree(directory)
 
 
-def test_one_load_for_all_workers_where_that_is_wanted(tmp_path: Path) -> None:
+def test_without_lazy_apps_one_load_serves_all_workers(tmp_path: Path) -> None:
     with serve(tmp_path, "--lazy-apps=false", "--processes", "2") as server:
         server.wait_for("APP startup", 2)
         assert len(server.find("application app:app loaded in")) == 1
@@ -99,7 +101,7 @@ def test_one_load_for_all_workers_where_that_is_wanted(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_uvicorns_worker_class_is_taken(tmp_path: Path) -> None:
+def test_uvicorns_worker_class_is_accepted(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "-k", "uvicorn.workers.UvicornWorker", app=APP) as server:
         server.wait_for("uvicorn does not run")
         assert not server.find("saves that")
@@ -121,16 +123,16 @@ root-path = /cut
         assert len(server.workers()) == 2
 
 
-def test_a_contradiction_is_an_error(tmp_path: Path) -> None:
+def test_contradicting_interfaces_are_an_error(tmp_path: Path) -> None:
     with serve(tmp_path, "--interface", "wsgi", ready=False) as server:
         assert server.wait() == 2
-        assert server.find("wsgi contradicts asgi")
+        server.wait_for("wsgi contradicts asgi")
 
 
 def test_an_application_that_does_not_load_is_exit_status_4(tmp_path: Path) -> None:
     with Server(tmp_path, "--asgi", "app:absent", app=APP, ready=False) as server:
         assert server.wait() == 4
-        assert server.find("app has no attribute 'absent'")
+        server.wait_for("app has no attribute 'absent'")
 
 
 def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> None:
@@ -150,20 +152,20 @@ def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> No
                 client.recv()
             assert caught.value.rcvd.code == 1012
         server.wait_for("APP disconnect 1012")
-        events = wires[1].answer()
+        events = wires[1].read_response()
         assert events.whole and events.body == b"data: 1\n\n"
         server.wait_for("APP events send raised")
-        answer = wires[0].answer()
+        answer = wires[0].read_response()
         assert answer.body == b"waited" and answer.headers["connection"] == "close"
         assert wires[2].closed()
         for wire in wires:
             wire.sock.close()
         assert server.wait() == 0
-        server.wait_for("APP background ended")  # it was waited for
+        server.wait_for("APP background ended")  # the stop waited for it
         assert server.out.index("APP background ended") < server.out.index("APP shutdown")
 
 
-def test_a_websocket_told_to_go_ends_with_the_answer_of_its_client(tmp_path: Path) -> None:
+def test_a_drained_websocket_ends_with_the_close_frame_of_its_client(tmp_path: Path) -> None:
     with serve(tmp_path) as server, raw(server) as wire:
         server.send_signal(signal.SIGTERM)
         kind, code = received(wire)
@@ -175,7 +177,7 @@ def test_a_websocket_told_to_go_ends_with_the_answer_of_its_client(tmp_path: Pat
         assert server.wait() == 0
 
 
-def test_no_end_of_empty_fragments(tmp_path: Path) -> None:
+def test_empty_fragments_use_no_memory(tmp_path: Path) -> None:
     def memory() -> int:
         [pid] = server.workers()
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
@@ -203,24 +205,24 @@ def test_a_reload_gives_idle_connections_one_more_request(tmp_path: Path) -> Non
         server.wait_for("APP shutdown")
 
 
-def test_tasks_are_cancelled_when_time_is_up(tmp_path: Path) -> None:
+def test_tasks_are_cancelled_after_the_grace_period(tmp_path: Path) -> None:
     with serve(tmp_path, "--worker-reload-mercy", "1") as server:
         with connect(server) as wire:
             wire.send(b"GET /wait?for=60 HTTP/1.1\r\nHost: a\r\n\r\n")
             server.wait_for("APP wait began")
             server.send_signal(signal.SIGTERM)
             server.wait_for("APP wait cancelled")
-            assert wire.answer().status == 503
+            assert wire.read_response().status == 503
         assert server.wait() == 0
         server.wait_for("APP shutdown")
 
 
-def test_a_blocked_loop_is_named_and_the_worker_replaced(tmp_path: Path) -> None:
+def test_a_blocked_loop_is_logged_and_the_worker_replaced(tmp_path: Path) -> None:
     with serve(tmp_path, "--asgi-loop-timeout", "1", "--worker-timeout", "3") as server:
         [pid] = server.workers()
         with connect(server) as wire:
             wire.send(b"GET /block?for=30 HTTP/1.1\r\nHost: a\r\n\r\n")
-            server.wait_for("the event loop has not answered for")
+            server.wait_for("the event loop has not responded for")
             server.wait_for("time.sleep(float(query(scope")
             wait_until(lambda: not alive(pid), "the end of the worker")
         server.wait_for("Respawned geventuwsgi worker")
@@ -240,7 +242,7 @@ def test_harakiri_cancels_the_task(tmp_path: Path) -> None:
         server.wait_for("APP wait cancelled")
         with websocket(f"ws://127.0.0.1:{server.port}/echo") as client:
             answer = get(server, "/stubborn")
-            assert answer.status == 504  # two seconds later, the task left to itself
+            assert answer.status == 504  # two seconds later; the task runs on
             client.send("alive")  # a WebSocket has no harakiri
             assert client.recv() == "alive"
         server.wait_for("GET /stubborn ignores its harakiri")
@@ -258,16 +260,16 @@ def test_deadlines(tmp_path: Path) -> None:
         reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
         assert silent.closed() and idle.closed()
-        assert half.answer().status == 408 and half.closed()
-        assert body.answer().status == 408 and body.closed()
+        assert half.read_response().status == 408 and half.closed()
+        assert body.read_response().status == 408 and body.closed()
         server.wait_for("APP flood ended by ClientDisconnected")
-        server.wait_for("took nothing of a response for 0.7 seconds")
+        server.wait_for("read nothing of a response for 0.7 seconds")
         for wire in wires:
             wire.sock.close()
         assert get(server, "/hello").body == b"Hello, world!"
 
 
-def test_worker_connections_bound_what_is_open(tmp_path: Path) -> None:
+def test_worker_connections_limits_open_connections(tmp_path: Path) -> None:
     with serve(tmp_path, "--worker-connections", "3") as server:
         wires = [connect(server) for _ in range(3)]
         assert all(wire.get("/hello").status == 200 for wire in wires)
@@ -279,7 +281,7 @@ def test_worker_connections_bound_what_is_open(tmp_path: Path) -> None:
             waiting.sock.settimeout(20)
             for wire in wires:
                 wire.sock.close()
-            assert waiting.answer().body == b"Hello, world!"
+            assert waiting.read_response().body == b"Hello, world!"
 
 
 def test_the_worker_ends_with_its_master(tmp_path: Path) -> None:
@@ -294,9 +296,9 @@ def test_a_worker_killed_in_the_middle_is_replaced(tmp_path: Path) -> None:
         [pid] = server.workers()
         with connect(server) as wire:
             wire.send(b"GET /stream?n=1000&wait=0.05 HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert wire.take(20)
+            assert wire.read(20)
             os.kill(pid, signal.SIGKILL)
-            assert not wire.rest().endswith(b"0\r\n\r\n")
+            assert not wire.read_to_end().endswith(b"0\r\n\r\n")
         server.wait_for("APP startup", 2)
         assert get(server, "/hello").body == b"Hello, world!"
 
@@ -335,14 +337,14 @@ def test_the_proxy_protocol(tmp_path: Path) -> None:
         with connect(server) as wire:
             wire.send(b"PROXY TCP4 9.8.7.6 1.1.1.1 4321 80\r\n"
                       b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert json.loads(wire.answer().body)["client"] == ["9.8.7.6", 4321]
+            assert json.loads(wire.read_response().body)["client"] == ["9.8.7.6", 4321]
         with connect(server) as wire:
             wire.send(b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert wire.answer().status == 400
+            assert wire.read_response().status == 400
         server.wait_for("no PROXY protocol header")
 
 
-def test_slow_requests_are_told_and_paths_have_their_own_harakiri(tmp_path: Path) -> None:
+def test_slow_requests_are_logged_and_paths_have_their_own_harakiri(tmp_path: Path) -> None:
     with serve(tmp_path, "--slow-request", "0.3", "--harakiri-path", "/wait=0.8",
                "--gevent", "5") as server:
         server.wait_for("gevent: has no effect with ASGI")
@@ -359,19 +361,19 @@ def test_stacks_name_requests_and_threads(tmp_path: Path) -> None:
         with Program(sys.executable, "-m", "geventuwsgi", "--stacks", "pid",
                      cwd=tmp_path) as asked:
             assert asked.wait() == 0
-        assert asked.find("request GET /wait?for=60 from 127.0.0.1"), asked.log
+        asked.wait_for("request GET /wait?for=60 from 127.0.0.1")
         assert asked.find("(asgi-loop):") and asked.find("await asyncio.sleep(float(query")
 
 
 def without(tmp_path: Path, module: str) -> dict[str, str]:
-    """An environment in which a module cannot be imported."""
+    """Return an environment in which a module cannot be imported."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / f"{module}.py").write_text("raise ImportError('not installed')\n")
-    return {"PYTHONPATH": f"{hidden}:{HOUSE}"}
+    return {"PYTHONPATH": f"{hidden}:{ROOT}"}
 
 
-def test_without_the_library_a_websocket_is_refused_in_words(tmp_path: Path) -> None:
+def test_without_the_library_a_websocket_gets_a_501(tmp_path: Path) -> None:
     with serve(tmp_path, env=without(tmp_path, "websockets")) as server:
         with connect(server) as wire:
             answer = wire.get("/echo", "Connection: Upgrade", "Upgrade: websocket",
@@ -388,4 +390,4 @@ def test_without_uvloop(tmp_path: Path) -> None:
         assert json.loads(get(server, "/thread").body)["loop"].startswith("asyncio")
     with serve(tmp_path, "--asgi-loop", "uvloop", env=environment, ready=False) as server:
         assert server.wait() in (1, 3)
-        assert server.find("uvloop is not installed: pip install uvloop")
+        server.wait_for("uvloop is not installed: pip install uvloop")

@@ -1,4 +1,4 @@
-"""HTTP of ASGI applications: messages in order, framing, backpressure, and what goes wrong."""
+"""HTTP of ASGI applications: order of messages, framing, backpressure and errors."""
 
 import json
 import socket
@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.workers.wsgi.wire import Answer, ask, connect, get
+from tests.workers.wsgi.raw_client import Response, connect, get, get_json
 
 ARGUMENTS = ("--limit-post", "1000000")
 
 
-def told(server: Server, text: str) -> None:
+def wait_for_app(server: Server, text: str) -> None:
     server.wait_for(f"APP {text}")
 
 
-def post(server: Server, path: str, body: bytes, *fields: str, whole: bool = True) -> Answer:
+def post(server: Server, path: str, body: bytes, *fields: str, whole: bool = True) -> Response:
     with connect(server) as wire:
         head = [f"POST {path} HTTP/1.1", "Host: test", *fields]
         if whole:
             head.append(f"Content-Length: {len(body)}")
         wire.send("\r\n".join([*head, "", ""]).encode() + body)
-        return wire.answer()
+        return wire.read_response()
 
 
 def test_the_scope(server: Server) -> None:
@@ -49,9 +49,9 @@ def test_the_scope(server: Server) -> None:
 
 
 def test_paths_are_decoded_from_utf_8(server: Server) -> None:
-    assert ask(server, "/scope/%E2%82%AC")["path"] == "/scope/\u20ac"
-    assert ask(server, "/scope/%ff")["path"] == "/scope/\ufffd"
-    assert ask(server, "/scope/a%2Fb")["path"] == "/scope/a/b"
+    assert get_json(server, "/scope/%E2%82%AC")["path"] == "/scope/\u20ac"
+    assert get_json(server, "/scope/%ff")["path"] == "/scope/\ufffd"
+    assert get_json(server, "/scope/a%2Fb")["path"] == "/scope/a/b"
 
 
 def test_client_and_scheme_come_from_a_trusted_proxy(server: Server) -> None:
@@ -78,7 +78,8 @@ def test_keep_alive_and_pipelining_keep_the_order(server: Server) -> None:
         wire.send(b"GET /wait?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
                   b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
                   b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert [wire.answer().body for _ in range(3)] == [b"waited", b"abc", b"Hello, world!"]
+        assert [wire.read_response().body for _ in range(3)] == [
+            b"waited", b"abc", b"Hello, world!"]
         assert wire.get("/hello", "Connection: close").headers["connection"] == "close"
         assert wire.closed()
 
@@ -87,7 +88,7 @@ def test_many_pipelined_requests(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"".join(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n%04d" % n
                            for n in range(500)))
-        assert [wire.answer().body for _ in range(500)] == [b"%04d" % n for n in range(500)]
+        assert [wire.read_response().body for _ in range(500)] == [b"%04d" % n for n in range(500)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024, 65536, 300_000, 1_000_000])
@@ -103,7 +104,7 @@ def test_a_chunked_body_in_small_pieces(server: Server) -> None:
                    b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n")
         for at in range(len(message)):
             wire.send(message[at:at + 1])
-        assert wire.answer().body == b"abcdefg"
+        assert wire.read_response().body == b"abcdefg"
         assert wire.get("/hello").body == b"Hello, world!"
 
 
@@ -119,16 +120,16 @@ def test_reading_stops_while_the_application_does_not_receive(server: Server) ->
                 sent += wire.sock.send(b"x" * 65536)
             except BlockingIOError:
                 time.sleep(0.01)
-        # What the server keeps, the two socket buffers, and no more.
+        # The server's own buffer and the two socket buffers.
         assert sent < 16_000_000
         wire.sock.setblocking(True)
-        assert wire.answer().body == b"enough"
+        assert wire.read_response().body == b"enough"
 
 
 def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
-        wire.take(10)
+        wire.read(10)
 
         def steady() -> int:
             before = int(get(server, "/flooded").body)
@@ -136,22 +137,22 @@ def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
             after = int(get(server, "/flooded").body)
             return before if before == after else 0
         assert wait_until(steady, "the flood to stop") < 30_000_000
-    told(server, "flood ended by ClientDisconnected")
+    wait_for_app(server, "flood ended by ClientDisconnected")
 
 
-def test_a_client_that_leaves_is_told_of(server: Server) -> None:
+def test_a_disconnect_is_reported(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"GET /wait_gone HTTP/1.1\r\nHost: a\r\n\r\n")
-        told(server, "waiting for the client")
-    told(server, "the client left")
+        wait_for_app(server, "waiting for the client")
+    wait_for_app(server, "the client left")
 
 
-def test_a_body_cut_short_never_looks_whole(server: Server) -> None:
+def test_a_truncated_body_never_looks_complete(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this")
         wire.sock.shutdown(socket.SHUT_WR)
-        told(server, "echo gone after")
-        wire.rest()
+        wait_for_app(server, "echo gone after")
+        wire.read_to_end()
 
 
 def test_a_broken_chunk_is_a_400(server: Server) -> None:
@@ -172,22 +173,22 @@ def test_100_continue_comes_with_the_first_receive(server: Server) -> None:
     head = b"POST /%s HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     with connect(server) as wire:
         wire.send(head % b"echo")
-        assert wire.answer().status == 100
+        assert wire.read_response().status == 100
         wire.send(b"hello")
-        assert wire.answer().body == b"hello"
+        assert wire.read_response().body == b"hello"
         wire.send(head % b"unread")
-        answer = wire.answer()
+        answer = wire.read_response()
         assert answer.body == b"unread" and answer.headers["connection"] == "close"
 
 
 def test_a_body_left_unread_is_drained(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
-        assert wire.answer().body == b"unread"
+        assert wire.read_response().body == b"unread"
         wire.send(b"x" * 200_000)
         assert wire.get("/hello").body == b"Hello, world!"
         wire.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n")
-        assert wire.answer().body == b"unread"
+        assert wire.read_response().body == b"unread"
         wire.send(b"x" * 900_000)
         assert wire.closed()
 
@@ -217,7 +218,7 @@ def test_responses_without_a_body(server: Server) -> None:
     ("/fail", 500, "ValueError: before the start"),
     ("/exits", 500, "SystemExit: 3"),
     ("/cancels", 500, ""),
-    ("/nothing", 500, "/nothing: the application returned without an answer"),
+    ("/nothing", 500, "/nothing: the application returned without a response"),
     ("/only_start", 500, "/only_start: the application returned before its response"),
     ("/bad?kind=value", 500, "control character in the value of header 'x-a'"),
     ("/bad?kind=name", 500, "malformed header name 'x a'"),
@@ -225,7 +226,7 @@ def test_responses_without_a_body(server: Server) -> None:
     ("/bad?kind=status", 500, "the status is str, not int"),
     ("/bad?kind=twice", 500, "http.response.start was sent twice"),
     ("/bad?kind=order", 500, "a body was sent before http.response.start"),
-    ("/bad?kind=type", 500, "'http.response.nonsense' is no message"),
+    ("/bad?kind=type", 500, "'http.response.nonsense' is not a message"),
     ("/bad?kind=body", 500, "the body is str, not bytes"),
 ])
 def test_errors_before_the_head_are_a_500(server: Server, path: str, status: int,
@@ -239,24 +240,24 @@ def test_errors_before_the_head_are_a_500(server: Server, path: str, status: int
     assert get(server, "/hello").body == b"Hello, world!"
 
 
-def test_errors_behind_the_head_cut_the_connection(server: Server) -> None:
+def test_errors_after_the_head_end_the_connection(server: Server) -> None:
     for path, line in (("/fail_late", "ValueError: in the middle"),
                        ("/half", "/half: the application returned before its response")):
         answer = get(server, path)
         assert answer.status == 200 and not answer.whole
         server.wait_for(line)
     answer = get(server, "/fail_late", version="1.0")
-    assert not answer.whole  # by a reset, for nothing else could tell
+    assert not answer.whole  # only a reset can show it
 
 
-def test_an_error_behind_the_response_is_only_told(server: Server) -> None:
+def test_an_error_after_the_response_is_only_logged(server: Server) -> None:
     with connect(server) as wire:
         assert wire.get("/fail_after").body == b"fine"
         server.wait_for("ValueError: after the end")
         assert wire.get("/hello").body == b"Hello, world!"
 
 
-def test_content_length_is_held(server: Server) -> None:
+def test_content_length_is_kept(server: Server) -> None:
     assert not get(server, "/short").whole
     server.wait_for("the body is 6 bytes shorter than its Content-Length")
     assert get(server, "/long").body == b"four"
@@ -267,13 +268,13 @@ def test_early_hints_and_trailers(server: Server) -> None:
     with connect(server) as wire:
         hint = wire.get("/hints")
         assert hint.status == 103 and hint.headers["link"] == "</a.css>; rel=preload"
-        assert wire.answer().body == b"hinted"
+        assert wire.read_response().body == b"hinted"
         wire.send(b"GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\r\n")
-        assert wire.rest().endswith(b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n")
+        assert wire.read_to_end().endswith(b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n")
 
 
 @pytest.mark.parametrize("size", [0, 10, 3_000_000])
-def test_files_leave_by_sendfile(server: Server, tmp_path: Path, size: int) -> None:
+def test_files_are_sent_by_sendfile(server: Server, tmp_path: Path, size: int) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"0123456789" * (size // 10))
     with connect(server) as wire:
@@ -295,36 +296,36 @@ def test_a_part_of_a_file_between_other_pieces(server: Server, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("file", ["/", "/dev/null", "/nothing/of/the/kind"])
-def test_what_is_no_file_is_a_500(server: Server, file: str) -> None:
+def test_anything_but_a_regular_file_is_a_500(server: Server, file: str) -> None:
     assert get(server, f"/path?file={file}").status == 500
 
 
-def test_a_client_that_leaves_in_a_file(server: Server, tmp_path: Path) -> None:
+def test_a_client_that_disconnects_in_a_file(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "file"
     with file.open("wb") as handle:
         handle.truncate(200_000_000)
     with connect(server) as wire:
         wire.send(f"GET /path?file={file} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        assert wire.take(1000)
+        assert wire.read(1000)
     assert get(server, "/hello").body == b"Hello, world!"
 
 
-def test_background_tasks_hold_up_nobody(server: Server) -> None:
+def test_background_tasks_delay_no_request(server: Server) -> None:
     with connect(server) as wire:
         assert wire.get("/background?for=0.3").body == b"done"
         assert wire.get("/hello").body == b"Hello, world!"
-        told(server, "background ended")
+        wait_for_app(server, "background ended")
         assert wire.get("/spawn?for=0.2").body == b"spawned"
-    told(server, "spawned ended")
+    wait_for_app(server, "spawned ended")
 
 
 @pytest.mark.parametrize("size", [3, 100_000, 250_000])
-def test_half_a_body_never_looks_whole_behind_the_response(server: Server, size: int) -> None:
+def test_half_a_body_never_looks_complete_after_the_response(server: Server, size: int) -> None:
     before = len(server.find("APP received after"))
     with connect(server) as wire:
         wire.send(b"POST /receive_after HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
                   + b"x" * (size // 2))
-        assert wire.answer().body == b"answered"
+        assert wire.read_response().body == b"answered"
         wire.send(b"x" * (size - size // 2))
         assert wire.get("/hello").body == b"Hello, world!"
     server.wait_for("APP received after: http.disconnect 0", before + 1)
@@ -334,13 +335,13 @@ def test_a_request_sees_nothing_of_the_context_of_another(server: Server) -> Non
     with connect(server) as wire:
         for _ in range(3):
             assert wire.get("/context").body == b"unset"
-        body = b"x" * 600_000  # reading pauses, and goes on from within the application's task
+        body = b"x" * 600_000  # reading pauses, and resumes within the application's task
         wire.send(b"POST /context HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
                   + body)
-        assert wire.answer().body == b"unset"
+        assert wire.read_response().body == b"unset"
         assert wire.get("/context").body == b"unset"
         wire.send(b"GET /context HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
-        assert [wire.answer().body for _ in range(3)] == [b"unset"] * 3
+        assert [wire.read_response().body for _ in range(3)] == [b"unset"] * 3
 
 
 @pytest.mark.parametrize(("message", "status"), [
@@ -350,15 +351,15 @@ def test_a_request_sees_nothing_of_the_context_of_another(server: Server) -> Non
     (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
 ])
-def test_what_is_no_http_is_refused(server: Server, message: bytes, status: int) -> None:
+def test_anything_but_http_is_rejected(server: Server, message: bytes, status: int) -> None:
     with connect(server) as wire:
         wire.send(message)
-        assert wire.answer().status == status
+        assert wire.read_response().status == status
         assert wire.closed()
 
 
 def test_a_burst_of_short_connections(server: Server) -> None:
-    """2,000 connections, 100 at a time; takes a second or two, and that is its point."""
+    """2,000 connections, 100 at a time, within a second or two."""
     request = b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     for _ in range(20):
         wires = [connect(server) for _ in range(100)]
@@ -366,7 +367,7 @@ def test_a_burst_of_short_connections(server: Server) -> None:
             wire.send(request)
         for wire in wires:
             with wire:
-                assert wire.rest().endswith(b"Hello, world!")
+                assert wire.read_to_end().endswith(b"Hello, world!")
 
 
 def test_one_line_per_request_in_the_log(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Startup and shutdown of applications: what fails there fails the boot, in words."""
+"""Startup and shutdown of applications: an error there fails the boot with a message."""
 
 import asyncio
 import signal
@@ -45,22 +45,22 @@ def app(name: str, after: str = "") -> str:
     ("hangs", ("--lifespan-startup-timeout", "0.3"), "the lifespan startup took more than 0.3"),
     ("returns", ("--lifespan", "on"), "the lifespan startup failed: it returned"),
 ])
-def test_a_startup_that_fails_is_exit_status_3(tmp_path: Path, name: str,
-                                               arguments: tuple[str, ...], line: str) -> None:
+def test_a_failed_startup_is_exit_status_3(tmp_path: Path, name: str,
+                                           arguments: tuple[str, ...], line: str) -> None:
     with Server(tmp_path, "--asgi", "app:app", *arguments, app=app(name), ready=False) as server:
         assert server.wait() == 3
-        assert server.find(line), server.log
+        server.wait_for(line)
 
 
 @pytest.mark.parametrize(("source", "mode", "subject", "frames"), [
     ("raise ValueError('gone')", "on", "ValueError: gone", 1),
     ("await send({'type': FAILED, 'message': 'no database'})", "auto", "no database", 0),
-    # As Starlette: the message is the traceback, and the exception is raised too.
+    # As in Starlette: the message is the traceback, and the exception is raised too.
     ("try:\n  open('/not/there')\n except OSError:\n  await send("
      "{'type': FAILED, 'message': traceback.format_exc()})\n  raise",
      "auto", "FileNotFoundError: [Errno 2] No such file or directory: '/not/there'", 1)])
-def test_a_traceback_is_told_once(source: str, mode: str, subject: str, frames: int,
-                                  caplog: pytest.LogCaptureFixture) -> None:
+def test_a_traceback_is_reported_once(source: str, mode: str, subject: str, frames: int,
+                                      caplog: pytest.LogCaptureFixture) -> None:
     names: dict[str, Any] = {"FAILED": "lifespan.startup.failed", "traceback": traceback}
     exec(compile(f"async def app(scope, receive, send):\n await receive()\n {source}\n",
                  "the application", "exec"), names)
@@ -73,23 +73,23 @@ def test_a_traceback_is_told_once(source: str, mode: str, subject: str, frames: 
     assert str(caught.value) == f"the lifespan startup failed: {subject}"
     assert caught.value.traceback.count('  File "the application"') == frames
     assert "lifespan.py" not in caught.value.traceback and not caplog.records
-    assert bool(caught.value.__cause__) == bool(frames)     # whoever calls serve() sees it
+    assert bool(caught.value.__cause__) == bool(frames)     # for the caller of serve()
 
 
 @pytest.mark.parametrize(("name", "arguments", "line"), [
-    ("unknown", (), "the application knows no lifespan (AssertionError: only http)"),
-    ("returns", (), "the application knows no lifespan (it returned)"),
+    ("unknown", (), "the application does not support lifespan (AssertionError: only http)"),
+    ("returns", (), "the application does not support lifespan (it returned)"),
     ("fails", ("--lifespan", "off"), ""),
 ])
 def test_an_application_without_lifespan_is_served(tmp_path: Path, name: str,
                                                    arguments: tuple[str, ...], line: str) -> None:
     with Server(tmp_path, "--asgi", "app:app", *arguments, app=app(name)) as server:
-        assert server.find(line)
+        server.wait_for(line)
         assert server.get().endswith(b"served")
         assert server.stop() == 0
 
 
-def test_each_application_has_a_state_of_its_own(tmp_path: Path) -> None:
+def test_each_application_has_its_own_state(tmp_path: Path) -> None:
     source = """
 def make(name):
     async def app(scope, receive, send):
@@ -111,7 +111,7 @@ one, two = make("one"), make("two")
         assert server.get("/two/x").endswith(b"{'two': 'mine'}")
 
 
-def test_a_reload_that_fails_leaves_the_old_generation(tmp_path: Path) -> None:
+def test_a_failed_reload_keeps_the_old_generation(tmp_path: Path) -> None:
     good = app("unknown").replace("served", "the old one")
     with Server(tmp_path, "--asgi", "app:app", app=good) as server:
         assert b"the old one" in server.get()
@@ -132,7 +132,7 @@ def test_a_reload_that_fails_leaves_the_old_generation(tmp_path: Path) -> None:
      "the lifespan shutdown failed: stuck queue"),
     ("raise ValueError('at the end')", "ValueError: at the end"),
 ])
-def test_a_shutdown_that_fails_is_told(tmp_path: Path, end: str, line: str) -> None:
+def test_a_failed_shutdown_is_logged(tmp_path: Path, end: str, line: str) -> None:
     source = APP + f"""
 async def lifespan(receive, send):
     await receive()

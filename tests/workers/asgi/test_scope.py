@@ -1,4 +1,4 @@
-"""What an ASGI application is told of a request's head."""
+"""The header fields of a scope."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""HTTPS on the loop, live: requests, WebSocket, certificates, and what is no TLS."""
+"""HTTPS on the loop: requests, WebSocket, certificates, and input that is not TLS."""
 
 import json
 import os
@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect as websocket
 
-from tests.authority import Authority
+from tests.certificates import Authority
 from tests.harness import Server, installed, wait_until
 from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
-from tests.workers.wsgi.wire import Wire
+from tests.workers.wsgi.raw_client import RawClient
+
+pytestmark = pytest.mark.slow
 
 APP = '''
 import json
@@ -59,7 +61,7 @@ async def application(scope, receive, send):
     elif path == "/cut":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
-        raise ValueError("behind the head")
+        raise ValueError("after the head")
     elif path == "/endless":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         while True:
@@ -100,26 +102,26 @@ def test_requests_on_one_connection(server: Server, authority: Authority,
     with dial(server, authority.client(only=version)) as wire:
         assert wire.get("/").body == b"hello"
         wire.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n" * 30)
-        assert [wire.answer().body for _ in range(30)] == [b"hello"] * 30
+        assert [wire.read_response().body for _ in range(30)] == [b"hello"] * 30
         body = random.Random(1).randbytes(3_000_000)
         wire.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3000000\r\n\r\n")
         wire.send(body)
-        assert wire.answer().body == body
+        assert wire.read_response().body == body
         wire.send(b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
                   + b"10000\r\n" + body[:65536] + b"\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert wire.answer().body == body[:65536]
-        assert wire.answer().body == b"hello"
+        assert wire.read_response().body == body[:65536]
+        assert wire.read_response().body == b"hello"
         assert len(wire.get("/big/10000000").body) == 10_000_000
         assert wire.get(f"/file?{path}").body == path.read_bytes()
         assert wire.get("/", "Connection: close").body == b"hello"
         assert wire.closed()
 
 
-def test_a_body_that_the_end_ends(server: Server, authority: Authority) -> None:
+def test_a_body_that_ends_with_the_connection(server: Server, authority: Authority) -> None:
     with dial(server, authority.client()) as wire:
         wire.send(b"GET /big/9000000 HTTP/1.0\r\n\r\n")
-        time.sleep(0.2)  # the buffers fill: the farewell has to wait behind what is left
-        assert len(wire.rest().partition(b"\r\n\r\n")[2]) == 9_000_000
+        time.sleep(0.2)  # the buffers fill: the close_notify has to wait
+        assert len(wire.read_to_end().partition(b"\r\n\r\n")[2]) == 9_000_000
     with dial(server, authority.client()) as wire:
         wire.send(b"GET /cut HTTP/1.0\r\n\r\n")
         with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
@@ -127,16 +129,16 @@ def test_a_body_that_the_end_ends(server: Server, authority: Authority) -> None:
                 pass
 
 
-def test_a_refusal_is_read_before_the_end(server: Server, authority: Authority) -> None:
+def test_an_error_response_arrives_before_the_close(server: Server, authority: Authority) -> None:
     with dial(server, authority.client()) as wire:
-        # More than the server has read when it answers, and no more than the kernel takes at
-        # once: a client that is held up in between finds the connection closed meanwhile.
+        # More than the server has read when it responds, but no more than the kernel accepts
+        # at once: a client that blocks in between would find the connection closed.
         wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + b"x" * 30_000)
-        assert wire.answer().status == 400
+        assert wire.read_response().status == 400
         assert wire.closed()
 
 
-def scope(wire: Wire) -> dict[str, Any]:
+def scope(wire: RawClient) -> dict[str, Any]:
     return json.loads(wire.get("/scope").body)
 
 
@@ -147,18 +149,18 @@ def test_the_scope(server: Server, authority: Authority, version: ssl.TLSVersion
         for _ in range(4):
             found = scope(wire)
             assert found["scheme"] == "https"
-            told = found["extensions"]["tls"]
-            assert told["tls_version"] == {"TLSv1.2": 0x303, "TLSv1.3": 0x304}[wire.sock.version()]
-            assert told["client_cert_name"].startswith("CN=Me\\, too,")
-            assert told["client_cert_error"] is None
-            assert ssl.PEM_cert_to_DER_cert(told["server_cert"]) == wire.sock.getpeercert(True)
-            assert Path(mine[0]).read_text().startswith(told["client_cert_chain"][0])
+            tls = found["extensions"]["tls"]
+            assert tls["tls_version"] == {"TLSv1.2": 0x303, "TLSv1.3": 0x304}[wire.sock.version()]
+            assert tls["client_cert_name"].startswith("CN=Me\\, too,")
+            assert tls["client_cert_error"] is None
+            assert ssl.PEM_cert_to_DER_cert(tls["server_cert"]) == wire.sock.getpeercert(True)
+            assert Path(mine[0]).read_text().startswith(tls["client_cert_chain"][0])
             number, = [one["id"] & 0xFFFF for one in wire.sock.context.get_ciphers()
                        if one["name"] == wire.sock.cipher()[0]]
-            assert told["cipher_suite"] == number
+            assert tls["cipher_suite"] == number
     with dial(server, authority.client()) as wire:
-        told = scope(wire)["extensions"]["tls"]
-        assert told["client_cert_name"] is None and told["client_cert_chain"] == []
+        tls = scope(wire)["extensions"]["tls"]
+        assert tls["client_cert_name"] is None and tls["client_cert_chain"] == []
 
 
 def test_websocket(server: Server, authority: Authority) -> None:
@@ -172,13 +174,13 @@ def test_websocket(server: Server, authority: Authority) -> None:
 
 def test_host_names_choose_certificates(server: Server, authority: Authority) -> None:
     with dial(server, authority.client(), name="other.test") as wire:
-        told = scope(wire)["extensions"]["tls"]["server_cert"]
-        assert ssl.PEM_cert_to_DER_cert(told) == wire.sock.getpeercert(True)
+        tls = scope(wire)["extensions"]["tls"]["server_cert"]
+        assert ssl.PEM_cert_to_DER_cert(tls) == wire.sock.getpeercert(True)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_clients_that_are_turned_away(server: Server, authority: Authority,
-                                      version: ssl.TLSVersion) -> None:
+def test_rejected_clients(server: Server, authority: Authority,
+                          version: ssl.TLSVersion) -> None:
     expired = authority.issue("old", "me@localhost", expired=True)
     for cert, words in ((None, "did not return a certificate"),
                         (expired, "certificate has expired")):
@@ -188,10 +190,10 @@ def test_clients_that_are_turned_away(server: Server, authority: Authority,
 @pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
                                       b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n"
                                       + b"x" * 100_000])
-def test_plain_http_is_told(server: Server, request_: bytes) -> None:
-    with Wire(server.connect("https")) as wire:
+def test_plain_http_is_answered_with_a_400(server: Server, request_: bytes) -> None:
+    with RawClient(server.connect("https")) as wire:
         wire.send(request_)
-        answer = wire.answer()
+        answer = wire.read_response()
         assert answer.status == 400 and b"speaks HTTPS" in answer.body
         assert wire.closed()
         refused(server, wire.name, "plain HTTP on an HTTPS port")
@@ -202,30 +204,30 @@ def test_plain_http_is_told(server: Server, request_: bytes) -> None:
     (b"\x16\x03\x01\x00\x05hello", "the TLS handshake failed", b"\x15"),
 ])
 def test_garbage_is_closed(server: Server, garbage: bytes, words: str, first: bytes) -> None:
-    with Wire(server.connect("https")) as wire:
+    with RawClient(server.connect("https")) as wire:
         wire.send(garbage)
-        assert wire.rest()[:1] == first
+        assert wire.read_to_end()[:1] == first
         refused(server, wire.name, words)
 
 
 def test_handshakes_that_stall(server: Server, authority: Authority) -> None:
     data = hello()
-    with Wire(server.connect("https")) as half, Wire(server.connect("https")) as whole, \
-            Wire(server.connect("https")) as silent:
+    with RawClient(server.connect("https")) as half, RawClient(server.connect("https")) as whole, \
+            RawClient(server.connect("https")) as silent:
         half.send(data[:100])
         whole.send(data)
         with dial(server, authority.client()) as other:
             assert other.get("/").body == b"hello"
-        assert half.rest() == silent.rest() == b""
-        whole.rest()
+        assert half.read_to_end() == silent.read_to_end() == b""
+        whole.read_to_end()
         for wire in (half, whole):
             refused(server, wire.name, "no TLS handshake within 1 seconds")
         assert not server.find(f"{silent.name}: ")
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_clients_that_leave_in_the_middle(server: Server, authority: Authority,
-                                          reset: bool) -> None:
+def test_clients_that_disconnect_in_the_middle(server: Server, authority: Authority,
+                                               reset: bool) -> None:
     leave_in_the_middle(server, authority, reset)
     break_a_record(server, authority)
     with dial(server, authority.client()) as wire:
@@ -237,11 +239,11 @@ def test_a_proxy_header_a_reload_and_a_stop(tmp_path: Path) -> None:
     old.issue("here", "localhost")
     with Server(tmp_path, "app:application", "--certfile", "here.crt", "--keyfile", "here.key",
                 "--bind", "127.0.0.1:0", "--enable-proxy-protocol", app=APP) as server:
-        def proxied(client: ssl.SSLContext) -> Wire:
+        def proxied(client: ssl.SSLContext) -> RawClient:
             sock = server.connect("https")
             sock.sendall(b"PROXY TCP4 203.0.113.7 198.51.100.1 56324 443\r\n")
-            return Wire(client.wrap_socket(sock, server_hostname="localhost",
-                                           suppress_ragged_eofs=False))
+            return RawClient(client.wrap_socket(sock, server_hostname="localhost",
+                                                suppress_ragged_eofs=False))
         with proxied(old.client()) as wire:
             found = scope(wire)
             assert (found["client"], found["scheme"]) == (["203.0.113.7", 56324], "https")
@@ -258,7 +260,7 @@ def test_a_proxy_header_a_reload_and_a_stop(tmp_path: Path) -> None:
             assert half.recv(1) == b""
 
 
-def test_curl_takes_it(server: Server, authority: Authority) -> None:
+def test_curl(server: Server, authority: Authority) -> None:
     port = server.address("https")[1]
     for version in ("--tlsv1.2", "--tlsv1.3"):
         done = subprocess.run(

@@ -1,11 +1,11 @@
-"""The uwsgi protocol for ASGI applications: the scope of the variables, and no WebSocket."""
+"""The uwsgi protocol for ASGI applications: the scope, bodies, and no WebSocket."""
 
 import json
 
 import pytest
 
 from tests.harness import Server
-from tests.workers.wsgi.wire import connect, packet, request
+from tests.workers.wsgi.raw_client import connect, packet, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
 
@@ -15,7 +15,7 @@ def talk(server: Server, path: str, body: bytes = b"", method: str = "GET",
     """Send one packet; return status, head and body."""
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request(path, method, **variables), body))
-        head, _, rest = wire.rest().partition(b"\r\n\r\n")
+        head, _, rest = wire.read_to_end().partition(b"\r\n\r\n")
         return int(head.split()[1]), head, rest
 
 
@@ -35,10 +35,10 @@ def test_the_scope(server: Server) -> None:
         "http.response.pathsend", "http.response.zerocopysend"]
 
 
-@pytest.mark.parametrize(("said", "version"), [
+@pytest.mark.parametrize(("sent", "version"), [
     ("HTTP/1.0", "1.0"), ("HTTP/1.1", "1.1"), ("HTTP/2.0", "2"), ("HTTP/3.0", "3")])
-def test_versions_are_written_as_asgi_has_them(server: Server, said: str, version: str) -> None:
-    _, _, rest = talk(server, "/scope", SERVER_PROTOCOL=said)
+def test_versions_have_the_form_of_asgi(server: Server, sent: str, version: str) -> None:
+    _, _, rest = talk(server, "/scope", SERVER_PROTOCOL=sent)
     assert json.loads(rest)["http_version"] == version
 
 
@@ -61,32 +61,32 @@ def test_responses_end_with_the_connection(server: Server) -> None:
     assert talk(server, "/fail")[0] == 500
 
 
-def test_half_a_response_ends_with_a_reset(server: Server) -> None:
+def test_an_incomplete_response_ends_with_a_reset(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request("/fail_late")))
-        wire.rest()
+        wire.read_to_end()
         assert wire.reset
 
 
-def test_a_websocket_is_refused_in_words(server: Server) -> None:
+def test_a_websocket_is_rejected_with_a_reason(server: Server) -> None:
     status, _, _ = talk(server, "/echo", HTTP_UPGRADE="websocket", HTTP_CONNECTION="upgrade")
     assert status == 400
     server.wait_for("use proxy_pass to an http-socket")
 
 
-def test_a_body_cut_short(server: Server) -> None:
+def test_a_truncated_body(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request("/echo", "POST", CONTENT_LENGTH="100"), b"only this"))
         wire.sock.shutdown(1)
-        wire.rest()
+        wire.read_to_end()
     server.wait_for("the connection ended inside the request body")
     server.wait_for("APP echo gone after 9")
 
 
-def test_a_broken_packet(server: Server) -> None:
+def test_an_invalid_packet(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet({"REQUEST_METHOD": ""}))
-        assert wire.rest().startswith(b"HTTP/1.1 400 ")
+        assert wire.read_to_end().startswith(b"HTTP/1.1 400 ")
     with connect(server, "uwsgi") as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert wire.closed()

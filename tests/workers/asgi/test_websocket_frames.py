@@ -1,4 +1,4 @@
-"""The one frame that is made here is the library's, octet for octet."""
+"""The frames of `message` are those of the library, octet for octet."""
 
 import pytest
 from websockets.frames import Frame, Opcode

@@ -1,6 +1,6 @@
 """Checks that mostly wait, done at the same time: they take as long as the longest of them.
 
-    together(partial(check, server, path) for path in PATHS)
+    in_parallel(partial(check, server, path) for path in PATHS)
 
 Each has connections of its own, and may wait for conditions that the others do not change.
 """
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 
-def together(checks: Iterable[Callable[[], object]], at_once: int | None = None) -> None:
+def in_parallel(checks: Iterable[Callable[[], object]], at_once: int | None = None) -> None:
     """Call them all in threads; fail as the first of them that failed, which is named.
 
     Args:

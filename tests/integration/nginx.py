@@ -13,9 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-from tests.harness import DEADLINE, HOUSE, Program, installed, wait_until
+from tests.harness import DEADLINE, ROOT, Program, installed, wait_until
 
-CONF = HOUSE / "conf"
+CONF = ROOT / "conf"
 NOBODY = 65534
 
 
@@ -158,7 +158,7 @@ class Load:
     """
 
     def __init__(self, address: tuple[str, int] | str, clients: int = 8,
-                 path: str = "/trial/who", fresh: bool = False,
+                 path: str = "/probe/who", fresh: bool = False,
                  body: bytes | None = None) -> None:
         self.address = address
         self.path = path

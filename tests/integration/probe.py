@@ -185,7 +185,7 @@ def application(environ, start_response):
     """Answer by path; HEAD gets the head of GET's answer and whatever body comes with it."""
     route = ROUTES.get(environ["PATH_INFO"])
     if route is None:
-        return say(start_response, "no such trial", status="404 Not Found")
+        return say(start_response, "no such path", status="404 Not Found")
     return route(environ, start_response)
 
 

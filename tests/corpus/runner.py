@@ -28,9 +28,9 @@ from pwd import getpwuid
 from typing import Any
 
 from tests.corpus.entry import Ask, Entry
-from tests.harness import GEVENTUWSGI, HOUSE, Program, alive, installed, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Program, alive, reference_uwsgi, wait_until
 
-GROUND = Path(__file__).with_name("ground")
+SITES = Path(__file__).with_name("sites")
 # Directories of a real machine that the files name; each run has its own.
 PLACES = re.compile(r"(?<![\w.%)}/*])/(?=(?:srv|var|run|home|opt|tmp|etc/uwsgi)\b)")
 PORT = re.compile(r"(?<=:)\d{4,5}\b|(?<=^port = )\d{4,5}\b", re.MULTILINE)
@@ -46,7 +46,7 @@ UWSGI_ENDS = 20.0  # or never: at times a worker of it does not
 
 
 class Run:
-    """A directory with a copy of the ground in which one server runs.
+    """A directory with a copy of `sites/` in which one server runs.
 
     Args:
         entry: what is run.
@@ -78,7 +78,7 @@ class Run:
 
     def _furnish(self) -> None:
         self.root.chmod(0o755)
-        shutil.copytree(GROUND, self.root, dirs_exist_ok=True,
+        shutil.copytree(SITES, self.root, dirs_exist_ok=True,
                         ignore=shutil.ignore_patterns("__pycache__"))
         for place in EMPTY:
             (self.root / place).mkdir(parents=True, exist_ok=True)
@@ -184,14 +184,14 @@ def ours(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
 
 def theirs(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Run an entry with real uWSGI."""
-    return _run(entry, [installed("uwsgi")], signal.SIGINT, known)
+    return _run(entry, [reference_uwsgi()], signal.SIGINT, known)
 
 
 def _run(entry: Entry, command: list[str], ending: int,
          known: Mapping[str, Any]) -> dict[str, Any]:
     run = Run(entry)
     if ending == signal.SIGTERM:
-        run.env["PYTHONPATH"] = str(HOUSE)
+        run.env["PYTHONPATH"] = str(ROOT)
     program = Quiet(*command, *map(run.moved, entry.arguments), "--ini", run.file,
                     cwd=run.root / entry.directory, env=run.env)
     try:
