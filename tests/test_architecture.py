@@ -82,7 +82,7 @@ WORDS = {
     "everybody": "all workers", "furnish": "create files", "employ": "create",
     "greeted": "handshake done", "farewell": "close notify", "offspring": "children",
     "obey": "dispatch", "visit": "rule context", "visits": "rule contexts"}
-# The Linux user, and the options of uWSGI that have such a word in their names.
+# The Linux user, and the options and log lines of uWSGI that have such a word.
 ALLOWED = re.compile(
     r"buried after|(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy"
     r"|user[ =]+nobody|nobody[:\"]")

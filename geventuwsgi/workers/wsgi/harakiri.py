@@ -25,7 +25,6 @@ from ...protocol.response import error_response
 from ..limits import RequestTimeouts
 from ..messages import NOT_SENT
 from . import stacks
-from .rejections import NOT_SENT
 
 log = logging.getLogger("geventuwsgi.error")
 
