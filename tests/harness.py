@@ -2,7 +2,7 @@
 
     with Server(tmp_path, "app:application", "--workers", "2", app=APP) as server:
         server.get("/")             # over its first HTTP port, which the kernel chose
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         server.kill(server.workers()[0])
 
 Everything waits for a condition up to a deadline; nothing sleeps for luck.
@@ -37,7 +37,7 @@ GEVENTUWSGI = (sys.executable, "-c",
 # on two cores with a load of fifteen.
 DEADLINE = 60.0
 LISTENING = re.compile(r"Listening at: (\w+)://(unix:)?(\S+) \(\d+\)")
-SPAWNED = re.compile(r"(?:spawned|Respawned) uWSGI worker (\d+) \((?:new )?pid: (\d+)")
+SPAWNED = re.compile(r"(?:spawned|Respawned) \S+ worker (\d+) \((?:new )?pid: (\d+)")
 # What `uwsgi --cflags` tells of the build of pyuwsgi's wheel.
 UWSGI_WITH = {"UDEP(pyuwsgi)", "UDEP(gevent)", "UDEP(http)", "-DUWSGI_ROUTING", "-DUWSGI_PCRE2",
               "-DUWSGI_ZLIB", "-DUWSGI_YAML", "-DUWSGI_JSON", "-DUWSGI_XML"}
@@ -332,8 +332,8 @@ class Server(Program):
 
     def template(self) -> int | None:
         """Return the pid of the template."""
-        workers = set(map(int, re.findall(r"(?:new )?pid: (\d+)",
-                                          "\n".join(self.find("awned uWSGI worker")))))
+        workers = set(map(int, re.findall(r"awned \S+ worker \d+ \((?:new )?pid: (\d+)",
+                                          "\n".join(self.err))))
         rest = [pid for pid in children(self.pid) if pid not in workers]
         return rest[0] if rest else None
 

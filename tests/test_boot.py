@@ -42,7 +42,7 @@ processes = 2
         server.wait_for("2 workers, each with 1 request at a time")
         server.wait_for("gevent = N takes N")
         server.wait_for("application app.py:application loaded in ")
-        server.wait_for("spawned uWSGI worker 2 (pid: ")
+        server.wait_for("spawned geventuwsgi worker 2 (pid: ")
         assert len(server.err) <= 14, server.log
         assert server.stop() == 0
 
@@ -126,8 +126,10 @@ def test_process_titles(tmp_path):
         pids = [server.pid, *server.workers(), server.template()]
         return [Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0") for pid in pids]
     with Server(tmp_path, app=APP, ini=ini) as server:
-        assert titles(server) == ["shop uWSGI master", "shop uWSGI worker 1",
-                                  "shop uWSGI template 1"]
+        assert titles(server) == ["shop geventuwsgi master", "shop geventuwsgi worker 1",
+                                  "shop geventuwsgi template 1"]
+    with Server(tmp_path, app=APP, ini=ini + "log-dialect = uwsgi\n") as server:
+        assert titles(server)[:2] == ["shop uWSGI master", "shop uWSGI worker 1"]
     with Server(tmp_path, "app", app=APP) as server:
         assert titles(server)[:2] == ["geventuwsgi master", "geventuwsgi worker 1"]
     with Server(tmp_path, "app", "--auto-procname=false", app=APP) as server:
@@ -144,7 +146,7 @@ def test_logto_receives_all_output_and_is_reopened(tmp_path):
         server.send_signal(signal.SIGUSR1)
         wait_until(lambda: log.exists() and "logs reopened" in log.read_text())
         assert server.stop() == 0
-        assert "goodbye to uWSGI." in log.read_text()
+        assert "goodbye to geventuwsgi." in log.read_text()
         assert server.out == server.err == []
 
 
@@ -166,7 +168,7 @@ def test_a_killed_worker_is_replaced_and_workers_of_a_killed_master_exit(tmp_pat
     with Server(tmp_path, "app", "--workers", "2", app=APP) as server:
         first = server.workers()
         server.kill(first[0])
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         assert ask(server, "os.getpid()") in server.workers()
         workers, address = server.workers(), server.address()
         server.kill(server.pid)

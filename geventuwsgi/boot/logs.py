@@ -227,7 +227,7 @@ def start_collector(collector: LogCollectorProcess, settings: Settings,
     Raises:
         ConfigError: it cannot be started.
     """
-    if not (uses_collector(settings) or handed_over or collector.engaged):
+    if not (uses_collector(settings) or handed_over or collector.active):
         return
     titles = titles_of(settings)
     plan = plan_of(settings, owner_of(settings), user_of(settings),
@@ -237,7 +237,7 @@ def start_collector(collector: LogCollectorProcess, settings: Settings,
     try:
         for fd in kept:
             os.fstat(fd)
-        collector.engage(plan, [fd for fd in kept if fd > 2], handed_over)
+        collector.configure(plan, [fd for fd in kept if fd > 2], handed_over)
     except OSError as error:
         raise ConfigError(f"cannot start the log collector: {error.strerror}",
                           option="logger") from None

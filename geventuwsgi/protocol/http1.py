@@ -10,10 +10,8 @@
 
 from ..errors import ProtocolError
 from . import grammar
-from .message import Limits, Message
+from .message import LENGTH_DIGITS, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message
 
-# Digits of the largest Content-Length that fits 63 bits with room to add.
-_LENGTH_DIGITS = 18
 _SCHEMES = ("http", "https")
 
 _match = grammar.HEAD.match
@@ -27,7 +25,7 @@ Framing = tuple[int | None, bool, bool, bool, bool]
 _facts: dict[str, Framing] = {}
 # The same for heads with a body, separate because there are many lengths.
 _lengths: dict[str, Framing] = {}
-_REMEMBERED = 512
+_CACHED_FRAMINGS = 512
 _LONGEST = 256
 
 
@@ -143,7 +141,7 @@ class RequestParser(Message):
         facts = self._frame(framing)
         if len(key) <= _LONGEST:
             memory = _lengths if facts[0] or facts[1] else _facts
-            if len(memory) >= _REMEMBERED:
+            if len(memory) >= _CACHED_FRAMINGS:
                 memory.clear()
             memory[key] = facts
         return facts
@@ -319,21 +317,21 @@ class RequestParser(Message):
         than the RFC demands: two lengths are an error even if they are equal."""
         if codings:
             if lengths:
-                raise ProtocolError(400, "both Content-Length and Transfer-Encoding")
+                raise ProtocolError(400, TWO_FRAMINGS)
             if not self.http11:
                 raise ProtocolError(400, "Transfer-Encoding in an HTTP/1.0 request")
             if len(codings) > 1:
                 raise ProtocolError(400, "more than one Transfer-Encoding field")
             if codings[0].lower() != "chunked":
-                raise ProtocolError(501, "a transfer coding other than chunked")
+                raise ProtocolError(501, UNKNOWN_CODING)
             return None, True
         if not lengths:
             return None, False
         if len(lengths) > 1:
-            raise ProtocolError(400, "more than one Content-Length field")
+            raise ProtocolError(400, TWO_LENGTHS)
         text = lengths[0]
         if not (text.isascii() and text.isdigit()):
             raise ProtocolError(400, "malformed Content-Length")
-        if len(text) > _LENGTH_DIGITS:
+        if len(text) > LENGTH_DIGITS:
             raise ProtocolError(413, "Content-Length of more than 18 digits")
         return int(text), False

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from ..errors import ProtocolError
 from . import grammar
-from .message import Limits, Message
+from .message import LENGTH_DIGITS, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message
 
 # RFC 9112 section 4, the whole head of a response in one pass. As old servers do, the blank
 # after the code may be left out if there is no reason.
@@ -27,14 +27,13 @@ _SPECIAL = {
     "upgrade": _UPGRADE, "date": _DATE, "keep-alive": _DROPPED, "proxy-connection": _DROPPED,
     "te": _DROPPED, "trailer": _DROPPED, "proxy-authenticate": 0}
 _kinds: dict[str, int] = {}
-_REMEMBERED = 512
+_CACHED_HEADS = 512
 # A cache of heads: most differ from the one before only in their Date.
 _facts: "dict[bytes, ResponseHead]" = {}
 _LONGEST = 1024
 
 # Responses that have no body whatever the request (RFC 9112 section 6.3).
 _BODILESS = frozenset((204, 304))
-_LENGTH_DIGITS = 18
 
 
 class ResponseHead(NamedTuple):
@@ -150,7 +149,7 @@ class ResponseParser(Message):
         minor, code, reason, fields = match.groups()
         facts = self._facts(minor != "0", int(code), reason or "", fields)
         if len(octets) <= _LONGEST:
-            if len(_facts) >= _REMEMBERED:
+            if len(_facts) >= _CACHED_HEADS:
                 _facts.clear()
             _facts[octets] = facts
         return facts
@@ -193,16 +192,16 @@ class ResponseParser(Message):
         lengths are an error even if they are equal."""
         if codings:
             if lengths:
-                self._broken("both Content-Length and Transfer-Encoding")
+                self._broken(TWO_FRAMINGS)
             if not http11 or len(codings) > 1 or codings[0].lower() != "chunked":
-                self._broken("a transfer coding other than chunked")
+                self._broken(UNKNOWN_CODING)
             return None, True
         if not lengths:
             return None, False
         text = lengths[0]
         if len(lengths) > 1:
-            self._broken("more than one Content-Length")
-        if not (text.isascii() and text.isdigit()) or len(text) > _LENGTH_DIGITS:
+            self._broken(TWO_LENGTHS)
+        if not (text.isascii() and text.isdigit()) or len(text) > LENGTH_DIGITS:
             self._broken("a malformed Content-Length")
         return int(text), False
 
@@ -230,6 +229,6 @@ class ResponseParser(Message):
 
 def _kind(name: str) -> int:
     kind = _SPECIAL.get(name.lower(), 0)
-    if len(_kinds) < _REMEMBERED:
+    if len(_kinds) < _CACHED_HEADS:
         _kinds[name] = kind
     return kind

@@ -16,6 +16,13 @@ _CHUNK_LINE = 4096
 _EXTENSIONS = 16384
 
 
+# Digits of a Content-Length: more than any body has, and less than 64 bits.
+LENGTH_DIGITS = 18
+TWO_FRAMINGS = "both Content-Length and Transfer-Encoding"
+UNKNOWN_CODING = "a transfer coding other than chunked"
+TWO_LENGTHS = "more than one Content-Length field"
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """The largest sizes of the parts of a head.

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from ..errors import ResponseError
 from . import grammar
+from .message import TWO_LENGTHS
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -34,11 +35,12 @@ _BODILESS = frozenset((101, 204, 304))
 # RFC 9110 section 8.6: no Content-Length in 1xx and 204.
 _WITHOUT_LENGTH = frozenset((101, 204))
 
+PLAIN = "text/plain; charset=utf-8"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 KEEP_ALIVE = "Connection: keep-alive\r\n"
 
 # Caches of names and statuses. They are bounded for applications that copy input into them.
-_REMEMBERED = 1024
+_CACHED_TEXTS = 1024
 _kinds: dict[str, int] = {}
 _statuses: dict[str, tuple[int, str]] = {}
 _codes: dict[int, str] = {}
@@ -209,7 +211,7 @@ class Response:
         """Process a special field; return whether it is not sent."""
         _check_value(name, value)
         if kind == _LENGTH:
-            raise ResponseError("more than one Content-Length")
+            raise ResponseError(TWO_LENGTHS)
         if kind == _CONNECTION:
             if "close" in value.lower():
                 self._own |= _CLOSE
@@ -348,7 +350,7 @@ class Response:
 
 def error_response(status: int, defaults: ResponseDefaults, *, is_head: bool = False,
                    extra: Iterable[tuple[str, str]] = (), detail: str = "",
-                   text: bytes = b"", media: str = "text/plain; charset=utf-8") -> bytes:
+                   text: bytes = b"", media: str = PLAIN) -> bytes:
     """Return a whole response, which closes the connection, for an error.
 
     Its page contains nothing of the request (CVE-2022-39348 class).
@@ -391,7 +393,7 @@ def _status(status: str) -> tuple[int, str]:
             status += " "
     _latin1("the status", status)
     known = code, f"HTTP/1.1 {status}\r\n"
-    if len(_statuses) < _REMEMBERED:
+    if len(_statuses) < _CACHED_TEXTS:
         _statuses[given] = known
     return known
 
@@ -400,7 +402,7 @@ def _code(code: int) -> str:
     if type(code) is not int and not isinstance(code, int):
         raise ResponseError(f"the status is {type(code).__name__}, not int")
     text = str(int(code))
-    if len(_codes) < _REMEMBERED:
+    if len(_codes) < _CACHED_TEXTS:
         _codes[code] = text
     return text
 
@@ -416,7 +418,7 @@ def _line(pair: Iterable[bytes]) -> tuple[int, str, str, str, int]:
     length = _octets(value) if kind == _LENGTH else 0
     found = kind, name, value, f"{name}: {value}\r\n", length
     if len(value) <= _LINE:
-        if len(_lines) >= _REMEMBERED:
+        if len(_lines) >= _CACHED_TEXTS:
             _lines.clear()  # the values differ between responses
         _lines[octets_name, octets_value] = found
     return found
@@ -428,7 +430,7 @@ def _kind(name: str) -> int:
     if not grammar.TOKEN.fullmatch(name):
         raise ResponseError(f"malformed header name {name!r}")
     kind = _SPECIAL.get(name.lower(), _PLAIN)
-    if len(_kinds) < _REMEMBERED:
+    if len(_kinds) < _CACHED_TEXTS:
         _kinds[name] = kind
     return kind
 

@@ -33,7 +33,7 @@ LONGEST_LENGTH = 19
 
 _SIZE = struct.Struct("<H").pack
 _prefixed: dict[str, bytes] = {}
-_REMEMBERED = 1024
+_CACHED_PREFIXES = 1024
 
 # Names that a peer must not set. All contain "wsgi.", so one search finds them.
 RESERVED = ("wsgi.", "uwsgi.", "geventuwsgi.")
@@ -321,6 +321,6 @@ def _prefix(name: str) -> bytes:
     """Return the name of a variable as in a packet; cached, as there are few names."""
     octets = name.encode("latin-1")
     found = _SIZE(len(octets)) + octets
-    if len(_prefixed) < _REMEMBERED:
+    if len(_prefixed) < _CACHED_PREFIXES:
         _prefixed[name] = found
     return found

@@ -22,7 +22,7 @@ from ..protocol.response import CHUNKED, CONTINUE
 from .node import Node, NodeConnection
 from .relay import NodeDisconnected, Relay
 from .request import Request
-from .response import NO_RESPONSE, TRUNCATED_HEAD, Response
+from .response import NO_RESPONSE, NO_WHOLE_HEAD, Response
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -328,7 +328,7 @@ class ProxyExchange:
             elif response.started:
                 out = response.end()
             elif connection.parser.buffered:
-                raise ProtocolError(502, TRUNCATED_HEAD)
+                raise ProtocolError(502, NO_WHOLE_HEAD)
             else:
                 raise _NodeClosed(NO_RESPONSE)
             if out:

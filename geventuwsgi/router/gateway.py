@@ -12,8 +12,8 @@ import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from time import monotonic, monotonic_ns, time
-from typing import Any, Protocol
+from time import monotonic, time
+from typing import Any
 
 from gevent import get_hub
 from gevent.event import Event
@@ -21,7 +21,7 @@ from gevent.event import Event
 from ..app.response_defaults import defaults_of
 from ..config.settings import Settings
 from ..ipc import scoreboard
-from ..ipc.commands import WorkerCommands
+from ..ipc.commands import Child, WorkerCommands
 from ..log import tracebacks as stacks
 from ..net.acceptor import Acceptor
 from ..net.address import Address
@@ -46,20 +46,6 @@ _POOL_IDLE = 30.0
 _MEASURE_EVERY = 8          # sweeps
 _SPARE_DESCRIPTORS = 64
 _MOST_STACKS = 100          # requests whose stacks are reported
-
-
-class Child(Protocol):
-    """The process that a router runs in (see `prefork.child`)."""
-
-    id: int
-    control: socket.socket
-    row: scoreboard.Row
-    board: scoreboard.Scoreboard
-    reopen: Callable[[], None]
-
-    def ready(self) -> None: ...
-    def received(self) -> bytes | None: ...
-    def answer(self, text: str) -> None: ...
 
 
 class RouterState:
@@ -185,7 +171,7 @@ class Gateway:
             # The last one ended while the acceptors finished, and they accepted more.
             self._done.clear()
             self._done.wait()
-        self._publish()
+        self._beat()
         self.commands.close()
         for watcher in self._watchers:
             watcher.close()
@@ -288,7 +274,7 @@ class Gateway:
         if self.registry is not None and not state.draining:
             self.registry.poll(now)
         state.defaults.tick(time())
-        self._publish()
+        self._beat()
 
     def _find_disconnected(self, waiting: Mapping[int, Client]) -> None:
         """Find clients that disconnected while they wait for a node or its response."""
@@ -304,10 +290,8 @@ class Gateway:
                    if row.cells[scoreboard.PID] and not row.cells[scoreboard.ROUTER]
                    and row.cells[scoreboard.STATE] == scoreboard.STATE_READY)
 
-    def _publish(self) -> None:
-        cells = self.child.row.cells
-        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
-        cells[scoreboard.CONNECTIONS] = len(self.state.clients)
+    def _beat(self) -> None:
+        self.child.row.beat(len(self.state.clients))
         if self._sweeps % _MEASURE_EVERY == 0:
             self.child.row.measure()
         self._sweeps += 1

@@ -32,7 +32,7 @@ _SPECIAL = {
 _NOT_HOPS = frozenset(("close", "keep-alive", "upgrade", "host", "content-type", ""))
 UPGRADE = "Connection: Upgrade\r\nUpgrade: "
 _kinds: dict[str, int] = {}
-_MOST_KINDS = 2048      # names of fields, which clients choose
+_CACHED_NAMES = 2048
 # The environ keys of fields that are dropped. CONTENT_LENGTH is set anew.
 _HOPS = ("HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_KEEP_ALIVE", "HTTP_PROXY_CONNECTION",
          "HTTP_TE", "HTTP_TRAILER", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT",
@@ -250,6 +250,6 @@ def _kind(name: str) -> int:
     kind = _DROPPED if "_" in name else _SPECIAL.get(lower, _KEPT)
     if not kind and lower.startswith("x-forwarded-"):
         kind = _FORWARDED
-    if len(_kinds) < _MOST_KINDS:
+    if len(_kinds) < _CACHED_NAMES:
         _kinds[name] = kind
     return kind

@@ -13,7 +13,7 @@ from .request import UPGRADE
 _BODILESS = (204, 304)
 # How a node may fail to respond, for logs.
 NO_RESPONSE = "it closed the connection without a response"
-TRUNCATED_HEAD = "it closed the connection within the head of its response"
+NO_WHOLE_HEAD = "it closed the connection within the head of its response"
 
 
 class Response:
@@ -81,7 +81,7 @@ class Response:
             ProtocolError: 502, the response is not complete.
         """
         if not self.started:
-            raise ProtocolError(502, TRUNCATED_HEAD if self._parser.buffered else NO_RESPONSE)
+            raise ProtocolError(502, NO_WHOLE_HEAD if self._parser.buffered else NO_RESPONSE)
         self._parser.eof()
         return self._framed(b"")
 

@@ -355,7 +355,7 @@ def test_on_a_terminal(tmp_path):
             # At its prompt the debugger would handle Ctrl-C; the master kills that worker.
             os.kill(children(terminal.pid)[0], signal.SIGINT)
             terminal.wait_for("status 0\n")
-            terminal.wait_for(r"\[INFO\] worker 1 .* is still busy after 2 seconds and is killed")
+            terminal.wait_for(r"\[INFO\] worker 1 .* is still busy after 2 seconds, killing it")
             assert "NO MERCY" not in terminal.text
             terminal.wait_for(r"[^-]echo ")
             assert terminal.wait() == 0

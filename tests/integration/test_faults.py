@@ -197,16 +197,19 @@ def application(environ, start_response):
                 app=application) as server:
         pid_file = str(tmp_path / "pid")
         assert console_client.call(pid_file, ["reload"], print) == 0
-        wait_until(lambda: len(children(server.pid)) == 3, "the end of the old workers")
+        wait_until(lambda: len(children(server.pid)) == 3, "the end of the first ones")
+        # The listener, the one for orders, one for each child; not that of the order any more.
+        wait_until(lambda: sum(os.readlink(one.path).startswith("socket:") for one in
+                               os.scandir(f"/proc/{server.pid}/fd")) == 5, "five sockets")
         count = len(os.listdir(f"/proc/{server.pid}/fd"))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (40, hard))
         connections = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]
         for caller in connections:
             caller.connect(console.name_of(server.pid))
-        server.wait_for("an order cannot be taken: Too many open files")
+        server.wait_for("cannot accept a console connection: Too many open files")
         for command in ("reload", "stacks"):
-            with pytest.raises(GeventuwsgiError, match="cannot take the order: Too many open"):
+            with pytest.raises(GeventuwsgiError, match="cannot accept the command: Too many open"):
                 console_client.call(pid_file, [command], print)
         server.send_signal(signal.SIGHUP)
         server.wait_for("reload failed: ")
@@ -281,8 +284,8 @@ def test_adding_and_removing_a_worker(server):
     with Load(server.address(), 4, fresh=True) as load:
         load.wait_for(50)
         server.send_signal(signal.SIGTTIN)
-        server.wait_for("spawned uWSGI worker 3")
-        wait_until(lambda: len(load.answers) == 3, "a response of the third worker")
+        server.wait_for("spawned geventuwsgi worker 3")
+        wait_until(lambda: len(load.answers) == 3, "an answer of the third worker")
         server.send_signal(signal.SIGTTOU)
         server.wait_for("worker 3 buried")
         load.wait_for(50)
@@ -340,7 +343,7 @@ def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condi
         wait_until((tmp_path / "hanging").exists, "the forked process")
         left = descendants(server.pid)
         assert server.stop() == 0, server.log
-        server.wait_for("hangs since it was forked and is killed")
+        server.wait_for("has hung since it was forked, killing it")
         assert not any(map(alive, left))
 
 

@@ -48,7 +48,7 @@ def test_each_phase_in_its_process(tmp_path):
             "post-fork", "accepting", "accepting-once", "accepting1", "accepting1-once"]
         (tmp_path / "log").write_text("")
         server.kill(first)
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         wait_until(lambda: ("accepting1", server.spawned()[1]) in entries(tmp_path), "the respawn")
         assert [word for word, _ in entries(tmp_path)] == ["post-fork", "accepting", "accepting1"]
         assert server.stop() == 0
@@ -128,7 +128,7 @@ def test_a_failing_hook_of_a_respawned_worker_leaves_the_others(tmp_path):
         server.wait_for("worker 1 could not boot: ")
         assert server.body() == b"ok"
         (tmp_path / "broken").unlink()
-        server.wait_for("Respawned uWSGI worker 1", 2)
+        server.wait_for("Respawned geventuwsgi worker 1", 2)
         assert server.stop() == 0
 
 

@@ -138,7 +138,7 @@ def resident(pid: int) -> int:
 
 
 def pid_of_router(server: Server) -> int:
-    line = server.wait_for("awned uWSGI router 1")
+    line = server.wait_for("awned geventuwsgi router 1")
     return int(line.rpartition("pid: ")[2].split(",")[0].rstrip(")"))
 
 
@@ -391,5 +391,5 @@ def test_a_router_that_is_killed_is_replaced(tmp_path: Path) -> None:
             server.kill(pid_of_router(server))
             server.wait_for("DAMN ! router 1")
             assert status(server.get("/")) == 200  # it waited in the socket's queue
-            server.wait_for("Respawned uWSGI router 1")
+            server.wait_for("Respawned geventuwsgi router 1")
             assert server.stop() == 0

@@ -198,7 +198,7 @@ def test_two_routers_and_an_asgi_application(tmp_path: Path) -> None:
     with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "--http-processes", "2",
                 "--interface", "asgi", "app:app", ready=False) as server:
         server.wait_for("ready: ", 2)
-        server.wait_for("awned uWSGI router 2")
+        server.wait_for("awned geventuwsgi router 2")
         for _ in range(4):
             assert server.body("/") == b"('127.0.0.1', 'http', False)"
 

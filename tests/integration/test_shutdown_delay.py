@@ -17,7 +17,7 @@ async def application(scope, receive, send):
                 "headers": [(b"content-length", b"3")]})
     await send({"type": "http.response.body", "body": b"one"})
 """
-DELAYED = "shutdown in 600 seconds; readiness checks are answered 503 until then"
+DELAYED = "shutdown in 600 seconds; readiness checks get 503 until then"
 
 
 @pytest.mark.parametrize("app, more", [(APP, ""), (ASGI, "interface = asgi\n")])
@@ -31,13 +31,13 @@ def test_readiness_checks_fail_before_the_stop(tmp_path, app, more):
         wait_until(lambda: b" 503 " in server.get("/ready?now"), "a failing check")
         assert b" 503 " in server.get("/also") and server.get("/").endswith(b"one")
         server.kill(server.workers()[0])
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         wait_until(lambda: b" 503 " in server.get("/ready"), "a failing check again")
         server.send_signal(signal.SIGHUP)
-        server.wait_for("no reload: the server stops")
+        server.wait_for("no reload: the server is stopping")
         server.send_signal(signal.SIGUSR2)
-        server.wait_for("no upgrade: the server stops")
-        server.send_signal(signal.SIGTERM)  # the second one stops it at once
+        server.wait_for("no upgrade: the server is stopping")
+        server.send_signal(signal.SIGTERM)  # again: at once
         assert server.wait(25) == 0
         assert not server.find("gracefully reloading")
 
@@ -110,4 +110,4 @@ def test_watchdog_messages_only_while_workers_serve(tmp_path, manager):
 
 def test_a_service_manager_that_is_gone_is_logged(tmp_path, caplog):
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "none")}, 1, lambda: True).ready("x")
-    assert "cannot tell the service manager 'READY=1'" in caplog.text
+    assert "cannot notify the service manager of 'READY=1'" in caplog.text

@@ -209,7 +209,7 @@ def test_a_safe_pid_file_in_no_directory(directory):
                 ready=False) as server:
         assert server.wait() == 1
         server.wait_for("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
-        assert server.find("goodbye to uWSGI.") and not server.find("the master disconnected")
+        assert server.find("goodbye to geventuwsgi.") and not server.find("the master disconnected")
 
 
 # Workers.
@@ -282,7 +282,7 @@ def test_root_is_dropped_after_the_sockets_are_bound(directory):
                 status = dict(line.split(":", 1) for line in file)
             assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
             assert set(status["Groups"].split()) <= {"65534"}
-        assert not server.find("running uWSGI as root")
+        assert not server.find("running geventuwsgi as root")
         server.kill(server.workers()[0])
         server.wait_for("Respawned")
         pids = [*server.workers(), server.template()]
@@ -361,7 +361,7 @@ def test_a_log_that_cannot_be_opened(directory, option):
 @as_root
 def test_a_warning_about_root(directory):
     with Server(directory, "--wsgi-file", "app.py", app=APP) as server:
-        server.wait_for("you are running uWSGI as root")
+        server.wait_for("you are running geventuwsgi as root")
         assert server.stop() == 0
 
 

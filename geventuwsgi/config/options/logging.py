@@ -84,6 +84,9 @@ LOGGING: tuple[Option, ...] = (
            _LOGGING, gunicorn=("log-file",), derived="standard error"),
     Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
            "the minimum level that is logged", _LOGGING, default="info"),
+    Option("log-dialect", Choice("geventuwsgi", "uwsgi"), "what the log and the process titles "
+           "call this server: geventuwsgi, or uWSGI, for scripts that match uWSGI's log lines",
+           _LOGGING, default="geventuwsgi"),
     Option("log-4xx", Boolean(), "log requests with a 4xx response" + _CONDITIONAL, _LOGGING,
            default=False,
            difference="a client that disconnects before the response counts, as 499"),

@@ -17,7 +17,7 @@ from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net.address import beyond_loopback, parse
 
-INTERVAL = 0.5          # seconds between two checks of the files
+RELOAD_INTERVAL = 0.5          # seconds between two checks of the files
 GRACE = 2               # seconds: Ctrl-C closes connections that a browser keeps open
 BLOCK_WARNING = 500     # milliseconds: a shorter block is not noticed in a browser
 LOOP_TIMEOUT = 1        # seconds: the same for an event loop, which is checked 4 times in it
@@ -100,7 +100,7 @@ def fill_in(written: Mapping[str, Any], values: dict[str, Any]) -> None:
         if name not in written:
             values[name] = value
     if values["reload"] and not written.get("py_autoreload"):
-        values["py_autoreload"] = INTERVAL
+        values["py_autoreload"] = RELOAD_INTERVAL
 
 
 def notes(removed: Iterable[str], values: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ _IN_SCOPE = frozenset(
     "SERVER_PORT REMOTE_ADDR REMOTE_PORT CONTENT_TYPE CONTENT_LENGTH REQUEST_SCHEME HTTPS "
     "UWSGI_SCHEME".split())
 
-_REMEMBERED = 2048
+_CACHED_LINES = 2048
 _LINE = 256  # longer lines (cookies) are mostly different each time
 
 
@@ -57,7 +57,7 @@ class _Pairs(dict[str, Pair | None]):
             return None
         pair = name.lower().encode("latin-1"), value.strip(" \t").encode("latin-1")
         if len(line) <= _LINE:
-            if len(self) >= _REMEMBERED:
+            if len(self) >= _CACHED_LINES:
                 self.clear()
             self[line] = pair
         return pair

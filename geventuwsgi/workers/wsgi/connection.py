@@ -31,6 +31,7 @@ from ...app.rules.response_filter import wrap
 from ...app.static.files import Found, StaticFiles
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
+from ...log.access import CLIENT_GONE
 from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
@@ -42,8 +43,6 @@ from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# nginx's status in the request log for a client that left before its response.
-CLIENT_GONE = 499
 # Request bodies up to this size are read before a slot is taken, in octets.
 EARLY_BODY = 65536
 
@@ -217,7 +216,7 @@ class Connection(ABC):
             context = service.routes.follow(exchange)
             if context.closed:
                 return
-        if static is not None and (context is None or context.answer is None):
+        if static is not None and (context is None or context.replacement is None):
             found = static.find(static_environ)
             if found is not None:
                 self._send_static(static, found, exchange, context)
@@ -231,8 +230,8 @@ class Connection(ABC):
         self.greenlet.gr_context = service.context.copy()
         self.began = began = monotonic()
         try:
-            if context is not None and context.answer is not None:
-                exchange.run(wrap(context.answer, context))
+            if context is not None and context.replacement is not None:
+                exchange.run(wrap(context.replacement, context))
             elif app is None:
                 self._no_application(exchange)
             else:
@@ -254,7 +253,7 @@ class Connection(ABC):
         self.requests += 1
         self.exchange = exchange
         began = monotonic()
-        application: Any = partial(static.answer, found)
+        application: Any = partial(static.respond, found)
         try:
             if context is None:
                 exchange.run(application)

@@ -55,8 +55,8 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         assert get(server, "/hello").body == b"Hello, world!"
         (tmp_path / "app.ini").write_text(ini + "route = ^/hello break:403\n")
         server.send_signal(signal.SIGHUP)
-        server.wait_for("route: rules are not run with ASGI")
-        server.wait_for("generation 2 serves on")
+        server.wait_for("route: rules are not followed with ASGI")
+        server.wait_for("generation 2 keeps serving")
         assert server.stop() == 0
 
 
@@ -225,7 +225,7 @@ def test_a_blocked_loop_is_named_and_the_worker_replaced(tmp_path: Path) -> None
             server.wait_for("the event loop has not answered for")
             server.wait_for("time.sleep(float(query(scope")
             wait_until(lambda: not alive(pid), "the end of the worker")
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         server.wait_for("APP startup", 2)
         assert get(server, "/hello").body == b"Hello, world!"
         assert server.stop() == 0

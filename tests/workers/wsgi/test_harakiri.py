@@ -66,7 +66,7 @@ def test_harakiri(server: Server) -> None:
         other.readline()  # it has a slot
         in_parallel([*(partial(a_504_and_the_worker_lives, server, path)
                     for path in ("/sleep?30", "/broad", "/late", "/hold?never")),
-                  *(partial(check, server) for check in (
+                     *(partial(check, server) for check in (
                       after_the_head_the_connection_is_cut, over_uwsgi,
                       each_request_of_a_connection_has_its_own_limit,
                       waiting_for_a_client_inside_the_application_counts))])
@@ -99,7 +99,7 @@ def test_a_request_that_cannot_be_ended_costs_the_worker_only(tmp_path) -> None:
             assert time.monotonic() - began > 1.9
         server.wait_for("ignores its harakiri; the connection is cut")
         server.wait_for("is replaced: a request ignores its harakiri and keeps its slot")
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         wait_until(lambda: len(server.workers()) == 2 and worker not in server.workers())
         assert other in server.workers() and get(server, "/hello").body == b"hello"
         server.wait_for("caught and ignored Harakiri")
@@ -116,7 +116,7 @@ def test_a_blocked_hub_is_logged_and_replaced(tmp_path) -> None:
             served.start()
             assert client.read_to_end() == b""
             served.join(20)
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         wait_until(lambda: len(server.workers()) == 2 and worker not in server.workers())
         log = "\n".join(server.err)
         assert 'app.py", line' in log and "in busy" in log, log

@@ -84,9 +84,9 @@ def test_a_worker_killed_in_the_middle(tmp_path: Path) -> None:
             with pytest.raises((ssl.SSLError, ConnectionResetError)):
                 while client.sock.recv(65536):
                     pass
-        server.wait_for("Respawned uWSGI worker 1")
-        with dial(server, authority.client()) as client:
-            assert client.get("/hello").body == b"hello"
+        server.wait_for("Respawned geventuwsgi worker 1")
+        with dial(server, authority.client()) as wire:
+            assert wire.get("/hello").body == b"hello"
 
 
 def test_harakiri_sends_a_504_through_tls(tmp_path: Path) -> None:
