@@ -19,7 +19,9 @@ from geventuwsgi.config.load.arguments import check, read, value_of
 from geventuwsgi.config.resolve import development
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.argv import Command, parse
-from geventuwsgi.errors import ConfigError, ConfigurationEnd, GeventuwsgiError, UsageError
+from geventuwsgi.errors import (
+    ConfigError, ConfigurationEnd, GeventuwsgiError, UsageError, print_warnings,
+)
 from geventuwsgi.master import console_client
 from geventuwsgi.system import probe
 
@@ -106,8 +108,7 @@ def _settings(arguments: Sequence[str], environ: Mapping[str, str],
     except ConfigError as error:
         error.fallback = settings.fallback_config
         # The missing option may be in a line that was not understood.
-        for warning in settings.warnings:
-            print(f"geventuwsgi: warning: {warning}", file=sys.stderr)
+        print_warnings(settings.warnings)
         raise
     return settings, 0
 
@@ -191,6 +192,5 @@ def _text_of(command: Command, settings: Settings | None) -> str:
         return help.about(command.about) if command.about else help.usage()
     if settings is None:
         return f"geventuwsgi (version {__version__})\n"
-    for warning in settings.warnings:
-        print(f"geventuwsgi: warning: {warning}", file=sys.stderr)
+    print_warnings(settings.warnings)
     return help.shown(settings)

@@ -5,6 +5,9 @@ error of the client or the application has an HTTP status (`status`), which `pro
 turns into a response. This module imports no other of the package.
 """
 
+import sys
+from collections.abc import Iterable
+
 
 class GeventuwsgiError(Exception):
     """Base class of the errors that this server raises.
@@ -21,6 +24,12 @@ class GeventuwsgiError(Exception):
 def written(option: str | None) -> str:
     """Format an option as on the command line: `--name`, or `-n` for a letter."""
     return ("--" if len(option or "") > 1 else "-") + (option or "")
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Print warnings of a configuration on the standard error, where there is no log yet."""
+    for warning in warnings:
+        print(f"geventuwsgi: warning: {warning}", file=sys.stderr)
 
 
 class ConfigError(GeventuwsgiError):

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from .app import paste
 from .config.load.paste import read as read_section
-from .errors import ConfigError
+from .errors import ConfigError, print_warnings
 from .system import kernel
 
 _START = "import sys; from geventuwsgi.cli import main; sys.exit(main())"
@@ -39,8 +39,7 @@ def main(app: Any, global_conf: Mapping[str, str] | None = None, **local_conf: s
     """
     arguments, warnings = arguments_of(global_conf or {}, local_conf, caller_variables(),
                                        sys.argv[1:])
-    for warning in warnings:
-        print(f"geventuwsgi: warning: {warning}", file=sys.stderr)
+    print_warnings(warnings)
     hupper = sys.modules.get("hupper")
     if hupper is not None and hupper.is_active():
         # Its thread that watches modules ends here; its process that watches files goes on.

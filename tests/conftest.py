@@ -9,14 +9,48 @@ be taken from its old bytecode: a change of it is seen by the second and the siz
 import compileall
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.certificates import Authority
 from tests.harness import ROOT
+
+# Folders all of whose tests are slow.
+SLOW = {"integration", "corpus"}
+# More examples than `fast`: in CI, and with --hypothesis-profile=full.
+settings.register_profile("fast", deadline=None, database=None, max_examples=20)
+settings.register_profile("full", deadline=None, database=None)
+settings.load_profile("full" if "CI" in os.environ else "fast")
+# What pytest makes of the tests is kept, or each process of a run would do it anew: 5 s each.
+sys.dont_write_bytecode = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Say how many processes run the tests: tests mostly wait, and a file has one process."""
+    files = [path for path in config.args if ".py" in path]
+    if len(files) == len(config.args) == 1:
+        return 0
+    return min(2 * len(os.sched_getaffinity(0)), 8)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow by its folder, and what is not slow `fast`; begin with what is slow.
+
+    The processes that share the tests out are done at the same time if the last ones are short.
+    """
+    for item in items:
+        if SLOW.intersection(item.path.relative_to(ROOT).parts):
+            item.add_marker("slow")
+        if item.get_closest_marker("slow") is None:
+            item.add_marker("fast")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_sessionstart() -> None:

@@ -2,13 +2,17 @@
 
     with Server(tmp_path, "app:application", "--workers", "2", app=APP) as server:
         server.get("/")             # over its first HTTP port, which the kernel chose
-        server.wait_for("Respawned uWSGI worker")
+        server.wait_for("Respawned geventuwsgi worker")
         server.kill(server.workers()[0])
 
 Everything waits for a condition up to a deadline; nothing sleeps for luck.
 """
 
+import contextlib
+import functools
+import importlib.metadata
 import os
+import random
 import re
 import shutil
 import signal
@@ -19,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -33,7 +37,11 @@ GEVENTUWSGI = (sys.executable, "-c",
 # on two cores with a load of fifteen.
 DEADLINE = 60.0
 LISTENING = re.compile(r"Listening at: (\w+)://(unix:)?(\S+) \(\d+\)")
-SPAWNED = re.compile(r"(?:spawned|Respawned) uWSGI worker (\d+) \((?:new )?pid: (\d+)")
+SPAWNED = re.compile(r"(?:spawned|Respawned) \S+ worker (\d+) \((?:new )?pid: (\d+)")
+# What `uwsgi --cflags` tells of the build of pyuwsgi's wheel.
+UWSGI_WITH = {"UDEP(pyuwsgi)", "UDEP(gevent)", "UDEP(http)", "-DUWSGI_ROUTING", "-DUWSGI_PCRE2",
+              "-DUWSGI_ZLIB", "-DUWSGI_YAML", "-DUWSGI_JSON", "-DUWSGI_XML"}
+UWSGI_WITHOUT = {"-DUWSGI_SSL", "-DUWSGI_CAP"}
 
 T = TypeVar("T")
 
@@ -50,15 +58,55 @@ def wait_until(condition: Callable[[], T], what: object = "the condition",
     return result
 
 
-def installed(name: str) -> str:
-    """Return the path of a program that some tests run beside the server.
+def missing(reason: str) -> NoReturn:
+    """Skip the test for what the machine lacks; in CI, fail it."""
+    (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
 
-    On a machine without it the test is skipped, in CI it fails.
-    """
+
+def installed(name: str) -> str:
+    """Return the path of a program that some tests run beside the server."""
     path = shutil.which(name, path=PATH)
     if path is None:
-        (pytest.fail if "CI" in os.environ else pytest.skip)(f"{name} is not installed")
+        missing(f"{name} is not installed")
     return path
+
+
+def reference_uwsgi() -> str:
+    """Return the path of the uWSGI that geventuwsgi is compared with: that of pyuwsgi's wheel."""
+    path = installed("uwsgi")
+    if difference := other_build(path):
+        missing(f"{path} is another uWSGI than pyuwsgi's wheel, which the tests compare with: "
+                f"{difference}")
+    return path
+
+
+@functools.cache
+def other_build(path: str) -> str:
+    """Say what a uwsgi has and pyuwsgi's wheel has not, or the other way round; "" if nothing."""
+    try:
+        wheel = importlib.metadata.version("pyuwsgi")
+    except importlib.metadata.PackageNotFoundError:
+        return "pyuwsgi is not installed"
+    version, flags = (subprocess.run([path, option], capture_output=True, text=True).stdout.strip()
+                      for option in ("--version", "--cflags"))
+    if version != wheel.partition(".post")[0]:
+        return f"its version is {version}, not {wheel}"
+    features = set(re.findall(r"-DUWSGI_\w+|UDEP\(\w+\)", flags))
+    return " ".join([f"without {name}" for name in sorted(UWSGI_WITH - features)]
+                    + [f"with {name}" for name in sorted(UWSGI_WITHOUT & features)])
+
+
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """Return a port of 127.0.0.1 on which nobody listens.
+
+    The kernel gives none of this range to anybody who lets it choose: what runs beside the
+    test does not get it meanwhile.
+    """
+    while True:
+        port = random.randrange(20000, 32768)
+        with socket.socket(type=kind) as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 def alive(pid: int) -> bool:
@@ -284,8 +332,8 @@ class Server(Program):
 
     def template(self) -> int | None:
         """Return the pid of the template."""
-        workers = set(map(int, re.findall(r"(?:new )?pid: (\d+)",
-                                          "\n".join(self.find("awned uWSGI worker")))))
+        workers = set(map(int, re.findall(r"awned \S+ worker \d+ \((?:new )?pid: (\d+)",
+                                          "\n".join(self.err))))
         rest = [pid for pid in children(self.pid) if pid not in workers]
         return rest[0] if rest else None
 

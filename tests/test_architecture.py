@@ -61,6 +61,7 @@ IO_MODULES = {"asyncio", "concurrent", "ctypes", "fcntl", "gevent", "greenlet", 
 SHORTEST, LONGEST, LONGEST_FUNCTION, MOST_FILES = 40, 600, 60, 20
 # Shorter than SHORTEST on purpose: entry points, and one small idea with several users.
 SHORT = {"__main__", "log.timestamps", "config.sources.environment", "net.deadlines",
+         "net.credentials",
          "django.apps", "django.management.commands.rungeventuwsgi"}
 # A module name that stands twice is one topic in several layers.
 TOPICS = {

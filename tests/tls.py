@@ -11,16 +11,16 @@ import pytest
 
 from tests.certificates import Authority
 from tests.harness import Server, wait_until
-from tests.workers.wsgi.wire import Wire
+from tests.workers.wsgi.raw_client import RawClient
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 
 def dial(server: Server, client: ssl.SSLContext, index: int = 0, name: str = "localhost",
-         **options: Any) -> Wire:
+         **options: Any) -> RawClient:
     """Connect; the end of the connection has to be told (close_notify), or it is an error."""
-    return Wire(client.wrap_socket(server.connect("https", index), server_hostname=name,
-                                   suppress_ragged_eofs=False, **options))
+    return RawClient(client.wrap_socket(server.connect("https", index), server_hostname=name,
+                                        suppress_ragged_eofs=False, **options))
 
 
 def refused(server: Server, name: str, words: str) -> str:
@@ -29,7 +29,7 @@ def refused(server: Server, name: str, words: str) -> str:
                       lambda: f"{words} in {server.find(name)}")[0]
 
 
-def environ(wire: Wire, *fields: str) -> dict[str, str]:
+def environ(wire: RawClient, *fields: str) -> dict[str, str]:
     """Ask the application of the tests of the server for what it was given."""
     return json.loads(wire.get("/environ", *fields).body)
 
@@ -37,7 +37,7 @@ def environ(wire: Wire, *fields: str) -> dict[str, str]:
 def fails(server: Server, client: ssl.SSLContext, index: int, name: str = "localhost") -> str:
     """Fail to get an answer; return the server's name of the connection."""
     sock = server.connect("https", index)
-    ours = Wire(sock).name
+    ours = RawClient(sock).name
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
         with client.wrap_socket(sock, server_hostname=name) as secure:
             secure.sendall(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
@@ -68,7 +68,7 @@ def leave_in_the_middle(server: Server, authority: Authority, reset: bool) -> No
         wire.send(b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\n" + b"x" * 9)
     with dial(server, authority.client()) as wire:
         wire.send(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
-        wire.take(100_000)
+        wire.read(100_000)
 
 
 def break_a_record(server: Server, authority: Authority) -> None:

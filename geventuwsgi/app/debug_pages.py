@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import GeventuwsgiError
 from ..log import tracebacks
+from ..protocol.response import PLAIN
 from .applications import Application, Applications
 
 AROUND = 2          # lines of source shown before and after the line of a frame
@@ -56,7 +57,7 @@ class Page(NamedTuple):
     fields: tuple[tuple[str, str], ...] = FIELDS
 
 
-USUAL = Page("text/plain; charset=utf-8", b"", ())
+USUAL = Page(PLAIN, b"", ())
 
 
 def wants_html(accept: str) -> bool:
@@ -135,7 +136,7 @@ def applications_of(error: GeventuwsgiError) -> Applications:
 
 
 def _text(heading: str, text: str) -> Page:
-    return Page("text/plain; charset=utf-8",
+    return Page(PLAIN,
                 f"{heading}\n\n{text.rstrip()}\n".encode("utf-8", "backslashreplace"))
 
 

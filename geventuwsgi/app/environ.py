@@ -17,7 +17,7 @@ Environ = dict[str, Any]
 
 # Field names as received -> environ key, "" for a field that is dropped. The cache is
 # bounded because peers can invent names.
-_REMEMBERED = 2048
+_CACHED_KEYS = 2048
 _keys: dict[str, str] = {
     "Content-Type": "CONTENT_TYPE", "content-type": "CONTENT_TYPE",
     "Content-Length": "CONTENT_LENGTH", "content-length": "CONTENT_LENGTH"}
@@ -128,7 +128,7 @@ def _key(name: str) -> str:
         key = upper
     else:
         key = "HTTP_" + upper
-    if len(_keys) < _REMEMBERED:
+    if len(_keys) < _CACHED_KEYS:
         _keys[name] = key
     return key
 

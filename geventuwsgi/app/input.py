@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-_PIECE = 65536
+_READ_SIZE = 65536
 
 
 class Body(io.RawIOBase):

@@ -35,7 +35,7 @@ from ..log.error import ErrorHandler
 from ..system import kernel
 from . import tls
 from .logs import Logs
-from .process_setup import as_asgi, cores_of
+from .process_setup import as_asgi, cores_of, product_of
 from .sockets import Sockets, open_all
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -69,7 +69,7 @@ class StandaloneChild:
         self.reopen = reopen
         self.logvars: Callable[[], dict[str, str] | None] = lambda: None
 
-    def look(self) -> None:
+    def report_imports(self) -> None:
         """Do not report imported modules."""
 
     def answer(self, text: str) -> None:
@@ -162,7 +162,7 @@ class Embedded:
             gc.unfreeze()       # the bridge has frozen objects of the program
             self._restore()
             child.close()
-        logger.info("goodbye to uWSGI.")
+        logger.info("goodbye to %s.", product_of(self.settings))
 
     def _ready(self) -> None:
         """Install the signal handlers, after the worker has installed those of its hub.
@@ -201,7 +201,7 @@ class Embedded:
             logger.info("stopping at once")
             self._worker.cut()
             return
-        logger.info("graceful shutdown triggered...")
+        logger.info("graceful shutdown triggered by a signal")
         self._worker.drain(True)
         if not self.applications.asgi:      # the bridge has its own timer
             self._grace_timer = self._worker.hub.loop.timer(self.settings.worker_reload_mercy)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import __version__
-from ..config.request_log import scribed
+from ..config.request_log import uses_collector
 from ..config.settings import Settings
 from ..errors import ConfigError, GeventuwsgiError
 from ..ipc import scoreboard
@@ -37,10 +37,10 @@ from .attached import AttachedServices, rotate, watch_files, watch_modules
 from .hooks import START_PHASES, identity_of, require_directory, run_hooks, wait_for_resources
 from .logs import create_collector, start_collector
 from .operator_commands import bindings_of, commands_of
-from .process_setup import environ_of, packages_of, titles_of
+from .process_setup import environ_of, packages_of, product_of, titles_of
 from .roles import router_role, worker_role
 from .router_process import Subscriptions
-from .sockets import SocketChange, Sockets, describe, open_all, restore
+from .sockets import SocketChange, Sockets, describe_sockets, open_all, restore_sockets
 from .startup_log import log_configuration, log_workers
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -128,7 +128,7 @@ class Instance:
         handed = upgrade.handed_over(os.environ) or {}
         self.upgraded = bool(handed)
         identity = self._prepare(settings, handed)
-        self.sockets = restore(handed["sockets"]) if handed else open_all(settings)
+        self.sockets = restore_sockets(handed["sockets"]) if handed else open_all(settings)
         try:
             self._create_files(settings, identity, handed)
             self._create_master(settings, handed)
@@ -207,11 +207,11 @@ class Instance:
             attached=[self.collector, self.service_manager, inherited, self.announcer, self.watch,
                       self.autoreload, self.upgrade, self.fifo, *self.services.attached],
             shutdown_delay=lambda: self.settings.shutdown_delay,
-            exit_on_reload=settings.exit_on_reload, heard_files=self.autoreload.add,
+            exit_on_reload=settings.exit_on_reload, on_imported=self.autoreload.add,
             upgrade=self.upgrade.request, handed_over=handed,
-            bindings=bindings_of(settings))
+            bindings=bindings_of(settings), product=product_of(settings))
         self.fifo.listen(self.master.selector, commands_of(
-            self.master.orders, rotate=lambda: self.services.rotate(self.master),
+            self.master.operations, rotate=lambda: self.services.rotate(self.master),
             subscriptions=self.announcer.toggle, board=self.board,
             pid_files=self.pid_files + self.safe_pid_files))
         self._watch_files(settings)
@@ -259,7 +259,7 @@ class Instance:
 
     def _on_stop(self) -> None:
         self.service_manager.stopping()
-        self.announcer.fail_readiness()
+        self.announcer.withdraw()
         self.sockets.close()
         self.subscriptions.close()
 
@@ -283,7 +283,7 @@ class Instance:
         check(settings)
         require_directory(settings)
         logs.check(settings)
-        if not self.collector.engaged:  # before the new roles inherit our output
+        if not self.collector.active:  # before the new roles inherit our output
             start_collector(self.collector, settings)
         umask = os.umask(0o077)
         os.umask(umask if settings.umask is None else settings.umask)
@@ -300,7 +300,7 @@ class Instance:
             os.umask(umask)
             raise
         if settings.unsubscribe_on_graceful_reload:
-            self.announcer.fail_readiness()
+            self.announcer.withdraw()
 
         def commit() -> None:
             self._warn_about_fixed_options(settings)
@@ -321,6 +321,7 @@ class Instance:
             watch_modules(self.autoreload, settings)
             self.titles = titles_of(settings)
             self.titles.set("master")
+            self.master.product = product_of(settings)
 
         def discard() -> None:
             change.discard()
@@ -360,16 +361,16 @@ class Instance:
 
     def _rotate(self) -> None:
         self.collector.rotate()
-        rotate(self.settings, required=not scribed(self.settings))
+        rotate(self.settings, required=not uses_collector(self.settings))
 
     def upgrade_in_place(self) -> None:
         """Execute the version on disk, which a check has run before; return if this fails."""
         signals.block_all()
         try:
-            if self.master.signalled():
+            if self.master.interrupted():
                 return  # for a stop or a reload that came first
             state = self.master.hand_over()
-            state["sockets"] = describe(self.sockets)
+            state["sockets"] = describe_sockets(self.sockets)
             state["daemons"] = self.services.daemons.pids
             state["version"] = __version__
             state["subscriptions"], fds = self.subscriptions.describe()

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..config.request_log import is_address, plan_of, requests_logged, scribed
+from ..config.request_log import is_address, plan_of, requests_logged, uses_collector
 from ..config.settings import Settings
 from ..errors import ConfigError
 from ..log.error import setup
@@ -52,7 +52,7 @@ class Logs:
         self.reopened_by_master = False
         option = "logto" if settings.logto else "error-logfile"
         try:
-            if settings.logto and not scribed(settings):
+            if settings.logto and not uses_collector(settings):
                 self._logto = open_sink(settings.logto, also=(1, 2), warn=logger.warning)
             option = "error-logfile"
             self._errors = log.setup(settings.log_level, settings.error_logfile,
@@ -96,7 +96,7 @@ class Logs:
 def signature(settings: Settings) -> tuple[object, ...]:
     """Return the settings that `Logs` depends on; when they change it has to be created again."""
     return (settings.logto, settings.error_logfile, settings.log_level, settings.log_date,
-            scribed(settings))
+            uses_collector(settings))
 
 
 def files_of(settings: Settings) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ def files_of(settings: Settings) -> list[tuple[str, str]]:
 
     return [(name, path) for name in FILES if (path := getattr(settings, name))
             and path not in STANDARD and not _is_stream(path)
-            and not (name == "logto" and scribed(settings))]
+            and not (name == "logto" and uses_collector(settings))]
 
 
 def open_log_files(settings: Settings) -> list[tuple[str, int]]:
@@ -157,7 +157,7 @@ def create_files(settings: Settings, *, truncate: bool = False) -> None:
     from ..log.sinks import acting_as, give, open_file
 
     truncate = truncate and settings.log_truncate
-    if truncate and settings.logto and scribed(settings) and os.path.isfile(settings.logto):
+    if truncate and settings.logto and uses_collector(settings) and os.path.isfile(settings.logto):
         os.truncate(settings.logto, 0)
     if not (truncate or settings.logfile_chown or settings.logto2
             or settings.logfile_chmod is not None):
@@ -227,7 +227,7 @@ def start_collector(collector: LogCollectorProcess, settings: Settings,
     Raises:
         ConfigError: it cannot be started.
     """
-    if not (scribed(settings) or handed_over or collector.engaged):
+    if not (uses_collector(settings) or handed_over or collector.active):
         return
     titles = titles_of(settings)
     plan = plan_of(settings, owner_of(settings), user_of(settings),
@@ -237,7 +237,7 @@ def start_collector(collector: LogCollectorProcess, settings: Settings,
     try:
         for fd in kept:
             os.fstat(fd)
-        collector.engage(plan, [fd for fd in kept if fd > 2], handed_over)
+        collector.configure(plan, [fd for fd in kept if fd > 2], handed_over)
     except OSError as error:
         raise ConfigError(f"cannot start the log collector: {error.strerror}",
                           option="logger") from None

@@ -22,13 +22,13 @@ STATES = {scoreboard.STATE_BOOTING: "starting", scoreboard.STATE_READY: "ready",
           scoreboard.STATE_DRAINING: "draining"}
 
 
-def commands_of(orders: Mapping[str, Callable[[], None]], *, rotate: Callable[[], None],
+def commands_of(commands: Mapping[str, Callable[[], None]], *, rotate: Callable[[], None],
                 subscriptions: Callable[[], None], board: Scoreboard,
                 pid_files: Iterable[PidFile]) -> dict[str, Callable[[], None]]:
     """Return the function of each character.
 
     Args:
-        orders: the commands of the master by name.
+        commands: the commands of the master by name.
         rotate: renames the log files and opens new ones.
         subscriptions: blocks or unblocks subscriptions.
         board: the scoreboard.
@@ -36,12 +36,12 @@ def commands_of(orders: Mapping[str, Callable[[], None]], *, rotate: Callable[[]
     """
     no_emperor = _unavailable("there is no emperor above this server")
     return {
-        "+": orders["more"], "-": orders["fewer"], "C": orders["sleep"],
-        "p": orders["pause"], "q": orders["stop"], "Q": orders["quit"],
+        "+": commands["more"], "-": commands["fewer"], "C": commands["sleep"],
+        "p": commands["pause"], "q": commands["stop"], "Q": commands["quit"],
         # Brutal reloads are graceful too: there is no benefit in aborting requests.
-        "r": orders["reload"], "R": orders["reload"], "w": orders["reload"],
-        "W": orders["reload"], "c": orders["chain"],
-        "l": orders["reopen"], "L": rotate,
+        "r": commands["reload"], "R": commands["reload"], "w": commands["reload"],
+        "W": commands["reload"], "c": commands["chain"],
+        "l": commands["reopen"], "L": rotate,
         "P": lambda: rewrite_pid_files(pid_files), "s": lambda: log_statistics(board),
         "S": subscriptions, "B": no_emperor, "E": no_emperor,
         "f": _unavailable("the master does not fork, because it does not hold the application; "

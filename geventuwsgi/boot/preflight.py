@@ -60,7 +60,7 @@ def _files(settings: Settings, directory: str) -> Iterator[tuple[str, str]]:
             continue
         path = spelling.partition(":")[0]
         if (is_file or path.endswith(".py")) and not os.path.isfile(os.path.join(directory, path)):
-            yield name, f"{path}: no such file (looked in {os.path.abspath(directory)})"
+            yield name, f"{path}: no such file in {os.path.abspath(directory)}"
 
 
 def _logs(settings: Settings) -> Iterator[tuple[str, str]]:

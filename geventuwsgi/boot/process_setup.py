@@ -59,10 +59,15 @@ def environ_of(settings: Settings) -> dict[str, str]:
     return environ
 
 
+def product_of(settings: Settings) -> str:
+    """Return what the log and the process titles call this server (`log-dialect`)."""
+    return "uWSGI" if settings.log_dialect == "uwsgi" else "geventuwsgi"
+
+
 def titles_of(settings: Settings) -> Titles:
-    """Return the titles of the processes; for a [uwsgi] file they are uWSGI's."""
+    """Return the titles of the processes."""
     return Titles(
-        "uWSGI" if settings.dialect == "uwsgi" else "geventuwsgi", on=settings.auto_procname,
+        product_of(settings), on=settings.auto_procname,
         prefix=settings.procname_prefix, prefix_spaced=settings.procname_prefix_spaced,
         append=settings.procname_append, name=settings.procname, master=settings.procname_master)
 

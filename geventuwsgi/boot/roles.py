@@ -18,7 +18,7 @@ from ..master.recycling import Recycling
 from ..master.role import Role
 from ..net.listen_queue import Backlog
 from . import tls
-from .process_setup import as_asgi, command_of, cores_of, environ_of
+from .process_setup import as_asgi, command_of, cores_of, environ_of, product_of
 from .router_process import select_sockets
 from .sockets import Sockets
 
@@ -77,7 +77,7 @@ def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
         name="router", processes=settings.http_processes, argv=_command(settings, fd),
         fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
         environ=environ_of(settings), grace=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
-        front=True)
+        front=True, product=product_of(settings))
 
 
 def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
@@ -91,11 +91,11 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         replace_stuck=settings.worker_timeout_action == "replace",
         recycling=recycling_of(settings), cheaper=cheaper_of(settings),
         sockets=listening, stdin=settings.honour_stdin or (settings.dev and os.isatty(0)),
-        backlog=backlog_of(settings, sockets.listeners).waiting)
+        backlog=backlog_of(settings, sockets.listeners).waiting, product=product_of(settings))
     if settings.interface != "auto":
         return role
     found = as_asgi(settings)
-    return role._replace(otherwise=role._replace(
+    return role._replace(alternative=role._replace(
         argv=_command(settings, fd, ", found_to_be_asgi=True"), cores=cores_of(found),
         grace=grace_of(found)))
 

@@ -166,7 +166,7 @@ class RouterTemplate:
         identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=1,
-            reopen=self.logs.reopen, take=self.logs.replace,
+            reopen=self.logs.reopen, use_log=self.logs.replace,
             title=lambda number: titles.set(f"router {number}"))
 
     def run(self) -> int:
@@ -184,7 +184,7 @@ class RouterTemplate:
         from ..router import gateway
 
         gevent.reinit()  # after an os.fork() that gevent did not see
-        child.reopen, child.take = self.logs.reopen, self.logs.replace
+        child.reopen, child.use_log = self.logs.reopen, self.logs.replace
         return gateway.run(self.settings, self.listeners, child, self.local, self.datagrams,
                            self.memory)
 

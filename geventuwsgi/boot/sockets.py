@@ -103,15 +103,16 @@ def open_all(settings: Settings) -> Sockets:
     return Sockets(pairs)
 
 
-def describe(sockets: Sockets) -> list[list[Any]]:
+def describe_sockets(sockets: Sockets) -> list[list[Any]]:
     """Return the sockets as data for `restore` of the next version (an upgrade in place)."""
-    return [[text, listener.socket.fileno(), *listener.told()] for text, listener in sockets.pairs]
+    return [[text, listener.socket.fileno(), *listener.describe()]
+            for text, listener in sockets.pairs]
 
 
-def restore(described: Sequence[Sequence[Any]]) -> Sockets:
+def restore_sockets(described: Sequence[Sequence[Any]]) -> Sockets:
     """Return the sockets that the previous version described."""
     Inherited(os.environ, 0)  # removes the LISTEN_FDS variables, which are not for children
-    return Sockets([(text, Listener.taken(fd, *facts)) for text, fd, *facts in described])
+    return Sockets([(text, Listener.from_exec(fd, *facts)) for text, fd, *facts in described])
 
 
 def map_sockets(listeners: Sequence[Listener], rules: Sequence[str], number: int) -> list[Listener]:

@@ -5,7 +5,7 @@ import logging
 from ..config.settings import Settings
 from ..log.loggers import NAMES as LOGGERS
 from ..system.privileges import Identity, warn_about_root
-from .process_setup import cores_of
+from .process_setup import cores_of, product_of
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -31,7 +31,7 @@ def log_workers(settings: Settings, identity: Identity) -> None:
                     "nodes only, without an application" if settings.standalone else
                     ", ".join(settings.http_to) or "the workers")
     if settings.standalone:
-        warn_about_root(identity)
+        warn_about_root(identity, product_of(settings))
         return
     logger.info("%d worker%s, each with %d %s%s at a time", settings.processes,
                 "s" * (settings.processes != 1), cores,
@@ -39,4 +39,4 @@ def log_workers(settings: Settings, identity: Identity) -> None:
     for note in settings.notes:
         logger.info("%s", note)
     if not settings.dev:    # which ignores uid
-        warn_about_root(identity)
+        warn_about_root(identity, product_of(settings))

@@ -66,7 +66,7 @@ def run_role(plan_fd: int, generation: int, control_fd: int,
                 else WorkerTemplate(plan, generation, sock, found_to_be_asgi))
         status = role.run()
     except GeventuwsgiError as error:
-        status = template.told_failure(error, "a role could not start")
+        status = template.log_failure(error, "a role could not start")
         channel.send(sock, channel.failed(status, str(error)))
     except Exception:
         logger.exception("a role could not start")
@@ -123,7 +123,7 @@ class WorkerTemplate:
             self.identity.assume()
         self.template = Template(
             sock, board, generation=generation, master=plan["master"], cores=cores_of(settings),
-            reopen=self.logs.reopen, take=self.logs.replace,
+            reopen=self.logs.reopen, use_log=self.logs.replace,
             title=lambda number: self.titles.set(f"worker {number}"))
 
     def run(self) -> int:
@@ -235,7 +235,7 @@ class WorkerTemplate:
             # Ctrl-C is for the master. Unblocked, it would stop a worker in pdb, which installs
             # its own handler at each `continue`.
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-        child.reopen, child.take = self.logs.reopen, self.logs.replace
+        child.reopen, child.use_log = self.logs.reopen, self.logs.replace
         child.accepting = lambda: run_hooks(settings, os.environ, *accepting_phases(child))
         if settings.cpu_affinity:
             bind_processors(child.id, settings.cpu_affinity)
@@ -244,7 +244,7 @@ class WorkerTemplate:
         if applications is None:
             applications = self.load_applications(child.control, wait=False)
         if settings.py_autoreload:
-            child.look = lambda: self.imported.report(child.control)
+            child.report_imports = lambda: self.imported.report(child.control)
         uwsgi_module.run_post_fork_hook(self.uwsgi)
         try:
             try:

@@ -1,11 +1,11 @@
-"""Configuration: one table of options, several ways to write them, one frozen result.
+"""Configuration: one table of options, several ways to write them, one frozen `Settings`.
 
-Rules of the wing:
+Rules:
 
-- Every option is one row of one table; argv, INI, environment, `--help` and the checks
-  all read the row. An option is written nowhere else.
-- Every value remembers where it came from: file, line and the name as written.
-- The same meaning for each line that the operator wrote. A name in no row is a typo to
-  be told, never silently kept.
-- Imports without gevent, and does nothing to the process: deeds are `boot`'s.
+- Each option is one row of the table; argv, INI, environment, `--help` and the checks all use it.
+- Each value knows where it was set: file, line and the name as written.
+- A line keeps the meaning it has in the server it was written for; an unknown name is reported.
+- Nothing here imports gevent or changes the process; that is done in `boot`.
+
+Begin with `load/arguments.py`. Most other packages only need `settings.py`.
 """

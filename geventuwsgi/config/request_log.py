@@ -1,4 +1,4 @@
-"""What the settings say of the logs, as plain values: the request log, and the scribe's plan."""
+"""The settings of the logs as plain values: the request log, and the log collector's plan."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _LINES = ("logger", "log_route", "log_encoder", "log_filter", "log_drain")
 
 
 def requests_logged(settings: Settings) -> bool:
-    """Whether any request has a line."""
+    """Whether any requests are logged."""
     return not settings.disable_logging or any(getattr(settings, name) for name in _SELECTION)
 
 
@@ -31,7 +31,7 @@ def access_log(settings: Settings, sink: Sink, schedule: Callable[[Any], object]
         settings: its settings.
         sink: where the lines go.
         schedule: see `AccessLog`.
-        memory: tells virtual and resident bytes (`memory-report`).
+        memory: returns virtual and resident bytes (`memory-report`).
 
     Raises:
         ConfigError: the format has an error.
@@ -65,19 +65,19 @@ def _wanted(settings: Settings) -> Wanted:
 
 
 def is_address(path: str | None) -> bool:
-    """Whether `logto` names a UDP socket, as in uWSGI: host:port."""
+    """Whether `logto` is a UDP socket, as in uWSGI: host:port."""
     host, colon, port = (path or "").rpartition(":")
     return bool(colon) and "/" not in host and host != "" and port.isdigit()
 
 
-def scribed(settings: Settings) -> bool:
-    """Whether all lines go to the scribe, who knows what becomes of them."""
+def uses_collector(settings: Settings) -> bool:
+    """Whether all lines go to the log collector, which distributes them."""
     return (any(getattr(settings, name) for name in (*_REQUESTS, *_LINES))
             or is_address(settings.logto) or bool(settings.log_maxsize and settings.logto))
 
 
 def marks_requests(settings: Settings) -> bool:
-    """Whether request lines have to be told from others."""
+    """Whether request lines need a mark that distinguishes them from others."""
     path = settings.access_logfile
     return (any(getattr(settings, name) for name in _REQUESTS)
             and (not path or STANDARD.get(path) is not None))
@@ -85,15 +85,15 @@ def marks_requests(settings: Settings) -> bool:
 
 def plan_of(settings: Settings, owner: tuple[int, int], user: tuple[int, int] | None,
             title: str) -> str:
-    """Return what the scribe is to do (`log.scribe.dispatcher`).
+    """Return the plan of the log collector (`log.collector`) as JSON.
 
     Args:
         settings: the settings.
         owner: user and group to give its files to, -1 = as they are.
-        user: user and group with whose rights it opens the file of all lines; None = its own.
-        title: its process title, "" = none.
+        user: user and group with whose rights it opens the file of `logto`; None = its own.
+        title: its process title; "" = none.
     """
-    file = settings.logto if scribed(settings) else None
+    file = settings.logto if uses_collector(settings) else None
     datagrams = is_address(file)
     if file in STANDARD:
         file = None

@@ -1,4 +1,4 @@
-"""The resolved configuration: frozen, every value with its origin, whole in JSON."""
+"""The resolved configuration: frozen, each value with its origin, serializable as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from geventuwsgi.errors import ConfigError
 class Settings:
     """All options, as attributes: `settings.http_socket` is the option `http-socket`.
 
-    Beside the options:
+    Further attributes:
 
     - `listeners`: tuple of (address as written, 'http', 'https' or 'uwsgi'), in the order
-      written. Empty only if sockets are handed over (`LISTEN_FDS`).
-    - `routed`: for each of these whether it is the router's.
-    - `router`, `standalone`: there is a router; there is nothing else.
-    - `redirect_port`: what stands behind the host where HTTP is sent on to HTTPS.
-    - `tls`: for each of these the `net.terms.Terms` of HTTPS, None for the others.
-    - `tls_bind`: the terms of `certfile`, for sockets that are handed over; or None.
-    - `inherits`: whether sockets are handed over (`LISTEN_FDS` is set).
+      written. Empty only if sockets are inherited (`LISTEN_FDS`).
+    - `routed`: for each listener whether it belongs to the router.
+    - `router`, `standalone`: whether there is a router, and whether there is only a router.
+    - `redirect_port`: the port part of the location to which HTTP is redirected.
+    - `tls`: for each listener its `net.tls_config.TlsConfig`, None without HTTPS.
+    - `tls_bind`: that of `certfile`, for inherited sockets; or None.
+    - `inherits`: whether sockets are inherited (`LISTEN_FDS` is set).
     - `files`: the configuration files, in the order read.
     - `dialect`: whose defaults apply: 'uwsgi', 'geventuwsgi' or 'argv'.
-    - `warnings`: what the operator should know, each `place: option: message`.
-    - `refusals`: for --show-config, what is wrong with lines that are left out.
-    - `notes`: what the start-up log should say beside.
-    - `head_limit`: the greatest request head in bytes.
-    - `worker_timeout_action`: 'replace', or 'log' for a stuck worker that is left alone.
-    - `hooks`, `touch_hooks`, `bindings`, `daemons`: what `orders` makes of those rows.
+    - `warnings`: each `place: option: message`.
+    - `refusals`: for --show-config, the errors of lines that are left out.
+    - `notes`: further lines for the startup log.
+    - `head_limit`: maximum size of a request head in bytes.
+    - `worker_timeout_action`: 'replace', or 'log' for a stuck worker that is only logged.
+    - `hooks`, `touch_hooks`, `bindings`, `daemons`: see `resolve.hooks`.
     - `early_variables`, `late_variables`: of early-envdir and envdir, to be set before and
       after `env`, as (name, value), where None removes.
     - `given`: every line that was read, as (name, text or None), for the `uwsgi` module.
@@ -65,7 +65,7 @@ class Settings:
     __hash__ = None  # type: ignore[assignment]
 
     def origin(self, name: str) -> Origin:
-        """Return where the value of an option came from.
+        """Return where the value of an option was set.
 
         Args:
             name: the option's first name, or its attribute.
@@ -76,14 +76,14 @@ class Settings:
         return origin
 
     def replace(self, **changes: object) -> "Settings":
-        """Return the same settings with other values; their origins stay."""
+        """Return a copy with other values and the same origins."""
         unknown = changes.keys() - self._values.keys()
         if unknown:
             raise AttributeError(f"there is no option {sorted(unknown)[0]!r}")
         return Settings({**self._values, **changes}, self._origins)
 
     def to_json(self) -> str:
-        """Return everything as text, for processes that do not read the files again."""
+        """Return everything as JSON, for processes that do not read the files again."""
         origins = {name: [o.kind, o.file, o.line, o.option, o.section]
                    for name, o in self._origins.items()}
         return json.dumps({"values": self._values, "origins": origins})
@@ -97,16 +97,16 @@ class Settings:
 
     @property
     def lacks_application(self) -> bool:
-        """Whether an application is needed and none is named."""
+        """Whether an application is needed and none is set."""
         named = (self.application or self.asgi or self.module or self.wsgi_file or self.paste
                  or self.mount)
         return bool(self.need_app and not named and not self.standalone)
 
     def require_application(self) -> None:
-        """Refuse settings that name no application.
+        """Refuse settings without an application.
 
         Raises:
-            ConfigError: saying how to name one.
+            ConfigError: with how to set one.
         """
         if self.lacks_application:
             raise ConfigError("no application is named: write module = package.module:name, "
@@ -114,10 +114,10 @@ class Settings:
                               file=self.files[0] if self.files else None)
 
     def require_sockets(self) -> None:
-        """Refuse settings with nothing to listen on and nothing handed over.
+        """Refuse settings without a socket.
 
         Raises:
-            ConfigError: saying how to name a socket.
+            ConfigError: with how to set one.
         """
         if not self.listeners and not self.inherits:
             raise ConfigError("no socket is named: write http-socket = 127.0.0.1:8000, or "
@@ -126,5 +126,5 @@ class Settings:
 
 
 def _tupled(value: object) -> object:
-    """Turn the lists of JSON into the tuples that settings hold."""
+    """Convert the lists of JSON to tuples."""
     return tuple(_tupled(item) for item in value) if isinstance(value, list) else value

@@ -1,10 +1,7 @@
-"""What processes of every kind have in common: the scoreboard, and their orders.
+"""What processes share: the control socket, the worker's commands, the scoreboard.
 
-Rules of the wing:
-
-- The scoreboard is memory that all see: one mapping over one memfd, made by the master,
-  inherited by number. No file on any disk: a read-only container must do.
-- Each row has one writer. It writes with plain aligned stores and takes no lock;
-  readers may see a row between two stores, never a torn number.
-- Imports without gevent: the master reads what the workers write.
+Begin with `channel.py`, the list of messages. `commands.py` is the side of a worker or
+router that acts on them; `scoreboard.py` is the table in shared memory that workers write
+and the master reads. Every part of the package may import these; nothing here imports
+gevent.
 """

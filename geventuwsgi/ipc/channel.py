@@ -1,30 +1,30 @@
-"""The control socket: what master, template and workers say to each other.
+"""The control socket: the messages between the master, templates and workers.
 
-A SOCK_SEQPACKET pair per process, so that a message is whole or not there, and its
-end-of-file means that the other side is gone. One message is one short line of words:
+A SOCK_SEQPACKET pair per process: a message arrives whole or not at all, and end-of-file
+means that the other side has gone. A message is one short line of words:
 
     master -> template   fork ID ROW         with the worker's control socket as SCM_RIGHTS
                          die
-    template -> master   loaded MS           the application is there (0 with lazy-apps)
-                         failed STATUS WHY   it is not; the template ends with STATUS
-                         otherwise           it takes the role's other row; the template ends
-    both -> master       files PATHS         what they imported, apart by NUL (`modules`)
-    worker -> master     forked PID          said for it by those that forked it
-                         pid N               the first thing it says, before any boot
+    template -> master   loaded MS           the application is loaded (0 with lazy-apps)
+                         failed STATUS WHY   it is not; the template exits with STATUS
+                         wrong-interface     start the role's alternative; the template exits
+    both -> master       files PATHS         imported files, separated by NUL (autoreload)
+    worker -> master     forked PID          sent on its behalf by the process that forked it
+                         pid N               its first own message, before it boots
                          ready               it accepts connections
-                         failed STATUS WHY   it could not boot; it ends with STATUS
-    worker -> master     worn WHY            it serves on, but is to be replaced
-    master -> worker     drain               stop accepting, finish, exit 0
-                         leave               a stop is near: readiness checks are to fail
-                         pause               accept nothing, serve those who are there
+                         failed STATUS WHY   it could not boot; it exits with STATUS
+                         replace WHY         it keeps serving, but should be replaced
+    master -> worker     drain               stop accepting, finish the requests, exit 0
+                         unready             a stop is near: fail readiness checks
+                         pause               accept nothing, serve the present requests
                          resume              accept again
-                         stop                the same, and let no idle connection wait
+                         stop                as drain, and close idle connections at once
                          die                 exit at once
                          stacks              with one end of a socket pair as SCM_RIGHTS: send
                                              a file with the stacks of all greenlets there
     master -> both       log NAME            a log file that it opened for them, as SCM_RIGHTS
 
-`drain` and `die` are frozen: a later master may speak them to an older worker.
+`drain` and `die` never change: a later version of the master sends them to older workers.
 """
 
 import array
@@ -38,12 +38,17 @@ RESUME = b"resume"
 DIE = b"die"
 READY = b"ready"
 STACKS = b"stacks"
+FORK = b"fork "
+LOADED = b"loaded "
+FAILED = b"failed "
+FORKED = b"forked "
+PID = b"pid "
 FILES = b"files "
 REPLACE = b"replace "
-OTHERWISE = b"otherwise"
+WRONG_INTERFACE = b"wrong-interface"
 LOG = b"log "
 LIMIT = 4096    # longer than any message
-REASON = 1000   # bytes of a reason; the whole of it is in the log
+REASON = 1000   # bytes of a reason; the log has all of it
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -52,8 +57,8 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def failed(status: int, reason: str) -> bytes:
-    """Say that this process could not boot and will end with `status`."""
-    return b"failed %d %s" % (status, reason.encode("utf-8", "replace")[:REASON])
+    """Return a `failed` message."""
+    return FAILED + b"%d %s" % (status, reason.encode("utf-8", "replace")[:REASON])
 
 
 def parse_failed(message: bytes) -> tuple[int, str]:
@@ -63,20 +68,25 @@ def parse_failed(message: bytes) -> tuple[int, str]:
 
 
 def due_for_replacement(reason: str) -> bytes:
-    """Say that this worker should be replaced, and why."""
+    """Return a `replace` message."""
     return REPLACE + reason.encode("utf-8", "replace")[:REASON]
 
 
 def parse_replacement(message: bytes) -> str:
-    """Return the reason of a `worn` message."""
+    """Return the reason of a `replace` message."""
     return message.removeprefix(REPLACE).decode("utf-8", "replace")
 
 
+def parse_files(message: bytes) -> list[str]:
+    """Return the paths of a `files` message."""
+    return message.removeprefix(FILES).decode("utf-8", "surrogateescape").split("\0")
+
+
 def send(sock: socket.socket, message: bytes, *, wait: bool = False) -> bool:
-    """Send one message; False if the other side is gone or does not read.
+    """Send one message; return False if the other side has gone or does not read.
 
     Args:
-        wait: wait until it does; for a blocking socket.
+        wait: wait until it reads; for a blocking socket.
     """
     try:
         sock.send(message, socket.MSG_NOSIGNAL | (0 if wait else socket.MSG_DONTWAIT))
@@ -86,7 +96,7 @@ def send(sock: socket.socket, message: bytes, *, wait: bool = False) -> bool:
 
 
 def send_with_descriptor(sock: socket.socket, message: bytes, fd: int) -> bool:
-    """Send one message and a descriptor with it; as `send`."""
+    """Send one message together with a descriptor; otherwise as `send`."""
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
     try:
         sock.sendmsg([message], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
@@ -96,22 +106,17 @@ def send_with_descriptor(sock: socket.socket, message: bytes, fd: int) -> bool:
 
 
 def receive(sock: socket.socket) -> bytes | None:
-    """Return one message that is there, b"" at the end, None if there is none yet."""
+    """Return the next message, b"" at end-of-file, None if there is none yet."""
     try:
         return sock.recv(LIMIT, socket.MSG_DONTWAIT)
     except (BlockingIOError, InterruptedError):
         return None
-    except OSError:  # ECONNRESET: it died with our messages unread
+    except OSError:  # ECONNRESET: it died before it had read our messages
         return b""
 
 
-def parse_files(message: bytes) -> list[str]:
-    """Return the paths of a `files` message."""
-    return message[len(FILES):].decode("utf-8", "surrogateescape").split("\0")
-
-
 def peer_closed(sock: socket.socket) -> bool:
-    """Whether the other side is gone; takes no message."""
+    """Whether the other side has gone; no message is consumed."""
     try:
         return not sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
     except (BlockingIOError, InterruptedError):
@@ -121,9 +126,9 @@ def peer_closed(sock: socket.socket) -> bool:
 
 
 def receive_with_descriptor(sock: socket.socket) -> tuple[bytes | None, int | None]:
-    """Return one message, as `receive`, and the descriptor that came with it.
+    """Return the next message, as `receive`, and the descriptor that came with it.
 
-    It waits for one if the socket is blocking.
+    A blocking socket waits for one.
     """
     size = array.array("i").itemsize
     try:

@@ -1,22 +1,23 @@
-"""The scoreboard: what each worker is doing, in memory that all processes see.
+"""The scoreboard: what each worker is doing, in memory that all processes share.
 
-A table of signed 64-bit cells, one row per worker process. It lies in a memfd, so it needs
-no disk and ends with its last user.
+A table of signed 64-bit cells, one row per worker process. It is in a memfd, which needs no
+disk (a read-only container will do) and disappears with its last user.
 
-Rules of the room:
+Rules:
 
-- A row is written by the process that owns it, and by the master only while nobody
-  owns it (`Row.vacate`, `Scoreboard.retire`).
-- Row 0 belongs to the master: the counters of rows that were given up are added to it,
-  so that `total` of a counter never falls.
-- Aligned 8-byte stores through a memoryview of format 'q' are one store each on every
-  machine that CPython runs on; no cell is read torn, and no lock is taken.
+- A row is written by the process that owns it, and by the master only while it has no
+  owner (`Row.vacate`, `Scoreboard.retire`).
+- Row 0 belongs to the master: the counters of retired rows are added to it, so that the
+  `total` of a counter never decreases.
+- An aligned 8-byte store through a memoryview of format 'q' is a single store on every
+  machine that CPython runs on. No lock is taken: a reader may see a row between two
+  stores, but never half a number.
 """
 
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 __all__ = [
     "ACCEPTING", "BYTES_SENT", "CONNECTIONS", "CORES", "CPU_US", "EXCEPTIONS", "GENERATION",
@@ -26,26 +27,26 @@ __all__ = [
 ]
 
 # Indexes into `Row.cells`.
-PID = 0                 # of the process that owns the row; 0 = nobody
+PID = 0                 # of the process that owns the row; 0 = none
 WORKER = 1              # the worker's number, from 1
 GENERATION = 2          # 1 at the first start, one more with each reload
 STATE = 3               # one of STATE_*
 STARTED = 4             # unix time in seconds
-HEARTBEAT_NS = 5        # time.monotonic_ns() of the last sign of life; 0 = none yet
-ACCEPTING = 6           # 1 while the worker takes connections
+HEARTBEAT_NS = 5        # time.monotonic_ns() of the last heartbeat; 0 = none yet
+ACCEPTING = 6           # 1 while the worker accepts connections
 CORES = 7               # application slots
 CONNECTIONS = 8         # open now
 IN_PROGRESS = 9         # requests inside the application now
 RSS = 10                # bytes, as last measured by the worker itself
-REQUESTS = 11           # from here on: counters, which only grow
+REQUESTS = 11           # counters, which only increase, up to RESPAWNS
 EXCEPTIONS = 12
 HARAKIRIS = 13
 BYTES_SENT = 14
 RESPONSE_TIME_US = 15   # sum over all requests
 RESPAWNS = 16           # how often the master replaced the worker
 VSZ = 17                # address space in bytes, as last measured by the worker itself
-CPU_US = 18             # processor time of this process
-ROUTER = 19             # 1 where the process is a router and no worker
+CPU_US = 18             # CPU time of this process
+ROUTER = 19             # 1 if the process is a router, not a worker
 
 COUNTERS = range(REQUESTS, RESPAWNS + 1)
 GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US,
@@ -77,8 +78,34 @@ class Row:
         """Virtual and resident bytes of the owner, as last measured."""
         return self.cells[VSZ], self.cells[RSS]
 
+    @property
+    def counters(self) -> list[int]:
+        """The counters: of a process that takes over a row, those of the processes before."""
+        return [self.cells[field] for field in COUNTERS]
+
+    def beat(self, connections: int) -> None:
+        """Write a heartbeat and the number of open connections."""
+        self.cells[HEARTBEAT_NS] = time.monotonic_ns()
+        self.cells[CONNECTIONS] = connections
+
+    def publish(self, before: Sequence[int], connections: int, in_progress: int,
+                counters: Sequence[int]) -> None:
+        """Write a heartbeat and the worker's numbers.
+
+        Args:
+            before: `counters` when the process took over the row.
+            connections: open now.
+            in_progress: requests inside the application now.
+            counters: what the process has counted itself, from REQUESTS on.
+        """
+        self.beat(connections)
+        cells = self.cells
+        cells[IN_PROGRESS] = in_progress
+        for field, base, value in zip(COUNTERS, before, counters):
+            cells[field] = base + value
+
     def measure(self) -> None:
-        """Note memory and processor time of this process, which owns the row."""
+        """Write the memory and CPU time of this process, which owns the row."""
         with open("/proc/self/statm", "rb") as file:
             pages = file.read().split()
         self.cells[VSZ] = int(pages[0]) * _PAGE
@@ -86,17 +113,17 @@ class Row:
         self.cells[CPU_US] = time.process_time_ns() // 1000
 
     def vacate(self) -> None:
-        """Forget the owner and what it was doing; the counters stay. Master only."""
+        """Clear the owner and its gauges, but not the counters. Master only."""
         for cell in GAUGES:
             self.cells[cell] = 0
 
 
 class Scoreboard:
-    """A table of rows over one memfd. Made by `create`, re-created elsewhere by `open`.
+    """A table of rows in one memfd: `create` makes it, `open` maps it in another process.
 
     Attributes:
-        fd: the descriptor, close-on-exec; whoever execs a reader hands it over. -1: there
-            is none.
+        fd: the memfd, close-on-exec: to be handed to each process that is executed and
+            reads it. -1 if there is none.
     """
 
     def __init__(self, fd: int, memory: mmap.mmap) -> None:
@@ -114,12 +141,12 @@ class Scoreboard:
 
     @classmethod
     def alone(cls) -> "Scoreboard":
-        """Make a board with one row for a process that shares it with nobody."""
+        """Make a board of one row for a process without a master."""
         return cls(-1, mmap.mmap(-1, 2 * CELLS * 8))
 
     @classmethod
     def open(cls, fd: int) -> "Scoreboard":
-        """Map the board behind a descriptor of `create`."""
+        """Map the board of a descriptor of `create`."""
         return cls(fd, mmap.mmap(fd, os.fstat(fd).st_size))
 
     def __len__(self) -> int:
@@ -137,17 +164,17 @@ class Scoreboard:
         return Row(index, self._cells[index * CELLS:(index + 1) * CELLS])
 
     def rows(self) -> Iterator[Row]:
-        """Yield the rows that somebody owns."""
+        """Yield the rows that have an owner."""
         for index in range(1, self._count):
             if self._cells[index * CELLS + PID]:
                 yield self.row(index)
 
     def total(self, field: int) -> int:
-        """Return the sum of one field over all rows, given-up ones included."""
+        """Return the sum of a field over all rows, retired ones included."""
         return sum(self._cells[field::CELLS])
 
     def retire(self, index: int) -> None:
-        """Give up row `index`: add its counters to row 0 and clear it. Master only."""
+        """Add the counters of row `index` to row 0, and clear it. Master only."""
         row, past = self.row(index), self.row(0)
         for cell in COUNTERS:
             past.cells[cell] += row.cells[cell]

@@ -34,7 +34,7 @@ REOPEN = COMMAND + b"reopen\n"
 ROTATE = COMMAND + b"rotate\n"
 PLAN = COMMAND + b"plan\n"
 MAX_LINE = 65536    # bytes; longer lines are split
-PIECE = 65536       # bytes read at a time: the usual size of a pipe
+PIPE_SIZE = 65536       # bytes read at a time: the usual size of a pipe
 LAST = 0.5          # seconds at the end for lines that are waiting
 RETRY = 0.5         # seconds between two attempts to write them
 
@@ -295,7 +295,7 @@ class LogCollector:
         while True:
             if (waiting or splitter.pending) and not poll.poll(RETRY * 1000):
                 self._lines.dispatch(splitter.rest())
-            elif data := os.read(self._fd, PIECE):
+            elif data := os.read(self._fd, PIPE_SIZE):
                 self._process(splitter.split(data))
             else:
                 break

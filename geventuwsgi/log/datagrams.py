@@ -19,7 +19,7 @@ from geventuwsgi.log.timestamps import syslog_date
 
 SYSLOG = "/dev/log"
 JOURNAL = "/run/systemd/journal/socket"     # systemd's native protocol
-RETRY = 1.0     # seconds until a socket that could not be opened is tried again
+RECONNECT_DELAY = 1.0     # seconds until a socket that could not be opened is tried again
 PACKET = 1024   # bytes of an rsyslog datagram; RFC 3164's limit, and uWSGI's
 
 Wrap = Callable[[bytes], Iterable[bytes]]   # from a message to its datagrams
@@ -92,11 +92,11 @@ class DatagramSink(Sink):
         return True
 
     def _shut(self) -> bool:
-        """Close the socket; the next attempt to open it is made after `RETRY`."""
+        """Close the socket; the next attempt to open it is made after `RECONNECT_DELAY`."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self._next_attempt = time.monotonic() + RETRY
+        self._next_attempt = time.monotonic() + RECONNECT_DELAY
         return False
 
     def _open(self) -> socket.socket | None:
@@ -117,7 +117,7 @@ class DatagramSink(Sink):
         except OSError:
             if sock is not None:
                 sock.close()
-            self._next_attempt = time.monotonic() + RETRY
+            self._next_attempt = time.monotonic() + RECONNECT_DELAY
             return None
         self._socket = sock
         return sock
@@ -136,7 +136,7 @@ class DatagramSink(Sink):
             self._resolver.join(0.05)     # long enough for a numeric address
             if self._resolved_address:
                 return self._resolved(host, port)
-            self._next_attempt = time.monotonic() + RETRY / 5
+            self._next_attempt = time.monotonic() + RECONNECT_DELAY / 5
         return None
 
     def _resolve(self, host: str, port: int) -> None:

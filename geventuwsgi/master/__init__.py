@@ -1,15 +1,14 @@
-"""Processes: the master, the template, the worker as a child. Knows no HTTP.
+"""The master process: generations of workers, reloads, upgrades, and the console.
 
-Rules of the wing:
+Begin with `master.py`, the loop, then `generation.py`. `boot` imports `Master`, `Role` and
+what it attaches; no other part of the package imports from here.
 
-- The master runs no application code, imports no gevent and never blocks but in its
-  selector. It names no kind of child: a role is a row that says how many, what to run
-  and how to stop.
-- A fresh interpreter per generation, told its settings and sockets by descriptors. Only
-  the template forks, single-threaded, before any hub runs.
-- Children are ended by the control socket, by signals to their own pid, and by the
-  master's death; never by name.
-- A signal handler does nothing but write a byte.
-- What the operator runs (`hooks`, `errands`, `daemon`) is executed, never imported: by the
-  master with the rights of the application's user, before its loop with its own.
+Rules:
+
+- The master runs no application code, imports no gevent and blocks only in its selector.
+- It knows nothing about kinds of processes: a `Role` says how many there are, what to
+  execute and how to stop it.
+- Each generation executes a fresh interpreter. Only the template forks.
+- Children are ended by the control socket and by signals to their own pid, never by name.
+- A signal handler only writes a byte.
 """

@@ -1,12 +1,12 @@
-"""Changes the number of workers to what there is to do (`cheaper`, `idle`).
+"""Adapts the number of workers to the load (`cheaper`, `idle`).
 
-Called in the master only, once a second for each role that has a plan. It measures,
-asks the algorithm, keeps to the bounds and to the memory limits, and has the generation
-resized; a surplus worker drains, so that it costs no request.
+Runs once a second for each role that has a plan: it measures the load, asks the algorithm,
+applies the bounds and the memory limits, and resizes the generation. A surplus worker
+drains, so no request is lost.
 
-When generations meet: during a reload the number does not fall, and what the old
-generation gets the new one gets too; during a chain reload it stands still. A new
-generation begins with as many as the old one has.
+During a reload the number does not decrease, and the new generation grows together with the
+old one; during a chain reload the number does not change. A new generation starts with as
+many workers as the old one has.
 """
 
 import logging
@@ -33,30 +33,30 @@ class Adapters:
     """The adapters of all roles that have a plan.
 
     Args:
-        selector: the master's; the data of a key is what to call.
+        selector: the master's; the data of a key is the callback.
 
     Attributes:
-        over: whether the instance is to end, for it has been idle (`die-on-idle`).
+        over: whether the instance is to stop because it is idle (`die-on-idle`).
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self._adapters: dict[str, Adapter] = {}
+        self._scalers: dict[str, Adapter] = {}
         self.over = False
 
     def poll(self, generations: Sequence[Generation], now: float) -> float:
-        """Adapt what is due; return when to come again."""
+        """Adapt what is due; return when to be called again."""
         due = now + 1.0
         for generation in generations:
             plan = generation.role.cheaper
             if plan is None or generation.state != SERVING:
                 continue
-            adapter = self._adapters.get(generation.role.name)
+            adapter = self._scalers.get(generation.role.name)
             if adapter is None or adapter.plan != plan or adapter.generation is not generation:
                 if adapter is not None:
                     adapter.close()
                 adapter = Adapter(plan, generation, self._selector)
-                self._adapters[generation.role.name] = adapter
+                self._scalers[generation.role.name] = adapter
             booting = [one for one in generations if one.state == BOOTING
                        and one.role.name == generation.role.name]
             due = min(due, adapter.poll(booting, now))
@@ -64,18 +64,18 @@ class Adapters:
         return due
 
     def sleep(self, now: float) -> bool:
-        """Have none of these workers until a connection comes; False if there is no plan."""
-        found = [one for one in self._adapters.values()
+        """Stop all workers until a connection arrives; return False if there is no plan."""
+        found = [one for one in self._scalers.values()
                  if one.generation.state == SERVING and not one.plan.end]
         for adapter in found:
             adapter.sleep(now)
         return bool(found)
 
     def close(self) -> None:
-        """Let go of what is watched: the instance stops."""
-        for adapter in self._adapters.values():
+        """Close the watched sockets: the instance stops."""
+        for adapter in self._scalers.values():
             adapter.close()
-        self._adapters.clear()
+        self._scalers.clear()
 
 
 class Adapter:
@@ -87,33 +87,33 @@ class Adapter:
         self.generation = generation
         self.over = False
         self._algorithm = ALGORITHMS[plan.algorithm](plan)
-        self._gauge = LoadMeter()
+        self._meter = LoadMeter()
         self._selector = selector
         self._due = 0.0
-        self._served = -1               # requests, when they last changed
+        self._served = -1               # requests, at the last change
         self._active: float | None = None
         self._count = generation.count
         self._watched: list[socket.socket] = []
-        self._memory_told = ""
+        self._memory_logged = ""
 
     def poll(self, booting: Sequence[Generation], now: float) -> float:
-        """Adapt if it is time; return when to come again.
+        """Adapt if it is time; return when to be called again.
 
         Args:
-            booting: newer generations of the same role, on their way.
+            booting: newer generations of the same role that do not serve yet.
             now: time.monotonic().
         """
         if now < self._due:
             return self._due
         self._due = now + self.plan.period
         generation = self.generation
-        if generation.count != self._count:     # a signal changed it: begin anew from there
+        if generation.count != self._count:     # a signal changed it: continue from there
             self._count = generation.count
             self._algorithm = ALGORITHMS[self.plan.algorithm](self.plan)
         if not generation.count:
             self._watch()
             return self._due
-        load = self._gauge.measure(generation.workers.values(), generation.count,
+        load = self._meter.measure(generation.workers.values(), generation.count,
                                    generation.role.backlog(), now)
         if self._idle(load) and not booting:
             self._go_cheap(now)
@@ -122,13 +122,13 @@ class Adapter:
         return self._due
 
     def close(self) -> None:
-        """Let go of the sockets that are watched."""
+        """Close the watched sockets."""
         for sock in self._watched:
             self._selector.unregister(sock)
             sock.close()
         self._watched.clear()
 
-    # More and fewer
+    # The number of workers
 
     def _change(self, load: Load, booting: Sequence[Generation], now: float) -> None:
         generation, plan = self.generation, self.plan
@@ -144,26 +144,26 @@ class Adapter:
         self._resize(count, booting, now)
 
     def _bounded(self, difference: int, load: Load) -> int:
-        """Keep to the bounds, and to the memory that there is."""
+        """Apply the bounds and the memory limits."""
         plan = self.plan
         if plan.hard_memory and load.resident >= plan.hard_memory and load.wanted > plan.minimum:
-            self._tell_memory("cheaper-rss-limit-hard", load)
+            self._log_memory("cheaper-rss-limit-hard", load)
             return -1
         if difference <= 0:
             return max(difference, min(plan.minimum - load.wanted, 0))
         if plan.soft_memory and load.resident >= plan.soft_memory:
-            self._tell_memory("cheaper-rss-limit-soft", load)
+            self._log_memory("cheaper-rss-limit-soft", load)
             return 0
-        self._memory_told = ""
+        self._memory_logged = ""
         if load.ready < load.wanted:
-            return 0  # those that boot may be enough
+            return 0  # those that are booting may be enough
         return max(min(difference, plan.maximum - load.wanted), 0)
 
-    def _tell_memory(self, option: str, load: Load) -> None:
-        if self._memory_told != option:
-            self._memory_told = option
-            logger.warning("the workers take %d MB: %s is reached, there will be %s", load.resident
-                           >> 20, option, "fewer" if "hard" in option else "no more of them")
+    def _log_memory(self, option: str, load: Load) -> None:
+        if self._memory_logged != option:
+            self._memory_logged = option
+            logger.warning("the workers use %d MB: %s is reached, %s", load.resident >> 20, option,
+                           "one is stopped" if "hard" in option else "no more are started")
 
     def _resize(self, count: int, booting: Sequence[Generation], now: float) -> None:
         self.generation.resize(count, now)
@@ -172,7 +172,7 @@ class Adapter:
             if one.count < count:
                 one.resize(count, now)
 
-    # None at all
+    # Cheap mode: no workers
 
     def _idle(self, load: Load) -> bool:
         """Whether there has been no request for `idle` seconds."""
@@ -183,7 +183,7 @@ class Adapter:
         return load.at - (self._active or load.at) >= self.plan.idle
 
     def sleep(self, now: float) -> None:
-        """Have no workers until a connection comes."""
+        """Stop all workers until a connection arrives."""
         self._resize(0, (), now)
         self._watch()
 
@@ -195,21 +195,21 @@ class Adapter:
         self.sleep(now)
 
     def _watch(self) -> None:
-        """Wait for a connection, which starts the workers again."""
+        """Wait for a connection; it starts the workers again."""
         if self._watched:
             return
         logger.info("cheap mode enabled: waiting for socket connection...")
         for fd in self.generation.role.sockets:
-            # A descriptor of our own: whoever closes a socket need not know of us.
+            # A descriptor of our own: the listener may be closed independently.
             try:
                 sock = socket.socket(fileno=os.dup(fd))
             except OSError as error:
-                self._wake(f"its sockets cannot be watched ({error.strerror})")
+                self._wake(f"the sockets cannot be watched ({error.strerror})")
                 return
             self._watched.append(sock)
             self._selector.register(sock, selectors.EVENT_READ, self._wake)
 
-    def _wake(self, why: str = "a connection came") -> None:
+    def _wake(self, why: str = "a connection arrived") -> None:
         self.close()
         self._active = None
         self._due = 0.0

@@ -1,8 +1,7 @@
-"""How many workers there should be: the plan, and uWSGI's algorithms but `busyness`.
+"""How many workers there should be: the plan, and uWSGI's cheaper algorithms.
 
-The rules of this room: pure decisions. An algorithm sees a `Load` a second and answers
-with how many workers to start (above 0), or to stop (below). Bounds, memory and the doing
-of it are the adapter's.
+Pure decisions: once a second an algorithm gets a `Load` and returns how many workers to
+start (above 0) or to stop (below 0). Bounds and memory limits are applied by `cheaper`.
 """
 
 import logging
@@ -10,13 +9,16 @@ from typing import NamedTuple, Protocol
 
 from .load import Load
 
-FULL = 0.9      # of all slots in use: nobody is left to take the next request
-ROOM = 0.75     # of the slots that would be left, at most in use, when a worker is stopped
-CALM = 3.0      # seconds of calm before `backlog`, whose overload is no time, stops a worker
+logger = logging.getLogger("geventuwsgi.error")
+
+FULL = 0.9      # of all slots are in use: there is none for the next request
+HEADROOM = 0.75     # of the remaining slots are in use at most, when a worker is stopped
+CALM = 3.0      # seconds of calm before `backlog` stops a worker: its overload is not a time
+BETWEEN = 3     # cycles between minimum and maximum after which busyness waits as from the start
 
 
 class Busyness(NamedTuple):
-    """The numbers of the algorithm `busyness`, as uWSGI names them."""
+    """The settings of the algorithm `busyness`, with uWSGI's names."""
 
     maximum: float = 50.0
     minimum: float = 25.0
@@ -30,23 +32,23 @@ class Busyness(NamedTuple):
 
 
 class Cheaper(NamedTuple):
-    """Between which numbers the workers change, and by what.
+    """The plan of a role: the bounds of its number, and the algorithm.
 
     Attributes:
         minimum: `cheaper`.
         maximum: `processes`.
-        initial: how many the first start has, and the end of cheap mode.
+        initial: workers at the first start, and at the end of cheap mode.
         asleep: start with none; the first connection starts `initial` (`cheap`).
         step: how many are started at a time.
-        overload: seconds of all busy, or all calm; for `backlog` connections that wait.
+        overload: seconds of full load, or of calm; for `backlog`, waiting connections.
         algorithm: "spare", "spare2", "backlog", "busyness" or "manual".
-        spare_time: seconds that a spare worker of `spare2` is kept.
+        spare_time: seconds that `spare2` keeps a spare worker.
         soft_memory: bytes of all workers above which none is started; 0 = no limit.
-        hard_memory: above which they become fewer.
+        hard_memory: bytes above which workers are stopped; 0 = no limit.
         idle: seconds without a request until all are stopped; 0 = never.
-        end: end the instance then.
-        busyness: the numbers of that algorithm.
-        period: seconds between two looks; uWSGI's master has one a second.
+        end: stop the instance then.
+        busyness: the settings of that algorithm.
+        period: seconds between two decisions; one second in uWSGI's master.
     """
 
     minimum: int
@@ -66,20 +68,20 @@ class Cheaper(NamedTuple):
 
 
 class Algorithm(Protocol):
-    """Decides how many workers more or fewer there should be."""
+    """Decides how many workers to start or to stop."""
 
     def decide(self, load: Load) -> int:
-        """Return a difference; the adapter keeps it within the bounds."""
+        """Return the difference; the caller applies the bounds."""
 
 
 class Stopwatch:
-    """For how long something has been so."""
+    """Measures for how long a condition has held."""
 
     def __init__(self) -> None:
         self._at: float | None = None
 
     def held(self, true: bool, now: float) -> float:
-        """Return for how many seconds it has been true; -1 if it is not."""
+        """Return for how many seconds it has been true; -1 if it is false."""
         if not true:
             self._at = None
             return -1.0
@@ -88,17 +90,17 @@ class Stopwatch:
         return now - self._at
 
     def restart(self) -> None:
-        """Count anew."""
+        """Start again from 0."""
         self._at = None
 
 
 def fits_without_one(load: Load) -> bool:
-    """Whether all that goes on would find room if there were one worker less."""
-    return load.ready > 1 and load.busy <= ROOM * (load.slots - load.slots / load.ready)
+    """Whether the present load would fit into one worker fewer."""
+    return load.ready > 1 and load.busy <= HEADROOM * (load.slots - load.slots / load.ready)
 
 
 class Spare:
-    """More when no slot was free for the whole time, one fewer when a worker was to spare."""
+    """Starts workers when no slot was free for `overload` seconds; stops one when one was spare."""
 
     def __init__(self, plan: Cheaper) -> None:
         self._plan = plan
@@ -117,7 +119,7 @@ class Spare:
 
 
 class Spare2:
-    """As many idle workers as `cheaper` says, at once; those beyond stop after a time."""
+    """Keeps `cheaper` idle workers: starts them at once, stops surplus ones after `spare_time`."""
 
     def __init__(self, plan: Cheaper) -> None:
         self._plan = plan
@@ -126,8 +128,8 @@ class Spare2:
     def decide(self, load: Load) -> int:
         wanted = self._plan.minimum
         idle = load.idle_workers
-        # A whole idle worker counts; a few requests on one of many slots leave it so.
-        lacking = wanted - int(idle + 1 - ROOM)
+        # A worker with a few requests in its many slots still counts as idle.
+        lacking = wanted - int(idle + 1 - HEADROOM)
         surplus = self._surplus.held(lacking < 0, load.at)
         if lacking > 0:
             return min(lacking, self._plan.step)
@@ -138,7 +140,7 @@ class Spare2:
 
 
 class Backlog:
-    """More while more than `cheaper-overload` connections wait."""
+    """Starts workers while more than `cheaper-overload` connections wait."""
 
     def __init__(self, plan: Cheaper) -> None:
         self._plan = plan
@@ -153,7 +155,7 @@ class Backlog:
 
 
 class Manual:
-    """Signals alone change the number."""
+    """Leaves the number to signals."""
 
     def __init__(self, plan: Cheaper) -> None:
         pass
@@ -162,31 +164,26 @@ class Manual:
         return 0
 
 
-# uWSGI's algorithm `busyness`, with slots in use in the place of busy workers.
-#
-# Every `cheaper-overload` seconds the mean is looked at: above the maximum workers are
-# started; below the minimum for so many cycles (the multiplier) one is stopped. A stop that
-# had to be taken back makes the multiplier grow by the penalty, so that a load that swings
-# stops swinging workers. Workers are also started as an emergency when connections wait,
-# and those are stopped again sooner. The log has uWSGI's words.
-
-logger = logging.getLogger("geventuwsgi.error")
-
-BETWEEN = 3     # cycles between minimum and maximum after which calm has to begin anew
-
-
 class BusynessAlgorithm:
-    """See the module's text."""
+    """Keeps the share of slots in use between a minimum and a maximum, as uWSGI's busyness.
+
+    A cycle lasts `cheaper-overload` seconds. If its mean is above the maximum, workers are
+    started; if it is below the minimum for as many cycles as the multiplier says, one is
+    stopped. If workers have to be started soon after a stop, the multiplier increases by
+    the penalty, so that a load that goes up and down does not keep starting and stopping
+    workers. Waiting connections start emergency workers, which are stopped sooner. The log
+    lines are uWSGI's.
+    """
 
     def __init__(self, plan: Cheaper) -> None:
         self._plan = plan
         self._numbers = numbers = plan.busyness
         self._multiplier = numbers.multiplier
         self._samples: list[float] = []
-        self._cycle: float | None = None    # when the present one began
+        self._cycle: float | None = None    # when the present one started
         self._next_stop = 0.0
         self._last_stop: float | None = None
-        self._stopping = False              # the last thing done was to stop a worker
+        self._stopping = False              # the last action was to stop a worker
         self._between = 0
         self._emergency = 0
         self._waiting = Stopwatch()
@@ -268,7 +265,7 @@ class BusynessAlgorithm:
         return -1
 
     def _neither(self, load: Load) -> None:
-        """Between minimum and maximum: a few such cycles only delay the next stop."""
+        """Between minimum and maximum: a few such cycles delay the next stop."""
         self._emergency = max(self._emergency - 1, 0)
         self._between += 1
         if self._between >= BETWEEN:

@@ -1,7 +1,6 @@
-"""How the master sees its children: a template, a worker, their rows, and when to try again.
+"""The master's records of its children: template, worker, scoreboard rows, respawn throttle.
 
-Plain records with a few verbs; what is decided about them stands in `generation`,
-`recycling` and `watch`.
+What is decided about them is in `generation`, `recycling` and `heartbeat`.
 """
 
 import logging
@@ -17,22 +16,22 @@ from ..ipc.scoreboard import Row, Scoreboard
 
 logger = logging.getLogger("geventuwsgi.error")
 
-SHORT_LIFE = 1.0        # seconds; who dies younger is respawned later (uWSGI's fork bomb test)
+SHORT_LIFE = 1.0        # seconds; what dies sooner is respawned later (uWSGI's fork bomb test)
 FIRST_DELAY = 0.1       # seconds, doubled with each early death
-DELAY_READY = 1.0       # cap for workers that did serve: clients wait for them
-DELAY_UNREADY = 30.0    # cap for workers that never got that far
+DELAY_READY = 1.0       # at most, for workers that were ready: clients wait for them
+DELAY_UNREADY = 30.0    # at most, for workers that never were
 
 
 class Throttle:
-    """When something that died may be started again."""
+    """When a process that died may be started again."""
 
     def __init__(self) -> None:
         self.failures = 0
         self.due = 0.0
 
-    def died(self, now: float, lived: float, was_ready: bool) -> float:
-        """Note a death after `lived` seconds; return the seconds to wait."""
-        if was_ready and lived >= SHORT_LIFE:
+    def died(self, now: float, uptime: float, was_ready: bool) -> float:
+        """Record a death after `uptime` seconds; return the seconds to wait."""
+        if was_ready and uptime >= SHORT_LIFE:
             self.failures = 0
             self.due = now
             return 0.0
@@ -44,21 +43,21 @@ class Throttle:
 
 
 class Process:
-    """A template, as the master sees it."""
+    """A template."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
-        self.pid = pid              # 0 = has not said yet
+        self.pid = pid              # 0 = not known yet
         self.control = sock
         self.started = time.monotonic()
         self.deadline: float | None = None  # when it is killed
-        self.superseded = False     # it asked for one of another kind in its place
+        self.superseded = False     # it asked for the role's alternative
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if it has said who it is."""
+        """Send it a signal, if its pid is known."""
         kill(self.pid, number)
 
     def reopen_logs(self, handed: Sequence[tuple[str, int]]) -> None:
-        """Have it reopen its logs, or go on with these."""
+        """Have it reopen its logs, or use these, by name and descriptor."""
         if not handed:
             self.signal(signal.SIGUSR1)
         for name, fd in handed:
@@ -66,17 +65,17 @@ class Process:
 
 
 class Worker(Process):
-    """A worker, as the master sees it.
+    """A worker.
 
     Attributes:
-        id: its number; its successor has the same.
-        name: how logs call its kind.
-        ready_at: when it began to accept, by time.monotonic(); None = not yet.
-        worn: why it is to be replaced; "" = it is not.
-        cheaped: it ends because there is no work for it.
-        luck: a random number from 0 to 1, so that alike workers differ.
-        first_memory: (resident, virtual) bytes that it had when it became ready.
-        forked: processes that are it, or were on the way to it, by word of who forked them.
+        id: its number; its replacement has the same.
+        name: what logs call its kind.
+        ready_at: time.monotonic() when it began to accept; None = not yet.
+        due_for_replacement: why it is to be replaced; "" = it is not.
+        cheaped: it exits because there is not enough work for it.
+        jitter: a random number from 0 to 1, so that the limits of workers differ.
+        first_memory: (resident, virtual) bytes when it became ready.
+        forked: pids of the worker and of the process that forked it, as these report them.
     """
 
     def __init__(self, number: int, row: Row, sock: socket.socket, name: str = "worker") -> None:
@@ -85,25 +84,26 @@ class Worker(Process):
         self.name = name
         self.row = row
         self.ready_at: float | None = None
-        self.asked_at: float | None = None      # to drain or to die
+        self.stop_requested_at: float | None = None     # to drain or to exit
         self.stacks_at: float | None = None     # SIGUSR2 because it is stuck
         self.failure: tuple[int, str] | None = None
         self.forked: set[int] = set()
         self.due_for_replacement = ""
         self.cheaped = False
-        self.luck = random.random()
+        self.jitter = random.random()
         self.first_memory = (0, 0)
         self._requests_before = row.cells[scoreboard.REQUESTS]
 
     def kill_unnamed(self, parents: Sequence[int]) -> None:
-        """Kill what was forked for it and never said a word: a library hangs in the fork.
+        """Kill what was forked for it but never sent its pid: a library hangs in the fork.
 
         Args:
-            parents: whose child it may be beside ours; any other pid was given anew.
+            parents: its possible parents, besides the master; with any other parent the pid
+                has been reused.
         """
         for pid in self.forked:
             if _parent(pid) in (os.getpid(), *parents):
-                logger.error("%s %d (pid: %d) hangs since it was forked and is killed", self.name,
+                logger.error("%s %d (pid: %d) has hung since it was forked, killing it", self.name,
                              self.id, pid)
                 kill(pid, signal.SIGKILL)
 
@@ -114,34 +114,34 @@ class Worker(Process):
 
     @property
     def requests(self) -> int:
-        """How many requests this process has served, as it last told."""
+        """How many requests this process has served, as last published."""
         return self.row.cells[scoreboard.REQUESTS] - self._requests_before
 
     @property
     def busy(self) -> int:
-        """How many requests it has in progress; -1 if it does not serve at all."""
+        """How many requests it has in progress; -1 if it is not ready."""
         return self.row.cells[scoreboard.IN_PROGRESS] if self.ready else -1
 
     @property
     def memory(self) -> tuple[int, int]:
-        """Resident and virtual bytes, as it last told."""
+        """Resident and virtual bytes, as last published."""
         return self.row.cells[scoreboard.RSS], self.row.cells[scoreboard.VSZ]
 
     def request_stop(self, now: float, message: bytes, grace: float) -> None:
-        """Ask it to drain or to stop, and kill it after `grace` seconds.
+        """Tell it to drain or to stop, and kill it after `grace` seconds.
 
-        A stop after a drain hurries it, but its deadline stands.
+        A stop after a drain does not change the deadline.
         """
         sent = channel.send(self.control, message)
-        if self.asked_at is not None:
+        if self.stop_requested_at is not None:
             return
-        self.asked_at = now
+        self.stop_requested_at = now
         self.deadline = now + grace
         if not (sent and self.ready):
-            self.signal(signal.SIGTERM)  # one that still boots has nothing to finish
+            self.signal(signal.SIGTERM)  # one that is still booting has no requests
 
-    def tell_death(self, status: int | None) -> None:
-        """Log how it died; None = it was never there."""
+    def log_unexpected_exit(self, status: int | None) -> None:
+        """Log how it died; None = it was never forked."""
         if status is None:
             logger.error("%s %d could not be forked", self.name, self.id)
         elif status < 0:
@@ -151,18 +151,24 @@ class Worker(Process):
             logger.error("DAMN ! %s %d (pid: %d) died :( trying respawn ...",
                          self.name, self.id, self.pid)
 
-    def tell_burial(self, now: float) -> None:
-        """Log that it has ended as it was asked to."""
-        if self.asked_at is not None and self.pid:
+    def log_exit(self, now: float, product: str) -> None:
+        """Log an exit that the master has requested.
+
+        Args:
+            now: time.monotonic().
+            product: what the log calls this server.
+        """
+        if self.stop_requested_at is not None and self.pid:
             if self.due_for_replacement:
                 logger.info("...The work of process %d is done. Seeya!", self.pid)
-            logger.info("%s %d buried after %d seconds", self.name, self.id, now - self.asked_at)
+            logger.info("%s %d buried after %d seconds", self.name, self.id,
+                        now - self.stop_requested_at)
             if self.cheaped:
-                logger.info("uWSGI worker %d cheaped.", self.id)
+                logger.info("%s worker %d cheaped.", product, self.id)
 
 
 class Rows:
-    """The scoreboard rows that nobody uses."""
+    """The free rows of the scoreboard."""
 
     def __init__(self, board: Scoreboard) -> None:
         self.board = board
@@ -172,25 +178,25 @@ class Rows:
         return len(self._free)
 
     def take(self) -> int:
-        """Return a free row's number, the lowest."""
+        """Return the lowest free row's number."""
         return self._free.pop()
 
     def give_back(self, index: int) -> None:
-        """Retire a row."""
+        """Retire a row; it is free again."""
         self.board.retire(index)
         self._free.append(index)
         self._free.sort(reverse=True)
 
 
-def tell_delay(delay: float) -> None:
-    """Log that a respawn has to wait, if it has to."""
+def log_delay(delay: float) -> None:
+    """Log the delay of a respawn, if there is one."""
     if delay:
         logger.warning("worker respawning too fast !!! i have to sleep a bit "
                        "(%.1f seconds)...", delay)
 
 
 def kill(pid: int, number: int) -> None:
-    """Send a signal to one child of ours that was not reaped yet, so that its pid is its own."""
+    """Send a signal to a child that was not reaped yet, so that its pid cannot be reused."""
     if pid > 0:
         try:
             os.kill(pid, number)
@@ -199,7 +205,7 @@ def kill(pid: int, number: int) -> None:
 
 
 def _parent(pid: int) -> int:
-    """Return the parent of a process, 0 if it is gone."""
+    """Return the parent of a process, 0 if it has gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b")")[2].split()[1])
@@ -208,5 +214,5 @@ def _parent(pid: int) -> int:
 
 
 def how(status: int) -> str:
-    """Say how a process ended; `status` as of os.waitstatus_to_exitcode."""
+    """Return how a process ended, from its os.waitstatus_to_exitcode."""
     return f"killed by signal {-status}" if status < 0 else f"exit status {status}"

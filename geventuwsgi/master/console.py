@@ -1,18 +1,18 @@
-"""The master's console: an abstract socket on which other processes give it orders.
+"""The master's console: an abstract socket on which other processes send it commands.
 
-A signal cannot answer; here whoever reloads learns how it went. Each connection carries
-one order and its answer, in messages of a SOCK_SEQPACKET socket `@geventuwsgi/<pid>`:
+Unlike a signal, a command has a result: `--reload` waits for it. A connection carries one
+command and its result, in messages of a SOCK_SEQPACKET socket `@geventuwsgi/<pid>`:
 
-    caller -> master     COMMAND ARGUMENT ...    words, apart by blanks
+    caller -> master     COMMAND ARGUMENT ...    words, separated by blanks
     master -> caller     out TEXT                a piece of text for its standard output
                          end STATUS REASON       its exit status; the reason is for stderr
 
-Rules of the room:
+Rules:
 
-- No file is written. Who may speak is decided by SO_PEERCRED: root and our own user.
-- The master never waits for a caller: what one does not read is queued, up to a bound.
-- An order is a row of `commands`: a name, and what to call with the caller and its
-  arguments. The call may keep the caller and end it later.
+- Only root and the server's own user may connect (SO_PEERCRED). No file is written.
+- The master never waits for a caller: what it has not read is queued, up to a limit.
+- A command is called with the caller and its arguments. It may keep the caller and end it
+  later.
 """
 
 import errno
@@ -30,7 +30,7 @@ logger = logging.getLogger("geventuwsgi.error")
 
 PIECE = 16384           # bytes of text in one message
 QUEUE = 512             # messages that a caller may leave unread
-REQUEST = 4096          # bytes of an order
+REQUEST = 4096          # bytes of a command
 
 
 def name_of(pid: int) -> str:
@@ -39,24 +39,24 @@ def name_of(pid: int) -> str:
 
 
 class Caller:
-    """Who gave an order and waits for the answer.
+    """A process that has sent a command and waits for the result.
 
     Attributes:
-        uid: whose process it is.
-        ended: its answer is complete, or it is gone.
+        uid: of the process.
+        ended: the result is complete, or the process has gone.
     """
 
     def __init__(self, sock: socket.socket, selector: selectors.BaseSelector,
-                 obey: Callable[["Caller", str, list[str]], None]) -> None:
+                 dispatch: Callable[["Caller", str, list[str]], None]) -> None:
         self._sock = sock
         self._selector = selector
-        self._obey = obey
+        self._dispatch = dispatch
         self._waiting: deque[bytes] = deque()
-        self._asked = False
+        self._received = False
         _, self.uid, _ = peer_credentials(sock)
         self.ended = False
         sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ, self._turn)
+        selector.register(sock, selectors.EVENT_READ, self._on_ready)
 
     def write(self, text: str) -> None:
         """Send text for the caller's standard output."""
@@ -65,11 +65,11 @@ class Caller:
             self._send(b"out " + data[start:start + PIECE])
 
     def end(self, status: int = 0, reason: str = "") -> None:
-        """Complete the answer.
+        """Complete the result.
 
         Args:
-            status: what the caller's process is to end with.
-            reason: what it says on its standard error before.
+            status: the exit status of the caller's process.
+            reason: what it prints on its standard error before.
         """
         if not self.ended:
             self._send(b"end %d %s" % (status, reason.encode("utf-8", "replace")[:PIECE]))
@@ -92,29 +92,29 @@ class Caller:
                 self._waiting.popleft()
         except BlockingIOError:
             events = selectors.EVENT_READ | selectors.EVENT_WRITE
-            self._selector.modify(self._sock, events, self._turn)
+            self._selector.modify(self._sock, events, self._on_ready)
         except OSError:
             self._close()
         else:
             if self.ended:
                 self._close()
 
-    def _turn(self) -> None:
-        """Take the order, or notice that the caller is gone; send what it has not read."""
+    def _on_ready(self) -> None:
+        """Read the command, or notice that the caller has gone; send what it has not read."""
         try:
             request = self._sock.recv(REQUEST, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            self._selector.modify(self._sock, selectors.EVENT_READ, self._turn)
+            self._selector.modify(self._sock, selectors.EVENT_READ, self._on_ready)
             self._flush()
             return
         except OSError:
             request = b""
-        if not request or self._asked:
+        if not request or self._received:
             self._close()
             return
-        self._asked = True
+        self._received = True
         name, *arguments = request.decode("utf-8", "replace").split() or [""]
-        self._obey(self, name, arguments)
+        self._dispatch(self, name, arguments)
 
     def _close(self) -> None:
         self.ended = True
@@ -131,15 +131,15 @@ class Console:
     """The listening socket.
 
     Args:
-        selector: the master's; the data of a key is what to call.
-        commands: the orders by name; shared with the master, which may add to it.
+        selector: the master's; the data of a key is the callback.
+        commands: by name.
     """
 
     def __init__(self, selector: selectors.BaseSelector, commands: dict[str, Command]) -> None:
         self.commands = commands
         self._selector = selector
         self._sock: socket.socket | None = None
-        self._spare = -1            # a descriptor for when there are no more
+        self._spare = -1            # a descriptor to close when there are no more
 
     @property
     def fd(self) -> int:
@@ -147,10 +147,10 @@ class Console:
         return -1 if self._sock is None else self._sock.fileno()
 
     def open(self, fd: int = -1) -> None:
-        """Listen from now on; failing to is told and survived.
+        """Start to listen; if that fails, the error is logged and there is no console.
 
         Args:
-            fd: a descriptor that listens already, kept through an exec.
+            fd: a descriptor that is already listening, kept across an exec.
         """
         try:
             if fd >= 0:
@@ -161,7 +161,7 @@ class Console:
                 sock.bind(name_of(os.getpid()))
                 sock.listen()
         except OSError as error:
-            logger.warning("no orders are taken on @%s: %s; signals work",
+            logger.warning("no console on @%s: %s; signals still work",
                            name_of(os.getpid())[1:], error.strerror)
             return
         sock.setblocking(False)
@@ -170,12 +170,12 @@ class Console:
         self._selector.register(sock, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._sock is not None:
             self._selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
-            self._let_go()
+            self._close_spare()
 
     def _accept(self) -> None:
         assert self._sock is not None
@@ -184,34 +184,33 @@ class Console:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._refuse(os.strerror(error.errno))
-            return  # it is gone again
-        caller = Caller(sock, self._selector, self._obey)
-        if caller.uid not in (0, os.geteuid()):  # at once: none may fill our descriptors
-            caller.end(1, f"uid {caller.uid} may not give orders to a server of uid "
-                       f"{os.geteuid()}")
+            return  # the caller has gone
+        caller = Caller(sock, self._selector, self._dispatch)
+        if caller.uid not in (0, os.geteuid()):  # at once, to free the descriptor
+            caller.end(1, f"uid {caller.uid} may not control a server of uid {os.geteuid()}")
 
     def _refuse(self, reason: str) -> None:
-        """Answer on the descriptor kept for this: a caller must neither wait nor wake us again."""
+        """Accept on the spare descriptor and refuse: else the caller waits, and wakes us again."""
         assert self._sock is not None
-        logger.error("an order cannot be taken: %s (max-fd)", reason)
-        self._let_go()
+        logger.error("cannot accept a console connection: %s (max-fd)", reason)
+        self._close_spare()
         try:
             with self._sock.accept()[0] as sock:
-                channel.send(sock, b"end 1 the master cannot take the order: %s (max-fd)"
+                channel.send(sock, b"end 1 the master cannot accept the command: %s (max-fd)"
                              % reason.encode())
         except OSError:
-            pass  # another process took the descriptor, or the caller is gone
+            pass  # another thread took the descriptor, or the caller has gone
         self._spare = _spare()
 
-    def _let_go(self) -> None:
+    def _close_spare(self) -> None:
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
 
-    def _obey(self, caller: Caller, name: str, arguments: list[str]) -> None:
+    def _dispatch(self, caller: Caller, name: str, arguments: list[str]) -> None:
         command = self.commands.get(name)
         if command is None:
-            caller.end(2, f"there is no order {name!r}; there are: "
+            caller.end(2, f"unknown command {name!r}; there are: "
                        + ", ".join(sorted(self.commands)))
         else:
             command(caller, arguments)

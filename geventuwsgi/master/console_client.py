@@ -1,8 +1,8 @@
-"""The caller's side of the console: find a master by its pid file, give it an order, wait.
+"""The client of the console: finds a master by its pid file, sends a command, waits.
 
-Runs in a process of its own (`geventuwsgi --stop FILE`). What a pid file says may be long
-out of date: the process is gone, or its number belongs to another program. Both are
-told, and nothing is ever sent to a process that is not a master of ours.
+Runs in a process of its own (`geventuwsgi --stop FILE`). A pid file may be out of date: the
+process has gone, or its pid belongs to another program. Both are reported, and nothing is
+sent to a process that is not a master of this server.
 """
 
 import os
@@ -15,15 +15,15 @@ from ..errors import ConfigError, GeventuwsgiError
 from ..net.credentials import peer_credentials
 from . import console
 
-PATIENCE = 600.0        # seconds for the whole of an answer: an application may load slowly
-CONNECT_TIME = 2.0      # seconds for a master that starts, or upgrades itself, to listen
+RESPONSE_TIMEOUT = 600.0    # seconds for the result: an application may load slowly
+CONNECT_TIMEOUT = 2.0   # seconds for a master that starts, or upgrades itself, to listen
 
 
 def pid_in(path: str) -> int:
-    """Return the pid that a file holds.
+    """Return the pid in a file.
 
     Raises:
-        ConfigError: it cannot be read, or holds no number.
+        ConfigError: the file cannot be read, or contains no pid.
     """
     try:
         with open(path, "rb") as file:
@@ -36,37 +36,37 @@ def pid_in(path: str) -> int:
 
 
 def call(path: str, words: Sequence[str], write: Callable[[str], object], *,
-         until_gone: bool = False, patience: float = PATIENCE) -> int:
-    """Give the master of a pid file an order, and wait for how it ends.
+         until_gone: bool = False, timeout: float = RESPONSE_TIMEOUT) -> int:
+    """Send a command to the master of a pid file, and wait for the result.
 
     Args:
         path: the pid file.
-        words: the order and its arguments.
+        words: the command and its arguments.
         write: called with each piece of text for the standard output.
-        until_gone: also wait for the end of the process.
-        patience: seconds to wait.
+        until_gone: also wait until the process has exited.
+        timeout: seconds to wait.
 
     Returns:
         The exit status: 0.
     Raises:
         ConfigError: the pid file is wrong (1).
-        GeventuwsgiError: with the status and reason that the master gave.
+        GeventuwsgiError: with the exit status and reason that the master sent.
     """
     pid = pid_in(path)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     with _connect(pid, path) as sock:
         try:
             sock.send(" ".join(words).encode())
         except OSError:
-            pass  # it has answered before, with a refusal
+            pass  # the master has refused the connection
         while True:
             sock.settimeout(max(deadline - time.monotonic(), 0.01))
             try:
                 message = _receive(sock)
             except TimeoutError:
                 raise GeventuwsgiError(
-                    f"process {pid} has not answered {words[0]!r} for {patience:.0f} "
-                    "seconds; its log says more") from None
+                    f"process {pid} has not finished {words[0]!r} after {timeout:.0f} seconds; "
+                    "see its log") from None
             except OSError:
                 message = b""
             kind, _, rest = message.decode("utf-8", "replace").partition(" ")
@@ -81,9 +81,9 @@ def call(path: str, words: Sequence[str], write: Callable[[str], object], *,
             failure.exit_status = int(status)
             raise failure
     elif not until_gone:
-        what = "broke off" if os.path.exists(f"/proc/{pid}") else "ended"
-        raise GeventuwsgiError(f"process {pid} {what} before it had answered {words[0]!r}; its log "
-                               "may say why")
+        what = "disconnected" if os.path.exists(f"/proc/{pid}") else "exited"
+        raise GeventuwsgiError(f"process {pid} {what} before it had finished {words[0]!r}; its "
+                               "log may say why")
     if until_gone:
         _wait_until_gone(pid, deadline)
     return 0
@@ -92,20 +92,20 @@ def call(path: str, words: Sequence[str], write: Callable[[str], object], *,
 def _receive(sock: socket.socket) -> bytes:
     try:
         return sock.recv(2 * console.PIECE)
-    except ConnectionResetError:    # it did not read the order; what it said is still there
+    except ConnectionResetError:    # it did not read the command; its message is still there
         return sock.recv(2 * console.PIECE)
 
 
 def _connect(pid: int, path: str) -> socket.socket:
-    """Connect to the console of a process, and make sure that it is that process's.
+    """Connect to the console of a process, and check that the process itself listens there.
 
     Raises:
-        GeventuwsgiError: the process is gone, or is no master of ours.
+        GeventuwsgiError: the process has gone, or is not a master of this server.
     """
-    end = time.monotonic() + CONNECT_TIME
+    end = time.monotonic() + CONNECT_TIMEOUT
     while True:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        sock.settimeout(CONNECT_TIME)
+        sock.settimeout(CONNECT_TIMEOUT)
         try:
             sock.connect(console.name_of(pid))
         except OSError:
@@ -114,13 +114,13 @@ def _connect(pid: int, path: str) -> socket.socket:
             if peer_credentials(sock)[0] == pid:
                 return sock
             sock.close()
-            raise GeventuwsgiError(f"another process answers in the place of {pid}, which {path} "
-                                   "names: is it in another container?")
+            raise GeventuwsgiError(f"another process listens in place of {pid}, the pid in {path}: "
+                                   "is that pid from another container?")
         if not os.path.exists(f"/proc/{pid}"):
-            raise GeventuwsgiError(f"process {pid} is gone: the pid file {path} is stale")
+            raise GeventuwsgiError(f"process {pid} has gone: the pid file {path} is stale")
         if time.monotonic() > end:
-            raise GeventuwsgiError(f"process {pid} ({_program(pid)}) takes no orders: it is no "
-                                   f"geventuwsgi, and the pid file {path} is stale")
+            raise GeventuwsgiError(f"process {pid} ({_program(pid)}) is not a geventuwsgi master: "
+                                   f"the pid file {path} is stale")
         if not _may_be_ours(pid):
             end = 0.0
         time.sleep(0.05)
@@ -135,7 +135,7 @@ def _program(pid: int) -> str:
 
 
 def _may_be_ours(pid: int) -> bool:
-    """Whether a process runs Python or bears our title, so that it may be about to listen."""
+    """Whether a process runs Python or has our title, so that it may be about to listen."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             line = file.read().lower()
@@ -145,7 +145,7 @@ def _may_be_ours(pid: int) -> bool:
 
 
 def _wait_until_gone(pid: int, deadline: float) -> None:
-    """Wait for the end of a process that is not our child."""
+    """Wait until a process has exited that is not our child."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -155,15 +155,15 @@ def _wait_until_gone(pid: int, deadline: float) -> None:
         return
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    gone = poll.poll(max(deadline - time.monotonic(), 0.0) * 1000)
+    exited = poll.poll(max(deadline - time.monotonic(), 0.0) * 1000)
     os.close(fd)
-    if not gone:
-        raise GeventuwsgiError(f"process {pid} is still there")
+    if not exited:
+        raise GeventuwsgiError(f"process {pid} is still running")
 
 
 def _poll_until_gone(pid: int, deadline: float) -> None:
-    """The same where the kernel has no pidfd (before Linux 5.3)."""
+    """Do the same without a pidfd (before Linux 5.3)."""
     while os.path.exists(f"/proc/{pid}"):
         if time.monotonic() > deadline:
-            raise GeventuwsgiError(f"process {pid} is still there")
+            raise GeventuwsgiError(f"process {pid} is still running")
         time.sleep(0.05)

@@ -1,17 +1,16 @@
-"""One generation of a role: a template, the workers that it forked, and their care.
+"""One generation of a role: a template and the workers that it forked.
 
-The master's view; nothing here runs in a child. A generation never decides about the
-instance: it keeps itself at strength, remembers why it failed (`failure`), and the
-master judges.
+Everything here runs in the master. A generation keeps the wanted number of workers running
+and records why it failed (`failure`); what follows for the instance is up to the master.
 
     booting   ->  serving    all workers are ready
     booting   ->  draining   it failed while an older one serves, or the instance stops
     serving   ->  draining   a newer one serves, or the instance stops
-    draining  ->  (gone)     its last process was reaped
+    draining  ->  (removed)  its last process was reaped
 
-A worker is in charge of its number until it dies or is asked to drain; then it is among
-those that leave, and the number is free. One that is worn out stays in charge until its
-successor is ready; whichever of the two dies first, the other has the number.
+A worker holds its number until it dies or is told to drain; then the number is free. One
+that is due for replacement holds it until the replacement is ready; if one of the two dies,
+the other has the number.
 """
 
 import logging
@@ -23,18 +22,18 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import BootError
 from ..ipc import channel, scoreboard
-from .children import Process, Rows, Throttle, Worker, how, tell_delay
+from .children import Process, Rows, Throttle, Worker, how, log_delay
 from .heartbeat import SILENT_TIME, STACK_TIME, check
 from .recycling import Recycler, next_to_replace
 from .role import Role
-from .spawn import order_fork, spawn
+from .spawn import request_fork, spawn
 
 logger = logging.getLogger("geventuwsgi.error")
 
 BOOTING, SERVING, DRAINING = "booting", "serving", "draining"
 
-RETRY = 1.0             # seconds until a worker is tried again for which there was no descriptor
-DIE_TIME = 1.0          # seconds between "die" and SIGKILL
+RETRY = 1.0             # seconds until the next attempt, after a lack of descriptors
+DIE_TIME = 1.0          # seconds between `die` and SIGKILL
 
 
 class Generation:
@@ -44,8 +43,8 @@ class Generation:
         number: 1 at the first start, one more with each reload.
         role: what to run.
         count: how many workers.
-        rows: where their scoreboard rows come from; there must be `count` of them.
-        selector: where control sockets are watched; the data of a key is what to call.
+        rows: the free rows of the scoreboard; at least `count` of them.
+        selector: the master's; the data of a key is the callback.
     """
 
     def __init__(self, number: int, role: Role, count: int, rows: Rows,
@@ -54,63 +53,68 @@ class Generation:
         self.role = role
         self.wanted = set(range(1, count + 1))
         self.state = BOOTING
-        self.proven = False         # one of its workers was ready once
+        self.ever_ready = False         # one of its workers was ready
         self.failure: tuple[int, str] | None = None
-        self.handed_over = 0                # up to this number a chain reload replaced them
-        self.limit: int | None = None       # a chain reload starts no more than this yet
-        self.workers: dict[int, Worker] = {}    # in charge, by number
-        self.successors: dict[int, Worker] = {}     # to be in charge once they are ready
-        self.leaving: list[Worker] = []
-        self.leaves = False                 # a stop is near
-        self.heard_files: Callable[[list[str]], None] = lambda paths: None
+        self.handed_over = 0                # up to this number, by a chain reload
+        self.limit: int | None = None       # of numbers, so far, of a chain reload
+        self.workers: dict[int, Worker] = {}    # by number
+        self.replacements: dict[int, Worker] = {}   # until they are ready
+        self.draining: list[Worker] = []    # without a number
+        self.unready = False                # a stop is near: readiness checks fail
+        self.on_imported: Callable[[list[str]], None] = lambda paths: None
         self.template: Process | None = None
-        self._loaded = False        # the present template has loaded
+        self._loaded = False        # the present template has loaded the application
         self._ever_loaded = False
         self._template_throttle = Throttle()
         self._throttles: dict[int, Throttle] = {}
-        self._succession = Throttle()
+        self._replacement_throttle = Throttle()
         self._rows = rows
-        self._refused_until = 0.0   # the system had no descriptor for a worker
+        self._refused_until = 0.0   # there was no descriptor for a worker
         self._row_of: dict[int, int] = {}
         self._selector = selector
         self._recycler = Recycler(role.recycling) if role.recycling else None
 
-    # What the master asks and tells
+    # Called by the master
 
     @property
     def count(self) -> int:
-        """How many workers it is to have."""
+        """The wanted number of workers."""
         return len(self.wanted)
+
+    def log_ready(self) -> None:
+        """Log that all workers are ready."""
+        logger.info("ready: %d %s%s (generation %d)", self.count, self.role.name,
+                    "s" if self.count != 1 else "", self.number)
 
     @property
     def complete(self) -> bool:
-        """Whether every worker it is to have is ready, and the application loaded."""
+        """Whether the application is loaded and every wanted worker is ready."""
         return self._ever_loaded and all(
             number in self.workers and self.workers[number].ready for number in self.wanted)
 
     @property
     def loaded(self) -> bool:
-        """Whether a template of it has loaded the application."""
+        """Whether one of its templates has loaded the application."""
         return self._ever_loaded
 
     @property
     def done(self) -> bool:
-        """Whether no process of it is left."""
-        return self.template is None and not any(self.everybody())
+        """Whether all of its processes have exited."""
+        return self.template is None and not any(self.all_workers())
 
-    def everybody(self) -> Iterator[Worker]:
-        """Yield all its workers: in charge, about to be, and on their way out."""
+    def all_workers(self) -> Iterator[Worker]:
+        """Yield all its workers: those with a number, their replacements, and those that drain."""
         yield from list(self.workers.values())
-        yield from list(self.successors.values())
-        yield from list(self.leaving)
+        yield from list(self.replacements.values())
+        yield from list(self.draining)
 
     def poll(self, now: float, awake: float) -> float:
-        """Start what is missing, end what is overdue; return when to come again.
+        """Start what is missing, kill what is overdue; return when to be called again.
 
         Args:
             now: time.monotonic().
-            awake: since when the master has been running without a pause; a stop of the
-                whole group (Ctrl-Z) must not make its workers look stuck.
+            awake: since when the master has been running without a suspension: after a stop
+                of the whole group (Ctrl-Z) no worker counts as stuck.
         """
         due = []
         if self.state != DRAINING:
@@ -122,98 +126,98 @@ class Generation:
             due.append(self._template_throttle.due)
         due += [throttle.due for number, throttle in self._throttles.items()
                 if number not in self.workers and self.wants(number)]
-        for worker in self.everybody():
+        for worker in self.all_workers():
             check(worker, self.role, self.template, now, awake)
             due += [at for at in (worker.deadline, worker.stacks_at and
                                   worker.stacks_at + STACK_TIME) if at is not None]
         return min([now + 1.0, *(at for at in due if at > now)])
 
     def drain(self, now: float, stop: bool = False) -> None:
-        """End it gracefully: no template, no new workers, the present ones finish.
+        """Stop gracefully: kill the template, start no workers, let the present ones finish.
 
         Args:
             now: time.monotonic().
-            stop: the instance stops; a newer generation does not take over.
+            stop: the instance stops, there is no newer generation.
         """
         self.state = DRAINING
-        self._leave_rows()
+        self._free_rows()
         self._kill_template()
-        for worker in self.everybody():
+        for worker in self.all_workers():
             worker.request_stop(now, channel.STOP if stop else channel.DRAIN, self.role.grace)
 
     def kill(self, now: float) -> None:
-        """End it at once."""
+        """Stop at once."""
         self.state = DRAINING
-        self._leave_rows()
+        self._free_rows()
         self._kill_template()
-        for worker in self.everybody():
+        for worker in self.all_workers():
             channel.send(worker.control, channel.DIE)
-            worker.asked_at = worker.asked_at or now
+            worker.stop_requested_at = worker.stop_requested_at or now
             worker.deadline = now + DIE_TIME
 
     def wants(self, number: int) -> bool:
-        """Whether there is to be a worker of this number."""
+        """Whether there should be a worker with this number."""
         return (self.state != DRAINING and number in self.wanted and number > self.handed_over
                 and (self.limit is None or number <= self.limit))
 
     def has(self, number: int) -> bool:
-        """Whether there is a worker of this number, in whatever state."""
-        return any(worker.id == number for worker in self.everybody())
+        """Whether there is a worker with this number, in any state."""
+        return any(worker.id == number for worker in self.all_workers())
 
     def is_ready(self, number: int) -> bool:
-        """Whether the worker of this number serves."""
+        """Whether the worker with this number is ready."""
         return number in self.workers and self.workers[number].ready
 
     def hand_over(self, number: int, now: float) -> None:
-        """Do without the workers up to this number: newer ones are in their places."""
+        """Drain the workers up to this number: a newer generation has replaced them."""
         self.handed_over = number
-        for worker in self.everybody():
-            if worker.id <= number and worker not in self.leaving:
+        for worker in self.all_workers():
+            if worker.id <= number and worker not in self.draining:
                 self._release(worker.id, now)
-        self._leave_rows()
+        self._free_rows()
 
     def resize(self, count: int, now: float) -> None:
-        """Have `count` workers from now on; surplus ones drain, the least busy first."""
+        """Change the number of workers to `count`; surplus ones drain, the least busy first."""
         number = 1
         while len(self.wanted) < count:
             self.wanted.add(number)
             number += 1
         while len(self.wanted) > count:
-            surplus = min(self.wanted, key=self._ease)
+            surplus = min(self.wanted, key=self._cost)
             self.wanted.remove(surplus)
             self._throttles.pop(surplus, None)
             for worker in self._release(surplus, now):
                 worker.cheaped = True
-        self._leave_rows()
+        self._free_rows()
 
     def reopen_logs(self, handed: Sequence[tuple[str, int]]) -> None:
-        """Have each of its processes reopen its logs, or go on with these."""
-        for process in (self.template, *self.everybody()):
+        """Have each process reopen its logs, or use these, by name and descriptor."""
+        for process in (self.template, *self.all_workers()):
             if process is not None:
                 process.reopen_logs(handed)
 
     def fail_readiness(self) -> None:
-        """Have readiness checks fail: a stop is near."""
-        self.leaves = True
-        for worker in self.everybody():
+        """Fail readiness checks: a stop is near."""
+        self.unready = True
+        for worker in self.all_workers():
             channel.send(worker.control, channel.UNREADY)
 
-    def pump(self) -> None:
-        """Read what unnamed workers said; before reaping, for a pid may be among it."""
-        for worker in self.everybody():
+    def read_pids(self) -> None:
+        """Read the messages of workers without a pid: reaping needs to know it."""
+        for worker in self.all_workers():
             if not worker.pid:
-                self._hear_worker(worker)
+                self._read_worker(worker)
 
     def exited(self, pid: int, status: int) -> bool:
-        """Take note of a reaped process; False if it is none of ours."""
+        """Record the exit of a reaped process; return False if it is not one of ours."""
         if self.template is not None and self.template.pid == pid:
-            self._hear_template(self.template)
-            self._template_gone(status)
+            self._read_template(self.template)
+            self._template_exited(status)
             return True
-        for worker in self.everybody():
+        for worker in self.all_workers():
             if worker.pid == pid:
-                self._hear_worker(worker, reaped=True)
-                self._worker_gone(worker, status)
+                self._read_worker(worker, reaped=True)
+                self._worker_exited(worker, status)
                 return True
         return False
 
@@ -224,31 +228,31 @@ class Generation:
             ours, pid = spawn(self.role, self.number)
         except OSError as error:
             delay = self._template_throttle.died(now, 0.0, False)
-            logger.error("cannot start a template: %s; again in %.1f seconds",
+            logger.error("cannot start a template: %s; next attempt in %.1f seconds",
                          error.strerror, delay)
             if not self._ever_loaded:
                 self._fail(BootError.exit_status, f"cannot start a process: {error.strerror}")
             return
         self.template = template = Process(pid, ours)
         self._loaded = False
-        self._watch(ours, lambda: self._hear_template(template))
+        self._watch(ours, lambda: self._read_template(template))
 
-    def _hear_template(self, template: Process) -> None:
+    def _read_template(self, template: Process) -> None:
         while (message := channel.receive(template.control)) is not None:
             if message == b"":
                 self._unwatch(template.control)
-                template.signal(signal.SIGKILL)  # it can do nothing for us any more
+                template.signal(signal.SIGKILL)  # it is of no use without its socket
                 return
-            if message.startswith(b"loaded "):
+            if message.startswith(channel.LOADED):
                 self._loaded = self._ever_loaded = True
-            elif message == channel.OTHERWISE and self.role.otherwise is not None:
-                self.role, template.superseded = self.role.otherwise, True
+            elif message == channel.WRONG_INTERFACE and self.role.alternative is not None:
+                self.role, template.superseded = self.role.alternative, True
             elif message.startswith(channel.FILES):
-                self.heard_files(channel.parse_files(message))
-            elif message.startswith(b"failed ") and not self._ever_loaded:
+                self.on_imported(channel.parse_files(message))
+            elif message.startswith(channel.FAILED) and not self._ever_loaded:
                 self._fail(*channel.parse_failed(message))
 
-    def _template_gone(self, status: int) -> None:
+    def _template_exited(self, status: int) -> None:
         template, self.template = self.template, None
         assert template is not None
         self._unwatch(template.control)
@@ -261,12 +265,12 @@ class Generation:
             self._fail(status if status > 0 else BootError.exit_status,
                        f"the template ended before it had loaded ({how(status)})")
         delay = self._template_throttle.died(now, now - template.started, loaded)
-        logger.error("the template of generation %d (pid: %d) died, %s; its workers serve on, "
-                     "another one is started%s", self.number, template.pid, how(status),
+        logger.error("the template of generation %d (pid: %d) died, %s; its workers keep "
+                     "serving, another one is started%s", self.number, template.pid, how(status),
                      f" in {delay:.1f} seconds" if delay else "")
 
     def _kill_template(self) -> None:
-        """End the template; it holds nothing that could be lost."""
+        """Kill the template: nothing is lost with it."""
         if self.template is not None:
             self.template.signal(signal.SIGKILL)
 
@@ -285,24 +289,24 @@ class Generation:
                 if throttle is None or now >= throttle.due:
                     worker = self._start_worker(number, self._row_of.get(number))
                     if worker is None:
-                        return  # the template's queue is full; at the next turn
+                        return  # the template's queue is full: try at the next turn
                     self._row_of[number] = worker.row.index
                     self.workers[number] = worker
 
     def _replace(self, now: float) -> None:
-        """Start a successor of a worn worker; never more than one boots at a time."""
-        if not self._loaded or self.successors or now < self._succession.due:
+        """Start a replacement for a worker that is due; only one boots at a time."""
+        if not self._loaded or self.replacements or now < self._replacement_throttle.due:
             return
         wanted = (worker for worker in self.workers.values() if self.wants(worker.id))
-        worker = next_to_replace(wanted, self.leaving, self.count)
-        successor = None if worker is None else self._start_worker(worker.id, None)
-        if worker is not None and successor is not None:
+        worker = next_to_replace(wanted, self.draining, self.count)
+        replacement = None if worker is None else self._start_worker(worker.id, None)
+        if worker is not None and replacement is not None:
             logger.info("worker %d (pid: %d) is replaced: %s", worker.id,
                         worker.pid, worker.due_for_replacement)
-            self.successors[worker.id] = successor
+            self.replacements[worker.id] = replacement
 
     def _start_worker(self, number: int, index: int | None) -> Worker | None:
-        """Have a worker forked, on a row of its own if `index` is None."""
+        """Have a worker forked, with a new row if `index` is None."""
         assert self.template is not None
         if time.monotonic() < self._refused_until:
             return None
@@ -311,7 +315,7 @@ class Generation:
                 return None
             index = self._rows.take()
         try:
-            ours = order_fork(self.template.control, number, index)
+            ours = request_fork(self.template.control, number, index)
         except OSError as error:
             self._refused_until = time.monotonic() + RETRY
             ours, reason = None, f"cannot start {self.role.name} {number}: {error.strerror}"
@@ -323,94 +327,94 @@ class Generation:
                 self._rows.give_back(index)
             return None
         worker = Worker(number, self._rows.board.row(index), ours, self.role.name)
-        self._watch(ours, lambda: self._hear_worker(worker))
+        self._watch(ours, lambda: self._read_worker(worker))
         return worker
 
-    def _hear_worker(self, worker: Worker, reaped: bool = False) -> None:
+    def _read_worker(self, worker: Worker, reaped: bool = False) -> None:
         while (message := channel.receive(worker.control)) is not None:
             if message == b"":
                 self._unwatch(worker.control)
                 if not worker.pid:
-                    self._worker_gone(worker, None)
+                    self._worker_exited(worker, None)
                 elif not reaped:
                     late = time.monotonic() + SILENT_TIME
                     worker.deadline = min(worker.deadline or late, late)
                 return
-            self._obey(worker, message)
+            self._dispatch(worker, message)
 
-    def _obey(self, worker: Worker, message: bytes) -> None:
-        if message.startswith(b"forked "):
+    def _dispatch(self, worker: Worker, message: bytes) -> None:
+        if message.startswith(channel.FORKED):
             worker.forked.add(int(message[7:]))
-        elif message.startswith(b"pid "):
+        elif message.startswith(channel.PID):
             worker.pid = int(message[4:])
-            if worker.id in self._throttles or worker.id in self.successors:
-                logger.info("Respawned uWSGI %s %d (new pid: %d)", worker.name, worker.id,
-                            worker.pid)
+            if worker.id in self._throttles or worker.id in self.replacements:
+                logger.info("Respawned %s %s %d (new pid: %d)", self.role.product, worker.name,
+                            worker.id, worker.pid)
             else:
-                logger.info("spawned uWSGI %s %d (pid: %d, cores: %d)", worker.name,
-                            worker.id, worker.pid, self.role.cores)
-            if worker.asked_at is not None:
+                logger.info("spawned %s %s %d (pid: %d, cores: %d)", self.role.product,
+                            worker.name, worker.id, worker.pid, self.role.cores)
+            if worker.stop_requested_at is not None:
                 worker.signal(signal.SIGTERM)
         elif message.startswith(channel.FILES):
-            self.heard_files(channel.parse_files(message))
+            self.on_imported(channel.parse_files(message))
         elif message == channel.READY:
             worker.ready_at = time.monotonic()
             worker.first_memory = worker.memory
-            self.proven = True
-            if self.leaves:
+            self.ever_ready = True
+            if self.unready:
                 channel.send(worker.control, channel.UNREADY)
-            if self.state != DRAINING and self.successors.get(worker.id) is worker:
+            if self.state != DRAINING and self.replacements.get(worker.id) is worker:
                 old = self.workers[worker.id]
-                self._succeed(old)
-                self._dismiss(old, worker.ready_at)
+                self._promote(old)
+                self._drain_worker(old, worker.ready_at)
         elif message.startswith(channel.REPLACE):
             worker.due_for_replacement = worker.due_for_replacement or channel.parse_replacement(
                 message)
-        elif message.startswith(b"failed "):
+        elif message.startswith(channel.FAILED):
             worker.failure = channel.parse_failed(message)
 
-    def _succeed(self, old: Worker) -> None:
-        """Put the successor of a worker in charge of its number."""
-        self._succession = Throttle()
-        self.workers[old.id] = worker = self.successors.pop(old.id)
+    def _promote(self, old: Worker) -> None:
+        """Give the number of a worker to its replacement."""
+        self._replacement_throttle = Throttle()
+        self.workers[old.id] = worker = self.replacements.pop(old.id)
         self._row_of[old.id] = worker.row.index
         worker.row.cells[scoreboard.RESPAWNS] += old.row.cells[scoreboard.RESPAWNS] + 1
         old.row.cells[scoreboard.RESPAWNS] = 0
 
     def _release(self, number: int, now: float) -> list[Worker]:
-        """Have the worker of a number drain, and its successor; return them."""
-        found = [group.pop(number) for group in (self.successors, self.workers)
+        """Drain the worker with a number, and its replacement; return them."""
+        found = [group.pop(number) for group in (self.replacements, self.workers)
                  if number in group]
         for worker in found:
-            self._dismiss(worker, now)
+            self._drain_worker(worker, now)
         return found
 
-    def _dismiss(self, worker: Worker, now: float) -> None:
-        """Have a worker drain that is not in charge any more."""
+    def _drain_worker(self, worker: Worker, now: float) -> None:
+        """Drain a worker that has lost its number."""
         if self._row_of.get(worker.id) == worker.row.index:
             del self._row_of[worker.id]
-        self.leaving.append(worker)
+        self.draining.append(worker)
         worker.request_stop(now, channel.DRAIN, self.role.grace)
 
-    def _worker_gone(self, worker: Worker, status: int | None) -> None:
-        """Forget a dead worker. `status` is None if it never said who it was."""
+    def _worker_exited(self, worker: Worker, status: int | None) -> None:
+        """Remove a worker that has exited; `status` is None if it never sent its pid."""
         self._unwatch(worker.control)
         worker.control.close()
         worker.row.vacate()
         now = time.monotonic()
-        if worker in self.leaving:
-            self.leaving.remove(worker)
+        if worker in self.draining:
+            self.draining.remove(worker)
             self._log_exit(worker, now)
-        elif self.successors.get(worker.id) is worker:
-            del self.successors[worker.id]
-            self._successor_gone(worker, status, now)
+        elif self.replacements.get(worker.id) is worker:
+            del self.replacements[worker.id]
+            self._replacement_exited(worker, status, now)
         elif self.state == DRAINING:
             del self.workers[worker.id], self._row_of[worker.id]
             self._log_exit(worker, now)
         else:
-            worker.tell_death(status)
-            if worker.id in self.successors:
-                self._succeed(worker)
+            worker.log_unexpected_exit(status)
+            if worker.id in self.replacements:
+                self._promote(worker)
                 self._rows.give_back(worker.row.index)
                 return
             del self.workers[worker.id]
@@ -421,25 +425,26 @@ class Generation:
                 self._fail(*(worker.failure or (
                     BootError.exit_status, f"{worker.name} {worker.id} ended before it was ready "
                     f"({how(status)})")))
-            tell_delay(delay)
+            log_delay(delay)
 
     def _log_exit(self, worker: Worker, now: float) -> None:
-        worker.tell_burial(now)
+        worker.log_exit(now, self.role.product)
         self._rows.give_back(worker.row.index)
 
-    def _successor_gone(self, worker: Worker, status: int | None, now: float) -> None:
-        """A replacement did not get ready: the worker that it was for serves on."""
+    def _replacement_exited(self, worker: Worker, status: int | None, now: float) -> None:
+        """Record that a replacement did not get ready; the worker keeps serving."""
         self._rows.give_back(worker.row.index)
         if self.state != DRAINING:
-            worker.tell_death(status)
-            delay = self._succession.died(now, now - worker.started, False)
-            logger.error("worker %d has no replacement yet and serves on; again in %.1f seconds",
+            worker.log_unexpected_exit(status)
+            delay = self._replacement_throttle.died(now, now - worker.started, False)
+            logger.error("worker %d has no replacement yet and keeps serving; next attempt in "
+                         "%.1f seconds",
                          worker.id, delay)
 
-    # Small things
+    # Helpers
 
-    def _ease(self, number: int) -> tuple[int, int]:
-        """Sort workers by how little it costs to do without them; the last numbers first."""
+    def _cost(self, number: int) -> tuple[int, int]:
+        """Return a sort key: workers with the least work first, then the highest numbers."""
         worker = self.workers.get(number)
         return (worker.busy if worker is not None else -1), -number
 
@@ -447,14 +452,14 @@ class Generation:
         if self.failure is None:
             self.failure = (status, reason)
 
-    def _leave_rows(self) -> None:
-        """Give back the rows of workers that will not be started again."""
+    def _free_rows(self) -> None:
+        """Free the rows of workers that will not be started again."""
         for number in list(self._row_of):
             if number not in self.workers and not self.wants(number):
                 self._rows.give_back(self._row_of.pop(number))
 
-    def _watch(self, sock: socket.socket, hear: Callable[[], None]) -> None:
-        self._selector.register(sock, selectors.EVENT_READ, hear)
+    def _watch(self, sock: socket.socket, callback: Callable[[], None]) -> None:
+        self._selector.register(sock, selectors.EVENT_READ, callback)
 
     def _unwatch(self, sock: socket.socket) -> None:
         if sock.fileno() >= 0 and sock in self._selector.get_map():

@@ -1,7 +1,7 @@
-"""Looking after one worker: killed when overdue, told and killed when stuck.
+"""The check of a worker at each turn of the master's loop: overdue ones and stuck ones are killed.
 
-Called in the master only, at every turn of its loop. A worker that drains has a deadline
-and nothing else counts; one that serves has to give signs of life.
+A worker that drains has a deadline, and only that counts. One that serves must publish
+heartbeats.
 """
 
 import logging
@@ -13,26 +13,26 @@ from .role import Role
 
 logger = logging.getLogger("geventuwsgi.error")
 
-STACK_TIME = 1.0        # seconds to write the stacks between SIGUSR2 and SIGKILL
+STACK_TIME = 1.0        # seconds between SIGUSR2, to write the stacks, and SIGKILL
 SILENT_TIME = 5.0       # seconds a worker may live after closing its control socket
-FORK_PATIENCE = 30.0    # seconds until a template that forks nothing is replaced
+FORK_TIMEOUT = 30.0     # seconds until a template that does not fork is replaced
 
 
 def check(worker: Worker, role: Role, template: Process | None, now: float,
           awake: float) -> None:
-    """Kill a worker that is overdue, and look for one that is stuck.
+    """Kill a worker that is overdue or stuck.
 
     Args:
         worker: the worker.
-        role: how long it may be silent.
-        template: who forks it.
+        role: its role, with the timeout.
+        template: the process that forks it.
         now: time.monotonic().
-        awake: since when the master has been running without a pause.
+        awake: since when the master has been running without a suspension.
     """
     if worker.deadline is not None:
         if now >= worker.deadline and worker.pid:
-            if role.stdin:      # it may stand in a debugger, whose user is here
-                logger.info("%s %d (pid: %d) is still busy after %g seconds and is killed",
+            if role.stdin:      # it may be in a debugger, which the user at the terminal knows
+                logger.info("%s %d (pid: %d) is still busy after %g seconds, killing it",
                             worker.name, worker.id, worker.pid, role.grace)
             else:
                 logger.warning("%s %d (pid: %d) is taking too much time to die..."
@@ -44,22 +44,22 @@ def check(worker: Worker, role: Role, template: Process | None, now: float,
             worker.deadline = now + SILENT_TIME
         return
     if not worker.pid:
-        if now - worker.started > FORK_PATIENCE and template is not None:
-            logger.error("the template (pid: %d) forks nothing and is replaced", template.pid)
+        if now - worker.started > FORK_TIMEOUT and template is not None:
+            logger.error("the template (pid: %d) does not fork, replacing it", template.pid)
             template.signal(signal.SIGKILL)
-            worker.deadline = now  # and whatever it has forked
+            worker.deadline = now   # kills what it may have forked
         return
     if role.timeout and worker.ready:
-        _look_for_life(worker, role.timeout, role.replace_stuck, now, awake)
+        _check_heartbeat(worker, role.timeout, role.replace_stuck, now, awake)
 
 
-def _look_for_life(worker: Worker, timeout: float, replace: bool, now: float,
-                   awake: float) -> None:
+def _check_heartbeat(worker: Worker, timeout: float, replace: bool, now: float,
+                     awake: float) -> None:
     beat = max(worker.row.cells[scoreboard.HEARTBEAT_NS] / 1e9, awake, worker.started)
     if now - beat <= timeout:
         worker.stacks_at = None
     elif worker.stacks_at is None:
-        logger.critical("WORKER TIMEOUT (pid:%d): %s %d gave no sign of life for %.0f seconds, "
+        logger.critical("WORKER TIMEOUT (pid:%d): %s %d sent no heartbeat for %.0f seconds, "
                         "its stacks follow", worker.pid, worker.name, worker.id, now - beat)
         worker.signal(signal.SIGUSR2)
         worker.stacks_at = now

@@ -1,9 +1,10 @@
-"""Workers that an earlier version of this server started, before it was upgraded in place.
+"""Processes that the previous version of this server started, before an upgrade in place.
 
-Their master is the same process, so they are children of it still; but what they speak
-is an older protocol, and their scoreboard has an older form. Two words of the control
-socket never change: `drain` and `die`. So these workers serve, drain and die, and that is
-all: none is started in their place, and nobody looks at their heartbeat.
+The upgraded master is the same process, so they are still its children. But workers use the
+previous version's messages and scoreboard; only `drain` and `die` never change. So
+inherited workers can serve, drain and exit: they are not respawned, and their heartbeat is
+not checked. Daemons are stopped, as the new version starts its own; those with a pid file
+keep running and are not among them.
 """
 
 import logging
@@ -23,33 +24,33 @@ from .role import Role
 
 logger = logging.getLogger("geventuwsgi.error")
 
-AGAIN = 5.0     # seconds between attempts to start a generation where nobody serves any more
+RETRY = 5.0     # seconds between requests for a new generation when no worker is left
 
 
 def describe(generation: Generation) -> dict[str, Any]:
-    """Return what the next version has to know of a generation."""
+    """Return the state of a generation for the next version."""
     return {
         "number": generation.number, "role": generation.role.name,
         "grace": generation.role.grace, "serves": generation.state == SERVING,
         "template": ([generation.template.pid, generation.template.control.fileno()]
                      if generation.template is not None else None),
         "workers": [{"id": worker.id, "pid": worker.pid, "fd": worker.control.fileno(),
-                     "asked_at": worker.asked_at, "deadline": worker.deadline}
-                    for worker in generation.everybody()]}
+                     "asked_at": worker.stop_requested_at, "deadline": worker.deadline}
+                    for worker in generation.all_workers()]}
 
 
 def descriptors(description: dict[str, Any]) -> list[int]:
-    """Return the descriptors in what `describe` returned."""
+    """Return the descriptors in a result of `describe`."""
     template = description["template"]
     return ([template[1]] if template else []) + [one["fd"] for one in description["workers"]]
 
 
 class InheritedGeneration(Generation):
-    """A generation of the version before.
+    """A generation of the previous version.
 
     Args:
-        described: what that version said of it (`describe`).
-        selector: where control sockets are watched.
+        described: what that version's `describe` returned.
+        selector: the master's.
         short: called when one of its workers has died while no newer generation serves.
     """
 
@@ -60,67 +61,64 @@ class InheritedGeneration(Generation):
         rows = Rows(Scoreboard.create(max(len(workers), 1)))
         super().__init__(described["number"], role, 0, rows, selector)
         self.state = SERVING if described["serves"] else DRAINING
-        self._ever_loaded = self.proven = True
+        self._ever_loaded = self.ever_ready = True
         self._short = short
         self._due = 0.0
-        for told in workers:
-            self._adopt(told, rows)
+        for description in workers:
+            self._adopt(description, rows)
         if described["template"]:
             pid, fd = described["template"]
             self.template = Process(pid, socket.socket(fileno=fd))
             self.template.superseded = True
-            self.template.signal(signal.SIGKILL)  # it is to fork nothing any more
+            self.template.signal(signal.SIGKILL)  # no more forks
 
-    def _adopt(self, told: dict[str, Any], rows: Rows) -> None:
+    def _adopt(self, description: dict[str, Any], rows: Rows) -> None:
         index = rows.take()
-        worker = Worker(told["id"], rows.board.row(index), socket.socket(fileno=told["fd"]))
-        worker.pid = told["pid"]
+        worker = Worker(description["id"], rows.board.row(index),
+                        socket.socket(fileno=description["fd"]))
+        worker.pid = description["pid"]
         worker.ready_at = time.monotonic()
-        worker.asked_at, worker.deadline = told["asked_at"], told["deadline"]
-        if worker.asked_at is not None or worker.id in self.workers:
-            self.leaving.append(worker)
+        worker.stop_requested_at = description["asked_at"]
+        worker.deadline = description["deadline"]
+        if worker.stop_requested_at is not None or worker.id in self.workers:
+            self.draining.append(worker)
         else:
             self.wanted.add(worker.id)
             self.workers[worker.id] = worker
             self._row_of[worker.id] = index
-        self._watch(worker.control, lambda: self._hear_worker(worker))
+        self._watch(worker.control, lambda: self._read_worker(worker))
 
     def poll(self, now: float, awake: float) -> float:
-        """End what is overdue; where nobody serves any more ask for a new generation."""
+        """Kill what is overdue; ask for a new generation if no worker is left."""
         if self.state == SERVING and not self.workers and now >= self._due:
-            self._due = now + AGAIN
+            self._due = now + RETRY
             self._short()
         return super().poll(now, awake)
 
     def resize(self, count: int, now: float) -> None:
-        """Stay as it is: the next generation has the number of the configuration."""
+        """Ignore the request: the next generation has the configured number."""
 
     def _fill(self, now: float) -> None:
         """Start nothing."""
 
-    def _obey(self, worker: Worker, message: bytes) -> None:
-        if message.startswith(b"pid "):
+    def _dispatch(self, worker: Worker, message: bytes) -> None:
+        if message.startswith(channel.PID):
             worker.pid = int(message[4:])
-            if worker.asked_at is not None:
+            if worker.stop_requested_at is not None:
                 channel.send(worker.control, channel.DRAIN)
 
-    def _worker_gone(self, worker: Worker, status: int | None) -> None:
-        super()._worker_gone(worker, status)
+    def _worker_exited(self, worker: Worker, status: int | None) -> None:
+        super()._worker_exited(worker, status)
         if self.state == SERVING:
             self._short()
 
 
-# Daemons that the version before had attached (an upgrade in place): they are ended.
-#
-# The new version starts its own, as a reload does; what has a pid file lives on and is not
-# here.
-
 class InheritedDaemons(Attached):
-    """Children to be ended: SIGTERM at once, SIGKILL after a while. An `Attached`.
+    """Daemons of the previous version: SIGTERM at the start, SIGKILL after the grace.
 
     Args:
-        pids: theirs; they are children of this process that nobody has reaped.
-        grace: seconds between the two.
+        pids: their pids; they are children that were not reaped yet.
+        grace: seconds between the two signals.
     """
 
     def __init__(self, pids: Iterable[int], grace: float) -> None:
@@ -130,34 +128,34 @@ class InheritedDaemons(Attached):
 
     @property
     def done(self) -> bool:
-        """Whether none is left."""
+        """Whether all have exited."""
         return not self._pids
 
     def start(self, now: float) -> None:
-        """Ask them to end."""
+        """Send SIGTERM."""
         self._deadline = now + self._grace
         self._signal(signal.SIGTERM)
 
     def poll(self, now: float) -> float:
-        """Kill those that do not."""
+        """Send SIGKILL to those that are overdue."""
         if self._deadline is not None and self._pids and now >= self._deadline:
             self._signal(signal.SIGKILL)
             self._deadline = now + self._grace
         return now + 1.0
 
     def exited(self, pid: int, status: int) -> bool:
-        """Take note of the end of one."""
+        """Record the exit of one."""
         if pid not in self._pids:
             return False
         self._pids.remove(pid)
         return True
 
     def stop(self, now: float) -> None:
-        """Go on as before, until they are gone."""
+        """Wait for them, as before."""
         self.poll(now)
 
     def kill(self, now: float) -> None:
-        """End them at once."""
+        """Kill them."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:

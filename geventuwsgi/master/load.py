@@ -1,18 +1,17 @@
-"""How busy the workers are, in application slots, and how much there is to do.
+"""The load of the workers, measured in application slots.
 
-The rules of this room: slots and not workers are counted. A gevent worker with one
-request of a hundred is one hundredth busy; to uWSGI it is wholly busy, which is why its
-cheaper never scales a gevent server down.
+A gevent worker with one request and a hundred slots is busy to one hundredth. uWSGI counts
+it as busy, which is why its cheaper never scales a gevent server down.
 
-A worker says a few times a second how many requests are inside its application. That
-alone would lie: where requests compute and never wait, the hub runs between them only,
-and finds none. So a worker is as busy as the greatest of these says:
+A worker publishes a few times a second how many requests are inside its application. That is
+not enough: if requests compute and never wait, the hub runs only between them, and counts
+none. So the slots in use are the maximum of
 
-- the requests in progress, as last told;
-- the time that requests spent in the application since the last look, over that time
-  (the mean number in progress, by Little's law);
-- its share of a processor, as that part of its slots: with it used up no slot is free;
-- all of it, if its hub has not run for a second.
+- the requests in progress, as last published;
+- the time that requests spent in the application since the last measurement, divided by
+  the time passed (the mean number in progress, by Little's law);
+- the share of a CPU that the worker uses, of its slots: at 100 % no slot is free;
+- all slots, if its hub has not run for a second.
 """
 
 from collections.abc import Iterable
@@ -21,21 +20,21 @@ from typing import NamedTuple
 from ..ipc import scoreboard
 from .children import Worker
 
-BLOCKED = 1.0   # seconds without heartbeat until a worker counts as wholly busy
+BLOCKED = 1.0   # seconds without a heartbeat until all slots of a worker count as in use
 
 
 class Load(NamedTuple):
-    """What the workers of one generation had to do at one moment.
+    """The load of a generation at one moment.
 
     Attributes:
         at: time.monotonic().
-        wanted: how many workers there are to be.
-        ready: how many serve.
+        wanted: the wanted number of workers.
+        ready: how many are ready.
         busy: slots in use, with fractions.
-        slots: slots of those that serve.
+        slots: slots of the workers that are ready.
         backlog: connections that wait to be accepted, in the longest queue.
-        resident: bytes of memory, of all together.
-        requests: how many they have served, all together; only changes count.
+        resident: bytes of memory of all workers.
+        requests: how many they have served; only changes are meaningful.
         in_progress: requests inside the application.
     """
 
@@ -51,17 +50,17 @@ class Load(NamedTuple):
 
     @property
     def busyness(self) -> float:
-        """Slots in use in percent."""
+        """Percentage of slots in use."""
         return 100.0 * self.busy / self.slots if self.slots else 0.0
 
     @property
     def idle_workers(self) -> float:
-        """Free slots, in workers."""
+        """Free slots, as a number of workers."""
         return (self.slots - self.busy) * self.ready / self.slots if self.slots else 0.0
 
 
 class LoadMeter:
-    """Measures the load; it remembers what each worker had told at the last look."""
+    """Measures the load, compared with the last measurement."""
 
     def __init__(self) -> None:
         self._last: dict[int, tuple[float, int, int]] = {}
@@ -70,8 +69,8 @@ class LoadMeter:
         """Return the load of these workers.
 
         Args:
-            workers: those in charge; who is not ready yet counts nothing.
-            count: how many there are to be.
+            workers: those with a number; the ones that are not ready are left out.
+            count: the wanted number.
             backlog: connections that wait.
             now: time.monotonic().
         """
@@ -82,9 +81,9 @@ class LoadMeter:
         for worker in serving:
             cells = worker.row.cells
             cores = max(cells[scoreboard.CORES], 1)
-            told = now, cells[scoreboard.RESPONSE_TIME_US], cells[scoreboard.CPU_US]
-            self._last[worker.pid] = told
-            busy += _busy(cells, cores, last.get(worker.pid, told), told)
+            present = now, cells[scoreboard.RESPONSE_TIME_US], cells[scoreboard.CPU_US]
+            self._last[worker.pid] = present
+            busy += _busy(cells, cores, last.get(worker.pid, present), present)
             slots += cores
             resident += cells[scoreboard.RSS]
             requests += cells[scoreboard.REQUESTS]
@@ -94,13 +93,14 @@ class LoadMeter:
 
 
 def _busy(cells: memoryview, cores: int, before: tuple[float, int, int],
-          told: tuple[float, int, int]) -> float:
+          present: tuple[float, int, int]) -> float:
     """Return how many slots of one worker are in use."""
-    now = told[0]
+    now = present[0]
     if now - cells[scoreboard.HEARTBEAT_NS] / 1e9 > BLOCKED:
         return cores
     passed = (now - before[0]) * 1e6
     found = float(cells[scoreboard.IN_PROGRESS])
     if passed > 0:
-        found = max(found, (told[1] - before[1]) / passed, (told[2] - before[2]) / passed * cores)
+        found = max(found, (present[1] - before[1]) / passed,
+                    (present[2] - before[2]) / passed * cores)
     return min(found, cores)

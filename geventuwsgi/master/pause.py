@@ -1,10 +1,8 @@
-"""The pause: workers take no connections until they are told to go on.
+"""The pause: workers accept no connections until they are resumed.
 
-uWSGI's SIGTSTP, `--pause` and the `p` of its FIFO. Requests in progress finish, kept
-connections end, who comes waits in the sockets' queues. Workers that become ready during a
-pause join in, so a reload does not end it.
-
-Called in the master only.
+For SIGTSTP, `--pause` and the master FIFO's `p`, as in uWSGI. Requests in progress finish,
+kept connections end, and new connections wait in the sockets' queues. Workers that become
+ready during a pause are paused too, so a reload does not end it.
 """
 
 import logging
@@ -20,62 +18,62 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class Pause(Attached):
-    """Whether the workers pause; an `Attached` of the master.
+    """Pauses and resumes the workers.
 
     Args:
-        generations: the living ones; the list itself, as it changes.
+        generations: the master's list.
 
     Attributes:
-        paused: whether they pause.
+        paused: whether the workers are paused.
     """
 
     def __init__(self, generations: Iterable[Generation]) -> None:
         self._generations = generations
-        self._told: set[Worker] = set()
+        self._paused_workers: set[Worker] = set()
         self.paused = False
 
     def toggle(self) -> None:
-        """Pause, or go on."""
+        """Pause, or resume."""
         self.set(not self.paused)
 
     def set(self, paused: bool) -> None:
-        """Have all workers pause or go on."""
+        """Pause or resume all workers."""
         if paused == self.paused:
             return
         self.paused = paused
         if paused:
-            logger.info("workers pause: new connections wait in the sockets' queues")
-            self._tell()
+            logger.info("workers are paused: new connections wait in the sockets' queues")
+            self._pause_ready()
             return
-        logger.info("workers go on")
-        for worker in self._told:
+        logger.info("workers are resumed")
+        for worker in self._paused_workers:
             channel.send(worker.control, channel.RESUME)
-        self._told.clear()
+        self._paused_workers.clear()
 
-    def order_pause(self, caller: Caller, arguments: Sequence[str]) -> None:
-        """Take the order `pause`."""
+    def pause_command(self, caller: Caller, arguments: Sequence[str]) -> None:
+        """Run the console command `pause`."""
         self.set(True)
         caller.end()
 
-    def order_resume(self, caller: Caller, arguments: Sequence[str]) -> None:
-        """Take the order `resume`."""
+    def resume_command(self, caller: Caller, arguments: Sequence[str]) -> None:
+        """Run the console command `resume`."""
         self.set(False)
         caller.end()
 
-    def _tell(self) -> None:
-        """Tell those that have not been told; whoever cannot take it now is told later."""
+    def _pause_ready(self) -> None:
+        """Pause those that are not yet; if a message cannot be sent now, it is sent later."""
         workers = {worker for generation in self._generations if not generation.role.front
-                   for worker in generation.everybody() if worker.ready}
-        self._told &= workers
-        self._told |= {worker for worker in workers - self._told
-                       if channel.send(worker.control, channel.PAUSE)}
+                   for worker in generation.all_workers() if worker.ready}
+        self._paused_workers &= workers
+        self._paused_workers |= {worker for worker in workers - self._paused_workers
+                                 if channel.send(worker.control, channel.PAUSE)}
 
     def poll(self, now: float) -> float:
-        """Have those pause too that have become ready meanwhile."""
+        """Pause workers that have become ready since."""
         if self.paused:
-            self._tell()
+            self._pause_ready()
         return now + 1.0
 
     def stop(self, now: float) -> None:
-        """Pause nobody any more."""
+        """Pause no more workers."""
         self.paused = False

@@ -1,9 +1,8 @@
-"""When a worker that serves well is replaced all the same: requests, age, memory.
+"""Which workers are due for replacement: after requests, a lifetime, or for their memory.
 
-The rules of this room: the master looks at the scoreboard a few times a second and marks
-workers as worn; their generation replaces them one by one, the successor first. Nothing
-is counted per request. Only the evil limits kill, and they alone are measured by the
-master itself: what a worker tells of its own memory is old if its hub is blocked.
+The master checks the scoreboard twice a second and marks workers as due; their generation
+replaces them one by one, starting the replacement first. Only the evil limits kill. For
+these the master measures the memory itself: a worker whose hub is blocked does not publish.
 """
 
 import logging
@@ -16,10 +15,10 @@ from .children import Worker
 
 logger = logging.getLogger("geventuwsgi.error")
 
-REVIEW = 0.5            # seconds between two looks at requests, age and memory
-GROWTH = 0.25           # more than at its start, of a worker that was over a limit then,
-MOST_DOUBLED = 4        # and twice as much each time that did not help; at most so often
-SHARE = 4               # one in so many workers, but always one, drains after its replacement
+CHECK_INTERVAL = 0.5          # seconds between two checks of requests, age and memory
+GROWTH = 0.25           # allowed to a worker that exceeds a limit from its start,
+MOST_DOUBLED = 4        # doubled each time that this does not help, this often at most
+SHARE = 4               # one worker in four, but always one, drains after its replacement
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -27,13 +26,13 @@ class Recycling(NamedTuple):
     """The limits of one worker; 0 = none. Times in seconds, memory in bytes.
 
     Attributes:
-        max_requests: requests, beside `max_requests_delta` for each worker after the
-            first, and a random number up to `max_requests_jitter`.
+        max_requests: requests, plus `max_requests_delta` for each worker after the first,
+            plus a random number up to `max_requests_jitter`.
         min_lifetime: no worker is replaced for requests or memory before this age.
-        max_lifetime: age, beside `max_lifetime_delta` for each worker after the first.
-        rss: resident memory; virtual memory is `address_space`.
-        evil_rss: resident memory at which the worker is killed; virtual: `evil_as`.
-        evil_every: between two measurements of the evil limits.
+        max_lifetime: age, plus `max_lifetime_delta` for each worker after the first.
+        rss: resident memory; `address_space` is virtual memory.
+        evil_rss: resident memory at which the worker is killed; `evil_as` is virtual.
+        evil_every: time between two measurements of the evil limits.
     """
 
     max_requests: int = 0
@@ -55,10 +54,10 @@ class Recycling(NamedTuple):
 
 
 class Recycler:
-    """Marks the worn workers of one generation.
+    """Marks the workers of one generation that are due for replacement.
 
     Args:
-        limits: when a worker is worn.
+        limits: of each worker.
     """
 
     def __init__(self, limits: Recycling) -> None:
@@ -69,14 +68,14 @@ class Recycler:
         self._in_vain: dict[tuple[str, int], int] = {}  # replacements, by option and number
 
     def review(self, workers: Iterable[Worker], now: float) -> float:
-        """Mark the workers that are worn; return when to come again."""
+        """Mark the workers that are due; return when to be called again."""
         if now < self._due:
             return self._due
-        self._due = now + REVIEW
+        self._due = now + CHECK_INTERVAL
         limits = self.limits
         serving = [worker for worker in workers if worker.ready_at is not None]
         for worker in serving:
-            if not any(worker.first_memory):  # it had not told yet when it became ready
+            if not any(worker.first_memory):  # it had not published it when it became ready
                 worker.first_memory = worker.memory
             if not worker.due_for_replacement:
                 worker.due_for_replacement = self._reason(worker, now - (worker.ready_at or now))
@@ -87,13 +86,13 @@ class Recycler:
         return self._due
 
     def _reason(self, worker: Worker, age: float) -> str:
-        """Say why a worker is worn; "" if it is not."""
+        """Return why a worker is due for replacement, "" if it is not."""
         limits = self.limits
         lifetime = limits.max_lifetime + (worker.id - 1) * limits.max_lifetime_delta
         if limits.max_lifetime and age >= lifetime:
             logger.info("worker %d lifetime reached, it was running for %d second(s)",
                         worker.id, age)
-            return f"it lived {age:.0f} seconds (max-worker-lifetime)"
+            return f"it ran for {age:.0f} seconds (max-worker-lifetime)"
         if age < limits.min_lifetime:
             return ""
         if limits.max_requests and worker.requests >= limits.max_requests + self._spread(worker):
@@ -103,30 +102,30 @@ class Recycler:
                 or self._too_much(worker, "reload-on-as", virtual, limits.address_space, first[1]))
 
     def _spread(self, worker: Worker) -> int:
-        """How many requests more than others this worker serves, so that they differ."""
+        """Return how many requests to add to the limit, so that the workers differ."""
         limits = self.limits
         return ((worker.id - 1) * limits.max_requests_delta
-                + round(worker.luck * limits.max_requests_jitter))
+                + round(worker.jitter * limits.max_requests_jitter))
 
     def _too_much(self, worker: Worker, option: str, used: int, limit: int,
                   at_first: int) -> str:
-        """Say that memory is over a limit; "" if it is not.
+        """Return the reason if memory is over a limit, "" if it is not.
 
-        A worker that is over it from the start would be replaced for ever, and its
-        successors with it: such a one has to grow by a quarter, its successor by a half,
-        the next one to twice its size, and so on up to five times.
+        If a worker is over it from its start, so is each replacement, and replacing would
+        never end. Such a worker must grow by a quarter first, its replacement by a half, the
+        next one to twice its size, and so on up to five times.
         """
         if not limit or used < limit:
             return ""
         if at_first >= limit:
             times = self._in_vain.get((option, worker.id), 0)
-            bearable = int(at_first * (1 + GROWTH * 2 ** times))
+            allowed = int(at_first * (1 + GROWTH * 2 ** times))
             if option not in self._warned:
                 self._warned.add(option)
-                logger.warning("%s is %d MB, but a worker takes %d MB when it starts: it is "
-                               "replaced once it has grown to %d MB", option, limit >> 20,
-                               at_first >> 20, bearable >> 20)
-            if used < bearable:
+                logger.warning("%s is %d MB, but a worker uses %d MB when it starts: it is "
+                               "replaced when it has grown to %d MB", option, limit >> 20,
+                               at_first >> 20, allowed >> 20)
+            if used < allowed:
                 return ""
             self._in_vain[option, worker.id] = min(times + 1, MOST_DOUBLED)
         return f"it uses {used >> 20} MB ({option})"
@@ -147,27 +146,27 @@ class Recycler:
                 return
 
 
-def next_to_replace(workers: Iterable[Worker], leaving: Iterable[Worker],
+def next_to_replace(workers: Iterable[Worker], draining: Iterable[Worker],
                     count: int) -> Worker | None:
-    """Return the worker to be replaced next, the oldest of the worn; None if it is not time.
+    """Return the worker to replace next, the oldest that is due; None if there is none now.
 
-    Only a share of a generation drains after a replacement at a time: those are processes
-    beyond the number, and a worker's caches are warm only some time after its start.
+    Only a share of a generation drains after a replacement at a time: those are additional
+    processes, and it takes time until a new worker's caches are filled.
 
     Args:
-        workers: those in charge.
-        leaving: those that drain.
-        count: how many there are to be.
+        workers: those with a number.
+        draining: those that drain.
+        count: the wanted number of workers.
     """
     due = [worker for worker in workers if worker.due_for_replacement]
-    under_way = sum(bool(worker.due_for_replacement) for worker in leaving)
+    under_way = sum(bool(worker.due_for_replacement) for worker in draining)
     if not due or under_way >= max(1, count // SHARE):
         return None
     return min(due, key=lambda worker: worker.started)
 
 
 def measure(pid: int) -> tuple[int, int]:
-    """Return virtual and resident bytes of a process (proc(5), statm); zeros if it is gone."""
+    """Return virtual and resident bytes of a process (proc(5), statm); zeros if it has gone."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as file:
             pages = file.read().split()

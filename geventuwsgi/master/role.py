@@ -1,9 +1,4 @@
-"""A role: one kind of process, as a row that the master can carry out.
-
-The master knows nothing else about its children: how many, what to exec, what to hand
-over, how long they may be silent, how long they may take to end. A new kind of process
-is a new row.
-"""
+"""A role: one kind of process, as data. The master knows nothing else about its children."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,36 +7,32 @@ from .cheaper_algorithms import Cheaper
 from .recycling import Recycling
 
 
-def _no_backlog() -> int:
-    """Tell that nothing waits."""
-    return 0
-
-
 class Role(NamedTuple):
-    """What the master has to know about one kind of process.
+    """One kind of process.
 
     Attributes:
-        name: how logs and process titles call one of them, e.g. "worker".
-        processes: how many there are to be; TTIN and TTOU change it while running.
-        argv: the command of the template; the generation's number and the number of the
+        name: what logs and process titles call such a process, e.g. "worker".
+        processes: how many to run; TTIN and TTOU change it while running.
+        argv: the command of the template; the number of the generation and that of the
             template's control descriptor are appended.
         fds: descriptors that the template inherits under the same numbers.
         environ: the template's environment; None = the master's.
         cores: application slots of one process, for the log.
-        grace: seconds that a draining process gets before it is killed.
-        timeout: seconds without heartbeat until a process counts as stuck; None = never.
+        grace: seconds until a draining process is killed.
+        timeout: seconds without a heartbeat until a process counts as stuck; None = never.
         replace_stuck: whether a stuck process is killed and replaced; False = only the
-            stacks of its threads go to the log.
-        otherwise: the row to go on with if a template, having loaded, finds that it is the
-            wrong kind of process for what it loaded.
-        recycling: when a process that serves well is replaced all the same; None = never.
-        cheaper: how the number changes with what there is to do; None = it stands.
-        sockets: the listening sockets among `fds`; the master waits for a connection there
-            while there is no process at all.
-        front: it hands work to the other roles: a stop ends it before them, and TTIN and TTOU
+            stacks of its threads are logged.
+        alternative: the role to continue with if a template finds, after loading, that the
+            application has the wrong interface for it.
+        recycling: the limits after which a process is replaced; None = never.
+        cheaper: how the number follows the load; None = it does not.
+        sockets: the listening sockets among `fds`; in cheap mode the master waits there for
+            a connection.
+        backlog: returns how many connections wait on these sockets.
+        front: it passes requests to the other roles: it stops before them, and TTIN and TTOU
             do not change its number.
-        backlog: tells how many connections wait on them.
-        stdin: whether it has our standard input; otherwise it reads nothing.
+        stdin: whether it has the server's standard input; otherwise it has /dev/null.
+        product: what the log calls this server (`log-dialect`).
     """
 
     name: str
@@ -54,16 +45,17 @@ class Role(NamedTuple):
     timeout: float | None = None
     replace_stuck: bool = True
     recycling: Recycling | None = None
-    otherwise: "Role | None" = None
+    alternative: "Role | None" = None
     cheaper: Cheaper | None = None
     sockets: tuple[int, ...] = ()
-    backlog: Callable[[], int] = _no_backlog
+    backlog: Callable[[], int] = lambda: 0
     front: bool = False
     stdin: bool = False
+    product: str = "geventuwsgi"
 
     @property
     def initial(self) -> int:
-        """How many the first start has."""
+        """The number of processes at the first start."""
         plan = self.cheaper
         if plan is None:
             return self.processes
@@ -71,28 +63,24 @@ class Role(NamedTuple):
 
     @property
     def bounds(self) -> tuple[int, int | None]:
-        """The least and the greatest number that TTIN and TTOU may lead to; None = no limit."""
+        """The minimum and maximum number for TTIN and TTOU; None = no limit."""
         plan = self.cheaper
         if plan is None or plan.minimum == plan.maximum:
             return 1, None
         return plan.minimum, plan.maximum
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
 class ReloadPlan(NamedTuple):
-    """What is to run after a reload, and what follows from how the reload ends.
+    """What to run after a reload, and what to call when it has ended.
 
     Attributes:
-        roles: the rows from now on.
+        roles: the new roles.
         commit: called when the new generations serve, before the old ones drain.
-        discard: called when they do not.
+        discard: called when the reload has failed.
         chained: replace worker by worker.
     """
 
     roles: tuple[Role, ...]
-    commit: Callable[[], None] = _nothing
-    discard: Callable[[], None] = _nothing
+    commit: Callable[[], None] = lambda: None
+    discard: Callable[[], None] = lambda: None
     chained: bool = False

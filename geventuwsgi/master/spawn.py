@@ -1,9 +1,8 @@
-"""Executing a fresh interpreter with a few descriptors, and nothing else of ours.
+"""Starts processes with posix_spawn: templates in a fresh interpreter, and other programs.
 
-`posix_spawn` instead of `subprocess`: no module to load, no thread, and the child's signal
-mask is ours to choose: a role clears it when it has its handlers. Every descriptor that
-Python opens is close-on-exec, so that the new process has those that are named here and
-no others.
+Unlike `subprocess`, posix_spawn lets us choose the child's signal mask: a template unblocks
+signals when it has installed its handlers. All descriptors that Python opens are
+close-on-exec, so a new process inherits only those that are listed here.
 """
 
 import os
@@ -17,14 +16,14 @@ from .role import Role
 
 
 def interpreter(code: str, optimize: int | None = None) -> tuple[str, ...]:
-    """Return the command that runs `code` in an interpreter with our own flags.
+    """Return the command that runs `code` in an interpreter with the flags of this one.
 
-    The flags are those that change what a program means (-O, -W, -X dev, ...), as
-    `subprocess` and `multiprocessing` hand them on.
+    These are the flags that change what a program means (-O, -W, -X dev, ...), as
+    `multiprocessing` passes them on.
 
     Args:
-        code: what it runs.
-        optimize: 1 for -O, 2 for -OO, 0 for neither; None is as we were started.
+        code: the program.
+        optimize: 1 for -O, 2 for -OO, 0 for neither; None = as this interpreter.
     """
     flags = []
     for name, letter in (("dont_write_bytecode", "B"), ("ignore_environment", "E"),
@@ -41,7 +40,7 @@ def interpreter(code: str, optimize: int | None = None) -> tuple[str, ...]:
 
 
 def spawn(role: Role, generation: int) -> tuple[socket.socket, int]:
-    """Exec the role's template; return our end of its control socket, and its pid.
+    """Start a template of a role; return our end of its control socket, and its pid.
 
     Raises:
         OSError: the system refuses another process or descriptor.
@@ -63,12 +62,12 @@ def _exec(role: Role, generation: int, fd: int) -> int:
     if not role.stdin:
         actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))  # as uWSGI has it
     argv = [*role.argv, str(generation), str(fd)]
-    # It has no handlers yet: what is sent to it meanwhile, or to the whole group, waits.
+    # Signals stay blocked, and pending, until the template has installed its handlers.
     return os.posix_spawn(role.argv[0], argv, environ, file_actions=actions,
                           setsigmask=signal.valid_signals())
 
 
-def order_fork(template: socket.socket, number: int, index: int) -> socket.socket | None:
+def request_fork(template: socket.socket, number: int, index: int) -> socket.socket | None:
     """Tell a template to fork a worker; return our end of the worker's control socket.
 
     Args:
@@ -77,13 +76,13 @@ def order_fork(template: socket.socket, number: int, index: int) -> socket.socke
         index: of its row on the scoreboard.
 
     Returns:
-        None if the template takes no order now.
+        None if the template does not read its messages now.
     Raises:
         OSError: the system refuses another descriptor.
     """
     ours, theirs = channel.pair()
     with theirs:
-        if channel.send_with_descriptor(template, b"fork %d %d" % (number, index),
+        if channel.send_with_descriptor(template, channel.FORK + b"%d %d" % (number, index),
                                         theirs.fileno()):
             return ours
     ours.close()
@@ -91,12 +90,12 @@ def order_fork(template: socket.socket, number: int, index: int) -> socket.socke
 
 
 def spawn_plain(argv: Sequence[str], environ: Mapping[str, str], errors: int) -> int:
-    """Exec a program without any descriptor of ours and return its pid.
+    """Start a program that inherits no descriptor; return its pid.
 
     Args:
         argv: its command.
         environ: its environment.
-        errors: where its standard error goes; its standard output goes nowhere.
+        errors: descriptor of its standard error; its standard output is /dev/null.
 
     Raises:
         OSError: the system refuses another process.

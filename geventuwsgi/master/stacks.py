@@ -1,12 +1,12 @@
-"""`--stacks`: ask every worker where its greenlets stand, the blocked ones too.
+"""The console command `stacks`: the stacks of all greenlets, of blocked workers too.
 
-A worker answers from its loop. One whose loop is blocked does not hear; after a second it
-gets SIGUSR2, whose handler runs inside of what blocks it and answers in its place. Code in
-C that never returns to Python keeps that handler from running as well: then only
-faulthandler's, which is C too, has written the stack of that thread to the error log.
+A worker sends them from its loop. If its loop is blocked, it gets SIGUSR2 after a second:
+the signal's handler interrupts what blocks the loop, and sends them. In C code that does not
+return to Python that handler cannot run. Then there is only the stack that faulthandler,
+which is C itself, has written to the error log.
 
-Rules of the room: the master's side; nothing waits. Each question has a socket pair of
-its own, so a worker that dies or forgets it shows as an end-of-file.
+Nothing waits here. Each query has a socket pair of its own, so a worker that dies or drops it
+shows as end-of-file.
 """
 
 import logging
@@ -25,13 +25,13 @@ from .generation import Generation
 
 logger = logging.getLogger("geventuwsgi.error")
 
-PATIENCE = 1.0      # seconds for a worker's loop; a sweep and any sane callback are shorter
-LAST = 3.0          # seconds for its signal handler, from the beginning
-MOST = 4 << 20      # bytes of one answer
+ANSWER_TIMEOUT = 1.0      # seconds for a worker's loop; callbacks usually take much less
+SIGNAL_TIMEOUT = 3.0    # seconds for its signal handler, from the start
+MAX_SIZE = 4 << 20      # bytes of one worker's stacks
 
 
 class StacksRequest:
-    """One order and its answers."""
+    """One command, and how many results are outstanding."""
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
@@ -39,7 +39,7 @@ class StacksRequest:
         self.silent = 0
 
     def close(self) -> None:
-        """One answer less to wait for."""
+        """Count a result as received; the last one ends the command."""
         self.open -= 1
         if self.open == 0:
             reason = f"{self.silent} workers did not answer" if self.silent else ""
@@ -47,104 +47,101 @@ class StacksRequest:
 
 
 class StacksQuery:
-    """One worker's part of it."""
+    """One worker's part of a request."""
 
-    def __init__(self, inquiry: StacksRequest, worker: Worker, sock: socket.socket) -> None:
-        self.inquiry = inquiry
+    def __init__(self, request: StacksRequest, worker: Worker, sock: socket.socket) -> None:
+        self.request = request
         self.name = f"{worker.name} {worker.id} (pid: {worker.pid})"
         self.worker = worker
         self.sock = sock
-        self.due = monotonic() + PATIENCE
+        self.due = monotonic() + ANSWER_TIMEOUT
         self.signalled = False
 
 
 class Stacks(Attached):
-    """The order `stacks`, and what the master looks after until all have answered.
+    """The command `stacks`, and its queries until all workers have responded.
 
     Args:
-        selector: the master's; the data of a key is what to call.
-        generations: the living ones; the list itself, as it changes.
+        selector: the master's; the data of a key is the callback.
+        generations: the master's list.
     """
 
     def __init__(self, selector: selectors.BaseSelector,
                  generations: Iterable[Generation]) -> None:
         self._selector = selector
         self._generations = generations
-        self._questions: list[StacksQuery] = []
+        self._queries: list[StacksQuery] = []
 
-    def order(self, caller: Caller, arguments: Sequence[str]) -> None:
-        """Ask all workers; the caller is told as they answer (`console.Command`)."""
-        inquiry = StacksRequest(caller)
-        inquiry.open = 1
+    def command(self, caller: Caller, arguments: Sequence[str]) -> None:
+        """Query all workers and send the caller each result (`console.Command`)."""
+        request = StacksRequest(caller)
+        request.open = 1
         for generation in self._generations:
             for worker in generation.workers.values():
                 if worker.ready_at is None:
                     caller.write(f"{worker.name} {worker.id} (pid: {worker.pid}) is still "
                                  "starting\n")
                 else:
-                    self._ask(inquiry, worker)
-        inquiry.close()
+                    self._query(request, worker)
+        request.close()
 
-    def _ask(self, inquiry: StacksRequest, worker: Worker) -> None:
+    def _query(self, request: StacksRequest, worker: Worker) -> None:
         try:
             ours, theirs = channel.pair()
         except OSError as error:
-            inquiry.silent += 1
-            inquiry.caller.write(f"{worker.name} {worker.id} (pid: {worker.pid}) cannot be asked: "
-                                 f"{error.strerror}\n")
+            request.silent += 1
+            request.caller.write(f"{worker.name} {worker.id} (pid: {worker.pid}) cannot be "
+                                 f"queried: {error.strerror}\n")
             return
-        question = StacksQuery(inquiry, worker, ours)
+        query = StacksQuery(request, worker, ours)
         with theirs:
             sent = channel.send_with_descriptor(worker.control, channel.STACKS, theirs.fileno())
-        inquiry.open += 1
+        request.open += 1
         ours.setblocking(False)
-        self._questions.append(question)
-        self._selector.register(ours, selectors.EVENT_READ, lambda: self._answered(question))
+        self._queries.append(query)
+        self._selector.register(ours, selectors.EVENT_READ, lambda: self._on_result(query))
         if not sent:
-            self._give_up(question, "takes no messages")
+            self._give_up(query, "does not read its messages")
 
-    def _answered(self, question: StacksQuery) -> None:
-        message, fd = channel.receive_with_descriptor(question.sock)
+    def _on_result(self, query: StacksQuery) -> None:
+        message, fd = channel.receive_with_descriptor(query.sock)
         if message is None:
             return
         if fd is None:
-            self._give_up(question, "ended")
+            self._give_up(query, "ended")
             return
         with os.fdopen(fd, "rb") as file:
-            # Its writer shares the position in the file.
-            file.seek(0)
-            text = file.read(MOST).decode("utf-8", "replace")
-        # ASCII: pieces of any length, and no sequences for the terminal.
+            file.seek(0)    # the position is shared with its writer
+            text = file.read(MAX_SIZE).decode("utf-8", "replace")
+        # ASCII: it can be cut anywhere, and has no terminal escape sequences.
         text = text.encode("ascii", "backslashreplace").decode()
-        question.inquiry.caller.write(text + "\n")
-        self._close(question)
+        query.request.caller.write(text + "\n")
+        self._close(query)
 
-    def _give_up(self, question: StacksQuery, why: str) -> None:
-        question.inquiry.silent += 1
-        question.inquiry.caller.write(f"{question.name} {why}\n\n")
-        self._close(question)
+    def _give_up(self, query: StacksQuery, why: str) -> None:
+        query.request.silent += 1
+        query.request.caller.write(f"{query.name} {why}\n\n")
+        self._close(query)
 
-    def _close(self, question: StacksQuery) -> None:
-        self._questions.remove(question)
-        self._selector.unregister(question.sock)
-        question.sock.close()
-        question.inquiry.close()
+    def _close(self, query: StacksQuery) -> None:
+        self._queries.remove(query)
+        self._selector.unregister(query.sock)
+        query.sock.close()
+        query.request.close()
 
     def poll(self, now: float) -> float:
-        """Wake who does not hear; give up those whom nothing wakes."""
-        for question in tuple(self._questions):
-            if now < question.due:
+        """Interrupt workers that do not respond; give up if that does not help."""
+        for query in tuple(self._queries):
+            if now < query.due:
                 continue
-            if question.signalled:
-                self._give_up(question, "does not answer: code in C keeps it busy; the stack of "
-                                        "that thread is in the error log")
+            if query.signalled:
+                self._give_up(query, "does not answer: code in C keeps it busy; the stack of "
+                                     "that thread is in the error log")
                 continue
-            question.signalled = True
-            question.due += LAST - PATIENCE
+            query.signalled = True
+            query.due += SIGNAL_TIMEOUT - ANSWER_TIMEOUT
             try:
-                os.kill(question.worker.pid, signal.SIGUSR2)
+                os.kill(query.worker.pid, signal.SIGUSR2)
             except ProcessLookupError:
-                self._give_up(question, "ended")
-        return min((question.due for question in self._questions), default=now + 3600.0)
-
-    # What else the master says to those whom it looks after (`attached.Attached`).
+                self._give_up(query, "ended")
+        return min((query.due for query in self._queries), default=now + 3600.0)

@@ -1,15 +1,15 @@
-"""The upgrade in place: the same process becomes the new version of this server (SIGUSR2).
+"""The upgrade in place: the master's process executes the new version of this server (SIGUSR2).
 
-    check       the new version, in a process of its own, reads the configuration; if it
-                cannot, nothing has happened
-    exec        all signals are blocked, so that none is lost or kills a process whose
-                handlers are not there yet; the listening sockets, the control sockets and
-                the console stay open
-    take over   the new version adopts the children (`adopted`), reaps who died meanwhile,
-                unblocks the signals, and starts a generation of its own; the old one
-                drains when that serves, and serves on if it does not
+    check       the new version reads the configuration in a process of its own; if it
+                cannot, the upgrade ends here
+    exec        all signals are blocked, so that none is lost or kills a process that has no
+                handlers yet; the listening sockets, the control sockets and the console
+                stay open
+    take over   the new version takes over the children (`inherited`), reaps those that have
+                died, unblocks the signals and starts a generation of its own; the old one
+                drains when that serves, and keeps serving if it fails
 
-The process id stays, and so do pid files and what a service manager knows.
+The process id does not change, so pid files and service managers need not know.
 """
 
 import json
@@ -25,9 +25,9 @@ from .spawn import spawn_plain
 
 logger = logging.getLogger("geventuwsgi.error")
 
-VARIABLE = "GEVENTUWSGI_HANDOVER"   # holds the number of a memfd with what is handed over
-FORM = 1                            # of what is handed over
-CHECK_TIME = 60.0                   # seconds for the new version to read the configuration
+VARIABLE = "GEVENTUWSGI_HANDOVER"   # the descriptor of a memfd with the state
+FORMAT = 1                          # of that state
+CHECK_TIMEOUT = 60.0                   # seconds to read the configuration
 
 
 def command() -> list[str]:
@@ -43,20 +43,20 @@ def check_command() -> list[str]:
 
 
 class Upgrade(Attached):
-    """From the order to the exec; an `Attached` of the master.
+    """Checks the new version and executes it.
 
     Args:
         environ: the environment that this process was started with.
-        idle: tells whether no start and no reload is on its way.
-        go: execs; it returns only if that fails.
+        idle: returns whether no start and no reload is in progress.
+        execute: executes the new version; returns only if that fails.
     """
 
     def __init__(self, environ: Mapping[str, str], idle: Callable[[], bool],
-                 go: Callable[[], None]) -> None:
+                 execute: Callable[[], None]) -> None:
         self._environ = environ
         self._idle = idle
-        self._go = go
-        self._asked = False
+        self._exec = execute
+        self._requested = False
         self._checked = False
         self._pid = 0
         self._deadline = 0.0
@@ -68,25 +68,25 @@ class Upgrade(Attached):
         return not self._pid
 
     def request(self) -> None:
-        """Upgrade as soon as nothing else is on its way."""
-        if self._asked:
-            logger.info("an upgrade is on its way")
+        """Upgrade as soon as no start or reload is in progress."""
+        if self._requested:
+            logger.info("an upgrade is in progress")
             return
-        self._asked = True
+        self._requested = True
         if not self._idle():
-            logger.info("an upgrade follows what is on its way")
+            logger.info("the upgrade will follow the start or reload in progress")
 
     def poll(self, now: float) -> float:
-        """Check, then exec."""
-        if self._asked and not self._pid and self._idle():
+        """Check, then execute."""
+        if self._requested and not self._pid and self._idle():
             if self._checked:
-                self._asked = self._checked = False
-                self._go()
+                self._requested = self._checked = False
+                self._exec()
             else:
                 self._check(now)
         if self._pid and now >= self._deadline:
             os.kill(self._pid, signal.SIGKILL)
-            self._deadline = now + CHECK_TIME
+            self._deadline = now + CHECK_TIMEOUT
         return now + 1.0
 
     def _check(self, now: float) -> None:
@@ -99,48 +99,48 @@ class Upgrade(Attached):
                 os.close(self._output)
                 raise
         except OSError as error:
-            self._asked = False
+            self._requested = False
             logger.error("upgrade failed: cannot start %s: %s", sys.executable, error.strerror)
             return
-        self._deadline = now + CHECK_TIME
+        self._deadline = now + CHECK_TIMEOUT
 
     def exited(self, pid: int, status: int) -> bool:
-        """Take note of the end of the check."""
+        """Record the exit of the check."""
         if pid != self._pid or not pid:
             return False
         self._pid = 0
-        said = os.pread(self._output, 4000, 0).decode("utf-8", "replace").strip()
+        output = os.pread(self._output, 4000, 0).decode("utf-8", "replace").strip()
         os.close(self._output)
         if status == 0:
             self._checked = True
         else:
-            self._asked = False
+            self._requested = False
             logger.error("upgrade failed: the version on disk does not start (%s); this one "
-                         "serves on: %s", f"exit status {status}" if status > 0
-                         else f"killed by signal {-status}", said)
+                         "keeps serving: %s", f"exit status {status}" if status > 0
+                         else f"killed by signal {-status}", output)
         return True
 
     def stop(self, now: float) -> None:
-        """Give it up."""
-        self._asked = False
+        """Give up."""
+        self._requested = False
         if self._pid:
             os.kill(self._pid, signal.SIGKILL)
 
 
 def execute(state: Mapping[str, Any], fds: Sequence[int], environ: Mapping[str, str]) -> None:
-    """Become the version on disk; all signals are blocked by the caller.
+    """Execute the version on disk; the caller has blocked all signals.
 
     Args:
-        state: what the new version is to know, as JSON has it.
+        state: for the new version; JSON.
         fds: descriptors that stay open under their numbers.
         environ: the environment to start with.
 
     Raises:
-        OSError: the system refuses; all is as before.
+        OSError: the system refuses; nothing has changed.
     """
     memory = os.memfd_create("geventuwsgi-handover", os.MFD_CLOEXEC)
     with open(memory, "wb", closefd=False) as file:
-        file.write(json.dumps({**state, "form": FORM}).encode("utf-8", "surrogateescape"))
+        file.write(json.dumps({**state, "form": FORMAT}).encode("utf-8", "surrogateescape"))
     kept = [*fds, memory]
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -156,7 +156,7 @@ def execute(state: Mapping[str, Any], fds: Sequence[int], environ: Mapping[str, 
 
 
 def handed_over(environ: dict[str, str] | os._Environ[str]) -> dict[str, Any] | None:
-    """Return what an earlier version handed over to this process, None at a usual start.
+    """Return the state that the previous version handed over, None at a normal start.
 
     Args:
         environ: the variable is removed from it.

@@ -1,9 +1,6 @@
-"""Sockets: what an address text means, binding it, and blocking on it.
+"""Sockets: parse addresses, bind and accept, and read and write with or without TLS.
 
-Rules of the wing:
-
-- Arguments in, sockets out; nothing here knows a setting or a protocol.
-- Binding happens in the master, which has no gevent: importing this package must work
-  without it, and only what runs in a worker may block on a hub.
-- A socket of ours is closed by us, a socket that we inherited is left as it was.
+Start with `listener` (what the master binds) and `stream` (a connection). Nothing here reads
+settings or knows a protocol. The master binds without gevent: only `stream` and `tls_stream`,
+which are for workers and routers, import it.
 """

@@ -1,8 +1,8 @@
 """Accept connections of one listening socket, in batches.
 
-The rules of this room: it runs in callbacks of a loop and never blocks. It makes no object
-per connection: a batch of descriptors is handed over, to another thread maybe. (The workers
-of a WSGI application have an acceptor of their own, which goes by their slots.)
+`Acceptor` runs in callbacks of a loop and never blocks. It creates no object per connection,
+but passes on batches of descriptors, possibly to another thread. WSGI workers have an acceptor
+of their own, which creates the connections (`workers.wsgi.acceptor`).
 """
 
 import _socket
@@ -18,114 +18,15 @@ from .listener import Listener
 log = logging.getLogger("geventuwsgi.error")
 
 READ = 1
-Batch = list[tuple[int, Any, Listener]]
-
-
-class Acceptor:
-    """The watcher of one listening socket; it pauses when there is no room.
-
-    Args:
-        listener: the listening socket, non-blocking.
-        hand_over: called with a batch of (descriptor, peer address, listener).
-        room: how many more connections can be taken now.
-        loop: a hub's loop.
-    """
-
-    def __init__(self, listener: Listener, hand_over: Callable[[Batch], object],
-                 room: Callable[[], int], loop: Any) -> None:
-        self.listener = listener
-        self._hand_over = hand_over
-        self._room = room
-        self._watcher = loop.io(listener.socket.fileno(), READ)
-        self._timer = loop.timer(BACK_OFF)
-        self._complained = 0.0
-        self._closed = False
-        self.paused = False
-        self.suspended = False
-
-    def start(self) -> None:
-        """Take connections from now on."""
-        if not self.suspended:
-            self._watcher.start(self._accept)
-
-    def suspend(self) -> None:
-        """Leave connections in the kernel's queue until `wake`: an operator said so."""
-        self.suspended = True
-        self._watcher.stop()
-
-    def wake(self) -> None:
-        """Take connections again, if there is room."""
-        self.suspended = False
-        if not self.paused and not self._closed:
-            self.start()
-
-    def close(self) -> None:
-        """Take no more, for good; what waits in the kernel's queue is for others."""
-        if not self._closed:
-            self._closed = True
-            self._watcher.close()
-            self._timer.close()
-            self.listener.close()
-
-    def finish(self) -> None:
-        """Take what already waits in the queue, as far as there is room, and close.
-
-        With the last descriptor the kernel resets what is left there: of a server that
-        stops, or of a socket that a reload removed.
-        """
-        if not self._closed and not self.paused:
-            self._accept()
-        self.close()
-
-    def resume(self) -> None:
-        """Take connections again after a pause."""
-        if self.paused and not self._closed:
-            self.paused = False
-            self.start()
-
-    def _accept(self) -> None:
-        room = self._room()
-        if room <= 0:
-            self.paused = True
-            self._watcher.stop()
-            return
-        listener = self.listener
-        batch: Batch = []
-        try:
-            for _ in range(min(room, BATCH)):
-                found = accept(listener.socket)
-                if found is None:
-                    break
-                batch.append((*found, listener))
-        except OutOfDescriptors as error:
-            self._back_off(error)
-        if batch:
-            self._hand_over(batch)
-
-    def _back_off(self, error: OSError) -> None:
-        """Leave the waiting connections in the kernel's queue for a moment."""
-        self._watcher.stop()
-        self._timer.stop()
-        self._timer.start(self.start)
-        now = monotonic()
-        if now - self._complained >= 1.0:
-            self._complained = now
-            log.error("cannot accept connections on %s: %s; trying again",
-                      self.listener.url, error.strerror)
-
-
-# Taking connections from a listening socket, one system call each.
-#
-# The rules of this room: nothing here waits. What is no connection is None (nothing waits, or
-# it was gone already); what the machine is short of is a `OutOfDescriptors`.
-
-# Connections taken in one turn of the loop: enough to share the cost of the turn, few
-# enough that other workers get their part.
+# Connections accepted in one turn of the loop: enough to share the cost of the turn, few
+# enough to leave some to other workers.
 BATCH = 16
-# Out of descriptors or memory: seconds before the next try; said once a second.
+# Seconds until the next attempt after running out of descriptors or memory.
 BACK_OFF = 0.1
 SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 ABORTED = {errno.EAGAIN, errno.ECONNABORTED, errno.EINTR, errno.EPERM, errno.EPROTO}
+
+Batch = list[tuple[int, Any, Listener]]
 
 
 class OutOfDescriptors(OSError):
@@ -135,8 +36,11 @@ class OutOfDescriptors(OSError):
 def accept(listening: Any) -> tuple[int, Any] | None:
     """Accept one connection of a non-blocking socket; return (descriptor, peer's address).
 
+    Returns:
+        None if no connection is waiting, or it was aborted before.
+
     Raises:
-        Shortage: there is one, and it cannot be taken now.
+        OutOfDescriptors: a connection is waiting, but cannot be accepted now.
         OSError: the listening socket itself is broken.
     """
     try:
@@ -155,3 +59,96 @@ def adopt(fd: int, family: int) -> _socket.socket:
     sock = _socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd)
     sock.setblocking(False)
     return sock
+
+
+class Acceptor:
+    """The watcher of one listening socket; it pauses while the process has no capacity.
+
+    Args:
+        listener: the listening socket, non-blocking.
+        hand_over: called with a batch of (descriptor, peer address, listener).
+        capacity: returns how many more connections can be accepted now.
+        loop: a hub's loop.
+    """
+
+    def __init__(self, listener: Listener, hand_over: Callable[[Batch], object],
+                 capacity: Callable[[], int], loop: Any) -> None:
+        self.listener = listener
+        self._hand_over = hand_over
+        self._capacity = capacity
+        self._watcher = loop.io(listener.socket.fileno(), READ)
+        self._timer = loop.timer(BACK_OFF)
+        self._logged = 0.0  # when a shortage was logged last
+        self._closed = False
+        self.paused = False
+        self.suspended = False
+
+    def start(self) -> None:
+        """Accept connections from now on, unless suspended."""
+        if not self.suspended:
+            self._watcher.start(self._accept)
+
+    def suspend(self) -> None:
+        """Leave connections in the kernel's queue until `wake`, by an operator's command."""
+        self.suspended = True
+        self._watcher.stop()
+
+    def wake(self) -> None:
+        """Accept connections again after `suspend`, unless paused."""
+        self.suspended = False
+        if not self.paused and not self._closed:
+            self.start()
+
+    def close(self) -> None:
+        """Stop accepting for good; the kernel's queue is left to other processes."""
+        if not self._closed:
+            self._closed = True
+            self._watcher.close()
+            self._timer.close()
+            self.listener.close()
+
+    def finish(self) -> None:
+        """Accept what is in the queue, up to the capacity, and close.
+
+        The kernel resets connections that are in the queue when the last descriptor is closed:
+        when the server stops, or a reload has removed the socket.
+        """
+        if not self._closed and not self.paused:
+            self._accept()
+        self.close()
+
+    def resume(self) -> None:
+        """Accept connections again after a pause."""
+        if self.paused and not self._closed:
+            self.paused = False
+            self.start()
+
+    def _accept(self) -> None:
+        capacity = self._capacity()
+        if capacity <= 0:
+            self.paused = True
+            self._watcher.stop()
+            return
+        listener = self.listener
+        batch: Batch = []
+        try:
+            for _ in range(min(capacity, BATCH)):
+                found = accept(listener.socket)
+                if found is None:
+                    break
+                batch.append((*found, listener))
+        except OutOfDescriptors as error:
+            self._back_off(error)
+        if batch:
+            self._hand_over(batch)
+
+    def _back_off(self, error: OSError) -> None:
+        """Leave connections in the kernel's queue for `BACK_OFF`; log at most once a second."""
+        self._watcher.stop()
+        self._timer.stop()
+        self._timer.start(self.start)
+        now = monotonic()
+        if now - self._logged >= 1.0:
+            self._logged = now
+            log.error("cannot accept connections on %s: %s; trying again",
+                      self.listener.url, error.strerror)

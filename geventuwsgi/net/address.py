@@ -1,9 +1,9 @@
-"""What an address text means.
+"""Parse the addresses of sockets, in the spellings of uWSGI and gunicorn.
 
-The spellings of uWSGI and of gunicorn: `host:port`, `:port` (all IPv4 addresses),
-`[v6]:port`, a path (every text without a colon, as uWSGI has it), `unix:path`,
-`unix:///path`, `@name` (Linux abstract), `fd://N` (a descriptor that we inherited) and
-`fd://name` (one that systemd calls so). Nothing here opens a socket or asks a resolver.
+These are `host:port`, `:port` (all IPv4 addresses), `[v6]:port`, a path (any text without a
+colon, as in uWSGI), `unix:path`, `unix:///path`, `@name` (Linux abstract), `fd://N` (an
+inherited descriptor) and `fd://name` (one that systemd has named). Nothing here opens a socket
+or resolves a name.
 """
 
 import ipaddress
@@ -17,15 +17,15 @@ PATH_LIMIT = 107  # sizeof(sun_path) less the closing NUL, unix(7)
 
 
 class Address(NamedTuple):
-    """Where a listener is, or is to be.
+    """The address of a listener.
 
     Attributes:
-        family: AF_INET, AF_INET6 or AF_UNIX; AF_UNSPEC for an inherited descriptor and
-            for a host name that nobody has asked a resolver about.
+        family: AF_INET, AF_INET6 or AF_UNIX; AF_UNSPEC for an inherited descriptor and for a
+            host name that is not resolved.
         host: address or host name; "" in AF_INET = all.
         port: TCP port; 0 = the kernel chooses.
         path: the path of a unix socket; starts with NUL if it is abstract.
-        inherited: number or name of a descriptor that we were started with.
+        inherited: number or name of an inherited descriptor.
     """
 
     family: int
@@ -36,7 +36,7 @@ class Address(NamedTuple):
 
     @property
     def is_unix(self) -> bool:
-        """Whether this is a unix socket, abstract ones included."""
+        """Whether this is a unix socket, possibly abstract."""
         return self.family == socket.AF_UNIX
 
     @property
@@ -51,14 +51,14 @@ class Address(NamedTuple):
 
 
 def parse(text: str) -> Address:
-    """Return the address that `text` spells.
+    """Parse an address.
 
     Raises:
-        BindError: it spells none; the message names the text.
+        BindError: it is malformed; the message contains the text.
     """
     stripped = text.strip()
     if not stripped:
-        raise BindError("an empty text is no socket address")
+        raise BindError("an empty text is not a socket address")
     if stripped.startswith("fd://"):
         return _inherited(stripped)
     if stripped.startswith("unix:"):
@@ -71,13 +71,13 @@ def parse(text: str) -> Address:
 
 
 def looks_like_tcp(address: Address) -> bool:
-    """Tell whether a unix path is likelier a port or an IPv4 address without its port."""
+    """Whether a unix path is probably meant as a port, or as an IPv4 address without a port."""
     return address.is_unix and re.fullmatch(r"\d{1,5}|\d+\.\d+\.\d+\.\d+|localhost",
                                             address.path) is not None
 
 
 def beyond_loopback(address: Address) -> bool:
-    """Whether a TCP peer of another machine may reach this address."""
+    """Whether other machines can connect to this address."""
     if address.is_unix or address.inherited or address.host == "localhost":
         return False
     try:
@@ -100,8 +100,8 @@ def of_socket(sock: socket.socket) -> Address:
 def _inherited(text: str) -> Address:
     name = text[5:]
     if not re.fullmatch(r"[!-~]+", name) or "/" in name:
-        raise BindError(f"{text!r}: fd:// wants the number of a descriptor or the name "
-                        "that systemd gave it")
+        raise BindError(f"{text!r}: fd:// needs the number of a descriptor or its name in "
+                        "systemd")
     return Address(socket.AF_UNSPEC, inherited=name)
 
 
@@ -111,7 +111,7 @@ def _unix(path: str, text: str) -> Address:
             path = "\0" + path[len(mark):]
             break
     if path in ("", "\0") or "\0" in path[1:]:
-        raise BindError(f"{text!r} is no path of a unix socket")
+        raise BindError(f"{text!r} is not the path of a unix socket")
     length = len(path.encode("utf-8", "surrogateescape"))
     if length > PATH_LIMIT:
         raise BindError(f"{text!r}: the path of a unix socket has at most {PATH_LIMIT} bytes, "
@@ -122,22 +122,22 @@ def _unix(path: str, text: str) -> Address:
 def _tcp(name: str, text: str) -> Address:
     host, _, digits = name.rpartition(":")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and int(digits) < 65536):
-        raise BindError(f"{text!r}: {digits!r} is no port number (0 to 65535)")
+        raise BindError(f"{text!r}: {digits!r} is not a port number (0 to 65535)")
     port = int(digits)
     if host in ("", "*"):
         return Address(socket.AF_INET, "", port)
     if host.startswith("[") and host.endswith("]"):
         if not _literal(socket.AF_INET6, host[1:-1]):
-            raise BindError(f"{text!r}: {host[1:-1]!r} is no IPv6 address")
+            raise BindError(f"{text!r}: {host[1:-1]!r} is not an IPv6 address")
         return Address(socket.AF_INET6, host[1:-1], port)
     if ":" in host:
-        raise BindError(f"{text!r}: an IPv6 address stands in brackets, as [::1]:8000")
+        raise BindError(f"{text!r}: an IPv6 address needs brackets, as in [::1]:8000")
     if re.fullmatch(r"[\d.]+", host):
         if not _literal(socket.AF_INET, host):
-            raise BindError(f"{text!r}: {host!r} is no IPv4 address")
+            raise BindError(f"{text!r}: {host!r} is not an IPv4 address")
         return Address(socket.AF_INET, host, port)
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", host):
-        raise BindError(f"{text!r}: {host!r} is no host name")
+        raise BindError(f"{text!r}: {host!r} is not a host name")
     return Address(socket.AF_UNSPEC, host, port)
 
 

@@ -1,46 +1,46 @@
-"""Whom to believe: lists of addresses, networks in CIDR, or `*`."""
+"""Lists of peers with a permission: addresses, networks in CIDR notation, or `*`."""
 
 import ipaddress
 from collections.abc import Iterable
 
 from ..errors import ConfigError
 
-_REMEMBERED = 4096
+_CACHE_SIZE = 4096
 
 
 class AllowList:
-    """Peers that a right is given to.
+    """The peers that an option allows.
 
     Args:
-        entries: addresses, networks ("10.0.0.0/8"), or "*" for everyone.
-        option: the option they come from, for the error.
+        entries: addresses, networks ("10.0.0.0/8"), or "*" for all peers.
+        option: the option, for the error.
 
     Raises:
-        ConfigError: an entry that is none of these.
+        ConfigError: an entry is malformed.
     """
 
     def __init__(self, entries: Iterable[str], option: str) -> None:
-        self._everyone = False
+        self._all = False
         self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        self._known: dict[str, bool] = {}
+        self._cache: dict[str, bool] = {}
         for entry in entries:
             if entry == "*":
-                self._everyone = True
+                self._all = True
                 continue
             try:
                 self._networks.append(ipaddress.ip_network(entry, strict=False))
             except ValueError as error:
-                raise ConfigError(f"{entry!r} is no address, network or '*'",
+                raise ConfigError(f"{entry!r} is not an address, a network or '*'",
                                   option=option) from error
 
     def __contains__(self, host: str) -> bool:
-        """Whether the peer with this address text is in the list; remembered, bounded."""
-        known = self._known.get(host)
+        """Whether the peer with this address is in the list; results are cached."""
+        known = self._cache.get(host)
         if known is None:
-            known = self._everyone or self._search(host)
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[host] = known
+            known = self._all or self._search(host)
+            if len(self._cache) >= _CACHE_SIZE:
+                self._cache.clear()
+            self._cache[host] = known
         return known
 
     def _search(self, host: str) -> bool:

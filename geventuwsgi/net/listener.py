@@ -1,12 +1,11 @@
-"""Listening sockets: bound here, inherited from systemd, or re-created in another process.
+"""Listening sockets: bind them, inherit them from systemd, or recreate them after an exec.
 
-Rules of the room:
+The master does this, except for `Listener.from_json`, which its children call.
 
-- Called in the master, except `Listener.from_json`, which an exec'd role calls.
-- `TCP_NODELAY`, `SO_KEEPALIVE` and the buffer sizes are set on the listening socket:
-  Linux hands them to every accepted one (tcp(7)), which saves a system call each.
-- A unix socket file is replaced only if nobody listens behind it, and removed only if
-  it is still the file that we made.
+- `TCP_NODELAY`, `SO_KEEPALIVE` and the buffer sizes are set on the listening socket: in Linux
+  every accepted socket inherits them (tcp(7)), which saves system calls.
+- The file of a unix socket is replaced only if no process listens on it, and removed only if
+  it is still the file that this server created.
 """
 
 import errno
@@ -29,17 +28,18 @@ PROTOCOLS = ("http", "https", "uwsgi")
 SOMAXCONN = "/proc/sys/net/core/somaxconn"
 IP_FREEBIND = 15     # linux/in.h; Python has no name for it
 FIRST_SYSTEMD_FD = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
+_IN_USE = "address already in use, another process listens there"
 
 
 class Listener:
-    """One listening socket and what speaks on it.
+    """A listening socket and its protocol.
 
     Attributes:
-        socket: a stdlib socket, listening, non-blocking.
+        socket: a `socket.socket`, listening, non-blocking.
         protocol: "http", "https" or "uwsgi".
-        context: of TLS, where the protocol is https, in the processes that accept.
-        address: where it really is (the kernel's port instead of 0).
-        owned: whether we bound it; an inherited one is left as it was.
+        context: the TLS context for https, in the processes that accept.
+        address: the actual address (the port that the kernel chose instead of 0).
+        owned: whether this server bound it; an inherited socket is left unchanged.
     """
 
     def __init__(self, sock: socket.socket, protocol: str, address: Address, *,
@@ -49,44 +49,44 @@ class Listener:
         self.context: Any = None
         self.address = address
         self.owned = owned
-        self._inode = inode  # device and number of the socket file we made
+        self._inode = inode  # device and inode of the socket file that we created
 
     @property
     def is_unix(self) -> bool:
-        """Whether its peers are processes of this machine that have no address."""
+        """Whether it is a unix socket, whose peers have no address."""
         return self.address.is_unix
 
     @property
     def has_file(self) -> bool:
-        """Whether we made a socket file for it."""
+        """Whether we created a socket file for it."""
         return self._inode is not None
 
     @cached_property
     def url(self) -> str:
-        """The address with its protocol; for HTTP over TCP a terminal makes it a link."""
+        """The address with its protocol; for HTTP over TCP it is a link in terminals."""
         return f"{self.protocol}://{'unix:' if self.is_unix else ''}{self.address.text}"
 
     def to_json(self) -> str:
-        """Describe it for a process that inherits the descriptor."""
+        """Serialize it for a process that inherits the descriptor."""
         return json.dumps({"fd": self.socket.fileno(), "protocol": self.protocol})
 
     @classmethod
     def from_json(cls, text: str) -> "Listener":
-        """Re-create a listener from `to_json` and the inherited descriptor."""
-        told = json.loads(text)
-        sock = socket.socket(fileno=told["fd"])
+        """Recreate a listener from `to_json` and the inherited descriptor."""
+        data = json.loads(text)
+        sock = socket.socket(fileno=data["fd"])
         sock.setblocking(False)
         os.set_inheritable(sock.fileno(), False)
-        return cls(sock, told["protocol"], addresses.of_socket(sock))
+        return cls(sock, data["protocol"], addresses.of_socket(sock))
 
-    def told(self) -> tuple[str, bool, tuple[int, int] | None]:
-        """Return (protocol, owned, device and number of the file), for `taken`."""
+    def describe(self) -> tuple[str, bool, tuple[int, int] | None]:
+        """Return the arguments of `from_exec` after the descriptor."""
         return self.protocol, self.owned, self._inode
 
     @classmethod
-    def taken(cls, fd: int, protocol: str, owned: bool,
-              inode: Sequence[int] | None) -> "Listener":
-        """Re-create a listener of this process that has gone through an exec."""
+    def from_exec(cls, fd: int, protocol: str, owned: bool,
+                  inode: Sequence[int] | None) -> "Listener":
+        """Recreate a listener of this process after an exec."""
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
         os.set_inheritable(fd, False)
@@ -94,17 +94,17 @@ class Listener:
                    inode=(inode[0], inode[1]) if inode else None)
 
     def with_protocol(self, protocol: str) -> "Listener":
-        """Return the same socket under another protocol."""
+        """Return a listener of the same socket for another protocol."""
         return Listener(self.socket, protocol, self.address, inode=self._inode, owned=self.owned)
 
     def close(self) -> None:
-        """Close this process's descriptor."""
+        """Close the descriptor of this process."""
         self.socket.close()
 
     def vacuum(self) -> bool:
-        """Remove our socket file if it is still ours, and tell whether we did.
+        """Remove our socket file; return whether that was done.
 
-        Another server may have replaced it meanwhile; the inode tells.
+        The inode shows whether another server has replaced the file.
         """
         if self._inode is None:
             return False
@@ -124,8 +124,8 @@ class Listener:
 def backlog_of(wanted: int | None) -> int:
     """Return the length of the accept queue for `listen = wanted`.
 
-    None is all that the kernel allows. More than that is clamped with a warning (uWSGI
-    refuses to start): the kernel would clamp in silence, listen(2).
+    None is the kernel's maximum. A larger value is reduced to it with a warning; uWSGI does
+    not start, and the kernel would reduce it silently (listen(2)).
     """
     try:
         with open(SOMAXCONN) as file:
@@ -134,7 +134,7 @@ def backlog_of(wanted: int | None) -> int:
         allowed = socket.SOMAXCONN
     if wanted is None or wanted <= allowed:
         return wanted or allowed
-    logger.warning("listen = %d: the system allows %d (net.core.somaxconn), which is taken",
+    logger.warning("listen = %d: reduced to %d, the limit of the system (net.core.somaxconn)",
                    wanted, allowed)
     return allowed
 
@@ -143,20 +143,20 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
          reuse_port: bool = False, chmod: int | None = None, chown: str | None = None,
          keepalive: bool = False, sndbuf: int | None = None, rcvbuf: int | None = None,
          freebind: bool = False, fast_open: int | None = None) -> Listener:
-    """Bind, set up and listen.
+    """Bind a socket, set its options and listen.
 
     Args:
-        address: where; an inherited descriptor is adopted instead of bound.
-        protocol: what will speak on it, "http", "https" or "uwsgi".
+        address: the address; an inherited descriptor is not bound.
+        protocol: "http", "https" or "uwsgi".
         listen: length of the accept queue; None = somaxconn.
-        reuse_port: set SO_REUSEPORT, so that another instance may bind beside this one.
+        reuse_port: set SO_REUSEPORT, so that another instance may bind the same address.
         chmod: mode of the unix socket's file; None = the umask's.
         chown: its owner, `user[:group]`, names or numbers.
         keepalive: SO_KEEPALIVE on accepted connections.
         sndbuf: SO_SNDBUF in bytes.
         rcvbuf: SO_RCVBUF in bytes.
-        freebind: IP_FREEBIND: no interface needs to have the address yet.
-        fast_open: TCP_FASTOPEN, how many connections that bring data may wait (RFC 7413).
+        freebind: set IP_FREEBIND: no interface needs to have the address yet.
+        fast_open: TCP_FASTOPEN: how many connections with data may wait (RFC 7413).
 
     Raises:
         BindError: with the address and the reason.
@@ -182,22 +182,22 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
     if listener.owned or listen is not None:
         try:
             sock.listen(backlog_of(listen))
-        except OSError as error:  # two SO_REUSEADDR binds may race up to here
+        except OSError as error:  # two processes with SO_REUSEADDR may get this far
             sock.close()
             raise _bind_error(address, error) from None
     return listener
 
 
 class Inherited:
-    """The sockets that a service manager started us with (sd_listen_fds(3)).
+    """The sockets that a service manager passed to this process (sd_listen_fds(3)).
 
     Args:
-        environ: where LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES stand; they are removed,
-            so that no child takes them for its own.
-        pid: ours; sockets meant for another process are left alone.
+        environ: has LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES, which are removed so that no
+            child uses them.
+        pid: ours; sockets for another process are ignored.
 
     Raises:
-        BindError: a promised descriptor is not open.
+        BindError: one of the descriptors is not open.
     """
 
     def __init__(self, environ: dict[str, str] | os._Environ[str], pid: int) -> None:
@@ -218,7 +218,7 @@ class Inherited:
         return bool(self._left)
 
     def adopt(self, address: Address, protocol: str) -> Listener | None:
-        """Return the inherited socket that `address` names or is bound like, if any."""
+        """Return the inherited socket that has this name or is bound to this address, if any."""
         for fd, name in self._left.items():
             if address.inherited:
                 same = address.inherited in (name, str(fd))
@@ -230,10 +230,10 @@ class Inherited:
         return None
 
     def rest(self, protocol: str) -> list[Listener]:
-        """Adopt what no setting named.
+        """Return the remaining sockets, which no option names.
 
-        A socket whose FileDescriptorName is `http`, `https` or `uwsgi` speaks that
-        protocol, the others `protocol`.
+        The protocol of a socket is its FileDescriptorName, if that is `http`, `https` or
+        `uwsgi`, else `protocol`.
         """
         found = [_adopt(fd, name if name in PROTOCOLS else protocol, f"fd://{fd}")
                  for fd, name in self._left.items()]
@@ -243,15 +243,15 @@ class Inherited:
 
 def bind_all(wanted: Sequence[tuple[str, str]], inherited: Inherited,
              options: Mapping[str, object]) -> list[Listener]:
-    """Bind (text, protocol) pairs in order, taking inherited sockets where they fit.
+    """Bind (text, protocol) pairs in order, using inherited sockets that match.
 
     Args:
-        wanted: as `Settings.listeners` has them.
-        inherited: what systemd gave us.
+        wanted: as in `Settings.listeners`.
+        inherited: the sockets from systemd.
         options: keyword arguments of `bind`.
 
     Raises:
-        BindError: one cannot be bound; those bound before it are closed again.
+        BindError: one cannot be bound; those bound before it were closed.
     """
     bound: list[Listener] = []
     try:
@@ -268,12 +268,13 @@ def bind_all(wanted: Sequence[tuple[str, str]], inherited: Inherited,
 
 
 def hint_about_mode(listener: Listener) -> None:
-    """Say so when the front end, usually of another user, could not connect."""
+    """Warn if the mode of a unix socket keeps the web server, usually another user, out."""
     if listener.owned and listener.is_unix and not listener.address.path.startswith("\0"):
         mode = stat.S_IMODE(os.stat(listener.address.path).st_mode)
         if not mode & (stat.S_IWGRP | stat.S_IWOTH):
-            logger.warning("%s has mode %03o: only its owner can connect; chmod-socket = 660 "
-                           "and chown-socket let the web server in", listener.address.text, mode)
+            logger.warning("%s has mode %03o: only its owner can connect; use chmod-socket = 660 "
+                           "and chown-socket to let the web server connect",
+                           listener.address.text, mode)
 
 
 def _bind_tcp(address: Address, protocol: str, reuse_port: bool, freebind: bool) -> Listener:
@@ -286,7 +287,7 @@ def _bind_tcp(address: Address, protocol: str, reuse_port: bool, freebind: bool)
         if freebind:
             sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)  # for IPv6 too, ip(7)
         if family == socket.AF_INET6:
-            # [::] serves IPv4 too, whatever net.ipv6.bindv6only says.
+            # [::] accepts IPv4 too, whatever net.ipv6.bindv6only is.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(name[0] != "::"))
         sock.bind(name)
     except OSError as error:
@@ -296,7 +297,7 @@ def _bind_tcp(address: Address, protocol: str, reuse_port: bool, freebind: bool)
 
 
 def _resolve(address: Address) -> tuple[int, tuple[str, int]]:
-    """Return the family and the name for bind(2); a host name is looked up, IPv4 first."""
+    """Return the family and the name for bind(2); a host name is resolved, IPv4 first."""
     if address.family != socket.AF_UNSPEC:
         return address.family, (address.host, address.port)
     try:
@@ -320,13 +321,13 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
             sock.close()
             raise _bind_error(address, error) from None
         return Listener(sock, protocol, address, owned=True)
-    path = os.path.abspath(address.path)  # a role may change its directory
+    path = os.path.abspath(address.path)  # the process may change its directory
     owner = None if chown is None else owner_of(chown)
     clear_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path if len(os.fsencode(path)) <= addresses.PATH_LIMIT else address.path)
-        # Nobody can connect before listen(2), so nobody sees the mode in between.
+        # No process can connect before listen(2), so the first mode does not matter.
         if chmod is not None:
             os.chmod(path, chmod)
         if owner is not None:
@@ -348,14 +349,14 @@ def clear_stale(address: Address, path: str, kind: int = socket.SOCK_STREAM) -> 
         kind: the type of the socket to bind.
 
     Raises:
-        BindError: a process listens there, or the file is not a socket.
+        BindError: another process listens on it, or it is not a socket.
     """
     try:
         mode = os.stat(path).st_mode
     except OSError:
-        return  # not there, or bind(2) will say what is wrong
+        return  # it does not exist, or bind(2) will report the error
     if not stat.S_ISSOCK(mode):
-        raise BindError(f"cannot bind {address.text}: the file exists and is no socket")
+        raise BindError(f"cannot bind {address.text}: the file exists and is not a socket")
     probe = socket.socket(socket.AF_UNIX, kind)
     probe.setblocking(False)
     try:
@@ -367,13 +368,12 @@ def clear_stale(address: Address, path: str, kind: int = socket.SOCK_STREAM) -> 
     except FileNotFoundError:
         return
     except BlockingIOError:
-        pass  # a full accept queue: somebody listens
+        pass  # a full accept queue: a process listens
     except OSError as error:
         raise _bind_error(address, error) from None
     finally:
         probe.close()
-    raise BindError(f"cannot bind {address.text}: address already in use, "
-                    "another process listens there")
+    raise BindError(f"cannot bind {address.text}: {_IN_USE}")
 
 
 def owner_of(text: str) -> tuple[int, int]:
@@ -409,11 +409,12 @@ def _adopt_number(address: Address, protocol: str) -> Listener:
 
 
 def _adopt(fd: int, protocol: str, text: str) -> Listener:
-    """Take an inherited descriptor; one that is only bound is made to listen (circus)."""
+    """Make a listener of an inherited descriptor; call listen(2) if it is only bound, as
+    circus passes it."""
     try:
         sock = socket.socket(fileno=fd)
     except OSError as error:
-        raise BindError(f"{text}: descriptor {fd} is no socket we were started with "
+        raise BindError(f"{text}: descriptor {fd} is not an inherited socket "
                         f"({error.strerror})") from None
     os.set_inheritable(fd, False)
     try:
@@ -422,7 +423,7 @@ def _adopt(fd: int, protocol: str, text: str) -> Listener:
             sock.listen(backlog_of(None))
     except OSError as error:
         sock.detach()
-        raise BindError(f"{text}: descriptor {fd} is no socket that can listen "
+        raise BindError(f"{text}: descriptor {fd} is not a socket that can listen "
                         f"({error.strerror})") from None
     sock.setblocking(False)
     if not address.is_unix:
@@ -431,7 +432,7 @@ def _adopt(fd: int, protocol: str, text: str) -> Listener:
 
 
 def _bound_to(fd: int) -> object:
-    """Return what bind(2) was called with for an inherited descriptor, or None."""
+    """Return the `bind_name` of an inherited descriptor, or None."""
     try:
         sock = socket.socket(fileno=os.dup(fd))
     except OSError:
@@ -444,7 +445,7 @@ def _bound_to(fd: int) -> object:
 
 
 def bind_name(address: Address) -> tuple[object, ...]:
-    """Return what is equal for addresses that bind(2) would take for the same."""
+    """Return a key that is equal for addresses that are the same for bind(2)."""
     if address.is_unix:
         path = address.path
         return ("unix", path if path.startswith("\0") else os.path.abspath(path))
@@ -453,9 +454,9 @@ def bind_name(address: Address) -> tuple[object, ...]:
 
 def _bind_error(address: Address, error: OSError) -> BindError:
     reason = {
-        errno.EADDRINUSE: "address already in use, another process listens there",
+        errno.EADDRINUSE: _IN_USE,
         errno.EACCES: "permission denied"
-        + (" (ports below 1024 want root or CAP_NET_BIND_SERVICE)"
+        + (" (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
            if not address.is_unix and 0 < address.port < 1024 else ""),
         errno.EADDRNOTAVAIL: "no interface of this machine has this address",
         errno.ENOENT: "the directory does not exist",

@@ -1,8 +1,7 @@
-"""Open listening sockets under a changed configuration: which stay, and what is new of them.
+"""Apply a changed configuration to open listening sockets, in the master at a reload.
 
-Called in the master at a reload. A socket that stays is never closed in between, so that
-no connection in its queue is lost. Its options are set anew; connections that were
-accepted before keep theirs.
+A socket that stays is never closed, so that no connection in its queue is lost. Its options
+are set again; connections that were accepted before keep theirs.
 """
 
 import logging
@@ -21,11 +20,14 @@ Pair = tuple[str, Listener]
 
 
 def find(pairs: Sequence[Pair], text: str) -> Listener | None:
-    """Return the open socket that an address means: by the same text, or the same place.
+    """Return the open socket of an address: the same text, or else the same address.
 
     Args:
         pairs: (text as it was written, listener).
-        text: what is written now.
+        text: as it is written now.
+
+    Raises:
+        BindError: the address names an inherited descriptor.
     """
     for written, listener in pairs:
         if written == text:
@@ -35,7 +37,7 @@ def find(pairs: Sequence[Pair], text: str) -> Listener | None:
         if _same(listener.address, address):
             return listener
     if address.inherited:
-        raise BindError(f"{text}: descriptors are inherited at a start only")
+        raise BindError(f"{text}: descriptors are inherited only at the start")
     return None
 
 
@@ -50,12 +52,13 @@ def _same(bound: Address, wanted: Address) -> bool:
 def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: str | None,
            keepalive: bool, sndbuf: int | None, rcvbuf: int | None,
            fast_open: int | None = None, **_: object) -> None:
-    """Give an open socket of ours these options; what the system refuses is told.
+    """Set the options of an open socket; errors are logged.
 
-    What was set and is set no more stays, but for the length of the queue and SO_KEEPALIVE.
+    An option that is no longer configured keeps its value, except for the length of the queue
+    and SO_KEEPALIVE.
 
     Args:
-        listener: an inherited one is left as it is, but for a queue length that is given.
+        listener: of an inherited one only a configured queue length is set.
         listen: length of the accept queue; None = somaxconn.
         chmod: mode of the unix socket's file.
         chown: its owner, `user[:group]`.

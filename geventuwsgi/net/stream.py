@@ -1,12 +1,10 @@
-"""The only room that waits on a connection: blocking calls on a raw, non-blocking socket.
+"""Connections: calls that block a greenlet, on a raw, non-blocking socket.
 
-The rules of this room:
-
-- A `Stream` belongs to the greenlet that reads from it; every wait carries a deadline as
-  a plain number. No timer is armed: a sweeper compares the numbers a few times a second
-  and calls `expire()` on the hub (a timer per request costs some 5 us).
-- `_socket.socket` and one reusable watcher instead of gevent's cooperative socket: one
-  system call and no Python frame per operation, 8.3 us for a wait, a recv and a send.
+- A `Stream` belongs to the greenlet that reads from it. Every wait has a deadline, which is
+  only a number: a sweeper compares it a few times a second and calls `expire()` on the hub (a
+  timer per request costs some 5 us).
+- A `_socket.socket` and one reusable watcher replace gevent's cooperative socket: an operation
+  is one system call without a Python frame, 8.3 us for a wait, a recv and a send.
 - Every failure of the peer is a `ClientDisconnected`.
 """
 
@@ -16,13 +14,13 @@ import struct
 from collections.abc import Callable
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from gevent import getcurrent
 from gevent.socket import socket as cooperative_socket
 from greenlet import GreenletExit, greenlet
 
-from ..errors import ClientDisconnected
+from ..errors import ClientDisconnected, ProtocolError
 from .acceptor import Batch, adopt
 
 READ, WRITE = 1, 2
@@ -31,16 +29,26 @@ _RECEIVE = 65536
 _SENDFILE = 1 << 20
 # struct linger: on, no seconds. The close sends a reset, socket(7).
 _RESET = struct.pack("ii", 1, 0)
-# Above this a head and its body are gathered by the kernel instead of being joined here.
+# From this size on the kernel joins a head and its body (sendmsg).
 _GATHER = 65536
 
 
+Header = TypeVar("Header")
+
+
+class HeadParser(Protocol):
+    """A parser of requests, as in `protocol.http1` and `protocol.uwsgi`."""
+
+    def head(self, data: bytes) -> bool: ...
+    def eof(self) -> None: ...
+
+
 class Expired(ClientDisconnected):
-    """The peer let the deadline of a wait pass."""
+    """The deadline of a wait has passed."""
 
 
 class NothingSent(ClientDisconnected):
-    """The connection was broken already when a response was about to begin."""
+    """The connection was broken before the response began."""
 
 
 class Stream:
@@ -52,7 +60,7 @@ class Stream:
         timeout: seconds without progress after which a send gives up.
 
     Attributes:
-        deadline: monotonic seconds at which the present wait ends, inf outside of one.
+        deadline: monotonic seconds at which the current wait ends, inf outside of waits.
     """
 
     __slots__ = ("sock", "deadline", "timeout", "_hub", "_reader", "_waiter")
@@ -62,12 +70,12 @@ class Stream:
         self.deadline = inf
         self.timeout = timeout
         self._hub = hub
-        # Made when the first wait comes: a connection of one request often has none.
+        # Created for the first wait: a connection of one request often has none.
         self._reader: Any = None
         self._waiter: Any = None
 
     def receive(self, timeout: float, size: int = _RECEIVE) -> bytes:
-        """Wait until bytes come and return them; b"" when the peer sends no more.
+        """Wait for bytes and return them; b"" after the peer's last byte.
 
         Raises:
             Expired: nothing came for `timeout` seconds.
@@ -91,8 +99,8 @@ class Stream:
                 raise ClientDisconnected(*error.args) from error
 
     def receive_now(self, timeout: float) -> bytes:
-        """As `receive`, but look before waiting: on a fresh connection the bytes are
-        mostly there, and a wait costs a system call and a turn of the loop."""
+        """Like `receive`, but try before waiting: on a new connection the bytes have usually
+        arrived, and a wait costs a system call and a turn of the loop."""
         try:
             return self.sock.recv(_RECEIVE)
         except BlockingIOError:
@@ -100,11 +108,66 @@ class Stream:
         except OSError as error:
             raise ClientDisconnected(*error.args) from error
 
+    def read_head(self, parser: HeadParser, timeout: float) -> bool:
+        """Read until a head that has begun is complete.
+
+        Returns:
+            False if the peer closed the connection before a head.
+
+        Raises:
+            ProtocolError: 408, or an error of the parser.
+            ClientDisconnected: the connection broke.
+        """
+        end = monotonic() + timeout
+        while True:
+            try:
+                data = self.receive(max(end - monotonic(), 0.0))
+            except Expired:
+                raise ProtocolError(
+                    408, f"no whole request head within {timeout:g} seconds") from None
+            if not data:
+                parser.eof()
+                return False
+            if parser.head(data):
+                return True
+
+    def read_proxy_header(self, parse: Callable[[bytes], tuple[Header, int] | None], data: bytes,
+                          start: float, timeout: float) -> tuple[Header, bytes]:
+        """Read until a PROXY header is complete.
+
+        Args:
+            parse: returns the header and its size, or None while it is incomplete.
+            data: the first bytes of the connection.
+            start: monotonic seconds at which the wait for the header began.
+            timeout: seconds for the whole header.
+
+        Returns:
+            The header, and the bytes after it.
+
+        Raises:
+            ProtocolError: 400 for a header that is cut short, 408, or an error of `parse`.
+            ClientDisconnected: the connection broke.
+        """
+        end = start + timeout
+        while True:
+            found = parse(data)
+            if found is not None:
+                header, size = found
+                return header, data[size:]
+            try:
+                more = self.receive(max(end - monotonic(), 0.0))
+            except Expired:
+                raise ProtocolError(
+                    408, f"no whole PROXY protocol header within {timeout:g} seconds") from None
+            if not more:
+                raise ProtocolError(400, "truncated PROXY protocol header")
+            data += more
+
     def send(self, data: bytes) -> None:
         """Send all of `data`.
 
         Raises:
-            Expired: the peer took nothing for `timeout` seconds.
+            Expired: the peer accepted nothing for `timeout` seconds.
             ClientDisconnected: the connection broke.
         """
         try:
@@ -117,7 +180,7 @@ class Stream:
             self._send_rest(memoryview(data)[sent:])
 
     def send_now(self, data: bytes) -> None:
-        """Send what fits without waiting, on the hub too, where `send` may not be called.
+        """Send as much as possible without waiting; for the hub, where `send` must not be called.
 
         Raises:
             OSError: nothing could be sent.
@@ -125,10 +188,10 @@ class Stream:
         self.sock.send(data)
 
     def send_pair(self, head: bytes, body: bytes) -> None:
-        """Send a head and its body in one system call, as far as the kernel takes them.
+        """Send a head and its body, in one system call if the kernel accepts all of it.
 
         Raises:
-            Expired, ClientDisconnected: as `send`.
+            Expired, ClientDisconnected: as for `send`.
             NothingSent: the connection was broken before.
         """
         if len(body) >= _GATHER:
@@ -175,8 +238,7 @@ class Stream:
         """Send `count` octets of a regular file from `offset`, by sendfile.
 
         Raises:
-            ClientDisconnected: the connection broke, or the file ended early, so that
-                what was promised cannot be kept.
+            ClientDisconnected: the connection broke, or the file is shorter than expected.
         """
         out = self.sock.fileno()
         writer = self._hub.loop.io(out, WRITE)
@@ -205,19 +267,19 @@ class Stream:
             self.deadline = inf
 
     def expire(self) -> None:
-        """End the present wait if its deadline has passed. Called on the hub only."""
+        """End the current wait if its deadline has passed. Only for the hub."""
         if self.deadline <= monotonic():
             self._waiter.throw(Expired("the peer made no progress in time"))
 
     def interrupt(self) -> None:
-        """End the present wait for reading or writing at once. Called on the hub only."""
+        """End the current wait immediately. Only for the hub."""
         if self.deadline != inf:
             self._waiter.throw(GreenletExit)
 
-    # For those who watch two connections at once and may not wait for one of them.
+    # For a relay, which watches two connections and must not wait for either of them.
 
     def take(self, size: int = _RECEIVE) -> bytes | None:
-        """Return what is there, b"" at the end, None if nothing is.
+        """Return bytes that have arrived, b"" at the end, None if there are none.
 
         Raises:
             ClientDisconnected: the connection broke.
@@ -230,11 +292,11 @@ class Stream:
             raise ClientDisconnected(*error.args) from error
 
     def seal(self, data: bytes) -> bytes:
-        """Return the octets to `push` for `data`: here the same."""
+        """Return the octets to `push` for `data`; without TLS they are the same."""
         return data
 
     def push(self, octets: bytes) -> bytes:
-        """Send what the kernel takes now, and return the rest.
+        """Send what the kernel accepts now, and return the rest.
 
         Raises:
             ClientDisconnected: the connection broke.
@@ -248,14 +310,14 @@ class Stream:
         return octets[sent:]
 
     def finish(self) -> None:
-        """Say that nothing more will be sent; the other direction goes on."""
+        """Shut down the sending direction; the other one stays open."""
         try:
             self.sock.shutdown(_socket.SHUT_WR)
         except OSError:
-            pass  # broken: the reader will notice
+            pass  # broken, which the reader notices
 
     def readable(self) -> bool:
-        """Whether something waits to be read (end-of-file included)."""
+        """Whether a read would return at once, with bytes or at the end."""
         try:
             self.sock.recv(1, _socket.MSG_PEEK)
         except BlockingIOError:
@@ -267,28 +329,28 @@ class Stream:
     def linger(self, seconds: float, octets: int) -> None:
         """Close so that the peer can read the last response (RFC 9112 section 9.6).
 
-        Closing with unread input resets the connection, and a reset may destroy what was
-        sent before. So: half-close, then take what still comes, within bounds.
+        Closing with unread input resets the connection, and a reset may destroy the response.
+        So the sending direction is shut down, and input is discarded, within limits.
         """
         end = monotonic() + seconds
         try:
             self.sock.shutdown(_socket.SHUT_WR)
             while octets > 0:
-                # Not `self.receive`: what comes through TLS is not even decrypted.
+                # Not `self.receive`: TLS input need not be decrypted.
                 data = Stream.receive(self, max(end - monotonic(), 0.0))
                 if not data:
                     break
                 octets -= len(data)
         except OSError:
-            pass  # reset or out of time: it is closed next either way
+            pass  # reset or out of time
         self.close()
 
     def abort(self) -> None:
-        """Close with a reset: what the peer has is not all of it.
+        """Close with a reset, so that the peer knows that the response is incomplete.
 
-        Where the end of the connection ends the body (uwsgi, HTTP/1.0), nothing else can
-        say so: nginx gave the client a clean end after a FIN. A unix socket knows no
-        reset; there it is a close.
+        If the end of the connection ends the body (uwsgi, HTTP/1.0), only a reset shows that:
+        after a FIN nginx ended the client's response normally. For a unix socket, which has no
+        resets, this is a normal close.
         """
         try:
             self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
@@ -305,26 +367,26 @@ class Stream:
 
 
 def in_greenlets(hub: Any, serve: Callable[..., None]) -> Callable[[Batch], None]:
-    """Return what serves each connection of a batch in a greenlet of its own.
+    """Return a function that serves each connection of a batch in a greenlet of its own.
 
     Args:
         hub: the hub of this thread.
         serve: called with socket, peer's address and listener; it runs at once, until its
             first wait.
     """
-    def take(batch: Batch) -> None:
+    def serve_batch(batch: Batch) -> None:
         for fd, address, listener in batch:
             sock = adopt(fd, listener.address.family)
             greenlet(serve, hub).switch(sock, address, listener)
-    return take
+    return serve_batch
 
 
 class HandedSocket:
     """The connection as a socket for upgrade libraries (`geventuwsgi.socket`).
 
-    Made with every connection, so it must cost nothing: the real cooperative socket, a
-    duplicate with a life of its own, comes into being when it is first used. From then
-    on the connection is the library's, and the server sends nothing more on it.
+    Every connection has one, so it must cost nothing: the real cooperative socket, a duplicate
+    of the connection's, is created on first use. After that the connection belongs to the
+    library, and the server sends nothing more on it.
     """
 
     __slots__ = ("_stream", "_real")
@@ -354,7 +416,7 @@ class HandedSocket:
 
 
 class HandedOver:
-    """What a stream keeps of a socket that was handed over: it can only be closed."""
+    """The socket of a stream that was handed over: it can only be closed."""
 
     def __init__(self, sock: _socket.socket) -> None:
         self.fileno = sock.fileno

@@ -1,13 +1,11 @@
-"""TLS: contexts made of files and plain values, and what a finished handshake tells.
+"""TLS: make the context of a listener, and describe a connection after its handshake.
 
-Rules of the room:
-
-- Plain arguments in, `ssl.SSLContext` out; every error names the file and the option.
-- A context is made before the process drops root (it reads the private key), before it
-  forks (the key of session tickets lies in the context, so a client that comes back is
-  known to every worker) and before gevent patches `ssl` (a context of the original class
-  cannot be changed any more after that, but serves as well).
-- TLS 1.2 and 1.3 only (RFC 8996). No renegotiation, no compression; HTTP/1.1 by ALPN.
+- Errors name the file and the option.
+- A context is made before the process drops root privileges (it reads the private key),
+  before it forks (the key of session tickets is in the context, so that every worker accepts
+  them) and before gevent patches `ssl` (a context of the original class can be used after
+  that, but not changed).
+- Only TLS 1.2 and 1.3 (RFC 8996), without renegotiation and compression; HTTP/1.1 by ALPN.
 """
 
 import os
@@ -23,14 +21,14 @@ from ..errors import ConfigError
 from .tls_config import Certificate, TlsConfig
 
 _PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
-# The certificate of each context, which cannot be asked of OpenSSL.
+# The certificate of each context, which OpenSSL does not return.
 _pems: WeakKeyDictionary[ssl.SSLContext, str] = WeakKeyDictionary()
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 HANDSHAKE = 0x16  # the first byte of a TLS connection (RFC 8446 section 5.1)
-# What a person reads who wrote http://, or forgot the s of `proxy_pass https://`.
+# The response to http:// on an HTTPS port, or to nginx's `proxy_pass http://`.
 PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
-# How X509_NAME_oneline(3) calls the attributes of a name; others keep their long names.
+# The short names of attributes as in X509_NAME_oneline(3); others keep their long names.
 _SHORT = {
     "countryName": "C", "stateOrProvinceName": "ST", "localityName": "L",
     "organizationName": "O", "organizationalUnitName": "OU", "commonName": "CN",
@@ -38,35 +36,35 @@ _SHORT = {
     "streetAddress": "street"}
 
 
-def context_of(terms: TlsConfig) -> ssl.SSLContext:
+def context_of(config: TlsConfig) -> ssl.SSLContext:
     """Make the context of a listener.
 
     Raises:
-        ConfigError: a file is missing, unreadable or not what it should be.
+        ConfigError: a file is missing, unreadable or malformed.
     """
-    first, *others = terms.certificates()
-    context = _context(terms, first)
+    first, *others = config.certificates()
+    context = _context(config, first)
     if others:
-        context.sni_callback = _chooser(context, [  # type: ignore[assignment]
-            (other, _context(terms, other)) for other in others])
+        context.sni_callback = _sni_callback(context, [  # type: ignore[assignment]
+            (other, _context(config, other)) for other in others])
     return context
 
 
-def exposed_keys(terms: TlsConfig) -> list[str]:
-    """List the key files that every user of this machine may read."""
-    keys = [one.key or one.cert for one in terms.certificates()]
+def exposed_keys(config: TlsConfig) -> list[str]:
+    """List the key files that every user of this machine can read."""
+    keys = [one.key or one.cert for one in config.certificates()]
     return [key for key in dict.fromkeys(keys) if os.stat(key).st_mode & stat.S_IROTH]
 
 
-def _context(terms: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
+def _context(config: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
     """Make a context for one certificate.
 
-    The authorities and their demands go into each of a listener's contexts: OpenSSL looks
-    into the store of the one that was chosen by the host name.
+    Each context of a listener gets the authorities and the verify mode: OpenSSL uses those of
+    the context chosen by the host name.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = VERSIONS[terms.minimum]
-    context.options |= ssl.OP_NO_RENEGOTIATION | terms.options
+    context.minimum_version = VERSIONS[config.minimum]
+    context.options |= ssl.OP_NO_RENEGOTIATION | config.options
     context.set_alpn_protocols(["http/1.1"])
     _load_certificate(context, certificate)
     if certificate.ciphers:
@@ -75,16 +73,16 @@ def _context(terms: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
         except ssl.SSLError:
             raise ConfigError(f"no cipher of {certificate.ciphers!r} is known to "
                               f"{ssl.OPENSSL_VERSION}", option=certificate.option) from None
-    if terms.ca:
-        _readable(terms.ca, "the file of client authorities", certificate.option)
+    if config.ca:
+        _check_readable(config.ca, "the file of client authorities", certificate.option)
         try:
-            context.load_verify_locations(terms.ca)
+            context.load_verify_locations(config.ca)
         except ssl.SSLError as error:
-            raise ConfigError(f"{terms.ca} holds no certificate of an authority in PEM form "
-                              f"({_reason(error)})", option=certificate.option) from None
-    context.verify_mode = VERIFY[terms.verify]
+            raise ConfigError(f"{config.ca} holds no certificate of an authority in PEM form "
+                              f"({_short_reason(error)})", option=certificate.option) from None
+    context.verify_mode = VERIFY[config.verify]
     with open(certificate.cert, encoding="ascii", errors="replace") as file:
-        found = _PEM.search(file.read())  # the private key may stand before it
+        found = _PEM.search(file.read())  # the private key may come first
     if found:
         _pems[context] = found[0] + "\n"
     return context
@@ -92,19 +90,19 @@ def _context(terms: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
 
 def _load_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
     cert, key, option = certificate.cert, certificate.key, certificate.option
-    _readable(cert, "the certificate", option)
+    _check_readable(cert, "the certificate", option)
     if key:
-        _readable(key, "the private key", option)
+        _check_readable(key, "the private key", option)
 
-    def passphrase() -> str:  # OpenSSL would ask on the terminal
+    def passphrase() -> str:  # OpenSSL would prompt on the terminal
         raise ConfigError(f"the private key {key or cert} is encrypted with a passphrase: store "
-                          "it without one, readable by root alone", option=option)
+                          "it without one, readable only by root", option=option)
 
     try:
         context.load_cert_chain(cert, key or None, passphrase)
     except ssl.SSLError as error:
-        reason = _reason(error)
-        # The second where one is RSA and the other is not: OpenSSL keeps a pair of each.
+        reason = _short_reason(error)
+        # The second reason is for key types that differ: OpenSSL keeps a pair for each type.
         if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "KEY_TYPE_MISMATCH"):
             message = f"the private key {key or cert} does not belong to the certificate {cert}"
         elif not _holds(cert, "CERTIFICATE"):
@@ -116,7 +114,7 @@ def _load_certificate(context: ssl.SSLContext, certificate: Certificate) -> None
         raise ConfigError(message, option=option) from None
 
 
-def _readable(path: str, what: str, option: str) -> None:
+def _check_readable(path: str, what: str, option: str) -> None:
     try:
         with open(path, "rb") as file:
             file.read(1)
@@ -129,16 +127,16 @@ def _holds(path: str, what: str) -> bool:
         return f"{what}-----".encode() in file.read()
 
 
-def _reason(error: ssl.SSLError) -> str:
+def _short_reason(error: ssl.SSLError) -> str:
     return (error.reason or error.strerror or str(error)).replace("_", " ").lower()
 
 
-def _chooser(default: ssl.SSLContext, others: Sequence[tuple[Certificate, ssl.SSLContext]],
-             ) -> Callable[[Any, str | None, ssl.SSLContext], None]:
+def _sni_callback(default: ssl.SSLContext, others: Sequence[tuple[Certificate, ssl.SSLContext]],
+                  ) -> Callable[[Any, str | None, ssl.SSLContext], None]:
     """Make the callback that chooses a context by the host name of the ClientHello.
 
-    An exact name wins over `*.domain`, that over a regular expression, and a name that
-    fits none gets the default certificate, as in uWSGI and nginx.
+    As in uWSGI and nginx, an exact name takes precedence over `*.domain`, and that over a
+    regular expression; any other name gets the default certificate.
     """
     exact: Mapping[str, ssl.SSLContext] = {
         one.name.lower(): context for one, context in reversed(others) if not one.pattern}
@@ -157,19 +155,19 @@ def _chooser(default: ssl.SSLContext, others: Sequence[tuple[Certificate, ssl.SS
 
 
 def looks_like_http(data: bytes) -> bool:
-    """Tell whether bytes that begin no TLS begin a request in plain HTTP."""
+    """Whether bytes that are not TLS begin a request in plain HTTP."""
     return re.match(rb"[A-Z]{1,20}($| )", data) is not None
 
 
-def why(error: ssl.SSLError) -> str:
-    """Say in a few words why a handshake failed."""
-    reason = _reason(error)
-    told = getattr(error, "verify_message", "")
-    return f"{reason}: {told}" if told else reason
+def reason_of(error: ssl.SSLError) -> str:
+    """Return in a few words why a handshake failed."""
+    reason = _short_reason(error)
+    detail = getattr(error, "verify_message", "")
+    return f"{reason}: {detail}" if detail else reason
 
 
 def distinguished_name(certificate: Mapping[str, Any]) -> str:
-    """Write the subject of `getpeercert()` as uWSGI does, `/C=IT/O=unbit/CN=name`.
+    """Format the subject of `getpeercert()` as uWSGI does, `/C=IT/O=unbit/CN=name`.
 
     Octets that are not printable ASCII become `\\xHH` (X509_NAME_oneline(3)).
     """
@@ -184,11 +182,11 @@ def distinguished_name(certificate: Mapping[str, Any]) -> str:
 
 
 def client_variables(connection: Any, export: bool) -> dict[str, str]:
-    """Return uWSGI's variables for the certificate of the client of a TLS connection.
+    """Return uWSGI's variables for the client certificate of a TLS connection.
 
     Args:
-        connection: an `SSLObject` or `SSLSocket` behind its handshake.
-        export: also HTTPS_CC, the certificate itself in PEM form.
+        connection: an `SSLObject` or `SSLSocket` after its handshake.
+        export: add HTTPS_CC, the certificate itself in PEM form.
     """
     certificate = connection.getpeercert()
     if not certificate:
@@ -201,9 +199,9 @@ def client_variables(connection: Any, export: bool) -> dict[str, str]:
 
 
 def extension(connection: Any, *, server_cert: bool = True) -> dict[str, Any]:
-    """Return ASGI's tls extension 0.2 for a TLS connection.
+    """Return the values of ASGI's tls extension 0.2 for a TLS connection.
 
-    Of the chain of the client it has what Python gives: all of it from 3.13 on, else the
+    The chain of the client is complete with Python 3.13 and later; before, it has only the
     client's own certificate.
 
     Args:
@@ -232,12 +230,12 @@ _NUMBERS = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
 @cache
 def _suites(context: ssl.SSLContext) -> dict[str, int]:
-    """Number the cipher suites of a context as IANA does."""
+    """Return the IANA numbers of the cipher suites of a context."""
     return {one["name"]: one["id"] & 0xFFFF for one in context.get_ciphers()}  # type: ignore
 
 
 def _rfc4514(certificate: Mapping[str, Any]) -> str:
-    """Write the subject of `getpeercert()`, the most specific part first (RFC 4514)."""
+    """Format the subject of `getpeercert()`, the most specific part first (RFC 4514)."""
     groups = []
     for group in reversed(certificate.get("subject", ())):
         groups.append("+".join(f"{_SHORT.get(name, name)}={_escaped(value)}"

@@ -1,7 +1,7 @@
-"""What a listener offers over TLS and asks of its clients, in plain values.
+"""The TLS configuration of a listener as plain values.
 
-They travel as JSON from the settings to the process that makes a context of them (`tls`).
-The rule of this room: it does not load `ssl`, so that a server without TLS has no need to.
+They are passed as JSON to the process that makes a context of them (`tls`). This module does
+not import `ssl`, which a server without TLS does not need.
 """
 
 import os
@@ -12,15 +12,15 @@ from ..errors import ConfigError
 
 
 class Certificate(NamedTuple):
-    """A certificate with its key, and the names it is for.
+    """A certificate with its key, and the host names that it is used for.
 
     Attributes:
-        cert: a PEM file with the certificate and those between it and its root.
+        cert: a PEM file with the certificate and the intermediate ones.
         key: a PEM file with the private key; "" = it is in `cert`.
-        ciphers: OpenSSL's list for TLS 1.2; "" = Python's.
+        ciphers: a list for TLS 1.2 as in OpenSSL; "" = Python's.
         name: a host name, `*.domain`, or with `pattern` a regular expression; "" = any.
-        pattern: whether it is one.
-        option: whose value this is, for errors.
+        pattern: whether `name` is a regular expression.
+        option: the option it comes from, for errors.
     """
 
     cert: str
@@ -32,15 +32,15 @@ class Certificate(NamedTuple):
 
 
 class TlsConfig(NamedTuple):
-    """What a listener offers and asks for.
+    """The TLS configuration of a listener.
 
     Attributes:
-        certificate: the one for clients that name no host, or one of no other.
-        others: those chosen by the host name (SNI, RFC 6066 section 3).
-        directory: where further ones are, as HOST.crt and HOST.key; "" = nowhere.
-        directory_ciphers: the ciphers of these.
-        ca: a PEM file of the authorities that sign client certificates; "" = none.
-        verify: "none", "optional" or "required": whether a client needs a certificate.
+        certificate: the default, if a client sends no host name or one that matches no other.
+        others: certificates chosen by the host name (SNI, RFC 6066 section 3).
+        directory: a directory of further ones, as HOST.crt and HOST.key; "" = none.
+        directory_ciphers: the ciphers for those.
+        ca: a PEM file of the authorities for client certificates; "" = none.
+        verify: "none", "optional" or "required": whether clients need a certificate.
         minimum: "TLSv1.2" or "TLSv1.3".
         options: further SSL_OP_* bits.
     """
@@ -55,13 +55,13 @@ class TlsConfig(NamedTuple):
     options: int = 0
 
     @classmethod
-    def from_json(cls, told: Sequence[Any]) -> "TlsConfig":
-        """Return the terms of what JSON made of them."""
-        certificate, others, *rest = told
+    def from_json(cls, data: Sequence[Any]) -> "TlsConfig":
+        """Recreate a configuration that has gone through JSON."""
+        certificate, others, *rest = data
         return cls(Certificate(*certificate), tuple(Certificate(*one) for one in others), *rest)
 
     def certificates(self) -> list[Certificate]:
-        """List the certificates, those of the directory as it is now; the default first.
+        """List the certificates, the default first; the directory is read now.
 
         Raises:
             ConfigError: the directory cannot be read.
@@ -73,10 +73,10 @@ class TlsConfig(NamedTuple):
 
 
 def directory_of(path: str, ciphers: str, option: str) -> list[Certificate]:
-    """List the certificates of a directory: `HOST.crt` with `HOST.key` beside it.
+    """List the certificates of a directory: each `HOST.crt` that has a `HOST.key`.
 
     Raises:
-        ConfigError: it cannot be read, or asks per host for what only a listener can.
+        ConfigError: it cannot be read, or has authorities for a single host.
     """
     try:
         names = sorted(os.listdir(path))
@@ -87,8 +87,8 @@ def directory_of(path: str, ciphers: str, option: str) -> list[Certificate]:
     for name in names:
         host, dot, kind = name.rpartition(".")
         if kind == "ca" and f"{host}.crt" in names:
-            raise ConfigError(f"{path}/{name}: client certificates are asked for by a listener, "
-                              f"not by host name: give {host} a listener of its own",
+            raise ConfigError(f"{path}/{name}: client certificates are required per listener, "
+                              f"not per host name: use a separate listener for {host}",
                               option=option)
         if kind == "crt" and dot and f"{host}.key" in names:
             found.append(Certificate(f"{path}/{name}", f"{path}/{host}.key", ciphers, host,

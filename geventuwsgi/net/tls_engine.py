@@ -1,15 +1,12 @@
 """The server's side of a TLS connection: bytes in, bytes out.
 
-Rules:
-
-- No I/O and no gevent. OpenSSL reads and writes memory only (`ssl.MemoryBIO`); the user
-  receives, sends and waits. Handing OpenSSL the socket costs as much for a small request
-  (12 us of CPU), but a system call for each 16 KiB record of a large one: 88 us for 100 KB,
-  66 this way.
-- Every method may leave bytes to be sent (handshake messages, session tickets, replies to
-  key updates, alerts): the user sends `output()` when it suits, at the latest before it
-  waits for the peer.
-- After an error the alert for the peer is in `output()`, and the connection is unusable.
+- There is no I/O and no gevent. OpenSSL only uses memory (`ssl.MemoryBIO`); the caller
+  receives, sends and waits. With the socket itself OpenSSL is as fast for a small request
+  (12 us of CPU), but makes a system call for each 16 KiB record: 88 us for 100 KB, instead of
+  66.
+- Every method may leave bytes to send (handshake messages, session tickets, replies to key
+  updates, alerts). The caller sends `output()` at the latest before it waits for the peer.
+- After an error `output()` has the alert for the peer, and the connection is unusable.
 """
 
 import errno
@@ -20,11 +17,11 @@ from typing import Any, NoReturn
 from ..errors import ClientDisconnected
 from . import tls
 
-# The largest plaintext of a record, RFC 8446 section 5.1, and what is encrypted at a time. A
-# memory BIO never shrinks: it keeps so much, and a third more, as long as the connection lives.
-# Larger pieces save system calls and no CPU: 100 KB cost 74 us, in pieces of 32 KiB 80.
+# The largest plaintext of a record (RFC 8446 section 5.1), and the size of a piece to encrypt.
+# A memory BIO never shrinks: a connection keeps this much and a third more. Larger pieces save
+# system calls but no CPU: 100 KB take 74 us, in pieces of 32 KiB 80.
 RECORD = 16384
-RECEIVE = 20480  # a whole record with its header, tag and padding, and a little more
+RECEIVE = 20480  # more than a record with its header, tag and padding
 
 
 class HandshakeFailed(ClientDisconnected):
@@ -42,7 +39,7 @@ class TlsEngine:
         established: the handshake is complete, and neither an error nor our close_notify
             has ended the connection.
         feed: adds bytes that the peer sent, at most `RECEIVE` at a time.
-        output: returns the bytes that are to be sent to the peer, which may be none.
+        output: returns the bytes to send to the peer, possibly none.
     """
 
     __slots__ = ("tls", "established", "feed", "output", "_incoming", "_outgoing", "_read",
@@ -63,28 +60,24 @@ class TlsEngine:
         """Process the handshake messages that were fed; return whether it is complete.
 
         Raises:
-            HandshakeFailed: there is no version, cipher or certificate to agree on, or the
-                peer does not speak TLS.
+            HandshakeFailed: there is no common version or cipher, a certificate is wrong, or
+                the peer does not speak TLS.
         """
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
-            raise HandshakeFailed(tls.why(error)) from None
+            raise HandshakeFailed(tls.reason_of(error)) from None
         self.established = True
         return True
 
     def has_input(self) -> bool:
-        """Return whether bytes were fed that have not been read."""
+        """Return whether bytes were fed that have not been read yet."""
         return bool(self._incoming.pending or self.tls.pending())
 
-    def has_output(self) -> bool:
-        """Return whether there are bytes to be sent."""
-        return bool(self._outgoing.pending)
-
     def read(self, size: int = RECORD) -> bytes | None:
-        """Return decrypted bytes; b"" after the peer's close_notify, None if it has to be fed.
+        """Return decrypted bytes; b"" after the peer's close_notify, None if more has to be fed.
 
         Raises:
             ClientDisconnected: a record was not valid.
@@ -94,12 +87,12 @@ class TlsEngine:
         try:
             return self._read(size)  # type: ignore[no-any-return]
         except ssl.SSLWantReadError:
-            return None  # a part of a record, or nothing for the application
+            return None  # an incomplete record, or one without data
         except ssl.SSLZeroReturnError:
             return b""
         except ssl.SSLError as error:
             self.established = False
-            raise ClientDisconnected(tls.why(error)) from error
+            raise ClientDisconnected(tls.reason_of(error)) from error
 
     def encrypt(self, data: bytes | memoryview) -> None:
         """Encrypt up to `RECORD` bytes; `output()` then returns them.
@@ -113,7 +106,7 @@ class TlsEngine:
             while sent < len(data):  # a client may ask for smaller records (RFC 6066)
                 sent += write(memoryview(data)[sent:])
         except ssl.SSLError as error:
-            raise ClientDisconnected(tls.why(error)) from error
+            raise ClientDisconnected(tls.reason_of(error)) from error
 
     def close_notify(self) -> bool:
         """Announce the end of our data; return whether that is to be sent now.
@@ -127,7 +120,7 @@ class TlsEngine:
         try:
             self.tls.unwrap()
         except ssl.SSLError:
-            pass  # it wants to read the peer's close_notify, which is not waited for
+            pass  # it would read the peer's close_notify, which is not needed
         return True
 
     def detach(self) -> "TlsEngine":

@@ -1,13 +1,10 @@
-"""A stream through TLS, and the plain socket that an upgrade library gets of one.
+"""A `Stream` over TLS, and the socket of such a connection for upgrade libraries.
 
-Rules:
-
-- The engine encrypts and decrypts; the waiting is `Stream`'s.
-- What OpenSSL has to send on its own (handshake messages, tickets, replies to key updates)
-  leaves with the next response, or before the next wait: no `send` of its own where one
-  can be saved.
-- A connection is closed with a close_notify, so that a body that ends with it is known to be
-  complete; one that is aborted is closed without.
+- The engine encrypts and decrypts; `Stream` does the waiting.
+- OpenSSL's own output (handshake messages, tickets, replies to key updates) is sent with the
+  next response or before the next wait, to save system calls.
+- A close sends close_notify, so that the client knows that a body which ends with the
+  connection is complete; an abort does not.
 """
 
 import _socket
@@ -22,8 +19,10 @@ from gevent.lock import RLock
 
 from ..errors import ClientDisconnected
 from .acceptor import adopt
+from .deadlines import NEVER
 from .stream import HandedOver, HandedSocket, Stream
 from .tls_engine import RECEIVE, RECORD, HandshakeFailed, TlsEngine
+
 
 
 class SecureStream(Stream):
@@ -37,19 +36,19 @@ class SecureStream(Stream):
     __slots__ = ("engine",)
 
     def __init__(self, plain: Stream, context: ssl.SSLContext) -> None:
-        for name in Stream.__slots__:  # socket, watcher and hub go over to this one
+        for name in Stream.__slots__:  # socket, watcher and hub
             setattr(self, name, getattr(plain, name))
         self.engine = TlsEngine(context)
 
     def handshake(self, data: bytes, timeout: float) -> None:
-        """Make the server's part of the handshake.
+        """Do the server's part of the handshake.
 
         Args:
-            data: the bytes that were received already.
-            timeout: seconds for all of it.
+            data: the bytes that were received before.
+            timeout: seconds for the whole handshake.
 
         Raises:
-            HandshakeFailed: as `TlsEngine.do_handshake`; the peer was sent the alert.
+            HandshakeFailed: as for `TlsEngine.do_handshake`; the alert was sent.
             Expired: it took too long.
             ClientDisconnected: the connection ended.
         """
@@ -82,7 +81,7 @@ class SecureStream(Stream):
                 return data
             self._flush()
             now = monotonic()
-            # One deadline for a whole record: its bytes may come one by one.
+            # One deadline for a whole record, whose bytes may come one by one.
             end = end or now + timeout
             data = Stream.receive(self, max(end - now, 0.0), RECEIVE)
             if not data:
@@ -112,7 +111,7 @@ class SecureStream(Stream):
         self._send_records(view, RECORD)
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
-        """Send a part of a file, read piece by piece: the kernel cannot encrypt it."""
+        """Send a part of a file; it has to be read, as sendfile cannot encrypt it."""
         while count:
             data = os.pread(fd, min(count, RECORD), offset)
             if not data:
@@ -169,11 +168,11 @@ class SecureStream(Stream):
             self._flush()
 
     def _flush(self) -> None:
-        if self.engine.has_output():
-            Stream.send(self, self.engine.output())
+        if data := self.engine.output():
+            Stream.send(self, data)
 
     def _try(self, data: bytes) -> bytes:
-        """Send without waiting; return what the kernel did not take."""
+        """Send without waiting; return what the kernel did not accept."""
         try:
             return data[self.sock.send(data):] if data else b""
         except BlockingIOError:
@@ -182,7 +181,7 @@ class SecureStream(Stream):
             return b""  # the connection is gone
 
     def _close_notify(self) -> None:
-        """Send the close_notify; wait for room in the kernel unless on the hub."""
+        """Send close_notify; wait for space in the kernel's buffer unless on the hub."""
         if not self.engine.close_notify():
             return
         rest = self._try(self.engine.output())
@@ -194,33 +193,27 @@ class SecureStream(Stream):
         self.deadline = inf
 
 
-# A connection through TLS handed over as a plain socket, for upgrade libraries.
-#
-# A library that speaks WebSocket wants a real socket, with a descriptor that it may poll. So
-# it gets one end of a socket pair, and two greenlets carry what passes between the other end
-# and TLS. That costs two copies and only where it happens: the connection's own requests know
-# nothing of it.
-
-_NEVER = 1e9  # seconds: how long an upgraded connection may be silent is the library's affair
-
-
 class TunnelSocket(HandedSocket):
-    """`geventuwsgi.socket` of a connection through TLS."""
+    """`geventuwsgi.socket` of a connection over TLS.
+
+    A WebSocket library needs a real socket, whose descriptor it can poll. It gets one end of a
+    socket pair; two greenlets copy between the other end and TLS.
+    """
 
     __slots__ = ()
 
     def _take(self) -> Any:
         stream: Any = self._stream
         inner, outer = socket.socketpair()
-        carrier = _Carrier(stream)
+        tunnel = _TunnelStream(stream)
         stream.sock = HandedOver(stream.sock)
-        inward = spawn(_carry_in, carrier, inner)
-        spawn(_carry_out, carrier, inner, inward)
+        inward = spawn(_copy_in, tunnel, inner)
+        spawn(_copy_out, tunnel, inner, inward)
         return outer
 
 
-class _Carrier(SecureStream):
-    """The TLS side of a tunnel, which two greenlets use at a time.
+class _TunnelStream(SecureStream):
+    """The TLS side of a tunnel, which two greenlets use at the same time.
 
     Args:
         stream: its connection and TLS state move here; it can no longer use them.
@@ -238,29 +231,29 @@ class _Carrier(SecureStream):
         self._lock = RLock()
 
     def _flush(self) -> None:
-        with self._lock:  # records leave in the order in which they were made
+        with self._lock:  # records must be sent in the order in which they were made
             SecureStream._flush(self)
 
 
-def _carry_in(carrier: _Carrier, inner: socket.socket) -> None:
-    """Carry what the client sends, until it ends."""
+def _copy_in(tunnel: _TunnelStream, inner: socket.socket) -> None:
+    """Copy what the client sends, until the end."""
     try:
-        while data := carrier.receive(_NEVER, RECORD):
+        while data := tunnel.receive(NEVER, RECORD):
             inner.sendall(data)
         inner.shutdown(socket.SHUT_WR)
     except ClientDisconnected:
-        inner.close()  # broken off: the library sees that
+        inner.close()  # the library notices that the connection is broken
     except OSError:
-        pass  # the library is gone, which the other greenlet sees
+        pass  # the library has closed its socket, which the other greenlet notices
 
 
-def _carry_out(carrier: _Carrier, inner: socket.socket, inward: Any) -> None:
-    """Carry what the library sends, until it closes; then end the connection."""
+def _copy_out(tunnel: _TunnelStream, inner: socket.socket, inward: Any) -> None:
+    """Copy what the library sends, until it closes its socket; then end the connection."""
     try:
         while data := inner.recv(RECORD):
-            carrier.send(data)
+            tunnel.send(data)
     except OSError:
-        carrier.abort()
+        tunnel.abort()
     inward.kill()
-    carrier.close()
+    tunnel.close()
     inner.close()

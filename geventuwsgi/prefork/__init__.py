@@ -1,5 +1,6 @@
-"""The code between fork and worker: a template that loads once and forks, and its children.
+"""The code between fork and worker: the template that loads the application, and its children.
 
-Begin with `template.py`. The template is single-threaded, never runs a hub and waits with
-unpatched calls; only it forks. `boot` says what to load and what a child runs.
+Begin with `template.py`. The template is single-threaded and never runs a hub; only it
+forks. `child.py` is what a forked process knows of itself. `boot` decides what is loaded
+and what a child runs, and is the only importer.
 """

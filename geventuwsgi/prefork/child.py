@@ -1,12 +1,12 @@
-"""What a worker process does first, and what it then knows of the house.
+"""What a forked worker does first, and how it talks to the master.
 
-Rules of the room:
+Rules:
 
-- Called in a process that was forked a moment ago, with all signals blocked.
-- The worker is the master's child, not the template's: the template forked twice, the
-  process between them is gone, and the master is the subreaper of both.
-- Nobody outlives the master: the kernel kills the worker with it (PR_SET_PDEATHSIG),
-  and the end-of-file on the control socket says the same where the kernel cannot.
+- `become` runs in a process that was just forked, with all signals blocked.
+- The worker is a child of the master, not of the template: the template forks twice, the
+  process in between exits, and the master is the subreaper of both.
+- No worker outlives the master: the kernel kills it (PR_SET_PDEATHSIG), and where that
+  cannot be set, end-of-file on the control socket ends it.
 """
 
 import os
@@ -21,7 +21,7 @@ from ..system import kernel, signals
 
 
 class Child:
-    """A worker process, as it sees itself.
+    """The present process, a worker or router; an `ipc.commands.Child`.
 
     Attributes:
         id: its number, from 1.
@@ -30,12 +30,13 @@ class Child:
         row: its row of the scoreboard.
         board: the scoreboard.
         master: the master's pid.
-        reopen: reopens the error log and `logto`; set by whoever set these up.
-        take: goes on with a log file that the master opened; likewise.
-        look: called now and then; tells the master what was imported (`py-autoreload`).
+        reopen: reopens the error log and `logto`; set by `boot`.
+        use_log: replaces a log file by a descriptor that the master opened; set by `boot`.
+        report_imports: called now and then; sends the master what was imported
+            (`py-autoreload`).
         first: whether this is the first process of its number in its generation.
         accepting: called before the worker is ready.
-        logvars: returns the log variables of the present request, None outside of one.
+        logvars: returns the log variables of the present request, None outside a request.
     """
 
     def __init__(self, number: int, generation: int, sock: socket.socket, board: Scoreboard,
@@ -47,52 +48,52 @@ class Child:
         self.row = row
         self.master = master
         self._question: int | None = None
-        self.reopen: Callable[[], None] = _nothing
-        self.take: Callable[[str, int], None] = _close
-        self.look: Callable[[], None] = _nothing
+        self.reopen: Callable[[], None] = lambda: None
+        self.use_log: Callable[[str, int], None] = lambda name, fd: os.close(fd)
+        self.report_imports: Callable[[], None] = lambda: None
         self.first = True
-        self.accepting: Callable[[], None] = _nothing
-        self.logvars: Callable[[], dict[str, str] | None] = _none
+        self.accepting: Callable[[], None] = lambda: None
+        self.logvars: Callable[[], dict[str, str] | None] = lambda: None
 
     def ready(self) -> None:
-        """Tell the master that connections are accepted; the first heartbeat."""
+        """Report that connections are accepted, with the first heartbeat."""
         self.accepting()
         self.row.cells[scoreboard.STATE] = scoreboard.STATE_READY
         self.row.cells[scoreboard.HEARTBEAT_NS] = time.monotonic_ns()
         channel.send(self.control, channel.READY)
 
     def failed(self, status: int, reason: str) -> None:
-        """Tell the master that this worker cannot boot and will end with `status`."""
+        """Report that this worker cannot boot and will exit with `status`."""
         channel.send(self.control, channel.failed(status, reason))
 
     def due_for_replacement(self, reason: str) -> None:
-        """Ask for a replacement; this worker serves on until the other is ready."""
+        """Ask for a replacement; this worker keeps serving until that is ready."""
         channel.send(self.control, channel.due_for_replacement(reason))
 
     def received(self) -> bytes | None:
-        """Return the master's next message, b"" if it is gone, None if it says nothing.
+        """Return the master's next message, b"" if it has gone, None if there is none.
 
-        A log file that came is taken here. Any other descriptor waits for `answer`.
+        A log file is dealt with here. Any other descriptor is kept for `answer`.
         """
         message, descriptor = channel.receive_with_descriptor(self.control)
         if message and message.startswith(channel.LOG) and descriptor is not None:
-            self.take(message.removeprefix(channel.LOG).decode(), descriptor)
+            self.use_log(message.removeprefix(channel.LOG).decode(), descriptor)
             return None
         if self._question is not None:
-            os.close(self._question)  # of a message that nobody answered
+            os.close(self._question)  # of a message without an answer
         self._question = descriptor
         return message
 
     def answer(self, text: str) -> None:
-        """Answer a message that brought a descriptor, with a text of any length.
+        """Answer the message that came with a descriptor, with a text of any length.
 
-        It goes into a file without a name, whose descriptor is sent: nothing here waits
-        for the master to read.
+        The text is written to a memfd, and that is sent: the worker does not wait for the
+        master to read.
         """
         if self._question is None:
             return
         question, self._question = self._question, None
-        # The class of before the patching.
+        # The unpatched class: the hub has nothing to do with it.
         with type(self.control)(fileno=question) as sock:
             fd = os.memfd_create("geventuwsgi-answer", os.MFD_CLOEXEC)
             try:
@@ -103,27 +104,14 @@ class Child:
                 os.close(fd)
 
 
-def _nothing() -> None:
-    """Do nothing."""
-
-
-def _none() -> None:
-    """Be outside of any request."""
-
-
-def _close(name: str, fd: int) -> None:
-    """Take no log file."""
-    os.close(fd)
-
-
 def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
            row: Row, master: int, cores: int) -> Child:
     """Turn a process that was just forked into worker `number`.
 
-    The signals that end a group at once are ignored: Ctrl-C and systemd send them to
-    every process, and the order to end comes from the master. SIGTERM keeps its default
-    until the worker installs its drain, so that a worker in the middle of a long import
-    can be stopped; the others that a worker will handle must not kill it before.
+    Signals that are sent to the whole process group (Ctrl-C, systemd) are ignored: the
+    master tells its workers to stop. SIGTERM keeps its default until the worker has its own
+    handler, so that a worker in the middle of a long import can be stopped. The other
+    signals that a worker will handle must not kill it before that.
 
     Args:
         number: the worker's number.
@@ -148,26 +136,26 @@ def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
     cells[scoreboard.CORES] = cores
     cells[scoreboard.STATE] = scoreboard.STATE_BOOTING
     cells[scoreboard.PID] = os.getpid()
-    channel.send(sock, b"pid %d" % os.getpid())
+    channel.send(sock, channel.PID + b"%d" % os.getpid())
     return Child(number, generation, sock, board, row, master)
 
 
 def _await_adoption(master: int, sock: socket.socket) -> None:
-    """Wait until the master is our parent, then bind our life to its.
+    """Wait until the master is our parent, then have the kernel end us with it.
 
-    The process between the template and us ends right after its fork. Asking for the
-    signal before that would tie us to the wrong parent.
+    The process between the template and this one exits right after its fork. Asking for
+    the signal before that would tie us to the wrong parent.
     """
     sleep = kernel.original("time", "sleep")  # the patched one would run the hub
     while os.getppid() != master:
-        # If the master died meanwhile somebody else has adopted us, maybe before we ever
-        # looked; then nobody holds the other end of our control socket.
+        # If the master has died, another process is our parent, possibly from the start;
+        # then the other end of our control socket is closed.
         if channel.peer_closed(sock):
             os._exit(0)
         sleep(0.0005)
     try:
         kernel.die_with_parent()
     except OSError:
-        pass  # a sandbox that forbids prctl; the end-of-file remains
+        pass  # a sandbox that forbids prctl; there is still the end-of-file
     if os.getppid() != master:
         os._exit(0)

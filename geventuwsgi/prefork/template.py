@@ -1,13 +1,15 @@
-"""The template: it holds the loaded application and forks workers when told.
+"""The template: a process that loads the application once and forks workers.
 
-Rules of the room:
+Rules:
 
-- Single-threaded, and it never runs a hub: it waits with unpatched calls, so that what
-  it forks is a process in which nothing has begun.
+- It is single-threaded and never runs a hub: it waits with unpatched calls, so that a
+  forked worker starts with a hub of its own.
 - fork, poll and waitpid are the system's own. `gevent.monkey.patch_all()` replaces them
-  for the application; `kernel.original` finds what was there before.
-- It ignores the signals that go to the whole group. It ends when the master says so or
-  is gone, and takes no worker with it.
+  for the application; `kernel.original` returns what was there before.
+- It ignores signals that are sent to the whole process group. It exits when the master
+  tells it to or has gone; its workers are not affected.
+- A worker has none of the template's threads, runs a copy of its greenlets and shares its
+  connections. `warn_of_hazards` reports such leftovers of the import.
 """
 
 import atexit
@@ -39,8 +41,7 @@ IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.
 
 
 class WrongInterface(Exception):
-    """Raised while loading: this process is the wrong kind for what it loaded, and the master
-    is to start one by the role's other row."""
+    """The loaded application needs the role's alternative: WSGI was started, and it is ASGI."""
 
 
 class Template:
@@ -53,13 +54,13 @@ class Template:
         master: the master's pid.
         cores: application slots of a worker, for the scoreboard.
         reopen: called on SIGUSR1; reopens the logs.
-        take: goes on with a log file that the master opened, by name and descriptor.
+        use_log: replaces a log file, by name, by a descriptor that the master opened.
         title: sets the title of a worker's process, given its number.
     """
 
     def __init__(self, sock: socket.socket, board: Scoreboard, *, generation: int, master: int,
                  cores: int = 1, reopen: Callable[[], None] = lambda: None,
-                 take: Callable[[str, int], None] = lambda name, fd: os.close(fd),
+                 use_log: Callable[[str, int], None] = lambda name, fd: os.close(fd),
                  title: Callable[[int], None] = lambda number: None) -> None:
         self._control = sock
         self._board = board
@@ -67,18 +68,18 @@ class Template:
         self._master = master
         self._cores = cores
         self._reopen = reopen
-        self._take = take
+        self._use_log = use_log
         self._title = title
         self._pipe = signals.SignalPipe()
         self._forked: set[bytes] = set()    # the numbers of the workers so far
 
     def run(self, load: Callable[[], Loaded], work: Callable[[Loaded, Child], int]) -> int:
-        """Load, tell the master, and fork workers until it is gone.
+        """Load, report to the master, and fork workers until the master has gone.
 
         Args:
             load: returns what the workers share; with `lazy-apps` it loads nothing. It may
                 raise `WrongInterface`.
-            work: the life of a worker; what it returns is the worker's exit status.
+            work: runs in each worker and returns its exit status.
 
         Returns:
             The template's exit status; the workers never return.
@@ -96,25 +97,25 @@ class Template:
         try:
             loaded = load()
         except WrongInterface:
-            channel.send(self._control, channel.OTHERWISE)
+            channel.send(self._control, channel.WRONG_INTERFACE)
             return 0
         except SystemExit as end:
             return self._failed(BootError(f"it called sys.exit({end.code!r})"))
         except Exception as error:
             return self._failed(error)
-        # Whatever the application did to signals while it was imported, ours stand.
+        # Again: the application may have set handlers of its own while it was imported.
         self._pipe.install((signal.SIGUSR1,), IGNORED)
-        warn(self._control.fileno())
-        # What is alive now stays alive: the collector need not write to its pages, and
-        # so does not copy them into every worker.
+        warn_of_hazards(self._control.fileno())
+        # What is alive now stays alive. A collector that ignores it does not write to its
+        # pages, and so does not copy them into every worker.
         gc.collect()
         gc.freeze()
         milliseconds = int((time.monotonic() - started) * 1000)
-        channel.send(self._control, b"loaded %d" % milliseconds)
+        channel.send(self._control, channel.LOADED + b"%d" % milliseconds)
         return self._serve(loaded, work)
 
     def _failed(self, error: Exception) -> int:
-        status = told_failure(error, "the application could not be loaded")
+        status = log_failure(error, "the application could not be loaded")
         channel.send(self._control, channel.failed(status, str(error)))
         return status
 
@@ -135,7 +136,7 @@ class Template:
                 if message is None or descriptor is None:
                     continue
                 if message.startswith(channel.LOG):
-                    self._take(message.removeprefix(channel.LOG).decode(), descriptor)
+                    self._use_log(message.removeprefix(channel.LOG).decode(), descriptor)
                 else:
                     self._fork(message, descriptor, loaded, work)
 
@@ -143,19 +144,19 @@ class Template:
               work: Callable[[Loaded, Child], int]) -> None:
         """Fork twice, so that the worker becomes the master's child.
 
-        A fork that fails closes the descriptor everywhere, and the master sees the end
-        of a worker that never said a word.
+        If a fork fails, the descriptor is closed everywhere, and the master sees the end of
+        a worker that never sent its pid.
         """
         fork, waitpid = kernel.original("os", "fork"), kernel.original("os", "waitpid")
         number = message.split()[1]
         # A signal between the fork and the worker's own handlers would write into our pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            between = fork()
-            if between == 0:
-                self._between(fork, message, descriptor, loaded, work)
-            self._tell_forked(descriptor, between)
-            waitpid(between, 0)
+            intermediate = fork()
+            if intermediate == 0:
+                self._intermediate(fork, message, descriptor, loaded, work)
+            self._report_forked(descriptor, intermediate)
+            waitpid(intermediate, 0)
             self._forked.add(number)
         except OSError as error:
             logger.error("cannot fork a worker: %s", error.strerror)
@@ -163,44 +164,44 @@ class Template:
             kernel.original("os", "close")(descriptor)  # gevent's waits for the hub
             signals.unblock_all()
 
-    def _between(self, fork: Callable[[], int], message: bytes, descriptor: int, loaded: Loaded,
-                 work: Callable[[Loaded, Child], int]) -> None:
-        """Be the process between template and worker; never return."""
+    def _intermediate(self, fork: Callable[[], int], message: bytes, descriptor: int,
+                      loaded: Loaded, work: Callable[[Loaded, Child], int]) -> None:
+        """Run the process between template and worker, and the worker; never return."""
         status = 1
         try:
             with warnings.catch_warnings():
                 # Python 3.13 counts gevent's main thread twice after the first fork and
-                # warns of threads; the system shows one.
+                # warns about threads; the kernel knows of one only.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 worker = fork()
             if worker != 0:
-                self._tell_forked(descriptor, worker)
+                self._report_forked(descriptor, worker)
                 os._exit(0)
             status = self._worker(message, descriptor, loaded, work)
         except OSError as error:
             logger.error("cannot fork a worker: %s", error.strerror)
         except BaseException:
-            logger.exception("a worker ended by")
+            logger.exception("a worker ended with an exception")
             raise
         finally:
             os._exit(status)
 
-    def _tell_forked(self, descriptor: int, pid: int) -> None:
-        """Tell the master of a child that may hang before it can speak for itself.
+    def _report_forked(self, descriptor: int, pid: int) -> None:
+        """Send the pid of a child to the master, which may hang before it can do so itself.
 
-        What libraries run in a forked child (`os.register_at_fork`) comes before us.
+        Handlers of libraries (`os.register_at_fork`) run before our code in the child.
         """
         sock = type(self._control)(fileno=descriptor)
-        channel.send(sock, b"forked %d" % pid)
+        channel.send(sock, channel.FORKED + b"%d" % pid)
         sock.detach()
 
     def _worker(self, message: bytes, descriptor: int, loaded: Loaded,
                 work: Callable[[Loaded, Child], int]) -> int:
-        """Be a worker, and return its exit status."""
+        """Run a worker, and return its exit status."""
         self._pipe.close()
         self._control.close()
         _, number, row = message.split()
-        # The class of before the patching: the hub must not take it for its own.
+        # The unpatched class: the hub has nothing to do with it.
         sock = type(self._control)(fileno=descriptor)
         me = child.become(int(number), self._generation, sock, self._board,
                           self._board.row(int(row)), self._master, self._cores)
@@ -211,17 +212,17 @@ class Template:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
         except Exception as error:
-            status = told_failure(error, f"worker {me.id} could not boot")
+            status = log_failure(error, f"worker {me.id} could not boot")
             me.failed(status, str(error))
         finish()
         return status
 
 
-def told_failure(error: Exception, what: str) -> int:
-    """Log why a process cannot go on, and return the exit status that says so.
+def log_failure(error: Exception, what: str) -> int:
+    """Log why a process cannot continue, and return its exit status.
 
-    An error of ours is told in its own words (the loader adds the traceback without
-    our frames); anything else with its traceback.
+    An error of this server is logged as its message (and the traceback that the loader has
+    attached, without the server's frames); anything else with its full traceback.
     """
     if isinstance(error, GeventuwsgiError):
         traceback = getattr(error, "traceback", None)
@@ -232,23 +233,20 @@ def told_failure(error: Exception, what: str) -> int:
 
 
 def finish() -> None:
-    """Run what was registered with `atexit` and flush, as an interpreter that ends."""
+    """Run the functions registered with `atexit` and flush, as Python does when it exits."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            pass  # a pipe whose reader is gone
+            pass  # a pipe whose reader has gone
 
 
-# What an application left running while it was imported, and a fork would break.
-#
-# A forked worker has none of the template's threads, its greenlets would run in every
-# worker, and a connection would be shared by all of them. This room only looks and warns.
+# Fork hazards: what the import of an application left running
 
-def warn(control: int) -> None:
-    """Log a warning that names what is left over, if anything is.
+def warn_of_hazards(control: int) -> None:
+    """Log a warning that names threads, greenlets and connections, if there are any.
 
     Args:
         control: the template's own connected socket, which does not count.
@@ -261,7 +259,7 @@ def warn(control: int) -> None:
 
 
 def greenlets() -> list[str]:
-    """Name the greenlets that wait or are scheduled to run, the hub apart."""
+    """Return the greenlets that wait or are scheduled to run, except the hub."""
     greenlet, hub = sys.modules.get("greenlet"), sys.modules.get("gevent.hub")
     if greenlet is None:
         return []
@@ -273,7 +271,7 @@ def greenlets() -> list[str]:
 
 
 def threads() -> list[str]:
-    """Name the native threads beside the main one."""
+    """Return the native threads, except the main one."""
     found = []
     for task in os.listdir("/proc/self/task"):
         if int(task) != os.getpid():
@@ -286,7 +284,7 @@ def threads() -> list[str]:
 
 
 def connections(control: int) -> list[str]:
-    """Name the connected sockets by their peers."""
+    """Return the connected sockets, by their peers."""
     found = []
     sock_type = kernel.original("socket", "socket")  # the patched one would start the hub
     for name in os.listdir("/proc/self/fd"):

@@ -1,13 +1,10 @@
-"""Protocols without I/O: bytes in, events out.
+"""HTTP/1, uwsgi and PROXY without I/O: parsers of bytes, and builders of bytes.
 
-Rules of the wing:
+Start with `http1` (requests), `response` (what workers send) and `uwsgi`. All of this server
+that speaks one of these protocols uses these parsers.
 
-- Nothing here owns a socket, a clock, a log, a greenlet or a settings object. Limits
-  come in as arguments; time does not come in at all.
-- One grammar, one implementation: whoever speaks HTTP or uwsgi in this house speaks
-  it through these parsers.
-- A parser is the same whatever the pieces its bytes arrive in: whole, byte by byte or
-  cut anywhere. What it did not consume it keeps, and tells.
-- What the RFC calls an error is a `ProtocolError` with the status that answers it and
-  a reason for the log. After one a parser is of no further use: the connection closes.
+- Nothing here owns a socket, a clock, a log or a settings object; limits are arguments.
+- The result does not depend on how the bytes were cut. Unconsumed bytes are in `buffered`.
+- An error is a `ProtocolError` with the status to send and a reason for the log. After an
+  error a parser cannot be used again: the connection closes.
 """

@@ -1,9 +1,8 @@
 """The grammar of HTTP/1.1, each expression under the rule it implements.
 
-Expressions over `str` expect text decoded as latin-1, so that one character is
-one octet. None of them can backtrack by more than one repetition: in every
-sequence the character that ends a part is not a member of that part, so a
-hostile value costs time linear in its length.
+Expressions for `str` expect text decoded as latin-1, so that one character is one octet. None
+of them backtracks by more than one repetition, because the character that ends a part is
+never a member of that part; the time is linear in the length of the text.
 """
 
 import re
@@ -13,15 +12,15 @@ TCHAR = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 TOKEN = re.compile(rf"{TCHAR}+")
 
 # RFC 9110 section 5.5: field-value = *field-content, field-vchar = VCHAR / obs-text.
-# Optional whitespace around it (OWS) is SP or HTAB, so one class covers both. What the
-# class leaves out (controls, CR, LF, NUL, DEL) also rules out obs-fold (RFC 9112 5.2).
+# Optional whitespace around it (OWS) is SP or HTAB, so one class covers both. The characters
+# that it excludes (controls, CR, LF, NUL, DEL) also exclude obs-fold (RFC 9112 5.2).
 FIELD_CHAR = r"[^\x00-\x08\x0a-\x1f\x7f]"
 FIELD_LINE = re.compile(rf"{TCHAR}+:{FIELD_CHAR}*")
 FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # RFC 9112 section 3: request-line = method SP request-target SP HTTP-version.
-# Departure: obs-text (0x80-0xff) passes in the target, as curl and old browsers send
-# raw UTF-8 there. "#" does not: a fragment never travels (RFC 9110 section 4.2.5).
+# Departure: obs-text (0x80-0xff) is allowed in the target, as curl and old browsers send raw
+# UTF-8 there. "#" is not: a fragment is never sent (RFC 9110 section 4.2.5).
 TARGET_CHAR = r"[!-\"$-~\x80-\xff]"
 REQUEST_LINE = re.compile(rf"({TCHAR}+) ({TARGET_CHAR}+) HTTP/([0-9])\.([0-9])")
 
@@ -30,9 +29,9 @@ REQUEST_LINE = re.compile(rf"({TCHAR}+) ({TARGET_CHAR}+) HTTP/([0-9])\.([0-9])")
 HEAD = re.compile(
     rf"({TCHAR}+) ({TARGET_CHAR}+) HTTP/1\.([0-9])\r\n((?:{TCHAR}+:{FIELD_CHAR}*\r\n)*)\r\n")
 
-# The fields that decide about framing and persistence, in any case, from the LF in
-# front to the end of the line. Classes instead of IGNORECASE keep the search on its
-# fast path: 1.0 us against 8.2 us for the head a browser sends.
+# The fields that decide framing and persistence, from the LF before them to the end of the
+# line. Classes instead of IGNORECASE keep the search on its fast path: 1.0 us instead of
+# 8.2 us for the head of a browser.
 FRAMING = re.compile(
     r"\n(?:[Hh][Oo][Ss][Tt]"
     r"|[Cc][Oo][Nn](?:[Nn][Ee][Cc][Tt][Ii][Oo][Nn]|[Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh])"
@@ -40,7 +39,7 @@ FRAMING = re.compile(
     r"|[Ee][Xx][Pp][Ee][Cc][Tt]):[^\r]*")
 
 # RFC 3986 section 3.2.2 and RFC 9110 section 7.2: Host = uri-host [ ":" port ], with no
-# userinfo. An empty value is what a target without authority sends.
+# userinfo. The value is empty if the target has no authority.
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*"
 _IP_LITERAL = r"\[(?:[0-9A-Fa-f:.]+|v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+)\]"
 HOST = re.compile(rf"(?:{_IP_LITERAL}|{_REG_NAME})(?::[0-9]{{0,5}})?")
@@ -53,7 +52,7 @@ AUTHORITY_FORM = re.compile(rf"(?:{_IP_LITERAL}|{_REG_NAME}):[0-9]{{1,5}}")
 
 # RFC 9112 section 7.1: chunk-size = 1*HEXDIG, chunk-ext = *( BWS ";" BWS name [ BWS "="
 # BWS ( token / quoted-string ) ] ). Sizes of more than 15 digits overflow 60 bits and are
-# refused before they are read.
+# rejected before they are parsed.
 _BTCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t !-~\x80-\xff])*"'
 CHUNK_LINE = re.compile(
@@ -64,8 +63,8 @@ CHUNK_SIZE_DIGITS = 15
 # RFC 9112 section 7.1.2: trailer-section = *( field-line CRLF )
 TRAILER_LINE = re.compile(rb"(" + _BTCHAR + rb"+):[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 
-# RFC 9110 section 6.5.1: fields that frame, route, authenticate or describe the content
-# must not come behind it.
+# RFC 9110 section 6.5.1: fields for framing, routing, authentication or the description of
+# the content must not come after it.
 FORBIDDEN_TRAILERS = frozenset((
     b"age", b"authorization", b"cache-control", b"connection", b"content-encoding",
     b"content-length", b"content-range", b"content-type", b"cookie", b"expect", b"forwarded",

@@ -1,23 +1,17 @@
-"""HTTP/1.0 and 1.1 requests: bytes in, a checked head and a decoded body out.
+"""HTTP/1.0 and 1.1 requests: parse bytes into a checked head and a decoded body.
 
-The rules of this room:
-
-- One `RequestParser` serves one connection, request after request; it is fed with
-  `head()` until a head is there, then with `body()` until `body_complete`.
-- Nothing is guessed. What RFC 9112 calls an error is an error, and after an error the
-  parser gives no further request: whatever was pipelined behind it is never served.
-- The result does not depend on how the bytes were cut. The fast path is one regular
-  expression over a whole head; only a head that it does not match is walked line by
-  line, which names the first fault in the order of the stream.
-- Limits come in as arguments; there is no clock here.
+- One `RequestParser` parses the requests of one connection. Call `head()` until it returns
+  True, then `body()` until `body_complete`.
+- What RFC 9112 calls an error is an error, and after an error nothing more is parsed: a
+  request pipelined after it is never served.
+- The fast path is one regular expression over a whole head. Only a head that does not match
+  is checked line by line, to name the first fault in the order of the stream.
 """
 
 from ..errors import ProtocolError
 from . import grammar
-from .message import Limits, Message
+from .message import LENGTH_DIGITS, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message
 
-# Digits of the largest Content-Length that fits 63 bits with room to add.
-_LENGTH_DIGITS = 18
 _SCHEMES = ("http", "https")
 
 _match = grammar.HEAD.match
@@ -25,13 +19,13 @@ _framing = grammar.FRAMING.findall
 
 # content_length, chunked, keep_alive, expect_continue, upgrade.
 Framing = tuple[int | None, bool, bool, bool, bool]
-# The framing fields of a head -> what follows from them; with the minor version behind.
-# Few combinations make up most requests, on whatever connection. Bounded for peers that
-# invent Host fields.
+# A cache from the framing fields of a head and its minor version to the framing. Most
+# requests of all connections share few combinations; it is bounded for peers that invent
+# Host fields.
 _facts: dict[str, Framing] = {}
-# The same for heads with a body, apart, as lengths are many.
+# The same for heads with a body, separate because there are many lengths.
 _lengths: dict[str, Framing] = {}
-_REMEMBERED = 512
+_CACHED_FRAMINGS = 512
 _LONGEST = 256
 
 
@@ -43,19 +37,20 @@ class RequestParser(Message):
         path: the target's path and query in origin-form; "" for authority-form and "*".
         version: "HTTP/1.0" or "HTTP/1.1" (a higher minor version counts as 1.1,
             RFC 9110 section 2.5); http11 is the same as a bool.
-        fields: the field block, lines ended by CRLF, latin-1, wholly checked.
+        fields: the field block, lines ended by CRLF, latin-1, checked.
         authority: host[:port] of an absolute-form target, which replaces the Host field
             (RFC 9112 section 3.2.2), else None.
-        content_length: the body's length in octets, None if the request gives none.
-        chunked: the body comes in chunks and its length is not known beforehand.
-        keep_alive: what the client asks of the connection (RFC 9112 section 9.3).
+        content_length: the body's length in octets, None if the request does not say.
+        chunked: the body is chunked, so its length is not known beforehand.
+        keep_alive: the client allows further requests on the connection (RFC 9112
+            section 9.3).
         upgrade: Connection has the option "upgrade" (RFC 9110 section 7.8).
         expect_continue: the client waits for 100 (Continue) before it sends the body.
         head_size: octets of the head with its last CRLF.
-        body_complete: the whole body was returned by `body()` (True at once without one).
+        body_complete: `body()` has returned the whole body, or there is none.
         repeated: the head has the same octets as the one before it on this connection, and
-            neither has a body, so whatever was made of that one holds for this one. Clients
-            that poll and probes send such heads: comparing takes 0.05 us, parsing 1.3 to 5.
+            neither has a body, so what was derived from that one is still valid. Clients that
+            poll and health checks send such heads: comparing takes 0.05 us, parsing 1.3 to 5.
     """
 
     __slots__ = (
@@ -75,13 +70,13 @@ class RequestParser(Message):
         self._lines = 0
 
     def head(self, data: bytes) -> bool:
-        """Add bytes and say whether the head of the next request is complete.
+        """Add bytes; return whether the head of the next request is complete.
 
         Args:
-            data: what came from the peer; b"" only looks at what is buffered.
+            data: received bytes; b"" to parse what is buffered.
 
         Raises:
-            ProtocolError: 400, 414, 417, 431, 501 or 505; the connection is to be closed.
+            ProtocolError: 400, 414, 417, 431, 501 or 505; close the connection.
         """
         if self.buffered:
             data = self.buffered + data
@@ -133,7 +128,7 @@ class RequestParser(Message):
         return True
 
     def _first_head(self, data: bytes) -> str:
-        """Return the first head of what came, "" if it is not whole yet."""
+        """Return the first head of the data, "" if it is not complete."""
         end = data.find(b"\r\n\r\n", max(self._checked - 3, 0))
         if end < 0:
             self._walk(data)
@@ -142,19 +137,19 @@ class RequestParser(Message):
         return data[:end + 4].decode("latin-1")
 
     def _remember(self, key: str, framing: list[str]) -> Framing:
-        """Decide about framing fields, and keep the decision for heads with the same."""
+        """Decide the framing, and cache it for heads with the same framing fields."""
         facts = self._frame(framing)
         if len(key) <= _LONGEST:
             memory = _lengths if facts[0] or facts[1] else _facts
-            if len(memory) >= _REMEMBERED:
+            if len(memory) >= _CACHED_FRAMINGS:
                 memory.clear()
             memory[key] = facts
         return facts
 
     def first_line(self) -> tuple[str, str, str]:
-        """Return (method, target, version) of a head that was refused, "-" for what it lacks.
+        """Return (method, target, version) of a rejected head, "-" for missing parts.
 
-        For a log; the texts are as they came, cut at the limit of the request line.
+        For a log: the texts are as received, cut at the limit of the request line.
         """
         if self._walked is None:
             return self.method, self.target, self.version
@@ -163,32 +158,32 @@ class RequestParser(Message):
         return words[0] or "-", words[1] or "-", words[2] or "-"
 
     def eof(self) -> None:
-        """The peer sends no more.
+        """Process the end of the connection.
 
         Raises:
-            ProtocolError: 400 if that cuts a head or a body short.
+            ProtocolError: 400, it ended within a head or a body.
         """
         if not self.body_complete:
             raise ProtocolError(400, "the connection ended inside the request body")
         if self.buffered.lstrip(b"\r\n"):
             raise ProtocolError(400, "the connection ended inside the request head")
 
-    # The slow path of a head: which line is wrong, and how?
+    # The slow path of a head: find the line that is wrong.
 
     def _walk(self, data: bytes) -> None:
-        """Raise for the first fault in `data`; return if it is only unfinished.
+        """Raise for the first fault in `data`; return if it is only incomplete.
 
-        Resumes behind the lines that were found good before, so that a head that comes
-        byte by byte costs linear time.
+        Lines that were checked before are skipped, so that a head that comes byte by byte
+        costs linear time.
         """
         limits = self.limits
         self._walked = data
-        # One octet more than allowed is enough to see, and names the same fault as when
-        # the octets come one by one.
+        # One octet above the limit is enough, and gives the same error as octets that come
+        # one by one.
         data = data[:limits.head + 1]
         at = self._checked
         if at == 0 and data.startswith(b"\r\n"):
-            # RFC 9112 section 2.2: one empty line in front of a request is forgiven.
+            # RFC 9112 section 2.2: ignore one empty line before a request.
             at = 2
         while True:
             if self._lines == 0 and at < len(data):
@@ -221,7 +216,7 @@ class RequestParser(Message):
         if octet == b"\r" and at:
             raise ProtocolError(400, "empty lines in front of the request")
         if data == b"\r":
-            return  # maybe the one empty line that is forgiven
+            return  # may be the one empty line that is ignored
         if not grammar.TOKEN.match(octet.decode("latin-1")):
             raise ProtocolError(400, "the request does not start with a method")
 
@@ -252,7 +247,7 @@ class RequestParser(Message):
         return "control character in a field value"
 
     def _measure(self, data: bytes, start: int, size: int, fields: str) -> None:
-        """Raise if a head that is not harmlessly small is over a limit.
+        """Raise if a head larger than `Limits.harmless` exceeds a limit.
 
         Args:
             data: begins with the head.
@@ -267,7 +262,7 @@ class RequestParser(Message):
             self._walk(data[:size])
 
     def _other_form(self, method: str, target: str) -> None:
-        """Take a target that does not start with "/" (RFC 9112 sections 3.2.2 to 3.2.4)."""
+        """Parse a target that does not start with "/" (RFC 9112 sections 3.2.2 to 3.2.4)."""
         self.path = ""
         self._walked = None
         if method == "CONNECT":
@@ -288,10 +283,7 @@ class RequestParser(Message):
         self.path = path if path.startswith("/") else "/" + path
 
     def _frame(self, lines: list[str]) -> Framing:
-        """Decide about host, framing and persistence from the fields that matter.
-
-        Returns (content_length, chunked, keep_alive, expect_continue, upgrade).
-        """
+        """Check Host, and decide framing and persistence from the framing fields."""
         self._walked = None
         values: dict[str, list[str]] = {
             "host": [], "content-length": [], "transfer-encoding": [], "connection": [],
@@ -321,25 +313,25 @@ class RequestParser(Message):
             raise ProtocolError(400, "malformed Host field")
 
     def _body_length(self, lengths: list[str], codings: list[str]) -> tuple[int | None, bool]:
-        """RFC 9112 section 6.3, and stricter where it leaves a choice: two lengths of any
-        kind are an error, also equal ones."""
+        """Return the length and whether the body is chunked (RFC 9112 section 6.3). Stricter
+        than the RFC demands: two lengths are an error even if they are equal."""
         if codings:
             if lengths:
-                raise ProtocolError(400, "both Content-Length and Transfer-Encoding")
+                raise ProtocolError(400, TWO_FRAMINGS)
             if not self.http11:
                 raise ProtocolError(400, "Transfer-Encoding in an HTTP/1.0 request")
             if len(codings) > 1:
                 raise ProtocolError(400, "more than one Transfer-Encoding field")
             if codings[0].lower() != "chunked":
-                raise ProtocolError(501, "a transfer coding other than chunked")
+                raise ProtocolError(501, UNKNOWN_CODING)
             return None, True
         if not lengths:
             return None, False
         if len(lengths) > 1:
-            raise ProtocolError(400, "more than one Content-Length field")
+            raise ProtocolError(400, TWO_LENGTHS)
         text = lengths[0]
         if not (text.isascii() and text.isdigit()):
             raise ProtocolError(400, "malformed Content-Length")
-        if len(text) > _LENGTH_DIGITS:
+        if len(text) > LENGTH_DIGITS:
             raise ProtocolError(413, "Content-Length of more than 18 digits")
         return int(text), False

@@ -1,13 +1,9 @@
-"""HTTP/1.0 and 1.1 answers of a node: bytes in, a checked head and a decoded body out.
+"""HTTP/1.0 and 1.1 responses of a node: parse bytes into a checked head and a decoded body.
 
-The rules of this room:
-
-- As strict as for requests: an answer that two readers could take differently is a fault
-  of the node (502), and nothing behind it is read as an answer.
-- Bodies and chunks are decoded by the machinery of requests: one grammar.
-- Only end-to-end fields are given out (RFC 9110 section 7.6.1); what frames a message
-  ends here, and whoever passes the body on frames it anew.
-- Limits come in as arguments; there is no clock here.
+- The parser is as strict as that of requests: an ambiguous response is a fault of the node
+  (502), and nothing after it is parsed.
+- Only end-to-end fields are returned (RFC 9110 section 7.6.1). The framing ends here; the
+  body is framed again for the client.
 """
 
 import re
@@ -15,10 +11,10 @@ from typing import NamedTuple, NoReturn
 
 from ..errors import ProtocolError
 from . import grammar
-from .message import Limits, Message
+from .message import LENGTH_DIGITS, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message
 
-# RFC 9112 section 4, the whole head of an answer in one pass. The blank behind the code may
-# be missing where there is no reason, as old servers have it.
+# RFC 9112 section 4, the whole head of a response in one pass. As old servers do, the blank
+# after the code may be left out if there is no reason.
 # Groups: minor version, code, reason, field block.
 HEAD = re.compile(
     rf"HTTP/1\.([0-9]) ([1-5][0-9]{{2}})(?: ({grammar.FIELD_CHAR}*))?\r\n"
@@ -31,26 +27,25 @@ _SPECIAL = {
     "upgrade": _UPGRADE, "date": _DATE, "keep-alive": _DROPPED, "proxy-connection": _DROPPED,
     "te": _DROPPED, "trailer": _DROPPED, "proxy-authenticate": 0}
 _kinds: dict[str, int] = {}
-_REMEMBERED = 512
-# Heads of answers, most of which differ from the one before in nothing but the date.
+_CACHED_HEADS = 512
+# A cache of heads: most differ from the one before only in their Date.
 _facts: "dict[bytes, ResponseHead]" = {}
 _LONGEST = 1024
 
-# Answers without a body whatever the request (RFC 9112 section 6.3).
+# Responses that have no body whatever the request (RFC 9112 section 6.3).
 _BODILESS = frozenset((204, 304))
-_LENGTH_DIGITS = 18
 
 
 class ResponseHead(NamedTuple):
-    """What a head says, whatever the request was.
+    """A parsed head; it does not depend on the request.
 
     Attributes:
         status: the code.
         line: the status line for the client, with its CRLF.
         fields: the end-to-end fields, lines ended by CRLF, without Content-Length.
         length: Content-Length, or None.
-        chunked: the body comes in chunks.
-        persists: the node keeps the connection as far as the head goes.
+        chunked: the body is chunked.
+        persists: the head allows to keep the connection.
         upgrade: the value of Upgrade.
         dated: there is a Date.
     """
@@ -66,16 +61,15 @@ class ResponseHead(NamedTuple):
 
 
 class ResponseParser(Message):
-    """Parse the answers that come over one connection to a node.
+    """Parse the responses on one connection to a node.
 
-    `begin()` says for what kind of request; then `head()` is fed until it returns True,
-    and `body()` until `body_complete`. A 1xx answer is a head without a body: after it
-    `head()` is fed again.
+    Call `begin()` for each request, then `head()` until it returns True, and `body()` until
+    `body_complete`. A 1xx response is a head without a body: call `head()` again after it.
 
     Attributes, valid once `head()` returned True:
-        facts: what the head says.
+        facts: the head.
         until_close: the body ends with the connection.
-        keep_alive: the node waits for another request on this connection.
+        keep_alive: the node accepts another request on this connection.
     """
 
     __slots__ = ("facts", "until_close", "_bodiless")
@@ -88,17 +82,17 @@ class ResponseParser(Message):
         self._bodiless = False
 
     def begin(self, method: str) -> None:
-        """Expect the answer to a request of this method."""
+        """Expect the response to a request of this method."""
         self._bodiless = method == "HEAD"
         self.until_close = False
         self.buffered = b""
         self._checked = 0
 
     def head(self, data: bytes) -> bool:
-        """Add bytes; tell whether a head is there.
+        """Add bytes; return whether a head is complete.
 
         Raises:
-            ProtocolError: 502, the node breaks the protocol or a limit.
+            ProtocolError: 502, the node violates the protocol or a limit.
         """
         if self.buffered:
             data = self.buffered + data
@@ -115,7 +109,7 @@ class ResponseParser(Message):
         self.facts = facts
         self.head_size = end
         self.buffered = data[end:]
-        self._frame_answer(facts)
+        self._frame(facts)
         return True
 
     def body(self, data: bytes) -> bytes:
@@ -127,41 +121,41 @@ class ResponseParser(Message):
         return super().body(data)
 
     def eof(self) -> None:
-        """The node closed the connection.
+        """Process the end of the connection.
 
         Raises:
-            ProtocolError: 502, if that cuts a head or a body short.
+            ProtocolError: 502, it ended within a head or a body.
         """
         if self.until_close:
             self.body_complete = True
         elif not self.body_complete or self.buffered:
-            raise ProtocolError(502, "it closed the connection within its answer")
+            raise ProtocolError(502, "it closed the connection within its response")
 
     def _unfinished(self, data: bytes) -> None:
         if not data.startswith(_START[:len(data)]):
-            self._broken("no HTTP answer")
+            self._broken("not an HTTP response")
         if len(data) > self.limits.head:
-            self._broken(f"an answer head of more than {self.limits.head} bytes")
+            self._broken(f"a response head of more than {self.limits.head} bytes")
         self._checked = len(data)
         self.buffered = data
 
     def _read(self, octets: bytes) -> ResponseHead:
         if len(octets) > self.limits.head:
-            self._broken(f"an answer head of more than {self.limits.head} bytes")
+            self._broken(f"a response head of more than {self.limits.head} bytes")
         match = HEAD.fullmatch(octets.decode("latin-1"))
         if match is None:
-            self._broken("a malformed answer head" if octets.startswith(_START)
-                         else "no HTTP answer")
+            self._broken("a malformed response head" if octets.startswith(_START)
+                         else "not an HTTP response")
         minor, code, reason, fields = match.groups()
         facts = self._facts(minor != "0", int(code), reason or "", fields)
         if len(octets) <= _LONGEST:
-            if len(_facts) >= _REMEMBERED:
+            if len(_facts) >= _CACHED_HEADS:
                 _facts.clear()
             _facts[octets] = facts
         return facts
 
     def _facts(self, http11: bool, status: int, reason: str, fields: str) -> ResponseHead:
-        """Sort the fields: those for the client, and those that frame the message."""
+        """Separate the fields for the client from those that frame the message."""
         kept: list[str] = []
         lengths: list[str] = []
         codings: list[str] = []
@@ -194,23 +188,24 @@ class ResponseParser(Message):
 
     def _body_of(self, http11: bool, lengths: list[str],
                  codings: list[str]) -> tuple[int | None, bool]:
-        """RFC 9112 section 6.3; two lengths of any kind are a fault, also equal ones."""
+        """Return the length and whether the body is chunked (RFC 9112 section 6.3); two
+        lengths are an error even if they are equal."""
         if codings:
             if lengths:
-                self._broken("both Content-Length and Transfer-Encoding")
+                self._broken(TWO_FRAMINGS)
             if not http11 or len(codings) > 1 or codings[0].lower() != "chunked":
-                self._broken("a transfer coding other than chunked")
+                self._broken(UNKNOWN_CODING)
             return None, True
         if not lengths:
             return None, False
         text = lengths[0]
         if len(lengths) > 1:
-            self._broken("more than one Content-Length")
-        if not (text.isascii() and text.isdigit()) or len(text) > _LENGTH_DIGITS:
+            self._broken(TWO_LENGTHS)
+        if not (text.isascii() and text.isdigit()) or len(text) > LENGTH_DIGITS:
             self._broken("a malformed Content-Length")
         return int(text), False
 
-    def _frame_answer(self, facts: ResponseHead) -> None:
+    def _frame(self, facts: ResponseHead) -> None:
         status = facts.status
         self.keep_alive = facts.persists
         self.chunked = False
@@ -234,6 +229,6 @@ class ResponseParser(Message):
 
 def _kind(name: str) -> int:
     kind = _SPECIAL.get(name.lower(), 0)
-    if len(_kinds) < _REMEMBERED:
+    if len(_kinds) < _CACHED_HEADS:
         _kinds[name] = kind
     return kind

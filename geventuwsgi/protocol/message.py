@@ -1,8 +1,7 @@
-"""What requests and answers have in common: limits, and a body (RFC 9112 sections 6 and 7).
+"""The common part of request and response parsers: limits and bodies (RFC 9112, 6 and 7).
 
-The rules of this room: bytes in, the body's bytes out; trailers are checked and forgotten,
-and never become headers. Who inherits reads heads, and says by `_left` or `expect_chunks`
-what body follows.
+A subclass parses heads, and sets `_left` or calls `expect_chunks` for the body that follows.
+Trailers are checked and discarded; they never become headers.
 """
 
 import dataclasses
@@ -17,17 +16,24 @@ _CHUNK_LINE = 4096
 _EXTENSIONS = 16384
 
 
+# Digits of a Content-Length: more than any body has, and less than 64 bits.
+LENGTH_DIGITS = 18
+TWO_FRAMINGS = "both Content-Length and Transfer-Encoding"
+UNKNOWN_CODING = "a transfer coding other than chunked"
+TWO_LENGTHS = "more than one Content-Length field"
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """How large the parts of a head may be.
+    """The largest sizes of the parts of a head.
 
     Attributes:
         line: octets of the request line without its CRLF (8190: Apache's LimitRequestLine).
         field: octets of one field line without its CRLF (8190: LimitRequestFieldSize).
         fields: field lines in one head (100: LimitRequestFields).
         head: octets of the whole head, or of a whole trailer section.
-        harmless: a head of up to so many octets cannot be over any of them, as the
-            shortest field line has four.
+        harmless: a head of up to this many octets cannot exceed a limit, as the shortest
+            field line has four.
     """
 
     line: int = 8190
@@ -47,14 +53,14 @@ class Limits:
 
 
 class Message:
-    """One side of a connection: its heads are another's, its bodies are here.
+    """A parser of the messages of one peer; subclasses parse the heads.
 
     Attributes:
-        buffered: what came and was not taken yet.
-        chunked: the body comes in chunks.
-        keep_alive: the other side wants another message on this connection.
+        buffered: received bytes that are not consumed yet.
+        chunked: the body is chunked.
+        keep_alive: the peer allows another message on this connection.
         head_size: octets of the head with its last CRLF.
-        body_complete: the whole body was returned by `body()`.
+        body_complete: `body()` has returned the whole body.
     """
 
     __slots__ = ("limits", "buffered", "chunked", "keep_alive", "head_size", "body_complete",
@@ -72,15 +78,15 @@ class Message:
         self._extensions = self._trailers = self._trailer_size = 0
 
     def expect_chunks(self) -> None:
-        """The body that follows comes in chunks."""
+        """Prepare for a chunked body."""
         self.body_complete = False
         self._decode = self._chunk_size
         self._extensions = self._trailers = self._trailer_size = 0
 
     def body(self, data: bytes) -> bytes:
-        """Add bytes and return those of the body that are decoded by now, maybe b"".
+        """Add bytes; return the decoded bytes of the body, possibly b"".
 
-        What comes behind the body's end stays buffered for the next `head()`.
+        Bytes after the end of the body stay buffered for the next `head()`.
 
         Raises:
             ProtocolError: 400 for a broken chunk or trailer (RFC 9112 section 7.1).
@@ -103,8 +109,8 @@ class Message:
         self.buffered = data[left:]
         return data[:left]
 
-    # Chunked bodies (RFC 9112 section 7.1). `_decode` is the state: each step takes the
-    # bytes and an offset, and returns the offset behind what it took, or -1 to wait.
+    # Chunked bodies (RFC 9112 section 7.1). `_decode` is the state: each step gets the bytes
+    # and an offset, and returns the offset after what it consumed, or -1 to wait for more.
 
     def _chunks(self, data: bytes) -> bytes:
         pieces: list[bytes] = []
@@ -154,7 +160,7 @@ class Message:
         return at + 2
 
     def _trailer(self, data: bytes, at: int, pieces: list[bytes]) -> int:
-        """Check a trailer line and forget it: trailers never become headers."""
+        """Check a trailer line and discard it."""
         limit = self.limits.field + 2
         end = data.find(b"\n", at, at + limit)
         if end < 0:
@@ -168,7 +174,7 @@ class Message:
         if match is None:
             self._broken("malformed trailer field")
         if match[1].lower() in grammar.FORBIDDEN_TRAILERS:
-            self._broken("a trailer field that may only be a header")
+            self._broken("a field that must not be in a trailer")
         self._trailers += 1
         self._trailer_size += end + 1 - at
         if self._trailers > self.limits.fields or self._trailer_size > self.limits.head:

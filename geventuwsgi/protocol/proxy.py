@@ -1,12 +1,10 @@
-"""The PROXY protocol, versions 1 and 2: who the client behind a balancer is.
+"""The PROXY protocol, versions 1 and 2: the address of a client behind a load balancer.
 
-HAProxy's doc/proxy-protocol.txt is the specification. Rules of the room:
+HAProxy's doc/proxy-protocol.txt is the specification.
 
-- Whether the peer may say so is the caller's decision, taken before a byte is read here;
-  without that trust the header is not to be parsed but refused.
-- A header that was promised has to come: anything else than a header is an error, as the
-  specification demands (section 2), and so is one that is broken in any part.
-- Addresses are read by `ipaddress` and given back in canonical form.
+- The caller checks first whether the peer may send the header at all.
+- Anything but a correct header is an error, as section 2 of the specification demands.
+- Addresses are parsed by `ipaddress` and returned in canonical form.
 """
 
 import struct
@@ -19,8 +17,8 @@ V1_START = b"PROXY "
 V1_LONGEST = 107  # section 2.1, CRLF included
 V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V2_HEADER = struct.Struct("!12sBBH")
-# 65,535 would fit the field; addresses and what AWS, GCP and HAProxy append (TLS facts with
-# a certificate's names) stay below 1 KiB.
+# The field allows 65,535, but addresses and the extensions of AWS, GCP and HAProxy (about TLS,
+# with names of a certificate) take less than 1 KiB.
 V2_LONGEST = 4096
 
 LOCAL, PROXY = 0x20, 0x21
@@ -31,13 +29,13 @@ V2_ADDRESSES = {UNSPEC: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x
 
 
 class Proxied(NamedTuple):
-    """What a PROXY header says.
+    """A parsed PROXY header.
 
     Attributes:
         version: 1 or 2.
-        source: the client's (host, port); None where the header speaks for nobody (LOCAL,
-            UNKNOWN, a unix socket): then the connection's own addresses stand.
-        destination: (host, port) the client connected to, or None.
+        source: the client's (host, port); None if the header has no TCP address (LOCAL,
+            UNKNOWN, a unix socket), so that the connection's own addresses count.
+        destination: the (host, port) that the client connected to, or None.
     """
 
     version: int
@@ -52,10 +50,10 @@ def parse(data: bytes) -> tuple[Proxied, int] | None:
         data: everything received on the connection so far.
 
     Returns:
-        (header, bytes it took), or None when more has to come.
+        (header, its size in bytes), or None if it is not complete.
 
     Raises:
-        ProtocolError: 400, these bytes are no PROXY header or a broken one.
+        ProtocolError: 400, the bytes are not a valid PROXY header.
     """
     if data.startswith(V1_START):
         return _version_1(data)
@@ -63,7 +61,7 @@ def parse(data: bytes) -> tuple[Proxied, int] | None:
         return _version_2(data)
     if V1_START.startswith(data) or V2_SIGNATURE.startswith(data):
         return None
-    raise ProtocolError(400, "no PROXY protocol header where one has to be")
+    raise ProtocolError(400, "no PROXY protocol header, which is required")
 
 
 def _version_1(data: bytes) -> tuple[Proxied, int] | None:
@@ -89,7 +87,7 @@ def _version_1(data: bytes) -> tuple[Proxied, int] | None:
 
 
 def _port(text: str) -> int:
-    """Read a port as section 2.1 has it: decimal, no leading zero, no sign."""
+    """Parse a port (section 2.1): decimal, no leading zero, no sign."""
     if text.isdigit() and len(text) <= 5 and (text == "0" or text[0] != "0"):
         port = int(text)
         if port <= 65535:
@@ -114,7 +112,7 @@ def _version_2(data: bytes) -> tuple[Proxied, int] | None:
     if len(data) < end:
         return None
     if command == LOCAL or family == UNSPEC:
-        return Proxied(2, None, None), end  # all the rest is to be ignored (section 2.2)
+        return Proxied(2, None, None), end  # the rest must be ignored (section 2.2)
     _skip_extensions(data, V2_HEADER.size + size, end)
     block = data[V2_HEADER.size:V2_HEADER.size + size]
     if family == 0x11:
@@ -124,13 +122,13 @@ def _version_2(data: bytes) -> tuple[Proxied, int] | None:
         here, there, from_port, to_port = struct.unpack("!16s16sHH", block)
         source, destination = _text(IPv6Address(here)), _text(IPv6Address(there))
     else:
-        # Datagrams and unix sockets: valid, but no client address of a TCP connection.
+        # Datagrams and unix sockets: valid, but not the address of a TCP client.
         return Proxied(2, None, None), end
     return Proxied(2, (source, from_port), (destination, to_port)), end
 
 
 def _skip_extensions(data: bytes, at: int, end: int) -> None:
-    """Walk over the type-length-value fields; they are not used, but have to fit."""
+    """Skip the type-length-value fields, checking their lengths."""
     while at < end:
         if end - at < 3:
             raise ProtocolError(400, "truncated extension in a PROXY header")
@@ -140,7 +138,7 @@ def _skip_extensions(data: bytes, at: int, end: int) -> None:
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:
-    """Write an address; one that is IPv4 mapped into IPv6 as IPv4, as uWSGI does."""
+    """Format an address; an IPv4-mapped IPv6 address as IPv4, as uWSGI does."""
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
             raise ProtocolError(400, "scoped address in a PROXY line")

@@ -1,13 +1,11 @@
-"""HTTP/1.1 responses: what the application said in, framed bytes out.
+"""HTTP/1.1 responses: check the status and headers of an application, and frame its body.
 
-The rules of this room:
-
-- Whatever reaches the wire was checked: a name that is no token, or a value with CR, LF,
-  NUL or another control character, is the application's error (`ResponseError`), never
-  a header (CVE-2018-1000164, CVE-2023-27522).
-- Framing and keep-alive are decided in one place, `Response.head()`, and what it decided
-  is held afterwards: `encode()` never lets more bytes out than Content-Length promised.
-- Hop-by-hop fields are the server's (PEP 3333): the application's are dropped, but its
+- A header name that is not a token, or a value with CR, LF, NUL or another control character,
+  is the application's error (`ResponseError`) and is never sent (CVE-2018-1000164,
+  CVE-2023-27522).
+- `Response.head()` alone decides framing and keep-alive; `encode()` never returns more bytes
+  than Content-Length allows.
+- Hop-by-hop fields belong to the server (PEP 3333): the application's are dropped, but its
   `Connection: close` is honoured.
 """
 
@@ -18,31 +16,35 @@ from types import MappingProxyType
 
 from ..errors import ResponseError
 from . import grammar
+from .message import TWO_LENGTHS
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# What a field name asks of the server; anything else is passed on as it is.
+# The kinds of fields that the server treats specially; `_PLAIN` ones are sent unchanged.
 _PLAIN, _LENGTH, _CONNECTION, _UPGRADE, _HOP_BY_HOP = range(5)
-_CLOSE, _DATE, _SERVER = 8, 16, 32  # flags: the response itself says so
+_CLOSE, _DATE, _SERVER = 8, 16, 32  # flags of `Response._own`: the application set the field
 _SPECIAL = {
     "content-length": _LENGTH, "connection": _CONNECTION, "upgrade": _UPGRADE,
     "transfer-encoding": _HOP_BY_HOP, "keep-alive": _HOP_BY_HOP, "te": _HOP_BY_HOP,
     "trailer": _HOP_BY_HOP, "proxy-connection": _HOP_BY_HOP,
     "date": _DATE, "server": _SERVER}
 
-# Final responses without a body whatever the method (RFC 9112 section 6.3).
+# Final responses that have no body whatever the method (RFC 9112 section 6.3).
 _BODILESS = frozenset((101, 204, 304))
 # RFC 9110 section 8.6: no Content-Length in 1xx and 204.
 _WITHOUT_LENGTH = frozenset((101, 204))
 
-# Names and statuses come from the application's code, so these stay small; the bound is
-# for one that echoes input into them.
-_REMEMBERED = 1024
+PLAIN = "text/plain; charset=utf-8"
+CHUNKED = "Transfer-Encoding: chunked\r\n"
+KEEP_ALIVE = "Connection: keep-alive\r\n"
+
+# Caches of names and statuses. They are bounded for applications that copy input into them.
+_CACHED_TEXTS = 1024
 _kinds: dict[str, int] = {}
 _statuses: dict[str, tuple[int, str]] = {}
 _codes: dict[int, str] = {}
-# Longer values (cookies, policies with a nonce) are mostly different each time.
+# Longer values (cookies, policies with a nonce) are not cached, as they rarely repeat.
 _LINE = 128
 _lines: dict[object, tuple[int, str, str, str, int]] = {}
 
@@ -51,9 +53,9 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def imf_fixdate(seconds: float) -> str:
-    """Format a unix time as the Date field wants it (RFC 9110 section 5.6.7).
+    """Format a unix time for the Date field (RFC 9110 section 5.6.7).
 
-    By hand, because strftime would follow the process's locale.
+    strftime is not used, because it depends on the locale of the process.
     """
     t = datetime.fromtimestamp(seconds, timezone.utc)
     return (f"{_WEEKDAYS[t.weekday()]}, {t.day:02d} {_MONTHS[t.month - 1]} {t.year:04d} "
@@ -61,10 +63,9 @@ def imf_fixdate(seconds: float) -> str:
 
 
 def check_fields(headers: Iterable[tuple[str, str]]) -> str:
-    """Check header fields as `Response` does and return them as lines ended by CRLF.
+    """Check header fields as `Response` does, and return them as lines ended by CRLF.
 
-    For fields that do not come with a response of the application: those of the
-    configuration (`add-header`) and of 103 responses (RFC 8297).
+    This is for fields of the configuration (`add-header`) and of 103 responses (RFC 8297).
     """
     lines = []
     for name, value in headers:
@@ -76,19 +77,19 @@ def check_fields(headers: Iterable[tuple[str, str]]) -> str:
 
 
 def informational(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
-    """Return a 1xx response (RFC 9110 section 15.2), as 103 Early Hints (RFC 8297)."""
+    """Return a 1xx response (RFC 9110 section 15.2), such as 103 Early Hints (RFC 8297)."""
     return (f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
             f"{check_fields(headers)}\r\n").encode("latin-1")
 
 
 class ResponseDefaults:
-    """The fields every response carries, joined once a second and not per response.
+    """The fields of all responses, joined once a second and not per response.
 
     Args:
-        server: value of the Server field, "" to leave it out.
-        with_date: whether to send Date (an origin server with a clock does, RFC 9110 6.6.1).
+        server: value of the Server field, "" to omit it.
+        with_date: whether to send Date (RFC 9110 section 6.6.1).
         added: further (name, value) pairs, from `add-header`.
-        pages: HTML in place of the server's own pages, by status, from `error-page`.
+        pages: HTML pages for errors by status, from `error-page`.
     """
 
     __slots__ = ("server", "date", "added", "pages", "text", "_with_date", "_second")
@@ -104,14 +105,14 @@ class ResponseDefaults:
         self.text = self.server + self.added
 
     def tick(self, now: float) -> None:
-        """Take the unix time `now`, in seconds, for the responses to come."""
+        """Set the unix time of the responses that follow."""
         if self._with_date and int(now) != self._second:
             self._second = int(now)
             self.date = f"Date: {imf_fixdate(now)}\r\n"
             self.text = self.server + self.date + self.added
 
     def without(self, date: bool, server: bool) -> str:
-        """The fields less those which the response brings itself."""
+        """Return the fields without those that the response itself has."""
         return ("" if server else self.server) + ("" if date else self.date) + self.added
 
 
@@ -119,19 +120,20 @@ class Response:
     """One response, from `start_response` to its last byte.
 
     Args:
-        status: code and reason phrase, as PEP 3333 has it ("200 OK"); a bare code gets
-            its standard phrase, as in uWSGI.
+        status: code and reason phrase as in PEP 3333 ("200 OK"); a bare code gets its
+            standard phrase, as in uWSGI.
         headers: (name, value) pairs of native strings, latin-1.
 
     Raises:
-        ResponseError: anything in them that must not be sent.
+        ResponseError: the status or a header must not be sent.
 
     Attributes:
         code: the status code.
-        length: the Content-Length the application gave, else None.
-        header_count: how many fields the application gave that are sent.
-        keep_alive, chunked, bodiless: what `head()` decided.
-        remaining: octets Content-Length still promises, None where nothing is promised.
+        length: the Content-Length of the application, else None.
+        header_count: the number of the application's fields that are sent.
+        keep_alive, chunked, bodiless: set by `head()`.
+        remaining: octets of the body that are still due, None without a Content-Length;
+            negative if the body was too long.
         head_size: octets of the head.
     """
 
@@ -161,7 +163,7 @@ class Response:
                 fields += f"{name}: {value}\r\n"
                 count += 1
         except (TypeError, ValueError, AttributeError) as error:
-            raise ResponseError(f"headers are no list of (str, str) pairs: {error}") from error
+            raise ResponseError(f"headers are not a list of (str, str) pairs: {error}") from error
         self._fields = fields
         self.header_count = count
         self.keep_alive = self.chunked = self.bodiless = False
@@ -169,12 +171,12 @@ class Response:
 
     @classmethod
     def from_octets(cls, code: int, headers: Iterable[Iterable[bytes]]) -> "Response":
-        """Make a response of a bare status and pairs of octets, as ASGI has them.
+        """Make a response from a bare status and pairs of octets, as in ASGI.
 
-        Applications send the same few pairs again and again, so each is checked and
-        written as a line once. Field names go out as they came.
+        Checked lines are cached, as applications send the same few pairs again and again.
+        Field names are sent unchanged.
         """
-        response = cls.__new__(cls)  # all that __init__ does, without its loop
+        response = cls.__new__(cls)  # the same as __init__, without its loop
         response.code, response._line = (
             _statuses.get(_codes.get(code, "")) or _status(_code(code)))
         response.length = response.remaining = None
@@ -199,37 +201,38 @@ class Response:
                 fields += line
                 count += 1
         except (TypeError, ValueError, AttributeError) as error:
-            raise ResponseError(f"headers are no list of (bytes, bytes) pairs: {error}") from error
+            raise ResponseError(
+                f"headers are not a list of (bytes, bytes) pairs: {error}") from error
         response._fields = fields
         response.header_count = count
         return response
 
     def _drop(self, kind: int, name: str, value: str) -> bool:
-        """Take note of a field that concerns the server; True if it is not to be sent."""
+        """Process a special field; return whether it is not sent."""
         _check_value(name, value)
         if kind == _LENGTH:
-            raise ResponseError("more than one Content-Length")
+            raise ResponseError(TWO_LENGTHS)
         if kind == _CONNECTION:
             if "close" in value.lower():
                 self._own |= _CLOSE
             return self.code != 101
         if kind == _UPGRADE:
-            # RFC 9110 section 7.8: part of the handshake in 101 and of the advice in 426.
+            # RFC 9110 section 7.8: part of the handshake in 101, and required in 426.
             return self.code not in (101, 426)
         if kind == _DATE or kind == _SERVER:
             self._own |= kind
         return kind == _HOP_BY_HOP
 
-    def head(self, standing: ResponseDefaults, http11: bool, is_head: bool, keep_alive: bool,
+    def head(self, defaults: ResponseDefaults, http11: bool, is_head: bool, keep_alive: bool,
              known: int | None = None) -> bytes:
-        """Decide framing and persistence, and return the head's octets.
+        """Decide framing and persistence, and return the octets of the head.
 
         Args:
-            standing: the fields every response carries.
+            defaults: the fields of all responses.
             http11: the client speaks HTTP/1.1, so a body without length may be chunked.
             is_head: the request's method was HEAD.
-            keep_alive: the connection may stay open as far as the request goes.
-            known: length of the body in octets where the server sees all of it, else None.
+            keep_alive: the request allows to keep the connection.
+            known: length of the body in octets if the server has all of it, else None.
         """
         code = self.code
         length = self.length
@@ -246,7 +249,7 @@ class Response:
         elif not self.bodiless:
             if http11:
                 self.chunked = True
-                framing = "Transfer-Encoding: chunked\r\n"
+                framing = CHUNKED
             else:
                 keep_alive = False
         own = self._own
@@ -257,10 +260,10 @@ class Response:
             if code >= 200:
                 framing += "Connection: close\r\n"
         elif not http11:
-            framing += "Connection: keep-alive\r\n"
-        text = standing.text
+            framing += KEEP_ALIVE
+        text = defaults.text
         if own & (_DATE | _SERVER):
-            text = standing.without(bool(own & _DATE), bool(own & _SERVER))
+            text = defaults.without(bool(own & _DATE), bool(own & _SERVER))
         octets = f"{self._line}{self._fields}{framing}{text}\r\n".encode("latin-1")
         self.head_size = len(octets)
         return octets
@@ -269,7 +272,7 @@ class Response:
         """End a chunked body with trailer fields (RFC 9112 section 7.1.2).
 
         Raises:
-            ResponseError: a field that must not come behind the content.
+            ResponseError: a field must not be in a trailer.
         """
         lines = ["0\r\n"]
         for pair in headers:
@@ -279,12 +282,12 @@ class Response:
             lines.append(line)
         return "".join((*lines, "\r\n")).encode("latin-1")
 
-    def raw_head(self, standing: ResponseDefaults, is_head: bool,
+    def raw_head(self, defaults: ResponseDefaults, is_head: bool,
                  known: int | None = None) -> bytes:
-        """The head of an answer over the uwsgi protocol: never chunked, always closed.
+        """Return the head of a response over the uwsgi protocol: never chunked, always closed.
 
-        nginx does not decode chunks from a uwsgi upstream; it adds Date, Server and
-        Connection itself, so as in uWSGI only the fields of `add-header` are added.
+        nginx does not decode chunks of a uwsgi upstream, and adds Date, Server and Connection
+        itself, so as in uWSGI only the fields of `add-header` are added.
         """
         code = self.code
         self.bodiless = is_head or code in _BODILESS
@@ -293,14 +296,14 @@ class Response:
         if self.length is None and known and not self.bodiless:
             self.remaining = known
             framing = f"Content-Length: {known}\r\n"
-        octets = f"{self._line}{self._fields}{framing}{standing.added}\r\n".encode("latin-1")
+        octets = f"{self._line}{self._fields}{framing}{defaults.added}\r\n".encode("latin-1")
         self.head_size = len(octets)
         return octets
 
     def encode(self, data: bytes) -> bytes:
-        """Frame a piece of the body; b"" where none may be sent (HEAD, 204, 304).
+        """Frame a piece of the body; b"" if the response has none (HEAD, 204, 304).
 
-        Octets beyond Content-Length are cut off; `remaining` turns negative to tell.
+        Octets beyond Content-Length are cut off; `remaining` is negative then.
         """
         if self.remaining is not None:
             left = self.remaining
@@ -314,23 +317,23 @@ class Response:
         return data
 
     def end(self) -> bytes:
-        """What ends the body on the wire."""
+        """Return the octets that end the body."""
         return LAST_CHUNK if self.chunked else b""
 
     @property
     def fields(self) -> str:
-        """The application's field lines, as they are sent."""
+        """The application's field lines, as sent."""
         return self._fields
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The same as (name, value) pairs; made anew each time, for a log that asks."""
+        """The same as (name, value) pairs, for logs; built on each access."""
         split = (line.partition(": ") for line in self._fields.split("\r\n")[:-1])
         return [(name, value) for name, _, value in split]
 
     @property
     def until_close(self) -> bool:
-        """Whether nothing but the end of the connection ends the body."""
+        """Whether the end of the connection ends the body."""
         return self.remaining is None and not (self.chunked or self.bodiless)
 
     @property
@@ -345,23 +348,30 @@ class Response:
                 "they were not sent")
 
 
-def error_response(status: int, standing: ResponseDefaults, *, is_head: bool = False,
+def error_response(status: int, defaults: ResponseDefaults, *, is_head: bool = False,
                    extra: Iterable[tuple[str, str]] = (), detail: str = "",
-                   text: bytes = b"", media: str = "text/plain; charset=utf-8") -> bytes:
-    """Return a whole response for an error of the peer or of the server; it closes.
+                   text: bytes = b"", media: str = PLAIN) -> bytes:
+    """Return a whole response, which closes the connection, for an error.
 
-    Its page says the status, a `detail` that is always the same, and nothing of the
-    request (CVE-2022-39348 class); unless the configuration has a page for the status, or
-    wants a `text` to be told, whose type is `media`.
+    Its page contains nothing of the request (CVE-2022-39348 class).
+
+    Args:
+        status: of the response.
+        defaults: the fields of all responses, and the pages of the configuration.
+        is_head: the request's method was HEAD.
+        extra: further header fields.
+        detail: a constant sentence for the server's own page.
+        text: the body instead of any page.
+        media: the type of `text`.
     """
     phrase = HTTPStatus(status).phrase
     body = text
-    if not body and status in standing.pages and not detail:
-        media, body = "text/html", standing.pages[status]
+    if not body and status in defaults.pages and not detail:
+        media, body = "text/html", defaults.pages[status]
     if not body:
         body = f"{status} {phrase}\n{detail}{chr(10) * bool(detail)}".encode("latin-1")
     response = Response(f"{status} {phrase}", [("Content-Type", media), *extra])
-    head = response.head(standing, http11=True, is_head=is_head, keep_alive=False,
+    head = response.head(defaults, http11=True, is_head=is_head, keep_alive=False,
                          known=len(body))
     return head if is_head else head + body
 
@@ -374,7 +384,7 @@ def _status(status: str) -> tuple[int, str]:
         raise ResponseError(f"malformed status {status!r}")
     code = int(match[1])
     if code < 200 and code != 101:
-        raise ResponseError(f"{code} is no final status")
+        raise ResponseError(f"{code} is not a final status")
     given = status
     if len(status) == 3:
         try:
@@ -383,7 +393,7 @@ def _status(status: str) -> tuple[int, str]:
             status += " "
     _latin1("the status", status)
     known = code, f"HTTP/1.1 {status}\r\n"
-    if len(_statuses) < _REMEMBERED:
+    if len(_statuses) < _CACHED_TEXTS:
         _statuses[given] = known
     return known
 
@@ -392,13 +402,13 @@ def _code(code: int) -> str:
     if type(code) is not int and not isinstance(code, int):
         raise ResponseError(f"the status is {type(code).__name__}, not int")
     text = str(int(code))
-    if len(_codes) < _REMEMBERED:
+    if len(_codes) < _CACHED_TEXTS:
         _codes[code] = text
     return text
 
 
 def _line(pair: Iterable[bytes]) -> tuple[int, str, str, str, int]:
-    """Check one pair and write it as a line; (kind, name, value, line, Content-Length)."""
+    """Check one pair; return (kind, name, value, line, Content-Length)."""
     octets_name, octets_value = pair
     if not isinstance(octets_name, bytes) or not isinstance(octets_value, bytes):
         raise ResponseError(f"a header is not a pair of bytes: {pair!r}")
@@ -408,8 +418,8 @@ def _line(pair: Iterable[bytes]) -> tuple[int, str, str, str, int]:
     length = _octets(value) if kind == _LENGTH else 0
     found = kind, name, value, f"{name}: {value}\r\n", length
     if len(value) <= _LINE:
-        if len(_lines) >= _REMEMBERED:
-            _lines.clear()  # values that differ from response to response
+        if len(_lines) >= _CACHED_TEXTS:
+            _lines.clear()  # the values differ between responses
         _lines[octets_name, octets_value] = found
     return found
 
@@ -420,13 +430,13 @@ def _kind(name: str) -> int:
     if not grammar.TOKEN.fullmatch(name):
         raise ResponseError(f"malformed header name {name!r}")
     kind = _SPECIAL.get(name.lower(), _PLAIN)
-    if len(_kinds) < _REMEMBERED:
+    if len(_kinds) < _CACHED_TEXTS:
         _kinds[name] = kind
     return kind
 
 
 def _octets(value: str) -> int:
-    """Read a Content-Length (RFC 9110 section 8.6)."""
+    """Parse a Content-Length (RFC 9110 section 8.6)."""
     if value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     raise ResponseError(f"malformed Content-Length {value!r}")

@@ -4,16 +4,13 @@
     block     again and again: uint16 key length, key, uint16 value length, value
     after it  the request body, CONTENT_LENGTH bytes without any framing
 
-Rules of the room:
-
-- A packet is taken whole or not at all. Where uWSGI skips a variable or re-parses inside
-  a key, this parser refuses the packet: a length that lies is how variables are forged.
-- Variables are what the web server says and reach the environ as sent, in latin-1 (PEP
-  3333). What makes uWSGI load code or read files (`UWSGI_FILE`, `UWSGI_POSTFILE`, ...)
-  is a variable like any other here. Only names that the server itself answers for
-  (`wsgi.input`, ...) are not taken.
-- One request per connection: web servers open a new one each time, and bytes behind the
-  body are never read as the next packet (unbit/uwsgi#2336).
+- A packet with any error is rejected. Where uWSGI skips a variable or parses again inside a
+  key, this parser rejects the packet, because wrong lengths are used to forge variables.
+- Variables reach the environ as sent, in latin-1 (PEP 3333). Those that make uWSGI load code
+  or read files (`UWSGI_FILE`, `UWSGI_POSTFILE`, ...) have no special meaning. The server's own
+  names (`wsgi.input`, ...) are dropped.
+- There is one request per connection. Web servers open a new one for each request, and bytes
+  after the body are never parsed as another packet (unbit/uwsgi#2336).
 """
 
 import struct
@@ -24,53 +21,52 @@ from ..errors import NotOurProtocol, ProtocolError
 WSGI_REQUEST = 0
 PING = 100
 
-# What uWSGI answers to a ping: modifier1 100, no block, modifier2 1.
+# uWSGI's response to a ping: modifier1 100, no block, modifier2 1.
 PONG = b"\x64\x00\x00\x01"
 
 HEADER_SIZE = 4
 LARGEST_BLOCK = 0xFFFF  # the size is a uint16
 
-# A longer number than 2**63 - 1 has no meaning as a length; CPython refuses to convert
-# text of more than 4300 digits with a ValueError, so the digits are counted first.
+# 2**63 - 1 has 19 digits. The digits are counted first, because CPython raises ValueError for
+# a text of more than 4300 digits.
 LONGEST_LENGTH = 19
 
 _SIZE = struct.Struct("<H").pack
 _prefixed: dict[str, bytes] = {}
-_REMEMBERED = 1024
+_CACHED_PREFIXES = 1024
 
-# Names of this server, never of a peer. All contain "wsgi.", so one search finds them.
+# Names that a peer must not set. All contain "wsgi.", so one search finds them.
 RESERVED = ("wsgi.", "uwsgi.", "geventuwsgi.")
 
-# The variables that packets begin with: name, name with its length as in the packet, and
-# how far behind its beginning the value is. A web server sends its own in the order of
-# its configuration, then the client's fields in theirs.
+# The variables that packets begin with: name, the octets of length and name, and the offset
+# of the value. A web server sends its own variables in the order of its configuration, then
+# the client's header fields in their order.
 _opening: list[tuple[str, bytes, int]] = []
 LONGEST_OPENING = 40
 LONGEST_NAME = 64
-# Fewer than this and the opening is learned anew, so many times in a process's life.
+# An opening of fewer variables is replaced, up to 16 times in the life of a process.
 SHORT_OPENING = 4
-_lessons = [None] * 16
+_replacements = [None] * 16
 
 
 class PacketParser:
-    """Parse one uwsgi packet and bound its body.
-
-    The verbs are those of `protocol.http1.RequestParser`: `head`, `body`, `eof`.
+    """Parse one uwsgi packet and delimit its body, with the methods of
+    `protocol.http1.RequestParser`: `head`, `body` and `eof`.
 
     Args:
         buffer_size: the largest block accepted, in bytes (uWSGI's `buffer-size`).
 
     Attributes:
         vars: the variables, latin-1. A repeated `HTTP_*` is joined with ", " (Cookie:
-            "; "), as nginx does since 1.23 and RFC 9110 section 5.3 allows; of other
-            repeats the last wins, as in uWSGI.
+            "; "), as nginx does since 1.23 and RFC 9110 section 5.3 allows; the last of
+            other repeated names wins, as in uWSGI.
         var_count: variables in the packet, repeats counted.
         block_size: size of the block in bytes.
         modifier1, modifier2: as sent; modifier1 is 0 or 100.
-        ping: the peer asks for a `PONG`; there is no request.
-        content_length: bytes of body; 0 where the packet names none.
-        body_complete: nothing of this request is missing any more.
-        keep_alive: always False; nginx knows no keep-alive over uwsgi.
+        ping: the packet is a ping, to respond to with `PONG`; there is no request.
+        content_length: bytes of the body; 0 if the packet does not say.
+        body_complete: the whole request was received.
+        keep_alive: always False; nginx has no keep-alive over uwsgi.
     """
 
     __slots__ = ("vars", "var_count", "block_size", "modifier1", "modifier2", "ping",
@@ -82,8 +78,8 @@ class PacketParser:
     def __init__(self, buffer_size: int = 65536) -> None:
         self._buffer_size = buffer_size
         self._buffer = bytearray()
-        self._wanted = HEADER_SIZE  # bytes before the next look is worth it; 0: head done
-        self._missing = 0           # bytes of the body that did not come yet
+        self._wanted = HEADER_SIZE  # bytes needed before parsing goes on; 0: head done
+        self._missing = 0           # bytes of the body that were not received yet
         self.vars: dict[str, str] = {}
         self.var_count = 0
         self.block_size = 0
@@ -94,21 +90,21 @@ class PacketParser:
 
     @property
     def buffered(self) -> bytes:
-        """What has come and was not consumed."""
+        """Received bytes that are not consumed yet."""
         return bytes(self._buffer)
 
     def head(self, data: bytes) -> bool:
-        """Add bytes; tell whether the packet is there, whole and checked.
+        """Add bytes; return whether the packet is complete.
 
         Raises:
-            NotOurProtocol: the peer speaks HTTP, TLS or PROXY; close without an answer.
-            ProtocolError: 431 for a block over `buffer_size`, 400 for everything broken.
+            NotOurProtocol: the peer speaks HTTP, TLS or PROXY; close without a response.
+            ProtocolError: 431 for a block over `buffer_size`, 400 for a malformed packet.
         """
         if not self._wanted:
             if data or self._buffer:
-                raise ProtocolError(400, "bytes behind the one request of a uwsgi connection")
+                raise ProtocolError(400, "bytes after the one request of a uwsgi connection")
             return False
-        # The common case is a whole packet in one piece, which is never copied here.
+        # A whole packet in one piece, the common case, is not copied.
         buffer = self._buffer
         if buffer:
             buffer += data
@@ -137,7 +133,7 @@ class PacketParser:
         return True
 
     def body(self, data: bytes) -> bytes:
-        """Add bytes; return those of the body that can be had now (maybe none)."""
+        """Add bytes; return those of the body, possibly none."""
         buffer = self._buffer
         if buffer:
             buffer += data
@@ -154,10 +150,10 @@ class PacketParser:
         return piece
 
     def eof(self) -> None:
-        """Take note that the peer sends no more.
+        """Process the end of the connection.
 
         Raises:
-            ProtocolError: 400, when it ended inside the packet or the body.
+            ProtocolError: 400, it ended within the packet or the body.
         """
         if self._wanted:
             if self._buffer:
@@ -169,13 +165,13 @@ class PacketParser:
                                      f"{self.content_length} bytes")
 
     def _header(self, data: bytes) -> int:
-        """Check the four bytes of the header; return the size of the block to read."""
+        """Check the four bytes of the header; return the size of the block."""
         self.modifier1 = modifier1 = data[0]
         self.block_size = size = data[1] | data[2] << 8
         self.modifier2 = data[3]
         if modifier1 != WSGI_REQUEST:
             if modifier1 != PING or data[:HEADER_SIZE].isalpha():  # 100 is the letter d
-                raise refusal(data[:HEADER_SIZE])
+                raise rejection(data[:HEADER_SIZE])
             self.ping = True
             return 0
         if size > self._buffer_size:
@@ -188,11 +184,10 @@ class PacketParser:
     def _block(self, data: bytes) -> None:
         """Decode the variables of the packet `data`, which ends where the block ends.
 
-        The loops check nothing that can be checked once behind them: a length that runs
-        over the end raises IndexError at the next length, or leaves `at` beyond the end.
-        Lengths are read by their low byte, the high byte only where it is set. That was
-        the fastest of twelve ways tried that keep no state between packets; the names
-        that all packets begin with are compared instead, another quarter less.
+        The loops leave checks until after them: a length that runs over the end raises
+        IndexError at the next length, or leaves `at` beyond the end. The high byte of a length
+        is added only if it is set. This was the fastest of twelve ways without state between
+        packets; comparing the names that all packets begin with saves another quarter.
         """
         text = data.decode("latin-1")
         size = len(data)
@@ -244,11 +239,11 @@ class PacketParser:
 
 
 def _learn_opening(found: Iterable[str]) -> None:
-    """Suppose that packets begin with these variables. The packets to come cut off what
-    differs, so that soon what the web server sends with every request is left."""
-    if not _lessons:
+    """Assume that packets begin with these variables. Later packets cut off those that differ,
+    which soon leaves what the web server sends with every request."""
+    if not _replacements:
         return
-    _lessons.pop()
+    _replacements.pop()
     _opening.clear()
     for name in found:
         octets = name.encode("latin-1")
@@ -258,8 +253,8 @@ def _learn_opening(found: Iterable[str]) -> None:
         _opening.append((name, octets, len(octets) + 2))
 
 
-def refusal(header: bytes) -> ProtocolError:
-    """Name what a packet is that carries no request of ours, by its first four bytes."""
+def rejection(header: bytes) -> ProtocolError:
+    """Return the error for four bytes that do not begin a request or a ping."""
     if header[:2] == b"\x16\x03":
         return NotOurProtocol(400, "a TLS handshake on a uwsgi socket (https instead of uwsgi?)")
     if header in (b"PROX", b"\r\n\r\n"):
@@ -272,7 +267,7 @@ def refusal(header: bytes) -> ProtocolError:
 
 
 def join_repeats(found: dict[str, str], data: bytes, text: str) -> None:
-    """Join the values of repeated `HTTP_*` variables of a block that was found sound."""
+    """Join the values of repeated `HTTP_*` variables of a block that was checked."""
     values: dict[str, list[str]] = {}
     at, size = HEADER_SIZE, len(data)
     while at < size:
@@ -289,7 +284,7 @@ def content_length(text: str) -> int:
     """Return the number of CONTENT_LENGTH; absent and empty (nginx on a GET) are 0.
 
     Raises:
-        ProtocolError: 400, for anything but ASCII digits, and for more than 19 of them.
+        ProtocolError: 400, it has characters other than ASCII digits, or more than 19 digits.
     """
     if not text:
         return 0
@@ -300,10 +295,10 @@ def content_length(text: str) -> int:
 
 def encode(variables: Mapping[str, str] | Iterable[tuple[str, str]],
            modifier1: int = WSGI_REQUEST, modifier2: int = 0) -> bytes:
-    """Build a packet of variables (a mapping, or pairs where names repeat), latin-1.
+    """Build a packet of variables (a mapping, or pairs if names repeat), in latin-1.
 
     Raises:
-        ProtocolError: 431, when the block would not fit a packet (65,535 bytes).
+        ProtocolError: 431, the block does not fit into a packet (65,535 bytes).
     """
     pairs = variables.items() if isinstance(variables, Mapping) else variables
     pieces: list[bytes] = []
@@ -323,9 +318,9 @@ def encode(variables: Mapping[str, str] | Iterable[tuple[str, str]],
 
 
 def _prefix(name: str) -> bytes:
-    """Return the name of a variable as in a packet; remembered, as there are few."""
+    """Return the name of a variable as in a packet; cached, as there are few names."""
     octets = name.encode("latin-1")
     found = _SIZE(len(octets)) + octets
-    if len(_prefixed) < _REMEMBERED:
+    if len(_prefixed) < _CACHED_PREFIXES:
         _prefixed[name] = found
     return found

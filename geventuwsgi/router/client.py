@@ -1,7 +1,7 @@
-"""One connection of a client: request after request, each handed to a node.
+"""One connection of a client: request after request, each forwarded to a node.
 
-The rules of this room: one greenlet lives here as long as the connection. A request that
-is refused is answered and logged, and closes the connection; nothing behind it is served.
+Rules: one greenlet serves the connection. A request that is rejected gets a response and a log
+line, and closes the connection; requests pipelined after it are not served.
 """
 
 import json
@@ -32,46 +32,45 @@ from .routes import host_of, without_port
 
 log = logging.getLogger("geventuwsgi.error")
 
-PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
-RETRY = (("Retry-After", "1"),)
+_RETRY = (("Retry-After", "1"),)
 
 
-class _Failure(ProtocolError):
-    """This process could not do its part."""
+class _RouterFailure(ProtocolError):
+    """The fault of this process or its machine; already logged."""
 
 
 class Client:
     """A connection to a listener of the router.
 
     Args:
-        gate: what all connections share (see `gateway.Gate`).
+        state: what all connections share (see `gateway.RouterState`).
         sock: connected, non-blocking.
-        address: the peer's, as accept(2) has it.
-        listener: where it came in.
+        address: the peer's, as accept(2) returns it.
+        listener: that accepted it.
 
     Attributes:
-        began: monotonic seconds since when a request is served, inf between two.
+        began: monotonic seconds at which the current request began, inf between two.
         idle: it waits for a request.
-        link: the connection to a node that is waited for.
+        node_connection: the connection to the node of the current request.
         tunnel: it has switched protocols.
-        deserted: the client is gone, although a node still works for it.
-        request: the last request as nodes are told of it.
+        disconnected: the client has disconnected while a node still served its request.
+        request: the last request as it is sent to nodes, for an identical head.
     """
 
-    __slots__ = ("gate", "stream", "listener", "host", "port", "origin", "began", "idle", "link",
-                 "tunnel", "deserted", "request", "greenlet", "_parser", "_secure", "_exchange",
-                 "__weakref__")
+    __slots__ = ("state", "stream", "listener", "host", "port", "origin", "began", "idle",
+                 "node_connection", "tunnel", "disconnected", "request", "greenlet", "_parser",
+                 "_secure", "_exchange", "__weakref__")
 
-    def __init__(self, gate: Any, sock: Any, address: Any, listener: Listener) -> None:
-        self.gate = gate
-        self.stream: Any = Stream(sock, gate.hub, gate.client_timeout)
+    def __init__(self, state: Any, sock: Any, address: Any, listener: Listener) -> None:
+        self.state = state
+        self.stream: Any = Stream(sock, state.hub, state.client_timeout)
         self.listener = listener
         self.host = self.port = ""
         if not listener.is_unix:
             self.host, self.port = address[0], str(address[1])
         self.began = inf
-        self.idle = self.tunnel = self.deserted = False
-        self.link: NodeConnection | None = None
+        self.idle = self.tunnel = self.disconnected = False
+        self.node_connection: NodeConnection | None = None
         self.request: Request | None = None
         self.origin: Origin
         self.greenlet = getcurrent()
@@ -81,42 +80,42 @@ class Client:
 
     @property
     def peer(self) -> str:
-        """Who it is, for logs."""
+        """The client's name in logs."""
         if not self.host:
             return f"a peer on {self.listener.url}"
         return f"{self.host}:{self.port}"
 
     def serve(self) -> None:
         """Serve until the connection ends."""
-        gate = self.gate
-        gate.clients.add(self)
-        gate.accepted += 1
-        patient = False
+        state = self.state
+        state.clients.add(self)
+        state.accepted += 1
+        linger = False
         try:
-            patient = self._converse()
+            linger = self._converse()
         except ProtocolError as error:
-            patient = self._refuse(error)
+            linger = self._reject(error)
         except ClientDisconnected as error:
             log.debug("%s: %s", self.peer, error)
-            if self._exchange is not None and self._exchange.answer is not None \
-                    and self._exchange.answer.touched:
+            if self._exchange is not None and self._exchange.response is not None \
+                    and self._exchange.response.touched:
                 self.stream.abort()
         except GreenletExit:
             pass  # drained while idle
         except Exception as error:
-            patient = self._fail(error)
+            linger = self._fail(error)
         finally:
             self.began = inf
-            if patient:
+            if linger:
                 self.idle = True  # a stop need not wait for it
                 self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
             else:
                 self.stream.close()
-            gate.left(self)
+            state.closed(self)
 
     def _converse(self) -> bool:
-        """Serve requests; tell whether the client may still be sending."""
-        gate = self.gate
+        """Serve requests; return whether the client may still be sending."""
+        state = self.state
         data = self._proxied()
         variables, extension = {}, ""
         if self.listener.protocol == "https":
@@ -124,15 +123,15 @@ class Client:
                 return self._secure
             data = b""
             secure = self.stream.engine.tls
-            variables = tls.client_variables(secure, gate.export_cert)
+            variables = tls.client_variables(secure, state.export_cert)
             extension = json.dumps(tls.extension(secure, server_cert=False))
         self.origin = Origin(
-            self.host, self.port, "https" if self._secure else "http", gate.server_name,
-            str(self.listener.address.port or 80), not self.host or self.host in gate.forwarders,
+            self.host, self.port, "https" if self._secure else "http", state.server_name,
+            str(self.listener.address.port or 80), not self.host or self.host in state.forwarders,
             variables, self._server(), extension)
-        self._parser = parser = RequestParser(gate.head_limits)
-        redirect = gate.redirect if self.listener.protocol == "redirect" else None
-        timeout = gate.head_timeout
+        self._parser = parser = RequestParser(state.head_limits)
+        redirect = state.redirect if self.listener.protocol == "redirect" else None
+        timeout = state.head_timeout
         while True:
             if not data and not parser.buffered:
                 self.idle = True
@@ -143,20 +142,20 @@ class Client:
                 self.idle = False
                 if not data:
                     return False
-            if not parser.head(data):
-                self._rest_of_head(parser)
+            if not parser.head(data) and not self.stream.read_head(parser, state.head_timeout):
+                raise ClientDisconnected("it ended before a request")
             data = b""
-            timeout = gate.keepalive
-            gate.requests += 1
+            timeout = state.keepalive
+            state.requests += 1
             if redirect is not None:
                 self._redirect(parser, redirect)
                 return True
             self.began = monotonic()
             self._exchange = exchange = ProxyExchange(self, parser)
-            go_on = exchange.run()
+            keep_alive = exchange.run()
             self._exchange = None
             self.began = inf
-            if not go_on:
+            if not keep_alive:
                 return not parser.body_complete or bool(parser.buffered)
 
     def _server(self) -> str:
@@ -168,48 +167,25 @@ class Client:
             return str(self.stream.sock.getsockname()[0])
         return address.host
 
-    def _rest_of_head(self, parser: RequestParser) -> None:
-        gate = self.gate
-        end = monotonic() + gate.head_timeout
-        while True:
-            try:
-                data = self.stream.receive(max(end - monotonic(), 0.0))
-            except Expired:
-                raise ProtocolError(408, "no whole request head within "
-                                         f"{gate.head_timeout:g} seconds") from None
-            if not data:
-                parser.eof()
-                raise ClientDisconnected("it ended before a request")
-            if parser.head(data):
-                return
-
     def _proxied(self) -> bytes:
-        """Take the PROXY header where one has to come; return the bytes behind it."""
-        gate = self.gate
-        if gate.proxies is None or (self.host and self.host not in gate.proxies):
+        """Read the PROXY header if one is due; return the bytes after it."""
+        state = self.state
+        if state.proxies is None or (self.host and self.host not in state.proxies):
             return b""
-        end = monotonic() + gate.head_timeout
-        data = b""
-        while True:
-            self.idle = not data
-            more = self.stream.receive(max(end - monotonic(), 0.0))
-            self.idle = False
-            data += more
-            if not data:
-                raise ClientDisconnected("it only connected")
-            if not more:
-                raise ProtocolError(400, "truncated PROXY protocol header")
-            found = proxy.parse(data)
-            if found is not None:
-                break
-        header, size = found
+        start, timeout = monotonic(), state.head_timeout
+        self.idle = True
+        data = self.stream.receive(timeout)
+        self.idle = False
+        if not data:
+            raise ClientDisconnected("it only connected")
+        header, rest = self.stream.read_proxy_header(proxy.parse, data, start, timeout)
         if header.source is not None:
             self.host, self.port = header.source[0], str(header.source[1])
-        return data[size:]
+        return rest
 
     def _handshake(self, data: bytes) -> bool:
-        """Begin to speak TLS; False if the client does not."""
-        timeout = self.gate.head_timeout
+        """Make the TLS handshake; return False if the client does not speak TLS."""
+        timeout = self.state.head_timeout
         self.idle = True
         try:
             data = data or self.stream.receive_now(timeout)
@@ -220,8 +196,8 @@ class Client:
         if data[0] != tls.HANDSHAKE:
             log.warning("%s: plain HTTP on an HTTPS port; closed", self.peer)
             if tls.looks_like_http(data):
-                self.stream.send(error_response(400, self.gate.standing, detail=PLAIN_HTTP))
-                self._secure = True  # close with patience
+                self.stream.send(error_response(400, self.state.defaults, detail=tls.PLAIN_HTTP))
+                self._secure = True  # linger, so that the client reads it
             return False
         self.stream = SecureStream(self.stream, self.listener.context)
         try:
@@ -233,89 +209,90 @@ class Client:
         return True
 
     def _redirect(self, parser: RequestParser, port: str) -> None:
-        """Send the client to the same address over HTTPS (`http-to-https`)."""
+        """Redirect the client to the same URL over HTTPS (`http-to-https`)."""
         host = without_port(host_of(parser))
         if not host:
             raise ProtocolError(400, "no host to redirect to")
         target = f"https://{host}{port}{parser.path or '/'}"
-        self.stream.send(error_response(301, self.gate.standing, extra=[("Location", target)],
+        self.stream.send(error_response(301, self.state.defaults, extra=[("Location", target)],
                                         is_head=parser.method == "HEAD"))
 
     def _fail(self, error: Exception) -> bool:
-        """Something is wrong with this process or its machine, not with the request."""
-        if isinstance(error, OSError):  # no descriptors, no room for a body
+        """Report a fault of this process or its machine; return as `_reject`."""
+        if isinstance(error, OSError):  # no descriptors, no space for a body
             log.error("%s: the router failed: %s", self.peer, error)
         else:
             log.error("%s: the router failed", self.peer, exc_info=error)
-        lacking = isinstance(error, OSError) and error.errno in SHORTAGE
-        return self._refuse(_Failure(503 if lacking else 500, str(error)))
+        shortage = isinstance(error, OSError) and error.errno in SHORTAGE
+        return self._reject(_RouterFailure(503 if shortage else 500, str(error)))
 
-    def _refuse(self, error: ProtocolError) -> bool:
-        """Tell the client what is wrong; tell whether it may still be sending."""
+    def _reject(self, error: ProtocolError) -> bool:
+        """Send an error response; return whether the client may still be sending."""
         exchange, parser = self._exchange, self._parser
-        answer = exchange.answer if exchange is not None else None
-        if answer is not None and answer.touched:
-            self.stream.abort()  # what it has is not all of it
+        response = exchange.response if exchange is not None else None
+        if response is not None and response.touched:
+            self.stream.abort()  # what it has received is incomplete
             return False
-        gate = self.gate
+        state = self.state
         if isinstance(error, NoNodeAvailable):
-            gate.refused += 1
-            log.error("%s: %s; answered 503", self.peer, error.reason)
-        elif not isinstance(error, (NodeFailure, _Failure)):  # those are told already
+            state.refused += 1
+            log.error("%s: %s; responded with 503", self.peer, error.reason)
+        elif not isinstance(error, (NodeFailure, _RouterFailure)):  # these are logged already
             log.warning("%s: %s; closed with %d", self.peer, error.reason, error.status)
         whole = parser is not None and parser.body_complete and not parser.buffered
         is_head = exchange is not None and exchange.parser.method == "HEAD"
         try:
-            self.stream.send(error_response(error.status, gate.standing, is_head=is_head,
-                                            extra=RETRY if error.status == 503 else ()))
+            self.stream.send(error_response(error.status, state.defaults, is_head=is_head,
+                                            extra=_RETRY if error.status == 503 else ()))
         except ClientDisconnected:
             return False
         return not (whole and exchange is not None)
 
-    # Called on the hub.
+    # Called on the hub, where nothing may block.
 
     def expire(self) -> None:
-        """A deadline may have passed."""
+        """Interrupt the waits whose deadline has passed."""
         self.stream.expire()
-        if self.link is not None:
-            self.link.stream.expire()
+        if self.node_connection is not None:
+            self.node_connection.stream.expire()
 
     @property
     def waits(self) -> bool:
-        """Whether it has said all it had to say, and waits for a node or for one with room."""
-        exchange, link = self._exchange, self.link
+        """Whether the request is complete, and waits for a node or its response."""
+        exchange, connection = self._exchange, self.node_connection
         if exchange is None or self.tunnel:
             return False
         own = self.stream.deadline != inf
-        if link is None:
-            return not own  # in a queue; it would be sending or receiving otherwise
-        return link.stream.deadline != inf or (  # both streams are watched by one deadline
+        if connection is None:
+            return not own  # queued for a node, else it would be sending or receiving
+        return connection.stream.deadline != inf or (  # a relay has one deadline for both streams
             own and exchange.parser.body_complete
-            and not (exchange.answer is not None and exchange.answer.touched))
+            and not (exchange.response is not None and exchange.response.touched))
 
     def client_gone(self) -> None:
-        """The client is gone: nobody waits for the node's answer any more."""
+        """End the request: the client has disconnected."""
         if not self.waits:
             return
-        self.deserted = True
-        if self.link is None:
-            self.greenlet.throw(ClientDisconnected("it left before a node had room"))
-        elif self.link.stream.deadline != inf:
-            self.link.stream.interrupt()
+        self.disconnected = True
+        if self.node_connection is None:
+            self.greenlet.throw(ClientDisconnected("it disconnected before a node was free"))
+        elif self.node_connection.stream.deadline != inf:
+            self.node_connection.stream.interrupt()
         else:
             self.stream.interrupt()
 
     def end_tunnel(self) -> None:
-        """End it if it has switched protocols: nobody can say when that would be over."""
+        """End it if it has switched protocols, as a tunnel may last forever."""
         if self.tunnel:
             self.stream.interrupt()
 
     def interrupt_if_idle(self) -> None:
-        """End it if it waits for a request."""
+        """End it if it waits for a request and none has arrived."""
         if self.idle and not self.stream.readable():
             self.stream.interrupt()
 
     def deadline(self) -> float:
-        """When the present wait ends."""
+        """Return when the current wait ends."""
         own: float = self.stream.deadline
-        return own if self.link is None else min(own, self.link.stream.deadline)
+        connection = self.node_connection
+        return own if connection is None else min(own, connection.stream.deadline)

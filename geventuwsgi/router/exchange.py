@@ -1,13 +1,13 @@
-"""One request: a node is chosen, tried, another one maybe, and its answer given back.
+"""One request: choose a node, forward the request, try another node if need be.
 
-The rules of this room:
+Rules:
 
 - A request goes to another node only if the first one cannot have acted on it: it could
-  not be reached, nothing could be sent, or the method is safe and no octet of an answer
+  not be reached, nothing could be sent, or the method is safe and no byte of a response
   came (RFC 9110 section 9.2.2; nginx's `proxy_next_upstream error`).
-- Bodies up to `http-buffer` are there before a node is chosen, so a slow client holds no
-  node; larger ones are streamed, and bind the request to its node.
-- What a node does wrong is told in a line that names it.
+- Bodies up to `http-buffer` are read before a node is chosen, so that a slow client does not
+  occupy a node; larger ones are streamed, and bind the request to its node.
+- Each failure of a node is logged in a line that names it.
 """
 
 import logging
@@ -18,16 +18,16 @@ from typing import IO, Any
 from ..errors import ClientDisconnected, ProtocolError
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
-from ..protocol.response import CONTINUE
+from ..protocol.response import CHUNKED, CONTINUE
 from .balance import NodeGroup
 from .node import Node, NodeConnection
 from .relay import NodeDisconnected, Relay
 from .request import Request
-from .response import Answer
+from .response import NO_RESPONSE, NO_WHOLE_HEAD, Response
 
 log = logging.getLogger("geventuwsgi.error")
 
-# Without a body that could be sent twice, and without an effect that could happen twice.
+# Requests that may be sent twice: safe methods (RFC 9110 section 9.2.1).
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 
@@ -35,16 +35,16 @@ class NodeFailure(ProtocolError):
     """A node did not serve a request.
 
     Attributes:
-        again: another node may be asked.
+        retry: another node may be tried.
     """
 
-    def __init__(self, status: int, reason: str, again: bool) -> None:
+    def __init__(self, status: int, reason: str, retry: bool) -> None:
         super().__init__(status, reason)
-        self.again = again
+        self.retry = retry
 
 
 class SpooledBody:
-    """A body in a temporary file, as a source: a uwsgi node wants its length first."""
+    """A body in a temporary file: a uwsgi node needs its length first. It is a `Source`."""
 
     def __init__(self) -> None:
         self.file: IO[bytes] = TemporaryFile(prefix="geventuwsgi-body-")
@@ -62,95 +62,96 @@ class ProxyExchange:
     """One request of a client.
 
     Args:
-        client: the connection it came over (see `client.Client`).
+        client: the connection it came from (see `client.Client`).
         parser: holds its head.
 
     Attributes:
-        answer: what the node has said so far; None before a node was asked.
-        link: the connection to the node.
+        response: of the node that was tried last; None before the first.
+        connection: to that node; None when it went back to the pool.
         expecting: the client waits for a 100 before it sends the body.
     """
 
-    __slots__ = ("client", "parser", "answer", "link", "expecting", "_gate", "_request",
-                 "_whole", "_early", "_stored", "_sent")
+    __slots__ = ("client", "parser", "response", "connection", "expecting", "_state", "_request",
+                 "_whole", "_early", "_spooled", "_sent")
 
     def __init__(self, client: Any, parser: RequestParser) -> None:
         self.client = client
         self.parser = parser
-        self.answer: Answer | None = None
-        self.link: NodeConnection | None = None
+        self.response: Response | None = None
+        self.connection: NodeConnection | None = None
         self.expecting = False
-        self._gate = client.gate
+        self._state = client.state
         self._request: Request | None = None
         self._whole = True           # all of the body is in _early
         self._early = b""
-        self._stored: SpooledBody | None = None
+        self._spooled: SpooledBody | None = None
         self._sent = 0
 
     def run(self) -> bool:
-        """Serve the request; tell whether the client's connection may serve another.
+        """Serve the request; return whether the client's connection may serve another.
 
         Raises:
-            ProtocolError: what the client is to be told, if nothing was sent to it yet.
-            ClientDisconnected: the client is gone, or must not take what it got for whole.
+            ProtocolError: the error response for the client, if nothing was sent to it yet.
+            ClientDisconnected: the client has disconnected, or what it received is incomplete.
         """
-        parser, gate = self.parser, self._gate
-        if parser.method == "CONNECT":  # its answer would frame no body but a tunnel
-            raise ProtocolError(501, "CONNECT: this is no forward proxy")
-        group = gate.routes.find(parser)
+        parser, state = self.parser, self._state
+        if parser.method == "CONNECT":  # its response would begin a tunnel
+            raise ProtocolError(501, "CONNECT: this is not a forward proxy")
+        group = state.routes.find(parser)
         if not parser.body_complete:
             self._read_early()
         if parser.repeated:
             self._request = self.client.request
         if self._request is None:
-            self._request = self.client.request = Request(parser, self.client.origin, gate.manner)
+            self._request = self.client.request = Request(parser, self.client.origin,
+                                                          state.forwarding)
         tried: list[Node] = []
         failure: NodeFailure | None = None
         while True:
-            node = group.take(tried)
+            node = group.acquire(tried)
             if node is None:
                 assert failure is not None
                 raise failure
             try:
-                return self._ask(group, node)
+                return self._try(group, node)
             except NodeFailure as error:
                 failure = error
                 tried.append(node)
-                error.again = error.again and group.has_other(tried)
-                self._tell(node, error)
-                if not error.again:
+                error.retry = error.retry and group.has_other(tried)
+                self._log_failure(node, error)
+                if not error.retry:
                     raise
             finally:
-                group.give(node)
+                group.release(node)
 
-    def _tell(self, node: Node, error: NodeFailure) -> None:
+    def _log_failure(self, node: Node, error: NodeFailure) -> None:
         node.failed_requests += 1
-        self._gate.failures += 1
+        self._state.failures += 1
         log.error("%s: %s %s: node %s: %s%s", self.client.peer, self.parser.method,
                   self.parser.target, node.name, error.reason,
-                  "; another is tried" if error.again else f"; answered {error.status}"
-                  if not (self.answer and self.answer.touched) else "; cut off")
+                  "; trying another" if error.retry else f"; responded with {error.status}"
+                  if not (self.response and self.response.touched) else "; cut off")
 
     # The body.
 
     def _read_early(self) -> None:
-        """Read the body, as far as it is small."""
-        parser, gate = self.parser, self._gate
+        """Read a small body whole, of a larger one what has arrived."""
+        parser, state = self.parser, self._state
         length = parser.content_length
         self._early = parser.body(b"")
-        if gate.limit_post and length is not None and length > gate.limit_post:
-            raise ProtocolError(413, f"a request body of more than {gate.limit_post} bytes")
+        if state.limit_post and length is not None and length > state.limit_post:
+            raise ProtocolError(413, f"a request body of more than {state.limit_post} bytes")
         self.expecting = parser.expect_continue and not self._early
-        if length is None and gate.raw_body:
+        if length is None and state.raw_body:
             self._whole = False  # in chunks, however small it is
             self._sent = len(self._early)
             return
-        if length is not None and length > gate.buffer:
+        if length is not None and length > state.buffer:
             self._whole = parser.body_complete
             return
-        self._say_continue()
+        self._send_continue()
         pieces, size = [self._early], len(self._early)
-        while not parser.body_complete and size <= gate.buffer:
+        while not parser.body_complete and size <= state.buffer:
             piece = self._receive_body()
             pieces.append(piece)
             size += len(piece)
@@ -158,108 +159,113 @@ class ProxyExchange:
         self._sent = size
         self._whole = parser.body_complete
 
-    def _say_continue(self) -> None:
+    def _send_continue(self) -> None:
         if self.expecting:
             self.expecting = False
             self.client.stream.send(CONTINUE)
 
     def _receive_body(self) -> bytes:
-        gate = self._gate
+        state = self._state
         try:
-            data = self.client.stream.receive(gate.client_timeout, gate.buffer)
+            data = self.client.stream.receive(state.client_timeout, state.buffer)
         except Expired:
             raise ProtocolError(408, "no part of the request body for "
-                                     f"{gate.client_timeout:g} seconds") from None
+                                     f"{state.client_timeout:g} seconds") from None
         if not data:
             self.parser.eof()
         return self.parser.body(data)
 
-    def _store(self) -> None:
-        """Read the rest of a body without length into a file."""
-        stored = self._stored = SpooledBody()
-        stored.write(self._early)
+    def _spool(self) -> None:
+        """Read the rest of a body of unknown length into a file."""
+        spooled = self._spooled = SpooledBody()
+        spooled.write(self._early)
         self._early = b""
         while not self.parser.body_complete:
-            stored.write(self._receive_body())
-            self._bound(stored.size)
-        stored.file.seek(0)
+            spooled.write(self._receive_body())
+            self._check_limit(spooled.size)
+        spooled.file.seek(0)
 
-    def _bound(self, size: int) -> None:
-        limit = self._gate.limit_post
+    def _check_limit(self, size: int) -> None:
+        limit = self._state.limit_post
         if limit and size > limit:
             raise ProtocolError(413, f"a request body of more than {limit} bytes")
 
     # The node.
 
-    def _ask(self, group: NodeGroup, node: Node) -> bool:
-        """Have the request served by this node."""
-        if not self._whole and self._stored is None and node.protocol == "uwsgi" \
-                and self.parser.content_length is None and not self._gate.raw_body:
-            self._say_continue()
-            self._store()
+    def _try(self, group: NodeGroup, node: Node) -> bool:
+        """Forward the request to this node; return as `run`.
+
+        Raises:
+            NodeFailure: the node did not serve it.
+        """
+        if not self._whole and self._spooled is None and node.protocol == "uwsgi" \
+                and self.parser.content_length is None and not self._state.raw_body:
+            self._send_continue()
+            self._spool()
         opening = self._opening(node)
         while True:
-            link = node.pooled() if node.protocol != "uwsgi" else None
-            if link is None:
-                link = self._connect(node)
-            self.link = self.client.link = link
-            link.parser.begin(self.parser.method)
-            gate = self._gate
+            connection = node.pooled() if node.protocol != "uwsgi" else None
+            if connection is None:
+                connection = self._connect(node)
+            self.connection = self.client.node_connection = connection
+            connection.parser.begin(self.parser.method)
+            state = self._state
             assert self._request is not None
-            self.answer = answer = Answer(
-                link.parser, gate.standing, self.parser.http11, self.parser.method == "HEAD",
-                self.parser.keep_alive and gate.persistent, self._request.upgrade)
+            self.response = response = Response(
+                connection.parser, state.defaults, self.parser.http11,
+                self.parser.method == "HEAD", self.parser.keep_alive and state.persistent,
+                self._request.upgrade)
             node.hits += 1
             try:
-                took_all = self._converse(node, link, answer, opening)
-                return self._finish(node, link, answer, took_all)
+                sent_all = self._converse(node, connection, response, opening)
+                return self._finish(node, connection, response, sent_all)
             except _Stale:
                 node.hits -= 1
                 continue
             finally:
-                self.client.link = None
-                if self.link is not None:  # not handed back
-                    link.stream.close()
+                self.client.node_connection = None
+                if self.connection is not None:  # not back in the pool
+                    connection.stream.close()
 
     def _connect(self, node: Node) -> NodeConnection:
-        gate = self._gate
-        link = node.link(gate.hub, gate.answer_limits)
-        self.client.link = link
+        state = self._state
+        connection = node.new_connection(state.hub, state.response_limits)
+        self.client.node_connection = connection
         try:
-            link.stream.connect(gate.connect_timeout, gate.timeout)
+            connection.stream.connect(state.connect_timeout, state.timeout)
         except ClientDisconnected as error:
-            link.stream.close()
-            if self.client.deserted:
-                raise ClientDisconnected("it left") from error
+            connection.stream.close()
+            if self.client.disconnected:
+                raise ClientDisconnected("it disconnected") from error
             pause = node.failed(monotonic())
-            reason = (f"no connection within {gate.connect_timeout:g} seconds"
+            reason = (f"no connection within {state.connect_timeout:g} seconds"
                       if isinstance(error, Expired) else f"cannot connect: {error}")
             raise NodeFailure(504 if isinstance(error, Expired) else 502,
                               f"{reason}; left out for {pause:.3g} seconds", True) from error
         except BaseException:
-            link.stream.close()
+            connection.stream.close()
             raise
         finally:
-            self.client.link = None
-        return link
+            self.client.node_connection = None
+        return connection
 
     def _opening(self, node: Node) -> bytes:
-        """Return the request's head for a node, and what there is of its body."""
+        """Return the request's head for a node, with the part of the body that was read."""
         request, parser = self._request, self.parser
         assert request is not None
         length = parser.content_length
         if self._whole:
             if length is None and parser.chunked:
                 length = len(self._early)
-        elif self._stored is not None:
-            length = self._stored.size
+        elif self._spooled is not None:
+            length = self._spooled.size
         if node.protocol == "uwsgi":
             known = None if length is None and not self._whole else length or 0
             head = request.packet(known, node.modifiers)
             chunked = known is None
         else:
             chunked = length is None and not self._whole
-            framing = ("Transfer-Encoding: chunked\r\n" if chunked
+            framing = (CHUNKED if chunked
                        else "" if length is None else f"Content-Length: {length}\r\n")
             head = request.http(framing, node.protocol == "routed")
         early = self._early
@@ -269,49 +275,50 @@ class ProxyExchange:
             early += b"0\r\n\r\n"
         return head + early
 
-    def _converse(self, node: Node, link: NodeConnection, answer: Answer, opening: bytes) -> bool:
-        """Send the request and hand the answer on, until it is done or a tunnel begins.
+    def _converse(self, node: Node, connection: NodeConnection, response: Response,
+                  opening: bytes) -> bool:
+        """Send the request and forward the response, until it is done or a tunnel begins.
 
         Returns:
-            Whether the node took all of the request.
+            Whether all of the request was sent.
         """
         started = monotonic()
         node.sent += len(opening)
         try:
-            if not (self._whole or self._stored is None and self.parser.body_complete):
-                return self._stream_body(node, link, answer, opening)
-            self._send(link, opening)
-            self._receive(node, link, answer)
+            if not (self._whole or self._spooled is None and self.parser.body_complete):
+                return self._stream_body(node, connection, response, opening)
+            self._send(connection, opening)
+            self._receive(node, connection, response)
             return True
         except Expired:
-            self._timed_out(node, answer, started)
+            self._timed_out(node, response, started)
         except ProtocolError as error:
             if error.status != 502:
                 raise  # the client's fault
             raise NodeFailure(502, error.reason, False) from error
         except _NodeClosed as error:
-            raise self._gone(node, link, answer, error) from error
+            raise self._closed_early(connection, response, error) from error
         except NodeDisconnected as error:
             raise NodeFailure(502, f"the connection broke: {error}", False) from error
         return False
 
-    def _send(self, link: NodeConnection, opening: bytes) -> None:
+    def _send(self, connection: NodeConnection, opening: bytes) -> None:
         try:
-            link.stream.send(opening)
+            connection.stream.send(opening)
         except Expired:
             raise
         except ClientDisconnected as error:
-            # It may have answered before it closed; reading will tell.
-            if link.used:
+            # It may have responded before it closed, which reading shows.
+            if connection.used:
                 raise _Stale from error
 
-    def _receive(self, node: Node, link: NodeConnection, answer: Answer) -> None:
-        """Hand on what the node says until that is all."""
-        gate, send = self._gate, self.client.stream.send
-        receive, feed, timeout = link.stream.receive, answer.feed, gate.timeout
+    def _receive(self, node: Node, connection: NodeConnection, response: Response) -> None:
+        """Forward the response until it is complete."""
+        state, send = self._state, self.client.stream.send
+        receive, feed, timeout = connection.stream.receive, response.feed, state.timeout
         while True:
             try:
-                data = receive(timeout, gate.buffer)
+                data = receive(timeout, state.buffer)
             except Expired:
                 raise
             except ClientDisconnected as error:
@@ -319,31 +326,32 @@ class ProxyExchange:
             if data:
                 node.received += len(data)
                 out = feed(data)
-            elif answer.started:
-                out = answer.end()
-            elif link.parser.buffered:
-                raise ProtocolError(502, "it closed the connection within the head of its answer")
+            elif response.started:
+                out = response.end()
+            elif connection.parser.buffered:
+                raise ProtocolError(502, NO_WHOLE_HEAD)
             else:
-                raise _NodeClosed("it closed the connection without an answer")
+                raise _NodeClosed(NO_RESPONSE)
             if out:
                 try:
                     send(out)
                 except Expired as error:
                     raise ClientDisconnected(str(error)) from error
-            if answer.done or answer.tunnel:
+            if response.done or response.tunnel:
                 return
 
-    def _stream_body(self, node: Node, link: NodeConnection, answer: Answer,
+    def _stream_body(self, node: Node, connection: NodeConnection, response: Response,
                      opening: bytes) -> bool:
-        parser, gate = self.parser, self._gate
-        self._say_continue()
-        stored = self._stored
-        chunked = stored is None and parser.content_length is None
-        state = {"ended": False}
+        parser, state = self.parser, self._state
+        self._send_continue()
+        spooled = self._spooled
+        chunked = spooled is None and parser.content_length is None
+        ended = False
 
         def up(data: bytes) -> bytes:
-            if stored is not None:
-                state["ended"] = not data
+            nonlocal ended
+            if spooled is not None:
+                ended = not data
                 node.sent += len(data)
                 return data
             if not data:
@@ -352,84 +360,87 @@ class ProxyExchange:
             data = parser.body(data)
             self._sent += len(data)
             node.sent += len(data)
-            self._bound(self._sent)
+            self._check_limit(self._sent)
             if chunked:
                 end = b"0\r\n\r\n" if parser.body_complete else b""
                 return (b"%x\r\n%s\r\n" % (len(data), data) if data else b"") + end
             return data
 
         def sent() -> bool:
-            return state["ended"] if stored is not None else parser.body_complete
+            return ended if spooled is not None else parser.body_complete
 
         def down(data: bytes) -> bytes:
             node.received += len(data)
-            if not data and not answer.started and not link.parser.buffered:
-                raise NodeDisconnected("it closed the connection without an answer")
-            return answer.feed(data) if data else answer.end()
+            if not data and not response.started and not connection.parser.buffered:
+                raise NodeDisconnected(NO_RESPONSE)
+            return response.feed(data) if data else response.end()
 
-        relay = Relay(gate.hub, self.client.stream, link.stream, gate.timeout, gate.buffer)
-        return relay.exchange(stored or self.client.stream, up, sent, down,
-                              lambda: answer.done or answer.tunnel, opening)
+        relay = Relay(state.hub, self.client.stream, connection.stream, state.timeout,
+                      state.buffer)
+        return relay.exchange(spooled or self.client.stream, up, sent, down,
+                              lambda: response.done or response.tunnel, opening)
 
-    def _timed_out(self, node: Node, answer: Answer, started: float) -> None:
-        """Nothing moved for too long: whose fault was it?"""
-        if not self._whole and self._stored is None and not self.parser.body_complete:
+    def _timed_out(self, node: Node, response: Response, started: float) -> None:
+        """Raise the error of whoever made no progress, the client or the node."""
+        if not self._whole and self._spooled is None and not self.parser.body_complete:
             raise ProtocolError(408, "no part of the request body for "
-                                     f"{self._gate.timeout:g} seconds")
-        told = ""
-        if node.answered_at < started and not answer.started:
-            # It has answered nobody meanwhile: it is not only this request that is slow.
-            told = f"; left out for {node.failed(monotonic()):.3g} seconds"
-        raise NodeFailure(504, f"no answer for {self._gate.timeout:g} seconds{told}", False)
+                                     f"{self._state.timeout:g} seconds")
+        pause = ""
+        if node.responded_at < started and not response.started:
+            # It has completed no other request meanwhile: not only this one is slow.
+            pause = f"; left out for {node.failed(monotonic()):.3g} seconds"
+        raise NodeFailure(504, f"no response for {self._state.timeout:g} seconds{pause}", False)
 
-    def _gone(self, node: Node, link: NodeConnection, answer: Answer, error: OSError) -> Exception:
-        """The node closed the connection before it had answered."""
-        if self.client.deserted:
-            return ClientDisconnected("it left")
-        untouched = not answer.touched
+    def _closed_early(self, connection: NodeConnection, response: Response,
+                      error: OSError) -> Exception:
+        """Return what to raise when a node closed the connection before it had responded."""
+        if self.client.disconnected:
+            return ClientDisconnected("it disconnected")
+        untouched = not response.touched
         safe = self.parser.method in _SAFE and self._whole
-        if untouched and safe and link.used:
+        if untouched and safe and connection.used:
             return _Stale()
         return NodeFailure(502, str(error), untouched and safe)
 
-    def _finish(self, node: Node, link: NodeConnection, answer: Answer, took_all: bool) -> bool:
-        """Give the connection back; tell whether the client's serves another request."""
+    def _finish(self, node: Node, connection: NodeConnection, response: Response,
+                sent_all: bool) -> bool:
+        """Return the connection to the pool if it can be used again; return as `run`."""
         now = monotonic()
         node.succeeded(now)
-        if answer.tunnel:
-            self._tunnel(node, link)
+        if response.tunnel:
+            self._tunnel(node, connection)
             return False
-        parser = link.parser
-        if took_all and parser.keep_alive and not parser.buffered and node.protocol != "uwsgi":
-            self.link = None
-            node.keep(link, now)
-        return answer.keep_alive and self.parser.body_complete
+        parser = connection.parser
+        if sent_all and parser.keep_alive and not parser.buffered and node.protocol != "uwsgi":
+            self.connection = None
+            node.keep(connection, now)
+        return response.keep_alive and self.parser.body_complete
 
-    def _tunnel(self, node: Node, link: NodeConnection) -> None:
-        gate, client = self._gate, self.client
+    def _tunnel(self, node: Node, connection: NodeConnection) -> None:
+        state, client = self._state, self.client
         early, self.parser.buffered = self.parser.buffered, b""
-        gate.tunnels += 1
+        state.tunnels += 1
         client.tunnel = True
         try:
             if early:
-                link.stream.send(early)
-            sent, received = Relay(gate.hub, client.stream, link.stream, gate.tunnel_timeout,
-                                   gate.buffer).tunnel()
+                connection.stream.send(early)
+            sent, received = Relay(state.hub, client.stream, connection.stream,
+                                   state.tunnel_timeout, state.buffer).tunnel()
             node.sent += sent
             node.received += received
         except Expired:
-            log.info("%s: %s %s: nothing came through the tunnel for %g seconds; closed",
-                     client.peer, self.parser.method, self.parser.target, gate.tunnel_timeout)
+            log.info("%s: %s %s: no data through the tunnel for %g seconds; closed",
+                     client.peer, self.parser.method, self.parser.target, state.tunnel_timeout)
         except ClientDisconnected as error:
             log.debug("%s: tunnel ended: %s", client.peer, error)
         finally:
-            gate.tunnels -= 1
+            state.tunnels -= 1
             client.tunnel = False
 
 
 class _Stale(Exception):
-    """A connection that was kept had been closed by the node."""
+    """The node had closed a pooled connection: the request is sent again on another."""
 
 
 class _NodeClosed(OSError):
-    """The node closed the connection before it had answered."""
+    """The node closed the connection before it had responded."""

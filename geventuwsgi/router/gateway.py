@@ -1,8 +1,8 @@
-"""The router's process: listeners in, nodes out, deadlines and a drain; the entry room.
+"""A router process: accepts clients, sweeps deadlines, drains and ends.
 
-The rules of this room: the only one of the wing, beside the announcer, that reads
-`Settings`. It runs in a process that was forked a moment ago and that no application is
-in: nothing is patched. It ends when the master says so or is gone, as a worker does.
+Rules: it reads `Settings` and gives plain values to the rest. It runs in a freshly forked process
+without an application: nothing is patched. It ends when the master asks for it or has died, as a
+worker does.
 """
 
 import logging
@@ -12,8 +12,8 @@ import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from time import monotonic, monotonic_ns, time
-from typing import Any, Protocol
+from time import monotonic, time
+from typing import Any
 
 from gevent import get_hub
 from gevent.event import Event
@@ -21,7 +21,7 @@ from gevent.event import Event
 from ..app.response_defaults import defaults_of
 from ..config.settings import Settings
 from ..ipc import scoreboard
-from ..ipc.commands import WorkerCommands
+from ..ipc.commands import Child, WorkerCommands
 from ..log import tracebacks as stacks
 from ..net.acceptor import Acceptor
 from ..net.address import Address
@@ -39,27 +39,13 @@ from .subscriptions import Registry, SubscriptionServer
 
 log = logging.getLogger("geventuwsgi.error")
 
-GONE_AFTER = 0.5        # seconds of waiting after which a client is looked at
-# Connections to nodes are closed by us first, so that no request meets a node that is just
-# closing: nodes keep them for 75 s, Apache for 5, which only costs a new connection.
-POOL_IDLE = 30.0
-_RSS_EVERY = 8          # sweeps
-SPARE_DESCRIPTORS = 64
-TOLD = 100              # requests whose stacks are told
-
-
-class Child(Protocol):
-    """What a router knows of the process it runs in (see the process wing)."""
-
-    id: int
-    control: socket.socket
-    row: scoreboard.Row
-    board: scoreboard.Scoreboard
-    reopen: Callable[[], None]
-
-    def ready(self) -> None: ...
-    def received(self) -> bytes | None: ...
-    def answer(self, text: str) -> None: ...
+_CHECK_AFTER = 0.5        # seconds of waiting after which a client may have disconnected
+# Idle connections are closed by the router first, so that no request meets a node that is just
+# closing: most nodes keep them for 75 s; Apache, for 5 s, costs only a new connection.
+_POOL_IDLE = 30.0
+_MEASURE_EVERY = 8          # sweeps
+_SPARE_DESCRIPTORS = 64
+_MOST_STACKS = 100              # requests whose stacks are reported
 
 
 class RouterState:
@@ -69,14 +55,18 @@ class RouterState:
         settings: the configuration.
         hub: the hub of this thread.
         routes: which node a request is for.
-        manner: how requests are handed on.
+        forwarding: how requests are forwarded.
+
+    Attributes:
+        emptied: called when the last connection is closed while draining.
+        resume: called when a connection is closed.
     """
 
     def __init__(self, settings: Settings, hub: Any, routes: Routes,
-                 manner: ForwardingOptions) -> None:
+                 forwarding: ForwardingOptions) -> None:
         self.hub = hub
         self.routes = routes
-        self.manner = manner
+        self.forwarding = forwarding
         self.head_timeout = settings.http_headers_timeout or NEVER
         self.client_timeout = settings.socket_timeout or NEVER
         self.timeout = settings.http_timeout or NEVER
@@ -93,8 +83,8 @@ class RouterState:
         self.head_limits = Limits(
             settings.limit_request_line, settings.limit_request_field_size,
             settings.limit_request_fields, settings.head_limit)
-        self.answer_limits = Limits(65536, 65536, 1000, 65536)
-        self.standing = defaults_of(
+        self.response_limits = Limits(65536, 65536, 1000, 65536)
+        self.defaults = defaults_of(
             server=settings.server_header, date=settings.date_header, added=settings.add_header,
             removed=settings.del_header, pages=settings.error_page)
         self.forwarders = AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips")
@@ -103,11 +93,11 @@ class RouterState:
         self.clients: set[Client] = set()
         self.draining = False
         self.accepted = self.requests = self.failures = self.refused = self.tunnels = 0
-        self.emptied: Callable[[], None] = _nothing
-        self.resume: Callable[[], None] = _nothing
+        self.emptied: Callable[[], None]
+        self.resume: Callable[[], None]
 
-    def left(self, client: Client) -> None:
-        """A connection is closed."""
+    def closed(self, client: Client) -> None:
+        """Remove a connection that is closed."""
         self.clients.discard(client)
         self.resume()
         if self.draining and not self.clients:
@@ -116,58 +106,58 @@ class RouterState:
 
 def run(settings: Settings, listeners: Sequence[Listener], child: Child, local: Address | None,
         datagrams: Sequence[socket.socket], registry_fd: int) -> int:
-    """Route until told to stop; return the exit status of the process.
+    """Route until the process is to end; return its exit status.
 
     Args:
         settings: the resolved configuration.
-        listeners: where clients come in.
+        listeners: for clients.
         child: this process.
-        local: where the workers of this instance listen for us; None = there are none.
+        local: where the workers of this instance listen for the router; None if it has none.
         datagrams: the sockets of the subscription servers.
-        registry_fd: the memory that routers share about subscriptions; -1 = none.
+        registry_fd: the memory of subscriptions that routers share; -1 = none.
     """
     return Gateway(settings, listeners, child, local, datagrams, registry_fd).run()
 
 
 class Gateway:
-    """One router process, from its first accept to its last answer."""
+    """One router process, from its first accept to its last response."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener], child: Child,
                  local: Address | None, datagrams: Sequence[socket.socket],
                  registry_fd: int) -> None:
         self.child = child
         self.hub = hub = get_hub()
-        self.plan = plan = NodeTable(settings, local)
-        self.registry = None if registry_fd < 0 else Registry(registry_fd, plan)
-        routes = Routes(plan.default, plan.written,
+        self.nodes = nodes = NodeTable(settings, local)
+        self.registry = None if registry_fd < 0 else Registry(registry_fd, nodes)
+        routes = Routes(nodes.default, nodes.configured,
                         self.registry.find if self.registry is not None else None)
-        manner = ForwardingOptions(settings.http_x_forwarded_for, settings.http_websockets,
-                                   settings.http_raw_body,
-                                   tuple(_assignment(text) for text in settings.http_var))
-        self.gate = gate = RouterState(settings, hub, routes, manner)
-        gate.emptied = self._emptied
-        gate.resume = self._resume
+        forwarding = ForwardingOptions(
+            settings.http_x_forwarded_for, settings.http_websockets, settings.http_raw_body,
+            tuple(_assignment(text) for text in settings.http_var))
+        self.state = state = RouterState(settings, hub, routes, forwarding)
+        state.emptied = self._emptied
+        state.resume = self._resume
         self._limit = _connections(
             settings.http_connections, settings.origin("http-connections").kind != "default")
-        self.acceptors = [Acceptor(one, in_greenlets(hub, self._serve), self._room, hub.loop)
+        self.acceptors = [Acceptor(one, in_greenlets(hub, self._serve), self._free, hub.loop)
                           for one in listeners if one.protocol != "statistics"]
         self.servers = [SubscriptionServer(hub, sock, self.registry)
                         for sock in datagrams] if self.registry is not None else []
         urls = [acceptor.listener.address.text for acceptor in self.acceptors]
         self.statistics = [
-            StatisticsServer(hub, one, lambda: snapshot(gate, plan, self.registry, urls))
+            StatisticsServer(hub, one, lambda: snapshot(state, nodes, self.registry, urls))
             for one in listeners if one.protocol == "statistics"]
         self._parts: list[Any] = [*self.acceptors, *self.servers, *self.statistics]
         self._keepalive = settings.keepalive
         self._stopping = False
-        self.orders = WorkerCommands(child, hub.loop, self, "router")
+        self.commands = WorkerCommands(child, hub.loop, self, "router")
         self._done = Event()
         self._sweeps = 0
         self._watchers: list[Any] = []
 
     def run(self) -> int:
         """Accept, route, and return the exit status once everything is done."""
-        self.orders.start()
+        self.commands.start()
         self.child.row.cells[scoreboard.ROUTER] = 1
         self._sweep()
         timer = self.hub.loop.timer(SWEEP, SWEEP)
@@ -177,63 +167,63 @@ class Gateway:
             part.start()
         self.child.ready()
         self._done.wait()
-        while self.gate.clients:
-            # The last one left while the acceptors finished, and they took more.
+        while self.state.clients:
+            # The last one ended while the acceptors finished, and they accepted more.
             self._done.clear()
             self._done.wait()
         self._beat()
-        self.orders.close()
+        self.commands.close()
         for watcher in self._watchers:
             watcher.close()
         return 0
 
     def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
-        Client(self.gate, sock, address, listener).serve()
+        Client(self.state, sock, address, listener).serve()
 
-    def _room(self) -> int:
-        return self._limit - len(self.gate.clients)
+    def _free(self) -> int:
+        return self._limit - len(self.state.clients)
 
     def _resume(self) -> None:
-        if not self.gate.draining:
+        if not self.state.draining:
             for acceptor in self.acceptors:
                 acceptor.resume()
 
-    # The master, and signals.
+    # Commands of the master, and signals.
 
     def fail_readiness(self) -> None:
-        """Do nothing: readiness checks are answered by workers."""
+        """Do nothing: workers respond to readiness checks."""
 
     def write_out(self) -> None:
-        """Write nothing: a router keeps nothing back."""
+        """Do nothing: a router buffers nothing."""
 
     def stacks(self, frame: Any) -> str:
-        """Tell of each request where its greenlet stands (`--stacks`)."""
-        serving = [client for client in self.gate.clients if client.began != inf]
-        parts = [f"router {self.child.id} (pid: {os.getpid()}): {len(self.gate.clients)} "
+        """Return the stack of each request's greenlet (`--stacks`)."""
+        serving = [client for client in self.state.clients if client.began != inf]
+        parts = [f"router {self.child.id} (pid: {os.getpid()}): {len(self.state.clients)} "
                  f"connections, {len(serving)} requests"]
         parts += [f"{client.peer}\n{stacks.text(client.greenlet.gr_frame)}"
-                  for client in serving[:TOLD]]
+                  for client in serving[:_MOST_STACKS]]
         return "\n\n".join(parts) + "\n"
 
     def suspend(self, suspended: bool) -> None:
-        """Go on: a pause is the workers', and what is for them waits in their queues."""
+        """Do nothing: a pause concerns workers, and their requests wait in their queues."""
 
     def reopen(self) -> None:
-        """Open the logs anew."""
+        """Reopen the logs."""
         self.child.reopen()
 
     def drain(self, at_once: bool) -> None:
         """Stop accepting and end when the last request is done.
 
         Args:
-            at_once: a stop, which closes idle connections now; a reload lets each bring
-                one more request for a while, whose answer says `Connection: close`. A stop
-                ends tunnels too; at a reload the nodes of this instance end theirs.
+            at_once: a stop, which closes idle connections and tunnels now. A reload lets each
+                idle connection send one more request for a while, whose response has
+                `Connection: close`; tunnels end when the nodes of this instance end them.
         """
-        gate = self.gate
-        if not gate.draining:
-            gate.draining = True
-            gate.persistent = False
+        state = self.state
+        if not state.draining:
+            state.draining = True
+            state.persistent = False
             for acceptor in self.acceptors:
                 acceptor.finish()
             for part in self._parts:
@@ -247,15 +237,15 @@ class Gateway:
             timer = self.hub.loop.timer(min(self._keepalive, IDLE_ON_RELOAD))
             timer.start(self._close_idle)
             self._watchers.append(timer)
-        if not gate.clients:
+        if not state.clients:
             self._emptied()
 
     def _end_tunnels(self) -> None:
-        for client in tuple(self.gate.clients):
+        for client in tuple(self.state.clients):
             self.hub.loop.run_callback(client.end_tunnel)
 
     def _close_idle(self) -> None:
-        for client in tuple(self.gate.clients):
+        for client in tuple(self.state.clients):
             self.hub.loop.run_callback(client.interrupt_if_idle)
 
     def _emptied(self) -> None:
@@ -265,29 +255,29 @@ class Gateway:
 
     def _sweep(self) -> None:
         now = monotonic()
-        gate = self.gate
+        state = self.state
         later = self.hub.loop.run_callback
-        since = now - GONE_AFTER
+        since = now - _CHECK_AFTER
         waiting: dict[int, Client] = {}
-        for client in tuple(gate.clients):
+        for client in tuple(state.clients):
             if client.deadline() <= now:
                 later(client.expire)
             if client.began <= since and client.waits:
                 waiting[client.stream.sock.fileno()] = client
         if waiting:
-            self._look_for_gone(waiting)
+            self._find_disconnected(waiting)
         if self._stopping:
             self._end_tunnels()
-        self.plan.poll(now - POOL_IDLE, self._capacity)
+        self.nodes.poll(now - _POOL_IDLE, self._capacity)
         for one in self.statistics:
             one.poll(now)
-        if self.registry is not None and not gate.draining:
+        if self.registry is not None and not state.draining:
             self.registry.poll(now)
-        gate.standing.tick(time())
+        state.defaults.tick(time())
         self._beat()
 
-    def _look_for_gone(self, waiting: Mapping[int, Client]) -> None:
-        """Find clients that left while a node works for them or they wait for one."""
+    def _find_disconnected(self, waiting: Mapping[int, Client]) -> None:
+        """Find clients that disconnected while they wait for a node or its response."""
         poll = select.poll()
         for fd in waiting:
             poll.register(fd, select.POLLRDHUP)
@@ -295,34 +285,31 @@ class Gateway:
             self.hub.loop.run_callback(waiting[fd].client_gone)
 
     def _capacity(self) -> int:
-        """How many requests the workers of this instance take at once, as of now."""
+        """Return how many requests the workers of this instance serve at once, as of now."""
         return sum(row.cells[scoreboard.CORES] for row in self.child.board.rows()
                    if row.cells[scoreboard.PID] and not row.cells[scoreboard.ROUTER]
                    and row.cells[scoreboard.STATE] == scoreboard.STATE_READY)
 
     def _beat(self) -> None:
-        cells = self.child.row.cells
-        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
-        cells[scoreboard.CONNECTIONS] = len(self.gate.clients)
-        if self._sweeps % _RSS_EVERY == 0:
-            with open("/proc/self/statm", "rb") as file:
-                cells[scoreboard.RSS] = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        self.child.row.beat(len(self.state.clients))
+        if self._sweeps % _MEASURE_EVERY == 0:
+            self.child.row.measure()
         self._sweeps += 1
 
 
-def _connections(wanted: int, written: bool) -> int:
-    """Raise the limit of descriptors as far as may be; return how many clients fit it.
+def _connections(wanted: int, configured: bool) -> int:
+    """Raise the limit of descriptors as far as possible; return how many clients it allows.
 
-    Each may need another descriptor for its node. Somebody who wrote the number is told if
-    it cannot be had.
+    Each client may need a second descriptor, for its node. A number that was configured but is
+    not possible is logged.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = 2 * wanted + SPARE_DESCRIPTORS
+    need = 2 * wanted + _SPARE_DESCRIPTORS
     if soft < need:
         soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    allowed = max((soft - SPARE_DESCRIPTORS) // 2, 1)
-    if allowed < wanted and written:
+    allowed = max((soft - _SPARE_DESCRIPTORS) // 2, 1)
+    if allowed < wanted and configured:
         log.warning("http-connections = %d: the limit of open files (%d) allows %d", wanted, soft,
                     allowed)
     return min(wanted, allowed)
@@ -331,7 +318,3 @@ def _connections(wanted: int, written: bool) -> int:
 def _assignment(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     return name, value
-
-
-def _nothing() -> None:
-    """Do nothing."""

@@ -1,8 +1,8 @@
-"""One node: where it is, what it may be given, how it has been doing.
+"""One node: its address, its connections, its limits and its health.
 
-The rules of this room: a node is either up or left out until a point in time, after which
-one request tries it again. What a request meant for its health is said by who served it
-(`succeeded`, `failed`); nothing here waits but `connect`.
+Rules: a node is either up or down until a point in time, after which one request tries it
+again. The exchange reports how a request went (`succeeded`, `failed`); nothing here waits
+except `NodeStream.connect`.
 """
 
 import _socket
@@ -22,23 +22,17 @@ from ..net.stream import WRITE, Expired, Stream
 from ..protocol.http1_response import ResponseParser
 from ..protocol.message import Limits
 
-# The first time that a failing node is left out, in seconds; doubled with each failure in a
-# row up to `http-gracetime`.
-FIRST_PAUSE = 1.0
-
-
-# A connection that we open: to a node behind the router.
-#
-# The rules of this room are those of `net.stream`; it adds nothing but the connecting.
-
-_UNDERWAY = (errno.EINPROGRESS, errno.EALREADY)
+# Seconds that a node is left out after its first failure; doubled with each failure in a row
+# up to `http-gracetime`.
+_FIRST_PAUSE = 1.0
+_IN_PROGRESS = (errno.EINPROGRESS, errno.EALREADY)
 
 
 class NodeStream(Stream):
-    """A stream to a listener somewhere.
+    """A `Stream` that this process opens.
 
     Attributes:
-        address: where to.
+        address: of the listener to connect to.
     """
 
     __slots__ = ("address",)
@@ -58,7 +52,7 @@ class NodeStream(Stream):
 
         Raises:
             Expired: it took too long.
-            ClientDisconnected: nobody listens there, or there is no way.
+            ClientDisconnected: nothing listens there, or it cannot be reached.
         """
         address = self.address
         name: Any = address.path
@@ -68,9 +62,9 @@ class NodeStream(Stream):
                 name = self._resolve(address, connect_timeout)
         self.timeout = connect_timeout
         code = self.sock.connect_ex(name)
-        if code == errno.EAGAIN:  # a unix socket's queue is full, and nothing will tell
-            raise ClientDisconnected(code, "its queue is full")
-        if code in _UNDERWAY:
+        if code == errno.EAGAIN:  # a Unix socket's queue is full: no event will follow
+            raise ClientDisconnected(code, "its listen queue is full")
+        if code in _IN_PROGRESS:
             writer = self._hub.loop.io(self.sock.fileno(), WRITE)
             try:
                 self._await(writer)
@@ -84,7 +78,7 @@ class NodeStream(Stream):
     def _resolve(self, address: Address, timeout: float) -> Any:
         """Look a host name up, in a thread of the hub's pool; IPv4 first."""
         try:
-            with Timeout(timeout, Expired("its name is looked up for too long")):
+            with Timeout(timeout, Expired("looking up its name took too long")):
                 found = getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
         except Expired:
             raise
@@ -107,11 +101,11 @@ def _new(family: int) -> _socket.socket:
 
 
 class NodeConnection:
-    """One connection to a node, and the parser of its answers.
+    """One connection to a node, and the parser of its responses.
 
     Attributes:
-        used: it served a request before.
-        idle_since: monotonic seconds, while it waits in the pool.
+        used: it has served a request before.
+        idle_since: monotonic seconds, while it is in the pool.
     """
 
     __slots__ = ("stream", "parser", "used", "idle_since")
@@ -124,25 +118,26 @@ class NodeConnection:
 
 
 class Node:
-    """A server that requests are handed to.
+    """A server that requests are sent to.
 
     Args:
         name: as the operator wrote it, for logs and statistics.
-        address: where it is.
-        protocol: "uwsgi" (one request a connection), "http", or "routed" (HTTP to workers
-            of this instance, who are told of the client).
+        address: where it listens.
+        protocol: "uwsgi" (one request per connection), "http", or "routed" (HTTP to workers
+            of this instance, with a field that names the client).
         weight: its share of the requests.
-        limit: how many requests it is given at once; 0 = any number.
+        limit: how many requests it gets at once; 0 = any number.
         gracetime: the longest that it is left out, in seconds.
         modifiers: modifier1 and modifier2 of its packets.
 
     Attributes:
         busy: requests that it serves now.
         failures: in a row.
-        down_until: monotonic seconds; 0 = it is up.
-        trying: a request tries whether it is back.
-        turn: its standing in the round robin.
-        gone: it is no longer a node; kept for the requests that it still serves.
+        down_until: monotonic seconds; 0 if it is up.
+        probing: a request tries whether it is back.
+        current_weight: state of the smooth round robin.
+        responded_at: monotonic seconds of its last complete response.
+        removed: it no longer gets requests, and finishes those that it has.
     """
 
     def __init__(self, name: str, address: Address, protocol: str, *, weight: int = 1,
@@ -157,51 +152,51 @@ class Node:
         self.busy = 0
         self.failures = 0
         self.down_until = 0.0
-        self.trying = False
-        self.turn = 0
-        self.gone = False
+        self.probing = False
+        self.current_weight = 0
+        self.removed = False
         self.hits = self.failed_requests = self.sent = self.received = 0
-        self.answered_at = 0.0
+        self.responded_at = 0.0
         self._gracetime = gracetime
         self._pool: deque[NodeConnection] = deque()
 
     # Connections.
 
     def pooled(self) -> NodeConnection | None:
-        """Take a connection that waits for a request, the one used last; or None."""
+        """Take the most recently used idle connection; None if there is none."""
         pool = self._pool
         while pool:
-            link = pool.pop()
-            if not link.stream.readable():  # the end, or an answer to nothing
-                return link
-            link.stream.close()
+            connection = pool.pop()
+            if not connection.stream.readable():  # not its end, nor an unrequested response
+                return connection
+            connection.stream.close()
         return None
 
-    def link(self, hub: Any, limits: Limits) -> NodeConnection:
-        """Make a connection that is to be connected."""
+    def new_connection(self, hub: Any, limits: Limits) -> NodeConnection:
+        """Return a connection that has yet to be connected."""
         return NodeConnection(NodeStream(self.address, hub), limits)
 
-    def keep(self, link: NodeConnection, now: float) -> None:
-        """Put a connection back for the next request."""
-        if self.gone or self._crowded:
-            link.stream.close()
+    def keep(self, connection: NodeConnection, now: float) -> None:
+        """Return a connection to the pool, for the next request."""
+        if self.removed or self._exceeds_slots:
+            connection.stream.close()
             return
-        link.used = True
-        link.idle_since = now
-        self._pool.append(link)
+        connection.used = True
+        connection.idle_since = now
+        self._pool.append(connection)
 
     @property
-    def _crowded(self) -> bool:
-        """Whether our workers are fewer than the connections to them.
+    def _exceeds_slots(self) -> bool:
+        """Whether there are more connections to our workers than these have slots.
 
-        A worker accepts one for each slot. Where there are more, one of them waits in the
-        socket's queue with a request on it, and nobody would take it while the others stay.
+        A worker accepts one connection per slot. An additional one would wait in the listen
+        queue, with a request on it, for as long as the others stay open.
         """
         return (self.protocol == "routed" and self.limit > 0
                 and self.busy + len(self._pool) > self.limit)
 
-    def shrink(self, before: float) -> None:
-        """Close connections that have waited since before a point in time."""
+    def close_idle(self, before: float) -> None:
+        """Close connections that have been idle since before a point in time."""
         pool = self._pool
         while pool and pool[0].idle_since < before:
             pool.popleft().stream.close()
@@ -209,41 +204,41 @@ class Node:
     # Health.
 
     def available(self, now: float) -> bool:
-        """Whether it may be given a request now; of those that failed one at a time."""
+        """Return whether it may get a request now; after a failure, one at a time."""
         if self.limit and self.busy >= self.limit:
             return False
-        return not self.down_until or (self.down_until <= now and not self.trying)
+        return not self.down_until or (self.down_until <= now and not self.probing)
 
     def succeeded(self, now: float) -> None:
-        """It has answered."""
-        self.answered_at = now
+        """Record a complete response."""
+        self.responded_at = now
         if self.failures:
             self.failures = 0
             self.down_until = 0.0
-            self.trying = False
+            self.probing = False
 
     def failed(self, now: float) -> float:
-        """It could not be reached or did not answer; return the seconds it is left out.
+        """Record that it was unreachable or did not respond; return for how long it is left out.
 
-        Requests that fail while it is left out were given to it before, or for want of
-        others: they say nothing new, and do not double the pause.
+        Requests that fail while it is left out were sent before, or for lack of another node:
+        they do not double the pause.
         """
         if self.down_until > now:
             return self.down_until - now
-        pause = min(FIRST_PAUSE * 2.0 ** min(self.failures, 16), self._gracetime)
+        pause = min(_FIRST_PAUSE * 2.0 ** min(self.failures, 16), self._gracetime)
         self.failures += 1
         self.down_until = now + pause
-        self.trying = False
-        self.shrink(float("inf"))
+        self.probing = False
+        self.close_idle(float("inf"))
         return pause
 
     def close(self) -> None:
-        """Forget it: it is no node any more."""
-        self.gone = True
-        self.shrink(float("inf"))
+        """Remove the node: it gets no more requests."""
+        self.removed = True
+        self.close_idle(float("inf"))
 
     def statistics(self) -> dict[str, Any]:
-        """Its counters, under uWSGI's names where it has them."""
+        """Return its counters, under uWSGI's names where these exist."""
         return {
             "name": self.name, "hits": self.hits, "failures": self.failed_requests,
             "grace": max(0, round(self.down_until - monotonic())) if self.down_until else 0,

@@ -1,8 +1,9 @@
-"""Both directions at once: uploads whose answer may come early, and tunnels.
+"""Both directions at once: uploads whose response may come early, and tunnels.
 
-The rules of this room: one greenlet, two streams, and in each direction at most one piece
-that the other side has not taken yet. Nothing more is read meanwhile, so a slow reader
-slows the writer and no body gathers in memory.
+Rules: one greenlet, two streams, and in each direction at most one piece that the receiver has
+not accepted yet. Nothing more is read in the meantime, so a slow reader slows the writer and no
+body accumulates in memory. Two greenlets, one per direction, would need a lock around the bytes
+that TLS sends by itself in the other direction.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,31 +17,85 @@ from gevent.hub import Waiter
 from ..errors import ClientDisconnected
 from ..net.stream import READ, WRITE, Expired, Stream
 
-PIECE = 65536
+RELAY_SIZE = 65536
 
 
 class Source(Protocol):
-    """Where a body comes from: the client's stream, or the file it was stored in."""
+    """Where a body comes from: the client's stream, or the file that it was spooled to."""
 
-    def take(self, size: int = PIECE) -> bytes | None: ...
+    def take(self, size: int = RELAY_SIZE) -> bytes | None: ...
 
 
 class NodeDisconnected(ClientDisconnected):
     """The connection to the node broke."""
 
 
+class StreamPair:
+    """Waits until one of two streams is ready.
+
+    Args:
+        hub: the hub of this thread.
+        one: the stream that holds the deadline of both.
+    """
+
+    __slots__ = ("_hub", "_one", "_watchers")
+
+    def __init__(self, hub: Any, one: Stream) -> None:
+        self._hub = hub
+        self._one = one
+        self._watchers: dict[tuple[int, int], Any] = {}
+
+    def wait(self, wanted: Iterable[tuple[Stream, int]], timeout: float) -> None:
+        """Wait until a stream is readable or writable.
+
+        Args:
+            wanted: streams, each with READ or WRITE.
+            timeout: seconds.
+
+        Raises:
+            Expired: none became ready in time.
+        """
+        waiter = Waiter(self._hub)
+        started = []
+        one: Any = self._one
+        one._waiter = getcurrent()
+        one.deadline = monotonic() + timeout
+        try:
+            for stream, event in wanted:
+                watcher = self._watcher(stream.sock.fileno(), event)
+                watcher.start(waiter.switch, None)
+                started.append(watcher)
+            waiter.get()
+        finally:
+            one.deadline = inf
+            for watcher in started:
+                watcher.stop()
+
+    def close(self) -> None:
+        """Release the watchers, before the streams are closed."""
+        for watcher in self._watchers.values():
+            watcher.close()
+        self._watchers.clear()
+
+    def _watcher(self, fd: int, event: int) -> Any:
+        watcher = self._watchers.get((fd, event))
+        if watcher is None:
+            watcher = self._watchers[fd, event] = self._hub.loop.io(fd, event)
+        return watcher
+
+
 class Relay:
-    """Carry octets between a client and a node.
+    """Carries bytes between a client and a node.
 
     Args:
         hub: the hub of this thread.
         client, node: the streams.
         timeout: seconds without progress in either direction.
-        size: of a piece, in octets (`http-buffer`).
+        size: of a piece, in bytes (`http-buffer`).
     """
 
     def __init__(self, hub: Any, client: Stream, node: Stream, timeout: float,
-                 size: int = PIECE) -> None:
+                 size: int = RELAY_SIZE) -> None:
         self._pair = StreamPair(hub, client)
         self._client = client
         self._node = node
@@ -49,37 +104,38 @@ class Relay:
 
     def exchange(self, source: Source, up: Callable[[bytes], bytes], sent: Callable[[], bool],
                  down: Callable[[bytes], bytes], done: Callable[[], bool], first: bytes) -> bool:
-        """Send a request's body while its answer may come already.
+        """Send a request's body while its response may come already.
 
         Args:
             source: where the body comes from.
-            up: turns octets of the source into octets for the node; b"" is its end.
-            sent: whether `up` has had all of the body.
-            down: turns octets of the node into octets for the client; b"" is its end.
-            done: whether `down` has had all of the answer.
-            first: for the node, before all others.
+            up: turns bytes of the source into bytes for the node; b"" is its end.
+            sent: returns whether `up` has had all of the body.
+            down: turns bytes of the node into bytes for the client; b"" is its end.
+            done: returns whether `down` has had all of the response.
+            first: bytes for the node, before all others.
 
         Returns:
-            Whether the node took all of the body.
+            Whether all of the body was sent.
+
         Raises:
             Expired: no progress.
-            NodeBroke: the node's connection broke before its answer was complete.
+            NodeDisconnected: the node's connection broke before its response was complete.
             ClientDisconnected: the client's did.
-            ProtocolError: of `up` or `down`.
+            ProtocolError: raised by `up` or `down`.
         """
         to_node, to_client = first, b""
-        deaf = False  # the node takes no more; its answer may still come
+        node_closed = False  # to our data; its response may still come
         try:
             while True:
                 moved = False
-                if to_node and not deaf:
+                if to_node and not node_closed:
                     try:
                         rest = self._node.push(to_node)
                     except ClientDisconnected:
-                        deaf, rest = True, b""
+                        node_closed, rest = True, b""
                     moved = len(rest) < len(to_node)
                     to_node = rest
-                if not to_node and not deaf and not sent():
+                if not to_node and not node_closed and not sent():
                     data = source.take(self._size)
                     if data is not None:
                         to_node, moved = up(data), True
@@ -88,13 +144,13 @@ class Relay:
                     moved = moved or len(rest) < len(to_client)
                     to_client = rest
                 elif done():
-                    return sent() and not to_node and not deaf
+                    return sent() and not to_node and not node_closed
                 else:
                     to_client, came = self._from_node(down)
                     moved = moved or came
                 if not moved:
-                    self._wait(source, bool(to_node) and not deaf,
-                               not (to_node or deaf or sent()), bool(to_client))
+                    self._wait(source, bool(to_node) and not node_closed,
+                               not (to_node or node_closed or sent()), bool(to_client))
         finally:
             self._pair.close()
 
@@ -121,12 +177,13 @@ class Relay:
         """Carry everything both ways until both sides have ended, or one of them broke.
 
         Returns:
-            How many octets went to the node, and how many to the client.
+            How many bytes were sent to the node, and how many to the client.
+
         Raises:
-            Expired: no octet for as long as `timeout`.
+            Expired: no byte for `timeout` seconds.
         """
-        waiting = {self._client: b"", self._node: b""}     # for whom
-        ended: set[Stream] = set()                         # who sends no more
+        waiting = {self._client: b"", self._node: b""}     # by receiver
+        ended: set[Stream] = set()                         # senders at their end
         carried = {self._client: 0, self._node: 0}
         ways = ((self._client, self._node), (self._node, self._client))
         try:
@@ -159,62 +216,3 @@ class Relay:
         finally:
             self._pair.close()
         return carried[self._node], carried[self._client]
-
-
-# Two connections that one greenlet watches at once: what comes first is dealt with first.
-#
-# The rules of this room are those of `net.stream`. Two greenlets, one for each direction,
-# would need a lock around whatever TLS has to say by itself in the other direction.
-
-class StreamPair:
-    """Wait until one of several things can be done on two streams.
-
-    Args:
-        hub: the hub of this thread.
-        one: the stream whose deadline stands for both.
-    """
-
-    __slots__ = ("_hub", "_one", "_watchers")
-
-    def __init__(self, hub: Any, one: Stream) -> None:
-        self._hub = hub
-        self._one = one
-        self._watchers: dict[tuple[int, int], Any] = {}
-
-    def wait(self, wanted: Iterable[tuple[Stream, int]], timeout: float) -> None:
-        """Wait until a stream is readable or writable.
-
-        Args:
-            wanted: streams, each with READ or WRITE.
-            timeout: seconds.
-
-        Raises:
-            Expired: nothing happened for so long.
-        """
-        waiter = Waiter(self._hub)
-        started = []
-        one: Any = self._one
-        one._waiter = getcurrent()
-        one.deadline = monotonic() + timeout
-        try:
-            for stream, event in wanted:
-                watcher = self._watcher(stream.sock.fileno(), event)
-                watcher.start(waiter.switch, None)
-                started.append(watcher)
-            waiter.get()
-        finally:
-            one.deadline = inf
-            for watcher in started:
-                watcher.stop()
-
-    def close(self) -> None:
-        """Release the watchers, before the streams are closed."""
-        for watcher in self._watchers.values():
-            watcher.close()
-        self._watchers.clear()
-
-    def _watcher(self, fd: int, event: int) -> Any:
-        watcher = self._watchers.get((fd, event))
-        if watcher is None:
-            watcher = self._watchers[fd, event] = self._hub.loop.io(fd, event)
-        return watcher

@@ -1,13 +1,13 @@
-"""What a node is told of a request: an HTTP head, or a uwsgi packet.
+"""A request as a node gets it: an HTTP head, or a uwsgi packet.
 
-The rules of this room:
+Rules:
 
-- A head is written anew and never passed through: what the client framed ends here, and a
-  node gets one framing, decided by the router.
-- Hop-by-hop fields stay here (RFC 9110 section 7.6.1), those that `Connection` names too;
-  so do names with "_", which CGI cannot tell from "-", and `Proxy` (CVE-2016-1000111).
-- Who the client is, the router says. What others say of it (`X-Forwarded-*`, `Forwarded`,
-  `X-Real-IP`) is continued for trusted peers, and else dropped.
+- A head is generated and never passed through: a node gets one framing, chosen by the router.
+- Hop-by-hop fields are dropped (RFC 9110 section 7.6.1), those that `Connection` names too;
+  so are names with "_", which CGI cannot distinguish from "-", and `Proxy`
+  (CVE-2016-1000111).
+- The router states who the client is. Fields of other proxies (`X-Forwarded-*`, `Forwarded`,
+  `X-Real-IP`) are continued for trusted peers, and dropped for others.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,12 +27,12 @@ _SPECIAL = {
     client_line.FIELD.lower(): _DROPPED,
     "forwarded": _FORWARDED, "x-real-ip": _FORWARDED, "x-forwarded-for": _FOR,
     "x-forwarded-proto": _PROTO}
-# Options of Connection that name no field of this connection (RFC 9110 section 7.6.1: a
-# field for all recipients must not be named; these two say what the request is).
+# Options of Connection that drop no field: close is not a field, and fields meant for all
+# recipients must not be named (RFC 9110 section 7.6.1).
 _NOT_HOPS = frozenset(("close", "keep-alive", "upgrade", "host", "content-type", ""))
 _kinds: dict[str, int] = {}
-_REMEMBERED = 2048
-# The environ keys of fields that end here. CONTENT_LENGTH is written anew.
+_CACHED_NAMES = 2048
+# The environ keys of fields that are dropped. CONTENT_LENGTH is set anew.
 _HOPS = ("HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_KEEP_ALIVE", "HTTP_PROXY_CONNECTION",
          "HTTP_TE", "HTTP_TRAILER", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT",
          "HTTP_HTTP2_SETTINGS", "HTTP_PROXY_AUTHORIZATION", "HTTP_GEVENTUWSGI_CLIENT",
@@ -47,8 +47,8 @@ class Origin:
         host, port: of the client; "" if it has none.
         scheme: "http" or "https".
         server_name, server_port: of this machine, for nodes.
-        trusted: whether the client's forwarding fields are believed.
-        variables: uWSGI's, of the client's certificate.
+        trusted: whether the client's forwarding fields are trusted.
+        variables: uWSGI's variables for the client's certificate.
         server: the address that the client connected to: a host, or the path of a Unix socket.
         tls: the TLS connection as JSON; "" without TLS.
     """
@@ -78,13 +78,13 @@ class Origin:
 
 
 class ForwardingOptions(NamedTuple):
-    """How requests are handed on, from the configuration.
+    """How requests are forwarded, from the configuration.
 
     Attributes:
-        forwarded: say X-Forwarded-For and X-Forwarded-Proto.
-        upgrades: pass WebSocket handshakes on.
-        any_upgrade: pass other upgrades on too.
-        variables: for each packet (`http-var`).
+        forwarded: add X-Forwarded-For and X-Forwarded-Proto.
+        upgrades: forward WebSocket handshakes.
+        any_upgrade: forward other upgrades too.
+        variables: for each request (`http-var`).
     """
 
     forwarded: bool = True
@@ -99,25 +99,26 @@ class Request:
     Args:
         parser: holds its head.
         origin: where it comes from.
-        manner: how requests are handed on.
+        forwarding: how requests are forwarded.
 
     Attributes:
         upgrade: the protocol that the client asks for, "" for none.
     """
 
-    __slots__ = ("upgrade", "_parser", "_origin", "_manner", "_kept", "_for", "_proto", "_host",
-                 "_nominated", "_made")
+    __slots__ = ("upgrade", "_parser", "_origin", "_forwarding", "_kept", "_for", "_proto", "_host",
+                 "_nominated", "_encoded")
 
-    def __init__(self, parser: RequestParser, origin: Origin, manner: ForwardingOptions) -> None:
+    def __init__(self, parser: RequestParser, origin: Origin,
+                 forwarding: ForwardingOptions) -> None:
         self._parser = parser
         self._origin = origin
-        self._manner = manner
-        self._made: tuple[object, bytes] | None = None  # of a head that comes again
+        self._forwarding = forwarding
+        self._encoded: tuple[object, bytes] | None = None  # for an identical head
         trusted = origin.trusted
         kept: list[str] = []
         chain: list[str] = []
         options: list[str] = []
-        self._proto = self._host = wanted = ""
+        self._proto = self._host = requested = ""
         for line in parser.fields[:-2].split("\r\n") if parser.fields else ():
             name, _, value = line.partition(":")
             kind = _kinds[name] if name in _kinds else _kind(name)
@@ -128,7 +129,7 @@ class Request:
             elif kind == _CONNECTION:
                 options += [word.strip(" \t").lower() for word in value.split(",")]
             elif kind == _UPGRADE:
-                wanted = value.strip(" \t")
+                requested = value.strip(" \t")
             elif kind >= _FORWARDED and trusted:
                 if kind == _FOR:
                     chain.append(value.strip(" \t"))
@@ -144,36 +145,39 @@ class Request:
         if origin.host:
             chain.append(origin.host)
         self._for = ", ".join(chain)
-        self.upgrade = wanted if "upgrade" in options and self._upgrades(wanted) else ""
+        self.upgrade = requested if "upgrade" in options and self._upgrades(requested) else ""
 
-    def _upgrades(self, wanted: str) -> bool:
-        """Whether an upgrade is passed on. HTTP/2 would be a second protocol with framing of
-        its own that this router does not read (h2c smuggling)."""
-        parser, manner, token = self._parser, self._manner, wanted.lower()
+    def _upgrades(self, requested: str) -> bool:
+        """Return whether an upgrade is forwarded.
+
+        HTTP/2 would be a second protocol with a framing of its own that this router does not
+        parse (h2c smuggling).
+        """
+        parser, forwarding, token = self._parser, self._forwarding, requested.lower()
         if not parser.http11 or not parser.body_complete or parser.method == "CONNECT":
             return False
         if token == "websocket":
-            return manner.upgrades
-        return (manner.any_upgrade and bool(token) and "," not in token
+            return forwarding.upgrades
+        return (forwarding.any_upgrade and bool(token) and "," not in token
                 and not token.startswith(("h2", "http", "tls")))
 
     def http(self, framing: str, routed: bool = False) -> bytes:
         """Return the head for an HTTP node.
 
         Args:
-            framing: the line that says how the body comes, with its CRLF; "" for none.
-            routed: the node is a worker of ours.
+            framing: the field that frames the body, with its CRLF; "" for none.
+            routed: the node is a worker of this instance.
         """
-        made = self._made
-        if made is not None and made[0] == (framing, routed):
-            return made[1]
+        encoded = self._encoded
+        if encoded is not None and encoded[0] == (framing, routed):
+            return encoded[1]
         parser, origin = self._parser, self._origin
         lines = [f"{parser.method} {parser.path or parser.target} HTTP/1.1"]
         if routed:
-            lines.append(origin.client_line(self._manner.variables))
+            lines.append(origin.client_line(self._forwarding.variables))
         lines.append(f"Host: {parser.authority or self._host or self._own_host()}")
         lines += self._kept
-        if self._manner.forwarded:
+        if self._forwarding.forwarded:
             if self._for:
                 lines.append(f"X-Forwarded-For: {self._for}")
             lines.append(f"X-Forwarded-Proto: {self._proto or origin.scheme}")
@@ -181,11 +185,11 @@ class Request:
             lines.append(f"Connection: Upgrade\r\nUpgrade: {self.upgrade}")
         lines.append(framing + "\r\n")
         head = "\r\n".join(lines).encode("latin-1")
-        self._made = (framing, routed), head
+        self._encoded = (framing, routed), head
         return head
 
     def _own_host(self) -> str:
-        """Return the host for a request that names none (HTTP/1.0), which HTTP/1.1 wants."""
+        """Return the host for a request without one (HTTP/1.0), as HTTP/1.1 requires it."""
         origin = self._origin
         port = "" if origin.server_port in ("80", "443") else f":{origin.server_port}"
         return f"{origin.server_name}{port}"
@@ -194,15 +198,15 @@ class Request:
         """Return the packet for a uwsgi node.
 
         Args:
-            length: of the body; None for one that is passed on as it comes, in chunks.
+            length: of the body; None for one that is forwarded in chunks as it arrives.
             modifiers: modifier1 and modifier2.
 
         Raises:
-            ProtocolError: 431, it does not fit a packet.
+            ProtocolError: 431, it does not fit in a packet.
         """
-        made = self._made
-        if made is not None and made[0] == (length, modifiers):
-            return made[1]
+        encoded = self._encoded
+        if encoded is not None and encoded[0] == (length, modifiers):
+            return encoded[1]
         parser, origin = self._parser, self._origin
         environ = environs.from_http({
             "SCRIPT_NAME": "", "QUERY_STRING": "", "SERVER_NAME": origin.server_name,
@@ -222,16 +226,16 @@ class Request:
             environ["HTTP_TRANSFER_ENCODING"] = "chunked"
         if origin.scheme == "https":
             environ["HTTPS"] = "on"
-        if self._manner.forwarded:
+        if self._forwarding.forwarded:
             if self._for:
                 environ["HTTP_X_FORWARDED_FOR"] = self._for
             environ["HTTP_X_FORWARDED_PROTO"] = self._proto or origin.scheme
         if self.upgrade:
             environ["HTTP_UPGRADE"] = self.upgrade
             environ["HTTP_CONNECTION"] = "Upgrade"
-        packet = uwsgi.encode(_pairs(environ, origin.variables, self._manner.variables),
+        packet = uwsgi.encode(_pairs(environ, origin.variables, self._forwarding.variables),
                               *modifiers)
-        self._made = (length, modifiers), packet
+        self._encoded = (length, modifiers), packet
         return packet
 
 
@@ -245,6 +249,6 @@ def _kind(name: str) -> int:
     kind = _DROPPED if "_" in name else _SPECIAL.get(lower, _KEPT)
     if not kind and lower.startswith("x-forwarded-"):
         kind = _FORWARDED
-    if len(_kinds) < _REMEMBERED:
+    if len(_kinds) < _CACHED_NAMES:
         _kinds[name] = kind
     return kind

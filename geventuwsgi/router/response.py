@@ -1,132 +1,128 @@
-"""What the client gets of a node's answer: the head rewritten, the body framed anew.
+"""The response that a client gets: a node's head rewritten, its body framed anew.
 
-The rules of this room: octets of the node in, octets for the client out, nothing is sent
-here. The client's framing follows from what is known when the head is there: the node's
-length, else chunks over HTTP/1.1, else the end of the connection.
+Rules: bytes of the node in, bytes for the client out; nothing is sent here. The framing is
+chosen when the head is complete: the node's length if it gave one, else chunks over HTTP/1.1,
+else the end of the connection.
 """
 
 from ..errors import ProtocolError
 from ..protocol.http1_response import ResponseHead, ResponseParser
-from ..protocol.response import LAST_CHUNK, ResponseDefaults
+from ..protocol.response import CHUNKED, KEEP_ALIVE, LAST_CHUNK, ResponseDefaults
 
 _BODILESS = (204, 304)
+NO_RESPONSE = "it closed the connection without a response"
+NO_WHOLE_HEAD = "it closed the connection within the head of its response"
 
 
-class Answer:
-    """One answer on its way from a node to a client.
+class Response:
+    """One response on its way from a node to a client.
 
     Args:
-        parser: of the connection to the node, already told of the method.
-        standing: the fields that every answer carries.
-        http11: the client speaks HTTP/1.1.
-        is_head: the method was HEAD.
-        keep_alive: the client's connection may stay open.
+        parser: of the connection to the node; the method is set.
+        defaults: the fields that every response carries.
+        http11: whether the client speaks HTTP/1.1.
+        is_head: whether the method was HEAD.
+        keep_alive: whether the client's connection may stay open.
         upgrade: the protocol that the node may switch to, "" for none.
 
     Attributes:
-        started: the final head was given out.
-        touched: octets were given out.
-        done: all of the answer was.
+        started: the final head was returned.
+        touched: any bytes were returned.
+        done: the whole response was returned.
         tunnel: the node has switched protocols.
         keep_alive: the client's connection stays open.
-        status: the code; 0 before `started`.
     """
 
-    __slots__ = ("started", "touched", "done", "tunnel", "keep_alive", "status", "_parser",
-                 "_standing", "_http11", "_is_head", "_upgrade", "_chunked")
+    __slots__ = ("started", "touched", "done", "tunnel", "keep_alive", "_parser", "_defaults",
+                 "_http11", "_is_head", "_upgrade", "_chunked")
 
-    def __init__(self, parser: ResponseParser, standing: ResponseDefaults, http11: bool,
-                 is_head: bool,
-                 keep_alive: bool, upgrade: str) -> None:
+    def __init__(self, parser: ResponseParser, defaults: ResponseDefaults, http11: bool,
+                 is_head: bool, keep_alive: bool, upgrade: str) -> None:
         self.started = self.touched = self.done = self.tunnel = self._chunked = False
         self.keep_alive = keep_alive
-        self.status = 0
         self._parser = parser
-        self._standing = standing
+        self._defaults = defaults
         self._http11 = http11
         self._is_head = is_head
         self._upgrade = upgrade
 
     def feed(self, data: bytes) -> bytes:
-        """Add octets of the node; return those for the client.
+        """Add bytes of the node; return those for the client.
 
         Raises:
-            ProtocolError: 502, the node's answer is broken.
+            ProtocolError: 502, the node's response is invalid.
         """
         parser = self._parser
         if self.started:
             return self._framed(parser.body(data))
         out = b""
         while parser.head(data):
-            facts = parser.facts
-            status = facts.status
+            head = parser.facts
+            status = head.status
             if status >= 200:
-                out += self._begin(facts)
+                out += self._begin(head)
                 break
             data = b""
             if status == 101:
-                out += self._switch(facts)
+                out += self._switch(head)
                 break
-            if status != 100 and self._http11:  # the router has said 100 itself
-                out += f"{facts.line}{facts.fields}\r\n".encode("latin-1")
+            if status != 100 and self._http11:  # the router has sent 100 itself
+                out += f"{head.line}{head.fields}\r\n".encode("latin-1")
         if out:
             self.touched = True
         return out
 
     def end(self) -> bytes:
-        """The node closed its connection; return what the client gets then.
+        """The node closed its connection: return the last bytes for the client.
 
         Raises:
-            ProtocolError: 502, the answer is not complete.
+            ProtocolError: 502, the response is not complete.
         """
         if not self.started:
-            raise ProtocolError(502, "it closed the connection without an answer"
+            raise ProtocolError(502, NO_RESPONSE
                                 if not self._parser.buffered else
-                                "it closed the connection within the head of its answer")
+                                NO_WHOLE_HEAD)
         self._parser.eof()
         return self._framed(b"")
 
-    def _begin(self, facts: ResponseHead) -> bytes:
-        """Decide how the client is to find the end of the answer."""
-        parser, standing = self._parser, self._standing
+    def _begin(self, head: ResponseHead) -> bytes:
+        """Decide how the client finds the end of the response."""
+        parser, defaults = self._parser, self._defaults
         self.started = True
-        self.status = facts.status
         framing = ""
-        if facts.length is not None:
-            if facts.status != 204:
-                framing = f"Content-Length: {facts.length}\r\n"
-        elif not (self._is_head or facts.status in _BODILESS):
+        if head.length is not None:
+            if head.status != 204:
+                framing = f"Content-Length: {head.length}\r\n"
+        elif not (self._is_head or head.status in _BODILESS):
             if self._http11:
                 self._chunked = True
-                framing = "Transfer-Encoding: chunked\r\n"
+                framing = CHUNKED
             else:
                 self.keep_alive = False
-        if facts.upgrade and facts.status == 426:
-            framing += f"Upgrade: {facts.upgrade}\r\n"
+        if head.upgrade and head.status == 426:
+            framing += f"Upgrade: {head.upgrade}\r\n"
         if not self.keep_alive:
             framing += "Connection: close\r\n"
         elif not self._http11:
-            framing += "Connection: keep-alive\r\n"
-        dated = "" if facts.dated else standing.date
-        head = (f"{facts.line}{facts.fields}{dated}{self._added(facts)}{framing}\r\n"
-                .encode("latin-1"))
-        return head + self._framed(parser.body(b""))
+            framing += KEEP_ALIVE
+        dated = "" if head.dated else defaults.date
+        text = f"{head.line}{head.fields}{dated}{self._added(head)}{framing}\r\n"
+        return text.encode("latin-1") + self._framed(parser.body(b""))
 
-    def _switch(self, facts: ResponseHead) -> bytes:
+    def _switch(self, head: ResponseHead) -> bytes:
         """The node accepts an upgrade; what follows is not HTTP."""
-        if not self._upgrade or facts.upgrade.lower() != self._upgrade.lower():
-            raise ProtocolError(502, "it switches to a protocol that nobody asked for")
+        if not self._upgrade or head.upgrade.lower() != self._upgrade.lower():
+            raise ProtocolError(502, "it switches to a protocol that was not requested")
         self.started = self.tunnel = True
         self.keep_alive = False
-        self.status = 101
         rest, self._parser.buffered = self._parser.buffered, b""
-        return (f"{facts.line}{facts.fields}{self._added(facts)}Connection: Upgrade\r\n"
-                f"Upgrade: {facts.upgrade}\r\n\r\n").encode("latin-1") + rest
+        return (f"{head.line}{head.fields}{self._added(head)}Connection: Upgrade\r\n"
+                f"Upgrade: {head.upgrade}\r\n\r\n").encode("latin-1") + rest
 
-    def _added(self, facts: ResponseHead) -> str:
-        """Return the fields of `add-header`; workers of this instance have added them."""
-        added = self._standing.added
-        if added and f"\r\n{added}" in f"\r\n{facts.fields}":
+    def _added(self, head: ResponseHead) -> str:
+        """Return the fields of `add-header`, unless a worker of this instance has added them."""
+        added = self._defaults.added
+        if added and f"\r\n{added}" in f"\r\n{head.fields}":
             return ""
         return added
 

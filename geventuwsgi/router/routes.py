@@ -1,11 +1,11 @@
 """Which group of nodes a request is for: by host and path, by subscription, or the default.
 
-The rules of this room: looking is cheap and changes nothing. A route of the configuration
-wins over a subscription, and that over the default, since an announcement must not be able
-to take what an operator wrote.
+Rules: a look-up is cheap and changes nothing. A route of the configuration wins over a
+subscription, and that over the default, so that an announcement cannot take over what an
+operator configured.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from ..app.environ import decode
 from ..protocol.http1 import RequestParser
@@ -16,49 +16,45 @@ class Routes:
     """All routes of a router.
 
     Args:
-        default: for what nothing else is for; None = nothing.
-        written: groups by (host, path prefix), either of which may be "" for any; a host
+        default: for requests that no route matches; None if there is no default.
+        configured: groups by (host, path prefix), either of which may be "" for any; a host
             may be `*.domain`.
-        subscribed: finds the group that has subscribed to a host; None = nobody can.
+        subscribed: finds the group that has subscribed to a host; None without a
+            subscription server.
     """
 
     def __init__(self, default: NodeGroup | None,
-                 written: Mapping[tuple[str, str], NodeGroup] | None = None,
+                 configured: Mapping[tuple[str, str], NodeGroup] | None = None,
                  subscribed: Callable[[str], NodeGroup | None] | None = None) -> None:
         self.default = default
         self.subscribed = subscribed
-        self._written: list[tuple[str, str, NodeGroup]] = sorted(
-            ((host, path, group) for (host, path), group in (written or {}).items()),
+        self._configured: list[tuple[str, str, NodeGroup]] = sorted(
+            ((host, path, group) for (host, path), group in (configured or {}).items()),
             key=_precedence)
-        # Most routers have one group, and then there is nothing to find out.
-        self.only = default if not self._written and subscribed is None else None
-
-    def groups(self) -> Sequence[NodeGroup]:
-        """List the groups of the configuration."""
-        found = [group for _, _, group in self._written]
-        return [*found, self.default] if self.default is not None else found
+        # Most routers have one group, and then there is nothing to look up.
+        self.only = default if not self._configured and subscribed is None else None
 
     def find(self, parser: RequestParser) -> NodeGroup:
         """Return the group for a request.
 
         Raises:
-            NoRoom: there is none.
+            NoNodeAvailable: there is none.
         """
         if self.only is not None:
             return self.only
         host = host_of(parser).lower()
         name = without_port(host)
         path = decode(parser.path.partition("?")[0])  # as an application sees it
-        for wanted, prefix, group in self._written:
-            if _fits(wanted, name) and (not prefix or path == prefix
-                                        or path.startswith(prefix.rstrip("/") + "/")):
+        for pattern, prefix, group in self._configured:
+            if _matches(pattern, name) and (not prefix or path == prefix
+                                            or path.startswith(prefix.rstrip("/") + "/")):
                 return group
         if self.subscribed is not None:
             found = self.subscribed(host)
             if found is not None:
                 return found
         if self.default is None:
-            raise NoNodeAvailable(f"nobody has subscribed to {host[:255]!r}")
+            raise NoNodeAvailable(f"no node has subscribed to {host[:255]!r}")
         return self.default
 
 
@@ -73,19 +69,19 @@ def host_of(parser: RequestParser) -> str:
 
 
 def without_port(host: str) -> str:
-    """Return a host without the port behind it."""
+    """Return a host without its port."""
     name, colon, port = host.rpartition(":")
     return name if colon and (port.isdigit() or not port) else host
 
 
-def _fits(wanted: str, name: str) -> bool:
-    if wanted.startswith("*."):
-        return name.endswith(wanted[1:])
-    return not wanted or wanted == name
+def _matches(pattern: str, name: str) -> bool:
+    if pattern.startswith("*."):
+        return name.endswith(pattern[1:])
+    return not pattern or pattern == name
 
 
 def _precedence(route: tuple[str, str, NodeGroup]) -> tuple[int, int, int]:
-    """Exact hosts before patterns before any, long patterns and long paths first."""
+    """Exact hosts before patterns before any; long patterns and long paths first."""
     host, path, _ = route
     kind = 2 if not host else 1 if host.startswith("*.") else 0
     return kind, -len(host), -len(path)

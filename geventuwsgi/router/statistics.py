@@ -1,12 +1,12 @@
-"""What a router counts, for whoever asks: uWSGI's JSON, and text for Prometheus.
+"""The statistics of a router process: uWSGI's JSON, and the text format of Prometheus.
 
-The rules of this room: uWSGI's servers speak at once and listen to nobody, so a client
-that says nothing within a moment gets the bare JSON; one that says GET gets HTTP, and
-under /metrics the other form.
+Rules: uWSGI's stats servers send at once, without a request, so a client that sends nothing
+within a moment gets bare JSON; one that sends GET gets HTTP, and under /metrics the text format.
 """
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 from greenlet import GreenletExit
@@ -19,50 +19,50 @@ from ..net.stream import Expired, Stream, in_greenlets
 from .nodes import NodeTable
 from .subscriptions import Registry
 
-_PATIENCE = 0.3     # seconds that a client may take to say GET
+_REQUEST_TIMEOUT = 0.3      # seconds until a client without a request gets bare JSON
 _CONNECTIONS = 64
 # Name, type, help, and the key of `Node.statistics`.
 _OF_NODES = (
-    ("requests_total", "counter", "Requests handed to the node.", "hits"),
+    ("requests_total", "counter", "Requests sent to the node.", "hits"),
     ("failures_total", "counter", "Requests that the node did not serve.", "failures"),
     ("active_requests", "gauge", "Requests that the node serves now.", "active"),
-    ("sent_bytes_total", "counter", "Octets sent to the node.", "tx"),
-    ("received_bytes_total", "counter", "Octets received from the node.", "rx"),
-    ("up", "gauge", "0 if the node failed last and is left out or tried by one request.", "up"))
+    ("sent_bytes_total", "counter", "Bytes sent to the node.", "tx"),
+    ("received_bytes_total", "counter", "Bytes received from the node.", "rx"),
+    ("up", "gauge", "0 if the node has failed and is left out or tried by one request.", "up"))
 _OF_ALL = (
     ("connections", "gauge", "Connections of clients.", "active_sessions"),
     ("accepted_total", "counter", "Connections accepted.", "accepted"),
     ("requests_total", "counter", "Requests of clients.", "requests"),
     ("node_failures_total", "counter", "Times that a node did not serve a request.", "failures"),
-    ("refused_total", "counter", "Requests answered 503.", "refused"),
+    ("refused_total", "counter", "Requests rejected with 503.", "refused"),
     ("tunnels", "gauge", "Upgraded connections.", "tunnels"))
 
 
-def snapshot(gate: Any, plan: NodeTable, registry: Registry | None,
+def snapshot(state: Any, nodes: NodeTable, registry: Registry | None,
              addresses: list[str]) -> dict[str, Any]:
-    """Return all figures of this router process, with uWSGI's keys where it has them."""
-    groups = [] if plan.default is None else [plan.default]
-    groups += plan.written.values()
+    """Return the statistics of this router process, under uWSGI's keys where these exist."""
+    groups = [] if nodes.default is None else [nodes.default]
+    groups += nodes.configured.values()
     return {
         "version": __version__, "pid": os.getpid(), "uid": os.getuid(), "gid": os.getgid(),
-        "cwd": os.getcwd(), "active_sessions": len(gate.clients), "http": addresses,
-        "accepted": gate.accepted, "requests": gate.requests, "failures": gate.failures,
-        "refused": gate.refused, "tunnels": gate.tunnels,
-        "waiting": sum(group.waiting for group in plan.groups()),
+        "cwd": os.getcwd(), "active_sessions": len(state.clients), "http": addresses,
+        "accepted": state.accepted, "requests": state.requests, "failures": state.failures,
+        "refused": state.refused, "tunnels": state.tunnels,
+        "waiting": sum(group.waiting for group in nodes.groups()),
         "subscriptions": [] if registry is None else registry.statistics(),
         "static_nodes": [{**node.statistics(), "group": group.name}
                          for group in groups for node in (*group.nodes, *group.fallback)],
         "cheap": 0}
 
 
-def metrics(told: dict[str, Any]) -> str:
-    """Return a snapshot in the text form of Prometheus."""
+def metrics(figures: dict[str, Any]) -> str:
+    """Format a snapshot in the text format of Prometheus."""
     lines = []
     for name, kind, text, key in _OF_ALL:
         full = f"geventuwsgi_router_{name}"
-        lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full} {told[key]}"]
-    nodes = [(node["group"], node) for node in told["static_nodes"]]
-    nodes += [(one["key"], node) for one in told["subscriptions"] for node in one["nodes"]]
+        lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full} {figures[key]}"]
+    nodes = [(node["group"], node) for node in figures["static_nodes"]]
+    nodes += [(one["key"], node) for one in figures["subscriptions"] for node in one["nodes"]]
     for name, kind, text, key in _OF_NODES:
         full = f"geventuwsgi_router_node_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
@@ -74,31 +74,31 @@ def metrics(told: dict[str, Any]) -> str:
 
 
 class StatisticsServer:
-    """Answer on one socket (`http-stats-server`).
+    """Serves the statistics on one socket (`http-stats-server`).
 
     Args:
         hub: the hub of this thread.
         listener: the socket.
-        tell: returns a snapshot.
+        figures: returns a snapshot.
     """
 
-    def __init__(self, hub: Any, listener: Listener, tell: Any) -> None:
+    def __init__(self, hub: Any, listener: Listener, figures: Callable[[], dict[str, Any]]) -> None:
         self._hub = hub
-        self._tell = tell
+        self._figures = figures
         self._streams: set[Stream] = set()
         self._acceptor = Acceptor(listener, in_greenlets(hub, self._serve),
                                   lambda: _CONNECTIONS - len(self._streams), hub.loop)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start accepting."""
         self._acceptor.start()
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop accepting."""
         self._acceptor.close()
 
     def poll(self, now: float) -> None:
-        """End what has waited long enough."""
+        """End waits whose deadline has passed; accept again."""
         for stream in tuple(self._streams):
             if stream.deadline <= now:
                 self._hub.loop.run_callback(stream.expire)
@@ -109,28 +109,28 @@ class StatisticsServer:
         self._streams.add(stream)
         try:
             try:
-                said = stream.receive(_PATIENCE)
+                request = stream.receive(_REQUEST_TIMEOUT)
             except Expired:
-                said = b""
-            stream.send(self._answer(said))
+                request = b""
+            stream.send(self._response(request))
             stream.linger(1.0, 65536)
         except (ClientDisconnected, GreenletExit):
-            pass  # it has what it wanted, or is gone
+            pass  # the client has disconnected
         finally:
             self._streams.discard(stream)
             stream.close()
 
-    def _answer(self, said: bytes) -> bytes:
-        told = self._tell()
-        text = json.dumps(told, indent=1).encode()
-        if not said.startswith((b"GET ", b"HEAD ")):
+    def _response(self, request: bytes) -> bytes:
+        figures = self._figures()
+        text = json.dumps(figures, indent=1).encode()
+        if not request.startswith((b"GET ", b"HEAD ")):
             return text
         kind = "application/json"
-        if said.split(b" ", 2)[1].partition(b"?")[0] == b"/metrics":
-            kind, text = "text/plain; version=0.0.4; charset=utf-8", metrics(told).encode()
+        if request.split(b" ", 2)[1].partition(b"?")[0] == b"/metrics":
+            kind, text = "text/plain; version=0.0.4; charset=utf-8", metrics(figures).encode()
         head = (f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(text)}\r\n"
                 "Connection: close\r\n\r\n").encode()
-        return head if said.startswith(b"HEAD") else head + text
+        return head if request.startswith(b"HEAD") else head + text
 
 
 def _quoted(text: str) -> str:

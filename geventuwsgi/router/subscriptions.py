@@ -1,17 +1,18 @@
-"""Who has subscribed: a table in memory that all router processes share.
+"""Subscribed nodes: a table that all router processes share, and the server that fills it.
 
-A datagram reaches one process, and each has to know of the node; and a router that a
-reload or a crash has brought up must not wait for the next round of announcements. So the
-table lies in a memfd of the master's, and each process looks a few times a second whether
-it has changed.
+A datagram reaches one process, but each has to know the node, and a router that was started by
+a reload or after a crash must not wait for the next announcements. So the table is kept in a
+memfd of the master, and each process checks a few times a second whether it has changed.
 
-Rules of the room:
+Rules:
 
-- The table is changed under a lock of the file, from what is in it and not from what this
-  process believes.
-- The memory has two halves, and the version says by its last bit which one counts. A
-  process that is killed while it writes has changed nothing.
+- The table is changed under a file lock, from its current content in the memory, not from
+  this process's copy.
+- The memory has two halves; the last bit of the version selects the valid one. A process that
+  is killed while it writes has changed nothing.
 - Times are `time.monotonic`, which all processes of a machine share.
+- Without a signature the sender of a datagram may claim anything, so only this machine may
+  announce: over loopback, and over Unix sockets, whose file has permissions.
 """
 
 import fcntl
@@ -38,9 +39,10 @@ from .routes import without_port
 
 log = logging.getLogger("geventuwsgi.error")
 
-SIZE = 2 << 20          # octets of the memory, for some 5,000 nodes
-_NUMBER = struct.Struct("Q")    # the version; and before each half, the octets of its JSON
-_RENEW = 1.0            # seconds: an announcement sooner than that after the last is no news
+SIZE = 2 << 20          # bytes of the memory, for some 5,000 nodes
+_NUMBER = struct.Struct("Q")    # the version; and before each half, the length of its JSON
+_BATCH = 64             # datagrams read in one iteration of the loop
+_RENEW = 1.0            # seconds: an unchanged announcement within that time is not recorded
 
 Table = dict[str, dict[str, dict[str, Any]]]    # key -> address -> what was announced
 
@@ -49,27 +51,27 @@ class Registry:
     """The nodes that have subscribed, as this process uses them.
 
     Args:
-        fd: the memfd, of `SIZE` octets.
-        plan: makes nodes and groups.
+        fd: the memfd, of `SIZE` bytes.
+        nodes: creates nodes and groups.
     """
 
-    def __init__(self, fd: int, plan: NodeTable) -> None:
+    def __init__(self, fd: int, nodes: NodeTable) -> None:
         self._fd = fd
         self._memory = mmap.mmap(fd, SIZE)
-        self._plan = plan
+        self._nodes = nodes
         self._version = -1
         self._table: Table = {}
-        self._groups = plan.subscribed
+        self._groups = nodes.subscribed
         self._refresh()
 
-    # What requests ask.
+    # Called for requests.
 
     def find(self, host: str) -> NodeGroup | None:
         """Return the group that serves a host (in lower case, with its port as sent).
 
-        The key is looked for as uWSGI does, with the port; then without it, then as a
-        wildcard, then among the parents if `subscription-dotsplit` is on. What another
-        router process heard a moment ago counts.
+        The key is looked up with the port, as uWSGI does it; then without, then as a wildcard,
+        then among the parent domains if `subscription-dotsplit` is on. An announcement that
+        another router process has just received counts.
         """
         self._refresh()
         groups = self._groups
@@ -82,49 +84,50 @@ class Registry:
         while found is None and "." in rest:
             rest = rest.partition(".")[2]
             found = groups.get("*." + rest)
-            if found is None and self._plan.dotsplit:
+            if found is None and self._nodes.dotsplit:
                 found = groups.get(rest)
-        if found is None and self._plan.fallback_key:
-            found = groups.get(self._plan.fallback_key)
+        if found is None and self._nodes.fallback_key:
+            found = groups.get(self._nodes.fallback_key)
         return found
 
-    # What datagrams say.
+    # Called for announcements.
 
-    def announce(self, told: Announcement) -> None:
-        """A node subscribes or leaves."""
-        self._refresh()  # another process may have heard it subscribe a moment ago
-        if told.leaves:
-            if told.address in self._table.get(told.key, {}):
-                self._change(lambda table: _leave(table, told))
-                log.info("[uwsgi-subscription] %s => removing node %s", told.key, told.address)
+    def announce(self, announcement: Announcement) -> None:
+        """Add, renew or remove a node."""
+        self._refresh()  # another process may just have received its subscription
+        key, address = announcement.key, announcement.address
+        known = self._table.get(key, {}).get(address)
+        if announcement.leaves:
+            if known is not None:
+                self._change(lambda table: _remove(table, key, address))
+                log.info("[uwsgi-subscription] %s => removing node %s", key, address)
             return
-        known = self._table.get(told.key, {}).get(told.address)
         if known is None:
             try:
-                found = addresses.parse(told.address)
+                found = addresses.parse(address)
                 if found.inherited or addresses.looks_like_tcp(found):
-                    raise BindError(f"{told.address!r} is no address of a node")
+                    raise BindError(f"{address!r} is not the address of a node")
             except BindError as error:
-                log.warning("[uwsgi-subscription] %s: %s", told.key, error)
+                log.warning("[uwsgi-subscription] %s: %s", key, error)
                 return
-            log.info("[uwsgi-subscription] %s => new node: %s (weight: %d)", told.key,
-                     told.address, told.weight)
-        elif known["seen"] > monotonic() - _RENEW and known["weight"] == told.weight:
+            log.info("[uwsgi-subscription] %s => new node: %s (weight: %d)", key, address,
+                     announcement.weight)
+        elif known["seen"] > monotonic() - _RENEW and known["weight"] == announcement.weight:
             return
-        self._change(lambda table: _enter(table, told))
+        self._change(lambda table: _add(table, announcement))
 
     def poll(self, now: float) -> None:
-        """Take over what other processes changed; forget who has been silent for too long."""
+        """Apply changes of other processes; remove nodes that no longer announce themselves."""
         self._refresh()
-        late = now - self._plan.tolerance
-        gone = [(key, address) for key, nodes in self._table.items()
-                for address, node in nodes.items() if node["seen"] < late]
-        if not gone or not self._plan.tolerance:
+        late = now - self._nodes.tolerance
+        expired = [(key, address) for key, nodes in self._table.items()
+                   for address, node in nodes.items() if node["seen"] < late]
+        if not expired or not self._nodes.tolerance:
             return
         dropped: list[tuple[str, str]] = []
 
         def drop(table: Table) -> None:
-            for key, address in gone:
+            for key, address in expired:
                 node = table.get(key, {}).get(address)
                 if node is not None and node["seen"] < late:
                     dropped.append((key, address))
@@ -132,27 +135,27 @@ class Registry:
         self._change(drop)
         for key, address in dropped:
             log.warning("[uwsgi-subscription] %s => marking %s as failed (no announce received in "
-                        "%g seconds)", key, address, self._plan.tolerance)
+                        "%g seconds)", key, address, self._nodes.tolerance)
 
     def statistics(self) -> list[dict[str, Any]]:
-        """What has subscribed, under uWSGI's names."""
+        """Return all subscribed nodes, under uWSGI's names."""
         found = []
         for key, nodes in self._table.items():
             group = self._groups[key]
             by_name = {node.name: node for node in group.nodes}
             found.append({
                 "key": key, "hits": sum(node.hits for node in group.nodes),
-                "nodes": [{**by_name[address].statistics(), "modifier1": told["modifier1"],
-                           "modifier2": told["modifier2"], "cores": told["cores"],
-                           "load": told["load"], "requests": by_name[address].hits,
-                           "last_check": round(monotonic() - told["seen"])}
-                          for address, told in nodes.items() if address in by_name]})
+                "nodes": [{**by_name[address].statistics(), "modifier1": record["modifier1"],
+                           "modifier2": record["modifier2"], "cores": record["cores"],
+                           "load": record["load"], "requests": by_name[address].hits,
+                           "last_check": round(monotonic() - record["seen"])}
+                          for address, record in nodes.items() if address in by_name]})
         return found
 
     # The memory.
 
     def _change(self, change: Callable[[Table], None]) -> None:
-        """Change the table in the memory, and take it over."""
+        """Change the table in the memory, and apply it."""
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
             version, table = self._read()
@@ -160,7 +163,7 @@ class Registry:
             data = json.dumps(table).encode()
             at = _half(version + 1)
             if len(data) > _half(1) - _half(0) - _NUMBER.size:
-                log.error("[uwsgi-subscription] there is no room for another node")
+                log.error("[uwsgi-subscription] the table is full: another node cannot subscribe")
                 return
             _NUMBER.pack_into(self._memory, at, len(data))
             at += _NUMBER.size
@@ -169,7 +172,7 @@ class Registry:
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
         self._version = version + 1
-        self._adopt(table)
+        self._apply(table)
 
     def _refresh(self) -> None:
         version, = _NUMBER.unpack_from(self._memory, 0)
@@ -180,7 +183,7 @@ class Registry:
             self._version, table = self._read()
         finally:
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
-        self._adopt(table)
+        self._apply(table)
 
     def _read(self) -> tuple[int, Table]:
         version, = _NUMBER.unpack_from(self._memory, 0)
@@ -192,8 +195,8 @@ class Registry:
         table: Table = json.loads(self._memory[at:at + size])
         return version, table
 
-    def _adopt(self, table: Table) -> None:
-        """Make the groups of this process what the table says; nodes that stay are kept."""
+    def _apply(self, table: Table) -> None:
+        """Make the groups of this process match the table; keep the nodes that stay."""
         self._table = table
         groups = self._groups
         for key in [key for key in groups if key not in table]:
@@ -201,47 +204,44 @@ class Registry:
             for node in group.nodes:
                 node.close()
             group.nodes = []
-            group.wake()
+            group.notify_all()
         for key, nodes in table.items():
             if key not in groups:
-                groups[key] = self._plan.group(key)
+                groups[key] = self._nodes.group(key)
             group = groups[key]
             present = {node.name: node for node in group.nodes}
             for name in present.keys() - nodes.keys():
                 present[name].close()
-            group.nodes = [self._node(present.get(address), address, told)
-                           for address, told in nodes.items()]
-            group.wake()
+            group.nodes = [self._node(present.get(address), address, record)
+                           for address, record in nodes.items()]
+            group.notify_all()
 
-    def _node(self, present: Node | None, address: str, told: dict[str, Any]) -> Node:
-        modifiers = (told["modifier1"], told["modifier2"])
+    def _node(self, present: Node | None, address: str, record: dict[str, Any]) -> Node:
+        modifiers = (record["modifier1"], record["modifier2"])
         if present is None:
-            return self._plan.node(address, addresses.parse(address), told["weight"], modifiers)
-        present.weight = told["weight"]
+            return self._nodes.node(address, addresses.parse(address), record["weight"], modifiers)
+        present.weight = record["weight"]
         present.modifiers = modifiers
         return present
 
 
 def _half(version: int) -> int:
-    """Return where the half of a version begins."""
+    """Return the offset of the half that holds a version."""
     return _NUMBER.size + (version & 1) * ((SIZE - _NUMBER.size) // 2)
 
 
 def create() -> int:
-    """Make the memory; return its descriptor."""
+    """Create the shared memory; return its descriptor."""
     fd = os.memfd_create("geventuwsgi-subscriptions", os.MFD_CLOEXEC)
     os.ftruncate(fd, SIZE)
     return fd
 
 
-def _enter(table: Table, told: Announcement) -> None:
-    table.setdefault(told.key, {})[told.address] = {
-        "modifier1": told.modifier1, "modifier2": told.modifier2, "cores": told.cores,
-        "load": told.load, "weight": told.weight, "seen": monotonic()}
-
-
-def _leave(table: Table, told: Announcement) -> None:
-    _remove(table, told.key, told.address)
+def _add(table: Table, announcement: Announcement) -> None:
+    table.setdefault(announcement.key, {})[announcement.address] = {
+        "modifier1": announcement.modifier1, "modifier2": announcement.modifier2,
+        "cores": announcement.cores, "load": announcement.load, "weight": announcement.weight,
+        "seen": monotonic()}
 
 
 def _remove(table: Table, key: str, address: str) -> None:
@@ -251,37 +251,27 @@ def _remove(table: Table, key: str, address: str) -> None:
         table.pop(key, None)
 
 
-# The subscription server: datagrams in, nodes into the registry.
-#
-# The rules of this room: without a signature the sender of a datagram may say anything, so
-# only this machine is listened to: loopback, and unix sockets, whose file has a mode. What
-# is refused is told, but not more than once a second.
-
-_BATCH = 64     # datagrams taken in one turn of the loop
-
-
 class SubscriptionServer:
-    """One socket for announcements.
+    """Receives announcements on one socket and passes them to the registry.
 
     Args:
         hub: the hub of this thread.
         sock: a bound datagram socket, non-blocking, shared with other routers.
-        registry: what is told.
+        registry: gets what is announced.
     """
 
     def __init__(self, hub: Any, sock: socket.socket, registry: Registry) -> None:
         self._sock = sock
         self._registry = registry
         self._watcher = hub.loop.io(sock.fileno(), READ)
-        self._complained = 0.0
-        self.refused = 0
+        self._warned_at = 0.0
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start receiving."""
         self._watcher.start(self._on_readable)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop receiving."""
         self._watcher.close()
         self._sock.close()
 
@@ -295,22 +285,21 @@ class SubscriptionServer:
                 log.debug("subscription server: %s", error)
                 return
             if not _of_this_machine(sender):
-                self._refuse(sender, "it is not of this machine, and nothing is signed")
+                self._reject(sender, "it is from another machine, and announcements are not signed")
                 continue
             try:
-                told = subscription.parse(data)
+                announcement = subscription.parse(data)
             except ProtocolError as error:
-                self._refuse(sender, error.reason)
+                self._reject(sender, error.reason)
                 continue
-            self._registry.announce(told)
+            self._registry.announce(announcement)
 
-    def _refuse(self, sender: Any, reason: str) -> None:
-        self.refused += 1
+    def _reject(self, sender: Any, reason: str) -> None:
         now = monotonic()
-        if now - self._complained >= 1.0:
-            self._complained = now
-            who = f"{sender[0]}:{sender[1]}" if isinstance(sender, tuple) else "a unix socket"
-            log.warning("an announcement of %s is refused: %s", who, reason)
+        if now - self._warned_at >= 1.0:  # at most one line a second
+            self._warned_at = now
+            source = f"{sender[0]}:{sender[1]}" if isinstance(sender, tuple) else "a Unix socket"
+            log.warning("announcement from %s rejected: %s", source, reason)
 
 
 def _of_this_machine(sender: Any) -> bool:

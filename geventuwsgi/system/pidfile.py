@@ -32,7 +32,7 @@ class PidFile:
         """
         other = self.read()
         if other and other != os.getpid():
-            if _alive(other):
+            if alive(other):
                 logger.warning("%s held the pid of another process (%d); it holds ours now",
                                self.path, other)
             else:
@@ -72,11 +72,12 @@ class PidFile:
         return True
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether there is a process with this pid, running or not yet reaped."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
+    except PermissionError:
         return True
     return True

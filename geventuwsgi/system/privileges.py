@@ -111,10 +111,16 @@ class Identity:
             logger.warning("cannot setuid(%d) as non-root user", self.uid)
 
 
-def warn_about_root(identity: Identity) -> None:
-    """Warn in two lines if the application will run as root."""
+def warn_about_root(identity: Identity, product: str) -> None:
+    """Warn in two lines if the application will run as root.
+
+    Args:
+        identity: the configured user.
+        product: what the log calls this server.
+    """
     if os.geteuid() == 0 and not identity.uid:
-        logger.warning("*** WARNING: you are running uWSGI as root !!! (use the --uid flag) ***")
+        logger.warning("*** WARNING: you are running %s as root !!! (use the --uid flag) ***",
+                       product)
         logger.warning("a vulnerability in the application gives full control of this machine; "
                        "uid = www-data and gid = www-data drop root after the sockets are bound")
 

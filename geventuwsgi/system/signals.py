@@ -25,12 +25,12 @@ class SignalPipe:
     def __init__(self) -> None:
         self.fd, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def install(self, taken: Iterable[int], ignored: Iterable[int] = ()) -> None:
+    def install(self, handled: Iterable[int], ignored: Iterable[int] = ()) -> None:
         """Handle these signals from now on; main thread only."""
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        for number in taken:
+        for number in handled:
             signal.signal(number, _noop)
 
     def read(self) -> list[int]:

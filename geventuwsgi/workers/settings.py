@@ -1,25 +1,17 @@
 """Settings to the plain values that both kinds of worker use."""
 
 import os
-from typing import Protocol
 
 from ..app.exceptions import ExceptionPolicy
 from ..app.response_defaults import defaults_of
 from ..config.resolve.conflicts import harakiri_paths
 from ..config.settings import Settings
+from ..ipc.commands import Child
 from ..net.allowlist import AllowList
 from ..net.deadlines import NEVER
 from ..protocol.message import Limits
 from .limits import ConnectionLimits, RequestTimeouts
 from .service import ServiceValues
-
-
-class Child(Protocol):
-    """What is needed here of the process that a worker runs in."""
-
-    id: int
-
-    def due_for_replacement(self, reason: str) -> None: ...
 
 
 def values_of(settings: Settings, child: Child) -> ServiceValues:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from geventuwsgi.app.input import Body, spool, whole
 from geventuwsgi.errors import ClientDisconnected
@@ -98,7 +98,6 @@ def given_by(file: io.IOBase, name: str, arguments: list[int | None]) -> bytes |
         return None
 
 
-@settings(deadline=None, database=None)
 @given(st.lists(st.text("ab\n", min_size=1, max_size=9).map(str.encode), max_size=8), STEPS)
 def test_as_a_file(pieces: list[bytes], steps: list[tuple]) -> None:
     """Invariant: however the body is cut, every call returns what an `io.BytesIO` returns."""

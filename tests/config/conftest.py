@@ -1,4 +1,4 @@
-"""Configurations for the tests: files written into a directory of their own, then read."""
+"""Fixtures that write and read configurations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ Resolve = Callable[..., Settings]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
-    """Write an INI file and return its name; the text may lack its section."""
+    """Write an INI file and return its name; [uwsgi] is added to a text without a section."""
     def writing(text: str, name: str = "app.ini") -> str:
         path = tmp_path / name
         path.write_text(text if text.lstrip().startswith("[") else "[uwsgi]\n" + text)
@@ -23,7 +23,7 @@ def write(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def resolve(write: Callable[..., str]) -> Resolve:
-    """Return the settings of an INI text, or of arguments; keyword `environ`."""
+    """Return the settings of an INI text, arguments and `environ`."""
     def resolving(text: str | None, *arguments: str, environ: dict[str, str] | None = None,
                   dev: bool = False) -> Settings:
         files = () if text is None else ("--ini", write(text))

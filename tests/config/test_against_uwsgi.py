@@ -1,7 +1,7 @@
-"""The same configurations read by real uWSGI: equal, but for the differences listed here.
+"""The same configurations read by real uWSGI: equal, except for the differences listed here.
 
-A run of uWSGI takes some 15 ms. What it prints of its configuration has no
-values but texts, so the values are asked for by two options that the start-up lines tell.
+A run of uWSGI takes some 15 ms. It prints the texts of its configuration, not their values, so
+values are only compared for two options that appear in its startup log.
 """
 
 import re
@@ -21,13 +21,13 @@ from geventuwsgi.config.values.numbers import Number
 from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import ConfigError
-from tests.harness import installed
+from tests.harness import reference_uwsgi
 
 ENVIRON = {"SITE": "shop", "EMPTY": "", "WORKERS": "3", "PATH": "/usr/bin:/bin", "REF": "$(SITE)",
            "FROM": "@(words)"}
 Pairs = list[tuple[str, str]]
 _FLAGS = ("show-config", "no-server")
-# It ends uWSGI behind its configuration, before sockets and applications.
+# It ends uWSGI after its configuration, before sockets and applications.
 _END = ("--uid", "a-user-that-nobody-is")
 
 SAME = [
@@ -46,7 +46,7 @@ SAME = [
     "date = %%Y-%%m-%%d %Y-%m-%d %H:%M\na = 50% x\nb = %%%d\nc = %%%%(x)\n",
     "; %d\n%n = %n\na = %[1m%[0m\nb = %N%S%E%D%C%X%O%P%I\n",
     "[%n]\na = 1\n[uwsgi]\nb = 2\n",
-    # The late passes
+    # References
     "base = /srv/%(name)\nname = $(SITE)\nchdir = %(base)/current\nx = $(NONE) %(none) $(EMPTY)|\n",
     "a = x%(b)\nb = y%(c)\nc = z\nd = %(a)%(a)\n",
     "a = %(b)\nb = $(SITE)\nc = $(NO$(SITE))\nd = %((e))\n",
@@ -111,7 +111,7 @@ SAME = [
     "b = 1\nend-whitelist\nc = 3\n",
     "resolve = ip=localhost\na = %(ip):80\n",
     "early-envdir = vars\na = $(OF_A_FILE)|$(SITE)\n",
-    # Whole lines of the kind that stand in files
+    # Typical lines of real files
     "procname-prefix-spaced = $(SITE)\nlog-format = %(addr) %(method)\ngevent = $(WORKERS)\n",
     "project = %n\nbase = /srv/%(project)\nchdir = %(base)\nhome = %(base)/env\n"
     "module = %(project).wsgi:application\nsocket = %d%(project).sock\n"
@@ -151,14 +151,14 @@ def ours(*arguments: str, environ: dict[str, str] = ENVIRON) -> Pairs:
 
 
 def output(place: Path, *arguments: str, environ: dict[str, str] = ENVIRON) -> str:
-    result = subprocess.run([installed("uwsgi"), *(f"--{flag}" for flag in _FLAGS), *arguments],
+    result = subprocess.run([reference_uwsgi(), *(f"--{flag}" for flag in _FLAGS), *arguments],
                             env=environ, cwd=place, capture_output=True, timeout=60)
     text = (result.stdout + result.stderr).decode("utf-8", "surrogateescape")
     return text if result.returncode == 0 else f"exit {result.returncode}: {text}"
 
 
 def theirs(place: Path, *arguments: str, environ: dict[str, str] = ENVIRON) -> Pairs:
-    """Return what uWSGI prints of its configuration, less what we ask for."""
+    """Return the configuration that uWSGI prints, without the options of this test."""
     text = output(place, *arguments, *_END, environ=environ)
     if ";uWSGI instance configuration\n" not in text:
         raise ConfigError(text)
@@ -184,10 +184,10 @@ def test_resolved_options(place: Path, monkeypatch: pytest.MonkeyPatch, text: st
     assert ours("--ini", path) == theirs(place, "--ini", path)
 
 
-# Whole files, as people write them: the corpus's, whose answers are compared elsewhere.
+# Whole files of the corpus; the responses of the servers are compared elsewhere.
 SITES = Path(__file__).parents[1] / "corpus" / "sites"
 WHOLE = sorted(str(path.relative_to(SITES)) for path in SITES.rglob("*.ini"))
-# What would send uWSGI's output elsewhere, or run.
+# Lines that would redirect uWSGI's output, or run something.
 _ACTS = re.compile(r"^\s*(daemonize|log|req-log|hook-|exec-|smart-|attach-|emperor|show-config).*",
                    re.MULTILINE)
 _ROOTS = re.compile(r"(?<![\w.)])/(srv|etc/uwsgi|run|var)/")
@@ -195,7 +195,7 @@ _ROOTS = re.compile(r"(?<![\w.)])/(srv|etc/uwsgi|run|var)/")
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the corpus in which its absolute paths lead to itself."""
+    """Return a copy of the corpus whose absolute paths refer to the copy."""
     path = tmp_path_factory.mktemp("corpus") / "sites"
     shutil.copytree(SITES, path, symlinks=True)
     for file in path.rglob("*.ini"):
@@ -215,41 +215,41 @@ def test_whole_files(sites: Path, monkeypatch: pytest.MonkeyPatch, name: str) ->
     sections = re.findall(r"^\[([^]:]+)\]", text, re.MULTILINE)
     for section in sections:
         spec = path.name if section == "uwsgi" else f"{path.name}:{section}"
-        # What an ini-paste stands for has its line here, and none with uWSGI.
+        # ini-paste adds a line here, and none in uWSGI.
         found = [pair for pair in ours("--ini", spec) if pair[0] not in ("paste", "paste-logger")]
         there = theirs(path.parent, "--ini", spec)
         assert found == [pair for pair in there if pair[0] not in ("paste", "paste-logger")]
 
 
 _MEANT = "what was plainly meant, with a warning"
-_EARLY = "an error that uWSGI hides, told with file and line"
+_EARLY = "an error that uWSGI hides, reported with file and line"
 # The texts of `a`, or after ! a part of the message: ours, uWSGI's, and why they differ.
 DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
-    ("\ufeff[uwsgi]\na = 1\n", ["1"], [], "an editor's byte order mark is no part of the header"),
+    ("\ufeff[uwsgi]\na = 1\n", ["1"], [], "an editor's byte order mark is not part of the header"),
     ("[uwsgi] ; text\na = 1\n", ["1"], [], "the header ends at its bracket"),
     ("[uwsgi\na = 1\n", ["1"], [], "the header ends with its line at the latest"),
     ("[ uwsgi ]\na = 1\n", "! its sections: [ uwsgi ]", [], _EARLY),
     ("= 1\na = 1\n", "! app.ini:2: '= 1' has no name before '='", ["1"], _EARLY),
-    ("a = 1\0\n", "! app.ini:2: 'a = 1\\x00' holds a NUL", ["1"], _EARLY),
+    ("a = 1\0\n", "! app.ini:2: 'a = 1\\x00' contains NUL", ["1"], _EARLY),
     ("a = 50%\nb = 1\n", ["50%"], ["50b = 1"], "uWSGI joins the line with the next one"),
     ("# 100%\na = 1\n", ["1"], [], "uWSGI joins the comment with the next line"),
     ("a = %(b)\nb = %(c)\nc = 1\n", ["1"], ["%(c)"], _MEANT),
     ("a = $(REF)\n", ["shop"], ["$(SITE)"], _MEANT),
     ("a = %(a)\n", "! app.ini:2: a: %(a) refers to itself", ["%(a)"], _EARLY),
     ("a = @(none)\n", "! app.ini:2: a: cannot read none: No such file", "! open(\"none\"): No such",
-     "the place is told"),
-    ("a = @(fd://99)\n", "! app.ini:2: a: cannot read fd://99: Bad file", [""], _EARLY),
-    ("a = @(sym://main)\n", "! app.ini:2: a: sym:// is not read here", "! unable to find symbol",
+     "the message names the place"),
+    ("a = @(fd://99999)\n", "! app.ini:2: a: cannot read fd://99999: Bad file", [""], _EARLY),
+    ("a = @(sym://main)\n", "! app.ini:2: a: sym:// is not supported", "! unable to find symbol",
      "nothing is linked into Python"),
     ("a = @(http://127.0.0.1:1/)\n", "! cannot read http://127.0.0.1:1/: Connection refused",
-     "! uwsgi_scheme_http()/connect()", "the place is told"),
+     "! uwsgi_scheme_http()/connect()", "the message names the place"),
     ("if-env = SITE = shop\na = 1\nend\n", ["1"], [], _MEANT),
     ("if-exists = /etc ; etc\na = 1\nend\n", ["1"], [], _MEANT),
     ("if-plugin = python3\na = 1\nend\n", ["1"], [], "a distribution's name of what is built in"),
     ("if-hostname-match = .\na = 1\nend\n", ["1"], [], "the wheel of uWSGI has no PCRE"),
     ("if-not-directory = /none\na = %(_)\nend\n", ["/none"], ["%(_)"], "as if-not-dir"),
     ("if-env = SITE\nif-env = NONE\na = 1\n", "! app.ini:3: if-env: blocks do not nest",
-     "! recursive logic in options is not supported", "the place is told"),
+     "! recursive logic in options is not supported", "the message names the place"),
     ("for = nest\nini = %(_).ini\nend\n", ["shop"], "! recursive logic in options",
      "an included file has blocks of its own"),
     ("for = b\tc d\na = %(_)\nend\n", ["b", "c", "d"], ["b\tc", "d"], "a word ends at a tab too"),
@@ -258,7 +258,7 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
      _EARLY),
     ("for-readline = exec://echo x\na = %(_)\nend\n", ["x"], [], "all contents may come from all"),
     ("ini = none.ini\n", "! app.ini:2: ini: cannot read none.ini: No such file",
-     "! realpath() of none.ini failed", "the place is told"),
+     "! realpath() of none.ini failed", "the message names the place"),
     ("ini = $(SITE)/../inner.ini\n", "! app.ini:2: ini: cannot read shop/../inner.ini",
      "! realpath() of $(SITE)/../inner.ini failed", _MEANT),
     ("ini = inner.ini ; more\na = 1\n", ["1"], "! realpath() of inner.ini ; more failed", _MEANT),
@@ -268,22 +268,22 @@ DIFFERENT: list[tuple[str, list[str] | str, list[str] | str, str]] = [
     ("config = inner.ini\na = 1\n", ["1"], "! unable to load configuration from inner.ini",
      "config is include"),
     ("ini = /tmp\na = 1\n", "! app.ini:2: ini: cannot read /tmp: Is a directory", ["1"], _EARLY),
-    ("ini = app.ini\n", "! app.ini:2: ini: app.ini leads back to itself", "!",
+    ("ini = app.ini\n", "! app.ini:2: ini: app.ini includes itself", "!",
      "uWSGI does not end, or ends in a crash"),
     ("inherit = :more\n[more]\na = 1\n", ["1"], "! unable to load configuration from :more",
      _MEANT),
     ("set-ph = a = 1\n", ["1"], ["1"], "uWSGI's name ends in a blank"),
     ("set-ph = a=$(SITE)\n", ["shop"], ["$(SITE)"], _MEANT),
     ("set = a\n", "! app.ini:2: set: 'a' is not of the form NAME=VALUE",
-     "! invalid placeholder/--set value", "the place is told"),
+     "! invalid placeholder/--set value", "the message names the place"),
     ("declare-option = foo\n", "! app.ini:2: declare-option: 'foo' is not of the form",
-     "! invalid foo syntax", "the place is told"),
+     "! invalid foo syntax", "the message names the place"),
     ("blacklist = a\na = 1\n", "! app.ini:3: a: the blacklist forbids it here",
-     "! forbidden option \"a\" (by blacklist)", "the place is told"),
-    ("whitelist = b\na = 1\n", "! app.ini:3: a: the whitelist allows here b alone",
-     "! forbidden option \"a\" (by whitelist)", "the place is told"),
+     "! forbidden option \"a\" (by blacklist)", "the message names the place"),
+    ("whitelist = b\na = 1\n", "! app.ini:3: a: the whitelist only allows b here",
+     "! forbidden option \"a\" (by whitelist)", "the message names the place"),
     ("exit = 3\n", "! app.ini:2: exit: the configuration ends the start here, with status 3",
-     "! exit 3: ", "the place is told"),
+     "! exit 3: ", "the message names the place"),
 ]
 
 
@@ -331,8 +331,8 @@ def test_order(place: Path, monkeypatch: pytest.MonkeyPatch, arguments: str,
     assert str(settings.processes) == [value for key, value in pairs if key == "processes"][-1]
 
 
-def test_a_file_that_stands_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """uWSGI reads it behind the options, wherever it stands, and its number wins unseen."""
+def test_a_file_without_an_option(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI reads it after the options, wherever it is, and its number wins without a message."""
     monkeypatch.chdir(place)
     arguments = [written(place, "processes = 2\n"), "--processes", "5"]
     settings, _ = read(arguments, {})
@@ -346,24 +346,24 @@ def test_numbers(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"worker-reload-mercy = {text}\n"))
     found = re.search(r"graceful operations on workers is (\d+) seconds", shown)
     assert found is not None
-    case = CastContext(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
-    assert Number().cast(text, case) == int(found[1])
+    context = CastContext(Origin("file", "app.ini", 2, "worker-reload-mercy", "uwsgi"))
+    assert Number().cast(text, context) == int(found[1])
 
 
 @pytest.mark.parametrize("text", [
     "true", "1", "", "False", "OFF", "no", "0", "00", "yes", "on ; please", "off ; please", "2"])
 def test_flags(place: Path, text: str) -> None:
     shown = output(place, "--ini", written(place, f"thunder-lock = {text}\n"))
-    case = CastContext(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
-    # An inline comment makes uWSGI's text another one than `off`.
-    assert Boolean().cast(text, case) is (
+    context = CastContext(Origin("file", "app.ini", 2, "thunder-lock", "uwsgi"))
+    # With an inline comment the text is not `off` in uWSGI.
+    assert Boolean().cast(text, context) is (
         "thunder lock: enabled" in shown and text != "off ; please")
 
 
 def test_each_of_its_options_has_a_row() -> None:
-    """--reload, which signals a master, has no place in a file."""
-    told = subprocess.run([installed("uwsgi"), "--help"], capture_output=True, text=True,
+    """Except --reload, which signals a master and is not valid in a file."""
+    text = subprocess.run([reference_uwsgi(), "--help"], capture_output=True, text=True,
                           timeout=60).stdout
-    names = set(re.findall(r"^\s*(?:-\w\|)?--([\w.-]+)", told, re.MULTILINE))
+    names = set(re.findall(r"^\s*(?:-\w\|)?--([\w.-]+)", text, re.MULTILINE))
     assert len(names) > 800
     assert sorted(name for name in names if row(name, uwsgi=True) is None) == ["reload"]

@@ -1,6 +1,6 @@
-"""Broken files, each with the whole of what is said of it, and the exit status.
+"""Broken files, each with its complete error message and exit status.
 
-`broken/expected.txt` holds `[FILE STATUS]` and the text of the standard error behind it.
+`broken/expected.txt` contains `[FILE STATUS]`, followed by the text on standard error.
 """
 
 import os
@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[2]
 PARTS = re.split(r"^\[(\S+) (\d)\]\n", (BROKEN / "expected.txt").read_text(), flags=re.MULTILINE)
 EXPECTED = {name: (int(status), text)
             for name, status, text in zip(PARTS[1::3], PARTS[2::3], PARTS[3::3], strict=True)}
-HALVES = {"include-circle-2.ini"}
+INCLUDED = {"include-circle-2.ini"}
 
 
 @pytest.fixture(autouse=True)
-def at_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(BROKEN)
     for name in os.environ:
         if name.startswith(("UWSGI_", "GEVENTUWSGI_", "LISTEN_")) or name == "PORT":
@@ -32,11 +32,11 @@ def at_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def never(*_: object) -> int:
-    raise AssertionError("it was served")
+    raise AssertionError("the server was started")
 
 
 def test_each_has_its_error() -> None:
-    assert {path.name for path in BROKEN.glob("*.ini")} - HALVES == EXPECTED.keys()
+    assert {path.name for path in BROKEN.glob("*.ini")} - INCLUDED == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -48,14 +48,14 @@ def test_the_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", [name for name, (status, _) in EXPECTED.items() if status == 1])
 def test_the_check_finds_it(name: str) -> None:
-    """--check-config says the same at the same line, and goes on to the other lines."""
+    """--check-config reports the same at the same line, and continues with the other lines."""
     _, text = EXPECTED[name]
     report, _ = check([name], {})
-    said = text.splitlines()[-1].removeprefix("geventuwsgi: ").removeprefix("error: ")
-    failing = [line for line in report.lines if line.verdict in ("wrong", "refused")]
+    message = text.splitlines()[-1].removeprefix("geventuwsgi: ").removeprefix("error: ")
+    failing = [line for line in report.lines if line.status in ("wrong", "refused")]
     assert failing and not report.fine
-    assert any(said.startswith(f"{line.file}:{line.line}: " if line.line else f"{line.file}: ")
-               and line.reasons[0] in said for line in failing)
+    assert any(message.startswith(f"{line.file}:{line.line}: " if line.line else f"{line.file}: ")
+               and line.reasons[0] in message for line in failing)
 
 
 @pytest.mark.parametrize("name", ["number.ini", "include-circle.ini", "nul.ini"])
@@ -75,5 +75,5 @@ def test_utf_16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{path} is UTF-16: save it as UTF-8\n" in capsys.readouterr().err
 
 
-def test_an_end_is_no_error() -> None:
+def test_exit_0_is_not_an_error() -> None:
     assert ConfigurationEnd(0, file="a.ini", line=2, option="exit").exit_status == 0

@@ -1,7 +1,7 @@
-"""Each option of uWSGI that real files have often has a test of what it does, and this is where.
+"""Where the effect of each common uWSGI option is tested.
 
-The names are those that uWSGI's users write most (in one file of thirty or more, of the
-files that were counted). One without an effect here has its reason in the table instead.
+The options are the most frequent ones in real files (at least one file in thirty of a sample). An
+option without effect has a reason in the table instead.
 """
 
 import ast
@@ -45,6 +45,7 @@ EFFECTS = {
         "log-4xx": "test_conditions_and_the_form_of_lines",
         "log-5xx": "test_conditions_and_the_form_of_lines",
         "log-date": "test_conditions_and_the_form_of_lines",
+        "log-dialect": "test_what_the_log_calls_the_server",
         "log-maxsize": "test_rotation_under_load_loses_no_line",
         "logformat-strftime": "test_conditions_and_the_form_of_lines",
         "logger": "test_loggers_routes_encoders_and_syslog",
@@ -75,13 +76,14 @@ EFFECTS = {
         "worker-reload-mercy": "test_mercy_ends",
     },
     "integration/test_start.py": {
-        "chmod-socket": "test_mode_and_vacuum",
+        "chmod-socket": "test_mode_pid_files_and_vacuum",
         "chown-socket": "test_root_is_dropped_after_the_sockets_are_bound",
         "gid": "test_root_is_dropped_after_the_sockets_are_bound",
+        "lazy-apps": "test_with_lazy_apps_each_worker_loads_it",
         "need-app": "test_an_application_that_need_not_load",
         "pidfile": "test_the_pid_file",
         "uid": "test_root_is_dropped_after_the_sockets_are_bound",
-        "vacuum": "test_mode_and_vacuum",
+        "vacuum": "test_mode_pid_files_and_vacuum",
     },
     "integration/test_workers.py": {
         "cheaper": "test_more_and_fewer",
@@ -102,14 +104,14 @@ EFFECTS = {
     "workers/wsgi/test_harakiri.py": {
         "harakiri": "test_harakiri",
     },
-    "workers/wsgi/test_overload.py": {
+    "workers/wsgi/test_queue_limit.py": {
         "gevent": "test_past_the_queue_it_is_503_at_once",
     },
     "workers/wsgi/test_routes.py": {
-        "route": "test_answers_of_rules",
+        "route": "test_responses_of_rules",
     },
     "workers/wsgi/test_slow.py": {
-        "harakiri-verbose": "test_verbose_tells_of_the_whole_worker",
+        "harakiri-verbose": "test_verbose_logs_the_whole_worker",
     },
     "workers/wsgi/test_static.py": {
         "static-map": "test_a_file_comes_before_the_application",
@@ -120,7 +122,6 @@ EFFECTS = {
         "env": "test_paths_and_environment",
         "home": "test_home_puts_its_packages_first",
         "import": "test_paths_and_environment",
-        "lazy-apps": "test_lazy_apps_loads_in_each_worker",
         "logto": "test_logto_receives_all_output_and_is_reopened",
         "pythonpath": "test_paths_and_environment",
         "virtualenv": "test_a_virtualenv_of_another_python_exits_with_1",
@@ -129,7 +130,7 @@ EFFECTS = {
         "show-config": "test_show_config",
     },
 }
-WITHOUT = {
+IGNORED = {
     "die-on-term", "disable-write-exception", "enable-threads", "gevent-early-monkey-patch",
     "ignore-sigpipe", "ignore-write-errors", "log-master", "master", "plugin",
     "plugin-dir", "plugins", "single-interpreter", "stats", "stats-http",
@@ -138,9 +139,9 @@ WITHOUT = {
 
 @cache
 def collected(file: str) -> dict[str, str]:
-    """Return the text of each test of a file, with all of the file that is no test.
+    """Return the text of each test of a file, together with the code of the file outside of tests.
 
-    Fixtures, texts of files and the checks that one test does beside each other are there.
+    That code includes fixtures, texts of files and shared checks.
     """
     text = (TESTS / file).read_text()
     found, shared = {}, ""
@@ -173,7 +174,7 @@ def test_an_option_has_a_test_of_its_effect(file: str, name: str) -> None:
     assert written(name).search(text), f"{file}: {EFFECTS[file][name]} does not set {name}"
 
 
-def test_a_lost_effect_is_noticed() -> None:
+def test_a_missing_effect_is_noticed() -> None:
     assert not written("harakiri").search("def harakiri(): 'of harakiri-verbose = 1'")
     assert not written("route").search("x.route = 1; a-route = 1; --route-run")
     assert all(written("route").search(text) for text in (
@@ -181,7 +182,7 @@ def test_a_lost_effect_is_noticed() -> None:
     assert "a_504_and_the_worker_lives" not in collected("workers/wsgi/test_harakiri.py")
 
 
-@pytest.mark.parametrize("name", sorted(WITHOUT))
+@pytest.mark.parametrize("name", sorted(IGNORED))
 def test_an_option_without_effect_has_its_reason(name: str) -> None:
     option = row(name, uwsgi=True)
-    assert option is not None and option.status in ("ignored", "run_failing_start") and option.reason
+    assert option is not None and option.status in ("ignored", "refused") and option.reason

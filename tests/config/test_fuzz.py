@@ -1,4 +1,4 @@
-"""Whatever stands in a file or an argument: settings, or a `ConfigError` that names the place."""
+"""Any text in a file or an argument gives settings, or a `ConfigError` that names the place."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ TEXTS = st.one_of(
     st.sampled_from(["", "true", "0", "1", "%(a + 1)", "$(HOME)", "%(processes)", "10M ; x"]))
 
 
-@settings(max_examples=300, deadline=None,
+@settings(max_examples=3 * settings().max_examples,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(KEYS | TEXTS, TEXTS), max_size=8), st.sampled_from(["uwsgi",
                                                                               "geventuwsgi"]))
@@ -35,7 +35,7 @@ def test_files(tmp_path: Path, lines: list[tuple[str, str]], section: str) -> No
         assert type(found).from_json(found.to_json()) == found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.lists(st.one_of(KEYS.map("--{}".format), TEXTS.filter(lambda text: ".ini" not in text
                                                                 and text != "-"),
                           st.sampled_from(["-p", "-w", "-b", "-ML", "-C", "-s", "-V", "--help"])),
@@ -62,21 +62,20 @@ LINES = st.tuples(NAMES | st.sampled_from(["a", "b"]),
                   st.lists(PIECES, max_size=4).map("".join)).map(" = ".join)
 
 
-@settings(max_examples=100, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(PIECES, max_size=5).map("".join) | LINES, max_size=12).map("\n".join),
        st.booleans())
 def test_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str,
                   headed: bool) -> None:
     """Any text ends in settings, or an error that names file and line; the check never fails."""
-    assume("://" not in text)  # commands are not for a test to run
+    assume("://" not in text)  # a test must not run commands
     monkeypatch.chdir(tmp_path)
     text = "[uwsgi]\n" + text if headed else text
     Path("app.ini").write_bytes(text.encode("utf-8", "surrogatepass"))
     arguments = ["--ini", "app.ini", "a:b"]
     try:
         found, _ = read(arguments, {"HOME": "/root"})
-    except UsageError as error:  # the file as a whole, of the command line
+    except UsageError as error:  # an error about the file as a whole
         assert "app.ini" in str(error)
     except ConfigError as error:
         assert error.file in ("app.ini", "./app.ini"), str(error)

@@ -1,4 +1,4 @@
-"""From lines to settings: precedence, defaults by dialect, origins, the way through JSON."""
+"""Lines become settings: precedence, defaults by dialect, origins, JSON."""
 
 import copy
 import pickle
@@ -59,7 +59,7 @@ PRECEDENCE = [
     ("[geventuwsgi]\nprocesses = 2\n", "", {"UWSGI_PROCESSES": "3"}, {"processes": 2}),
     ("[geventuwsgi]\nprocesses = 2\n", "", {"GEVENTUWSGI_PROCESSES": "4"}, {"processes": 4}),
     ("[geventuwsgi]\nprocesses = 2\n", "-w 5", {"GEVENTUWSGI_PROCESSES": "4"}, {"processes": 5}),
-    # lists add up in uWSGI's reading, and replace one another in ours
+    # lists are added in uWSGI's dialect, and replace each other in ours
     ("socket = a.sock\n", "--socket b.sock", {"UWSGI_SOCKET": "c.sock"},
      {"socket": ("c.sock", "a.sock", "b.sock")}),
     ("socket = a.sock\n", "", {"GEVENTUWSGI_SOCKET": "c.sock"}, {"socket": ("c.sock",)}),
@@ -84,17 +84,17 @@ def test_precedence(resolve: Any, text: str, arguments: str, environ: dict[str, 
     assert {name: getattr(settings, name) for name in expected} == expected
 
 
-def test_a_file_behind_an_argument_wins_and_says_so(write: Any) -> None:
+def test_a_file_after_an_argument_wins_with_a_warning(write: Any) -> None:
     from geventuwsgi.config.load.arguments import read
     path = write("processes = 2\n")
     settings, _ = read(["--processes", "5", "--ini", path], {})
     assert settings is not None and settings.processes == 2
-    assert any("the file comes behind --processes" in warning for warning in settings.warnings)
+    assert any("the file is named after --processes" in warning for warning in settings.warnings)
 
 
 # text, attributes
 DERIVED = [
-    # application slots: never more than the file was sized for
+    # application slots: never more than the file was written for
     ("", {"gevent": 1, "worker_reload_mercy": 60, "worker_timeout": 30,
           "worker_timeout_action": "log", "harakiri": 0}),
     ("gevent = 100\nthreads = 4\n", {"gevent": 100}),
@@ -107,18 +107,18 @@ DERIVED = [
     ("[geventuwsgi]\nworker-class = sync\n", {"gevent": 1}),
     ("[geventuwsgi]\nworker-class = gthread\n", {"gevent": 1}),
     ("[geventuwsgi]\nworker-class = gthread\nthreads = 3\n", {"gevent": 3}),
-    # the watch over stuck workers
+    # the timeout of stuck workers
     ("harakiri = 60\n", {"worker_timeout": 60, "worker_timeout_action": "replace"}),
     ("worker-timeout = 5\n", {"worker_timeout": 5, "worker_timeout_action": "replace"}),
     ("[geventuwsgi]\ntimeout = 0\n", {"worker_timeout": None, "harakiri": 0}),
     ("[geventuwsgi]\nharakiri = 10\n", {"worker_timeout": 10}),
     ("[geventuwsgi]\nharakiri = 90\n", {"worker_timeout": 30}),
-    # whose paths may take longer does not have the worker killed before
+    # if some paths may take longer, the worker is not killed before
     ("harakiri = 30\nharakiri-path = /a=120\n",
      {"worker_timeout": 120, "worker_timeout_action": "replace"}),
     ("harakiri = 30\nharakiri-path = /a=0\n", {"worker_timeout_action": "log"}),
     ("[geventuwsgi]\nharakiri = 10\nharakiri-path = /a=20\n", {"worker_timeout": 20}),
-    # buffer-size is the limit of everything that is shorter than a head
+    # buffer-size also limits the parts of a head
     ("", {"buffer_size": 65536, "head_limit": 65536, "limit_request_line": 8190,
           "limit_request_field_size": 8190, "limit_request_fields": 100}),
     ("buffer-size = 32768\n", {"head_limit": 32768, "limit_request_line": 32768,
@@ -138,7 +138,7 @@ DERIVED = [
      {"listeners": ((":1", "uwsgi"), (":2", "http"))}),
     ("[geventuwsgi]\n", {"listeners": (("127.0.0.1:8000", "http"),)}),
     ("", {"listeners": ()}),
-    # whom the uwsgi protocol is taken from
+    # addresses allowed to use the uwsgi protocol
     ("socket = 127.0.0.1:1\n", {"uwsgi_allow_from": LOOPBACK}),
     ("socket = localhost:1\nsocket = [::1]:1\nsocket = x.sock\nsocket = @x\nsocket = fd://3\n"
      "http-socket = :1\n", {"uwsgi_allow_from": LOOPBACK}),
@@ -171,7 +171,7 @@ def test_a_uwsgi_socket_beyond_loopback(resolve: Any, address: str) -> None:
     ({"LISTEN_FDS": "1"}, ()),
     ({"UWSGI_MODULE": "x"}, ()),
 ])
-def test_no_socket_is_named(resolve: Any, environ: dict[str, str], expected: object) -> None:
+def test_no_socket_is_set(resolve: Any, environ: dict[str, str], expected: object) -> None:
     settings = resolve(None, "app:app", environ=environ)
     assert settings.listeners == expected
     if not expected and "LISTEN_FDS" not in environ:
@@ -181,7 +181,7 @@ def test_no_socket_is_named(resolve: Any, environ: dict[str, str], expected: obj
         settings.require_sockets()
 
 
-def test_a_socket_that_is_named_again_is_that_one(resolve: Any) -> None:
+def test_a_socket_that_is_named_twice_is_bound_once(resolve: Any) -> None:
     settings = resolve("[uwsgi]\nmodule = a\nsocket = /run/a.sock\n"
                        "http-socket = $(UWSGI_HTTP_SOCKET)\nsocket = /run/a.sock\n"
                        "socket = 127.0.0.1:0\nsocket = 127.0.0.1:0\n",
@@ -200,7 +200,7 @@ def test_a_development_run_always_listens(resolve: Any) -> None:
     assert settings.processes == 1 and settings.dev
 
 
-def test_no_application_is_named(resolve: Any) -> None:
+def test_no_application_is_set(resolve: Any) -> None:
     with pytest.raises(ConfigError, match="no application is named"):
         resolve("socket = :1\n").require_application()
     resolve("need-app = false\n").require_application()
@@ -215,8 +215,8 @@ UNKNOWN = [
     ("bind = :8000\n", "in a [geventuwsgi] section and on the command line it is bind"),
     ("user = x\n", "did you mean uid?"),
     ("stats = :9191\n", "nothing listens at :9191: statistics of workers are not served"),
-    ("plugins = python3,php\n", "there is no plugin 'php' here"),
-    ("threads = 4\n", "4 requests at a time in greenlets"),
+    ("plugins = python3,php\n", "there is no plugin 'php'"),
+    ("threads = 4\n", "4 requests at once in greenlets"),
 ]
 
 
@@ -234,7 +234,7 @@ def test_warnings_of_a_uwsgi_section(resolve: Any, text: str, message: str) -> N
     "plugins = python3\nenable-threads = yes please\nloop = gevent\n",
     "stats-no-cores = true\nstats-push = file:/x\n",
 ])
-def test_nothing_to_warn_of(resolve: Any, text: str) -> None:
+def test_no_warnings(resolve: Any, text: str) -> None:
     assert resolve(text).warnings == ()
 
 
@@ -242,11 +242,11 @@ def test_nothing_to_warn_of(resolve: Any, text: str) -> None:
     ("strict = true\nvaccum = true\n", "3: vaccum: there is no such option; did you mean vacuum?"),
     ("vaccum = true\nstrict = true\n", "2: vaccum: there is no such option"),
     ("[geventuwsgi]\nvaccum = true\n", "2: vaccum: there is no such option; did you mean vacuum?"),
-    ("chroot = /x\n", "2: chroot: the server starts fresh interpreters"),
+    ("chroot = /x\n", "2: chroot: the server starts new interpreters"),
     ("fastcgi-socket = :1\n", "2: fastcgi-socket: .*uwsgi_pass"),
-    ("protocol = fastcgi\n", "2: protocol: fastcgi: FastCGI is not spoken here"),
+    ("protocol = fastcgi\n", "2: protocol: fastcgi: FastCGI is not supported"),
     ("processes = 0\n", "2: processes: '0': must be at least 1"),
-    ("loop = asyncio\n", "2: loop: asyncio: the loop"),
+    ("loop = asyncio\n", "2: loop: asyncio: the event loop"),
     ("uid = nobody-has-this\n", "2: uid: there is no user"),
 ])
 def test_errors(resolve: Any, text: str, message: str) -> None:
@@ -256,10 +256,10 @@ def test_errors(resolve: Any, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(("environ", "message"), [
-    ({"PORT": "http"}, "^environment: PORT: 'http' is no port$"),
+    ({"PORT": "http"}, "^environment: PORT: 'http' is not a port$"),
     ({"PORT": "70000"}, "^environment: PORT: "),
     ({"WEB_CONCURRENCY": "lots"}, "^environment: WEB_CONCURRENCY: 'lots' is not a number$"),
-    ({"FORWARDED_ALLOW_IPS": "x"}, "^environment: FORWARDED_ALLOW_IPS: 'x' is no IP address"),
+    ({"FORWARDED_ALLOW_IPS": "x"}, "^environment: FORWARDED_ALLOW_IPS: 'x' is not an IP address"),
     ({"GEVENTUWSGI_PROCESSES": "x"}, "^environment: GEVENTUWSGI_PROCESSES: 'x' is not a number$"),
     ({"UWSGI_PROCESSES": "x"}, "^environment: UWSGI_PROCESSES: 'x' is not a number$"),
     ({"GEVENTUWSGI_CMD_ARGS": "'"}, "^environment: GEVENTUWSGI_CMD_ARGS: "),
@@ -273,7 +273,7 @@ def test_errors_of_the_environment(resolve: Any, environ: dict[str, str], messag
         resolve(None, "app:app", environ=environ)
 
 
-def test_variables_of_others_are_left_alone(resolve: Any) -> None:
+def test_other_programs_variables_are_ignored(resolve: Any) -> None:
     settings = resolve(None, "app:app", environ={"GEVENTUWSGI_SECRET_KEY": "x", "UWSGI_FOO": "y"})
     assert settings.warnings == () and settings.dialect == "argv"
     settings = resolve(None, "app:app", environ={"GEVENTUWSGI_PROCESES": "3"})
@@ -300,7 +300,7 @@ def test_origins(resolve: Any) -> None:
     assert settings.origin("harakiri").kind == "default"
 
 
-def test_the_way_through_json(resolve: Any) -> None:
+def test_json(resolve: Any) -> None:
     settings = resolve("module = a\nsocket = :1\nenv = A=\udcff\nmount = /x=y\nkeepalive = 2.5\n"
                        .encode("utf-8", "surrogateescape").decode("latin-1"))
     for other in (Settings.from_json(settings.to_json()), pickle.loads(pickle.dumps(settings)),
@@ -331,12 +331,12 @@ def test_every_row_has_its_attribute(resolve: Any) -> None:
             assert hasattr(settings, option.attribute), option.name
 
 
-def test_what_was_read_is_kept(resolve: Any) -> None:
+def test_given(resolve: Any) -> None:
     settings = resolve("module = a\nenable-threads = true\nmine = 1\n", "--master")
     assert ("enable-threads", "true") in settings.given
     assert ("mine", "1") in settings.given and ("master", None) in settings.given
 
 
 def test_two_applications(resolve: Any) -> None:
-    with pytest.raises(UsageError, match="'b:b': the application is 'a:a' already"):
+    with pytest.raises(UsageError, match="'b:b': the application is already 'a:a'"):
         resolve(None, "a:a", "b:b")

@@ -28,7 +28,7 @@ from pwd import getpwuid
 from typing import Any
 
 from tests.corpus.entry import Ask, Entry
-from tests.harness import GEVENTUWSGI, ROOT, Program, alive, installed, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Program, alive, reference_uwsgi, wait_until
 
 SITES = Path(__file__).with_name("sites")
 # Directories of a real machine that the files name; each run has its own.
@@ -184,7 +184,7 @@ def ours(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
 
 def theirs(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Run an entry with real uWSGI."""
-    return _run(entry, [installed("uwsgi")], signal.SIGINT, known)
+    return _run(entry, [reference_uwsgi()], signal.SIGINT, known)
 
 
 def _run(entry: Entry, command: list[str], ending: int,

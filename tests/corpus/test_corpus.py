@@ -75,8 +75,8 @@ def sites() -> Iterator[runner.Run]:
 
 
 @pytest.mark.parametrize("name", BY_NAME)
-def test_every_line_has_a_verdict(name: str, sites: runner.Run, monkeypatch: pytest.MonkeyPatch,
-                                  capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_line_has_a_status(name: str, sites: runner.Run, monkeypatch: pytest.MonkeyPatch,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
     entry = BY_NAME[name]
     monkeypatch.chdir(sites.root / entry.directory)
     for variable in [*os.environ]:
@@ -86,9 +86,9 @@ def test_every_line_has_a_verdict(name: str, sites: runner.Run, monkeypatch: pyt
         monkeypatch.setenv(variable, text)
     status = cli.main(["--check-config", "--format", "json", "--ini", sites.path(entry)])
     report = json.loads(capsys.readouterr().out)
-    refused = {line["option"] for line in report["lines"] if line["verdict"] == "refused"}
+    refused = {line["option"] for line in report["lines"] if line["status"] == "refused"}
     assert refused == set(entry.refused)
-    assert entry.status == 1 or "wrong" not in {line["verdict"] for line in report["lines"]}
+    assert entry.status == 1 or "wrong" not in {line["status"] for line in report["lines"]}
     assert status == (1 if entry.refused or entry.status == 1 else 0)
 
 

@@ -67,7 +67,7 @@ def test_the_starter_ends_when_the_server_is_ready(tmp_path):
         assert (tmp_path / "pid").stat().st_mode & 0o022 == 0
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not alive(pid), "the end of the server")
-        assert "goodbye to uWSGI." in started.log
+        assert "goodbye to geventuwsgi." in started.log
 
 
 @pytest.mark.parametrize("name, shown", [("daemonize", False), ("daemonize2", True)])
@@ -111,7 +111,7 @@ def test_an_interrupted_starter_stops_the_server(tmp_path):
     app = "import time; time.sleep(1000)\n"
     with Started(tmp_path, INI + "daemonize = server.log\n", app) as started:
         pid = wait_until(lambda: started.pid, "the pid file")
-        wait_until(lambda: "spawned uWSGI master process" in started.log, "the master")
+        wait_until(lambda: "spawned geventuwsgi master process" in started.log, "the master")
         assert started.starter.stop(signal.SIGINT) == 0
         wait_until(lambda: not alive(pid), "the end of the server")
 

@@ -121,12 +121,12 @@ def test_the_ini_file(shop):
     with command as server:
         assert b"It works" in server.ask("/").body
         assert b"It works" in server.exchange(GET, "uwsgi")
-        assert server.find("getting INI configuration from conf/app.ini")
-        assert server.find("2 workers, each with 100 requests at a time")
-        assert server.find("Listening at: http://127.0.0.1:")
+        server.wait_for("getting INI configuration from conf/app.ini")
+        server.wait_for("2 workers, each with 100 requests at a time")
+        server.wait_for("Listening at: http://127.0.0.1:")
         if OWN_NETWORK:
-            assert server.find("Listening at: http://127.0.0.1:8000 (")
-            assert server.find("Listening at: uwsgi://127.0.0.1:3031 (")
+            server.wait_for("Listening at: http://127.0.0.1:8000 (")
+            server.wait_for("Listening at: uwsgi://127.0.0.1:3031 (")
         loaded = server.wait_for("application example_app.py:application loaded in ")
         assert re.search(r"loaded in \d+ ms$", loaded)
         line = server.wait_for("GET / => generated")

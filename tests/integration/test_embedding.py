@@ -141,7 +141,7 @@ def test_a_request_in_progress_is_finished(tmp_path):
         (tmp_path / "go").touch()
         assert repr(("http", False, server.pid)).encode() in read_all(sock)
         assert server.wait() == 0
-        assert server.find("returned")
+        server.wait_for("returned")
 
 
 @pytest.mark.parametrize("path, what", [("/wait", "waits"), ("/spin", "blocks the hub")])

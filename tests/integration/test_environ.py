@@ -1,7 +1,7 @@
-"""What nginx sends is what the application sees; real uWSGI beside us says how.
+"""The environ of requests through nginx, compared with that of real uWSGI.
 
-One nginx per server, the same requests to both: the variables have to be the same, apart
-from those listed here.
+Each server has an nginx of its own. The same requests have to produce the same variables,
+except for those listed here.
 """
 
 import json
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, installed, wait_until
+from tests.harness import Program, reference_uwsgi, wait_until
 from tests.integration.conftest import backend
 from tests.integration.nginx import Nginx
 
-# What nginx may be told to send beside the usual.
+# Further variables that nginx may be configured to send.
 PARAMS = """
             uwsgi_param SCRIPT_NAME "";
             uwsgi_param REMOTE_USER "fr\xe4ulein";
@@ -24,11 +24,11 @@ PARAMS = """
             uwsgi_param UWSGI_SETENV "INJECTED=1";
 """
 
-# Of one connection, so different in any two requests, or of the installation.
+# These differ between any two connections or installations.
 OWN = {"REMOTE_PORT", "SERVER_PORT", "HTTP_HOST", "DOCUMENT_ROOT", "uwsgi.version", "uwsgi.node",
        "wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "wsgi.multithread", "wsgi.multiprocess",
-       "UWSGI_SETENV"}  # which uWSGI obeys, and cuts to pieces by doing so
-# What only we add, and what only uWSGI adds (the last two for its own Python API).
+       "UWSGI_SETENV"}  # uWSGI applies it, and cuts it to pieces in doing so
+# Variables of this server only, and of uWSGI only.
 OURS = {"RAW_URI", "SERVER_SOFTWARE", "wsgi.input_terminated", "wsgi.early_hints",
         "geventuwsgi.socket", "gunicorn.socket", "geventuwsgi.disconnected"}
 THEIRS = {"uwsgi.core"}
@@ -53,7 +53,7 @@ REQUESTS = {
 @pytest.fixture(scope="module")
 def uwsgi(open_root):
     """Real uWSGI with the same application, on a unix socket."""
-    binary = installed("uwsgi")
+    binary = reference_uwsgi()
     directory = open_root / "uwsgi"
     directory.mkdir(mode=0o755)
     shutil.copy(Path(__file__).with_name("probe.py"), directory)
@@ -70,7 +70,7 @@ def uwsgi(open_root):
 
 @pytest.fixture(scope="module")
 def pair(server, uwsgi, place):
-    """nginx before us and nginx before uWSGI."""
+    """An nginx in front of each server: this one and uWSGI."""
     fronts = [Nginx(place / name, "uwsgi", where, location=PARAMS).start()
               for name, where in (("ours", backend(server, "uwsgi", 1)), ("theirs", uwsgi))]
     yield fronts
@@ -79,7 +79,7 @@ def pair(server, uwsgi, place):
 
 
 def variables(nginx, request):
-    """Return the environ that a raw request arrives as."""
+    """Return the environ that a raw request produces."""
     head, blank, body = request.partition(b"\r\n\r\n")
     head = head.removesuffix(b"\r\n") + b"\r\nHost: shop\r\nConnection: close\r\n\r\n"
     with socket.create_connection(nginx.address, 10) as client:
@@ -107,7 +107,7 @@ def test_repeated_fields_are_joined_where_uwsgi_takes_the_last(pair):
     assert theirs["HTTP_X_MANY"] in ("two", "one, two")  # as of nginx 1.23 it joins
 
 
-def test_what_nginx_says_is_honoured_and_code_loading_is_inert(pair):
+def test_variables_of_nginx_are_used_and_load_no_code(pair):
     seen = variables(pair[0], REQUESTS["plain"])
     assert seen["REMOTE_USER"] == "fr\xc3\xa4ulein"  # the file is UTF-8, the environ latin-1
     assert seen["X_CUSTOM"] == "a custom variable"
@@ -122,7 +122,7 @@ def test_what_nginx_says_is_honoured_and_code_loading_is_inert(pair):
     "/probe/variables?%2f..//", "/probe/variables?", "/./probe/./variables", "/probe%2fvariables",
     "/x/../probe/variables?a=/../b", "/probe/x/..%2fvariables"])
 def test_paths_over_http_are_those_of_uwsgi(uwsgi, server, target):
-    """Dot segments go before decoding, double slashes stay, the query is left alone."""
+    """Dot segments are removed before decoding; double slashes and the query are kept."""
     request = f"GET {target} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n".encode()
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
@@ -151,7 +151,7 @@ def started(directory):
 
 
 def test_script_name_of_nginx(started, server):
-    """Without manage-script-name for it: uwsgi_param SCRIPT_NAME chooses the application."""
+    """uwsgi_param SCRIPT_NAME chooses the application."""
     nginx = started("uwsgi", backend(server, "uwsgi", 0), edit=(
         ("uwsgi_param PATH_INFO       $document_uri;",
          'uwsgi_param PATH_INFO "/probe/variables"; uwsgi_param SCRIPT_NAME "/ignored";'),))
@@ -162,7 +162,7 @@ def test_script_name_of_nginx(started, server):
 @pytest.mark.parametrize("location, scheme", [
     ("", "http"), ("uwsgi_param HTTPS on;", "http"), ("uwsgi_param UWSGI_SCHEME https;", "https")])
 def test_the_scheme_over_uwsgi(started, server, location, scheme):
-    """UWSGI_SCHEME decides; the example's nginx sends it, HTTPS counts without it."""
+    """UWSGI_SCHEME decides, which the example's nginx sends; without it HTTPS does."""
     nginx = started("uwsgi", backend(server, "uwsgi", 0), edit=(
         ("uwsgi_param UWSGI_SCHEME    $scheme;", location or "uwsgi_param X y;"),))
     seen = json.loads(nginx.ask("/probe/variables").body)
@@ -170,7 +170,7 @@ def test_the_scheme_over_uwsgi(started, server, location, scheme):
 
 
 def test_the_scheme_over_http(started, server):
-    """A TLS-terminating nginx says X-Forwarded-Proto, and is believed on loopback."""
+    """A TLS-terminating nginx sends X-Forwarded-Proto, which is trusted on loopback."""
     nginx = started("http", backend(server, "http", 0), edit=(
         ("X-Forwarded-Proto $scheme", "X-Forwarded-Proto https"),))
     seen = json.loads(nginx.ask("/probe/variables").body)

@@ -1,6 +1,6 @@
-"""Processes die, stop, and run out of things while clients are being served.
+"""Processes die, stop and run out of descriptors while they serve clients.
 
-Each test breaks its own server; what has to hold is told by the first line of each.
+Each test breaks a server of its own; its docstring says what has to hold.
 """
 
 import os
@@ -38,46 +38,46 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def replaced(server, pid):
-    """Kill a worker, and wait until another one answers in its stead."""
+def kill_and_wait(server, pid):
+    """Kill a worker, and wait until its replacement serves requests."""
     count = len(server.find("Respawned"))
     number = next(number for number, one in server.spawned().items() if one == pid)
     server.kill(pid)
     wait_until(lambda: server.spawned()[number] != pid, lambda: server.log)
     new = server.spawned()[number]
     wait_until(lambda: ask(server.address(), "/probe/who").body.startswith(b"%d " % new),
-               f"an answer of {new}")
+               f"a response of {new}")
     assert len(server.find("Respawned")) == count + 1
 
 
 def test_a_killed_worker_under_load_costs_its_own_requests_only(server):
-    """Three times SIGKILL: replaced, and no other connection notices."""
+    """Three times SIGKILL: it is replaced, and no other connection is affected."""
     with Load(server.address(), 8) as kept, Load(server.address(), 4, fresh=True) as fresh:
         kept.wait_for(200)
         for turn in range(3):
-            victim = server.workers()[turn % 2]
+            killed = server.workers()[turn % 2]
             before = len(kept.failures), len(fresh.failures)
-            replaced(server, victim)
+            kill_and_wait(server, killed)
             kept.wait_for(200)
             fresh.wait_for(50)
             new = kept.failures[before[0]:], fresh.failures[before[1]:]
             assert len(new[0]) <= 8 and len(new[1]) <= 4, new
-            assert {pid for pid, _ in new[0]} <= {victim, 0}
+            assert {pid for pid, _ in new[0]} <= {killed, 0}
     assert not [text for _, text in kept.failures + fresh.failures if "refused" in text]
 
 
 def test_a_killed_worker_behind_nginx(server, directory):
-    """Through uwsgi_pass: what was in progress fails, the next request does not."""
+    """Through uwsgi_pass: requests in progress fail, the next ones do not."""
     with Nginx(directory / "nginx", "uwsgi", backend(server, "uwsgi", 1)) as nginx, \
             Load(nginx.address, 8) as load:
         load.wait_for(100)
-        replaced(server, server.workers()[0])
+        kill_and_wait(server, server.workers()[0])
         load.wait_for(200)
         assert len(load.failures) <= 8
 
 
-def test_a_kept_connection_to_another_worker_notices_nothing(server):
-    """The very connection that was open before serves on after."""
+def test_a_kept_connection_to_another_worker_is_not_affected(server):
+    """The connection that was open before continues to work."""
     clients = {}
     while len(clients) < 2:
         client = connection(server.address())
@@ -87,18 +87,18 @@ def test_a_kept_connection_to_another_worker_notices_nothing(server):
             client.close()
         else:
             clients[pid] = (client, client.sock)
-    victim, survivor = clients
-    server.kill(victim)
-    client, sock = clients[survivor]
+    killed, other = clients
+    server.kill(killed)
+    client, sock = clients[other]
     client.request("GET", "/probe/who")
-    assert int(client.getresponse().read().split()[0]) == survivor
+    assert int(client.getresponse().read().split()[0]) == other
     assert client.sock is sock
     for client, _ in clients.values():
         client.close()
 
 
 def test_every_worker_killed_again_and_again(server):
-    """The master does not spin, and is back at full strength afterwards."""
+    """The master uses little CPU, and all workers are back afterwards."""
     before, end = cpu_seconds(server.pid), time.monotonic() + 1.0
     while time.monotonic() < end:
         for pid in server.workers():
@@ -108,18 +108,18 @@ def test_every_worker_killed_again_and_again(server):
                 pass
     assert cpu_seconds(server.pid) - before < 0.5
     wait_until(lambda: len(server.workers()) == 2 and all(
-        ask(server.address(), "/probe/who").status == 200 for _ in range(4)), "full strength")
+        ask(server.address(), "/probe/who").status == 200 for _ in range(4)), "all workers")
 
 
-def test_the_master_killed_leaves_nobody(server):
-    """Workers and template go with it, and the port is free."""
-    family = [*server.workers(), server.template()]
-    assert len(family) == 3
+def test_no_process_survives_a_killed_master(server):
+    """Workers and template end, and the port is free."""
+    processes = [*server.workers(), server.template()]
+    assert len(processes) == 3
     address = server.address()
     with Load(address, 4) as load:
         load.wait_for(50)
         os.kill(server.pid, signal.SIGKILL)
-        for pid in family:
+        for pid in processes:
             wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}")
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,7 +128,7 @@ def test_the_master_killed_leaves_nobody(server):
 
 
 def test_the_template_killed_is_replaced(server):
-    """The workers serve on meanwhile, and the new one forks."""
+    """The workers continue to serve, and the new one forks."""
     template, workers = server.template(), server.workers()
     with Load(server.address(), 4) as load:
         load.wait_for(50)
@@ -137,11 +137,11 @@ def test_the_template_killed_is_replaced(server):
         load.wait_for(100)
         assert server.workers() == workers
     assert load.failures == []
-    replaced(server, workers[0])
+    kill_and_wait(server, workers[0])
 
 
-def test_connects_while_all_workers_are_stopped_are_answered(server):
-    """2,000 of them, in the kernel's queue for a second."""
+def test_connections_while_all_workers_are_stopped_are_served(server):
+    """2,000 connections wait in the kernel's queue for a second."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
     for pid in server.workers():
@@ -164,14 +164,14 @@ def test_connects_while_all_workers_are_stopped_are_answered(server):
 
 
 def test_descriptors_used_up(directory):
-    """No busy loop, open connections are served, and new ones as soon as there is room."""
+    """No busy loop; open connections are served, and new ones once descriptors are free."""
     with Server(directory, ini=example_ini(MOUNTS + "processes = 1\n")) as server:
         pid, = server.workers()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
         kept = connection(server.address())
         kept.request("GET", "/probe/who")
         assert kept.getresponse().read()
-        crowd = [socket.create_connection(server.address(), 20) for _ in range(100)]
+        connections = [socket.create_connection(server.address(), 20) for _ in range(100)]
         server.wait_for("cannot accept connections on http://127.0.0.1")
         before, began = cpu_seconds(pid), time.monotonic()
         wait_until(lambda: time.monotonic() - began >= 1.0)
@@ -180,14 +180,14 @@ def test_descriptors_used_up(directory):
         kept.request("GET", "/healthz")
         assert kept.getresponse().status == 204
         kept.close()
-        for client in crowd:
+        for client in connections:
             client.close()
         assert ask(server.address(), "/probe/who").body.startswith(b"%d " % pid)
         assert server.stop() == 0
 
 
 def test_descriptors_of_the_master_used_up(tmp_path):
-    """Orders, a reload, an upgrade, new processes fail with a reason; then all is well again."""
+    """Commands, a reload, an upgrade and new processes fail with a reason, and work again later."""
     application = """
 def application(environ, start_response):
     start_response("204 No Content", [])
@@ -198,16 +198,19 @@ def application(environ, start_response):
         pid_file = str(tmp_path / "pid")
         assert console_client.call(pid_file, ["reload"], print) == 0
         wait_until(lambda: len(children(server.pid)) == 3, "the end of the first ones")
+        # The listener, the one for orders, one for each child; not that of the order any more.
+        wait_until(lambda: sum(os.readlink(one.path).startswith("socket:") for one in
+                               os.scandir(f"/proc/{server.pid}/fd")) == 5, "five sockets")
         count = len(os.listdir(f"/proc/{server.pid}/fd"))
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (40, hard))
-        crowd = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]
-        for caller in crowd:
+        connections = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(40)]
+        for caller in connections:
             caller.connect(console.name_of(server.pid))
-        server.wait_for("an order cannot be taken: Too many open files")
-        for order in ("reload", "stacks"):
-            with pytest.raises(GeventuwsgiError, match="cannot take the order: Too many open"):
-                console_client.call(pid_file, [order], print)
+        server.wait_for("cannot accept a console connection: Too many open files")
+        for command in ("reload", "stacks"):
+            with pytest.raises(GeventuwsgiError, match="cannot accept the command: Too many open"):
+                console_client.call(pid_file, [command], print)
         server.send_signal(signal.SIGHUP)
         server.wait_for("reload failed: ")
         server.send_signal(signal.SIGUSR2)
@@ -217,16 +220,16 @@ def application(environ, start_response):
         server.kill(server.template())
         server.wait_for("cannot start a template: Too many open files")
         assert server.get("/").startswith(b"HTTP/1.1 204 ")
-        # Enough for an order, not for what it is about.
-        crowd.pop(0).close()
+        # One descriptor is enough to accept a command, but not to execute it.
+        connections.pop(0).close()
         with pytest.raises(GeventuwsgiError, match="Too many open files"):
             console_client.call(pid_file, ["reload"], print)
-        for caller in crowd:
+        for caller in connections:
             caller.close()
         wait_until(lambda: len(server.workers()) == 3, lambda: server.log)
         assert console_client.call(pid_file, ["reload"], print) == 0
-        wait_until(lambda: len(children(server.pid)) == 4, "the end of the old ones")
-        # The third worker's control socket more; nothing else is left over.
+        wait_until(lambda: len(children(server.pid)) == 4, "the end of the old workers")
+        # One more, for the control socket of the third worker.
         wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) == count + 1, lambda:
                    [os.readlink(one.path) for one in os.scandir(f"/proc/{server.pid}/fd")])
         assert server.stop() == 0
@@ -234,7 +237,7 @@ def application(environ, start_response):
 
 
 def test_clients_that_vanish(server):
-    """Resets in a response and in a request, connects without a word: nobody else notices."""
+    """Resets in a response and in a request, and empty connections, affect no other client."""
     def crash(data, read):
         with socket.create_connection(server.address(), 20) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -264,24 +267,24 @@ def test_clients_that_vanish(server):
     assert not server.find("Traceback")
 
 
-def test_orphans_of_the_application_are_reaped_in_silence(server, directory):
-    """The master inherits them; a zombie would stay for ever where it is PID 1."""
+def test_orphans_of_the_application_are_reaped_silently(server, directory):
+    """The master adopts them; where it is PID 1, a zombie would stay forever."""
     pid = int(ask(server.address(), "/probe/orphan?free").body)
     with open(f"/proc/{pid}/stat") as file:
         assert int(file.read().rpartition(")")[2].split()[1]) == server.pid
     lines = len(server.err)
     (directory / "free").touch()
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the orphan's burial")
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the end of the orphan")
     assert ask(server.address(), "/probe/who").status == 200
     assert server.err[lines:] == []
 
 
-def test_one_more_and_one_fewer(server):
-    """SIGTTIN and SIGTTOU under load: nobody notices."""
+def test_adding_and_removing_a_worker(server):
+    """SIGTTIN and SIGTTOU under load affect no client."""
     with Load(server.address(), 4, fresh=True) as load:
         load.wait_for(50)
         server.send_signal(signal.SIGTTIN)
-        server.wait_for("spawned uWSGI worker 3")
+        server.wait_for("spawned geventuwsgi worker 3")
         wait_until(lambda: len(load.answers) == 3, "an answer of the third worker")
         server.send_signal(signal.SIGTTOU)
         server.wait_for("worker 3 buried")
@@ -290,8 +293,8 @@ def test_one_more_and_one_fewer(server):
     assert len(server.workers()) == 2
 
 
-def test_a_stopped_worker_holds_nobody_up(server):
-    """One worker stands still for a second: fresh requests go to the other."""
+def test_a_stopped_worker_delays_no_new_request(server):
+    """While one worker is stopped for a second, new requests go to the other."""
     stopped, other = server.workers()
     waits, lock = [], threading.Lock()
 
@@ -332,19 +335,19 @@ def application(environ, start_response):
 
 @pytest.mark.parametrize("condition", ["os.getppid() == pid", "os.getppid() != pid"])
 def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condition):
-    """As gRPC's fork handlers have done. Whoever hangs has not said who it is."""
+    """As gRPC's fork handlers have done. The hanging process has not reported its role."""
     with Server(tmp_path, "app", "--graceful-timeout", "1", ready=False,
                 app=HANGS_IN_THE_FORK.format(condition=condition)) as server:
         server.wait_for("application app:application loaded in")
-        # Before, the end of its parent would have it find that it need not hang.
+        # If stopped before this, the child would find its parent gone and not hang.
         wait_until((tmp_path / "hanging").exists, "the forked process")
-        left = offspring(server.pid)
+        left = descendants(server.pid)
         assert server.stop() == 0, server.log
-        assert server.find("hangs since it was forked and is killed"), server.log
+        server.wait_for("has hung since it was forked, killing it")
         assert not any(map(alive, left))
 
 
-def offspring(pid):
+def descendants(pid):
     """Return the pids of all living descendants."""
     found = children(pid)
-    return found + [one for child in found for one in offspring(child)]
+    return found + [one for child in found for one in descendants(child)]

@@ -171,7 +171,7 @@ def test_small_orders(server):
     server.wait_for("subscriptions blocked")
     server.wait_for("there is no emperor")
     server.wait_for("the master is not forked anew")
-    server.wait_for("master-fifo: there is no order 'x'")
+    server.wait_for("master-fifo: unknown command 'x'")
     assert int((server.directory / "app.pid").read_text()) == server.pid
     write(server, "SC")
     server.wait_for("subscriptions re-enabled")
@@ -187,16 +187,16 @@ def test_a_chain_reload(server):
 def test_slots(server):
     write(server, "1")
     server.wait_for("active master fifo is now " + str(server.directory / "second.fifo"))
-    with pytest.raises(OSError):    # nobody reads the first one
+    with pytest.raises(OSError):    # the first one has no reader
         write(server, "s")
     write(server, "7", "second.fifo")
     server.wait_for("active master fifo is now " + str(server.directory / "first.fifo"))
     all_are(server, "ready")
 
 
-def test_a_pipe_that_somebody_removes_is_made_anew(server):
+def test_a_pipe_that_is_removed_is_created_again(server):
     (server.directory / "first.fifo").unlink()
-    server.wait_for("is made anew")
+    server.wait_for("and was created again")
     all_are(server, "ready")
 
 
@@ -205,7 +205,7 @@ def test_what_stands_in_the_way(server, tmp_path):
     path = server.directory / "first.fifo"
     path.unlink()
     path.write_text("precious")
-    server.wait_for("first.fifo: the file exists and is no FIFO")
+    server.wait_for("first.fifo: the file exists and is not a FIFO")
     assert path.read_text() == "precious" and server.body() != b""
     path.unlink()
     all_are_ready = len(server.find("requests served,"))
@@ -220,7 +220,7 @@ def test_what_stands_in_the_way(server, tmp_path):
     (tmp_path / "first.fifo").write_text("precious")
     with Server(tmp_path, app=APP, ini=INI, ready=False) as other:
         assert other.wait() == 1
-        assert "first.fifo: the file exists and is no FIFO" in other.log
+        assert "first.fifo: the file exists and is not a FIFO" in other.log
         assert (tmp_path / "first.fifo").read_text() == "precious"
 
 

@@ -48,12 +48,12 @@ def test_each_phase_in_its_process(tmp_path):
             "post-fork", "accepting", "accepting-once", "accepting1", "accepting1-once"]
         (tmp_path / "log").write_text("")
         server.kill(first)
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         wait_until(lambda: ("accepting1", server.spawned()[1]) in entries(tmp_path), "the respawn")
         assert [word for word, _ in entries(tmp_path)] == ["post-fork", "accepting", "accepting1"]
         assert server.stop() == 0
         assert entries(tmp_path)[-1][0] == "as-user-atexit"
-        assert server.find('running "exec:echo asap $PPID >> log" (asap)...')
+        server.wait_for('running "exec:echo asap $PPID >> log" (asap)...')
 
 
 def test_a_reload_runs_them_again_in_the_new_process(tmp_path):
@@ -104,7 +104,7 @@ def test_a_failure_ends_the_start(tmp_path, phase):
     ini = INI + f"exec-pre-app = true\nhook-{phase} = exec:exit 3\npidfile = pid\n"
     with Server(tmp_path, app=APP, ini=ini, ready=False) as server:
         assert server.wait() == 1
-        assert server.find(f'app.ini:6: hook-{phase}: "exec:exit 3": exit status 3'), server.log
+        server.wait_for(f'app.ini:6: hook-{phase}: "exec:exit 3": exit status 3')
         assert not server.find("ready: ")
 
 
@@ -128,7 +128,7 @@ def test_a_failing_hook_of_a_respawned_worker_leaves_the_others(tmp_path):
         server.wait_for("worker 1 could not boot: ")
         assert server.body() == b"ok"
         (tmp_path / "broken").unlink()
-        server.wait_for("Respawned uWSGI worker 1", 2)
+        server.wait_for("Respawned geventuwsgi worker 1", 2)
         assert server.stop() == 0
 
 
@@ -177,8 +177,8 @@ def test_a_failing_master_start_ends_the_instance(tmp_path):
     ini = INI + "hook-master-start = exec:exit 9\n"
     with Server(tmp_path, app=APP, ini=ini, ready=False) as server:
         assert server.wait() == 1
-        assert server.find('app.ini:5: hook-master-start: "exec:exit 9": exit status 9')
-        assert server.find("FATAL hook failed, destroying instance")
+        server.wait_for('app.ini:5: hook-master-start: "exec:exit 9": exit status 9')
+        server.wait_for("FATAL hook failed, destroying instance")
 
 
 def touch(path):
@@ -196,8 +196,8 @@ def test_touched_files_run_hooks(tmp_path):
     with Server(tmp_path, app=APP, ini=ini) as server:
         touch(trigger)
         server.wait_for("[ERROR]", 2)
-        assert server.find('app.ini:5: touch-exec: "exec:echo one >> out; exit 4": exit status 4')
-        assert server.find('app.ini:7: hook-touch: "write:/no/such/place x": No such file')
+        server.wait_for('app.ini:5: touch-exec: "exec:echo one >> out; exit 4": exit status 4')
+        server.wait_for('app.ini:7: hook-touch: "write:/no/such/place x": No such file')
         wait_until(lambda: (tmp_path / "out").read_text().count("o") >= 2, "both")
         assert server.body() == b"ok" and server.stop() == 0
 
@@ -235,7 +235,7 @@ def test_the_wait_for_the_last_hook_is_limited(tmp_path):
                  "exec-as-user-atexit = touch never\n")
     with Server(tmp_path, app=APP, ini=ini) as server:
         assert server.stop() == 0
-        assert server.find("app.ini:6: exec-as-user-atexit is taking too much time")
+        server.wait_for("app.ini:6: exec-as-user-atexit is taking too much time")
         assert not (tmp_path / "never").exists()
 
 
@@ -266,4 +266,4 @@ def application(environ, start_response):
     ini = INI + "limit-as = 1500\nprio = 3\nmax-fd = 900\ncpu-affinity = 1\n"
     with Server(tmp_path, app=app, ini=ini) as server:
         assert eval(server.body()) == (1500, 3, 900, 1)
-        assert server.find("mapping worker 2 to CPUs: ")
+        server.wait_for("mapping worker 2 to CPUs: ")

@@ -1,4 +1,4 @@
-"""Limits and mistakes as nginx and its clients see them: a status each, and a line in the log."""
+"""Limits and configuration mistakes behind nginx: the status of each, and its log line."""
 
 import socket
 
@@ -29,7 +29,7 @@ def server(place):
 
 @pytest.fixture(scope="module", params=["uwsgi", "http"])
 def nginx(server, place, request):
-    """nginx with room for larger heads than the server's."""
+    """nginx that accepts larger heads than the server."""
     kind = request.param
     with Nginx(place / f"nginx-{kind}", kind, backend(server, kind, 0), http=WIDE) as started:
         yield started
@@ -46,7 +46,7 @@ def test_harakiri_ends_the_request_and_not_the_worker(nginx, server):
 
 
 def test_a_stream_that_exceeds_harakiri_is_cut(nginx, server):
-    """It never looks whole: there is no last chunk."""
+    """It never looks complete: there is no last chunk."""
     with socket.create_connection(nginx.address, 10) as client:
         client.sendall(b"GET /probe/events?never HTTP/1.1\r\nHost: x\r\n\r\n")
         received = b"".join(iter(lambda: client.recv(65536), b""))
@@ -68,7 +68,7 @@ def test_a_head_over_the_limit(nginx, size, status):
 
 
 def test_a_head_that_no_packet_can_hold(server, place):
-    """nginx itself refuses what 65,535 bytes cannot hold; we must not be harmed."""
+    """nginx itself rejects what does not fit in 65,535 bytes; the server is not affected."""
     with Nginx(place / "wide", "uwsgi", backend(server, "uwsgi", 0), http=WIDE) as nginx:
         status = nginx.ask("/probe/who", headers={"Cookie": "x" * 70000}).status
         assert status >= 400
@@ -76,7 +76,7 @@ def test_a_head_that_no_packet_can_hold(server, place):
 
 
 def test_proxy_pass_to_a_uwsgi_socket(server, place):
-    """The usual mistake is named in the log."""
+    """The log names this common mistake."""
     with Nginx(place / "mistake1", "http", backend(server, "uwsgi", 0)) as nginx:
         assert nginx.ask("/").status == 502
         server.wait_for("proxy_pass instead of uwsgi_pass")
@@ -91,7 +91,7 @@ def test_uwsgi_pass_to_an_http_socket(server, place):
 
 
 def test_a_slow_head_and_a_slow_body_are_ended(server):
-    """Directly: nginx would wait for them itself."""
+    """Without nginx, which would wait for them itself."""
     with server.connect() as head, server.connect() as body, server.connect("uwsgi") as packet:
         head.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
         body.sendall(b"POST /probe/digest HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")

@@ -40,7 +40,7 @@ http-socket = 127.0.0.1:0
 wsgi-file = app.py
 env = PYTHONUNBUFFERED=1
 """
-SCRIBE = re.compile(r"uWSGI log|process\.scribe")
+SCRIBE = re.compile(r"geventuwsgi log|log_collector")
 
 
 def ask(server: Server, *paths: str) -> None:
@@ -103,7 +103,26 @@ def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> Non
         assert re.fullmatch(r"\d{4}\+\d\d", lines[0].split()[-1])
         assert re.match(rf"{year}\+\d\d - \[\d+\] \[INFO\] ready: 1 worker", server.find(
             "ready: 1")[0])
-        assert server.find("available loggers: file, fd, stdio, socket")
+        server.wait_for("available loggers: file, fd, stdio, socket")
+
+
+@pytest.mark.parametrize("more, product, other", [
+    ("", "geventuwsgi", "uWSGI"), ("log-dialect = uwsgi\n", "uWSGI", "geventuwsgi")])
+def test_what_the_log_calls_the_server(tmp_path: Path, more: str, product: str,
+                                       other: str) -> None:
+    """In a [uwsgi] section, too, it is geventuwsgi unless the option says otherwise."""
+    with Server(tmp_path, ini=INI + more, app=APP) as server:
+        first = server.workers()[0]
+        os.kill(first, signal.SIGKILL)
+        server.wait_for(f"Respawned {product} worker 1 (new pid: ")
+        assert server.find(f"spawned {product} master process (pid: {server.pid})")
+        assert server.find(f"spawned {product} worker 1 (pid: {first}, cores: ")
+        if os.geteuid() == 0:
+            assert server.find(f"you are running {product} as root !!!")
+        assert server.stop() == 0
+        assert server.find(f"goodbye to {product}.")
+        assert not [line for line in server.err if re.search(
+            rf"pawned {other}|goodbye to {other}|running {other}", line)]
 
 
 def test_loggers_routes_encoders_and_syslog(tmp_path: Path) -> None:
@@ -156,7 +175,7 @@ log-syslog = app
             assert server.out == [] and server.err == []
             before = server.stop()
         assert before == 0
-        assert "goodbye to uWSGI." in text_of(tmp_path / "all.log")   # written before it ended
+        assert "goodbye to geventuwsgi." in text_of(tmp_path / "all.log")  # before it ended
 
 
 LOADED = INI + """\
@@ -225,7 +244,7 @@ def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
         wait_until(lambda: scribe_of(server.pid) not in (0, scribe), "another process of the log")
         get(port, "200?last")
         wait_until(lambda: lines_of(tmp_path, "request /200?last"), "the last line")
-        assert lines_of(tmp_path, f"the log's process (pid: {scribe}) died")
+        assert lines_of(tmp_path, f"the log process (pid: {scribe}) died")
         after = [line for line in lines_of(tmp_path, "request /200?n=")
                  if int(re.search(r"n=(\d+)", line)[1]) >= 5000]
         assert len(after) == 500
@@ -297,7 +316,7 @@ def test_an_upgrade_in_place_and_a_file_in_the_background(tmp_path: Path) -> Non
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not alive(pid), "the end")
     wait_until(lambda: not alive(scribe), "the end of the log's process")
-    assert "goodbye to uWSGI." in both()
+    assert "goodbye to geventuwsgi." in both()
 
 
 @pytest.mark.root
@@ -309,7 +328,7 @@ def test_whose_files_they_are(open_path: Path) -> None:
     ini = INI + ("uid = 65534\ngid = 65534\nlogto2 = theirs/two.log\nlogfile-chown = true\n"
                  "access-logfile = requests.log\nerror-logfile = errors.log\n")
     with Server(open_path, ini=ini, app=APP, ready=False) as server:
-        wait_in(open_path / "errors.log", "spawned uWSGI master")
+        wait_in(open_path / "errors.log", "spawned geventuwsgi master")
         for name in ("errors.log", "requests.log", "theirs/two.log"):
             assert (open_path / name).stat().st_uid == 65534, name
         server.stop()
@@ -330,7 +349,7 @@ def test_whose_files_they_are(open_path: Path) -> None:
     ("log-encoder = format ${text}", "app.ini:5: log-encoder: ${text} is none of"),
     ("log-filter = (", "app.ini:5: log-filter: '(' is not a regular expression"),
     ("logto2 = /nowhere/a.log", "cannot open /nowhere/a.log"),
-    ("alarm-log = a b", "app.ini:5: alarm-log: there are no alarms in this server"),
+    ("alarm-log = a b", "app.ini:5: alarm-log: there are no alarms"),
     ("logfile-chmod = 9", "app.ini:5: logfile-chmod: '9' is not an octal number"),
 ])
 def test_what_cannot_be(tmp_path: Path, line: str, reason: str) -> None:

@@ -159,7 +159,7 @@ def test_exceptions(responses: Server) -> None:
     assert body.startswith(b"GET /raise?no\n\nTraceback") and b"LookupError: no" in body
     responses.get("/raise?replace")
     responses.wait_for("raised LookupError (reload-on-exception)")
-    responses.wait_for("Respawned uWSGI worker 1")
+    responses.wait_for("Respawned geventuwsgi worker 1")
     assert responses.spawned()[1] != before
 
 
@@ -179,7 +179,7 @@ def test_exceptions_of_asgi_applications(tmp_path: Path) -> None:
         status, _, body = split(server.get("/x"))
         assert status == "500 Internal Server Error" and b"LookupError: asgi" in body
         assert b"geventuwsgi" not in body.replace(str(tmp_path).encode(), b"")
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         assert split(server.talk(b"GET\r\n\r\n"))[2] == b"<p>bad</p>"
 
 
@@ -223,7 +223,7 @@ def test_reload_on_as(plain: Server) -> None:
     """The last of this server, whose worker it replaces."""
     plain.get("/grow")
     plain.wait_for("(reload-on-as)")
-    plain.wait_for("Respawned uWSGI worker 1")
+    plain.wait_for("Respawned geventuwsgi worker 1")
 
 
 def test_strict(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_strict(tmp_path: Path) -> None:
         "[uwsgi]\nstrict = true\nhttp-socket = :0\nmodule = app\nvaccum = true\n")
     with Server(tmp_path, "--ini", "strict.ini", ready=False) as server:
         assert server.wait() == 1
-    assert server.find("strict.ini:5: vaccum: there is no such option; did you mean vacuum?")
+    server.wait_for("strict.ini:5: vaccum: there is no such option; did you mean vacuum?")
 
 
 LASTING_APP = """

@@ -241,7 +241,7 @@ def test_sections_as_command_lines(section, arguments):
     ({"harakirri": "3"}, "harakirri: there is no such option; did you mean harakiri?"),
     ({"harakiri": "3x"}, "harakiri: '3x' is not a number of seconds"),
     ({"port": "x"}, "port: "),
-    ({"stop": "x.pid"}, "stop: it acts on the command line alone"),
+    ({"stop": "x.pid"}, "stop: it is only valid on the command line"),
 ])
 def test_errors_in_a_section(section, message):
     with pytest.raises(ConfigError) as caught:

@@ -97,7 +97,7 @@ def test_django_from_another_directory(project):
         assert len(server.workers()) == 2
         assert b"WSGIRequest True" in server.get()
         assert b" 404 " in server.get("/static/shop.css")
-        assert server.find("application shop.wsgi:application loaded")
+        server.wait_for("application shop.wsgi:application loaded")
         assert server.stop() == 0
 
 
@@ -107,8 +107,8 @@ def test_django_in_development(project):
                  "--settings=shop.development") as server:
         assert b"ASGIRequest" in server.get()
         assert server.get("/static/shop.css").endswith(b"shop {}")
-        assert server.find("this is a development run")
-        assert server.find("System check identified no issues")
+        server.wait_for("this is a development run")
+        server.wait_for("System check identified no issues")
         assert server.stop() == 0
 
 
@@ -216,7 +216,7 @@ def test_flask(site):
     with Command(site, "run.py", "--app", "hello:create_app('good day')", "--debug",
                  "geventuwsgi", "--port", "0", "--workers", "1", "-L") as server:
         assert server.body() == b"good day True"
-        assert server.find("this is a development run")
+        server.wait_for("this is a development run")
         assert server.stop() == 0
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.harness import ROOT, Server, alive, children, wait_until
+from tests.harness import ROOT, Server, alive, children, free_port, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -48,11 +48,6 @@ def reload(server):
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.stdout == ""
     return done.returncode, done.stderr
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def test_the_configuration_is_read_again(serve):
@@ -130,7 +125,7 @@ def test_what_fails_changes_nothing(serve):
     old = server.workers()
     for number, (ini, app, reason) in enumerate([
             (INI + "processes = many\n", APP, "app.ini:5: processes: "),
-            (INI + "xml = x\n", APP, "app.ini:5: xml: configuration is read from INI"),
+            (INI + "xml = x\n", APP, "app.ini:5: xml: configuration files are INI"),
             (INI + "uid = nobody-at-all\n", APP, "there is no user 'nobody-at-all'"),
             (INI + f"http-socket = new.sock\nhttp-socket = 127.0.0.1:{port}\n", APP,
              f"app.ini:6: http-socket: cannot bind 127.0.0.1:{port}: address already in use"),
@@ -145,7 +140,7 @@ def test_what_fails_changes_nothing(serve):
         if reason:
             assert status == 1 and said.startswith("geventuwsgi: error: reload failed: ")
             assert reason in said, said
-            server.wait_for("generation 1 serves on", number + 1)
+            server.wait_for("generation 1 keeps serving", number + 1)
             assert server.get().endswith(b"one") and all(map(alive, old))
             assert not (server.directory / "new.sock").exists()
         else:
@@ -175,8 +170,8 @@ def test_logs_move_with_a_reload(serve):
     write(server, INI + "logto = second.log\n")
     assert reload(server)[0] == 0
     assert server.stop() == 0
-    assert "goodbye to uWSGI" in (directory / "second.log").read_text()
-    assert "goodbye to uWSGI" not in (directory / "first.log").read_text()
+    assert "goodbye to geventuwsgi" in (directory / "second.log").read_text()
+    assert "goodbye to geventuwsgi" not in (directory / "first.log").read_text()
 
 
 def test_a_template_killed_during_a_reload(serve):
@@ -201,11 +196,14 @@ def test_a_signal_to_a_template_that_has_just_begun(serve, number):
     server = serve()
     server.send_signal(signal.SIGHUP)
     server.wait_for("generation 2 of worker starts")
-    new = [pid for pid in children(server.pid) if pid not in server.spawned().values()]
-    for pid in new:
+
+    def templates():
+        found = [pid for pid in children(server.pid) if pid not in server.spawned().values()]
+        return found if len(found) == 2 else []
+    for pid in wait_until(templates, "the new template"):
         os.kill(pid, number)
     server.wait_for("ready: 1 worker (generation 2)")
-    assert len(new) == 2 and not server.find("reload failed")
+    assert not server.find("reload failed")
     assert server.stop() == 0
 
 
@@ -218,7 +216,7 @@ def test_a_worker_that_dies_during_a_reload(serve):
     server.send_signal(signal.SIGHUP)
     wait_until((server.directory / "loading").exists, "the new template")
     server.kill(server.workers()[0])
-    server.wait_for("Respawned uWSGI worker 1")
+    server.wait_for("Respawned geventuwsgi worker 1")
     assert server.get().endswith(b"one")
     (server.directory / "go").touch()
     server.wait_for("ready: 2 workers (generation 2)")
@@ -247,7 +245,7 @@ def test_a_stop_during_a_reload(serve):
     wait_until((server.directory / "loading").exists, "the new template")
     assert server.stop(deadline=25) == 0
     _, said = waiting.communicate(timeout=60)
-    assert waiting.returncode == 1 and "reload failed: the server stops" in said
+    assert waiting.returncode == 1 and "reload failed: the server is stopping" in said
 
 
 def test_what_waits_in_the_queue_of_a_socket_that_goes_is_served(serve):

@@ -48,7 +48,7 @@ def test_a_touched_file_reloads(serve, tmp_path):
             ("c", lambda path: path.unlink())], 2):
         deed(tmp_path / path)
         server.wait_for(f"ready: 1 worker (generation {number})")
-        assert server.find(f"*** {path} has been touched... grace them all !!! ***")
+        server.wait_for(f"*** {path} has been touched... grace them all !!! ***")
     assert server.get().endswith(b"one")
     assert server.stop() == 0
 
@@ -127,7 +127,7 @@ def test_a_development_reload_shows_what_is_wrong(tmp_path):
 def test_without_development_a_broken_change_serves_on_and_is_mended(serve, tmp_path):
     server = serve("py-autoreload = 1\n")
     change(tmp_path / "app.py", "import nothing_of_this_name")
-    server.wait_for("generation 1 serves on")
+    server.wait_for("generation 1 keeps serving")
     assert server.get().endswith(b"one")
     change(tmp_path / "app.py", APP.replace("one", "two") + "#")
     wait_until(lambda: server.get().endswith(b"two"), "the mended code")
@@ -138,4 +138,4 @@ def test_exit_on_reload(serve):
     server = serve("exit-on-reload = true\n")
     server.send_signal(signal.SIGHUP)
     assert server.wait() == 0
-    assert server.find("exit-on-reload: the server ends instead of reloading")
+    server.wait_for("exit-on-reload: the server stops instead of reloading")

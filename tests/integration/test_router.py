@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, alive, wait_until
+from tests.harness import Server, alive, free_port, wait_until
 from tests.integration.nginx import PAUSE
 from tests.router.nodes import (
-    Scripted, free_port, hanging, head_of, held, node_of, our_node, real_uwsgi, router, saying,
+    Scripted, hanging, head_of, held, node_of, our_node, real_uwsgi, router, responding,
     text_of,
 )
 
@@ -35,21 +35,21 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             yield server
 
 
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1]) if answer else 0
+def status(response: bytes) -> int:
+    return int(response.split(b" ", 2)[1]) if response else 0
 
 
 def test_nodes_take_turns_by_weight(mixed: Server) -> None:
-    answers = [mixed.get("/") for _ in range(12)]
-    assert {status(answer) for answer in answers} == {200}
-    assert Counter(map(node_of, answers)) == {"a": 6, "u": 6}
+    responses = [mixed.get("/") for _ in range(12)]
+    assert {status(response) for response in responses} == {200}
+    assert Counter(map(node_of, responses)) == {"a": 6, "u": 6}
 
 
-@pytest.mark.parametrize("_", range(4))  # every node is asked
-def test_the_client_is_told_of(mixed: Server, _: int) -> None:
-    answer = mixed.get("/env?q=1",
-                       "X-Forwarded-For: 9.9.9.9\r\nTE: trailers\r\nX_Y: 1\r\n").decode()
-    lines = answer.splitlines()
+@pytest.mark.parametrize("_", range(4))  # each node gets one
+def test_variables_of_the_client(mixed: Server, _: int) -> None:
+    response = mixed.get("/env?q=1",
+                         "X-Forwarded-For: 9.9.9.9\r\nTE: trailers\r\nX_Y: 1\r\n").decode()
+    lines = response.splitlines()
     assert "QUERY_STRING=q=1" in lines and "PATH_INFO=/env" in lines
     # loopback is in forwarded-allow-ips, so its chain is continued
     assert "HTTP_X_FORWARDED_FOR=9.9.9.9, 127.0.0.1" in lines
@@ -63,14 +63,14 @@ def test_the_client_is_told_of(mixed: Server, _: int) -> None:
 @pytest.mark.parametrize("_", range(4))
 def test_bodies_of_every_form(mixed: Server, _: int) -> None:
     body = os.urandom(300_000)
-    told = f"{len(body)} {hashlib.sha1(body).hexdigest()}".encode()
+    expected = f"{len(body)} {hashlib.sha1(body).hexdigest()}".encode()
     head = b"POST /sum HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     plain = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    assert mixed.talk(plain).endswith(told)
+    assert mixed.talk(plain).endswith(expected)
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(body[at:at + 7000]), body[at:at + 7000])
                       for at in range(0, len(body), 7000))
     chunked = head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
-    assert mixed.talk(chunked).endswith(told)
+    assert mixed.talk(chunked).endswith(expected)
     small = head + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
     assert mixed.talk(small).endswith(b"3 " + hashlib.sha1(b"abc").hexdigest().encode())
 
@@ -81,20 +81,20 @@ def test_a_client_that_expects_100_gets_it_once(mixed: Server) -> None:
                      b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(b"abc")
-        answer = b""
+        response = b""
         while piece := sock.recv(65536):
-            answer += piece
-    assert answer.startswith(b"HTTP/1.1 200") and b"100 Continue" not in answer
+            response += piece
+    assert response.startswith(b"HTTP/1.1 200") and b"100 Continue" not in response
 
 
 def test_an_answer_without_length_is_chunked_and_the_connection_stays(mixed: Server) -> None:
     with mixed.connect() as sock:
         for _ in range(5):
             sock.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = b""
-            while not answer.endswith(b"\r\n0\r\n\r\n"):
-                answer += sock.recv(65536)
-            assert b"Transfer-Encoding: chunked\r\n" in answer and b"three" in answer
+            response = b""
+            while not response.endswith(b"\r\n0\r\n\r\n"):
+                response += sock.recv(65536)
+            assert b"Transfer-Encoding: chunked\r\n" in response and b"three" in response
     old = mixed.talk(b"GET /stream HTTP/1.0\r\n\r\n")
     assert b"Transfer-Encoding" not in old and old.endswith(b"one two three")
 
@@ -103,12 +103,12 @@ def test_a_hundred_pipelined_requests_are_answered_in_order(mixed: Server) -> No
     with mixed.connect() as sock:
         sock.sendall(b"".join(b"GET /n%d. HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(100)))
         sock.shutdown(socket.SHUT_WR)
-        answer = b""
+        response = b""
         while piece := sock.recv(65536):
-            answer += piece
+            response += piece
     at = -1
     for n in range(100):
-        found = answer.find(b"\r\n\r\n/n%d." % n)
+        found = response.find(b"\r\n\r\n/n%d." % n)
         assert found > at, n
         at = found
 
@@ -117,16 +117,16 @@ def test_head_and_empty_answers(mixed: Server) -> None:
     with mixed.connect() as sock:
         for _ in range(4):
             sock.sendall(b"HEAD /abc HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = head_of(sock)
-            assert answer.endswith(b"\r\n\r\n") and b"Content-Length: 4" in answer
+            response = head_of(sock)
+            assert response.endswith(b"\r\n\r\n") and b"Content-Length: 4" in response
 
 
 def test_statistics_in_both_forms(mixed: Server) -> None:
     mixed.get("/")
-    told = json.loads(mixed.talk(b"", "statistics") or "{}")
-    assert {"version", "pid", "active_sessions", "static_nodes", "subscriptions"} <= told.keys()
-    assert sum(node["hits"] for node in told["static_nodes"]) >= 1
-    assert all(node["rx"] > 0 for node in told["static_nodes"] if node["hits"])
+    figures = json.loads(mixed.talk(b"", "statistics") or "{}")
+    assert {"version", "pid", "active_sessions", "static_nodes", "subscriptions"} <= figures.keys()
+    assert sum(node["hits"] for node in figures["static_nodes"]) >= 1
+    assert all(node["rx"] > 0 for node in figures["static_nodes"] if node["hits"])
     text = mixed.talk(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "statistics").decode()
     assert "# TYPE geventuwsgi_router_node_requests_total counter" in text
     assert 'geventuwsgi_router_node_up{group="http-to"' in text
@@ -138,18 +138,18 @@ def resident(pid: int) -> int:
 
 
 def pid_of_router(server: Server) -> int:
-    line = server.wait_for("awned uWSGI router 1")
+    line = server.wait_for("awned geventuwsgi router 1")
     return int(line.rpartition("pid: ")[2].split(",")[0].rstrip(")"))
 
 
-def test_large_bodies_do_not_gather_in_memory(mixed: Server) -> None:
+def test_large_bodies_do_not_accumulate_in_memory(mixed: Server) -> None:
     pid = pid_of_router(mixed)
     mixed.get("/")
     before, size = resident(pid), 100 << 20
     with mixed.connect() as sock:
         sock.sendall(b"GET /big?%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % size)
         got = 0
-        time.sleep(0.3)  # a reader that is slow to begin: whatever were gathered, is by now
+        time.sleep(0.3)  # a slow reader: what would accumulate has done so by now
         while piece := sock.recv(1 << 20):
             got += len(piece)
     assert got > size
@@ -180,10 +180,10 @@ def test_raw_bodies_for_the_chunked_read_of_real_uwsgi(tmp_path: Path) -> None:
             for body in (b"abc", b"x" * 200_000):
                 pieces = b"".join(b"%x\r\n%s\r\n" % (len(body[at:at + 3000]), body[at:at + 3000])
                                   for at in range(0, len(body), 3000))
-                answer = server.talk(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                                     b"Transfer-Encoding: chunked\r\n\r\n" + pieces
-                                     + b"0\r\n\r\n")
-                assert answer.partition(b"\r\n\r\n")[2] == body
+                response = server.talk(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                                       b"Transfer-Encoding: chunked\r\n\r\n" + pieces
+                                       + b"0\r\n\r\n")
+                assert response.partition(b"\r\n\r\n")[2] == body
 
 
 # Nodes that fail.
@@ -191,8 +191,8 @@ def test_raw_bodies_for_the_chunked_read_of_real_uwsgi(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scripted, Server]]:
-    """A router over one node that does what a test wants."""
-    with Scripted(saying(OK)) as node:
+    """A router over one node that a test scripts."""
+    with Scripted(responding(OK)) as node:
         with router(tmp_path_factory.mktemp("broken"), "--http-to",
                     f"http://{node.address}") as server:
             yield node, server
@@ -200,13 +200,13 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scripted,
 
 def test_a_node_that_refuses_is_left_out_and_named(tmp_path: Path) -> None:
     port = free_port()
-    with Scripted(saying(OK)) as good:
+    with Scripted(responding(OK)) as good:
         with router(tmp_path, "--http-to", f"127.0.0.1:{port}",
                     "--http-to", f"http://{good.address}") as server:
             for _ in range(6):
                 assert status(server.get("/")) == 200
             assert len(server.find(f"node 127.0.0.1:{port}: cannot connect")) <= 2
-            assert "another is tried" in server.wait_for(f"127.0.0.1:{port}")
+            assert "trying another" in server.wait_for(f"127.0.0.1:{port}")
 
 
 def test_without_any_node_that_answers_it_is_502_and_back_at_once(tmp_path: Path) -> None:
@@ -221,47 +221,47 @@ def test_without_any_node_that_answers_it_is_502_and_back_at_once(tmp_path: Path
                     except OSError:
                         return
                     with peer:
-                        saying(OK)(peer)
+                        responding(OK)(peer)
             threading.Thread(target=serve, daemon=True).start()
-            assert status(server.get("/")) == 200  # one that is alone is not left out
+            assert status(server.get("/")) == 200  # a single node is not left out
             sock.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("answer, reason", [
-    (b"", "without an answer"),
-    (b"garbage\r\n\r\n", "no HTTP answer"),
-    (b"SSH-2.0-OpenSSH\r\n", "no HTTP answer"),
+@pytest.mark.parametrize("response, reason", [
+    (b"", "without a response"),
+    (b"garbage\r\n\r\n", "not an HTTP response"),
+    (b"SSH-2.0-OpenSSH\r\n", "not an HTTP response"),
     (b"HTTP/1.1 200 OK\r\nContent-Le", "within the head"),
     (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", "within the head"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok", "both"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", "more than one"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", "malformed Content-Length"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "other than chunked"),
-    (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "malformed answer head"),
-    (b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "malformed answer head"),
+    (b"HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n", "malformed response head"),
+    (b"HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "malformed response head"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalfXX", "not followed"),
-    (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "nobody asked for"),
+    (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "not requested"),
 ])
-def test_broken_answers_become_502(broken: tuple[Scripted, Server], answer: bytes,
-                                   reason: str) -> None:
+def test_invalid_responses_become_502(broken: tuple[Scripted, Server], response: bytes,
+                                      reason: str) -> None:
     node, server = broken
-    node.act = saying(answer)
-    before = len(server.find("answered 502"))
+    node.act = responding(response)
+    before = len(server.find("responded with 502"))
     got = server.talk(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
     assert status(got) == 502
-    line = server.wait_for("answered 502", before + 1)
+    line = server.wait_for("responded with 502", before + 1)
     assert reason in line and f"node http://{node.address}: " in line
     assert alive(pid_of_router(server))
 
 
-@pytest.mark.parametrize("answer", [
+@pytest.mark.parametrize("response", [
     b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
 ])
 def test_half_an_answer_never_looks_whole(broken: tuple[Scripted, Server],
-                                          answer: bytes) -> None:
+                                          response: bytes) -> None:
     node, server = broken
-    node.act = saying(answer)
+    node.act = responding(response)
     before = len(server.find("cut off"))
     with server.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -274,7 +274,7 @@ def test_half_an_answer_never_looks_whole(broken: tuple[Scripted, Server],
 
 
 def test_a_node_that_hangs_is_504_and_left_out(tmp_path: Path) -> None:
-    with Scripted(hanging) as bad, Scripted(saying(OK)) as good:
+    with Scripted(hanging) as bad, Scripted(responding(OK)) as good:
         with router(tmp_path, "--http-to", f"http://{bad.address}", "--http-timeout", "1",
                     "--http-to", f"http://{good.address}") as server:
             assert [status(server.get("/")) for _ in range(4)].count(504) == 1
@@ -282,7 +282,8 @@ def test_a_node_that_hangs_is_504_and_left_out(tmp_path: Path) -> None:
 
 
 def test_a_node_whose_queue_never_moves_is_a_connect_timeout(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, Scripted(saying(OK)) as good:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, \
+            Scripted(responding(OK)) as good:
         address = full.getsockname()
         fillers = []
         for _ in range(3):  # a queue of length 0 takes one or two
@@ -300,8 +301,8 @@ def test_a_node_whose_queue_never_moves_is_a_connect_timeout(tmp_path: Path) -> 
 
 
 def test_an_early_answer_ends_an_upload(tmp_path: Path) -> None:
-    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
-    with Scripted(saying(answer)) as node:
+    response = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"
+    with Scripted(responding(response)) as node:
         with router(tmp_path, "--http-to", f"http://{node.address}") as server:
             with server.connect() as sock:
                 sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n")
@@ -312,7 +313,7 @@ def test_an_early_answer_ends_an_upload(tmp_path: Path) -> None:
             assert got.startswith(b"HTTP/1.1 413 ") and got.endswith(b"big")
 
 
-def test_a_client_that_leaves_takes_its_request_along(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_ends_its_request(tmp_path: Path) -> None:
     left = threading.Event()
 
     def act(peer: socket.socket) -> None:
@@ -328,14 +329,14 @@ def test_a_client_that_leaves_takes_its_request_along(tmp_path: Path) -> None:
             assert left.wait(10)
 
 
-def test_a_full_node_has_a_queue_and_a_full_queue_says_503(tmp_path: Path) -> None:
+def test_a_full_node_has_a_queue_and_a_full_queue_means_503(tmp_path: Path) -> None:
     go = threading.Event()
     with Scripted(held(OK, go)) as node:
         with router(tmp_path, "--http-to", f"http://{node.address},connections=1",
                     "--http-queue", "1", "--http-stats-server", "127.0.0.1:0") as server:
             def waiting() -> tuple[int, int]:
-                told = json.loads(server.talk(b"", "statistics"))
-                return told["static_nodes"][0]["active"], told["waiting"]
+                figures = json.loads(server.talk(b"", "statistics"))
+                return figures["static_nodes"][0]["active"], figures["waiting"]
             first, second = server.connect(), server.connect()
             first.sendall(b"GET / HTTP/1.0\r\n\r\n")
             wait_until(lambda: waiting() == (1, 0))
@@ -363,10 +364,10 @@ def test_nodes_die_and_restart_under_load(tmp_path: Path) -> None:
 
             def load() -> None:
                 while not stop.is_set():
-                    answer = server.get("/")
-                    seen[node_of(answer)] += 1
-                    if status(answer) != 200:
-                        failed.append(answer)
+                    response = server.get("/")
+                    seen[node_of(response)] += 1
+                    if status(response) != 200:
+                        failed.append(response)
                     time.sleep(PAUSE)
             threads = [threading.Thread(target=load) for _ in range(4)]
             for thread in threads:
@@ -385,10 +386,10 @@ def test_nodes_die_and_restart_under_load(tmp_path: Path) -> None:
 
 
 def test_a_router_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    with Scripted(saying(OK)) as node:
+    with Scripted(responding(OK)) as node:
         with router(tmp_path, "--http-to", f"http://{node.address}") as server:
             server.kill(pid_of_router(server))
             server.wait_for("DAMN ! router 1")
             assert status(server.get("/")) == 200  # it waited in the socket's queue
-            server.wait_for("Respawned uWSGI router 1")
+            server.wait_for("Respawned geventuwsgi router 1")
             assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""The router towards clients: what it refuses, what it passes on, upgrades, HTTPS, PROXY."""
+"""Clients of the router: rejected and forwarded requests, upgrades, HTTPS, PROXY."""
 
 import contextlib
 import signal
@@ -11,23 +11,23 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.harness import Server, wait_until
-from tests.router.nodes import Scripted, free_port, head_of, our_node, router, text_of
+from tests.harness import Server, free_port, wait_until
+from tests.router.nodes import Scripted, head_of, our_node, router, text_of
+from tests.workers.wsgi.raw_client import NEXT_REQUEST
 from tests.workers.wsgi.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
-from tests.workers.wsgi.wire import BEHIND
 
 WEBSOCKET = (b"GET /chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive, "
              b"Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZQ==\r\n\r\n")
 
 
 class Recorder(Scripted):
-    """An HTTP node that keeps what it was sent, and answers every head."""
+    """An HTTP node that keeps what it was sent, and responses every head."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []
-        super().__init__(self._answer)
+        super().__init__(self._respond)
 
-    def _answer(self, peer: socket.socket) -> None:
+    def _respond(self, peer: socket.socket) -> None:
         peer.settimeout(20)
         while head := head_of(peer):
             self.heads.append(head)
@@ -45,30 +45,30 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recorde
 
 def conversation(server: Server, data: bytes) -> bytes:
     """Send all of it and read until the server closes, whichever way it does."""
-    answer = b""
+    response = b""
     with server.connect() as sock, contextlib.suppress(ConnectionError):
         sock.sendall(data)
         while piece := sock.recv(65536):
-            answer += piece
-    return answer
+            response += piece
+    return response
 
 
-def test_no_head_that_is_refused_reaches_a_node(recorded: tuple[Recorder, Server]) -> None:
+def test_rejected_heads_reach_no_node(recorded: tuple[Recorder, Server]) -> None:
     node, server = recorded
     before = len(node.heads)
     for name, data, status in HEADS:
-        answer = conversation(server, data + BEHIND)
-        assert answer[9:12] == (str(status).encode() if status else b""), (name, answer[:100])
-        assert answer.count(b"HTTP/1.1 ") <= 1, name
+        response = conversation(server, data + NEXT_REQUEST)
+        assert response[9:12] == (str(status).encode() if status else b""), (name, response[:100])
+        assert response.count(b"HTTP/1.1 ") <= 1, name
     assert len(node.heads) == before
 
 
-def test_no_body_that_is_refused_reaches_a_node(recorded: tuple[Recorder, Server]) -> None:
+def test_rejected_bodies_reach_no_node(recorded: tuple[Recorder, Server]) -> None:
     node, server = recorded
     before = len(node.heads)
     for row in BODIES:
-        answer = conversation(server, CHUNKED + row[1] + SMUGGLED)
-        assert answer.startswith(b"HTTP/1.1 400 "), row[0]
+        response = conversation(server, CHUNKED + row[1] + SMUGGLED)
+        assert response.startswith(b"HTTP/1.1 400 "), row[0]
     assert len(node.heads) == before
 
 
@@ -97,11 +97,11 @@ def test_a_bare_request_is_one_request_to_a_node(recorded: tuple[Recorder, Serve
     assert all(head.endswith(b"\r\n\r\n") and head.count(b"\r\n\r\n") == 1 for head in heads)
 
 
-def test_connect_is_not_done(recorded: tuple[Recorder, Server]) -> None:
+def test_connect_is_not_supported(recorded: tuple[Recorder, Server]) -> None:
     node, server = recorded
     before = len(node.heads)
-    answer = conversation(server, b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n" + BEHIND)
-    assert answer.startswith(b"HTTP/1.1 501 ") and len(node.heads) == before
+    response = conversation(server, b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n" + NEXT_REQUEST)
+    assert response.startswith(b"HTTP/1.1 501 ") and len(node.heads) == before
 
 
 def test_a_small_chunked_body_gets_a_length(recorded: tuple[Recorder, Server]) -> None:
@@ -122,18 +122,18 @@ def test_connections_to_a_node_are_kept(recorded: tuple[Recorder, Server]) -> No
 
 
 @pytest.mark.parametrize("target", [b"h2c", b"HTTP/2.0", b"TLS/1.0", b"websocket, h2c"])
-def test_upgrades_to_other_protocols_are_not_passed_on(
+def test_upgrades_to_other_protocols_are_not_forwarded(
         recorded: tuple[Recorder, Server], target: bytes) -> None:
     node, server = recorded
-    answer = conversation(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, "
-                          b"HTTP2-Settings, close\r\nUpgrade: " + target
-                          + b"\r\nHTTP2-Settings: AAA\r\n\r\n")
-    assert b" 200 " in answer
+    response = conversation(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, "
+                            b"HTTP2-Settings, close\r\nUpgrade: " + target
+                            + b"\r\nHTTP2-Settings: AAA\r\n\r\n")
+    assert b" 200 " in response
     assert b"pgrade" not in node.heads[-1] and b"HTTP2" not in node.heads[-1]
 
 
 def test_a_kept_connection_that_the_node_closed_costs_no_request(tmp_path: Path) -> None:
-    def act(peer: socket.socket) -> None:  # one answer, then the connection is closed in silence
+    def act(peer: socket.socket) -> None:  # one response, then the connection is closed in silence
         if head_of(peer):
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     with Scripted(act) as node:
@@ -156,13 +156,13 @@ def test_server_sent_events_come_one_by_one(tmp_path: Path) -> None:
         with router(tmp_path, "--http-to", f"http://{node.address}") as server, \
                 server.connect() as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            answer = b""
-            while b"data: 1" not in answer:
-                answer += sock.recv(1000)
-            assert b"data: 2" not in answer
+            response = b""
+            while b"data: 1" not in response:
+                response += sock.recv(1000)
+            assert b"data: 2" not in response
             go.set()
-            while not answer.endswith(b"0\r\n\r\n"):
-                answer += sock.recv(1000)
+            while not response.endswith(b"0\r\n\r\n"):
+                response += sock.recv(1000)
 
 
 def accepting(peer: socket.socket) -> None:
@@ -182,10 +182,10 @@ def test_websockets_pass_through(tmp_path: Path, protocol: str) -> None:
         with router(tmp_path, "--http-to", protocol + node.address) as server, \
                 server.connect() as sock:
             sock.sendall(WEBSOCKET)
-            answer = b""
-            while not answer.endswith(b"hello "):
-                answer += sock.recv(1000)
-            assert answer.startswith(b"HTTP/1.1 101 ") and b"Sec-WebSocket-Accept: x" in answer
+            response = b""
+            while not response.endswith(b"hello "):
+                response += sock.recv(1000)
+            assert response.startswith(b"HTTP/1.1 101 ") and b"Sec-WebSocket-Accept: x" in response
             sock.sendall(b"some octets")
             assert sock.recv(100) == b"SOME OCTETS"
             big = b"a" * 1_000_000
@@ -220,9 +220,9 @@ def test_routes_by_host_and_path(tmp_path: Path) -> None:
                 ("x", "/api", "p"), ("x", "/api/more", "p"), ("x", "/apix", "d"),
                 ("x", "/x/../api/a", "p"), ("x", "/%61pi?q", "p"), ("x", "/api/../x", "d"),
                 ("b.wild.example", "/", "w"), ("wild.example", "/", "d")):
-            answer = conversation(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n"
-                                          "Connection: close\r\n\r\n".encode())
-            assert answer.endswith(name.encode()), (host, path)
+            response = conversation(server, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n"
+                                            "Connection: close\r\n\r\n".encode())
+            assert response.endswith(name.encode()), (host, path)
 
 
 def named(name: str):
@@ -232,13 +232,13 @@ def named(name: str):
     return act
 
 
-def test_proxy_protocol_says_who_the_client_is(tmp_path: Path) -> None:
+def test_proxy_protocol_names_the_client(tmp_path: Path) -> None:
     with Recorder() as node:
         with router(tmp_path, "--http-to", f"http://{node.address}",
                     "--http-enable-proxy-protocol") as server:
-            answer = conversation(server, b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 80\r\n"
-                                  b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            assert b" 200 " in answer and b"X-Forwarded-For: 192.0.2.7\r\n" in node.heads[0]
+            response = conversation(server, b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 80\r\n"
+                                    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert b" 200 " in response and b"X-Forwarded-For: 192.0.2.7\r\n" in node.heads[0]
             assert conversation(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[9:12] == b"400"
 
 
@@ -296,7 +296,7 @@ def secure(server: Server, context: ssl.SSLContext, name: str = "localhost") -> 
     return context.wrap_socket(server.connect("https"), server_hostname=name)
 
 
-def test_https_tells_nodes_of_the_scheme_and_the_certificate(
+def test_nodes_get_the_scheme_and_the_certificate(
         secured: tuple[Server, ssl.SSLContext]) -> None:
     server, context = secured
     with secure(server, context) as sock:
@@ -329,11 +329,11 @@ def test_sni_and_large_bodies_both_ways_over_https(
         assert len(got.partition(b"\r\n\r\n")[2]) == size
 
 
-def test_plain_http_is_sent_on_to_https(secured: tuple[Server, ssl.SSLContext]) -> None:
+def test_plain_http_is_redirected_to_https(secured: tuple[Server, ssl.SSLContext]) -> None:
     server, _ = secured
-    answer = server.talk(b"GET /a?b HTTP/1.1\r\nHost: shop.example:80\r\n\r\n", "redirect")
-    assert answer.startswith(b"HTTP/1.1 301 ")
-    assert b"\r\nLocation: https://shop.example:8443/a?b\r\n" in answer
+    response = server.talk(b"GET /a?b HTTP/1.1\r\nHost: shop.example:80\r\n\r\n", "redirect")
+    assert response.startswith(b"HTTP/1.1 301 ")
+    assert b"\r\nLocation: https://shop.example:8443/a?b\r\n" in response
     assert server.talk(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "https").startswith(b"HTTP/1.1 400")
 
 
@@ -348,9 +348,9 @@ def test_websockets_pass_through_tls(tmp_path: Path, authority: trustme.CA) -> N
                     "--http-to", f"http://{node.address}") as server, \
                 secure(server, context) as sock:
             sock.sendall(WEBSOCKET)
-            answer = b""
-            while not answer.endswith(b"hello "):
-                answer += sock.recv(1000)
+            response = b""
+            while not response.endswith(b"hello "):
+                response += sock.recv(1000)
             sock.sendall(b"some octets")
             assert sock.recv(100) == b"SOME OCTETS"
             big = b"a" * 300_000
@@ -360,7 +360,7 @@ def test_websockets_pass_through_tls(tmp_path: Path, authority: trustme.CA) -> N
                 got += len(sock.recv(65536))
 
 
-def test_a_reload_takes_a_renewed_certificate(tmp_path: Path, authority: trustme.CA) -> None:
+def test_a_reload_uses_a_renewed_certificate(tmp_path: Path, authority: trustme.CA) -> None:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
 
@@ -370,9 +370,9 @@ def test_a_reload_takes_a_renewed_certificate(tmp_path: Path, authority: trustme
 
     def serial(server: Server) -> str:
         with secure(server, context) as sock:
-            told = sock.getpeercert()
-            assert told is not None
-            return str(told["serialNumber"])
+            certificate = sock.getpeercert()
+            assert certificate is not None
+            return str(certificate["serialNumber"])
     renew()
     with Recorder() as node:
         with Server(tmp_path, "--https", "127.0.0.1:0,both.pem,both.pem", "--http-to",

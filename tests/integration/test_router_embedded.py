@@ -1,4 +1,4 @@
-"""A router in front of the workers of its own instance: kept connections, reloads, deaths."""
+"""A router in front of the workers of its own instance: kept connections, reloads, crashes."""
 
 import contextlib
 import os
@@ -43,58 +43,58 @@ def one_slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_a_request_is_its_clients(one_slot: Server) -> None:
+def test_a_request_names_its_client(one_slot: Server) -> None:
     for _ in range(3):  # the head that comes again is not parsed again
         lines = one_slot.get("/env", "X-Forwarded-Proto: https\r\n").decode().splitlines()
         assert "REMOTE_ADDR=127.0.0.1" in lines
         assert f"SERVER_PORT={one_slot.port}" in lines
-        assert "wsgi.url_scheme=https" in lines  # loopback may say so
+        assert "wsgi.url_scheme=https" in lines  # loopback is trusted
         assert not [line for line in lines if "GEVENTUWSGI_CLIENT" in line]
 
 
-class Door:
-    """A request that stays in a worker until it is let go, on a connection of its own or not."""
+class HeldRequest:
+    """A request that stays in a worker until it is released, on a connection of its own or not."""
 
     def __init__(self, server: Server, name: str, sock: socket.socket | None = None) -> None:
         self.path = server.directory / name
         self.sock = sock or server.connect()
-        self.sock.sendall(b"GET /door?%s HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
-        told = self.path.with_suffix(".pid")
-        wait_until(told.exists, lambda: f"the request {name} to begin\n{server.log}")
-        self.pid = told.read_bytes()
+        self.sock.sendall(b"GET /hold?%s HTTP/1.1\r\nHost: x\r\n\r\n" % name.encode())
+        pid = self.path.with_suffix(".pid")
+        wait_until(pid.exists, lambda: f"the request {name} to begin\n{server.log}")
+        self.pid = pid.read_bytes()
 
-    def open(self) -> None:
-        self.path.with_suffix(".open").touch()
+    def release(self) -> None:
+        self.path.with_suffix(".release").touch()
         assert self.sock.recv(1000).endswith(b"\r\n\r\n" + self.pid)
 
 
 def test_slow_requests_do_not_hold_up_others(one_slot: Server) -> None:
     """Each worker has one slot: two of three are busy, and the third takes all that comes."""
-    slow = [Door(one_slot, name) for name in ("first", "second")]
-    assert len({door.pid for door in slow}) == 2
+    slow = [HeldRequest(one_slot, name) for name in ("first", "second")]
+    assert len({held.pid for held in slow}) == 2
     assert all(status(one_slot.get("/")) == 200 for _ in range(20))
-    for door in slow:
-        door.open()
-        door.sock.close()
+    for held in slow:
+        held.release()
+        held.sock.close()
 
 
 def test_a_client_that_stays_is_tied_to_no_worker(one_slot: Server) -> None:
     """Its worker is busy with another's request when it asks again."""
-    client = Door(one_slot, "client")
-    others = [Door(one_slot, name) for name in ("left", "right")]
-    client.open()
-    taken = Door(one_slot, "taken")
+    client = HeldRequest(one_slot, "client")
+    others = [HeldRequest(one_slot, name) for name in ("left", "right")]
+    client.release()
+    taken = HeldRequest(one_slot, "taken")
     assert taken.pid == client.pid, "the only free one"
-    others[0].open()
-    again = Door(one_slot, "again", client.sock)
+    others[0].release()
+    again = HeldRequest(one_slot, "again", client.sock)
     assert again.pid == others[0].pid != client.pid
-    for door in (again, taken, others[1]):
-        door.open()
-    for door in (client, taken, *others):
-        door.sock.close()
+    for held in (again, taken, others[1]):
+        held.release()
+    for held in (client, taken, *others):
+        held.sock.close()
 
 
-def test_workers_and_router_may_die(one_slot: Server) -> None:
+def test_killed_workers_and_routers_are_replaced(one_slot: Server) -> None:
     for pid in one_slot.workers():
         one_slot.kill(pid)
     assert status(one_slot.get("/")) == 200
@@ -114,12 +114,12 @@ def test_reloads_and_numbers_that_change_cost_no_request(one_slot: Server) -> No
                     sock = stack.enter_context(one_slot.connect())
                 sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
                 try:
-                    answer = sock.recv(1000)
+                    response = sock.recv(1000)
                 except OSError as error:
-                    answer = repr(error).encode()
-                if b" 200 OK" not in answer:
-                    failed.append(answer)
-                if b"Connection: close" in answer or b" 200 OK" not in answer:
+                    response = repr(error).encode()
+                if b" 200 OK" not in response:
+                    failed.append(response)
+                if b"Connection: close" in response or b" 200 OK" not in response:
                     sock = None
     threads = [threading.Thread(target=load) for _ in range(3)]
     for thread in threads:
@@ -147,7 +147,7 @@ def test_routers_share_workers_that_have_no_connection_left(tmp_path: Path) -> N
         first, second, third = (stack.enter_context(socket.socket(socket.AF_UNIX))
                                 for _ in range(3))
         name = "\0" + private_socket(server)[1:]
-        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http 80\r\nHost: x\r\n\r\n"
+        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http - 80 -\r\nHost: x\r\n\r\n"
         for sock in first, second:  # both stay
             sock.connect(name)
             sock.settimeout(20)
@@ -158,8 +158,8 @@ def test_routers_share_workers_that_have_no_connection_left(tmp_path: Path) -> N
         third.connect(name)
         third.settimeout(20)
         third.sendall(request % b"c")  # there is not even a slot free
-        answers = [sock.recv(1000) for sock in (first, second, third)]
-        assert [answer[-2:] for answer in answers] == [b"ow", b"/b", b"/c"]
+        responses = [sock.recv(1000) for sock in (first, second, third)]
+        assert [response[-2:] for response in responses] == [b"ow", b"/b", b"/c"]
 
 
 def private_socket(server: Server) -> str:
@@ -173,7 +173,7 @@ def private_socket(server: Server) -> str:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
-def test_nobody_else_may_say_who_the_client_is(tmp_path: Path) -> None:
+def test_other_users_cannot_name_a_client(tmp_path: Path) -> None:
     """Another user finds the socket's name in /proc/net/unix, and gets nothing from it."""
     with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "app", app=APP,
                 ready=False) as server:
@@ -196,7 +196,7 @@ def test_two_routers_and_an_asgi_application(tmp_path: Path) -> None:
     with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "--http-processes", "2",
                 "--interface", "asgi", "app:app", ready=False) as server:
         server.wait_for("ready: ", 2)
-        server.wait_for("awned uWSGI router 2")
+        server.wait_for("awned geventuwsgi router 2")
         for _ in range(4):
             assert server.body("/") == b"('127.0.0.1', 'http', False)"
 
@@ -220,7 +220,7 @@ def test_workers_with_many_slots_have_no_router(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--http-var=X_FROM=router", "--http-stats-server=127.0.0.1:0"])
-def test_what_only_a_router_does_brings_one(tmp_path: Path, option: str) -> None:
+def test_an_option_of_the_router_starts_one(tmp_path: Path, option: str) -> None:
     with Server(tmp_path, "--http", "127.0.0.1:0", option, "app", app=APP, ready=False) as server:
         server.wait_for("ready: 1 router")
         server.wait_for("ready: ", 2)
@@ -228,10 +228,10 @@ def test_what_only_a_router_does_brings_one(tmp_path: Path, option: str) -> None
     with Server(tmp_path, "--http", "127.0.0.1:0", option, "--http-router=false", "app", app=APP,
                 ready=False) as server:
         assert server.wait() in (1, 2)
-        server.wait_for("http-router is false: there is nobody to do this")
+        server.wait_for("it needs a router, and http-router is false")
 
 
-def test_a_port_in_use_is_told(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         with Server(tmp_path, "--http", f"127.0.0.1:{port}", "--http-to", "127.0.0.1:1",
@@ -256,12 +256,12 @@ def test_an_upgrade_and_a_stop_cost_no_request(tmp_path: Path) -> None:
                         try:
                             sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n"
                                          b"Content-Length: 1\r\n\r\na")
-                            answer = sock.recv(1000)
+                            response = sock.recv(1000)
                         except ConnectionError:
                             break  # it was closed while it was idle
-                        if answer and b" 200 OK" not in answer:
-                            wrong.append(answer)
-                        if not answer or b"Connection: close" in answer:
+                        if response and b" 200 OK" not in response:
+                            wrong.append(response)
+                        if not response or b"Connection: close" in response:
                             break
                         time.sleep(PAUSE)
         threads = [threading.Thread(target=load) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Clients that leave, a machine that lacks something, a stop: what the router does then."""
+"""Faults: clients that disconnect, missing descriptors, a stop, failing nodes."""
 
 import json
 import os
@@ -12,16 +12,16 @@ from tests.harness import Program, Server, children, wait_until
 from tests.integration.test_router import OK, status
 from tests.integration.test_router_client import WEBSOCKET, accepting
 from tests.router.nodes import (
-    APP, Scripted, hanging, head_of, held, our_node, router, saying, text_of,
+    APP, Scripted, hanging, head_of, held, our_node, router, responding, text_of,
 )
 
 
-def told(server: Server) -> dict[str, object]:
-    answer: dict[str, object] = json.loads(server.talk(b"", "statistics"))
-    return answer
+def figures(server: Server) -> dict[str, object]:
+    response: dict[str, object] = json.loads(server.talk(b"", "statistics"))
+    return response
 
 
-def test_who_leaves_the_queue_reaches_no_node(tmp_path: Path) -> None:
+def test_a_client_that_leaves_the_queue_reaches_no_node(tmp_path: Path) -> None:
     go = threading.Event()
     with Scripted(held(OK, go)) as node:
         with router(tmp_path, "--http-to", f"http://{node.address},connections=1",
@@ -30,17 +30,17 @@ def test_who_leaves_the_queue_reaches_no_node(tmp_path: Path) -> None:
             first.sendall(b"GET / HTTP/1.0\r\n\r\n")
             wait_until(lambda: node.seen)
             second.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            wait_until(lambda: told(server)["waiting"] == 1)
+            wait_until(lambda: figures(server)["waiting"] == 1)
             second.close()
-            wait_until(lambda: told(server)["waiting"] == 0)
+            wait_until(lambda: figures(server)["waiting"] == 0)
             go.set()
             assert b" 200 " in first.recv(1000)
             first.close()
-            wait_until(lambda: told(server)["active_sessions"] == 0)
+            wait_until(lambda: figures(server)["active_sessions"] == 0)
             assert status(server.get("/")) == 200 and node.seen == 2
 
 
-def test_who_leaves_after_a_large_upload_takes_its_request_along(tmp_path: Path) -> None:
+def test_a_client_that_disconnects_after_a_large_upload_ends_its_request(tmp_path: Path) -> None:
     left = threading.Event()
 
     def act(peer: socket.socket) -> None:
@@ -59,8 +59,8 @@ def test_who_leaves_after_a_large_upload_takes_its_request_along(tmp_path: Path)
             assert left.wait(10)
 
 
-def test_without_descriptors_the_client_is_told(tmp_path: Path) -> None:
-    with Scripted(saying(OK)) as node:
+def test_without_descriptors_it_is_503(tmp_path: Path) -> None:
+    with Scripted(responding(OK)) as node:
         with router(tmp_path, "--http-to", f"http://{node.address}") as server:
             assert status(server.get("/")) == 200
             own = next(pid for pid in children(server.pid)
@@ -82,23 +82,23 @@ def test_a_stop_ends_tunnels(tmp_path: Path) -> None:
         with router(tmp_path, "--http-to", f"http://{node.address}",
                     "--worker-reload-mercy", "60") as server, server.connect() as sock:
             sock.sendall(WEBSOCKET)
-            answer = b""
-            while not answer.endswith(b"hello "):
-                answer += sock.recv(1000)
-            assert server.stop() == 0  # within the patience of the test, not of the mercy
+            response = b""
+            while not response.endswith(b"hello "):
+                response += sock.recv(1000)
+            assert server.stop() == 0  # long before worker-reload-mercy
             assert sock.recv(100) == b""
 
 
-def test_the_stacks_of_a_router_are_told(tmp_path: Path) -> None:
+def test_the_stacks_of_a_router(tmp_path: Path) -> None:
     with Scripted(hanging) as node:
         with router(tmp_path, "--http-to", f"http://{node.address}",
                     "--pidfile", "pid") as server, server.connect() as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             wait_until(lambda: node.seen)
             with Program(sys.executable, "-m", "geventuwsgi", "--stacks", "pid",
-                         cwd=tmp_path) as asking:
-                assert asking.wait() == 0
-                assert asking.find("1 connections, 1 requests") and asking.find("exchange.py")
+                         cwd=tmp_path) as client:
+                assert client.wait() == 0
+                assert client.find("1 connections, 1 requests") and client.find("exchange.py")
 
 
 def test_added_fields_come_once(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_added_fields_come_once(tmp_path: Path) -> None:
     with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", *added, "app", app=APP,
                 ready=False) as server:
         server.wait_for("ready: ", 2)
-        answer = server.get("/")
-        assert answer.count(b"X-One: 1\r\n") == answer.count(b"X-Two: 2\r\n") == 1
+        response = server.get("/")
+        assert response.count(b"X-One: 1\r\n") == response.count(b"X-Two: 2\r\n") == 1
 
 
 def test_added_fields_come_from_a_router_alone_too(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_added_fields_come_from_a_router_alone_too(tmp_path: Path) -> None:
         assert server.get("/").count(b"X-One: 1\r\n") == 1
 
 
-def test_the_metrics_say_that_a_node_is_down(tmp_path: Path) -> None:
+def test_the_metrics_show_that_a_node_is_down(tmp_path: Path) -> None:
     with Scripted(hanging) as node:
         with router(tmp_path, "--http-to", f"http://{node.address}", "--http-timeout", "1",
                     "--http-gracetime", "1", "--http-stats-server", "127.0.0.1:0") as server:
@@ -128,5 +128,5 @@ def test_the_metrics_say_that_a_node_is_down(tmp_path: Path) -> None:
             assert up() == b"1"
             assert status(server.get("/")) == 504
             assert up() == b"0"
-            wait_until(lambda: told(server)["static_nodes"][0]["grace"] == 0)  # type: ignore
+            wait_until(lambda: figures(server)["static_nodes"][0]["grace"] == 0)  # type: ignore
             assert up() == b"0"  # due, and not yet back

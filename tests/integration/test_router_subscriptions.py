@@ -12,33 +12,27 @@ import pytest
 from geventuwsgi.protocol import subscription
 from geventuwsgi.protocol.subscription import Announcement
 from geventuwsgi.router.subscriptions import _of_this_machine
-from tests.harness import Program, Server, installed, wait_until
+from tests.harness import Program, Server, free_port, reference_uwsgi, wait_until
 from tests.integration.test_router import pid_of_router, status
-from tests.router.nodes import APP, Scripted, free_port, node_of, router, saying
+from tests.router.nodes import APP, Scripted, node_of, router, responding
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def announce(port: int, key: str, address: str, **more: object) -> None:
-    told = Announcement(False, key, address)._replace(**more)  # type: ignore[arg-type]
+    announcement = Announcement(False, key, address)._replace(**more)  # type: ignore[arg-type]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.sendto(subscription.encode(told), ("127.0.0.1", port))
+        sock.sendto(subscription.encode(announcement), ("127.0.0.1", port))
 
 
-def ask(server: Server, host: str, path: str = "/") -> bytes:
+def get(server: Server, host: str, path: str = "/") -> bytes:
     return server.talk(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Server, int]]:
-    """A router that nodes subscribe to. None is forgotten because a test is slow."""
-    port = free_udp_port()
+    """A router that nodes subscribe to. No node expires because a test is slow."""
+    port = free_port(socket.SOCK_DGRAM)
     with router(tmp_path / "router", "--http-subscription-server", f"127.0.0.1:{port}",
                 "--http-stats-server", "127.0.0.1:0", "--subscription-tolerance", "60",
                 "--http-processes", "2") as server:
@@ -47,18 +41,18 @@ def served(tmp_path: Path) -> Iterator[tuple[Server, int]]:
 
 def test_keys_wildcards_weights_and_leaving(served: tuple[Server, int]) -> None:
     server, port = served
-    assert status(ask(server, "a.example")) == 503
-    with Scripted(saying(OK)) as one, Scripted(saying(OK)) as two:
+    assert status(get(server, "a.example")) == 503
+    with Scripted(responding(OK)) as one, Scripted(responding(OK)) as two:
         announce(port, "a.example", one.address, weight=3)
         announce(port, "a.example", two.address)
         announce(port, "*.wild.example", one.address)
         server.wait_for("new node: ", 3)
-        # what one router process has heard the other knows
-        assert all(status(ask(server, "x.wild.example")) == 200 for _ in range(8))
+        # what one router process has received the other knows
+        assert all(status(get(server, "x.wild.example")) == 200 for _ in range(8))
         one.seen = two.seen = 0
         for host in ("a.example", "A.example:8080"):
-            assert status(ask(server, host)) == 200
-        assert status(ask(server, "wild.example")) == 503
+            assert status(get(server, host)) == 200
+        assert status(get(server, "wild.example")) == 503
         announce(port, "a.example", one.address, leaves=True)
         server.wait_for("removing node")
         wait_until(lambda: not any(
@@ -66,117 +60,118 @@ def test_keys_wildcards_weights_and_leaving(served: tuple[Server, int]) -> None:
 
 
 def nodes_of(server: Server, key: str) -> list[dict[str, object]]:
-    told = json.loads(server.talk(b"", "statistics"))
-    return [node for one in told["subscriptions"] if one["key"] == key for node in one["nodes"]]
+    figures = json.loads(server.talk(b"", "statistics"))
+    return [node for one in figures["subscriptions"] if one["key"] == key for node in one["nodes"]]
 
 
-def test_silence_ends_a_subscription(tmp_path: Path) -> None:
-    port = free_udp_port()
-    with Scripted(saying(OK)) as node, router(
+def test_a_subscription_expires(tmp_path: Path) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    with Scripted(responding(OK)) as node, router(
             tmp_path, "--http-subscription-server", f"127.0.0.1:{port}",
             "--subscription-tolerance", "1", "--http-processes", "2") as server:
         announce(port, "a.example", node.address)
         server.wait_for("no announce received in 1 seconds")
-        wait_until(lambda: status(ask(server, "a.example")) == 503)
+        wait_until(lambda: status(get(server, "a.example")) == 503)
 
 
-def test_a_reload_or_a_crash_forgets_no_node(tmp_path: Path) -> None:
-    port = free_udp_port()
-    with Scripted(saying(OK)) as node, router(
+def test_nodes_survive_a_reload_and_a_crash(tmp_path: Path) -> None:
+    port = free_port(socket.SOCK_DGRAM)
+    with Scripted(responding(OK)) as node, router(
             tmp_path, "--http-subscription-server", f"127.0.0.1:{port}",
             "--subscription-tolerance", "60") as server:
         announce(port, "a.example", node.address)
-        wait_until(lambda: status(ask(server, "a.example")) == 200)
+        wait_until(lambda: status(get(server, "a.example")) == 200)
         server.send_signal(signal.SIGHUP)
         server.wait_for("router 1 buried")
-        assert status(ask(server, "a.example")) == 200
+        assert status(get(server, "a.example")) == 200
         server.kill(pid_of_router(server))
-        assert status(ask(server, "a.example")) == 200
+        assert status(get(server, "a.example")) == 200
 
 
-def test_what_is_no_announcement_changes_nothing(served: tuple[Server, int]) -> None:
+def test_invalid_announcements_change_nothing(served: tuple[Server, int]) -> None:
     server, port = served
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for data in (b"", b"garbage", b"\xe0\xff\xff\x00", b"\xe0" * 5000):
             sock.sendto(data, ("127.0.0.1", port))
-    server.wait_for("an announcement of 127.0.0.1")
+    server.wait_for("announcement from 127.0.0.1")
     for address in ("nonsense:x:y", "3031", "fd://3"):
         announce(port, "a.example", address)
-        assert status(ask(server, "a.example")) == 503
+        assert status(get(server, "a.example")) == 503
 
 
 def test_fallback_key_and_parents(tmp_path: Path) -> None:
-    port = free_udp_port()
-    with Scripted(saying(OK)) as node, router(
+    port = free_port(socket.SOCK_DGRAM)
+    with Scripted(responding(OK)) as node, router(
             tmp_path, "--http-subscription-server", f"127.0.0.1:{port}",
             "--subscription-tolerance", "60", "--subscription-dotsplit",
             "--http-subscription-fallback-key", "rest") as server:
         announce(port, "example.com", node.address)
-        wait_until(lambda: status(ask(server, "a.b.example.com")) == 200)
-        assert status(ask(server, "other.org")) == 503
+        wait_until(lambda: status(get(server, "a.b.example.com")) == 200)
+        assert status(get(server, "other.org")) == 503
         announce(port, "rest", node.address)
-        wait_until(lambda: status(ask(server, "other.org")) == 200)
+        wait_until(lambda: status(get(server, "other.org")) == 200)
 
 
 def test_our_instances_subscribe_and_leave(served: tuple[Server, int], tmp_path: Path) -> None:
     server, port = served
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as heard, contextlib.ExitStack() as stack:
-        heard.bind(("127.0.0.1", 0))
-        heard.settimeout(20)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, \
+            contextlib.ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.settimeout(20)
         node = stack.enter_context(Server(
             tmp_path, "--uwsgi-socket", "127.0.0.1:0", "--subscribe-to",
             f"127.0.0.1:{port}:a.example", "--subscribe2",
             f"server=127.0.0.1:{port},key=b.example,weight=2", "--subscribe-to",
-            f"127.0.0.1:{heard.getsockname()[1]}:c.example", "--subscribe-freq", "1",
+            f"127.0.0.1:{listener.getsockname()[1]}:c.example", "--subscribe-freq", "1",
             "--disable-logging", "app", app=APP, env={"NODE": "ours"}))
-        wait_until(lambda: node_of(ask(server, "a.example")) == "ours")
-        wait_until(lambda: status(ask(server, "b.example")) == 200)
-        lines = ask(server, "a.example", "/env").decode().splitlines()
+        wait_until(lambda: node_of(get(server, "a.example")) == "ours")
+        wait_until(lambda: status(get(server, "b.example")) == 200)
+        lines = get(server, "a.example", "/env").decode().splitlines()
         assert "REMOTE_ADDR=127.0.0.1" in lines and "HTTP_HOST=a.example" in lines
         node.send_signal(signal.SIGHUP)
         node.wait_for("worker 1 buried")
-        heard.setblocking(False)
+        listener.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            while heard.recv(4096):
+            while listener.recv(4096):
                 pass
-        heard.settimeout(20)
-        assert subscription.parse(heard.recv(4096)).key == "c.example"  # it goes on announcing
-        assert status(ask(server, "a.example")) == 200
+        listener.settimeout(20)
+        assert subscription.parse(listener.recv(4096)).key == "c.example"  # it keeps announcing
+        assert status(get(server, "a.example")) == 200
         assert node.stop() == 0
         server.wait_for("removing node", 2)
-        wait_until(lambda: status(ask(server, "a.example")) == 503)
+        wait_until(lambda: status(get(server, "a.example")) == 503)
 
 
 def test_real_uwsgi_subscribes_to_our_router(served: tuple[Server, int], tmp_path: Path) -> None:
     server, port = served
     (tmp_path / "app.py").write_text(APP)
-    with Program(installed("uwsgi"), "--master", "--socket", "127.0.0.1:0", "--wsgi-file",
+    with Program(reference_uwsgi(), "--master", "--socket", "127.0.0.1:0", "--wsgi-file",
                  "app.py", "--die-on-term", "--subscribe-to", f"127.0.0.1:{port}:real.example",
                  "--subscribe-freq", "1", "--disable-logging", cwd=tmp_path,
                  env={"NODE": "real", "PYTHONPATH": ""}) as node:
-        wait_until(lambda: node_of(ask(server, "real.example")) == "real")
+        wait_until(lambda: node_of(get(server, "real.example")) == "real")
         node.stop()
         server.wait_for("removing node")
-        wait_until(lambda: status(ask(server, "real.example")) == 503)
+        wait_until(lambda: status(get(server, "real.example")) == 503)
 
 
 def test_our_instance_subscribes_to_a_router_of_real_uwsgi(tmp_path: Path) -> None:
-    port, datagrams = free_port(), free_udp_port()
-    with Program(installed("uwsgi"), "--master", "--http", f"127.0.0.1:{port}",
+    port, datagrams = free_port(), free_port(socket.SOCK_DGRAM)
+    with Program(reference_uwsgi(), "--master", "--http", f"127.0.0.1:{port}",
                  "--http-subscription-server", f"127.0.0.1:{datagrams}", "--die-on-term",
                  cwd=tmp_path, env={"PYTHONPATH": ""}) as theirs:
         theirs.wait_for("spawned uWSGI http 1")
         with Server(tmp_path, "--uwsgi-socket", "127.0.0.1:0", "--subscribe-to",
                     f"127.0.0.1:{datagrams}:a.example", "--subscribe-freq", "1",
                     "--disable-logging", "app", app=APP, env={"NODE": "ours"}) as node:
-            def answer() -> bytes:
+            def response() -> bytes:
                 try:
                     with socket.create_connection(("127.0.0.1", port), 5) as sock:
                         sock.sendall(b"GET / HTTP/1.0\r\nHost: a.example\r\n\r\n")
                         return sock.recv(10000)
                 except OSError:
                     return b""
-            wait_until(lambda: node_of(answer()) == "ours")
+            wait_until(lambda: node_of(response()) == "ours")
             node.stop()
             theirs.wait_for("a.example => marking")
 
@@ -188,7 +183,7 @@ def test_an_instance_without_a_uwsgi_socket_has_nothing_to_announce(tmp_path: Pa
         server.wait_for("there is no uwsgi socket to announce")
 
 
-def test_strangers_are_refused() -> None:
+def test_announcements_from_other_machines_are_rejected() -> None:
     assert _of_this_machine(("127.0.0.1", 1)) and _of_this_machine(("::1", 1, 0, 0))
     assert _of_this_machine(("::ffff:127.0.0.1", 1, 0, 0)) and _of_this_machine("/tmp/x")
     assert not _of_this_machine(("192.0.2.1", 1)) and not _of_this_machine(("10.0.0.1", 1))

@@ -84,7 +84,7 @@ def test_a_graceful_stop_lets_requests_finish(serve, directory):
     assert server.process.poll() is None and waiting.answers == []
     assert waiting.finish() == [200] * 4
     assert server.wait(QUICKLY) == 0
-    assert server.find("goodbye to uWSGI.") and not server.find("Traceback")
+    assert server.find("goodbye to geventuwsgi.") and not server.find("Traceback")
     assert not server.find("DAMN")
 
 
@@ -115,7 +115,7 @@ def test_mercy_ends(serve, directory):
     server = serve("worker-reload-mercy = 1\n")
     waiting = Waiting(server.address(), directory)
     assert server.stop(deadline=QUICKLY) == 0
-    assert server.find("NO MERCY")
+    server.wait_for("NO MERCY")
     waiting.finish()
 
 
@@ -240,7 +240,7 @@ def test_a_reload_brings_the_new_code(serve, directory):
     file.write_text("import nothing_of_this_name\n")
     server.send_signal(signal.SIGHUP)
     server.wait_for("reload failed")
-    assert server.find("No module named 'nothing_of_this_name'")
+    server.wait_for("No module named 'nothing_of_this_name'")
     for _ in range(4):
         assert b"It works better" in server.body("/")
     assert server.stop() == 0
@@ -270,13 +270,14 @@ def test_a_rotation_loses_no_line(serve, directory, option):
 
 
 def test_titles(serve):
-    """ps shows who is who; a [uwsgi] file gives uWSGI's names."""
+    """ps shows which process is which."""
     server = serve("procname-prefix-spaced = shop\n")
 
     def title(pid):
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().rstrip(b"\0").decode()
-    assert title(server.pid) == "shop uWSGI master"
-    assert title(server.template()) == "shop uWSGI template 1"
-    assert sorted(map(title, server.workers())) == ["shop uWSGI worker 1", "shop uWSGI worker 2"]
+    assert title(server.pid) == "shop geventuwsgi master"
+    assert title(server.template()) == "shop geventuwsgi template 1"
+    assert sorted(map(title, server.workers())) == ["shop geventuwsgi worker 1",
+                                                    "shop geventuwsgi worker 2"]
     assert server.stop() == 0

@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, ROOT, Server, alive, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Server, alive, children, wait_until
 from tests.integration.conftest import readable
 from tests.integration.nginx import NOBODY, ask
 from tests.parallel import in_parallel
@@ -43,6 +43,8 @@ BAD = {
     "syntax error": ("def application(\n", ["--wsgi-file", "app.py"], "SyntaxError"),
     "exception": ("def load():\n    return {}['key']\nload()\n", ["app:application"],
                   "KeyError: 'key'"),
+    "two workers": ("import geventuwsgi\ndef load():\n    return 1 / 0\nload()\n",
+                    ["app:application", "--workers", "2"], 'app.py", line 3, in load'),
     "no such file": ("", ["--wsgi-file", "elsewhere.py"], "elsewhere.py"),
     "no such module": ("", ["elsewhere:application"], "elsewhere"),
     "no such attribute": ("x = 1\n", ["app:nothing"], "nothing"),
@@ -78,7 +80,7 @@ def test_an_application_that_need_not_load(directory):
     with Server(directory, app=BAD["missing module"][0],
                 ini="[uwsgi]\nwsgi-file = app.py\nneed-app = false\n") as server:
         assert ask(server.address(), "/").status == 500
-        assert server.find("no python application found")
+        server.wait_for("no python application found")
         assert server.stop() == 0
 
 
@@ -87,10 +89,13 @@ def test_an_application_that_need_not_load(directory):
 def test_a_port_in_use(directory):
     with socket.create_server(("127.0.0.1", 0)) as other:
         where = "127.0.0.1:%d" % other.getsockname()[1]
-        status, lines = failed_start(directory, "--http-socket", where, "--wsgi-file", "app.py")
+        status, lines = failed_start(directory, "--http-socket", where, "--wsgi-file", "app.py",
+                                     "--pidfile", "pid")
         assert status == 1
-        assert len([line for line in lines if where in line and "in use" in line]) == 1
+        line, = [line for line in lines if where in line and "in use" in line]
+        assert f"cannot bind {where}: address already in use" in line
         assert not [line for line in lines if "Traceback" in line]
+        assert not (directory / "pid").exists()
 
 
 def test_a_stale_unix_socket_is_replaced(directory):
@@ -99,7 +104,7 @@ def test_a_stale_unix_socket_is_replaced(directory):
         dead.bind(str(path))
     with Server(directory, "--http-socket", path, "--wsgi-file", "app.py", app=APP) as server:
         assert ask(str(path), "/").status == 200
-        assert server.find("stale")
+        server.wait_for("replaced the stale socket file")
         assert server.stop() == 0
 
 
@@ -134,13 +139,19 @@ def test_a_socket_file_that_is_removed_while_serving(directory):
 
 
 @pytest.mark.parametrize("vacuum", [False, True])
-def test_mode_and_vacuum(directory, vacuum):
-    path = directory / "app.sock"
-    with Server(directory, "--http-socket", path, "--chmod-socket=640", *["--vacuum"] * vacuum,
+def test_mode_pid_files_and_vacuum(directory, vacuum):
+    paths = [directory / name for name in ("app.sock", "http.sock", "app.pid", "safe.pid")]
+    uwsgi, http, pid, safe = paths
+    with Server(directory, "--socket", uwsgi, "--http-socket", http, "--chmod-socket=640",
+                "--pidfile", pid, "--safe-pidfile", safe, *["--vacuum"] * vacuum,
                 "--wsgi-file", "app.py", app=APP) as server:
-        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        for path in uwsgi, http:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        wait_until(safe.exists, "the safe pid file")
+        assert pid.read_text() == safe.read_text() == f"{server.pid}\n"
         assert server.stop() == 0
-    assert path.exists() != vacuum
+    assert [path.exists() for path in paths] == [not vacuum, not vacuum, False, False]
+    assert len(server.find("VACUUM: unix socket ")) == 2 * vacuum
 
 
 def test_many_sockets_of_both_protocols(directory):
@@ -153,16 +164,19 @@ def test_many_sockets_of_both_protocols(directory):
         assert server.stop() == 0
 
 
-def test_a_socket_from_systemd(directory):
-    """LISTEN_FDS: the descriptor is used, and not changed at the end."""
+@pytest.mark.parametrize("named", [("--bind", "fd://3"), ()])
+def test_a_socket_from_systemd(directory, named):
+    """LISTEN_FDS: the descriptor is taken, named or not, and left as it is at the end."""
     launcher = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_FDS'] = '1'; "
                 "os.environ['LISTEN_PID'] = str(os.getpid()); os.execv(sys.argv[2], sys.argv[2:])")
     with socket.create_server(("127.0.0.1", 0)) as given:
-        server = Server(directory, "--bind", "fd://3", "--wsgi-file", "app.py", app=APP,
-                        pass_fds=(given.fileno(),))
-        server.argv = (sys.executable, "-c", launcher, str(given.fileno()), *server.argv)
+        server = Server(directory, pass_fds=(given.fileno(),), app=APP.replace(
+            'b"%d %d" % (LOADED_BY, os.getpid())', 'repr(os.environ.get("LISTEN_FDS")).encode()'))
+        server.argv = (sys.executable, "-c", launcher, str(given.fileno()), *GEVENTUWSGI, *named,
+                       "--wsgi-file", "app.py")
         with server:
-            assert ask(given.getsockname(), "/").status == 200
+            assert server.port == given.getsockname()[1]
+            assert ask(given.getsockname(), "/").body == b"None"
             assert server.stop() == 0
 
 
@@ -177,6 +191,7 @@ def test_the_pid_file(directory, dialect, kept):
                 f"wsgi-file = app.py\npidfile = {path}\n") as server:
         assert path.read_text() == f"{server.pid}\n"
         assert server.stop() == 0
+        server.wait_for("a process that is gone")
     assert path.exists() == kept
 
 
@@ -193,8 +208,8 @@ def test_a_safe_pid_file_in_no_directory(directory):
     with Server(directory, "--wsgi-file", "app.py", "--safe-pidfile", "/nowhere/safe.pid", app=APP,
                 ready=False) as server:
         assert server.wait() == 1
-        assert server.find("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
-        assert server.find("goodbye to uWSGI.") and not server.find("the master disconnected")
+        server.wait_for("safe-pidfile: cannot write the pid file /nowhere/safe.pid")
+        assert server.find("goodbye to geventuwsgi.") and not server.find("the master disconnected")
 
 
 # Workers.
@@ -203,6 +218,8 @@ def test_the_application_is_loaded_once(directory):
     with Server(directory, "--wsgi-file", "app.py", "--workers", "2", app=APP) as server:
         loaded_by, pid = server.body().split()
         assert int(loaded_by) == server.template() and int(pid) in server.workers()
+        assert len(server.find("WSGI app 0")) == 1
+        assert set(server.workers()) < set(children(server.pid))
         assert server.stop() == 0
 
 
@@ -221,7 +238,7 @@ def test_processes_auto_is_the_number_of_usable_processors(directory):
     cpu = min(os.sched_getaffinity(0))
     server.argv = ("taskset", "-c", str(cpu), *server.argv)
     with server:
-        assert server.find("1 worker, each with")
+        server.wait_for("1 worker, each with")
         assert len(server.workers()) == 1
         assert server.stop() == 0
 
@@ -265,11 +282,11 @@ def test_root_is_dropped_after_the_sockets_are_bound(directory):
                 status = dict(line.split(":", 1) for line in file)
             assert status["Uid"].split() == status["Gid"].split() == ["65534"] * 4
             assert set(status["Groups"].split()) <= {"65534"}
-        assert not server.find("running uWSGI as root")
+        assert not server.find("running geventuwsgi as root")
         server.kill(server.workers()[0])
         server.wait_for("Respawned")
         pids = [*server.workers(), server.template()]
-        os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal; it is set anew
+        os.kill(server.pid, signal.SIGKILL)  # setuid clears the death signal
         for pid in pids:
             wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}")
 
@@ -344,7 +361,7 @@ def test_a_log_that_cannot_be_opened(directory, option):
 @as_root
 def test_a_warning_about_root(directory):
     with Server(directory, "--wsgi-file", "app.py", app=APP) as server:
-        assert server.find("you are running uWSGI as root")
+        server.wait_for("you are running geventuwsgi as root")
         assert server.stop() == 0
 
 

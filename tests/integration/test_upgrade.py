@@ -99,7 +99,7 @@ def test_an_upgrade_under_load(server, tmp_path):
     wait_until(lambda: not alive(busy[0]), "the end of the old worker")
     assert (server.directory / "server.pid").read_text() == f"{pid}\n"
     assert server.stop() == 0
-    assert server.find("goodbye to uWSGI.") and not server.find("NO MERCY")
+    assert server.find("goodbye to geventuwsgi.") and not server.find("NO MERCY")
 
 
 def test_a_version_that_does_not_start(server, tmp_path):
@@ -131,7 +131,7 @@ def test_a_version_whose_workers_do_not_start(server, tmp_path):
     old = server.workers()
     server.send_signal(signal.SIGUSR2)
     server.wait_for("Starting geventuwsgi 2.0")
-    server.wait_for("generation 1 serves on")
+    server.wait_for("generation 1 keeps serving")
     assert server.body() == b"geventuwsgi/1.0" and server.workers() == old
     worker = "geventuwsgi/workers/wsgi/worker.py"
     shutil.copy(ROOT / worker, tmp_path / "2.0" / worker)

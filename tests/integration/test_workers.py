@@ -103,7 +103,7 @@ def a_long_request_survives_the_recycling_of_its_worker(serve):
     old, = begun(server, 1)
     for _ in range(20):
         assert ask(server.address(), "/").status == 200
-    server.wait_for("Respawned uWSGI worker 1")
+    server.wait_for("Respawned geventuwsgi worker 1")
     wait_until(lambda: ask(server.address(), "/").body.decode() != str(old), "the replacement")
     assert alive(old)
     (server.directory / "go").touch()
@@ -189,12 +189,12 @@ def slots_in_use_bring_workers_and_free_ones_let_them_go(serve):
     assert len(server.workers()) == 1
     waiting = Asking(server.address(), "/wait", 6)
     server.wait_for("2 workers from now on: 4.0 of 4 slots in use")
-    server.wait_for("spawned uWSGI worker 2")
+    server.wait_for("spawned geventuwsgi worker 2")
     with Load(server.address(), clients=1, path="/") as load:
         load.wait_for(10)
         (server.directory / "go").touch()
         assert waiting.end() == [200] * 6
-        server.wait_for("uWSGI worker 2 cheaped.")
+        server.wait_for("geventuwsgi worker 2 cheaped.")
         load.wait_for(10)
     assert not load.failures and len(server.workers()) == 1
     assert server.stop() == 0
@@ -229,11 +229,11 @@ def busyness(serve):
     waiting = Asking(server.address(), "/wait", 3)
     server.wait_for("[busyness] 1s average busyness is at")
     server.wait_for("will spawn 1 new worker(s)")
-    server.wait_for("spawned uWSGI worker 2")
+    server.wait_for("spawned geventuwsgi worker 2")
     (server.directory / "go").touch()
     assert waiting.end() == [200] * 3
     server.wait_for("cheap one of 2 running workers")
-    server.wait_for("uWSGI worker 2 cheaped.")
+    server.wait_for("geventuwsgi worker 2 cheaped.")
     assert server.stop() == 0
 
 
@@ -241,7 +241,7 @@ def the_number_survives_reload_and_upgrade(serve, number):
     server = serve("processes = 5\ncheaper = 1\ncheaper-algo = manual\n")
     for count in (2, 3):
         server.send_signal(signal.SIGTTIN)
-        server.wait_for(f"spawned uWSGI worker {count}")
+        server.wait_for(f"spawned geventuwsgi worker {count}")
     old = server.workers()
     with Load(server.address(), clients=2, path="/") as load:
         server.send_signal(number)
@@ -260,7 +260,7 @@ def cheap_mode(serve):
     assert server.find("cheap mode enabled") or server.wait_for("cheap mode enabled")
     assert not server.workers()
     assert ask(server.address(), "/").status == 200
-    server.wait_for("a connection came: leaving cheap mode")
+    server.wait_for("a connection arrived: leaving cheap mode")
     server.wait_for("workers have been inactive for more than 1 seconds")
     server.wait_for("worker 2 buried")
     assert ask(server.address(), "/").status == 200

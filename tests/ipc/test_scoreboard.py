@@ -17,7 +17,7 @@ def board():
     os.close(board.fd)
 
 
-def test_rows_are_apart(board):
+def test_rows_do_not_overlap(board):
     first, second = board.row(1), board.row(2)
     first.cells[scoreboard.REQUESTS] = 2 ** 62
     assert second.cells[scoreboard.REQUESTS] == 0
@@ -58,6 +58,24 @@ def test_vacating_keeps_the_counters(board):
     assert list(board.rows()) == []
     assert row.cells[scoreboard.REQUESTS] == 5
     assert row.cells[scoreboard.IN_PROGRESS] == 0
+
+
+def test_publish_adds_to_the_counters_of_the_process_before(board):
+    row = board.row(1)
+    row.cells[scoreboard.REQUESTS] = 5
+    before = row.counters
+    for own in ((1, 0, 0, 100, 7), (3, 1, 0, 200, 9)):
+        row.publish(before, 4, 2, own)
+    assert row.counters[:5] == [8, 1, 0, 200, 9]
+    assert row.cells[scoreboard.CONNECTIONS] == 4 and row.cells[scoreboard.IN_PROGRESS] == 2
+    assert row.cells[scoreboard.HEARTBEAT_NS] > 0
+
+
+def test_measure_fills_memory_and_cpu_time(board):
+    row = board.row(1)
+    row.measure()
+    assert row.cells[scoreboard.VSZ] > row.cells[scoreboard.RSS] > 1 << 20
+    assert row.cells[scoreboard.CPU_US] > 0
 
 
 def test_there_are_no_other_rows(board):

@@ -153,7 +153,7 @@ def test_a_restart_of_syslog_loses_nothing(tmp_path, monkeypatch):
     """Lines also wait if it is not there at first."""
     path = str(tmp_path / "log")
     monkeypatch.setattr(datagrams, "SYSLOG", path)
-    monkeypatch.setattr(datagrams, "RETRY", 0)
+    monkeypatch.setattr(datagrams, "RECONNECT_DELAY", 0)
     sink = open_datagrams(logger("syslog:app,local0"))
     sink.write(b"one\n")
     for number in range(2):

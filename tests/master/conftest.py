@@ -1,4 +1,4 @@
-"""Starts the small house of `harness.py`, and sees that nothing of it is left."""
+"""Starts the master of `harness.py`, and checks that all of its processes exit."""
 
 import json
 import logging
@@ -10,59 +10,59 @@ import pytest
 
 from tests.harness import Program, alive, children
 
-HOUSE = Path(__file__).with_name("harness.py")
+PROGRAM = Path(__file__).with_name("harness.py")
 
 
-class House(Program):
-    """A master of `harness.py` with a template and workers."""
+class MasterProgram(Program):
+    """A master of `harness.py`, with a template and workers."""
 
     def __init__(self, directory, *, prefix=(), pass_fds=(), **plan):
         plan = {"count": 2, "dir": str(directory), **plan}
-        super().__init__(*prefix, sys.executable, str(HOUSE), "master", json.dumps(plan),
+        super().__init__(*prefix, sys.executable, str(PROGRAM), "master", json.dumps(plan),
                          pass_fds=pass_fds)
 
     def pids(self):
         """Return {worker id: last pid} from the log."""
         found = {}
         for line in self.err:
-            if match := re.search(r"pawned uWSGI worker (\d+) \((?:new )?pid: (\d+)", line):
+            if match := re.search(r"pawned \S+ worker (\d+) \((?:new )?pid: (\d+)", line):
                 found[int(match[1])] = int(match[2])
         return found
 
     def generations(self):
         """Return the pids of the workers in the order they were started."""
         return [int(match[1]) for line in self.err
-                if (match := re.search(r"pawned uWSGI worker \d+ \((?:new )?pid: (\d+)", line))]
+                if (match := re.search(r"pawned \S+ worker \d+ \((?:new )?pid: (\d+)", line))]
 
     @property
     def template(self):
-        """The template's pid: the child that is no worker."""
+        """The template's pid: the child that is not a worker."""
         return next(iter(set(children(self.pid)) - set(self.generations())), 0)
 
 
 @pytest.fixture
-def house(tmp_path):
-    """Start houses; all of their processes have to be gone after the test."""
+def start_master(tmp_path):
+    """Start masters; after the test all of their processes must have exited."""
     started = []
 
     def start(ready=True, **plan):
-        made = House(tmp_path, **plan).start()
+        made = MasterProgram(tmp_path, **plan).start()
         started.append(made)
         if ready:
             made.wait_for("instance ready")
-            made.wait_for("ready: ")  # on the other stream, behind the pids
+            made.wait_for("ready: ")  # on the other stream, after the pids
         return made
     yield start
     for made in started:
-        offspring = children(made.pid)
+        processes = children(made.pid)
         made.__exit__()
-        for pid in offspring:
+        for pid in processes:
             assert not alive(pid)
 
 
 @pytest.fixture
-def told():
-    """What is logged, as a list that grows."""
+def log_lines():
+    """A list of the messages that are logged; it grows."""
     lines = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())

@@ -1,7 +1,7 @@
-"""A small house for the tests of the process wing: a master, a template, workers.
+"""A program with a master, a template and workers, for the tests of the master.
 
-Run as a script. `harness.py master JSON` is the master; it execs `harness.py template ...`
-through a role, as the server does. The work of a worker is a function of this file.
+`harness.py master JSON` is the master; it executes `harness.py template ...` through a role,
+as the server does. What a worker does is a function of this file.
 JSON: count, work, load, cores, grace, timeout, replace_stuck, recycling, cheaper,
 socket (a listening descriptor), dir.
 """
@@ -33,13 +33,13 @@ def log() -> None:
     logging.getLogger("geventuwsgi.error").setLevel("INFO")
 
 
-def say(text: str) -> None:
+def write_line(text: str) -> None:
     """Print a line in one write, so that those of several processes do not mix."""
     os.write(1, text.encode() + b"\n")
 
 
-def told(plan: dict, name: str) -> int:
-    """Return the number that a file of the test holds."""
+def number_in(plan: dict, name: str) -> int:
+    """Return the number in a file of the test, 0 if there is none."""
     try:
         with open(os.path.join(plan["dir"], name)) as file:
             return int(file.read() or 0)
@@ -50,19 +50,19 @@ def told(plan: dict, name: str) -> int:
 # What workers do. `plan` is the JSON, `me` the Child.
 
 def serve(plan: dict, me) -> int:
-    """Be a model worker: heartbeat, drain on order and on SIGTERM."""
+    """Serve: send heartbeats, drain on command and on SIGTERM."""
     drains = []
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: drains.append(1))
     if "keep" not in plan:
         faulthandler.register(signal.SIGUSR2, all_threads=True)
-    signal.signal(signal.SIGUSR1, lambda *_: say(f"worker {me.id} reopened"))
+    signal.signal(signal.SIGUSR1, lambda *_: write_line(f"worker {me.id} reopened"))
     me.ready()
     while not drains:
         me.row.cells[scoreboard.HEARTBEAT_NS] = time.monotonic_ns()
         me.row.cells[scoreboard.REQUESTS] += 0 if "still" in plan else 1
-        me.row.cells[scoreboard.IN_PROGRESS] = told(plan, "busy")
-        me.row.cells[scoreboard.RSS] = told(plan, "rss") or me.row.cells[scoreboard.RSS]
+        me.row.cells[scoreboard.IN_PROGRESS] = number_in(plan, "busy")
+        me.row.cells[scoreboard.RSS] = number_in(plan, "rss") or me.row.cells[scoreboard.RSS]
         readable, _, _ = select.select([me.control], [], [], 0.05)
         if readable:
             message = me.received()
@@ -71,12 +71,12 @@ def serve(plan: dict, me) -> int:
             if message in (b"drain", b"stop"):
                 break
     me.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
-    say(f"worker {me.id} drained")
+    write_line(f"worker {me.id} drained")
     return 0
 
 
-def stubborn(plan: dict, me) -> int:
-    """Never end."""
+def ignores_signals(plan: dict, me) -> int:
+    """Never exit."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     me.ready()
     while True:
@@ -84,8 +84,8 @@ def stubborn(plan: dict, me) -> int:
         time.sleep(0.1)
 
 
-def stuck(plan: dict, me) -> int:
-    """Worker 1 blocks at its first life, the others serve."""
+def blocks(plan: dict, me) -> int:
+    """Block in the first process of worker 1; the others serve."""
     mark = os.path.join(plan["dir"], "was-stuck")
     if me.id != 1 or os.path.exists(mark):
         return serve(plan, me)
@@ -96,9 +96,9 @@ def stuck(plan: dict, me) -> int:
         time.sleep(1)
 
 
-def never(plan: dict, me) -> int:
+def fails_to_boot(plan: dict, me) -> int:
     """Fail to boot."""
-    raise OSError("no room in this worker")
+    raise OSError("no space in this worker")
 
 
 def second_fails_again(plan: dict, me) -> int:
@@ -109,72 +109,72 @@ def second_fails_again(plan: dict, me) -> int:
 
 
 def broken_app(plan: dict, me) -> int:
-    """Fail as a lazily loaded application that cannot be imported."""
+    """Fail, as with lazy-apps and an application that cannot be imported."""
     raise AppLoadError("no module named 'shop'")
 
 
 def dies_early(plan: dict, me) -> int:
-    """Become ready and end at once, with an error."""
+    """Become ready and exit at once, with an error."""
     me.ready()
     return 5
 
 
-def swells(plan: dict, me) -> int:
-    """Take 30 MB from the start and 100 MB when a file says so; for real, and as told."""
+def grows(plan: dict, me) -> int:
+    """Publish 30 MB at first; with SIGUSR2 allocate and publish 100 MB."""
     me.row.cells[scoreboard.RSS] = me.row.cells[scoreboard.VSZ] = 30 << 20
     memory = []
 
-    def tell(*_) -> None:
+    def grow(*_) -> None:
         if not memory:
             memory.append(b"x" * (100 << 20))
             me.row.cells[scoreboard.RSS] = me.row.cells[scoreboard.VSZ] = 100 << 20
-    signal.signal(signal.SIGUSR2, tell)
+    signal.signal(signal.SIGUSR2, grow)
     signal.siginterrupt(signal.SIGUSR2, False)
     return serve({"keep": signal.SIGUSR2, **plan}, me)
 
 
-def wears_out(plan: dict, me) -> int:
-    """Ask for a replacement when a signal says so."""
-    signal.signal(signal.SIGUSR2, lambda *_: me.due_for_replacement("of the house"))
+def asks_for_replacement(plan: dict, me) -> int:
+    """Ask for a replacement on SIGUSR2."""
+    signal.signal(signal.SIGUSR2, lambda *_: me.due_for_replacement("on request"))
     return serve({"keep": signal.SIGUSR2, **plan}, me)
 
 
-def once(plan: dict, me) -> int:
-    """Serve in the first life, never boot in the second while a file forbids it."""
+def boots_once(plan: dict, me) -> int:
+    """Serve, but fail to boot while a file forbids it."""
     if os.path.exists(os.path.join(plan["dir"], "forbidden")):
-        raise OSError("no second life")
-    return wears_out(plan, me)
+        raise OSError("booting is forbidden")
+    return asks_for_replacement(plan, me)
 
 
-def hesitant(plan: dict, me) -> int:
-    """Serve in the first life; later ones boot when a file allows it."""
-    mark = os.path.join(plan["dir"], f"lived-{me.id}")
+def boots_later(plan: dict, me) -> int:
+    """Serve; processes after the first one boot when a file allows it."""
+    mark = os.path.join(plan["dir"], f"booted-{me.id}")
     if os.path.exists(mark):
         while not os.path.exists(os.path.join(plan["dir"], "allowed")):
             time.sleep(0.01)
     open(mark, "w").close()
-    return wears_out(plan, me)
+    return asks_for_replacement(plan, me)
 
 
 # What templates load.
 
-def well() -> None:
+def loads() -> None:
     """Load nothing, successfully."""
 
 
-def badly() -> None:
+def fails() -> None:
     """Fail, as the loader does."""
     raise AppLoadError("no module named 'shop'")
 
 
-def switch() -> None:
-    """Fail if a file says so."""
+def fails_if_broken() -> None:
+    """Fail if there is a file."""
     if os.path.exists(os.path.join(PLAN["dir"], "broken")):
         raise AppLoadError("the new code is broken")
 
 
-def slow_again() -> None:
-    """Take long from the second time on."""
+def loads_slowly_again() -> None:
+    """Load at once the first time, and then for a minute."""
     mark = os.path.join(PLAN["dir"], "was-loaded")
     if os.path.exists(mark):
         time.sleep(60)
@@ -192,10 +192,10 @@ def master(plan: dict) -> int:
                 recycling=Recycling(**plan["recycling"]) if "recycling" in plan else None,
                 cheaper=Cheaper(**plan["cheaper"]) if "cheaper" in plan else None,
                 sockets=(plan["socket"],) if "socket" in plan else (),
-                backlog=lambda: told(plan, "backlog"))
-    return Master([role], board, ready=lambda: say("instance ready"),
-                  stopping=lambda: say("stopping"),
-                  reopen=lambda: say("master reopened") or ()).run()
+                backlog=lambda: number_in(plan, "backlog"))
+    return Master([role], board, ready=lambda: write_line("instance ready"),
+                  stopping=lambda: write_line("stopping"),
+                  reopen=lambda: write_line("master reopened") or ()).run()
 
 
 def template(plan: dict, board: str, master_pid: str, generation: str, control: str) -> int:
@@ -205,9 +205,9 @@ def template(plan: dict, board: str, master_pid: str, generation: str, control: 
     os.set_inheritable(sock.fileno(), False)
     holder = templates.Template(
         sock, Scoreboard.open(int(board)), generation=int(generation), master=int(master_pid),
-        cores=plan.get("cores", 1), reopen=lambda: say("template reopened"))
+        cores=plan.get("cores", 1), reopen=lambda: write_line("template reopened"))
     work = globals()[plan.get("work", "serve")]
-    return holder.run(globals()[plan.get("load", "well")], lambda _, me: work(plan, me))
+    return holder.run(globals()[plan.get("load", "loads")], lambda _, me: work(plan, me))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from geventuwsgi.master.children import Worker
 from geventuwsgi.master.load import LoadMeter, Load
 from tests.harness import alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def decisions(algorithm, *loads):
     """Feed one load a second, each (workers, busy slots[, backlog]) of 10 slots a worker."""
@@ -33,12 +35,12 @@ PLAN = Cheaper(minimum=1, maximum=8, initial=1, overload=2)
     # no free slot for two seconds: one more
     ([(1, 10), (1, 10), (1, 10)], [0, 0, 1]),
     ([(1, 9), (1, 9), (1, 9)], [0, 0, 1]),
-    # a free moment between begins it anew
+    # a free moment in between starts again
     ([(1, 10), (1, 10), (1, 5), (1, 10), (1, 10)], [0, 0, 0, 0, 0]),
     # a worker with one request of ten is not busy: it scales down under gevent
     ([(2, 2), (2, 2), (2, 2)], [0, 0, -1]),
     ([(2, 7), (2, 7), (2, 7)], [0, 0, -1]),
-    ([(2, 8), (2, 8), (2, 8)], [0, 0, 0]),  # would not fit into one with room to spare
+    ([(2, 8), (2, 8), (2, 8)], [0, 0, 0]),  # would not fit into one with slots to spare
     ([(4, 22), (4, 22), (4, 22), (3, 22), (3, 22), (3, 22)], [0, 0, -1, 0, 0, 0]),
     ([(1, 0), (1, 0), (1, 0), (1, 0)], [0, 0, 0, 0]),
 ])
@@ -108,7 +110,9 @@ def test_emergency_workers_are_stopped_sooner():
 # Measuring.
 
 def a_worker(pid, **cells):
-    worker = Worker(1, Scoreboard.create(1).row(1), None)
+    board = Scoreboard.create(1)
+    os.close(board.fd)  # the memory stays
+    worker = Worker(1, board.row(1), None)
     worker.pid, worker.ready_at = pid, 1.0
     cells = {"cores": 10, "heartbeat_ns": 100 * 10 ** 9, **cells}
     for name, value in cells.items():
@@ -125,102 +129,102 @@ def a_worker(pid, **cells):
     ({}, {"heartbeat_ns": 99 * 10 ** 9}, 10),   # blocked for two seconds
 ])
 def test_how_busy_a_worker_is(first, later, busy):
-    gauge, worker = LoadMeter(), a_worker(7, **first)
-    gauge.measure([worker], 1, 0, 100.0)
+    meter, worker = LoadMeter(), a_worker(7, **first)
+    meter.measure([worker], 1, 0, 100.0)
     for name, value in {"heartbeat_ns": 101 * 10 ** 9, **later}.items():
         worker.row.cells[getattr(scoreboard, name.upper())] = value
-    load = gauge.measure([worker], 1, 5, 101.0)
+    load = meter.measure([worker], 1, 5, 101.0)
     assert (load.busy, load.slots, load.backlog) == (pytest.approx(busy), 10, 5)
 
 
-def test_a_worker_in_the_place_of_another_begins_at_nothing():
-    gauge, worker = LoadMeter(), a_worker(7)
-    gauge.measure([worker], 1, 0, 100.0)
+def test_a_new_process_of_a_worker_starts_at_zero():
+    meter, worker = LoadMeter(), a_worker(7)
+    meter.measure([worker], 1, 0, 100.0)
     worker.pid = 8
     worker.row.cells[scoreboard.RESPONSE_TIME_US] = 10 ** 9
-    assert gauge.measure([worker], 1, 0, 100.5).busy == 0
+    assert meter.measure([worker], 1, 0, 100.5).busy == 0
 
 
 # With real processes.
 
-def cheap_house(house, **plan):
+def cheap_master(start_master, **plan):
     cheaper = {"minimum": 1, "maximum": 3, "initial": 1, "overload": 0.4, "period": 0.2,
                **plan.pop("cheaper", {})}
-    return house(count=cheaper["maximum"], cores=10, cheaper=cheaper, **plan)
+    return start_master(count=cheaper["maximum"], cores=10, cheaper=cheaper, **plan)
 
 
-def living(made):
+def running(made):
     return sorted(number for number, pid in made.pids().items() if alive(pid))
 
 
-def test_workers_follow_the_load(house, tmp_path):
+def test_workers_follow_the_load(start_master, tmp_path):
     (tmp_path / "busy").write_text("10")
-    made = cheap_house(house, cheaper={"step": 2})
-    assert made.find("ready: 1 worker ")
+    made = cheap_master(start_master, cheaper={"step": 2})
+    made.wait_for("ready: 1 worker ")
     made.wait_for("3 workers from now on: 10.0 of 10 slots in use, 0 connections wait (spare)")
-    wait_until(lambda: living(made) == [1, 2, 3], made.log)
+    wait_until(lambda: running(made) == [1, 2, 3], made.log)
     (tmp_path / "busy").write_text("1")  # of ten, in each
-    made.wait_for("uWSGI worker 3 cheaped.")
-    made.wait_for("uWSGI worker 2 cheaped.")
+    made.wait_for("geventuwsgi worker 3 cheaped.")
+    made.wait_for("geventuwsgi worker 2 cheaped.")
     made.wait_for("drained", 2)
-    assert living(made) == [1]
+    assert running(made) == [1]
     assert not made.find("DAMN") and not made.find("NO MERCY")
     assert made.stop() == 0
 
 
-def test_waiting_connections_bring_workers(house, tmp_path):
-    made = cheap_house(house, cheaper={"algorithm": "backlog", "overload": 5})
+def test_waiting_connections_start_workers(start_master, tmp_path):
+    made = cheap_master(start_master, cheaper={"algorithm": "backlog", "overload": 5})
     (tmp_path / "backlog").write_text("6")
     made.wait_for("3 workers from now on: 0.0 of 20 slots in use, 6 connections wait (backlog)")
     assert made.stop() == 0
 
 
-def test_memory_bounds_the_number(house, tmp_path):
+def test_memory_bounds_the_number(start_master, tmp_path):
     (tmp_path / "busy").write_text("10")
     (tmp_path / "rss").write_text(str(60 << 20))
-    made = cheap_house(house, cheaper={"step": 2, "soft_memory": 50 << 20,
-                                       "hard_memory": 150 << 20})
-    made.wait_for("the workers take 60 MB: cheaper-rss-limit-soft is reached, "
-                  "there will be no more of them")
-    assert living(made) == [1]
+    made = cheap_master(start_master, cheaper={"step": 2, "soft_memory": 50 << 20,
+                                               "hard_memory": 150 << 20})
+    made.wait_for("the workers use 60 MB: cheaper-rss-limit-soft is reached, "
+                  "no more are started")
+    assert running(made) == [1]
     (tmp_path / "rss").write_text(str(20 << 20))
     made.wait_for("3 workers from now on")
-    wait_until(lambda: living(made) == [1, 2, 3], made.log)
+    wait_until(lambda: running(made) == [1, 2, 3], made.log)
     (tmp_path / "rss").write_text(str(60 << 20))
-    made.wait_for("the workers take 180 MB: cheaper-rss-limit-hard is reached, "
-                  "there will be fewer")
+    made.wait_for("the workers use 180 MB: cheaper-rss-limit-hard is reached, "
+                  "one is stopped")
     made.wait_for("cheaped.")
     assert made.stop() == 0
 
 
-def test_signals_keep_to_the_bounds(house):
-    made = cheap_house(house, cheaper={"algorithm": "manual", "maximum": 2})
+def test_signals_respect_the_bounds(start_master):
+    made = cheap_master(start_master, cheaper={"algorithm": "manual", "maximum": 2})
     made.send_signal(signal.SIGTTOU)
-    made.wait_for("it stays at 1 worker: there is always one")
+    made.wait_for("the number stays at 1 worker: that is the minimum")
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("spawned uWSGI worker 2")
+    made.wait_for("spawned geventuwsgi worker 2")
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("it stays at 2 workers: processes = 2")
+    made.wait_for("the number stays at 2 workers: processes = 2")
     made.send_signal(signal.SIGTTOU)
-    made.wait_for("uWSGI worker 2 cheaped.")
+    made.wait_for("geventuwsgi worker 2 cheaped.")
     assert made.stop() == 0
 
 
-def test_a_reload_keeps_the_number_and_goes_on(house, tmp_path):
+def test_a_reload_keeps_the_number_and_the_algorithm(start_master, tmp_path):
     (tmp_path / "busy").write_text("10")
-    made = cheap_house(house, cheaper={"maximum": 4})
+    made = cheap_master(start_master, cheaper={"maximum": 4})
     made.wait_for("2 workers from now on")
-    wait_until(lambda: living(made) == [1, 2], made.log)
+    wait_until(lambda: running(made) == [1, 2], made.log)
     made.send_signal(signal.SIGHUP)
     made.wait_for("workers (generation 2)")
     made.wait_for("4 workers from now on")
-    wait_until(lambda: living(made) == [1, 2, 3, 4], made.log)
+    wait_until(lambda: running(made) == [1, 2, 3, 4], made.log)
     assert made.stop() == 0
 
 
-def test_a_reload_that_takes_its_time_gets_what_the_old_generation_gets(house, tmp_path):
+def test_a_slow_reload_gets_as_many_workers_as_the_old_generation(start_master, tmp_path):
     (tmp_path / "busy").write_text("10")
-    made = cheap_house(house, work="hesitant", cheaper={"step": 2})
+    made = cheap_master(start_master, work="boots_later", cheaper={"step": 2})
     made.send_signal(signal.SIGHUP)
     made.wait_for("3 workers from now on")
     (tmp_path / "allowed").touch()
@@ -228,20 +232,20 @@ def test_a_reload_that_takes_its_time_gets_what_the_old_generation_gets(house, t
     assert made.stop() == 0
 
 
-def test_a_worker_that_dies_while_the_number_falls(house, tmp_path):
+def test_a_worker_that_dies_while_the_number_decreases(start_master, tmp_path):
     (tmp_path / "busy").write_text("10")
-    made = cheap_house(house, cheaper={"step": 2})
+    made = cheap_master(start_master, cheaper={"step": 2})
     made.wait_for("3 workers from now on")
-    wait_until(lambda: living(made) == [1, 2, 3], made.log)
+    wait_until(lambda: running(made) == [1, 2, 3], made.log)
     (tmp_path / "busy").write_text("0")
     for number in (3, 2, 1):
         os.kill(made.pids()[number], signal.SIGKILL)
     made.wait_for("1 worker from now on")
-    wait_until(lambda: len(living(made)) == 1, made.log)
+    wait_until(lambda: len(running(made)) == 1, made.log)
     assert made.stop() == 0
 
 
-# None at all.
+# Cheap mode.
 
 @pytest.fixture
 def listener():
@@ -252,40 +256,40 @@ def listener():
         yield sock
 
 
-def idle_house(house, listener, **cheaper):
+def idle_master(start_master, listener, **cheaper):
     plan = {"minimum": 2, "maximum": 2, "initial": 2, "algorithm": "manual", "period": 0.2,
             **cheaper}
-    return house(prefix=(), still=1, cheaper=plan, socket=listener.fileno(),
-                 pass_fds=(listener.fileno(),))
+    return start_master(prefix=(), still=1, cheaper=plan, socket=listener.fileno(),
+                        pass_fds=(listener.fileno(),))
 
 
-def test_idle_workers_are_stopped_and_a_connection_brings_them_back(house, listener):
-    made = idle_house(house, listener, idle=0.5)
+def test_idle_workers_are_stopped_and_a_connection_starts_them_again(start_master, listener):
+    made = idle_master(start_master, listener, idle=0.5)
     made.wait_for("workers have been inactive for more than 0.5 seconds")
     made.wait_for("cheap mode enabled: waiting for socket connection...")
     made.wait_for("worker 1 buried")
     made.wait_for("worker 2 buried")
-    made.send_signal(signal.SIGHUP)  # a reload while nobody is there
+    made.send_signal(signal.SIGHUP)  # a reload without workers
     made.wait_for("ready: 0 workers (generation 2)")
     made.wait_for("cheap mode enabled", 2)
     with socket.create_connection(listener.getsockname()):
-        made.wait_for("a connection came: leaving cheap mode")
-        wait_until(lambda: living(made) == [1, 2], made.log)
+        made.wait_for("a connection arrived: leaving cheap mode")
+        wait_until(lambda: running(made) == [1, 2], made.log)
         listener.accept()[0].close()
     assert made.stop() == 0
 
 
-def test_a_start_without_workers(house, listener):
-    made = idle_house(house, listener, asleep=True)
+def test_a_start_without_workers(start_master, listener):
+    made = idle_master(start_master, listener, asleep=True)
     assert made.find("ready: 0 workers") and not made.pids()
     with socket.create_connection(listener.getsockname()):
-        made.wait_for("a connection came")
-        wait_until(lambda: living(made) == [1, 2], made.log)
+        made.wait_for("a connection arrived")
+        wait_until(lambda: running(made) == [1, 2], made.log)
     assert made.stop() == 0
 
 
-def test_the_end_of_an_idle_instance(house, listener):
-    made = idle_house(house, listener, idle=0.5, end=True)
+def test_an_idle_instance_stops(start_master, listener):
+    made = idle_master(start_master, listener, idle=0.5, end=True)
     started = time.monotonic()
     assert made.wait() == 0 and time.monotonic() - started < 10
     assert made.find("workers have been inactive") and not made.find("cheap mode")

@@ -1,4 +1,4 @@
-"""Workers that serve well and are replaced all the same; the workers are those of `house.py`."""
+"""Replacing workers after requests, a lifetime or for memory, with those of `harness.py`."""
 
 import os
 import re
@@ -14,10 +14,14 @@ from geventuwsgi.master.children import Worker
 from geventuwsgi.master.recycling import Recycler, Recycling
 from tests.harness import alive, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def made_worker(number=1, **cells):
     """Return a worker that became ready at 100.0, and its row."""
-    row = Scoreboard.create(2).row(1)
+    board = Scoreboard.create(2)
+    os.close(board.fd)  # the memory stays
+    row = board.row(1)
     worker = Worker(number, row, None)
     worker.pid = 4242
     worker.ready_at = 100.0
@@ -35,10 +39,10 @@ def made_worker(number=1, **cells):
     ({"max_requests": 10, "max_requests_delta": 5}, 3, {"requests": 19}, 60, ""),
     ({"max_requests": 10, "max_requests_delta": 5}, 3, {"requests": 20}, 60, "it served 20"),
     ({"max_lifetime": 20}, 1, {}, 19.9, ""),
-    ({"max_lifetime": 20}, 1, {}, 20, "it lived 20 seconds (max-worker-lifetime)"),
-    ({"max_lifetime": 5}, 1, {}, 6, "it lived 6 seconds"),
+    ({"max_lifetime": 20}, 1, {}, 20, "it ran for 20 seconds (max-worker-lifetime)"),
+    ({"max_lifetime": 5}, 1, {}, 6, "it ran for 6 seconds"),
     ({"max_lifetime": 20, "max_lifetime_delta": 7}, 4, {}, 40.9, ""),
-    ({"max_lifetime": 20, "max_lifetime_delta": 7}, 4, {}, 41, "it lived 41 seconds"),
+    ({"max_lifetime": 20, "max_lifetime_delta": 7}, 4, {}, 41, "it ran for 41 seconds"),
     ({"rss": 50 << 20}, 1, {"rss": 49 << 20}, 60, ""),
     ({"rss": 50 << 20}, 1, {"rss": 50 << 20}, 60, "it uses 50 MB (reload-on-rss)"),
     ({"rss": 50 << 20}, 1, {"rss": 90 << 20}, 9, ""),
@@ -47,7 +51,7 @@ def made_worker(number=1, **cells):
     ({"rss": 20 << 20}, 1, {"rss": 37 << 20}, 60, ""),
     ({"rss": 20 << 20}, 1, {"rss": 38 << 20}, 60, "it uses 38 MB (reload-on-rss)"),
 ])
-def test_who_is_worn(limits, number, cells, age, reason):
+def test_when_a_worker_is_due(limits, number, cells, age, reason):
     worker = made_worker(number, **cells)
     Recycler(Recycling(**limits)).review([worker], 100.0 + age)
     assert worker.due_for_replacement.startswith(reason) and bool(
@@ -56,12 +60,12 @@ def test_who_is_worn(limits, number, cells, age, reason):
 
 def test_a_limit_that_cannot_help_counts_for_less_each_time():
     recycler = Recycler(Recycling(rss=20 << 20))
-    for second, (resident, worn) in enumerate(((37, False), (38, True), (44, False), (45, True),
-                                               (59, False), (60, True), (89, False), (90, True),
-                                               (149, False), (150, True), (150, True))):
+    for second, (resident, due) in enumerate(((37, False), (38, True), (44, False), (45, True),
+                                              (59, False), (60, True), (89, False), (90, True),
+                                              (149, False), (150, True), (150, True))):
         worker = made_worker(rss=resident << 20)
         recycler.review([worker], 200.0 + second)
-        assert bool(worker.due_for_replacement) == worn, resident
+        assert bool(worker.due_for_replacement) == due, resident
 
 
 def test_jitter_differs_from_worker_to_worker():
@@ -78,7 +82,7 @@ def test_no_limit_is_no_recycling():
 # With real processes.
 
 def replacements(made):
-    """Return the numbers of replaced workers and those whose old process is gone, in order."""
+    """Return what was logged about replaced and exited workers, in order."""
     events = []
     for line in made.err:
         if found := re.search(r"worker (\d+) \(pid: (\d+)\) is replaced", line):
@@ -88,9 +92,9 @@ def replacements(made):
     return events
 
 
-def test_a_worker_is_replaced_after_its_requests(house):
-    """All reach the limit at the same moment; they go one by one, each after its successor."""
-    made = house(count=3, recycling={"max_requests": 5, "min_lifetime": 0})
+def test_a_worker_is_replaced_after_its_requests(start_master):
+    """All reach the limit at once; they are replaced one by one, each by a worker that serves."""
+    made = start_master(count=3, recycling={"max_requests": 5, "min_lifetime": 0})
     first = made.pids()
     for number in (1, 2, 3):
         made.wait_for(f"worker {number} (pid: {first[number]}) is replaced: it served")
@@ -99,14 +103,14 @@ def test_a_worker_is_replaced_after_its_requests(house):
     assert [kind for kind, _ in events] == ["replaced", "buried"] * 3
     log = made.log
     for number, pid in first.items():
-        later = log.index(f"Respawned uWSGI worker {number}")
+        later = log.index(f"Respawned geventuwsgi worker {number}")
         assert later < log.index(f"The work of process {pid} is done")
     assert not made.find("DAMN") and not made.find("respawning too fast")
     assert made.stop() == 0
 
 
-def test_a_worker_is_replaced_for_its_age(house):
-    made = house(count=2, recycling={"max_lifetime": 0.7, "max_lifetime_delta": 100})
+def test_a_worker_is_replaced_for_its_age(start_master):
+    made = start_master(count=2, recycling={"max_lifetime": 0.7, "max_lifetime_delta": 100})
     first = made.pids()
     made.wait_for("worker 1 lifetime reached, it was running for")
     made.wait_for(f"The work of process {first[1]} is done")
@@ -114,8 +118,8 @@ def test_a_worker_is_replaced_for_its_age(house):
     assert made.stop() == 0
 
 
-def test_the_counters_of_a_replaced_worker_are_kept(house):
-    made = house(count=1, recycling={"max_requests": 5, "min_lifetime": 0})
+def test_the_counters_of_a_replaced_worker_are_kept(start_master):
+    made = start_master(count=1, recycling={"max_requests": 5, "min_lifetime": 0})
     link = next(entry for entry in Path(f"/proc/{made.pid}/fd").iterdir()
                 if "scoreboard" in os.readlink(entry))
     board = Scoreboard.open(os.open(link, os.O_RDWR))
@@ -127,8 +131,8 @@ def test_the_counters_of_a_replaced_worker_are_kept(house):
     assert made.stop() == 0
 
 
-def test_memory(house):
-    made = house(count=2, work="swells", recycling={"rss": 60 << 20, "min_lifetime": 0})
+def test_memory(start_master):
+    made = start_master(count=2, work="grows", recycling={"rss": 60 << 20, "min_lifetime": 0})
     first = made.pids()
     os.kill(first[2], signal.SIGUSR2)
     made.wait_for(f"worker 2 (pid: {first[2]}) is replaced: it uses 100 MB (reload-on-rss)")
@@ -137,11 +141,11 @@ def test_memory(house):
     assert made.stop() == 0
 
 
-def test_a_limit_below_a_fresh_worker_is_no_storm(house):
-    made = house(count=2, work="swells", recycling={"rss": 10 << 20, "min_lifetime": 0})
+def test_a_limit_below_the_size_of_a_new_worker_does_not_replace_forever(start_master):
+    made = start_master(count=2, work="grows", recycling={"rss": 10 << 20, "min_lifetime": 0})
     first = made.pids()
-    made.wait_for("reload-on-rss is 10 MB, but a worker takes 30 MB when it starts: it is "
-                  "replaced once it has grown to 37 MB")
+    made.wait_for("reload-on-rss is 10 MB, but a worker uses 30 MB when it starts: it is "
+                  "replaced when it has grown to 37 MB")
     os.kill(first[1], signal.SIGUSR2)
     made.wait_for(f"The work of process {first[1]} is done")
     assert len(made.generations()) == 3 and made.pids()[2] == first[2]
@@ -151,51 +155,51 @@ def test_a_limit_below_a_fresh_worker_is_no_storm(house):
 
 @pytest.mark.parametrize("limits, name", [({"evil_rss": 90 << 20}, "RSS"),
                                           ({"evil_as": 90 << 20}, "ADDRESS SPACE")])
-def test_evil_limits_kill(house, limits, name):
-    made = house(count=1, work="swells", recycling={"evil_every": 0.2, **limits})
+def test_evil_limits_kill(start_master, limits, name):
+    made = start_master(count=1, work="grows", recycling={"evil_every": 0.2, **limits})
     first = made.pids()[1]
     os.kill(first, signal.SIGUSR2)
     made.wait_for(f"*** EVIL RELOAD ON WORKER 1 {name}: ")
     made.wait_for(f"DAMN ! worker 1 (pid: {first}) died, killed by signal 9")
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     assert made.stop() == 0
 
 
-def test_a_worker_asks_for_its_replacement(house):
-    made = house(work="wears_out")
+def test_a_worker_asks_for_its_replacement(start_master):
+    made = start_master(work="asks_for_replacement")
     first = made.pids()
     os.kill(first[1], signal.SIGUSR2)
-    made.wait_for(f"worker 1 (pid: {first[1]}) is replaced: of the house")
+    made.wait_for(f"worker 1 (pid: {first[1]}) is replaced: on request")
     made.wait_for(f"The work of process {first[1]} is done")
     assert made.pids()[2] == first[2]
     assert made.stop() == 0
 
 
-# The worst moments.
+# Failures during a replacement.
 
-def test_a_replacement_that_cannot_boot_leaves_the_worker_in_charge(house, tmp_path):
-    made = house(work="once")
+def test_a_replacement_that_cannot_boot_leaves_the_worker_serving(start_master, tmp_path):
+    made = start_master(work="boots_once")
     first = made.pids()
     (tmp_path / "forbidden").touch()
     os.kill(first[1], signal.SIGUSR2)
-    made.wait_for("worker 1 has no replacement yet and serves on; again in 0.2 seconds")
+    made.wait_for("worker 1 has no replacement yet and keeps serving; next attempt in 0.2 seconds")
     assert alive(first[1]) and not made.find("drained")
     (tmp_path / "forbidden").unlink()
     made.wait_for(f"The work of process {first[1]} is done")
     assert made.stop() == 0
 
 
-def booting(house, count=2):
-    """Return a house whose worker 1 has a successor that hesitates, and the pids of both."""
-    made = house(work="hesitant", count=count, grace=5)
+def booting(start_master, count=2):
+    """Return a master whose worker 1 has a replacement that is booting, and the pids of both."""
+    made = start_master(work="boots_later", count=count, grace=5)
     first = made.pids()[1]
     os.kill(first, signal.SIGUSR2)
-    made.wait_for("Respawned uWSGI worker 1")
+    made.wait_for("Respawned geventuwsgi worker 1")
     return made, first, made.pids()[1]
 
 
-def test_a_worker_that_dies_while_it_is_replaced(house, tmp_path):
-    made, old, new = booting(house)
+def test_a_worker_that_dies_while_it_is_replaced(start_master, tmp_path):
+    made, old, new = booting(start_master)
     os.kill(old, signal.SIGKILL)
     made.wait_for(f"DAMN ! worker 1 (pid: {old}) died, killed by signal 9")
     (tmp_path / "allowed").touch()
@@ -203,18 +207,18 @@ def test_a_worker_that_dies_while_it_is_replaced(house, tmp_path):
     assert len(made.generations()) == 3 and made.pids()[1] == new
 
 
-def test_a_replacement_that_dies_while_it_boots(house, tmp_path):
-    made, old, new = booting(house)
+def test_a_replacement_that_dies_while_it_boots(start_master, tmp_path):
+    made, old, new = booting(start_master)
     os.kill(new, signal.SIGKILL)
-    made.wait_for("worker 1 has no replacement yet and serves on")
+    made.wait_for("worker 1 has no replacement yet and keeps serving")
     assert alive(old)
     (tmp_path / "allowed").touch()
     made.wait_for(f"The work of process {old} is done")
     assert made.stop() == 0
 
 
-def test_both_die(house, tmp_path):
-    made, old, new = booting(house)
+def test_both_die(start_master, tmp_path):
+    made, old, new = booting(start_master)
     os.kill(new, signal.SIGKILL)
     os.kill(old, signal.SIGKILL)
     (tmp_path / "allowed").touch()
@@ -223,14 +227,14 @@ def test_both_die(house, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
-def test_a_stop_while_a_worker_is_replaced(house, number):
-    made, old, new = booting(house)
+def test_a_stop_while_a_worker_is_replaced(start_master, number):
+    made, old, new = booting(start_master)
     assert made.stop(number) == 0
     assert not alive(old) and not alive(new)
 
 
-def test_a_reload_while_a_worker_is_replaced(house, tmp_path):
-    made, old, new = booting(house)
+def test_a_reload_while_a_worker_is_replaced(start_master, tmp_path):
+    made, old, new = booting(start_master)
     made.send_signal(signal.SIGHUP)
     (tmp_path / "allowed").touch()
     made.wait_for("ready: 2 workers (generation 2)")
@@ -238,20 +242,20 @@ def test_a_reload_while_a_worker_is_replaced(house, tmp_path):
     assert made.stop() == 0
 
 
-def test_one_fewer_while_a_worker_is_replaced(house, tmp_path):
-    made, old, new = booting(house, count=1)
+def test_one_fewer_while_a_worker_is_replaced(start_master, tmp_path):
+    made, old, new = booting(start_master, count=1)
     made.send_signal(signal.SIGTTIN)
-    made.wait_for("pawned uWSGI worker 2")
-    made.send_signal(signal.SIGTTOU)  # takes worker 2, which does not serve yet
-    made.wait_for("uWSGI worker 2 cheaped.")
+    made.wait_for("pawned geventuwsgi worker 2")
+    made.send_signal(signal.SIGTTOU)  # stops worker 2, which does not serve yet
+    made.wait_for("geventuwsgi worker 2 cheaped.")
     (tmp_path / "allowed").touch()
     made.wait_for(f"The work of process {old} is done")
     assert alive(new)
     assert made.stop() == 0
 
 
-def test_a_template_that_dies_while_workers_are_replaced(house):
-    made = house(work="wears_out", count=3)
+def test_a_template_that_dies_while_workers_are_replaced(start_master):
+    made = start_master(work="asks_for_replacement", count=3)
     first, template = made.pids(), made.template
     for pid in first.values():
         os.kill(pid, signal.SIGUSR2)
@@ -263,8 +267,8 @@ def test_a_template_that_dies_while_workers_are_replaced(house):
     assert made.stop() == 0
 
 
-def test_descriptors_and_rows_do_not_grow(house):
-    made = house(count=1, recycling={"max_requests": 1, "min_lifetime": 0})
+def test_descriptors_and_rows_do_not_grow(start_master):
+    made = start_master(count=1, recycling={"max_requests": 1, "min_lifetime": 0})
 
     def descriptors():
         return len(os.listdir(f"/proc/{made.pid}/fd"))

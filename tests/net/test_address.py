@@ -1,4 +1,4 @@
-"""What an address text means: one table of spellings, one of mistakes."""
+"""Addresses as text: one table of spellings, one of mistakes."""
 
 import socket
 
@@ -51,7 +51,7 @@ def test_inherited(text, inherited):
     "::1:8000", "[::1", "[::1]", "[::g]:80", "[127.0.0.1]:80", "ho st:80", "http://127.0.0.1:80",
     "/" + "x" * 107, "é" * 54,
 ])
-def test_mistakes_name_the_text(text):
+def test_errors_contain_the_text(text):
     with pytest.raises(BindError) as caught:
         parse(text)
     assert caught.value.exit_status == 1
@@ -59,12 +59,12 @@ def test_mistakes_name_the_text(text):
         assert repr(text.strip()) in str(caught.value)
 
 
-def test_the_longest_path_is_taken():
+def test_the_longest_path():
     assert parse("/" + "x" * 106).is_unix
 
 
 @pytest.mark.parametrize("text, likely", [
     ("8000", True), ("127.0.0.1", True), ("localhost", True), ("app.sock", False),
     ("/run/8000", False), (":8000", False)])
-def test_a_forgotten_colon_is_seen(text, likely):
+def test_a_missing_colon_is_recognized(text, likely):
     assert looks_like_tcp(parse(text)) is likely

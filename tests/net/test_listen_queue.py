@@ -1,4 +1,4 @@
-"""The queue of a listening socket is as long as the connections that nobody accepted."""
+"""The queue of a listening socket has the connections that were not accepted yet."""
 
 import socket
 
@@ -41,7 +41,7 @@ def test_the_longest_counts(tmp_path):
                 assert backlog.waiting() == 2
 
 
-def test_what_cannot_be_counted_counts_nothing(tmp_path):
+def test_a_queue_that_cannot_be_read_counts_as_empty(tmp_path):
     closed = listening(socket.AF_INET, tmp_path)
     closed.close()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:

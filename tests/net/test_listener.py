@@ -53,14 +53,14 @@ def test_tcp(bound):
     assert not os.get_inheritable(listener.socket.fileno())
 
 
-def test_what_accepted_connections_inherit(bound):
+def test_options_that_accepted_connections_inherit(bound):
     listener = bound("127.0.0.1:0", keepalive=True, sndbuf=30_000, rcvbuf=20_000, fast_open=9)
     assert listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 9
     client, connection = accepted(listener)
     with client, connection:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        # the kernel doubles what is asked for, socket(7)
+        # the kernel doubles what is name for, socket(7)
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 60_000
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 40_000
 
@@ -96,7 +96,7 @@ def test_no_such_interface():
 
 
 def test_freebind_and_fast_open(bound):
-    listener = bound("192.0.2.1:0", freebind=True, fast_open=7)     # RFC 5737: nobody's address
+    listener = bound("192.0.2.1:0", freebind=True, fast_open=7)     # RFC 5737: for documentation
     assert listener.address.host == "192.0.2.1"
     assert listener.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN) == 7
     assert bound("[2001:db8::1]:0", freebind=True).address.host == "2001:db8::1"    # RFC 3849
@@ -120,7 +120,7 @@ def test_unix(bound, tmp_path, messages):
     assert not messages.records
 
 
-def test_unix_mode_is_the_umask_s_and_told(bound, tmp_path, messages):
+def test_the_mode_of_a_unix_socket_follows_the_umask_with_a_warning(bound, tmp_path, messages):
     before = os.umask(0o077)
     try:
         listener = bound(str(tmp_path / "app.sock"))
@@ -140,7 +140,7 @@ def test_chown(bound, tmp_path, owner, expected):
     assert (path.stat().st_uid, path.stat().st_gid) == expected
 
 
-def test_chown_to_nobody_known(tmp_path):
+def test_chown_to_an_unknown_user(tmp_path):
     with pytest.raises(BindError, match="no user 'nosuchuser'"):
         bind(parse(str(tmp_path / "a")), "http", chown="nosuchuser")
     with pytest.raises(BindError, match="no group 'nosuchgroup'"):
@@ -178,7 +178,7 @@ def test_a_live_socket_with_a_full_queue_is_left_alone(tmp_path):
 def test_another_file_is_left_alone(tmp_path):
     path = tmp_path / "app.sock"
     path.write_text("precious")
-    with pytest.raises(BindError, match="is no socket"):
+    with pytest.raises(BindError, match="is not a"):
         bind(parse(str(path)), "http")
     assert path.read_text() == "precious"
 
@@ -199,7 +199,7 @@ def test_abstract(bound):
     assert not listener.vacuum()
 
 
-def test_vacuum_removes_our_file_only(tmp_path):
+def test_vacuum_removes_only_our_file(tmp_path):
     path = tmp_path / "app.sock"
     listener = bind(parse(str(path)), "http")
     listener.close()
@@ -213,7 +213,7 @@ def test_vacuum_removes_our_file_only(tmp_path):
     assert not path.exists()
 
 
-def test_another_process_re_creates_it(bound):
+def test_another_process_recreates_it(bound):
     listener = bound("127.0.0.1:0", "uwsgi")
     fd = os.dup(listener.socket.fileno())
     text = listener.to_json().replace(str(listener.socket.fileno()), str(fd))
@@ -276,7 +276,7 @@ def pair(tmp_path):
         sock.close()
 
 
-def test_systemd_sockets_that_nothing_names(pair):
+def test_systemd_sockets_that_no_option_names(pair):
     assert adopt(pair, ["http", "uwsgi"], []) == [[3, "http", False], [4, "uwsgi", False]]
     assert adopt(pair, ["connection", "unknown"], []) == [[3, "http", False], [4, "http", False]]
 
@@ -294,8 +294,8 @@ def test_sockets_meant_for_another_process(pair):
     assert adopt(pair, ["http", "uwsgi"], [], "theirs") == []
 
 
-def test_a_descriptor_that_is_no_socket():
-    with open(os.devnull) as file, pytest.raises(BindError, match="is no socket"):
+def test_a_descriptor_that_is_not_a_socket():
+    with open(os.devnull) as file, pytest.raises(BindError, match="is not a"):
         bind(parse(f"fd://{file.fileno()}"), "http")
     with pytest.raises(BindError, match="fd://nosuch"):
         bind(parse("fd://nosuch"), "http")

@@ -1,4 +1,4 @@
-"""Contexts of files: what is offered, who is chosen, and what is said of bad ones."""
+"""TLS contexts: versions, the choice by host name, and errors about files."""
 
 import ssl
 import subprocess
@@ -25,9 +25,9 @@ def certificate(authority: Authority, host: str, **more: Any) -> Certificate:
     return Certificate(cert, key, option="https-socket", **more)
 
 
-def shake(server: ssl.SSLContext, client: ssl.SSLContext,
-          name: str = "a.test") -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """Let a client and a server shake hands in memory; return both sides."""
+def do_handshake(server: ssl.SSLContext, client: ssl.SSLContext,
+                 name: str = "a.test") -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Do a handshake of a client and a server in memory; return both sides."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     sides = (client.wrap_bio(to_client, to_server, server_hostname=name),
              server.wrap_bio(to_server, to_client, server_side=True))
@@ -52,36 +52,36 @@ def test_a_handshake(authority: Authority, version: str) -> None:
     context = tls.context_of(TlsConfig(certificate(authority, "a.test")))
     client = authority.client(only=tls.VERSIONS[version])
     client.set_alpn_protocols(["h2", "http/1.1"])
-    peer, own = shake(context, client)
+    peer, own = do_handshake(context, client)
     assert own.version() == version
     assert own.selected_alpn_protocol() == peer.selected_alpn_protocol() == "http/1.1"
 
 
-def test_old_versions_are_not_spoken(authority: Authority) -> None:
+def test_old_versions_are_rejected(authority: Authority) -> None:
     own = certificate(authority, "a.test")
     client = authority.client()
     client.minimum_version = ssl.TLSVersion.TLSv1_2
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError):
-        shake(tls.context_of(TlsConfig(own, minimum="TLSv1.3")), client)
+        do_handshake(tls.context_of(TlsConfig(own, minimum="TLSv1.3")), client)
     assert tls.context_of(TlsConfig(own)).minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def test_a_client_that_offers_only_h2_is_served_without(authority: Authority) -> None:
     client = authority.client()
     client.set_alpn_protocols(["h2"])
-    _, own = shake(tls.context_of(TlsConfig(certificate(authority, "a.test"))), client)
+    _, own = do_handshake(tls.context_of(TlsConfig(certificate(authority, "a.test"))), client)
     assert own.selected_alpn_protocol() is None
 
 
-@pytest.mark.parametrize("asked, got", [
+@pytest.mark.parametrize("host, chosen", [
     ("a.test", "a.test"), ("b.test", "b.test"), ("B.TEST", "b.test"),
     ("x.c.test", "*.c.test"), ("own.c.test", "own.c.test"), ("c.test", "a.test"),
-    ("x.y.c.test", "a.test"), ("d7.test", "d.test"), ("nobody.test", "a.test"),
+    ("x.y.c.test", "a.test"), ("d7.test", "d.test"), ("other.test", "a.test"),
     ("e.test", "e.test"),
 ])
-def test_the_host_name_chooses(authority: Authority, tmp_path: Path, asked: str,
-                               got: str) -> None:
+def test_the_host_name_chooses(authority: Authority, tmp_path: Path, host: str,
+                               chosen: str) -> None:
     others = tuple(certificate(authority, name, name=name)
                    for name in ("b.test", "*.c.test", "own.c.test"))
     pattern = certificate(authority, "d.test", name=r"^d\d\.test$", pattern=True)
@@ -89,44 +89,44 @@ def test_the_host_name_chooses(authority: Authority, tmp_path: Path, asked: str,
     Authority(tmp_path / "more")  # a file that is none of a host's
     for file in certificate(authority, "e.test")[:2]:
         Path(file).rename(tmp_path / "more" / Path(file).name)
-    terms = TlsConfig(certificate(authority, "a.test"), (*others, pattern), str(tmp_path / "more"))
+    config = TlsConfig(certificate(authority, "a.test"), (*others, pattern), str(tmp_path / "more"))
     client = authority.client()
     client.check_hostname = False
-    peer, _ = shake(tls.context_of(terms), client, asked)
-    assert subject(peer) == got
+    peer, _ = do_handshake(tls.context_of(config), client, host)
+    assert subject(peer) == chosen
 
 
 def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
     own = certificate(authority, "a.test")
-    terms = TlsConfig(own, (certificate(authority, "b.test", name="b.test"),),
-                      ca=str(authority.pem), verify="required")
+    config = TlsConfig(own, (certificate(authority, "b.test", name="b.test"),),
+                       ca=str(authority.pem), verify="required")
     context = tls.context_of(TlsConfig.from_json([list(part) if isinstance(part, tuple) else part
-                                                  for part in terms]))
+                                                  for part in config]))
     shown = authority.client(authority.issue("me", "me@a.test", common_name="Mé/O=no"))
     for name in ("a.test", "b.test"):  # the authorities hold for every name
-        _, side = shake(context, shown, name)
+        _, side = do_handshake(context, shown, name)
         found = tls.client_variables(side, True)
         assert found["HTTPS_DN"].endswith("/CN=M\\xC3\\xA9/O=no")
         assert found["HTTPS_CC"].startswith("-----BEGIN CERTIFICATE-----\n")
         assert list(tls.client_variables(side, False)) == ["HTTPS_DN"]
         with pytest.raises(ssl.SSLError, match="(?i)peer did not return a certificate"):
-            shake(context, authority.client(), name)
+            do_handshake(context, authority.client(), name)
     (tmp_path / "other").mkdir()
     stranger = Authority(tmp_path / "other").issue("stranger", "me@a.test")
     for name in ("a.test", "b.test"):
-        with pytest.raises(ssl.SSLCertVerificationError) as told:
-            shake(context, authority.client(stranger), name)
-        assert "certificate verify failed: " in tls.why(told.value)
-    optional = tls.context_of(terms._replace(verify="optional"))
-    _, side = shake(optional, authority.client())
+        with pytest.raises(ssl.SSLCertVerificationError) as caught:
+            do_handshake(context, authority.client(stranger), name)
+        assert "certificate verify failed: " in tls.reason_of(caught.value)
+    optional = tls.context_of(config._replace(verify="optional"))
+    _, side = do_handshake(optional, authority.client())
     assert tls.client_variables(side, True) == {}
 
 
 def test_sessions_are_resumed_by_tickets(authority: Authority) -> None:
-    """The key lies in the context: whoever inherits it by a fork knows the client."""
+    """The key is in the context, so every process that inherits it by a fork accepts tickets."""
     context = tls.context_of(TlsConfig(certificate(authority, "a.test")))
     client = authority.client(only=ssl.TLSVersion.TLSv1_2)
-    peer, own = shake(context, client)
+    peer, own = do_handshake(context, client)
     assert not own.session_reused
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     again = client.wrap_bio(to_client, to_server, server_hostname="a.test", session=peer.session)
@@ -172,7 +172,7 @@ def bad(authority: Authority, kind: str) -> tuple[TlsConfig, tuple[str, ...]]:
         return TlsConfig(own, directory="/nowhere"), ("directory /nowhere", "No such file")
     if kind == "authority of a host":
         (folder / "a.ca").write_bytes(authority.pem.read_bytes())
-        return TlsConfig(own, directory=str(folder)), ("a.ca", "listener of its own")
+        return TlsConfig(own, directory=str(folder)), ("a.ca", "separate listener")
     path = folder / "broken.crt"
     path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     return TlsConfig(own._replace(cert=str(path))), ("cannot use", str(path))
@@ -183,15 +183,15 @@ def bad(authority: Authority, kind: str) -> tuple[TlsConfig, tuple[str, ...]]:
     "directory", "ciphers",
     "authority", "missing authority", "missing directory", "authority of a host", "broken"])
 def test_bad_files_are_named(authority: Authority, kind: str) -> None:
-    terms, words = bad(authority, kind)
-    with pytest.raises(ConfigError) as told:
-        tls.context_of(terms)
-    assert all(word in told.value.message for word in words), told.value.message
-    assert told.value.option in ("https-socket", "sni-dir")
+    config, words = bad(authority, kind)
+    with pytest.raises(ConfigError) as caught:
+        tls.context_of(config)
+    assert all(word in caught.value.message for word in words), caught.value.message
+    assert caught.value.option in ("https-socket", "sni-dir")
 
 
-def test_an_encrypted_key_does_not_ask_on_the_terminal(authority: Authority,
-                                                       tmp_path: Path) -> None:
+def test_an_encrypted_key_does_not_prompt_on_the_terminal(authority: Authority,
+                                                          tmp_path: Path) -> None:
     cert, key = authority.issue("a", "a.test")
     locked = tmp_path / "locked.key"
     subprocess.run([installed("openssl"), "pkey", "-in", key, "-out", str(locked), "-aes256",
@@ -200,7 +200,7 @@ def test_an_encrypted_key_does_not_ask_on_the_terminal(authority: Authority,
         tls.context_of(TlsConfig(Certificate(cert, str(locked), option="certfile")))
 
 
-def test_keys_that_everybody_can_read(authority: Authority) -> None:
+def test_keys_that_all_users_can_read(authority: Authority) -> None:
     own = certificate(authority, "a.test")
     assert tls.exposed_keys(TlsConfig(own)) == []
     Path(own.key).chmod(0o644)
@@ -211,5 +211,5 @@ def test_keys_that_everybody_can_read(authority: Authority) -> None:
     (b"GET / HTTP/1.1\r\n", True), (b"OPTIONS * HTTP/1.1\r\n", True), (b"G", True),
     (b"PRI * HTTP/2.0\r\n", True), (b"\x80\x2e\x01\x00\x02", False), (b"\0\xff", False),
     (b"get /", False), (b"SSH-2.0-x", False)])
-def test_what_looks_like_http(data: bytes, http: bool) -> None:
+def test_looks_like_http(data: bytes, http: bool) -> None:
     assert tls.looks_like_http(data) is http

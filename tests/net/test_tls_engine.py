@@ -128,7 +128,7 @@ def test_handshake_and_records(context: ssl.SSLContext, peer: Peer, feeding: Fee
     assert not engine.has_input() and engine.read() is None
     engine.encrypt(b"answer")
     assert peer.read(engine.output()) == b"answer"
-    assert not engine.has_output()
+    assert not engine.output()
 
 
 def test_a_part_of_a_record_stays(context: ssl.SSLContext, peer: Peer) -> None:
@@ -165,7 +165,7 @@ def test_a_view_and_nothing(context: ssl.SSLContext, peer: Peer) -> None:
     connect(engine, peer)
     engine.output()
     engine.encrypt(b"")
-    assert not engine.has_output()
+    assert not engine.output()
     engine.encrypt(memoryview(b"viewed")[:4])
     assert peer.read(engine.output()) == b"view"
 
@@ -189,7 +189,7 @@ def test_we_close(context: ssl.SSLContext, peer: Peer) -> None:
     engine.encrypt(b"body")
     assert engine.close_notify() and not engine.established
     assert peer.read(engine.output()) == b"body\0"
-    assert not engine.close_notify() and not engine.has_output()
+    assert not engine.close_notify() and not engine.output()
 
 
 def test_no_close_notify_before_the_handshake(context: ssl.SSLContext, peer: Peer) -> None:
@@ -198,7 +198,7 @@ def test_no_close_notify_before_the_handshake(context: ssl.SSLContext, peer: Pee
     engine.feed(peer.handshake())
     engine.do_handshake()
     engine.output()
-    assert not engine.close_notify() and not engine.has_output()
+    assert not engine.close_notify() and not engine.output()
 
 
 def test_a_truncated_stream(context: ssl.SSLContext, peer: Peer) -> None:

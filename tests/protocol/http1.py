@@ -1,4 +1,4 @@
-"""HTTP/1 requests of the tests, and what the parser makes of them in all splittings."""
+"""HTTP/1 requests for tests, and how the parser treats them in all splittings."""
 
 from geventuwsgi.protocol.http1 import RequestParser
 from geventuwsgi.protocol.message import Limits
@@ -14,15 +14,15 @@ def seen(parser: RequestParser) -> tuple[object, ...]:
 
 
 def long_splittings(data: bytes) -> list[Pieces]:
-    """Cut what is too long for every offset: whole, in pieces of odd sizes, byte by byte for
-    as long as that is bearable."""
+    """Cut data that is too long to be cut at every offset: whole, in pieces of odd sizes, and
+    byte by byte if it is not much too long."""
     return [[data]] + [
         [data[at:at + size] for at in range(0, len(data), size)] for size in (997, 4096, 65536)
     ] + ([[data[at:at + 1] for at in range(len(data))]] if len(data) < 20000 else [])
 
 
 def outcome(data: bytes, limits: Limits = Limits()) -> list[object]:
-    """Parse `data` in all splittings; they must agree; return what came out."""
+    """Parse `data` in all splittings; they must agree; return the events."""
     ways = long_splittings(data) if len(data) > 1500 else splittings(data)
     results = [(pieces, drive(RequestParser(limits), pieces, seen)) for pieces in ways]
     for pieces, result in results[1:]:
@@ -30,9 +30,9 @@ def outcome(data: bytes, limits: Limits = Limits()) -> list[object]:
     return results[0][1]
 
 
-def refusal(data: bytes, limits: Limits = Limits()) -> int:
-    """Return the status that refuses `data`; it must not depend on what stands behind, and
-    no request may come out of that, nor a whole body before the error."""
+def rejection(data: bytes, limits: Limits = Limits()) -> int:
+    """Return the status that rejects `data`. It must not depend on what follows, which must
+    not be parsed as a request, and no whole body may come before the error."""
     for tail in (b"", LAST):
         *before, (word, _, status, reason) = outcome(data + tail, limits)
         assert word == "error" and "ended inside" not in reason
@@ -47,7 +47,7 @@ def request(*fields: bytes, line: bytes = b"GET / HTTP/1.1", body: bytes = b"",
 
 
 def only(data: bytes) -> RequestParser:
-    """Return a parser that took `data` as one head; the splittings must agree."""
+    """Return a parser that parsed `data` as one head; the splittings must agree."""
     outcome(data)
     parser = RequestParser()
     assert parser.head(data)

@@ -1,4 +1,4 @@
-"""Ways of cutting bytes into pieces, and how a connection drives a parser with them."""
+"""Cut bytes into pieces, and feed a parser with them as a connection does."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +17,7 @@ def splittings(data: bytes) -> Iterator[Pieces]:
 
 
 def cut(data: bytes, places: list[int]) -> Pieces:
-    """Cut `data` at `places` (any numbers; they are brought into range)."""
+    """Cut `data` at `places` (any numbers, modulo its length)."""
     marks = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
     return [data[start:end] for start, end in zip(marks, marks[1:])] or [data]
 
@@ -32,11 +32,11 @@ def body(parser: Any, data: bytes, events: list[Any]) -> bytes:
 
 
 def drive(parser: Any, pieces: Pieces, seen: Callable[[Any], Any]) -> list[Any]:
-    """Feed `pieces`, then the end, as a connection does; return what came out.
+    """Feed `pieces`, then the end, as a connection does; return the events.
 
-    `seen(parser)` tells about a head. A request is [that, body, complete]; an error is
-    ("error", is it another protocol, status, reason) and ends the conversation. How much of
-    a body came out before an error in it depends on the pieces: there the body is None.
+    `seen(parser)` returns the properties of a head. The event of a request is [these, body,
+    complete]. An error is ("error", is it another protocol, status, reason) and the last
+    event. The body is None before an error in it, as its length then depends on the pieces.
     """
     events: list[Any] = []
     feed = iter(pieces)

@@ -1,14 +1,14 @@
-"""HTTP/1 requests: what RFC 9112 calls an error is one, and the cuts change nothing."""
+"""HTTP/1 requests: errors of RFC 9112 are errors, and the cuts change nothing."""
 
 import pytest
 
 from geventuwsgi.errors import ProtocolError
 from geventuwsgi.protocol.http1 import RequestParser
 from geventuwsgi.protocol.message import Limits
-from tests.protocol.http1 import CHUNKED, LAST, only, outcome, refusal, request
+from tests.protocol.http1 import CHUNKED, LAST, only, outcome, rejection, request
 
 
-# Heads that are taken.
+# Valid heads.
 
 def test_a_request() -> None:
     parser = only(request(b"A: 1", b"b-C:2 ", line=b"PATCH /x/%2f?q=1&r HTTP/1.1"))
@@ -24,7 +24,7 @@ def test_obs_text_is_latin_1() -> None:
     assert parser.target == "/\xc3\xa9" and "A: caf\xc3\xa9\xff\r\n" in parser.fields
 
 
-def test_one_empty_line_in_front_is_forgiven() -> None:
+def test_one_empty_line_in_front_is_ignored() -> None:
     parser = only(b"\r\n" + request())
     assert parser.method == "GET" and parser.fields == "Host: x\r\n"
 
@@ -68,7 +68,7 @@ def test_hosts(host: bytes) -> None:
     only(request(host=b"Host: " + host + b"\r\n"))
 
 
-# Heads that are refused. Numbers in comments: rows of the list of advisories.
+# Rejected heads. Numbers in comments: rows of the list of advisories.
 
 LENGTH = (b"Content-Length: 5",)
 CODINGS = [b"xchunked", b"chunked, identity", b"identity", b"\x0bchunked", b"\xa0chunked",
@@ -195,8 +195,8 @@ def brief(value: object) -> str | None:
 
 
 @pytest.mark.parametrize("data, status", HEADS, ids=brief)
-def test_refused_heads(data: bytes, status: int | tuple[int, ...]) -> None:
-    found = refusal(data)
+def test_rejected_heads(data: bytes, status: int | tuple[int, ...]) -> None:
+    found = rejection(data)
     assert found in (status if isinstance(status, tuple) else (status,))
     assert len(outcome(data)) == 1, "a head came out"
 
@@ -209,10 +209,10 @@ def test_the_limits_are_exact() -> None:
         request(b"A: 1", b"B: 2"), request(b"A:34567890", b"B:34567")]
     for data in fits:
         assert outcome(data, limits)[0][0][0] == "GET", data
-    assert refusal(request(line=b"GET /1234567 HTTP/1.1"), limits) == 414
-    assert refusal(request(b"A: 34567890"), limits) == 431
-    assert refusal(request(b"A:1", b"B:2", b"C:3"), limits) == 431
-    assert refusal(request(b"A:34567890", b"B:34567890"), limits) == 431
+    assert rejection(request(line=b"GET /1234567 HTTP/1.1"), limits) == 414
+    assert rejection(request(b"A: 34567890"), limits) == 431
+    assert rejection(request(b"A:1", b"B:2", b"C:3"), limits) == 431
+    assert rejection(request(b"A:34567890", b"B:34567890"), limits) == 431
 
 
 # Bodies.
@@ -275,8 +275,8 @@ def test_chunked(body: bytes, expected: bytes) -> None:
     b"0\r\n" + b"A: b\r\n" * 101 + b"\r\n", b"0\r\n" + b"A: b\r\n" * 10000 + b"\r\n",
     b"0\r\n" + b"A: " + b"b" * 2 ** 20, b"0\r\n" + (b"A: " + b"b" * 8000 + b"\r\n") * 10,
 ], ids=brief)
-def test_refused_chunks(body: bytes) -> None:
-    assert refusal(CHUNKED + body) == 400
+def test_rejected_chunks(body: bytes) -> None:
+    assert rejection(CHUNKED + body) == 400
 
 
 @pytest.mark.parametrize("data", [
@@ -324,7 +324,7 @@ def test_pipelined_requests_come_in_order() -> None:
 
 
 def test_nothing_of_a_request_is_left_for_the_next() -> None:
-    """Every fact about a head is decided anew, also where the framing lines are alike."""
+    """Every property of a head is decided again, even if the framing lines are alike."""
     data = (request(b"Connection: keep-alive", line=b"GET http://a/1 HTTP/1.0", host=b"")
             + request(b"Connection: keep-alive", *LENGTH, line=b"POST /2 HTTP/1.1", body=b"12345")
             + request(b"Connection: keep-alive", b"Expect: 100-continue", *LENGTH, body=b"12345")
@@ -338,19 +338,19 @@ def test_nothing_of_a_request_is_left_for_the_next() -> None:
         ("/3", "HTTP/1.1", None, None, False), ("/4", "HTTP/1.0", None, None, False)]
 
 
-def test_a_missing_host_is_missed_behind_a_good_request() -> None:
+def test_a_missing_host_after_a_good_request_is_an_error() -> None:
     first, error = outcome(request() + request(host=b"") + LAST)
     assert first[2] and error[2] == 400
 
 
-def test_nothing_is_taken_behind_a_close() -> None:
+def test_nothing_is_parsed_after_a_close() -> None:
     [only_one] = outcome(request(b"Connection: close") + LAST)
     assert only_one[0][1] == "/"
 
 
 @pytest.mark.parametrize("bad, status", [
     (request(b"X : 1"), 400), (request(line=b"GET / HTTP/2.0"), 505), (b"\0", 400)])
-def test_nothing_is_served_behind_an_error(bad: bytes, status: int) -> None:
+def test_nothing_is_served_after_an_error(bad: bytes, status: int) -> None:
     first, error = outcome(request() + bad + LAST)
     assert first[0][1] == "/" and error[2] == status
 
@@ -369,7 +369,7 @@ def test_expect(line: bytes, fields: tuple[bytes, ...], waits: bool) -> None:
 
 
 def test_a_body_that_looks_like_a_request_stays_a_body() -> None:
-    """Row 22: an expected body that nobody reads is never taken for the next request."""
+    """Row 22: an expected body that is not read is never parsed as the next request."""
     parser = RequestParser()
     head = request(b"Expect: 100-continue", b"Content-Length: %d" % len(LAST))
     assert parser.head(head + LAST) and parser.expect_continue and not parser.body_complete

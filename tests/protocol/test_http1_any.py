@@ -1,4 +1,4 @@
-"""HTTP/1, whatever comes: time grows no faster than the bytes, and cuts change nothing."""
+"""HTTP/1 with any input: time grows no faster than the bytes, and cuts change nothing."""
 
 import time
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def test_time_is_linear(build: Callable[[int], Pieces]) -> None:
 
 @pytest.mark.parametrize("tail", [b"\x10", b"\r\nX : 1", b"\n"])
 @pytest.mark.parametrize("part", [b" a", b" ", b"\t", b"a", b":", b"\xff"])
-def test_time_to_refuse_is_linear(part: bytes, tail: bytes) -> None:
+def test_time_to_reject_is_linear(part: bytes, tail: bytes) -> None:
     def refuse(size: int) -> None:
         with pytest.raises(ProtocolError):
             RequestParser(WIDE).head(request(b"X: " + part * size + tail))
@@ -80,7 +80,7 @@ streams = st.one_of(
 
 
 @given(streams, st.lists(st.integers(0, 10 ** 6), max_size=6), st.sampled_from([Limits(), SMALL]))
-def test_any_bytes_in_any_pieces_give_the_same(
+def test_the_result_does_not_depend_on_the_cuts(
         data: bytes, places: list[int], limits: Limits) -> None:
     """Invariant: the events depend on the bytes, never on the cuts."""
     whole = drive(RequestParser(limits), [data], seen)
@@ -89,7 +89,7 @@ def test_any_bytes_in_any_pieces_give_the_same(
 
 
 @given(streams)
-def test_what_is_taken_is_what_was_sent(data: bytes) -> None:
+def test_a_parsed_head_is_what_was_sent(data: bytes) -> None:
     """Invariant: method, target, version and fields of a head, written out again, are the
     octets that were read (but for the minor version and an empty line in front)."""
     parser = RequestParser()
@@ -117,10 +117,10 @@ NOT_FRAMING = {"host", "content-length", "transfer-encoding", "connection", "exp
     lambda c: c not in "#\x7f"), max_size=30), st.lists(st.tuples(token, value), max_size=8),
     st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.booleans(),
     st.lists(st.integers(0, 10 ** 6), max_size=8))
-def test_every_valid_request_is_taken(
+def test_every_valid_request_is_parsed(
         method: str, path: str, fields: list[tuple[str, str]], parts: list[bytes],
         chunked: bool, places: list[int]) -> None:
-    """Invariant: what the grammar allows is parsed back equal, body and what is behind it."""
+    """Invariant: what the grammar allows is parsed back equal, with its body and what follows."""
     fields = [(name, text) for name, text in fields if name.lower() not in NOT_FRAMING]
     if method == "CONNECT":
         method = "GET"
@@ -140,7 +140,7 @@ def test_every_valid_request_is_taken(
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 10 ** 6), max_size=10))
 def test_a_body_is_the_same_in_any_chunks(body: bytes, places: list[int]) -> None:
-    """Invariant: how the client cuts a body into chunks never shows."""
+    """Invariant: the result does not depend on how a body is cut into chunks."""
     coded = b"".join(chain(
         (b"%X;x\r\n%b\r\n" % (len(part), part) for part in cut(body, places) if part),
         [b"0\r\n\r\n"]))

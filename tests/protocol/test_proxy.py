@@ -1,4 +1,4 @@
-"""PROXY headers: parsed whole or refused, and the bytes behind them left alone."""
+"""PROXY headers are parsed whole or rejected; the bytes after them are untouched."""
 
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -119,7 +119,7 @@ def test_headers(header: bytes, version: int, addresses: tuple[object, object]) 
     version_2(0x21, 0x11, FOUR, 4097),
     version_2(0x20, 0x00, b"", 65535),
 ], ids=repr)
-def test_refused(data: bytes) -> None:
+def test_rejected(data: bytes) -> None:
     assert outcome(data) == 400
 
 
@@ -139,7 +139,7 @@ ports = st.integers(0, 65535)
 
 
 @given(addresses, ports, ports, st.binary(max_size=20))
-def test_both_versions_say_the_same(
+def test_both_versions_are_equivalent(
         known: tuple[str, IPv4Address, IPv4Address], here: int, there: int, rest: bytes) -> None:
     """Invariant: one pair of addresses, written in either version, is read back equal."""
     name, source, destination = known
@@ -156,9 +156,9 @@ def test_both_versions_say_the_same(
 
 @given(st.sampled_from([b"PROXY ", b"PROXY TCP4 ", V2_SIGNATURE, version_2(0x21, 0x11, b""), b""]),
        st.binary(max_size=150))
-def test_any_bytes_in_any_pieces_give_the_same(start: bytes, noise: bytes) -> None:
+def test_the_result_does_not_depend_on_the_cuts(start: bytes, noise: bytes) -> None:
     """Invariant: the outcome depends on the bytes, never on the cuts, and is a header that
-    lies within them, a refusal with 400, or a wait for more."""
+    lies within them, a rejection with 400, or a wait for more."""
     result = outcome(start + noise)
     if isinstance(result, tuple):
         assert result[1] <= len(start + noise)

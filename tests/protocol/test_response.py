@@ -1,4 +1,4 @@
-"""Responses: nothing unchecked is sent, and the framing is right for who asked."""
+"""Responses: nothing unchecked is sent, and the framing suits the client."""
 
 import http.client
 import io
@@ -19,12 +19,12 @@ BARE = ResponseDefaults("", False)
 
 
 def head_of(status: str = "200 OK", headers: Iterable[tuple[str, str]] = (), *,
-            standing: ResponseDefaults = BARE, http11: bool = True, is_head: bool = False,
+            defaults: ResponseDefaults = BARE, http11: bool = True, is_head: bool = False,
             keep_alive: bool = True, known: int | None = None) -> tuple[Response, list[str]]:
     """Return the response and the lines of its head, without the empty one."""
     response = Response(status, headers)
     octets = response.head(
-        standing, http11=http11, is_head=is_head, keep_alive=keep_alive, known=known)
+        defaults, http11=http11, is_head=is_head, keep_alive=keep_alive, known=known)
     assert octets.endswith(b"\r\n\r\n") and response.head_size == len(octets)
     return response, octets.decode("latin-1").split("\r\n")[:-2]
 
@@ -34,9 +34,9 @@ def read(octets: bytes, method: str = "GET") -> tuple[http.client.HTTPResponse, 
     class Wire:
         def makefile(self, mode: str) -> io.BytesIO:
             return io.BytesIO(octets)
-    answer = http.client.HTTPResponse(Wire(), method=method)  # type: ignore[arg-type]
-    answer.begin()
-    return answer, answer.read()
+    received = http.client.HTTPResponse(Wire(), method=method)  # type: ignore[arg-type]
+    received.begin()
+    return received, received.read()
 
 
 # What must not be sent.
@@ -91,7 +91,7 @@ def test_statuses(status: str, line: str) -> None:
 
 @pytest.mark.parametrize("headers", [
     [("A",)], [("A", "b", "c")], ["Ab"[:1]], [None], [1], None, 5, [("A", "1"), "xyz"]])
-def test_headers_that_are_no_pairs(headers: Headers) -> None:
+def test_headers_that_are_not_pairs(headers: Headers) -> None:
     with pytest.raises(ResponseError):
         Response("200 OK", headers)
 
@@ -104,7 +104,7 @@ def test_bad_lengths(lengths: list[str]) -> None:
         Response("200 OK", [("content-LENGTH", length) for length in lengths])
 
 
-def test_what_is_remembered_is_bounded_and_still_checked() -> None:
+def test_caches_are_bounded_and_still_checked() -> None:
     for number in range(3000):
         _, lines = head_of(f"299 Phrase {number}", [(f"X-{number}", "1")], known=0)
         assert lines[:2] == [f"HTTP/1.1 299 Phrase {number}", f"X-{number}: 1"]
@@ -146,7 +146,7 @@ def test_framing(http11: bool, keep_alive: bool, length: str | None, known: int 
 @pytest.mark.parametrize("status, is_head, length, known, framing", [
     ("200 OK", True, "5", None, ["Content-Length: 5"]),
     ("200 OK", True, None, 5, ["Content-Length: 5"]),
-    ("200 OK", True, None, 0, []),       # the application left the body out: nobody knows
+    ("200 OK", True, None, 0, []),       # no body, so its length is unknown
     ("200 OK", True, None, None, []),
     ("204 No Content", False, None, None, []),
     ("204 No Content", False, None, 0, []),
@@ -180,7 +180,7 @@ def test_upgrade() -> None:
     ("Transfer-Encoding", "chunked"), ("transfer-encoding", "gzip"), ("Keep-Alive", "timeout=5"),
     ("TE", "trailers"), ("Trailer", "X"), ("Proxy-Connection", "keep-alive"),
     ("Connection", "keep-alive"), ("Connection", "X-A")])
-def test_hop_by_hop_fields_are_the_servers(name: str, value: str) -> None:
+def test_hop_by_hop_fields_belong_to_the_server(name: str, value: str) -> None:
     response, lines = head_of(headers=[(name, value), ("A", "b")], known=3)
     assert lines[1:] == ["A: b", "Content-Length: 3"] and response.keep_alive
     assert response.header_count == 1
@@ -199,7 +199,7 @@ def test_pieces_in_chunks() -> None:
     assert response.end() == b"0\r\n\r\n"
 
 
-def test_no_more_than_content_length_promised() -> None:
+def test_no_more_than_content_length() -> None:
     response, _ = head_of(headers=[("Content-Length", "5")])
     assert response.encode(b"hel") == b"hel" and response.remaining == 2
     assert response.encode(b"lo, world") == b"lo"
@@ -218,10 +218,10 @@ def test_fewer_bytes_than_content_length() -> None:
 # Over the uwsgi protocol.
 
 def test_raw_heads() -> None:
-    standing = ResponseDefaults("geventuwsgi", True, [("X-Added", "1")])
-    standing.tick(0)
+    defaults = ResponseDefaults("geventuwsgi", True, [("X-Added", "1")])
+    defaults.tick(0)
     response = Response("200", [("A", "b")])
-    octets = response.raw_head(standing, is_head=False)
+    octets = response.raw_head(defaults, is_head=False)
     assert octets == b"HTTP/1.1 200 OK\r\nA: b\r\nX-Added: 1\r\n\r\n"
     assert response.head_size == len(octets)
     assert not response.chunked and not response.keep_alive and not response.bodiless
@@ -236,26 +236,26 @@ def test_raw_heads() -> None:
     assert short.encode(b"hell") == b"hell" and short.length_error
 
 
-# What every response carries.
+# The fields of all responses.
 
-def test_standing_fields() -> None:
-    standing = ResponseDefaults("geventuwsgi", True, [("X-Added", "1")])
-    standing.tick(784111777.9)
+def test_default_fields() -> None:
+    defaults = ResponseDefaults("geventuwsgi", True, [("X-Added", "1")])
+    defaults.tick(784111777.9)
     date = "Date: Sun, 06 Nov 1994 08:49:37 GMT"  # RFC 9110 section 5.6.7
-    assert head_of(standing=standing, known=0)[1][2:] == ["Server: geventuwsgi", date, "X-Added: 1"]
+    assert head_of(defaults=defaults, known=0)[1][2:] == ["Server: geventuwsgi", date, "X-Added: 1"]
     own = [("date", "x"), ("SERVER", "y")]
-    assert head_of(headers=own, standing=standing, known=0)[1][1:] == [
+    assert head_of(headers=own, defaults=defaults, known=0)[1][1:] == [
         "date: x", "SERVER: y", "Content-Length: 0", "X-Added: 1"]
-    assert head_of(headers=own[:1], standing=standing, known=0)[1][3:] == [
+    assert head_of(headers=own[:1], defaults=defaults, known=0)[1][3:] == [
         "Server: geventuwsgi", "X-Added: 1"]
-    assert head_of(headers=own[1:], standing=standing, known=0)[1][3:] == [date, "X-Added: 1"]
-    standing.tick(784111778.0)
-    assert "Date: Sun, 06 Nov 1994 08:49:38 GMT" in head_of(standing=standing, known=0)[1]
+    assert head_of(headers=own[1:], defaults=defaults, known=0)[1][3:] == [date, "X-Added: 1"]
+    defaults.tick(784111778.0)
+    assert "Date: Sun, 06 Nov 1994 08:49:38 GMT" in head_of(defaults=defaults, known=0)[1]
     assert head_of(known=0)[1] == ["HTTP/1.1 200 OK", "Content-Length: 0"]
 
 
 @pytest.mark.parametrize("server", ["a\r\nb", "\u20ac"])
-def test_standing_fields_are_checked_too(server: str) -> None:
+def test_default_fields_are_checked_too(server: str) -> None:
     with pytest.raises(ResponseError):
         ResponseDefaults(server, False)
     with pytest.raises(ResponseError):
@@ -264,7 +264,7 @@ def test_standing_fields_are_checked_too(server: str) -> None:
 
 @given(st.integers(0, 253402300799))
 def test_dates(seconds: int) -> None:
-    """Invariant: a date is read back as the second it was made from."""
+    """Invariant: a date is parsed back to the same second."""
     text = imf_fixdate(seconds)
     assert parsedate_to_datetime(text).timestamp() == seconds and len(text) == 29
 
@@ -280,16 +280,16 @@ def test_informational() -> None:
 @pytest.mark.parametrize("status", [
     400, 403, 404, 408, 413, 414, 417, 431, 500, 501, 503, 504, 505])
 def test_error_responses(status: int) -> None:
-    standing = ResponseDefaults("geventuwsgi", True)
-    standing.tick(0)
-    answer, body = read(error_response(status, standing, extra=[("Retry-After", "1")]))
-    assert answer.status == status and str(status).encode() in body
-    assert int(answer.headers["Content-Length"]) == len(body)
-    assert answer.headers["Connection"] == "close" and answer.headers["Date"]
-    assert answer.headers["Retry-After"] == "1"
-    answer, body = read(error_response(status, standing, is_head=True), "HEAD")
-    assert answer.status == status and body == b""
-    assert error_response(status, standing, is_head=True).endswith(b"\r\n\r\n")
+    defaults = ResponseDefaults("geventuwsgi", True)
+    defaults.tick(0)
+    received, body = read(error_response(status, defaults, extra=[("Retry-After", "1")]))
+    assert received.status == status and str(status).encode() in body
+    assert int(received.headers["Content-Length"]) == len(body)
+    assert received.headers["Connection"] == "close" and received.headers["Date"]
+    assert received.headers["Retry-After"] == "1"
+    received, body = read(error_response(status, defaults, is_head=True), "HEAD")
+    assert received.status == status and body == b""
+    assert error_response(status, defaults, is_head=True).endswith(b"\r\n\r\n")
 
 
 # Fuzz.
@@ -302,7 +302,7 @@ names = st.one_of(texts, st.sampled_from(["Content-Length", "connection", "Date"
 @given(st.one_of(st.just("200 OK"), texts.map("200 ".__add__)),
        st.lists(st.tuples(names, texts), max_size=5), st.booleans())
 def test_nothing_is_injected(status: str, headers: Headers, http11: bool) -> None:
-    """Invariant: a head is either refused, or has one line for the status, one for each field
+    """Invariant: a head is either rejected, or has one line for the status, one for each field
     that is counted, and at most two for the framing; none of them by the application's text."""
     try:
         response, lines = head_of(status, headers, http11=http11)
@@ -334,7 +334,7 @@ def test_a_client_reads_what_was_sent(
         with pytest.raises(http.client.IncompleteRead):
             read(octets)
         return
-    answer, found = read(octets + (b"next" if response.keep_alive else b""))
+    received, found = read(octets + (b"next" if response.keep_alive else b""))
     assert found == body[:length]
     assert response.keep_alive is (length is not None or http11)
 

@@ -1,4 +1,4 @@
-"""Subscription datagrams: as uWSGI writes them, and what is none."""
+"""Subscription datagrams: as uWSGI writes them, and malformed ones."""
 
 import pytest
 
@@ -11,15 +11,15 @@ def packet(leaves: int = 0, **pairs: str) -> bytes:
     return uwsgi.encode(pairs, 224, leaves)
 
 
-def test_there_and_back() -> None:
-    told = Announcement(False, "example.com", "127.0.0.1:3031", 5, 1, 8, 3, 2)
-    assert subscription.parse(subscription.encode(told)) == told
-    assert subscription.parse(subscription.encode(told._replace(leaves=True))).leaves
+def test_encode_and_parse() -> None:
+    announcement = Announcement(False, "example.com", "127.0.0.1:3031", 5, 1, 8, 3, 2)
+    assert subscription.parse(subscription.encode(announcement)) == announcement
+    assert subscription.parse(subscription.encode(announcement._replace(leaves=True))).leaves
 
 
-def test_what_is_not_said_has_a_default() -> None:
-    told = subscription.parse(packet(key="Example.COM:80", address="/run/app.sock"))
-    assert told == Announcement(False, "example.com:80", "/run/app.sock")
+def test_defaults() -> None:
+    announcement = subscription.parse(packet(key="Example.COM:80", address="/run/app.sock"))
+    assert announcement == Announcement(False, "example.com:80", "/run/app.sock")
     assert subscription.parse(packet(key="k", address="a", weight="0")).weight == 1
     assert subscription.parse(packet(key="k", address="a", sign="x")).signed
     assert subscription.parse(packet(key="k", address="a", notify="/x", sni_key="y"))
@@ -36,11 +36,11 @@ def test_what_is_not_said_has_a_default() -> None:
     packet(key="k", address="a", filler="x" * 4096),
     b"\xe0\x04\x00\x00\xff\xff\x01\x01", b"\xe0\x03\x00\x00\x01\x00k",
 ])
-def test_what_is_none_is_refused(data: bytes) -> None:
+def test_malformed_datagrams_are_rejected(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         subscription.parse(data)
 
 
-def test_one_that_is_too_large_is_not_sent() -> None:
+def test_a_datagram_that_is_too_large() -> None:
     with pytest.raises(ProtocolError):
         subscription.encode(Announcement(False, "k" * 5000, "a"))

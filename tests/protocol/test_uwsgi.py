@@ -1,4 +1,4 @@
-"""uwsgi packets: taken whole or refused, whatever the pieces they come in."""
+"""uwsgi packets are parsed whole or rejected, however they are cut."""
 
 import struct
 
@@ -34,7 +34,7 @@ def seen(parser: PacketParser) -> object:
 
 
 def outcome(data: bytes, buffer_size: int = 65536) -> list[object]:
-    """Parse `data` in all splittings; they must agree; return what came out."""
+    """Parse `data` in all splittings; they must agree; return the events."""
     results = [drive(PacketParser(buffer_size), pieces, seen) for pieces in splittings(data)]
     for result in results[1:]:
         assert result == results[0]
@@ -48,7 +48,7 @@ def variables(data: bytes) -> dict[str, str]:
 
 
 def refused(data: bytes, **limits: int) -> tuple[int, str]:
-    """Return status and reason of the refusal; nothing may have come out before it."""
+    """Return status and reason of the rejection; there must be no event before it."""
     [(word, _, status, reason)] = outcome(data, **limits)
     assert word == "error"
     return status, reason
@@ -117,7 +117,7 @@ OVER = "a length runs over the end of the uwsgi block"
     (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", 400, "a PROXY protocol header on a uwsgi socket"),
     (b"\r\n\r\n\0\r\nQUIT\n", 400, "a PROXY protocol header on a uwsgi socket"),
 ], ids=repr)
-def test_refused(data: bytes, status: int, reason: str) -> None:
+def test_rejected(data: bytes, status: int, reason: str) -> None:
     found, text = refused(data)
     assert found == status and text.startswith(reason)
 
@@ -126,7 +126,7 @@ def test_refused(data: bytes, status: int, reason: str) -> None:
     (b"GET / HTTP/1.1\r\n\r\n", False), (b"\x16\x03\x01\x02\x00", False),
     (b"PROXY UNKNOWN\r\n", False), (packet(b"", 98), True), (packet(b""), True),
 ])
-def test_other_protocols_are_told_from_broken_packets(data: bytes, ours: bool) -> None:
+def test_other_protocols_are_distinguished_from_broken_packets(data: bytes, ours: bool) -> None:
     with pytest.raises(ProtocolError) as caught:
         PacketParser().head(data)
     assert isinstance(caught.value, NotOurProtocol) is not ours
@@ -158,7 +158,7 @@ def test_content_length(text: str, length: int) -> None:
 @pytest.mark.parametrize("text", [
     "abc", "-5", "+5", "5_0", " 5", "5 ", "5,5", "0x5", "5\n", "\xb2", "5\0", "1" * 20, "1" * 5000,
 ])
-def test_content_length_refused(text: str) -> None:
+def test_content_length_rejected(text: str) -> None:
     status, reason = refused(encode({"A": "b", "CONTENT_LENGTH": text}))
     assert status == 400 and reason.startswith("invalid CONTENT_LENGTH") and len(reason) < 250
 
@@ -175,7 +175,7 @@ def test_a_body_cut_short_is_never_complete() -> None:
     assert error[2:] == (400, "truncated request body: the peer closed after 4 of 5 bytes")
 
 
-def test_bytes_behind_the_body_are_no_request() -> None:
+def test_bytes_after_the_body_are_not_a_request() -> None:
     second = encode({"REQUEST_URI": "/smuggled"})
     for body in (b"", b"hello"):
         parser = PacketParser()
@@ -188,7 +188,7 @@ def test_bytes_behind_the_body_are_no_request() -> None:
             parser.head(b"")
 
 
-def test_body_in_pieces_is_handed_on_as_it_comes() -> None:
+def test_pieces_of_a_body_are_returned_as_they_come() -> None:
     parser = PacketParser()
     assert parser.head(encode({"CONTENT_LENGTH": "10"}) + b"01")
     assert [parser.body(b""), parser.body(b"234"), parser.body(b""), parser.body(b"56789rest")] == [
@@ -215,7 +215,7 @@ def test_many_small_variables_cost_no_more_than_their_bytes() -> None:
     assert parser.vars == {"HTTP_A": ", ".join("x" * 5900)}
 
 
-def test_encode_refuses_what_does_not_fit() -> None:
+def test_encode_rejects_what_does_not_fit() -> None:
     for variables_ in ({"A": "x" * 65536}, {"A": "x" * 65532}):
         with pytest.raises(ProtocolError) as caught:
             encode(variables_)
@@ -230,9 +230,9 @@ names = st.text(st.characters(max_codepoint=255), min_size=1, max_size=20).filte
 
 @given(st.dictionaries(names, latin, min_size=1, max_size=30), st.binary(max_size=50),
        st.lists(st.integers(0, 10 ** 6), max_size=8))
-def test_whatever_is_encoded_is_parsed_back(
+def test_what_is_encoded_is_parsed_back(
         found: dict[str, str], body: bytes, places: list[int]) -> None:
-    """Invariant: parse(encode(vars) + body), cut anywhere, gives the same vars and body."""
+    """Invariant: parse(encode(vars) + body), cut anywhere, returns the same vars and body."""
     found["CONTENT_LENGTH"] = str(len(body))
     [[(parsed, *_), read, complete]] = drive(
         PacketParser(), cut(encode(found) + body, places), seen)
@@ -247,14 +247,14 @@ runs = st.lists(st.lists(st.tuples(few, st.text("xy", max_size=2)), min_size=1, 
 @given(runs, st.integers(0, 200))
 def test_a_packet_means_the_same_whatever_came_before(
         packets: list[list[tuple[str, str]]], size: int) -> None:
-    """Invariant: what is remembered of other packets changes no result."""
+    """Invariant: what is cached of other packets changes no result."""
     *before, last = packets
     data = encode(last)
     data = packet(data[4:][:size])  # maybe cut in the middle of a variable
     results = []
     for others in ([], before):
         uwsgi._opening.clear()
-        uwsgi._lessons[:] = [None] * 2
+        uwsgi._replacements[:] = [None] * 2
         for other in others:
             assert outcome(encode(other))[0] != "error"
         results.append(outcome(data))
@@ -262,10 +262,10 @@ def test_a_packet_means_the_same_whatever_came_before(
 
 
 @given(st.binary(max_size=120), st.booleans(), st.lists(st.integers(0, 10 ** 6), max_size=6))
-def test_any_bytes_in_any_pieces_give_the_same(
+def test_the_result_does_not_depend_on_the_cuts(
         noise: bytes, framed: bool, places: list[int]) -> None:
-    """Invariant: the events depend on the bytes, never on the cuts; a block that is taken
-    is made of its variables and nothing else."""
+    """Invariant: the events depend on the bytes, never on the cuts; a block that is parsed
+    consists of its variables and nothing else."""
     data = packet(noise) if framed else noise
     whole = drive(PacketParser(), [data], seen)
     assert drive(PacketParser(), cut(data, places), seen) == whole

@@ -1,4 +1,4 @@
-"""Nodes for a router to balance over: ones that do as they are told, and real ones."""
+"""Nodes for the tests of the router: scripted ones, and real servers."""
 
 import contextlib
 import socket
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.harness import Program, Server, installed, wait_until
+from tests.harness import Program, Server, reference_uwsgi, wait_until
 
 # What the nodes of these tests serve.
 APP = """
@@ -23,12 +23,12 @@ def application(environ, start_response):
         start_response("200 OK", headers + [("Content-Length", str(size))])
         return (b"x" * 65536 if left > 65536 else b"x" * left
                 for left in range(size, 0, -65536))
-    if path == "/door":  # tell who has the request, and stay until the door is open
-        door = environ["QUERY_STRING"]
-        with open(f"{door}.new", "w") as file:
+    if path == "/hold":  # write the pid, and wait until the request is released
+        name = environ["QUERY_STRING"]
+        with open(f"{name}.new", "w") as file:
             file.write(str(os.getpid()))
-        os.rename(f"{door}.new", f"{door}.pid")
-        while not os.path.exists(f"{door}.open"):
+        os.rename(f"{name}.new", f"{name}.pid")
+        while not os.path.exists(f"{name}.release"):
             time.sleep(0.01)
     if path == "/slow":
         time.sleep(float(environ["QUERY_STRING"] or 1))
@@ -41,7 +41,7 @@ def application(environ, start_response):
     elif path == "/env":
         out = "\\n".join(f"{k}={v}" for k, v in sorted(environ.items())
                         if isinstance(v, str)).encode()
-    elif path in ("/pid", "/door"):
+    elif path in ("/pid", "/hold"):
         out = str(os.getpid()).encode()
     else:
         out = path.encode("latin-1")
@@ -51,7 +51,7 @@ def application(environ, start_response):
 
 
 class Scripted:
-    """A node that does with each connection what a function says.
+    """A node that calls a function with each connection.
 
     Args:
         act: called with the connected socket, in a thread of its own.
@@ -100,21 +100,21 @@ def head_of(peer: socket.socket) -> bytes:
     return data
 
 
-def held(answer: bytes, go: threading.Event) -> Callable[[socket.socket], None]:
-    """Return what reads the head of a request and says this when it may."""
+def held(response: bytes, go: threading.Event) -> Callable[[socket.socket], None]:
+    """Return a function that reads a head and sends a response after an event."""
     def act(peer: socket.socket) -> None:
         head_of(peer)
         go.wait(15)
-        peer.sendall(answer)
+        peer.sendall(response)
     return act
 
 
-def saying(answer: bytes) -> Callable[[socket.socket], None]:
-    """Return what reads a request and says this, then closes."""
+def responding(response: bytes) -> Callable[[socket.socket], None]:
+    """Return a function that reads a request, sends this response, and closes."""
     def act(peer: socket.socket) -> None:
         peer.settimeout(10)
         peer.recv(65536)
-        peer.sendall(answer)
+        peer.sendall(response)
         peer.shutdown(socket.SHUT_WR)
         while peer.recv(65536):
             pass
@@ -122,16 +122,10 @@ def saying(answer: bytes) -> Callable[[socket.socket], None]:
 
 
 def hanging(peer: socket.socket) -> None:
-    """Read and never answer."""
+    """Read, and never respond."""
     peer.settimeout(30)
     while peer.recv(65536):
         pass
-
-
-def free_port() -> int:
-    """Return a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def our_node(directory: Path, name: str, *arguments: str) -> Server:
@@ -152,7 +146,7 @@ def real_uwsgi(directory: Path, name: str, *arguments: str, app: str = APP) -> I
     directory.mkdir(exist_ok=True)
     (directory / "app.py").write_text(app)
     address = str(directory / "uwsgi.sock")
-    with Program(installed("uwsgi"), "--master", "--socket", address, "--wsgi-file", "app.py",
+    with Program(reference_uwsgi(), "--master", "--socket", address, "--wsgi-file", "app.py",
                  "--die-on-term", "--disable-logging", *arguments, cwd=directory,
                  env={"NODE": name, "PYTHONPATH": ""}) as program:
         program.wait_for("spawned uWSGI worker")
@@ -167,9 +161,9 @@ def router(directory: Path, *arguments: str, **more: object) -> Server:
     return Server(directory, "--http", "127.0.0.1:0", *arguments, **more)  # type: ignore
 
 
-def node_of(answer: bytes) -> str:
-    """Return which node has answered."""
-    for line in answer.split(b"\r\n"):
+def node_of(response: bytes) -> str:
+    """Return the name of the node that responded."""
+    for line in response.split(b"\r\n"):
         if line.lower().startswith(b"x-node: "):
             return line[8:].decode()
     return ""

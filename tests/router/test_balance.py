@@ -1,4 +1,4 @@
-"""Whose turn it is: weights, least connections, nodes that fail, groups that are full."""
+"""Choice of nodes: weights, least connections, failing nodes, full groups."""
 
 from collections import Counter
 from time import monotonic
@@ -19,10 +19,10 @@ def node(name: str, **more: int) -> Node:
 def turns(group: NodeGroup, count: int) -> str:
     found = []
     for _ in range(count):
-        one = group.take(())
+        one = group.acquire(())
         assert one is not None
         found.append(one.name)
-        group.give(one)
+        group.release(one)
     return "".join(found)
 
 
@@ -35,10 +35,10 @@ def test_round_robin_is_smooth_and_follows_the_weights() -> None:
 
 def test_least_connections_counts_what_is_in_progress() -> None:
     group = NodeGroup("g", [node("a", weight=2), node("b")], algorithm="lc")
-    held = [group.take(()) for _ in range(6)]
+    held = [group.acquire(()) for _ in range(6)]
     assert Counter(one.name for one in held if one) == {"a": 4, "b": 2}
     for one in [one for one in held if one and one.name == "b"]:
-        group.give(one)
+        group.release(one)
     assert turns(group, 2) == "bb"
 
 
@@ -46,32 +46,32 @@ def test_a_failed_node_is_left_out_longer_each_time_and_tried_by_one_request() -
     one, other = node("a", gracetime=30), node("b")
     group = NodeGroup("g", [one, other])
     now = monotonic()
-    pauses = [one.failed(now + 100 * count) for count in range(-7, 0)]
+    pauses = [one.failed(now + 100 * count) for count in range(7)]
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     one.down_until = now + 30
     assert turns(group, 4) == "bbbb"
     one.down_until = now - 1
-    first = group.take(())
-    second, third = group.take(()), group.take(())
+    first = group.acquire(())
+    second, third = group.acquire(()), group.acquire(())
     names = [found.name for found in (first, second, third) if found]
     assert sorted(names) == ["a", "b", "b"]  # it is tried by one at a time
     one.succeeded(monotonic())
     assert "a" in turns(group, 2)
 
 
-def test_when_all_are_left_out_the_next_one_due_is_asked() -> None:
+def test_when_all_are_down_the_one_due_first_is_tried() -> None:
     one, other = node("a"), node("b")
     now = monotonic()
     one.failed(now - 2)
     one.failed(now)
     other.failed(now)
     group = NodeGroup("g", [one, other])
-    assert group.take(()) is other
-    assert group.take((other,)) is one
-    assert group.take((one, other)) is None
+    assert group.acquire(()) is other
+    assert group.acquire((other,)) is one
+    assert group.acquire((one, other)) is None
 
 
-def test_fallback_nodes_are_for_want_of_others() -> None:
+def test_fallback_nodes_serve_while_the_others_are_down() -> None:
     one, spare = node("a"), node("s")
     group = NodeGroup("g", [one], [spare])
     assert turns(group, 2) == "aa"
@@ -81,57 +81,57 @@ def test_fallback_nodes_are_for_want_of_others() -> None:
 
 def test_no_node_at_all() -> None:
     with pytest.raises(NoNodeAvailable, match="no node for g"):
-        NodeGroup("g").take(())
+        NodeGroup("g").acquire(())
 
 
-def test_who_waits_is_served_in_order_and_the_queue_is_bounded() -> None:
+def test_waiting_requests_are_served_in_order_and_the_queue_is_bounded() -> None:
     one = node("a", limit=1)
-    group = NodeGroup("g", [one], queue=2, patience=10)
-    held = group.take(())
+    group = NodeGroup("g", [one], queue=2, queue_timeout=10)
+    held = group.acquire(())
     assert held is one
     order: list[int] = []
 
-    def ask(number: int) -> None:
-        found = group.take(())
+    def request(number: int) -> None:
+        found = group.acquire(())
         order.append(number)
         assert found is one
         gevent.sleep(0)
-        group.give(one)
-    waiting = [gevent.spawn(ask, number) for number in range(2)]
+        group.release(one)
+    waiting = [gevent.spawn(request, number) for number in range(2)]
     gevent.sleep(0)
     assert group.waiting == 2
     with pytest.raises(NoNodeAvailable, match="2 requests wait"):
-        group.take(())
-    group.give(one)
+        group.acquire(())
+    group.release(one)
     gevent.joinall(waiting, raise_error=True)
     assert order == [0, 1] and one.busy == 0 and group.waiting == 0
 
 
-def test_nobody_waits_longer_than_the_patience() -> None:
-    group = NodeGroup("g", [node("a", limit=1)], patience=0.05)
-    group.take(())
-    with pytest.raises(NoNodeAvailable, match="had room within 0.05 seconds"):
-        group.take(())
+def test_no_request_waits_longer_than_the_timeout() -> None:
+    group = NodeGroup("g", [node("a", limit=1)], queue_timeout=0.05)
+    group.acquire(())
+    with pytest.raises(NoNodeAvailable, match="became free within 0.05 seconds"):
+        group.acquire(())
     assert group.waiting == 0
 
 
-def test_a_node_that_comes_serves_those_that_wait() -> None:
-    group = NodeGroup("g", [node("a", limit=1)], patience=10)
-    group.take(())
-    waiting = gevent.spawn(group.take, ())
+def test_a_new_node_serves_waiting_requests() -> None:
+    group = NodeGroup("g", [node("a", limit=1)], queue_timeout=10)
+    group.acquire(())
+    waiting = gevent.spawn(group.acquire, ())
     gevent.sleep(0)
     group.nodes.append(node("b"))
-    group.wake()
+    group.notify_all()
     assert waiting.get(timeout=5).name == "b"
 
 
-def test_who_waits_for_nodes_that_all_leave_is_told() -> None:
-    group = NodeGroup("g", [node("a", limit=1)], patience=10)
-    group.take(())
-    waiting = gevent.spawn(group.take, ())
+def test_waiting_requests_fail_when_all_nodes_leave() -> None:
+    group = NodeGroup("g", [node("a", limit=1)], queue_timeout=10)
+    group.acquire(())
+    waiting = gevent.spawn(group.acquire, ())
     gevent.sleep(0)
     group.nodes.clear()
-    group.wake()
+    group.notify_all()
     with pytest.raises(NoNodeAvailable, match="no node for g"):
         waiting.get(timeout=5)
 
@@ -144,16 +144,16 @@ def test_requests_that_fail_together_are_one_failure() -> None:
 
 
 def test_more_connections_than_our_workers_have_slots_are_not_kept() -> None:
-    """One of them waits to be accepted, and only the end of another lets it in."""
+    """A worker accepts an additional connection only when another one ends."""
     one = Node("the workers", parse("127.0.0.1:1"), "routed", limit=3)
-    links = [one.link(gevent.get_hub(), Limits()) for _ in range(3)]
+    connections = [one.new_connection(gevent.get_hub(), Limits()) for _ in range(3)]
     one.busy = 3
     one.limit = 2  # a worker has gone
-    one.keep(links[0], 0.0)
+    one.keep(connections[0], 0.0)
     assert one.statistics()["idle"] == 0
     one.busy = 2
-    one.keep(links[1], 0.0)
+    one.keep(connections[1], 0.0)
     one.busy = 1
-    one.keep(links[2], 0.0)
+    one.keep(connections[2], 0.0)
     assert one.statistics()["idle"] == 2
     one.close()

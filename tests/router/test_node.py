@@ -1,4 +1,4 @@
-"""Connections that we open: names that are looked up."""
+"""Connections to nodes: name resolution."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_a_resolver_that_hangs_is_a_connect_timeout(monkeypatch: pytest.MonkeyPa
     stream.close()
 
 
-def test_a_name_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(-2, "Name or service not known")
     monkeypatch.setattr(node, "getaddrinfo", fail)

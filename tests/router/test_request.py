@@ -1,4 +1,4 @@
-"""What nodes are told of a request."""
+"""Requests as nodes get them."""
 
 from dataclasses import replace
 
@@ -14,10 +14,10 @@ ORIGIN = Origin("192.0.2.1", "5000", "http", "node", "8080", False, {}, "192.0.2
 
 
 def request(data: str, origin: Origin = ORIGIN,
-            manner: ForwardingOptions = ForwardingOptions()) -> Request:
+            forwarding: ForwardingOptions = ForwardingOptions()) -> Request:
     parser = RequestParser(Limits(field=70000, head=80000))
     assert parser.head(data.replace("\n", "\r\n").encode("latin-1"))
-    return Request(parser, origin, manner)
+    return Request(parser, origin, forwarding)
 
 
 def variables(packet: bytes) -> dict[str, str]:
@@ -26,7 +26,7 @@ def variables(packet: bytes) -> dict[str, str]:
     return parser.vars
 
 
-def test_a_packet_holds_what_uwsgi_has() -> None:
+def test_a_packet_has_the_variables_of_uwsgi() -> None:
     found = variables(request("POST /a%20b/../c?d=e HTTP/1.1\nHost: h\nContent-Type: t/x\n"
                               "Cookie: a=1\nCookie: b=2\nX-A: 1\nX-A: 2\n"
                               "Content-Length: 5\n\n").packet(5, (0, 0)))
@@ -40,8 +40,8 @@ def test_a_packet_holds_what_uwsgi_has() -> None:
 
 
 def test_modifiers_and_variables_of_the_configuration() -> None:
-    manner = ForwardingOptions(forwarded=False, variables=(("A", "b c"),))
-    packet = request("GET / HTTP/1.1\nHost: h\n\n", manner=manner).packet(0, (7, 2))
+    forwarding = ForwardingOptions(forwarded=False, variables=(("A", "b c"),))
+    packet = request("GET / HTTP/1.1\nHost: h\n\n", forwarding=forwarding).packet(0, (7, 2))
     assert (packet[0], packet[3]) == (7, 2)
     found = variables(b"\0" + packet[1:])
     assert found["A"] == "b c" and not [name for name in found if "FORWARDED" in name]
@@ -60,7 +60,7 @@ def test_https_and_certificates() -> None:
     (False, ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: http"]),
     (True, ["X-Forwarded-Host: e", "Forwarded: for=1", "X-Real-IP: 1.1.1.1",
             "X-Forwarded-For: 1.1.1.1, 2.2.2.2, 192.0.2.1", "X-Forwarded-Proto: https"])])
-def test_what_others_say_of_the_client(trusted: bool, expected: list[str]) -> None:
+def test_forwarding_fields_of_other_proxies(trusted: bool, expected: list[str]) -> None:
     head = request("GET / HTTP/1.1\nHost: h\nX-Forwarded-For: 1.1.1.1\nX-Forwarded-Host: e\n"
                    "X-Forwarded-Proto: https\nForwarded: for=1\nX-Real-IP: 1.1.1.1\n"
                    "x-forwarded-for: 2.2.2.2\n\n", replace(ORIGIN, trusted=trusted)).http("")
@@ -77,13 +77,13 @@ def test_a_client_without_address_adds_nothing() -> None:
     assert b"Forwarded-For" not in head
 
 
-def test_fields_that_connection_names_end_here() -> None:
+def test_fields_that_connection_names_are_dropped() -> None:
     one = request("GET / HTTP/1.1\nHost: h\nConnection: X-A, close\nX-A: 1\nX-B: 2\n\n")
     assert b"X-A" not in one.http("") and b"X-B: 2" in one.http("")
     assert "HTTP_X_A" not in variables(one.packet(0, (0, 0)))
 
 
-def test_what_the_request_is_cannot_be_named_by_connection() -> None:
+def test_connection_cannot_name_fields_for_all_recipients() -> None:
     one = request("GET / HTTP/1.1\nHost: h\nContent-Type: t\n"
                   "Connection: host, content-type\n\n")
     assert one.http("").startswith(b"GET / HTTP/1.1\r\nHost: h\r\nContent-Type: t\r\n")
@@ -110,11 +110,11 @@ def test_upgrades(line: str, upgrade: str) -> None:
     assert request(f"GET / HTTP/1.1\nHost: h\n{line}\n\n").upgrade == upgrade
 
 
-def test_other_upgrades_where_raw_bodies_are_wanted() -> None:
-    manner = ForwardingOptions(any_upgrade=True)
+def test_other_upgrades_with_raw_bodies() -> None:
+    forwarding = ForwardingOptions(any_upgrade=True)
     for name, passes in (("other", True), ("h2c", False), ("HTTP/2.0", False), ("a, b", False)):
         one = request(f"GET / HTTP/1.1\nHost: h\nConnection: Upgrade\nUpgrade: {name}\n\n",
-                      manner=manner)
+                      forwarding=forwarding)
         assert bool(one.upgrade) is passes
 
 

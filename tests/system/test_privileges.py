@@ -62,10 +62,10 @@ def test_an_unknown_user_or_group():
 
 
 def test_running_as_root_is_two_lines(caplog):
-    warn_about_root(Identity(None, None))
-    assert len(caplog.records) == 2 and "running uWSGI as root" in caplog.text
+    warn_about_root(Identity(None, None), "geventuwsgi")
+    assert len(caplog.records) == 2 and "running geventuwsgi as root" in caplog.text
     caplog.clear()
-    warn_about_root(Identity("nobody", None))
+    warn_about_root(Identity("nobody", None), "geventuwsgi")
     assert not caplog.records
 
 

@@ -1,6 +1,6 @@
-"""uWSGI's internal routing: what `route`, `error-route` and their kin do to a request.
+"""uWSGI's internal routing: the options `route`, `error-route` and so on.
 
-Begin with `rules.py`, which compiles and follows the rules; `actions` and `response_filter`
-are what they do, `variables` the placeholders in their texts. The grammar of a rule, with its
-errors, is `config/options/rules.py`.
+Start with `rules`, which compiles and applies the rules; `actions` and `response_filter` are
+their effects, `variables` the placeholders in their texts. The rules were checked before, by
+`config/options/rules.py`.
 """

@@ -1,8 +1,7 @@
-"""The response of a request that rules of internal routing looked at, as they want it.
+"""Apply rules of internal routing to a response.
 
-The rules of this room: nothing of it is on the way of a request without rules. What rules
-put in the place of a response begins where its head would have left; of a response that is
-replaced the body is closed and never sent.
+Only requests with rules for responses are wrapped. A rule may replace a response instead of
+its head; the body of the replaced response is closed and never sent.
 """
 
 import zlib
@@ -16,27 +15,27 @@ from .actions import RuleContext
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-def wrap(application: Callable[..., Any], visit: RuleContext) -> Callable[..., Any]:
-    """Return the application with what a visit wants done to its response."""
-    if not (visit.added or visit.removed or visit.gzip or visit.rules.later):
+def wrap(application: Callable[..., Any], context: RuleContext) -> Callable[..., Any]:
+    """Return the application with the rules applied to its responses."""
+    if not (context.added or context.removed or context.gzip or context.rules.later):
         return application
 
-    def routed(environ: Environ, start_response: Callable[..., Any]) -> Any:
-        response = FilteredResponse(visit, start_response)
+    def filtered(environ: Environ, start_response: Callable[..., Any]) -> Any:
+        response = FilteredResponse(context, start_response)
         return response.body(application(environ, response.start))
-    return routed
+    return filtered
 
 
 class FilteredResponse:
-    """One response on its way out.
+    """One response.
 
     Args:
-        visit: what the rules made of the request.
+        context: of the request.
         start_response: the server's.
     """
 
-    def __init__(self, visit: RuleContext, start_response: Callable[..., Any]) -> None:
-        self._visit = visit
+    def __init__(self, context: RuleContext, start_response: Callable[..., Any]) -> None:
+        self._context = context
         self._start_response = start_response
         self._begun = False
         self._compressor: Any = None
@@ -44,28 +43,28 @@ class FilteredResponse:
 
     def start(self, status: str, headers: list[tuple[str, str]],
               exc_info: Any = None) -> Callable[[bytes], Any]:
-        """Be the application's `start_response`."""
-        visit = self._visit
+        """The application's `start_response`."""
+        context = self._context
         self._begun = True
         self._compressor = self.replacement = None
-        if visit.rules.later:
-            answer = visit.rules.respond(visit, status, headers)
-            if answer is not None:
-                self.replacement = answer(
-                    visit.environ,
+        if context.rules.later:
+            application = context.rules.respond(context, status, headers)
+            if application is not None:
+                self.replacement = application(
+                    context.environ,
                     lambda status, headers, _=None: self._head(status, headers, exc_info))
                 return _discard
         return self._head(status, headers, exc_info)
 
     def _head(self, status: str, headers: list[tuple[str, str]],
               exc_info: Any) -> Callable[[bytes], Any]:
-        visit = self._visit
-        if visit.rules.filters.auto_gzip:
+        context = self._context
+        if context.rules.filters.auto_gzip:
             headers = self._asked_gzip(headers)
-        headers = [(name, value) for name, value in headers if name.lower() not in visit.removed]
-        headers += visit.added
+        headers = [(name, value) for name, value in headers if name.lower() not in context.removed]
+        headers += context.added
         names = {name.lower() for name, _ in headers}
-        if visit.gzip and status[:3] == "200" and "content-encoding" not in names:
+        if context.gzip and status[:3] == "200" and "content-encoding" not in names:
             self._compressor = zlib.compressobj(wbits=_GZIP)
             headers = [one for one in headers if one[0].lower() not in ("content-length", "etag")]
             headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
@@ -73,25 +72,25 @@ class FilteredResponse:
         return lambda data: write(self._compressed(data))
 
     def _asked_gzip(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Take `uWSGI-Encoding: gzip` as the order that it is (http-auto-gzip)."""
+        """Remove `uWSGI-Encoding`, and compress if it is gzip (http-auto-gzip)."""
         rest = [one for one in headers if one[0].lower() != "uwsgi-encoding"]
         if len(rest) < len(headers) and accepts_gzip(
-                self._visit.environ.get("HTTP_ACCEPT_ENCODING", "")):
-            self._visit.gzip = True
+                self._context.environ.get("HTTP_ACCEPT_ENCODING", "")):
+            self._context.gzip = True
         return rest
 
     def body(self, result: Any) -> Any:
-        """Return what is to be sent in place of the application's iterable, or that."""
-        if not self._begun:  # it starts the response when it is asked for its first piece
-            visit = self._visit
-            return Pieces(self, result) if visit.gzip or visit.rules.later else result
+        """Return the iterable to send instead of the application's, or that one."""
+        if not self._begun:  # an iterator may start the response with its first piece
+            context = self._context
+            return Pieces(self, result) if context.gzip or context.rules.later else result
         if self.replacement is not None:
             _close(result)
             return self.replacement
         return result if self._compressor is None else Pieces(self, result)
 
     def pieces(self, result: Any) -> Iterator[bytes]:
-        """Give the body piece by piece: each can be read as it comes."""
+        """Yield the body piece by piece; each can be decompressed when it arrives."""
         for piece in result:
             if self.replacement is not None:
                 break
@@ -110,7 +109,7 @@ class FilteredResponse:
 
 
 class Pieces:
-    """An iterable that closes those it reads from (PEP 3333)."""
+    """An iterable that closes the iterables it reads from (PEP 3333)."""
 
     def __init__(self, response: FilteredResponse, result: Any) -> None:
         self._response = response
@@ -133,4 +132,4 @@ def _close(result: Any) -> None:
 
 
 def _discard(data: bytes) -> None:
-    """What `write` does with the body of a response that was replaced."""
+    """The `write` of a response that was replaced."""

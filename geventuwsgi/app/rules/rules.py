@@ -1,16 +1,16 @@
-"""Internal routing: rules that look at a request before the application does (uWSGI's route*).
+"""Internal routing: rules for a request, applied before the application (uWSGI's route*).
 
     subject regex action        route, route-uri, route-host, ...
     condition action            route-if, route-if-not
     action                      route-run
     label                       route-label
 
-The same options with `error-`, `response-` and `final-` in front are followed later: when a
-response with a status of 400 and more is about to leave, when any is, and when it has left.
+The same options with the prefixes `error-`, `response-` and `final-` are applied later: before
+a response with a status of 400 or more is sent, before any response, and after it.
 
-The rules of this room: rules are followed in the order they were written, across all
-options. An action goes on to the next rule, ends the rules, or answers the request. What
-a request brings along never names a file above the directory that the rule wrote.
+Rules are applied in the order in which they were written, across all options. An action
+continues with the next rule, ends the rules, or responds to the request. Text of a request
+never names a file above the directory in the rule.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ SUBJECTS = {"route": "PATH_INFO", "route-uri": "REQUEST_URI", "route-host": "HTT
             "route-qs": "QUERY_STRING", "route-remote-addr": "REMOTE_ADDR",
             "route-user-agent": "HTTP_USER_AGENT", "route-remote-user": "REMOTE_USER",
             "route-referer": "HTTP_REFERER"}
-# What stands in front of an option whose rules are followed later.
+# The prefixes of options whose rules are applied later.
 PHASES = ("error-", "response-", "final-")
 
 
@@ -38,10 +38,10 @@ class Rule(NamedTuple):
     """One rule.
 
     Attributes:
-        matches: whether the rule is meant; it may set the visit's captures.
+        matches: whether the rule applies; may set the captures of the context.
         action: a name of `ACTIONS`.
-        argument: what stands behind the action's colon.
-        label: where `goto` may lead, for a rule that does nothing else.
+        argument: the text after the action's colon.
+        label: the label of a rule that is only a target of `goto`.
     """
 
     matches: Callable[[RuleContext], bool]
@@ -51,14 +51,14 @@ class Rule(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """What is done to the fields of each request or response, as options say it.
+    """The options about fields of all requests or responses.
 
     Attributes:
-        removed: the fields that are not sent, in small letters (del-header).
-        collected: (field in small letters, variable): the value is put into the variable
+        removed: response fields that are not sent, in lower case (del-header).
+        collected: (response field in lower case, variable that gets its value)
             (collect-header).
-        auto_gzip: a response with `uWSGI-Encoding: gzip` is compressed (http-auto-gzip).
-        host_named: over HTTP SERVER_NAME is the Host field (http-server-name-as-http-host).
+        auto_gzip: compress responses with `uWSGI-Encoding: gzip` (http-auto-gzip).
+        host_named: SERVER_NAME of HTTP requests is Host (http-server-name-as-http-host).
     """
 
     removed: frozenset[str] = frozenset()
@@ -71,13 +71,13 @@ class Routes:
     """The rules of an instance.
 
     Args:
-        texts: the option's name, a blank and its text, in the order written.
-        filters: what is done to all responses beside.
+        texts: for each rule the name of the option, a blank and its text, in order.
+        filters: the options about fields.
         worker: the worker's number.
 
     Attributes:
-        later: a response has to be looked at before it leaves.
-        final: there are rules for what comes behind it.
+        later: there are rules or options for responses.
+        final: there are rules for the time after a response.
     """
 
     def __init__(self, texts: Iterable[str], filters: Filters = Filters(),
@@ -96,64 +96,64 @@ class Routes:
         self.final = bool(self._final)
 
     def follow(self, exchange: WsgiExchange) -> RuleContext:
-        """Follow the rules for one request. The environ is changed in place; what is to
-        become of the response is told by the visit that is returned."""
-        visit = RuleContext(exchange, self, self.filters.removed)
+        """Apply the rules to a request. The environ is changed in place; the returned context
+        says what to do with the response."""
+        context = RuleContext(exchange, self, self.filters.removed)
         if self.filters.host_named and not exchange.raw and "HTTP_HOST" in exchange.environ:
             exchange.environ["SERVER_NAME"] = exchange.environ["HTTP_HOST"]
-        if not _follow(self._request, visit):
-            # What guards may stand at the label: no answer, as in uWSGI.
+        if not _follow(self._request, context):
+            # The rules at the label may deny access, so there is no response, as in uWSGI.
             log.error("%s %s: no label %r follows its goto; closed", exchange.method,
-                      exchange.uri, visit.label)
+                      exchange.uri, context.label)
             exchange.transport.persists = False
-            visit.closed = True
-        return visit
+            context.closed = True
+        return context
 
-    def respond(self, visit: RuleContext, status: str,
+    def respond(self, context: RuleContext, status: str,
                 headers: Iterable[tuple[str, str]]) -> Callable[..., Any] | None:
-        """Follow the rules for a response that is about to leave.
+        """Apply the rules to a response before it is sent.
 
         Returns:
-            What answers in its place, if a rule says so.
+            The application that responds instead, if a rule says so.
         """
-        visit.status = int(status[:3]) if status[:3].isdigit() else 0
-        visit.answer = None
+        context.status = int(status[:3]) if status[:3].isdigit() else 0
+        context.replacement = None
         for field, variable in self.filters.collected:
             for name, value in headers:
                 if name.lower() == field:
-                    visit.environ[variable] = value
-        if visit.status >= 400:
-            _follow(self._error, visit)
-        if visit.answer is None:
-            _follow(self._response, visit)
-        return visit.answer
+                    context.environ[variable] = value
+        if context.status >= 400:
+            _follow(self._error, context)
+        if context.replacement is None:
+            _follow(self._response, context)
+        return context.replacement
 
-    def finish(self, visit: RuleContext) -> None:
-        """Follow the rules for a request that is done, before it is logged."""
-        visit.status = visit.exchange.status
-        _follow(self._final, visit)
+    def finish(self, context: RuleContext) -> None:
+        """Apply the final rules, after the response and before the request is logged."""
+        context.status = context.exchange.status
+        _follow(self._final, context)
 
 
-def _follow(rules: Iterable[Rule], visit: RuleContext) -> bool:
-    """Follow rules; False if a `goto` did not find its label."""
+def _follow(rules: Iterable[Rule], context: RuleContext) -> bool:
+    """Apply rules; return False if a `goto` did not find its label."""
     sought: str | None = None
     for rule in rules:
         if sought is not None:
             if rule.label != sought or not sought:
                 continue
             sought = None
-        if rule.label or not rule.matches(visit):
+        if rule.label or not rule.matches(context):
             continue
-        result = ACTIONS[rule.action](visit, rule.argument)
+        result = ACTIONS[rule.action](context, rule.argument)
         if result is FINISHED:
             return True
         if result is GOTO:
-            sought = visit.label
+            sought = context.label
     return sought is None
 
 
 def rule_of(option: str, text: str) -> Rule:
-    """Make the rule of one line; what it says was checked when it was read."""
+    """Compile the rule of a line that was checked with the configuration."""
     if option == "route-label":
         return Rule(_always, "", Template(""), text.strip())
     matches: Callable[[RuleContext], bool] = _always
@@ -171,21 +171,21 @@ def rule_of(option: str, text: str) -> Rule:
     return Rule(matches, action, Template(argument))
 
 
-def _always(visit: RuleContext) -> bool:
+def _always(context: RuleContext) -> bool:
     return True
 
 
 def _pattern(variable: str, pattern: re.Pattern[str]) -> Callable[[RuleContext], bool]:
-    def matches(visit: RuleContext) -> bool:
-        found = pattern.search(visit.environ.get(variable) or "")
+    def matches(context: RuleContext) -> bool:
+        found = pattern.search(context.environ.get(variable) or "")
         if found is not None:
-            visit.captures = (found[0], *(group or "" for group in found.groups()))
+            context.captures = (found[0], *(group or "" for group in found.groups()))
         return found is not None
     return matches
 
 
 def _status(pattern: re.Pattern[str]) -> Callable[[RuleContext], bool]:
-    return lambda visit: pattern.search(str(visit.status)) is not None
+    return lambda context: pattern.search(str(context.status)) is not None
 
 
 def _condition(text: str, negated: bool) -> Callable[[RuleContext], bool]:
@@ -194,16 +194,16 @@ def _condition(text: str, negated: bool) -> Callable[[RuleContext], bool]:
     operands = [Template(operand) for operand in argument.split(";")]
     if name in ("regexp", "re"):
         return _pattern_condition(operands, negated)
-    return lambda visit: test([operand.fill(visit) for operand in operands]) is not negated
+    return lambda context: test([operand.fill(context) for operand in operands]) is not negated
 
 
 def _pattern_condition(operands: Sequence[Template], negated: bool) -> Callable[[RuleContext],
                                                                                 bool]:
-    def matches(visit: RuleContext) -> bool:
-        subject, pattern = (operand.fill(visit) for operand in operands)
+    def matches(context: RuleContext) -> bool:
+        subject, pattern = (operand.fill(context) for operand in operands)
         found = re.search(pattern, subject)
         if found is not None:
-            visit.captures = (found[0], *(group or "" for group in found.groups()))
+            context.captures = (found[0], *(group or "" for group in found.groups()))
         return (found is not None) is not negated
     return matches
 
@@ -213,7 +213,7 @@ def _numbers(compare: Callable[[int, int], bool]) -> Callable[[Sequence[str]], b
 
 
 def _number(text: str) -> int:
-    """Read a number as C's atoi does: what is none is 0."""
+    """Parse a number as C's atoi does: any other text is 0."""
     match = re.match(r"\s*[+-]?\d{1,18}", text, re.ASCII)
     return int(match[0]) if match else 0
 

@@ -1,6 +1,6 @@
-"""Texts with places to fill from a request: `$1`, `${VAR}`, `${cookie[name]}`.
+"""Texts with placeholders for values of a request: `$1`, `${VAR}`, `${cookie[name]}`.
 
-The rules of this room: what a request does not have is empty, as in uWSGI.
+As in uWSGI, a missing value is empty.
 """
 
 import base64
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from ...protocol.response import imf_fixdate
 
-_PLACES = re.compile(r"\$(?:(\d)|\{(\w+)\}|\{(\w+)\[([^\]]*)\]\})")
+_PLACEHOLDERS = re.compile(r"\$(?:(\d)|\{(\w+)\}|\{(\w+)\[([^\]]*)\]\})")
 
 
 def _cookie(environ: dict[str, Any], name: str) -> str:
@@ -48,11 +48,11 @@ def _media(environ: dict[str, Any], name: str) -> str:
     return mimetypes.guess_type(str(environ.get(name, "")))[0] or ""
 
 
-# What the server knows of itself and of a response: ${uwsgi[...]}.
+# Values of the server and of the response: ${uwsgi[...]}.
 SERVER: dict[str, Callable[[Any], str]] = {
-    "pid": lambda visit: str(os.getpid()), "wid": lambda visit: str(visit.rules.worker),
-    "uuid": lambda visit: str(uuid.uuid4()), "status": lambda visit: str(visit.status),
-    "rsize": lambda visit: str(visit.exchange.body_size)}
+    "pid": lambda context: str(os.getpid()), "wid": lambda context: str(context.rules.worker),
+    "uuid": lambda context: str(uuid.uuid4()), "status": lambda context: str(context.status),
+    "rsize": lambda context: str(context.exchange.body_size)}
 
 
 def _text(environ: dict[str, Any], name: str) -> bytes:
@@ -66,30 +66,30 @@ FUNCTIONS: dict[str, Callable[[dict[str, Any], str], str]] = {
 
 
 class Template:
-    """A text that is filled for each request.
+    """A text with placeholders.
 
     Args:
-        text: with `$1` to `$9` for what the rule's pattern captured (`$0` is all of it),
-            `${VAR}` for a variable of the request and `${function[argument]}` for what
-            `FUNCTIONS` give.
+        text: with `$1` to `$9` for the groups of the rule's pattern (`$0` is the whole match),
+            `${VAR}` for a variable of the request, and `${function[argument]}` for a value
+            of `FUNCTIONS`.
 
     Attributes:
         text: the same.
-        directory: the directory that the text names in front of its first place.
+        directory: the directory in the text before the first placeholder.
     """
 
     __slots__ = ("text", "directory", "_filled")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._filled = _PLACES.search(text) is not None
-        self.directory = _PLACES.split(text, maxsplit=1)[0].rpartition("/")[0] or "/"
+        self._filled = _PLACEHOLDERS.search(text) is not None
+        self.directory = _PLACEHOLDERS.split(text, maxsplit=1)[0].rpartition("/")[0] or "/"
 
-    def fill(self, visit: Any) -> str:
-        """Return the text of one request."""
+    def fill(self, context: Any) -> str:
+        """Return the text for the request of a `RuleContext`."""
         if not self._filled:
             return self.text
-        captures, environ = visit.captures, visit.environ
+        captures, environ = context.captures, context.environ
 
         def value(match: re.Match[str]) -> str:
             number, variable, function, argument = match.groups()
@@ -100,6 +100,6 @@ class Template:
                 found = environ.get(variable, "")
                 return found if isinstance(found, str) else ""
             if function == "uwsgi":
-                return SERVER[argument](visit)
+                return SERVER[argument](context)
             return FUNCTIONS[function](environ, argument)
-        return _PLACES.sub(value, self.text)
+        return _PLACEHOLDERS.sub(value, self.text)

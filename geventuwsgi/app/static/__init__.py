@@ -1,1 +1,1 @@
-"""Static files: finding them (`files`), and answering by date, tag and range (`conditional`)."""
+"""Static files: find and send them (`files`), with conditions and ranges (`conditional`)."""

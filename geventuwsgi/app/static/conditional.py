@@ -1,7 +1,6 @@
 """Conditional and range requests (RFC 9110 sections 13 and 14), as pure functions.
 
-The rules of this room: what a client says that cannot be understood is as if it had not
-said it, except a range that lies behind the end.
+A malformed field is ignored; only a range after the end of the representation is an error.
 """
 
 import re
@@ -14,10 +13,10 @@ _RANGE = re.compile(r"bytes=[ \t]*(\d{0,18})-(\d{0,18})[ \t]*", re.ASCII | re.IG
 
 
 class Validators(NamedTuple):
-    """What tells one version of a resource from another.
+    """The values that distinguish the versions of a resource.
 
     Attributes:
-        etag: strong, with its quotes.
+        etag: the strong entity tag, with its quotes.
         modified: unix time in whole seconds.
         last_modified: the same as an IMF-fixdate.
     """
@@ -31,7 +30,7 @@ def precondition(environ: Mapping[str, str], validators: Validators) -> int:
     """Evaluate the conditions of a GET or HEAD in the order of RFC 9110 section 13.2.2.
 
     Returns:
-        200 to go on, 304 (Not Modified) or 412 (Precondition Failed).
+        200 to continue, 304 (Not Modified) or 412 (Precondition Failed).
     """
     match = environ.get("HTTP_IF_MATCH")
     if match is not None:
@@ -56,21 +55,23 @@ def precondition(environ: Mapping[str, str], validators: Validators) -> int:
 
 def byte_range(environ: Mapping[str, str], validators: Validators,
                size: int) -> tuple[int, int] | None:
-    """Find the part of a representation that is asked for.
+    """Return the requested part of a representation.
 
-    Several ranges at once are answered with the whole, as the RFC allows.
+    For several ranges the whole representation is sent, as the RFC allows.
 
     Args:
-        size: of the whole, in octets.
+        environ: the request's variables.
+        validators: of the representation.
+        size: of the representation, in octets.
 
     Returns:
-        (first octet, number of octets); (0, 0) if no octet of the range is there, which is
-        a 416; None for the whole.
+        (first octet, number of octets); (0, 0) for a 416, if the range has no octet; None for
+        the whole representation.
     """
-    said = environ.get("HTTP_RANGE")
-    if said is None or environ.get("REQUEST_METHOD") != "GET":
+    value = environ.get("HTTP_RANGE")
+    if value is None or environ.get("REQUEST_METHOD") != "GET":
         return None
-    match = _RANGE.fullmatch(said)
+    match = _RANGE.fullmatch(value)
     if match is None or not (match[1] or match[2]) or not _same(environ, validators):
         return None
     if not match[1]:
@@ -79,30 +80,30 @@ def byte_range(environ: Mapping[str, str], validators: Validators,
     first = int(match[1])
     last = min(int(match[2]), size - 1) if match[2] else size - 1
     if match[2] and int(match[2]) < first:
-        return None  # RFC 9110 section 14.1.1: invalid, so as if there was none
+        return None  # RFC 9110 section 14.1.1: invalid, so it is ignored
     if first >= size:
         return 0, 0
     return first, last - first + 1
 
 
 def _same(environ: Mapping[str, str], validators: Validators) -> bool:
-    """Whether If-Range (RFC 9110 section 13.1.5), if there is one, names this version."""
-    said = environ.get("HTTP_IF_RANGE")
-    if said is None:
+    """Whether If-Range (RFC 9110 section 13.1.5) is missing or names this version."""
+    value = environ.get("HTTP_IF_RANGE")
+    if value is None:
         return True
-    if '"' in said:
-        return said.strip(" \t") == validators.etag
-    return said.strip(" \t") == validators.last_modified
+    if '"' in value:
+        return value.strip(" \t") == validators.etag
+    return value.strip(" \t") == validators.last_modified
 
 
 def _listed(field: str, etag: str, strong: bool) -> bool:
-    """Whether an entity tag is in the list of a field; "*" is every one."""
+    """Whether an entity tag is in the list of a field; "*" matches every tag."""
     if field.strip(" \t") == "*":
         return True
     found = False
     for weak, tag, _, _, other in _ETAGS.findall(field):
         if other:
-            return False  # no list of entity tags: nothing in it is believed
+            return False  # not a list of entity tags
         if tag == etag and not (strong and weak):
             found = True
     return found

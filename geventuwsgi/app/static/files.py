@@ -1,12 +1,9 @@
-"""Static files: which file a request means, and how it is answered (uWSGI's static-*).
+"""Static files: find the file of a request, and send it (uWSGI's static-*).
 
-The rules of this room:
-
-- A file is looked for before the application is, for GET and HEAD, once the rules let the
-  request pass; what is not found, or must not be seen, is the application's request.
-- What counts is the file that was opened: its real path, as the kernel tells it, has to be
-  under the root or a `static-safe` directory. Whoever swaps a symbolic link afterwards
-  changes nothing.
+- Files are looked up for GET and HEAD after the rules and before the application, which gets
+  the request if there is no file or it must not be served.
+- The real path of the opened file has to be below the root or a `static-safe` directory. It
+  comes from the kernel, so replacing a symbolic link later changes nothing.
 """
 
 import errno
@@ -26,12 +23,12 @@ from .conditional import Validators, byte_range, precondition
 
 log = logging.getLogger("geventuwsgi.error")
 
-# No file there, or none of ours to open: the application may know the path.
+# There is no file, or it cannot be opened: the application may know the path.
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP,
             errno.EISDIR, errno.ENXIO, errno.EINVAL, errno.EPERM}
-# What a path can be without in front of the same file.
+# Parts that a path can have or not have and still name the same file.
 _DETOUR = re.compile(r"/(?:\.{0,2}/|\.{1,2}$)")
-# A FIFO or a device must not make the worker wait, nor become its terminal.
+# A FIFO or a device must neither block the worker nor become its terminal.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 MIME_TYPES = "/etc/mime.types"
 
@@ -40,11 +37,11 @@ class Expiry(NamedTuple):
     """A rule of `static-expires*`.
 
     Attributes:
-        subject: what the pattern is held against: "name" (the file's path), "uri", "path"
-            (PATH_INFO) or "type" (the whole media type).
-        pattern: a regular expression, found anywhere in its subject.
-        seconds: how long the answer stays good.
-        from_mtime: counted from the file's change and not from the request.
+        subject: what is searched: "name" (the file's path), "uri", "path" (PATH_INFO) or
+            "type" (the whole media type).
+        pattern: a regular expression that is searched anywhere in it.
+        seconds: how long the response stays fresh.
+        from_mtime: counted from the file's modification, not from the request.
     """
 
     subject: str
@@ -54,7 +51,7 @@ class Expiry(NamedTuple):
 
 
 class Gzipped(NamedTuple):
-    """Which files may have a compressed twin, `<name>.gz` (`static-gzip*`)."""
+    """The files that may have a compressed twin, `<name>.gz` (`static-gzip*`)."""
 
     all: bool = False
     patterns: tuple[re.Pattern[str], ...] = ()
@@ -67,12 +64,12 @@ class Gzipped(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An opened regular file that may be served.
+    """An open regular file that may be served.
 
     Attributes:
         name: its real path.
-        fd: the open descriptor.
-        info: what `fstat` says of it.
+        fd: the descriptor.
+        info: the result of `fstat`.
     """
 
     name: str
@@ -84,22 +81,23 @@ class StaticFiles:
     """The files that a worker serves itself.
 
     Args:
-        maps: (prefix, directory or file): what follows the prefix is looked for there.
-        whole_maps: (prefix, directory): the whole path is looked for there (static-map2).
-        roots: directories in which every path is looked for (check-static).
-        docroot: DOCUMENT_ROOT of the request is one of them (check-static-docroot).
-        index: names tried in a directory.
+        maps: (prefix, directory or file): the rest of the path is looked up there.
+        whole_maps: (prefix, directory): the whole path is looked up there (static-map2).
+        roots: directories in which every path is looked up (check-static).
+        docroot: DOCUMENT_ROOT of the request is such a directory (check-static-docroot).
+        index: file names for a directory.
         skip: endings that are never served.
-        safe: directories beyond the roots that symbolic links may lead to.
-        expiries: rules for the Expires field; the first that fits counts.
-        gzipped: which files may have a compressed twin.
-        mime_files: where media types are read from, besides those Python knows; without
-            any /etc/mime.types.
+        safe: directories outside the roots that symbolic links may lead to.
+        expiries: rules for the Expires field; the first that matches counts.
+        gzipped: the files that may have a compressed twin.
+        mime_files: files with media types besides those that Python knows; the default is
+            /etc/mime.types.
         offload: "x-sendfile" or "x-accel-redirect": the web server in front sends the file.
-        ranges: byte ranges are served.
+        ranges: serve byte ranges.
         wrapper: how files are sent.
-        guarded: rules look at the path first, so a file is found by one spelling of it only:
-            what a guard does not know is not served (uWSGI serves it).
+        guarded: there are rules for paths, so a file is found only by one spelling of its
+            path: a path that a rule does not match must not lead to the file (in uWSGI it
+            does).
     """
 
     def __init__(self, *, maps: Sequence[tuple[str, str]] = (),
@@ -131,7 +129,7 @@ class StaticFiles:
         self.served = 0
 
     def find(self, environ: Environ) -> Found | None:
-        """Open the file that a request means, if there is one that it may have."""
+        """Open the file of a request, if there is one that may be served."""
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return None
         path = environ["PATH_INFO"]
@@ -147,7 +145,7 @@ class StaticFiles:
         return None
 
     def _places(self, path: str, environ: Environ) -> Iterable[tuple[str, str]]:
-        """Give each root to look in, and what to look for."""
+        """Yield each root to look in, and the path to look up there."""
         if self._docroot and environ.get("DOCUMENT_ROOT"):
             yield environ["DOCUMENT_ROOT"], path
         for root in self._roots:
@@ -174,12 +172,12 @@ class StaticFiles:
         return self._contained(found, root)
 
     def open_within(self, root: str, name: str) -> Found | None:
-        """Open the regular file `name` if it really is below the directory `root`."""
+        """Open the regular file `name` if its real path is below the directory `root`."""
         found = None if "\0" in name else self._regular(os.fsdecode(name.encode("latin-1")))
         return found and self._contained(found, root)
 
     def _contained(self, found: Found, root: str) -> Found | None:
-        """Return a file that is below its root or a safe directory, and close another."""
+        """Return a file that is below its root or a safe directory; close any other."""
         for allowed in (root, *self._safe):
             real = os.path.realpath(allowed)
             if found.name == real or found.name.startswith(real.rstrip("/") + "/"):
@@ -191,7 +189,7 @@ class StaticFiles:
 
     @staticmethod
     def _regular(name: str) -> Found | None:
-        """Open a regular file and ask the kernel where it really is."""
+        """Open a regular file and get its real path from the kernel."""
         try:
             fd = os.open(name, _OPEN)
         except OSError as error:
@@ -208,9 +206,9 @@ class StaticFiles:
             real = os.path.realpath(name)
         return Found(real, fd, info)
 
-    def answer(self, found: Found, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Answer a request with the file that `find` opened: a WSGI application but for its
-        first argument. The descriptor is closed with what it returns, or before."""
+    def respond(self, found: Found, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Respond with the file that `find` opened; a WSGI application except for its first
+        argument. The descriptor is closed with the returned iterable, or before."""
         self.served += 1
         headers: list[tuple[str, str]] = []
         media, encoding = self._types.guess_type(found.name)
@@ -274,12 +272,12 @@ class StaticFiles:
         return status, first
 
     def _twin(self, found: Found, environ: Environ) -> Found | None:
-        """Open the compressed twin of a file if the client takes it."""
+        """Open the compressed twin of a file if the client accepts it."""
         if not accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
             return None
         twin = self._regular(found.name + ".gz")
         if twin is not None and twin.name != found.name + ".gz":
-            os.close(twin.fd)  # a link to somewhere else
+            os.close(twin.fd)  # a link to another file
             return None
         return twin
 
@@ -294,20 +292,20 @@ class StaticFiles:
 
 
 def accepts_gzip(field: str) -> bool:
-    """Whether an Accept-Encoding field takes gzip (RFC 9110 section 12.5.3)."""
-    everything = False
+    """Whether an Accept-Encoding field accepts gzip (RFC 9110 section 12.5.3)."""
+    any_coding = False
     for one in field.lower().split(","):
         coding, _, weight = (part.strip(" \t") for part in one.partition(";"))
         if coding in ("gzip", "x-gzip", "*"):
             refused = re.fullmatch(r"q=0(\.0{0,3})?", weight) is not None
             if coding != "*":
                 return not refused
-            everything = not refused
-    return everything
+            any_coding = not refused
+    return any_coding
 
 
 def pair(text: str) -> tuple[str, str]:
-    """Split `/prefix=path` or `type=seconds`, as the options have them."""
+    """Split `/prefix=path` or `type=seconds`."""
     left, _, right = text.partition("=")
     return left, right
 

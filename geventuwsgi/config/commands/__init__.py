@@ -1,4 +1,4 @@
-"""What the command line prints instead of a start: checks, help, conversions, completion.
+"""Commands that print something instead of starting the server: checks, help, completion.
 
-Each module is one command; `load/arguments.py` calls them.
+Each module is one command; `load/arguments.py` and `cli` call them.
 """

@@ -1,11 +1,10 @@
-"""What completes a command line in bash, zsh and fish, made from the table of options.
+"""Completion scripts for bash, zsh and fish, generated from the option table.
 
     source <(geventuwsgi --completion bash)
     geventuwsgi --completion fish >~/.config/fish/completions/geventuwsgi.fish
 
-The rules of this room: text out, and nothing that the shell would have to run Python for.
-Completed are option names, the words of a choice, files, directories, users and groups; of
-what stands alone an INI file, a Python file or a directory on the way to one.
+The scripts never run Python. They complete option names, the words of a choice, files, directories,
+users and groups, and as an argument without an option INI files, Python files and directories.
 """
 
 import re
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from geventuwsgi.config.commands.help import letters_of, plain, sections
 from geventuwsgi.config.options.option import Option
 from geventuwsgi.config.options.table import row
-from geventuwsgi.config.values.types import Account, Address, Boolean, ValueType, Many, Owner, Path
+from geventuwsgi.config.values.types import Account, Address, Boolean, Many, Owner, Path, ValueType
 from geventuwsgi.errors import UsageError
 
 _CHOICE = re.compile(r"(?=.*[a-z])[\w.-]+(\|[\w.-]+)+")
@@ -22,7 +21,7 @@ SHELLS = ("bash", "zsh", "fish")
 DIRECTORIES = frozenset(("chdir", "chdir2", "home", "pythonpath", "check-static", "sni-dir",
                          "static-gzip-dir", "static-safe", "py-autoreload-ignore", "envdir",
                          "early-envdir", "wait-for-dir", "wait-for-mountpoint"))
-# Of a letter that decides by its value: what a number means, which nothing completes.
+# Options of a letter that depends on its value, for a number, which is not completed.
 NUMERIC = frozenset(("processes", "buffer-size"))
 INI = frozenset(("ini", "inherit", "ini-paste", "ini-paste-logged", "fallback-config"))
 URLS = frozenset(("readiness-path",))   # paths of requests
@@ -35,12 +34,12 @@ def script(shell: str) -> str:
         UsageError: there is none for this shell.
     """
     if shell not in SHELLS:
-        raise UsageError(f"{shell!r} is none of {', '.join(SHELLS)}", option="completion")
+        raise UsageError(f"{shell!r} is not one of {', '.join(SHELLS)}", option="completion")
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]()
 
 
 def options() -> Iterator[tuple[Option, list[str]]]:
-    """Yield each option that a command line has, with all that it may be called there."""
+    """Yield each option of the command line, with all its names there."""
     for section, found in sections():
         for option in found:
             if section != "INI logic" and option.name != "application":
@@ -49,43 +48,45 @@ def options() -> Iterator[tuple[Option, list[str]]]:
                 yield option, [*letters, *(f"--{name}" for name in option.names)]
 
 
-def turned_off() -> Iterator[tuple[str, Option]]:
-    """Yield `--no-NAME` of each flag that it turns off (`argv`)."""
+def negations() -> Iterator[tuple[str, Option]]:
+    """Yield `--no-NAME` for each flag that it switches off (`argv`)."""
     for option, _ in options():
-        if isinstance(option.kind, Boolean) and option.status == "taken":
+        if isinstance(option.value_type, Boolean) and option.status == "taken":
             for name in option.names:
                 if not name.startswith(("no-", "disable-")) and row(f"no-{name}") is None:
                     yield f"--no-{name}", option
 
 
 def bare_names() -> str:
-    """Return what --help may be asked about."""
+    """Return the names that are arguments of --help."""
     return " ".join(sorted(name[2:] for _, names in options() for name in names
                            if name.startswith("--")))
 
 
-def subject(option: Option) -> str:
-    """Say what completes a value: a word for the scripts, or the words of a choice.
+def completed_by(option: Option) -> str:
+    """Return how a value is completed: a key of the scripts' actions, or the words of a choice.
 
-    "" is a flag, "none" a value that nothing completes.
+    "" is a flag, "none" a value that is not completed.
     """
-    kind: ValueType = option.kind.of if isinstance(option.kind, Many) else option.kind
+    value_type: ValueType = option.value_type
+    if isinstance(value_type, Many):
+        value_type = value_type.of
     if option.name == "help":
         return "help"
-    if kind.flag:
+    if value_type.flag:
         return ""
-    if _CHOICE.fullmatch(kind.metavar):
-        return "words " + kind.metavar.replace("|", " ")
+    if _CHOICE.fullmatch(value_type.metavar):
+        return "words " + value_type.metavar.replace("|", " ")
     if option.name in URLS:
         return "none"
     if option.name in INI:
         return "ini"
     if option.name in DIRECTORIES:
         return "directories"
-    if isinstance(kind, (Path, Address)):
+    if isinstance(value_type, (Path, Address)):
         return "files"
-    if isinstance(kind, (Account, Owner)):
-        return "groups" if getattr(kind, "group", False) else "users"
+    if isinstance(value_type, (Account, Owner)):
+        return "groups" if getattr(value_type, "group", False) else "users"
     return "none"
 
 
@@ -93,7 +94,7 @@ def _help(option: Option) -> str:
     return plain(option.help, "{}")
 
 
-# bash. Its words end at "=", so `--name=value` comes as three of them.
+# bash splits words at "=", so `--name=value` is three of them.
 
 _BASH = """\
 # Completion of geventuwsgi for bash: source <(geventuwsgi --completion bash)
@@ -135,10 +136,10 @@ _BASH_ACTIONS = {
 
 def _bash() -> str:
     by_action: dict[str, list[str]] = {}
-    every = [name for name, _ in turned_off()]
+    every = [name for name, _ in negations()]
     for option, names in options():
         every += names
-        found = subject(option)
+        found = completed_by(option)
         if found:
             by_action.setdefault(found, []).extend(names)
     bare, cases = bare_names(), []
@@ -146,7 +147,7 @@ def _bash() -> str:
         words = bare if found == "help" else found.removeprefix("words ")
         action = _BASH_ACTIONS.get(
             found, f"""mapfile -t COMPREPLY < <(compgen -W '{words}' -- "$current")""")
-        if found == "help":     # the option that is asked about may be left out
+        if found == "help":     # the name of an option is optional
             action = f'[[ $current == -* ]] || {{ {action}; return; }} ;;'
         else:
             action = f"{action}{'; ' if action else ''}return ;;"
@@ -155,7 +156,7 @@ def _bash() -> str:
                         names=" ".join(name for name in every if name.startswith("--")))
 
 
-# zsh: `_arguments` knows `--name value` and `--name=value` alike.
+# zsh: `_arguments` handles both `--name value` and `--name=value`.
 
 _ZSH = """\
 #compdef geventuwsgi
@@ -185,16 +186,16 @@ def _zsh() -> str:
     lines = []
     for option, names in options():
         text = _help(option).translate({ord("["): "(", ord("]"): ")", ord("'"): "’"})
-        found = subject(option)
+        found = completed_by(option)
         action = _ZSH_ACTIONS.get(found, f"({found.removeprefix('words ')})")
-        metavar = option.kind.metavar.replace(":", r"\:").replace("'", "") or "option"
+        metavar = option.value_type.metavar.replace(":", r"\:").replace("'", "") or "option"
         for name in names:
             mark = "" if not found else "=" if name.startswith("--") else "+"
             argument = f":{metavar}:{action}" if found else ""
             if found == "help":
                 mark, argument = "", f"::{metavar}:{action}"
             lines.append(f"        '*{name}{mark}[{text}]{argument}' \\")
-    lines += [f"        '*{name}[turn {option.name} off]' \\" for name, option in turned_off()]
+    lines += [f"        '*{name}[switch {option.name} off]' \\" for name, option in negations()]
     return _ZSH.format(specs="\n".join(lines), bare=bare_names())
 
 
@@ -216,12 +217,12 @@ _FISH_ACTIONS = {
 def _fish() -> str:
     lines = [_FISH.format(bare=bare_names())]
     for option, names in options():
-        found = subject(option)
+        found = completed_by(option)
         action = _FISH_ACTIONS.get(found, f" -x -a '{found.removeprefix('words ')}'")
-        spelled = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}"
-                           for name in names)
+        flags = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}"
+                         for name in names)
         text = _help(option).replace("\\", r"\\").replace("'", r"\'")
-        lines.append(f"complete -c geventuwsgi {spelled}{action} -d '{text}'\n")
-    lines += [f"complete -c geventuwsgi -l {name[2:]} -d 'turn {option.name} off'\n"
-              for name, option in turned_off()]
+        lines.append(f"complete -c geventuwsgi {flags}{action} -d '{text}'\n")
+    lines += [f"complete -c geventuwsgi -l {name[2:]} -d 'switch {option.name} off'\n"
+              for name, option in negations()]
     return "".join(lines)

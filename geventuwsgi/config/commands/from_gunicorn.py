@@ -1,9 +1,10 @@
-"""What a settings file of gunicorn says, as an INI file that says the same here.
+"""--from: a settings file of gunicorn, `gunicorn.conf.py`, converted to an INI file.
 
-The rules of this room: what is written is read back, here and now, and has to mean what the
-settings file means; what does not is told with the reason and left out. gunicorn's defaults
-that differ from ours are written as lines too: nobody gets more requests at a time, or
-another log, for having converted a file.
+The file is Python and is run, as gunicorn runs it, but only for this command; a server never reads
+one. Each line that is written is read back and has to mean the same as the setting; a setting that
+cannot be converted is reported with the reason. Where gunicorn's default differs from ours it is
+written as a line, so that a converted file changes neither the number of requests at once nor the
+log.
 """
 
 import ast
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from geventuwsgi.config.options.aliases import (
-    GUNICORN_DEFAULTS, GUNICORN_NAMES, HOOKS, SETTINGS, WORKERS,
+    GUNICORN_DEFAULTS, GUNICORN_HOOKS, GUNICORN_NAMES, GUNICORN_SETTINGS, GUNICORN_WORKERS,
 )
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
@@ -31,80 +32,72 @@ from geventuwsgi.errors import ConfigError
 SECTION = "geventuwsgi"
 _CONNECTIONS = 1000  # gunicorn's worker_connections
 _KEEPALIVE = "2"     # seconds, gunicorn's keepalive
-_CHANGED = "an INI file cannot say it: its blanks, its references or what looks like a comment " \
+_CHANGED = "an INI file cannot contain it: blanks, references or what looks like a comment " \
     "would be lost"
-# What opens a reference of an INI file, each with the placeholder that is put for it. `%(` has
-# none: it is what asks for one.
+# The beginnings of references in an INI file, and the placeholders that replace them. `%(` has
+# none, as it begins a placeholder itself.
 _ESCAPES = {"$(": ("dollar", "$"), "@(": ("at", "@")}
-_BLANK = "nothing"  # stands where a blank would be stripped
-
-
-# gunicorn's settings file, `gunicorn.conf.py`: run, and read as lines of an INI file.
-#
-# The rules of this room: the file is Python and is run, as gunicorn runs it, by whoever asks
-# for it on the command line; a server never reads one. What only Python can say is told and
-# not converted.
-
-_LIKENESS = 0.85  # a file of Python has names of its own: `helper` does not mean `help`
+_BLANK = "nothing"  # an empty placeholder, where a blank would be stripped
+_CUTOFF = 0.85  # a Python file has names of its own: `helper` does not mean `help`
 
 
 class Unconverted(NamedTuple):
     """A name of a settings file that is not converted.
 
     Attributes:
-        name, origin: the name, and where it stands.
+        name, origin: the name, and its place.
         reason: why.
-        verdict: 'refused'; 'wrong'; 'unknown', most likely mistyped, of which gunicorn takes
-            no notice; 'ignored', what says what is so without it.
-        text: what it says, where that has a text of one line.
+        status: 'refused'; 'wrong'; 'unknown' for a likely typing error, which gunicorn ignores;
+            'ignored' for a setting that changes nothing.
+        text: its value, if that is a text of one line.
     """
 
     name: str
     origin: Origin
     reason: str
-    verdict: str = "refused"
+    status: str = "refused"
     text: str | None = None
 
 
 def read(path: str) -> tuple[list[Entry], list[Unconverted]]:
-    """Run a settings file and return what it sets, and what of it cannot be converted.
+    """Run a settings file; return the lines it makes, and the names that cannot be converted.
 
     Raises:
         ConfigError: the file cannot be read, or raises an error.
     """
-    places = _places(path)
+    numbers = _line_numbers(path)
     try:
-        # What it prints is not to stand within what we print.
+        # Its output must not be part of ours.
         with contextlib.redirect_stdout(sys.stderr):
             values = runpy.run_path(path)
     except (Exception, SystemExit) as error:
         raise ConfigError(f"it cannot be run: {type(error).__name__}: {error}",
                           file=path) from error
     entries: list[Entry] = []
-    left: list[Unconverted] = []
-    names = [*places, *(name for name in values if name not in places)]  # import * has no names
-    for name in sorted(names, key=lambda name: places.get(name, 0)):
+    unconverted: list[Unconverted] = []
+    names = [*numbers, *(name for name in values if name not in numbers)]  # import * has no names
+    for name in sorted(names, key=lambda name: numbers.get(name, 0)):
         value = values.get(name)
-        origin = Origin("file", path, places.get(name), name, "geventuwsgi")
+        origin = Origin("file", path, numbers.get(name), name, "geventuwsgi")
         for found in _converted(name, value, origin):
             if isinstance(found, Unconverted):
-                left.append(found)
+                unconverted.append(found)
             else:
                 entries.append(found)
-    return entries, left
+    return entries, unconverted
 
 
 def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unconverted]:
-    """Yield the lines that a name of a settings file makes, or why it makes none."""
-    key = SETTINGS.get(name, name.replace("_", "-"))
+    """Yield the lines that a name of a settings file makes, or the reason why it makes none."""
+    key = GUNICORN_SETTINGS.get(name, name.replace("_", "-"))
     option = row(key)
-    if name in HOOKS and callable(value):
+    if name in GUNICORN_HOOKS and callable(value):
         yield Unconverted(name, origin, "a hook in Python, which is not converted")
     elif value is None or name.startswith("_"):
         pass
-    elif option is None or name not in GUNICORN_NAMES | HOOKS:
-        # A name of the file's own, which gunicorn passes over too: unless it looks mistyped.
-        close = nearest(name, among=GUNICORN_NAMES, likeness=_LIKENESS)
+    elif option is None or name not in GUNICORN_NAMES | GUNICORN_HOOKS:
+        # A name of the file itself, which gunicorn ignores too; reported if it looks mistyped.
+        close = nearest(name, among=GUNICORN_NAMES, cutoff=_CUTOFF)
         if close is not None and isinstance(value, str | int | float | list | tuple):
             yield Unconverted(name, origin, f"there is no such setting; did you mean {close}?",
                               "unknown")
@@ -112,43 +105,44 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unc
         if value and value != GUNICORN_DEFAULTS.get(name):
             yield Unconverted(name, origin, option.reason)
         else:
-            yield Unconverted(name, origin, "it says gunicorn's default, and asks for nothing",
+            yield Unconverted(name, origin, "it is gunicorn's default, and changes nothing",
                               "ignored")
     elif key == "config":
         yield Unconverted(name, origin, COMMAND, "ignored")
     else:
         for one in value if isinstance(value, list | tuple | set) else (value,):
             try:
-                text = _text(one, option.kind.octal)
-                yield Entry(key, WORKERS.get(text, text) if name == "worker_class" else text,
-                            origin)
+                text = _text(one, option.value_type.octal)
+                if name == "worker_class":
+                    text = GUNICORN_WORKERS.get(text, text)
+                yield Entry(key, text, origin)
             except TypeError:
                 yield Unconverted(name, origin, f"{one!r} cannot be written in an INI file")
 
 
-def _places(path: str) -> dict[str, int]:
-    """Find the line of each name that a file defines."""
+def _line_numbers(path: str) -> dict[str, int]:
+    """Return the line number of each name that a file defines."""
     try:
         with open(path, "rb") as file:
             tree = ast.parse(file.read(), path)
     except OSError as error:
         raise ConfigError(str(error.strerror), file=path) from error
     except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"it is no Python: {error}", file=path) from error
-    places: dict[str, int] = {}
+        raise ConfigError(f"it is not Python: {error}", file=path) from error
+    numbers: dict[str, int] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            places.setdefault(node.id, node.lineno)
+            numbers.setdefault(node.id, node.lineno)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            places.setdefault(node.name, node.lineno)
+            numbers.setdefault(node.name, node.lineno)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             for alias in node.names:
-                places.setdefault(alias.asname or alias.name, node.lineno)
-    return places
+                numbers.setdefault(alias.asname or alias.name, node.lineno)
+    return numbers
 
 
 def _text(value: object, octal: bool) -> str:
-    """Write a Python value as the text of a line.
+    """Return a Python value as the text of a line.
 
     Raises:
         TypeError: for a value that has no text.
@@ -163,7 +157,7 @@ def _text(value: object, octal: bool) -> str:
 
 
 class Added(NamedTuple):
-    """A line that a settings file lacks, because gunicorn's default differs from ours.
+    """A line that is added because gunicorn's default differs from ours.
 
     Attributes:
         setting: gunicorn's name.
@@ -178,127 +172,126 @@ class Added(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """A line of the settings file on its way to the INI file."""
+class _Line:
+    """A line of the settings file, and its text in the INI file."""
 
     entry: Entry
     option: Option
     written: str
     wanted: object
-    here: bool = True  # whether it can be carried out on this machine
+    here: bool = True  # whether it is valid on this machine
 
 
 class Conversion:
     """A settings file of gunicorn as an INI file.
 
     Args:
-        entries, left: what `gunicorn.read` found.
+        entries, unconverted: the result of `read`.
 
     Attributes:
         entries: the lines that are converted.
-        left: what is not, those of `left` included.
-        added: the lines that gunicorn's defaults make.
+        unconverted: the names that are not, including those of `read`.
+        added: the lines for gunicorn's defaults.
     """
 
-    def __init__(self, entries: Sequence[Entry], left: Iterable[Unconverted]) -> None:
-        self.left = list(left)
+    def __init__(self, entries: Sequence[Entry], unconverted: Iterable[Unconverted]) -> None:
+        self.unconverted = list(unconverted)
         self.added = list(_added(entries))
-        self._pieces: list[_Piece] = []
+        self._lines: list[_Line] = []
         self._comments: list[Entry] = []
         for entry in entries:
-            self._take(entry)
+            self._add(entry)
         while (found := self._misread()) is not None:
-            piece, reason = found
-            self._pieces.remove(piece)
-            self._leave(piece.entry, reason)
+            line, reason = found
+            self._lines.remove(line)
+            self._reject(line.entry, reason)
 
     @property
     def entries(self) -> list[Entry]:
-        kept = [piece.entry for piece in self._pieces] + self._comments
+        kept = [line.entry for line in self._lines] + self._comments
         return sorted(kept, key=lambda entry: entry.origin.line or 0)
 
     def ini(self) -> str:
-        """Write the INI file, with our first names, or uWSGI's."""
-        lines = [*self._lines(self._pieces)]
-        for one in self.added:
-            lines += [f"; {one.setting}: {one.reason}", f"{one.key} = {one.text}"]
+        """Return the INI file, with the first name of each option."""
+        lines = [*self._texts(self._lines)]
+        for added in self.added:
+            lines += [f"; {added.setting}: {added.reason}", f"{added.key} = {added.text}"]
         for entry in self._comments:
             option = row(entry.key)
             assert option is not None
             reason = COMMAND if option.status == "command" else option.reason
             lines.append(f"; {entry.key} = {entry.text}: {option.status}, {reason}")
-        for left in self.left:
-            said = left.name if left.text is None else f"{left.name} = {left.text}"
-            lines.append(f"; {said}: {left.reason}")
+        for one in self.unconverted:
+            setting = one.name if one.text is None else f"{one.name} = {one.text}"
+            lines.append(f"; {setting}: {one.reason}")
         return "\n".join(lines) + "\n"
 
-    def _take(self, entry: Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         option, text = row(entry.key), entry.text or ""
         assert option is not None
         if option.status != "taken":
             self._comments.append(entry)
             return
         try:
-            wanted = option.kind.cast(text, CastContext(Origin("serve()", section=SECTION)))
+            wanted = option.value_type.cast(text, CastContext(Origin("serve()", section=SECTION)))
             if option.name == "env" and wanted != (text,):
                 raise ConfigError(_CHANGED)
         except ConfigError as error:
-            if not isinstance(option.kind, Account):
-                self._leave(entry, error.message)
+            if not isinstance(option.value_type, Account):
+                self._reject(entry, error.message)
                 return
-            # The machine where it is to run may well have the account: a server that refuses to
-            # start is better than one that keeps root.
-            self._pieces.append(_Piece(entry, option, _escaped(text), None, here=False))
+            # The account may exist on the machine where the server will run; a server that does
+            # not start is better than one that keeps root.
+            self._lines.append(_Line(entry, option, _escaped(text), None, here=False))
         else:
-            self._pieces.append(_Piece(entry, option, _escaped(text), wanted))
+            self._lines.append(_Line(entry, option, _escaped(text), wanted))
 
-    def _leave(self, entry: Entry, reason: str) -> None:
+    def _reject(self, entry: Entry, reason: str) -> None:
         if entry.key.startswith("limit-request") and entry.text == "0":
-            reason += "; 0 is no limit to gunicorn, and here there always is one"
-        verdict = "refused" if reason == _CHANGED else "wrong"
-        self.left.append(Unconverted(entry.origin.option or entry.key, entry.origin, reason,
-                                     verdict,
-                                     entry.text))
+            reason += "; in gunicorn 0 is no limit, here there always is one"
+        status = "refused" if reason == _CHANGED else "wrong"
+        self.unconverted.append(Unconverted(entry.origin.option or entry.key, entry.origin, reason,
+                                            status, entry.text))
 
-    def _lines(self, pieces: Iterable[_Piece]) -> list[str]:
-        """Write the lines, behind the placeholders that they need."""
-        lines = [f"{piece.option.name} = {piece.written}" for piece in pieces]
+    def _texts(self, lines: Iterable[_Line]) -> list[str]:
+        """Return the section: the placeholders that the lines need, and the lines."""
+        texts = [f"{line.option.name} = {line.written}" for line in lines]
         names = (*_ESCAPES.values(), (_BLANK, ""))
         needed = [f"set-ph = {name}={text}" for name, text in names
-                  if any(f"%({name})" in line for line in lines)]
-        return [f"[{SECTION}]", *needed, *lines]
+                  if any(f"%({name})" in one for one in texts)]
+        return [f"[{SECTION}]", *needed, *texts]
 
-    def _misread(self) -> tuple[_Piece, str] | None:
-        """Read back what would be written, and return what does not mean the same."""
-        pieces = [piece for piece in self._pieces if piece.here]
-        lines = self._lines(pieces)
-        first = len(lines) - len(pieces) + 1
-        lines += [f"{one.key} = {one.text}" for one in self.added]
-        at = {first + index: piece for index, piece in enumerate(pieces)}
+    def _misread(self) -> tuple[_Line, str] | None:
+        """Read back the INI file, and return a line that changed its meaning, and the reason."""
+        lines = [line for line in self._lines if line.here]
+        texts = self._texts(lines)
+        first = len(texts) - len(lines) + 1
+        texts += [f"{one.key} = {one.text}" for one in self.added]
+        by_number = {first + index: line for index, line in enumerate(lines)}
         reading = Reading({})
         try:
-            text = ini.substitute("\n".join(lines), ini.magic("-", None))
-            for line in ini.lines(text, SECTION):
-                reading.add(line.key, line.text,
-                            Origin("file", "the result", line.number, line.key, SECTION))
+            text = ini.substitute("\n".join(texts), ini.magic("-", None))
+            for one in ini.lines(text, SECTION):
+                reading.add(one.key, one.text,
+                            Origin("file", "the result", one.number, one.key, SECTION))
             reading.finish()
             for entry in reading.entries:
-                piece = at.get(entry.origin.line or 0)
-                if piece is not None:
-                    case = CastContext(entry.origin)
-                    if piece.option.kind.cast(entry.text, case) != piece.wanted:
-                        return piece, _CHANGED
+                line = by_number.get(entry.origin.line or 0)
+                if line is not None:
+                    context = CastContext(entry.origin)
+                    if line.option.value_type.cast(entry.text, context) != line.wanted:
+                        return line, _CHANGED
             resolve(reading)
         except ConfigError as error:
-            piece = at.get(error.line or 0)
-            if piece is not None:
-                return piece, error.message
+            line = by_number.get(error.line or 0)
+            if line is not None:
+                return line, error.message
         return None
 
 
 def _escaped(text: str) -> str:
-    """Write a text so that no reference in it is replaced and no blank at its ends is lost."""
-    # Only what stands before a parenthesis is no magic variable of an INI file.
+    """Escape a text so that no reference in it is replaced and no blank around it is lost."""
+    # A `%` is a magic variable of an INI file unless a parenthesis follows.
     text = re.sub(r"%(?!\()", "%%", text)
     for opening, (name, _) in _ESCAPES.items():
         text = text.replace(opening, f"%({name})(")
@@ -310,7 +303,7 @@ def _escaped(text: str) -> str:
 
 
 def _added(entries: Iterable[Entry]) -> Iterable[Added]:
-    """Yield the lines that gunicorn's defaults make."""
+    """Yield the lines for gunicorn's defaults that differ from ours."""
     texts: dict[str, str] = {}
     for entry in entries:
         option = row(entry.key)
@@ -326,34 +319,33 @@ def _added(entries: Iterable[Entry]) -> Iterable[Added]:
             yield Added("preload_app", "lazy-apps", "true", "gunicorn loads the application in "
                         "each worker; without this line it is loaded once, before they fork")
     if "keepalive" not in texts:
-        yield Added("keepalive", "keepalive", _KEEPALIVE, "gunicorn keeps an idle connection for "
-                    f"{_KEEPALIVE} seconds at most, this server for 75")
+        yield Added("keepalive", "keepalive", _KEEPALIVE, "gunicorn keeps an idle connection "
+                    f"open for {_KEEPALIVE} seconds at most, this server for 75")
     if "access-logfile" not in texts:
-        yield Added("accesslog", "disable-logging", "true", "gunicorn writes no line per request "
-                    "unless it says where")
+        yield Added("accesslog", "disable-logging", "true", "gunicorn does not log requests "
+                    "unless it is set")
     if "unix" in texts and "umask" not in texts:
-        yield Added("umask", "chmod-socket", "666", "gunicorn's umask is 0, so that everybody "
+        yield Added("umask", "chmod-socket", "666", "gunicorn's umask is 0, so that any user "
                     "may connect to its unix sockets")
 
 
 def _slots(worker_class: str, texts: dict[str, str]) -> Iterable[Added]:
-    """Yield the line that keeps the number of requests that a worker takes at a time."""
+    """Yield the line that keeps the number of requests that a worker runs at once."""
     threads = _number(texts.get("threads", ""), 1)
     if worker_class in ("", "sync", "gthread"):
         # A sync worker with threads is gunicorn's gthread.
-        slots, kind = threads, "gthread" if threads > 1 else worker_class or "sync"
+        slots, name = threads, "gthread" if threads > 1 else worker_class or "sync"
         ours = {"sync": 1, "": threads if "threads" in texts else SLOTS}.get(worker_class, threads)
     elif worker_class in ("gevent", "eventlet"):
-        slots, kind = _number(texts.get("worker-connections", ""), _CONNECTIONS), worker_class
+        slots, name = _number(texts.get("worker-connections", ""), _CONNECTIONS), worker_class
         ours = threads if "threads" in texts else SLOTS
     else:
-        slots, kind, ours = 1, "", SLOTS
+        slots, name, ours = 1, "", SLOTS
     if slots == ours:
         return
-    reason = (f"gunicorn's {kind} worker takes {slots} request{'s' if slots > 1 else ''} at a time"
-              if kind else "how many requests such a worker takes at a time is not known here")
-    yield Added("worker_class", "gevent", str(slots), f"{reason}; without this line one takes "
-                f"{ours}")
+    reason = (f"gunicorn's {name} worker runs {slots} request{'s' if slots > 1 else ''} at once"
+              if name else "the number of requests that such a worker runs at once is not known")
+    yield Added("worker_class", "gevent", str(slots), f"{reason}; without this line it is {ours}")
 
 
 def _number(text: str, default: int) -> int:

@@ -1,13 +1,13 @@
-"""What is said of the options: `--help`, `--help OPTION`, `--show-config` and the reference.
+"""`--help`, `--help OPTION`, `--show-config` and the reference, generated from the option table.
 
-All of it is made from the table. `python -m geventuwsgi.config.commands.help` prints the
-reference, `docs/options.rst`; a test fails when that file is stale.
+`python -m geventuwsgi.config.commands.help` prints the reference, docs/options.rst; a test fails
+if that file is stale.
 """
 
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from geventuwsgi.config.options.aliases import UVICORN_NAMES as UVICORN
+from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.names import by_server
 from geventuwsgi.config.options.option import SHARED, Option
 from geventuwsgi.config.options.table import BY_LETTER, OPTIONS, nearest, row
@@ -24,18 +24,18 @@ Serve a WSGI or ASGI application over HTTP and the uwsgi protocol.
 APPLICATION is package.module:name, package.module:factory() or file.py:name.
 """
 _CLOSING = """\
-Every option may stand in a file as NAME = VALUE under [uwsgi] or [geventuwsgi],
-and in the environment as GEVENTUWSGI_NAME. --no-NAME turns a flag off.
---help OPTION tells all about one.
+Each option may be set in a file as NAME = VALUE under [uwsgi] or [geventuwsgi],
+and in the environment as GEVENTUWSGI_NAME. --no-NAME switches a flag off.
+--help OPTION prints the details of an option.
 """
-# Three letters decide by their value (`argv`).
+# Three letters depend on their value (`argv`).
 _BY_VALUE = {"processes": {"p": "with a number", "w": "with a number"},
              "module": {"w": "with a name"}, "pidfile": {"p": "with a path"},
              "bind": {"b": "with an address"}, "buffer-size": {"b": "with a number"}}
 
 
 def usage() -> str:
-    """Return the text of `--help`: the options under their headings, in 80 columns."""
+    """Return the text of `--help`: the options by section, in 80 columns."""
     lines = [_USAGE]
     for section, options in sections():
         if section == "INI logic":
@@ -48,13 +48,13 @@ def usage() -> str:
 
 
 def about(name: str) -> str:
-    """Return all there is to say about one option.
+    """Return the details of one option.
 
     Args:
-        name: any of its names, with or without dashes in front; a letter that decides by
-            its value stands for several.
+        name: any of its names, with or without leading dashes; a letter that depends on its value
+            has several options.
     Raises:
-        UsageError: if there is no such option.
+        UsageError: there is no such option.
     """
     bare = name.lstrip("-")
     several = [row(other) for other, letters in _BY_VALUE.items() if bare in letters]
@@ -71,24 +71,24 @@ def _named(bare: str) -> Option:
 
 
 def _about(option: Option) -> str:
-    lines = [_spelled(option)]
+    lines = [_heading(option)]
     if option.status in ("ignored", "refused"):
         lines.append(_filled(f"{option.status.capitalize()}: {option.reason}.", width=WIDTH))
     else:
         lines.append(_filled(sentence(plain(option.help, "{}")), width=WIDTH))
     facts = dict(facts_of(option, "{}"))
-    theirs = by_server(option)
+    servers = by_server(option)
     letters = facts.get("Also", "").rstrip(".").split(", ")[len(option.aliases):]
-    also = [*theirs.pop("Also", ()), *filter(None, letters)]
-    told = {"Default": facts.get("Default", ""), "Also": ", ".join(also) + "." if also else "",
-            **{server: ", ".join(names) + "." for server, names in theirs.items()},
+    also = [*servers.pop("Also", ()), *filter(None, letters)]
+    rows = {"Default": facts.get("Default", ""), "Also": ", ".join(also) + "." if also else "",
+            **{server: ", ".join(names) + "." for server, names in servers.items()},
             "Unlike uWSGI": facts.get("Unlike uWSGI", "")}
-    lines += [_filled(f"{title}: {text}", width=WIDTH) for title, text in told.items() if text]
+    lines += [_filled(f"{title}: {text}", width=WIDTH) for title, text in rows.items() if text]
     return "\n".join(lines) + "\n"
 
 
 def names() -> str:
-    """Return the names of all options, a line each."""
+    """Return the names of all options, one per line."""
     return "".join(f"{name}\n" for option in OPTIONS if option.name != "application"
                    for name in option.names)
 
@@ -107,7 +107,7 @@ def reference() -> str:
 
 
 def shown(settings: Settings) -> str:
-    """Return each value and where it came from, as INI lines with comments."""
+    """Return each value and its origin, as INI lines with comments."""
     lines = []
     for option in OPTIONS:
         if option.status != "taken" or option.to:
@@ -118,7 +118,7 @@ def shown(settings: Settings) -> str:
         if origin.option and origin.option != option.name:
             place += f" ({origin.option})"
         items = value if isinstance(value, tuple) else (value,)
-        # What is not set stands as a comment: an empty value would mean something else.
+        # An option without a value is a comment, as an empty value would mean something else.
         lines += [f"{option.name} = {_written(option, item)}".ljust(44) + f" ; {place}"
                   for item in items if item is not None and item != ""]
         if not items or items in ((None,), ("",)):
@@ -131,16 +131,16 @@ _REFERENCE_HEAD = """\
 Options
 =======
 
-.. This file is made from the table of options: python -m geventuwsgi.config.commands.help
+.. This file is generated: python -m geventuwsgi.config.commands.help
 
-Each option may be written in a file (``name = value`` under ``[uwsgi]`` or
+Each option may be set in a file (``name = value`` under ``[uwsgi]`` or
 ``[geventuwsgi]``), on the command line (``--name value`` or ``--name=value``) and in the
-environment (``GEVENTUWSGI_NAME``, and uWSGI's ``UWSGI_NAME``). ``--no-name`` turns a flag
-off. The names of gunicorn and uvicorn are read everywhere but in ``[uwsgi]`` sections,
+environment (``GEVENTUWSGI_NAME``, and uWSGI's ``UWSGI_NAME``). ``--no-name`` switches a flag
+off. The names of gunicorn and uvicorn are valid everywhere except in ``[uwsgi]`` sections,
 where they are placeholders.
 
-Times are in seconds, ``90s``, ``5m`` and ``1h`` are too; sizes are in bytes, or ``64k``,
-``10M`` and ``1G``. A flag is true without a value.
+Times are in seconds, or written as ``90s``, ``5m`` or ``1h``; sizes are in bytes, or written as
+``64k``, ``10M`` or ``1G``. A flag without a value is true.
 """
 _IGNORED_HEAD = """\
 Options without effect
@@ -157,7 +157,7 @@ With one of these options the server does not start.
 
 
 def sections() -> Iterator[tuple[str, list[Option]]]:
-    """Yield each heading with its options, in the order of the table."""
+    """Yield each section with its options, in the order of the table."""
     found: dict[str, list[Option]] = {}
     for option in OPTIONS:
         if option.section:
@@ -169,10 +169,10 @@ def letters_of(option: Option) -> str:
     return "".join(_BY_VALUE.get(option.name, option.letters))
 
 
-def _spelled(option: Option) -> str:
-    """Write the option as on the command line: `-s, --socket ADDRESS`."""
+def _heading(option: Option) -> str:
+    """Return the option as on the command line: `-s, --socket ADDRESS`."""
     letters = "".join(f"-{letter}, " for letter in letters_of(option))
-    metavar = option.kind.metavar
+    metavar = option.value_type.metavar
     if option.name == "application":
         return "APPLICATION"
     return f"{letters}--{option.name}" + (f" {metavar}" if metavar else "")
@@ -183,7 +183,7 @@ def _help_lines(option: Option) -> list[str]:
     default = _default(option, "{}")
     if default and default != "off":
         text += f" [{default}]"
-    head = "  " + _spelled(option)
+    head = "  " + _heading(option)
     body = textwrap.wrap(text, WIDTH - 28, break_long_words=False, break_on_hyphens=False)
     if len(head) > 26:
         return [head, *(" " * 28 + line for line in body)]
@@ -191,8 +191,8 @@ def _help_lines(option: Option) -> list[str]:
 
 
 def _entry(option: Option) -> list[str]:
-    """Write one option for the reference, as an item of a definition list."""
-    metavar = option.kind.metavar
+    """Return the lines of one option for the reference, an item of a definition list."""
+    metavar = option.value_type.metavar
     lines = [f"``{option.name}``" + (f" *{metavar}*" if metavar else "")]
     lines.append(_filled(sentence(option.help), "    "))
     for title, text in facts_of(option, "``{}``"):
@@ -201,7 +201,7 @@ def _entry(option: Option) -> list[str]:
 
 
 def facts_of(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
-    """Yield what else there is to know of an option."""
+    """Yield the facts about an option besides its text: default, names, differences."""
     default = _default(option, quoted)
     if default:
         yield "Default", plain(default, quoted) + "."
@@ -211,8 +211,9 @@ def facts_of(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
               for letter in letters_of(option)]
     if names:
         yield "Also", ", ".join(names) + "."
-    for server, theirs in (("gunicorn", False), ("uvicorn", True)):
-        names = [quoted.format(name) for name in option.gunicorn if (name in UVICORN) is theirs]
+    for server, of_uvicorn in (("gunicorn", False), ("uvicorn", True)):
+        names = [quoted.format(name) for name in option.gunicorn
+                 if (name in UVICORN_NAMES) is of_uvicorn]
         if names:
             yield server, ", ".join(names) + "."
     if option.difference:
@@ -220,7 +221,7 @@ def facts_of(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
 
 
 def _default(option: Option, quoted: str) -> str:
-    """Describe the default; "" where there is none to speak of."""
+    """Describe the default; "" if there is none."""
     if option.derived:
         return plain(option.derived, quoted)
     if option.status != "taken" or option.default in (None, (), ""):
@@ -239,16 +240,16 @@ def _constant(option: Option, value: object, quoted: str) -> str:
 
 
 def _written(option: Option, item: object) -> str:
-    """Write a value as an operator would."""
+    """Return a value as it is written in a file."""
     if isinstance(item, bool):
         return "true" if item else "false"
-    if isinstance(item, int) and option.kind.octal:
+    if isinstance(item, int) and option.value_type.octal:
         return f"{item:03o}"
     return str(item)
 
 
 def _reasons(status: str) -> Iterable[str]:
-    """Write the rows of a status, those of one reason together."""
+    """Yield the lines on the options of a status, grouped by reason."""
     found: dict[str, list[str]] = {}
     for option in OPTIONS:
         if option.status == status:
@@ -260,12 +261,12 @@ def _reasons(status: str) -> Iterable[str]:
 
 
 def plain(text: str, quoted: str) -> str:
-    """Drop the quoting of reStructuredText where the text is for a terminal."""
+    """Remove reStructuredText quotes if the text is for a terminal."""
     return text if "``" in quoted else text.replace("``", "")
 
 
 def sentence(text: str) -> str:
-    # A name keeps its own spelling.
+    # These names keep their lower case.
     names = ("uWSGI", "gunicorn", "uvicorn")
     return (text if text.startswith(names) else text[0].upper() + text[1:]) + "."
 

@@ -1,7 +1,7 @@
-"""The man page, geventuwsgi(1), made from the table of options.
+"""The man page, geventuwsgi(1), generated from the option table.
 
-`python -m geventuwsgi.config.commands.manpage` prints it, `docs/geventuwsgi.1`; a test
-fails when that file is stale. It is written in the man macros, man(7), which every formatter knows.
+`python -m geventuwsgi.config.commands.manpage` prints it, docs/geventuwsgi.1; a test fails if that
+file is stale. It uses only the macros of man(7).
 """
 
 import re
@@ -13,7 +13,7 @@ from geventuwsgi.config.commands.help import facts_of, letters_of, plain, sectio
 from geventuwsgi.config.options.option import Option
 
 _HEAD = r"""
-.\" This file is made from the table of options: python -m geventuwsgi.config.commands.manpage
+.\" This file is generated: python -m geventuwsgi.config.commands.manpage
 .TH GEVENTUWSGI 1 "" "geventuwsgi @version@" "User Commands"
 .SH NAME
 geventuwsgi \- gevent application server that runs an existing uwsgi.ini
@@ -37,7 +37,7 @@ geventuwsgi \- gevent application server that runs an existing uwsgi.ini
 serves WSGI applications on gevent and ASGI applications on asyncio, over HTTP,
 HTTPS and the uwsgi protocol.
 It reads the [uwsgi] section of an INI file that was written for uWSGI, and
-takes gunicorn's option names too.
+accepts gunicorn's option names too.
 .PP
 .I APPLICATION
 is
@@ -45,7 +45,7 @@ is
 .B package.module:factory()
 or
 .BR file.py:name ;
-without the name it is
+the default name is
 .B application
 or
 .BR app .
@@ -58,26 +58,26 @@ a path,
 or
 .BR fd://3 .
 .SH OPTIONS
-Each option may stand in a file as
+Each option may be set in a file as
 .B name = value
 under [uwsgi] or [geventuwsgi], and in the environment as
 .BR GEVENTUWSGI_NAME .
-Times are in seconds,
+Times are in seconds, or written as
 .BR 90s ,
 .B 5m
-and
-.B 1h
-are too; sizes are in bytes, or
+or
+.BR 1h ;
+sizes are in bytes, or written as
 .BR 64k ,
 .B 10M
-and
+or
 .BR 1G .
-A flag is true without a value;
+A flag without a value is true;
 .B \-\-name=false
 switches it off.
 .B geventuwsgi \-\-help
 .I OPTION
-tells uWSGI's and gunicorn's names of one.
+prints uWSGI's and gunicorn's names of an option.
 """
 
 _TAIL = r"""
@@ -85,24 +85,24 @@ _TAIL = r"""
 To the master:
 .TP
 .BR SIGTERM ", " SIGINT
-Stop: no new connections, requests in progress may finish.
-A second one stops at once.
+Stop: accept no new connections, let requests in progress finish.
+A second signal stops at once.
 .TP
 .B SIGQUIT
 Stop at once.
 .TP
 .B SIGHUP
-Read configuration and code again, and serve on with the old ones until the new
+Read configuration and code again; the old workers keep serving until the new
 ones are ready, or if they fail.
 .TP
 .B SIGUSR1
-Open the logs anew.
+Reopen the logs.
 .TP
 .B SIGUSR2
-Become the version of this server that is on disk.
+Upgrade the running server to the version installed on disk.
 .TP
 .BR SIGTTIN ", " SIGTTOU
-One worker more, one fewer.
+Add a worker, remove a worker.
 .SH EXIT STATUS
 .TP
 .B 0
@@ -115,7 +115,7 @@ The configuration is wrong, or a socket cannot be bound.
 The command line is wrong.
 .TP
 .B 3
-The workers cannot boot.
+The workers cannot start.
 .TP
 .B 4
 The application cannot be loaded.
@@ -125,7 +125,7 @@ The application cannot be loaded.
 Options, weaker than the command line and stronger than files.
 .TP
 .B GEVENTUWSGI_CMD_ARGS
-A piece of command line, weaker than these.
+Part of a command line, weaker than these.
 .TP
 .B UWSGI_*
 Options as in a [uwsgi] section.
@@ -134,17 +134,17 @@ Options as in a [uwsgi] section.
 Without a socket, listen on 0.0.0.0 and this port.
 .TP
 .B WEB_CONCURRENCY
-The number of workers, where nothing else says it.
+The number of workers, if it is not set otherwise.
 .TP
 .B FORWARDED_ALLOW_IPS
 The default of
 .BR forwarded\-allow\-ips .
 .TP
 .BR LISTEN_FDS ", " LISTEN_PID ", " LISTEN_FDNAMES
-Sockets that systemd hands over.
+Sockets passed by systemd.
 .TP
 .B NOTIFY_SOCKET
-Where systemd is told of the state.
+The socket of systemd for notifications of the state.
 .SH FILES
 .TP
 .IR PREFIX /share/geventuwsgi
@@ -180,7 +180,7 @@ def page() -> str:
 
 
 def escaped(text: str) -> str:
-    """Write a text so that roff takes it as it stands; ``literals`` become bold."""
+    """Escape a text for roff; ``literals`` become bold."""
     text = text.replace("\\", r"\e").replace("-", r"\-")
     text = textwrap.fill(_QUOTED.sub(r"\\fB\1\\fR", text), 80, break_long_words=False,
                          break_on_hyphens=False)
@@ -188,14 +188,15 @@ def escaped(text: str) -> str:
 
 
 def _entry(option: Option) -> Iterator[str]:
-    """Write one option as a tagged paragraph."""
+    """Yield the lines of one option, a tagged paragraph."""
     yield ".TP"
     if option.name == "application":
         yield r"\fIAPPLICATION\fR"
     else:
         names = [*(f"-{letter}" for letter in letters_of(option)),
                  *(f"--{name}" for name in (option.name, *option.aliases, *option.gunicorn))]
-        metavar = f" \\fI{escaped(option.kind.metavar)}\\fR" if option.kind.metavar else ""
+        metavar = escaped(option.value_type.metavar)
+        metavar = f" \\fI{metavar}\\fR" if metavar else ""
         yield ", ".join(f"\\fB{escaped(name)}\\fR" for name in names) + metavar
     yield escaped(sentence(option.help))
     for title, text in facts_of(option, "``{}``"):

@@ -1,4 +1,4 @@
-"""Where a start begins: arguments, a Python call or a PasteDeploy section become settings.
+"""The entry points: arguments, a Python call or a PasteDeploy section become settings.
 
 Begin with `arguments.py`. Uses all other folders of `config`; `cli`, `boot` and `paste` use it.
 """

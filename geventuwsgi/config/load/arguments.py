@@ -1,16 +1,16 @@
-"""The whole way from arguments and environment to settings, or to another command.
+"""Arguments and environment become settings, or a command to run instead.
 
-    UWSGI_* variables, then the command line with the files it names, then our own
-    variables are read; the late passes are made; the lines are resolved.
+`UWSGI_*` variables are read first, then the command line with the files it names, then our own
+variables; then references are replaced, and the lines are resolved.
 """
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from geventuwsgi.config.commands import check as checking
+from geventuwsgi.config.commands import check as check_command
 from geventuwsgi.config.commands import from_gunicorn
-from geventuwsgi.config.commands.check import ConfigReport, tolerant
+from geventuwsgi.config.commands.check import ConfigReport, Preflight, tolerant
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.options.table import row
@@ -30,13 +30,13 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
     Args:
         arguments: the command line, without the program's name.
         environ: the environment.
-        dev: whether this is a development run where the configuration does not say so or not.
+        dev: whether this is a development run, unless the configuration says so.
     Returns:
-        The settings, and what to do with them; (None, command) for help, version and
-        orders to a running server, which read nothing.
+        The settings, and the command to run with them; (None, command) for help, version and
+        commands to a running server, which read no configuration.
     Raises:
-        ConfigError: for what is wrong in a file or the environment.
-        UsageError: for what is wrong on the command line.
+        ConfigError: an error in a file or the environment.
+        UsageError: an error on the command line.
     """
     items = list(argv.parse(arguments))
     commands = [item for item in items if isinstance(item, Command)]
@@ -57,7 +57,7 @@ def read(arguments: Sequence[str], environ: Mapping[str, str], *,
 
 
 def value_of(arguments: Sequence[str], environ: Mapping[str, str], name: str) -> tuple[str, int]:
-    """Return the first text of an option or placeholder, a line, and the exit status.
+    """Return the first text of an option or placeholder, with a newline, and the exit status.
 
     Raises:
         ConfigError, UsageError: the configuration cannot be read.
@@ -70,24 +70,24 @@ def value_of(arguments: Sequence[str], environ: Mapping[str, str], name: str) ->
 
 
 def check(arguments: Sequence[str], environ: Mapping[str, str],
-          prove: checking.Prove | None = None) -> tuple[ConfigReport, bool]:
-    """Give a verdict on each line of a configuration, without serving anything.
+          preflight: Preflight | None = None) -> tuple[ConfigReport, bool]:
+    """Report on each line of a configuration, without starting the server.
 
     Args:
         arguments: a command line with --check-config: options, an INI file, or a settings
             file of gunicorn (a Python file).
         environ: the environment.
-        prove: finds what would stop a start with the settings on this machine.
+        preflight: yields the errors that would stop the startup on this machine.
     Returns:
-        The verdicts, and whether they are wanted in JSON.
+        The report, and whether it is to be printed as JSON.
     Raises:
-        UsageError: for what is wrong on the command line.
+        UsageError: an error on the command line.
     """
     items = list(argv.parse(arguments))
     form = next((item.about for item in items
                  if isinstance(item, Command) and item.name == "format"), "text")
     if form not in ("text", "json"):
-        raise UsageError(f"{form!r} is none of text, json", option="format")
+        raise UsageError(f"{form!r} is not one of text, json", option="format")
     reading = Reading(environ)
     foreign = [item for item in items if isinstance(item, Entry)
                and row(item.key) in (row("application"), row("ini"))
@@ -100,7 +100,7 @@ def check(arguments: Sequence[str], environ: Mapping[str, str],
             path = foreign[0].text or ""
             reading.files.append(path)
             converted = Conversion(*from_gunicorn.read(path))
-            reading.entries += converted.entries  # where `$(X)` is no reference
+            reading.entries += converted.entries  # in Python `$(X)` is not a reference
         else:
             _gather(reading, items, environ)
             reading.finish()
@@ -108,27 +108,27 @@ def check(arguments: Sequence[str], environ: Mapping[str, str],
         raise
     except ConfigError as error:
         failure = error
-    return checking.check(reading, failure, converted, prove), form == "json"
+    return check_command.check(reading, failure, converted, preflight), form == "json"
 
 
 def _developing(items: Sequence[Entry | Command], environ: Mapping[str, str], dev: bool) -> bool:
-    """Whether a development run is asked for outside of files, which are not read yet."""
+    """Whether the arguments or the environment ask for a development run, before files are read."""
     for item in (*_late(environ), *items):
         option = row(item.key) if isinstance(item, Entry) else None
         if isinstance(item, Entry) and option is not None and option.name == "dev":
-            dev = bool(option.kind.cast(item.text, CastContext(item.origin, [])))
+            dev = bool(option.value_type.cast(item.text, CastContext(item.origin, [])))
     return dev
 
 
 def _gather(reading: Reading, items: Sequence[Entry | Command],
             environ: Mapping[str, str]) -> None:
-    """Read everything in its order: variables of uWSGI, arguments with files, our variables."""
+    """Read all sources in order: `UWSGI_*`, arguments with their files, our variables."""
     for entry in (*environment.uwsgi(environ), *_early(environ)):
         reading.add(entry.key, entry.text, entry.origin)
     applications = [item for item in items if isinstance(item, Entry) and item.key == "application"]
     if len(applications) > 1:
-        raise UsageError(f"{applications[1].text!r}: the application is {applications[0].text!r} "
-                         f"already; several are served with --mount")
+        raise UsageError(f"{applications[1].text!r}: the application is already "
+                         f"{applications[0].text!r}; use --mount to serve several")
     for item in items:
         if isinstance(item, Entry):
             reading.add(item.key, item.text, item.origin)
@@ -137,12 +137,12 @@ def _gather(reading: Reading, items: Sequence[Entry | Command],
 
 
 def _early(environ: Mapping[str, str]) -> list[Entry]:
-    """Our own variables that name files: these are read where files are."""
+    """Return our own variables that name files, which are read at the place of files."""
     return [entry for entry in environment.own(environ) if entry.key == "ini"]
 
 
 def _late(environ: Mapping[str, str]) -> list[Entry]:
-    """Our own variables, and those of the piece of command line, which is weaker than they."""
+    """Return the options of `GEVENTUWSGI_CMD_ARGS`, and of our own variables, which win."""
     origin = Origin("environment", option=environment.ARGUMENTS)
     try:
         items = list(argv.parse(shlex.split(environ.get(environment.ARGUMENTS, ""))))
@@ -150,6 +150,6 @@ def _late(environ: Mapping[str, str]) -> list[Entry]:
         raise origin.error(str(error)) from None
     for item in items:
         if isinstance(item, Command):
-            raise origin.error(f"--{item.name} has a place on the command line alone")
+            raise origin.error(f"--{item.name} is only valid on the command line")
     arguments = [replace(item, origin=origin) for item in items if isinstance(item, Entry)]
     return arguments + [entry for entry in environment.own(environ) if entry.key != "ini"]

@@ -1,5 +1,5 @@
-"""The option table. Begin with `option.py` (a row) and `table.py` (all rows, and looking one up).
+"""The option table. Begin with `option.py` (an option) and `table.py` (all options, look-up).
 
-Every other module holds the rows of one topic. An option is written nowhere else: the command
-line, INI files, the environment, `--help` and the reference all read its row.
+Each other module has the options of one topic. An option is defined nowhere else: the command
+line, INI files, the environment, `--help` and the reference all use the table.
 """

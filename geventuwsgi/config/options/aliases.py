@@ -1,7 +1,7 @@
-"""The rows of gunicorn's settings that have no effect here, each with its reason.
+"""gunicorn's and uvicorn's options: those without effect here, and the names in their files.
 
-Those that have one are aliases of other rows. In a [uwsgi] section these names are what
-they are under uWSGI, placeholders.
+Those with an effect are names of other options. In a [uwsgi] section all of these names are
+placeholders, as under uWSGI.
 """
 
 from collections.abc import Mapping
@@ -11,36 +11,39 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.types import Choice, ValueType
 
 _ANY = ValueType()
-_LOGGING = "logging is set up by log-format, access-logfile, error-logfile and log-level, or by " \
+_LOGGING = "set up logging with log-format, access-logfile, error-logfile and log-level, or in " \
     "the application"
-GUNICORN_ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
-    *ignored("initgroups", "the supplementary groups of the user are always taken"),
-    *ignored("sendfile no-sendfile", "files go by sendfile where that is possible"),
-    *ignored("reload-engine", "files are looked at, which works everywhere", _ANY),
-    *ignored("tmp-upload-dir", "bodies are stored where TMPDIR says", _ANY),
-    *ignored("enable-stdio-inheritance", "the standard output is inherited"),
+_HTTP2 = "HTTP/2 is for the web server in front"
+GUNICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option in (
+    *ignored("initgroups", "the supplementary groups of the user are always used"),
+    *ignored("sendfile no-sendfile", "files are sent with sendfile if possible"),
+    *ignored("reload-engine", "files are polled, which works everywhere", _ANY),
+    *ignored("tmp-upload-dir", "bodies are stored in the directory of TMPDIR", _ANY),
+    *ignored("enable-stdio-inheritance", "standard output is always inherited"),
     *ignored("disable-redirect-access-to-syslog", "nothing is redirected to syslog"),
     *ignored("enable-backlog-metric", "the length of the queue is always known"),
-    *ignored("default-proc-name", "name says it", _ANY),
-    *ignored("http-parser", "there is one parser", _ANY),
-    *ignored("asgi-disconnect-grace-period", "an application is told of a client that is gone at "
-             "once", _ANY),
+    *ignored("default-proc-name", "use name", _ANY),
+    *ignored("http-parser", "there is only one parser", _ANY),
+    *ignored("asgi-disconnect-grace-period", "an application is notified of a disconnected client "
+             "at once", _ANY),
     *ignored("control-socket control-socket-mode", "--reload, --stop and --stacks find the server "
              "by its pid file", _ANY),
-    *ignored("no-control-socket", "the console takes orders of root and of its own user alone"),
-    *ignored("strip-header-spaces permit-obsolete-folding", "such a head is an error (RFC 9112)"),
-    *ignored("permit-unconventional-http-method", "methods are what RFC 9110 calls a token"),
+    *ignored("no-control-socket", "the console only accepts commands from root and from its own "
+             "user"),
+    *ignored("strip-header-spaces permit-obsolete-folding", "such a request is an error (RFC "
+             "9112)"),
+    *ignored("permit-unconventional-http-method", "any token of RFC 9110 is a valid method"),
     *ignored("forwarder-headers header-map", "headers with an underscore are dropped", _ANY),
-    *ignored("http-protocols", "HTTP/1.1 is spoken", _ANY),
+    *ignored("http-protocols", "HTTP/1.1 is used", _ANY),
     *ignored("http2-max-concurrent-streams http2-initial-window-size http2-max-frame-size "
-             "http2-max-header-list-size", "HTTP/2 is left to the web server in front", _ANY),
-    *refused("http2-cleartext", "HTTP/2 is left to the web server in front"),
+             "http2-max-header-list-size", _HTTP2, _ANY),
+    *refused("http2-cleartext", _HTTP2),
     *refused("permit-unconventional-http-version casefold-http-method",
-             "it would let in requests that RFC 9112 calls errors"),
+             "it would accept requests that are errors in RFC 9112"),
     *refused("spew", "use --stacks PIDFILE, slow-request or py-spy"),
-    *refused("secure-scheme-headers", "X-Forwarded-Proto and X-Forwarded-Ssl are what is believed "
-             "from forwarded-allow-ips"),
-    *refused("capture-output", "use logto: it takes what the application prints too"),
+    *refused("secure-scheme-headers", "X-Forwarded-Proto and X-Forwarded-Ssl are used, if they "
+             "come from forwarded-allow-ips"),
+    *refused("capture-output", "use logto: it includes the application's output"),
     *refused("logger-class log-config log-config-json logconfig logconfig-dict logconfig-json",
              _LOGGING),
     *refused("log-syslog-to log-syslog-prefix log-syslog-facility syslog syslog-addr "
@@ -49,24 +52,55 @@ GUNICORN_ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row
     *refused("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent to statsd"),
     *refused("ssl-context", "use certfile, keyfile, ciphers and ssl-version"),
     *refused("dirty-app dirty-apps dirty-workers dirty-timeout dirty-threads "
-             "dirty-graceful-timeout", "long tasks are left to a task queue"),
+             "dirty-graceful-timeout", "use a task queue for long tasks"),
 ))
-# What a settings file may define besides: they are Python, and run in processes that are
-# another's here.
-HOOKS = frozenset("""
+UVICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option in (
+    *ignored("access-log", "requests are logged, unless disable-logging is set"),
+    *ignored("use-colors no-use-colors", "only a development run has colours, on a terminal; "
+             "NO_COLOR and FORCE_COLOR in the environment override this"),
+    *ignored("proxy-headers", "X-Forwarded-For and X-Forwarded-Proto are trusted if they come "
+             "from forwarded-allow-ips"),
+    *ignored("reset-contextvars", "each request has its own context"),
+    *ignored("h11-max-incomplete-event-size", "a request head is limited by limit-request-line, "
+             "limit-request-fields and limit-request-field-size", _ANY),
+    *ignored("ws", "WebSockets are served if the websockets library is installed",
+             Choice("auto", "websockets", "websockets-sansio", "wsproto",
+                    none="WebSockets are served if the websockets library is installed")),
+    *ignored("reload-dir reload-dirs", "the files of all imported modules are watched", _ANY),
+    *refused("host port", "host and port are one option: write bind = HOST:PORT"),
+    *refused("uds", "write bind = unix:PATH"),
+    *refused("fd", "write bind = fd://NUMBER"),
+    *refused("env-file", "use env for each variable, or EnvironmentFile of the systemd unit"),
+    *refused("no-proxy-headers", "write an empty forwarded-allow-ips"),
+    *refused("no-server-header", "write server-header = false"),
+    *refused("no-date-header", "write date-header = false"),
+    *refused("limit-concurrency", "use worker-connections: further clients wait in the listen "
+             "queue"),
+    *refused("reload-include", "use touch-reload"),
+    *refused("reload-exclude", "use py-autoreload-ignore"),
+    *refused("reload-delay", "use py-autoreload = SECONDS"),
+))
+# Names of other options that are uvicorn's and not gunicorn's, for the reference.
+UVICORN_NAMES = frozenset("""
+app-dir header limit-max-requests limit-max-requests-jitter no-access-log
+timeout-graceful-shutdown timeout-keep-alive timeout-worker-healthcheck
+""".split())
+# gunicorn's server hooks, which a settings file may define too: Python functions that have no
+# process here to run in.
+GUNICORN_HOOKS = frozenset("""
 on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort
 pre_exec pre_request post_request child_exit worker_exit nworkers_changed on_exit ssl_context
 on_dirty_starting dirty_post_fork dirty_worker_init dirty_worker_exit logconfig_dict
 """.split())
 # The name of a setting -> its option, where they differ.
-SETTINGS = {
+GUNICORN_SETTINGS = {
     "accesslog": "access-logfile", "errorlog": "error-logfile", "loglevel": "log-level",
     "access_log_format": "access-logformat", "preload_app": "preload-app",
     "uwsgi_allow_ips": "uwsgi-allow-from", "asgi_lifespan": "lifespan",
     "websocket_max_message_size": "ws-max-size", "daemon": "daemon",
     "control_socket_disable": "no-control-socket"}
-# All settings but the hooks: of other names in a settings file gunicorn takes no notice, and so
-# `import socket` is none of uWSGI's options.
+# All settings except the hooks. gunicorn ignores other names in a settings file, so that
+# `import socket` there is not uWSGI's option.
 GUNICORN_NAMES = frozenset("""
 config wsgi_app bind backlog workers worker_class threads worker_connections max_requests
 max_requests_jitter timeout graceful_timeout keepalive limit_request_line limit_request_fields
@@ -85,7 +119,7 @@ forwarder_headers header_map asgi_loop asgi_lifespan asgi_disconnect_grace_perio
 websocket_max_message_size http_parser root_path dirty_apps dirty_workers dirty_timeout
 dirty_threads dirty_graceful_timeout control_socket control_socket_mode control_socket_disable
 """.split())
-# What the refused ones are without a line, where that is not nothing: nothing is asked for then.
+# The defaults of refused settings, where they are not None: with these nothing is asked for.
 GUNICORN_DEFAULTS: Mapping[str, object] = {
     "secure_scheme_headers": {"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https",
                               "X-FORWARDED-SSL": "on"},
@@ -93,49 +127,11 @@ GUNICORN_DEFAULTS: Mapping[str, object] = {
     "syslog_facility": "user", "http2_cleartext": "off", "dirty_timeout": 300,
     "dirty_threads": 1, "dirty_graceful_timeout": 30}
 # gunicorn's other names of its worker classes.
-WORKERS = {
+GUNICORN_WORKERS = {
     "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent",
     "gunicorn.workers.ggevent.GeventWorker": "gevent",
     "gunicorn.workers.ggevent.GeventPyWSGIWorker": "gevent",
     "gunicorn.workers.gthread.ThreadWorker": "gthread",
     "gunicorn.workers.sync.SyncWorker": "sync"}
-# The rows whose difference from uWSGI is one from gunicorn as well.
+# Options whose `difference` from uWSGI is also one from gunicorn.
 GUNICORN_DIFFERENT = frozenset("threads max-requests uid".split())
-
-
-# The rows of uvicorn's options that have no effect here, or are spelled another way.
-#
-# Those that mean the same are names of other rows.
-
-_WATCHED = "the files of all imported modules are watched"
-# Names of other rows that are uvicorn's and not gunicorn's, for the reference.
-UVICORN_NAMES = frozenset("""
-app-dir header limit-max-requests limit-max-requests-jitter no-access-log
-timeout-graceful-shutdown timeout-keep-alive timeout-worker-healthcheck
-""".split())
-UVICORN_ROWS: tuple[Option, ...] = tuple(replace(row, everywhere=False) for row in (
-    *ignored("access-log", "requests are logged, unless disable-logging is set"),
-    *ignored("use-colors no-use-colors", "only a development run has colours, on a terminal; "
-             "NO_COLOR and FORCE_COLOR in the environment decide"),
-    *ignored("proxy-headers", "X-Forwarded-For and X-Forwarded-Proto are believed from "
-             "forwarded-allow-ips"),
-    *ignored("reset-contextvars", "each request has a context of its own"),
-    *ignored("h11-max-incomplete-event-size", "a head is limited by limit-request-line, "
-             "limit-request-fields and limit-request-field-size", _ANY),
-    *ignored("ws", "WebSockets are served where the websockets library is installed",
-             Choice("auto", "websockets", "websockets-sansio", "wsproto",
-                    none="they are served where the websockets library is installed")),
-    *ignored("reload-dir reload-dirs", _WATCHED, _ANY),
-    *refused("host port", "host and port are one: write bind = HOST:PORT"),
-    *refused("uds", "write bind = unix:PATH"),
-    *refused("fd", "write bind = fd://NUMBER"),
-    *refused("env-file", "use env for each variable, or EnvironmentFile of the systemd unit"),
-    *refused("no-proxy-headers", "write an empty forwarded-allow-ips"),
-    *refused("no-server-header", "write server-header = false"),
-    *refused("no-date-header", "write date-header = false"),
-    *refused("limit-concurrency", "use worker-connections: clients beyond it wait in the "
-             "listening queue"),
-    *refused("reload-include", "use touch-reload"),
-    *refused("reload-exclude", "use py-autoreload-ignore"),
-    *refused("reload-delay", "use py-autoreload = SECONDS"),
-))

@@ -1,53 +1,28 @@
-"""The rows of uWSGI's logging: which lines, their form, their loggers, and their files."""
+"""The options on logging: which lines are logged, their format, loggers and files."""
+
+from collections.abc import Callable
 
 from geventuwsgi.config.options.option import Option, refused
 from geventuwsgi.config.values.numbers import Milliseconds, Number, Size
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.types import Boolean, Choice, ValueType, Many, Octal, Path
+from geventuwsgi.config.values.types import Boolean, Choice, Many, Octal, Path, ValueType
 from geventuwsgi.log import loggers
-
-_LOGGING = "Logging"
-LOGGING = (
-    Option("disable-logging", Boolean(), "write no line per request", _LOGGING, default=False,
-           gunicorn=("no-access-log",), letters="L"),
-    Option("logto", Path(), "write all logs, and what the application prints, to this file, or "
-           "to a UDP socket (host:port)", _LOGGING),
-    Option("log-format", ValueType(), "the form of the line per request, with uWSGI's %(names)",
-           _LOGGING, aliases=("logformat",), gunicorn=("access-logformat",),
-           derived="uWSGI's line"),
-    Option("log-x-forwarded-for", Boolean(), "log the address of X-Forwarded-For", _LOGGING,
-           default=False),
-    Option("log-micros", Boolean(), "log microseconds instead of milliseconds", _LOGGING,
-           default=False),
-    Option("memory-report", Boolean(), "tell the memory of the worker in front of each request "
-           "line", _LOGGING, default=False,
-           difference="it is measured once a second; a log-format has %(vsz) and %(rss)"),
-    Option("access-logfile", Path(), "the file of the request lines; - is the standard output",
-           _LOGGING, derived="the standard output"),
-    Option("error-logfile", Path(), "the file of all other lines; - is the standard error",
-           _LOGGING, gunicorn=("log-file",), derived="the standard error"),
-    Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
-           "the least level that is logged", _LOGGING, default="info"),
-)
-
-_CONDITIONAL = "; with disable-logging only these are logged"
-_ALL = "; may be repeated"
 
 
 class LogDate(ValueType):
-    """A form of strftime, or a flag: a flag is the form of ctime."""
+    """A strftime format, or a flag: a flag means the format of ctime."""
 
     metavar = "FORMAT"
     flag = True
     plain = "%a %b %d %H:%M:%S %Y"  # ctime's
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         word = text.lower()
         if word in ("false", "off", "no", "0"):
-            case.warn(f"{text!r} is off; to uWSGI it is the text in front of each line")
+            context.warn(f"{text!r} means off; in uWSGI it is a text before each line")
             return ""
         if "\0" in text:
-            case.fail("a form holds no NUL")
+            context.fail("a format cannot contain NUL")
         return self.plain if word in ("", "true", "on", "yes", "1") else text
 
 
@@ -56,26 +31,26 @@ class Parsed(ValueType):
 
     Args:
         parse: raises ValueError.
-        metavar: for the reference.
-        kind: stands in front of the text, with a colon.
+        metavar: its form, for the reference.
+        prefix: the logger type that is put before the text, with a colon.
     """
 
-    def __init__(self, parse: object, metavar: str, kind: str = "") -> None:
+    def __init__(self, parse: Callable[[str], object], metavar: str, prefix: str = "") -> None:
         self._parse = parse
-        self._kind = kind
+        self._prefix = prefix
         self.metavar = metavar
-        if kind == "syslog":
-            self.flag = True    # stands alone, too
+        if prefix == "syslog":
+            self.flag = True    # also valid without a value
 
-    def value(self, text: str, case: CastContext) -> object:
-        if self._kind:
-            text = f"{self._kind}:{'' if text.lower() in ('true', '1') else text}"
+    def value(self, text: str, context: CastContext) -> object:
+        if self._prefix:
+            text = f"{self._prefix}:{'' if text.lower() in ('true', '1') else text}"
         if not text.strip():
-            case.fail(f"needs a value ({self.metavar})")
+            context.fail(f"needs a value ({self.metavar})")
         try:
-            self._parse(text)  # type: ignore[operator]
+            self._parse(text)
         except ValueError as error:
-            case.fail(str(error))
+            context.fail(str(error))
         return text
 
 
@@ -84,88 +59,107 @@ _ENCODER = Parsed(loggers.encoder, "TYPE[:NAME] ARGUMENTS")
 _ROUTE = Parsed(loggers.routed, "NAME REGEX")
 _REGEX = Parsed(loggers.compiled, "REGEX")
 
-SELECTION: tuple[Option, ...] = (
-    Option("log-4xx", Boolean(), "log requests that are answered 4xx" + _CONDITIONAL, _LOGGING,
-           default=False, difference="a client that leaves before the answer counts, as 499"),
-    Option("log-5xx", Boolean(), "log requests that are answered 5xx" + _CONDITIONAL, _LOGGING,
+_CONDITIONAL = "; with disable-logging only these are logged"
+_ALL = "; may be repeated"
+
+_LOGGING = "Logging"
+LOGGING: tuple[Option, ...] = (
+    Option("disable-logging", Boolean(), "do not log requests", _LOGGING, default=False,
+           gunicorn=("no-access-log",), letters="L"),
+    Option("logto", Path(), "write all logs, and the application's output, to this file, or "
+           "to a UDP socket (host:port)", _LOGGING),
+    Option("log-format", ValueType(), "the format of request lines, with uWSGI's %(names)",
+           _LOGGING, aliases=("logformat",), gunicorn=("access-logformat",),
+           derived="uWSGI's line"),
+    Option("log-x-forwarded-for", Boolean(), "log the address of X-Forwarded-For", _LOGGING,
            default=False),
-    Option("log-slow", Milliseconds(), "log requests that take so many milliseconds; 0 is off"
+    Option("log-micros", Boolean(), "log microseconds instead of milliseconds", _LOGGING,
+           default=False),
+    Option("memory-report", Boolean(), "log the worker's memory at the start of each request "
+           "line", _LOGGING, default=False,
+           difference="it is measured once a second; for log-format there are %(vsz) and %(rss)"),
+    Option("access-logfile", Path(), "the file for request lines; - is standard output",
+           _LOGGING, derived="standard output"),
+    Option("error-logfile", Path(), "the file for all other lines; - is standard error",
+           _LOGGING, gunicorn=("log-file",), derived="standard error"),
+    Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
+           "the minimum level that is logged", _LOGGING, default="info"),
+    Option("log-dialect", Choice("geventuwsgi", "uwsgi"), "what the log and the process titles "
+           "call this server: geventuwsgi, or uWSGI, for scripts that match uWSGI's log lines",
+           _LOGGING, default="geventuwsgi"),
+    Option("log-4xx", Boolean(), "log requests with a 4xx response" + _CONDITIONAL, _LOGGING,
+           default=False,
+           difference="a client that disconnects before the response counts, as 499"),
+    Option("log-5xx", Boolean(), "log requests with a 5xx response" + _CONDITIONAL, _LOGGING,
+           default=False),
+    Option("log-slow", Milliseconds(), "log requests that take at least this many milliseconds; "
+           "0 is off" + _CONDITIONAL, _LOGGING, default=0),
+    Option("log-big", Size(), "log responses whose body has at least this many bytes; 0 is off"
            + _CONDITIONAL, _LOGGING, default=0),
-    Option("log-big", Size(), "log responses with so many bytes of body; 0 is off" + _CONDITIONAL,
-           _LOGGING, default=0),
     Option("log-zero", Boolean(), "log responses without a body" + _CONDITIONAL, _LOGGING,
            default=False),
     Option("log-sendfile", Boolean(), "log responses sent with sendfile" + _CONDITIONAL, _LOGGING,
            default=False),
-    Option("log-ioerror", Boolean(), "log requests whose client left too early" + _CONDITIONAL,
-           _LOGGING, default=False, difference="uWSGI wants both a read and a write to fail"),
-)
-
-FORM: tuple[Option, ...] = (
-    Option("log-date", LogDate(), "begin each line of the server itself with the date, in the "
-           "form of strftime: log-date = %Y-%m-%d %H:%M:%S", _LOGGING, default="",
+    Option("log-ioerror", Boolean(), "log requests whose client disconnected early" + _CONDITIONAL,
+           _LOGGING, default=False, difference="uWSGI requires both a read and a write to fail"),
+    Option("log-date", LogDate(), "begin each of the server's own lines with the date, in "
+           "strftime format: log-date = %Y-%m-%d %H:%M:%S", _LOGGING, default="",
            aliases=("logdate", "log-prefix"),
-           difference="pid and level follow; false is off. Request lines have it as %(ftime), as "
-                      "in uWSGI"),
-    Option("log-format-strftime", Boolean(), "the literal text of log-format is one of strftime",
-           _LOGGING, default=False, aliases=("logformat-strftime",),
-           difference="values of the request are left as they are"),
+           difference="pid and level follow; false means off. In request lines it is %(ftime), "
+                      "as in uWSGI"),
+    Option("log-format-strftime", Boolean(), "expand strftime codes in the literal text of "
+           "log-format", _LOGGING, default=False, aliases=("logformat-strftime",),
+           difference="values from the request are not expanded"),
 )
 
 _FILES = "Loggers and log files"
-FILES: tuple[Option, ...] = (
+LOG_FILES: tuple[Option, ...] = (
     Option("logto2", Path(), "logto, opened with the rights of uid and gid", _FILES),
-    Option("log-maxsize", Size(), "rotate the file of logto or daemonize at so many bytes; 0 is "
-           "never", _FILES, default=0),
-    Option("log-backupname", Path(), "the name of the rotated file, instead of its own with the "
-           "time behind it", _FILES),
-    Option("log-truncate", Boolean(), "empty the log files at the start", _FILES, default=False),
-    Option("log-reopen", Boolean(), "open the log files anew after a reload", _FILES,
+    Option("log-maxsize", Size(), "rotate the file of logto or daemonize at this size in bytes; 0 "
+           "is never", _FILES, default=0),
+    Option("log-backupname", Path(), "the name of the rotated file; by default the log's name "
+           "with the time appended", _FILES),
+    Option("log-truncate", Boolean(), "truncate the log files at startup", _FILES, default=False),
+    Option("log-reopen", Boolean(), "reopen the log files after a reload", _FILES,
            default=False),
-    Option("logfile-chown", Boolean(), "give the log files to uid and gid", _FILES,
+    Option("logfile-chown", Boolean(), "change the owner of the log files to uid and gid", _FILES,
            default=False),
     Option("logfile-chmod", Octal(), "the permissions of the log files, such as 644", _FILES,
            derived="640"),
-)
-
-LOGGERS: tuple[Option, ...] = (
-    Option("logger", Many(_LOGGER), "send the lines of the log, and what the application prints, "
+    Option("logger", Many(_LOGGER), "send log lines, and the application's output, "
            "to file:PATH, fd:N, stdio, socket:ADDRESS[,PREFIX], syslog[:NAME[,FACILITY]], "
-           "rsyslog:HOST[:PORT][,NAME] or systemd; one with a name takes what log-route sends it"
-           + _ALL, _FILES, default=(), merge=True),
+           "rsyslog:HOST[:PORT][,NAME] or systemd; a named logger gets the lines that log-route "
+           "sends to it" + _ALL, _FILES, default=(), merge=True),
     Option("log-syslog", Many(Parsed(loggers.logger, "NAME[,FACILITY]", "syslog")),
            "logger = syslog:NAME[,FACILITY]", _FILES, default=(), to="logger", merge=True),
     Option("log-socket", Many(Parsed(loggers.logger, "ADDRESS", "socket")),
            "logger = socket:ADDRESS", _FILES, default=(), to="logger", merge=True),
-    Option("req-logger", Many(_LOGGER), "logger for request lines alone" + _ALL, _FILES,
+    Option("req-logger", Many(_LOGGER), "as logger, for request lines only" + _ALL, _FILES,
            default=(), aliases=("logger-req",), merge=True),
-    Option("log-route", Many(_ROUTE), "NAME REGEX: send lines that match to this logger and no "
-           "other" + _ALL, _FILES, default=(), merge=True),
-    Option("log-req-route", Many(_ROUTE), "the same for request lines", _FILES, default=(),
+    Option("log-route", Many(_ROUTE), "NAME REGEX: send lines that match only to this logger"
+           + _ALL, _FILES, default=(), merge=True),
+    Option("log-req-route", Many(_ROUTE), "as log-route, for request lines", _FILES, default=(),
            merge=True,
-           difference="lines that match none go to req-logger, or else where all others go"),
+           difference="lines without a match go to req-logger, or if there is none to the log"),
     Option("log-encoder", Many(_ENCODER), "TYPE[:NAME] ARGUMENTS: change each line of the logger "
-           "NAME, or of those without one: prefix, suffix, nl, format, json, gzip, compress"
+           "NAME, or of all unnamed loggers: prefix, suffix, nl, format, json, gzip, compress"
            + _ALL, _FILES, default=(), merge=True,
-           difference="a suffix stands before the line's end"),
-    Option("log-req-encoder", Many(_ENCODER), "the same for request lines", _FILES, default=(),
-           merge=True, difference="a suffix stands before the line's end"),
+           difference="a suffix comes before the end of the line"),
+    Option("log-req-encoder", Many(_ENCODER), "as log-encoder, for request lines", _FILES,
+           default=(), merge=True, difference="a suffix comes before the end of the line"),
     Option("log-filter", Many(_REGEX), "log only lines that match one of these" + _ALL, _FILES,
            default=(), merge=True),
-    Option("log-drain", Many(_REGEX), "log no line that matches" + _ALL, _FILES, default=(),
+    Option("log-drain", Many(_REGEX), "do not log lines that match" + _ALL, _FILES, default=(),
            merge=True),
-    Option("rsyslog-packet-size", Number(minimum=64, maximum=65000), "the greatest datagram of an "
-           "rsyslog logger, in bytes", _FILES, default=1024),
+    Option("rsyslog-packet-size", Number(minimum=64, maximum=65000), "maximum size of a datagram "
+           "of an rsyslog logger, in bytes", _FILES, default=1024),
     Option("rsyslog-split-messages", Boolean(), "split longer lines instead of cutting them",
            _FILES, default=False),
-    Option("logger-list", Boolean(), "tell at the start which loggers there are", _FILES,
+    Option("logger-list", Boolean(), "log the available logger types at startup", _FILES,
            default=False, aliases=("loggers-list",)),
 )
 
-_ALARMS = ("there are no alarms in this server: watch the log where it is gathered, or send what "
-           "matches elsewhere with logger and log-route")
-WITHOUT_ALARMS: tuple[Option, ...] = (
-    *refused("alarm-log log-alarm not-alarm-log not-log-alarm", _ALARMS),
-)
-
-LOGGING_ROWS = (*SELECTION, *FORM, *FILES, *LOGGERS)
+_ALARMS = ("there are no alarms: watch the log where it is collected, or send matching lines "
+           "elsewhere with logger and log-route")
+UNSUPPORTED: tuple[Option, ...] = refused(
+    "alarm-log log-alarm not-alarm-log not-log-alarm", _ALARMS)

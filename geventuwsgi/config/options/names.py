@@ -1,14 +1,14 @@
-"""Whose word a name is: uWSGI's, gunicorn's, uvicorn's or ours, for `--help OPTION`.
+"""Which server has an option of this name: uWSGI, gunicorn or uvicorn, for `--help OPTION`.
 
-A row's first name and aliases are read in [uwsgi] sections and are uWSGI's, apart from those
-listed here; `tests/config/test_names.py` holds the lists against the programs themselves.
+An option's first name and its aliases are uWSGI's, except for those listed here.
+`tests/config/options/test_names.py` compares the lists with the programs themselves.
 """
 
-from geventuwsgi.config.options.aliases import UVICORN_NAMES as UVICORN
+from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.option import Option
 
 # First names and aliases that uWSGI does not have.
-NOT_UWSGIS = frozenset("""
+NOT_UWSGI = frozenset("""
 check-config format from application monkey-patch completion paste-global
 asgi interface factory root-path asgi-loop asgi-loop-timeout lifespan
 lifespan-startup-timeout lifespan-shutdown-timeout ws-ping-interval ws-ping-timeout ws-max-size
@@ -27,8 +27,8 @@ error-page error-page-400 error-page-408 error-page-413 error-page-414 error-pag
 error-page-501 error-page-502 error-page-503 error-page-504 error-page-505
 access-logfile error-logfile log-level
 """.split())
-# First names and aliases that gunicorn has as well, beside those that are its alone.
-GUNICORNS = frozenset("""
+# First names and aliases that gunicorn has too.
+ALSO_GUNICORN = frozenset("""
 config check-config paste paste-global pythonpath chdir env root-path asgi-loop bind protocol
 reuse-port umask
 certfile keyfile ca-certs cert-reqs ciphers ssl-version workers threads worker-class
@@ -40,15 +40,12 @@ reload-extra-file
 
 
 def by_server(option: Option) -> dict[str, list[str]]:
-    """Return the names of an option that uWSGI, gunicorn and uvicorn know, by server.
-
-    What none of them has is under "Also", apart from the first name.
-    """
+    """Return the names of an option by server; aliases that no other server has are "Also"."""
     plain = (option.name, *option.aliases)
-    uwsgi = [name for name in plain if option.everywhere and name not in NOT_UWSGIS]
-    gunicorn = [name for name in plain if name in GUNICORNS]
-    gunicorn += [name for name in option.gunicorn if name not in UVICORN]
+    uwsgi = [name for name in plain if option.everywhere and name not in NOT_UWSGI]
+    gunicorn = [name for name in plain if name in ALSO_GUNICORN]
+    gunicorn += [name for name in option.gunicorn if name not in UVICORN_NAMES]
     others = [name for name in option.aliases if name not in uwsgi and name not in gunicorn]
     found = {"Also": others, "uWSGI": uwsgi, "gunicorn": gunicorn,
-             "uvicorn": [name for name in option.gunicorn if name in UVICORN]}
+             "uvicorn": [name for name in option.gunicorn if name in UVICORN_NAMES]}
     return {server: names for server, names in found.items() if names}

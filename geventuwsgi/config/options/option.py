@@ -1,9 +1,7 @@
-"""One option is one row: its names, what it says of itself, and where it may be written.
+"""One option: its names, its texts, and where it may be written; and one line of a configuration.
 
-Beside the row stand the two things that travel with every value: the `Origin` (where it
-was written) and the `Entry` (key, text and origin, before anything was made of them).
-
-What turns the text into a value is the row's kind (`kinds`).
+An `Option` has a `ValueType` that turns a text into a value. An `Entry` is a line before that:
+key, text and origin.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import geventuwsgi
 from geventuwsgi.config.values.origin import Origin
-from geventuwsgi.config.values.types import ValueType, Switch
+from geventuwsgi.config.values.types import Switch, ValueType
 
 
 def shared(package: Path) -> str:
@@ -37,9 +35,9 @@ SHARED = shared(Path(geventuwsgi.__file__).parent)
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of an operator: a key, its text and where both stood.
+    """One line of a configuration: a key, its text and where they were written.
 
-    `text` is None where the key stands alone (`--lazy-apps`, `master` without `=`).
+    `text` is None if the key has no value (`--lazy-apps`, `master` without `=`).
     """
 
     key: str
@@ -49,32 +47,32 @@ class Entry:
 
 @dataclass(frozen=True)
 class Option:
-    """A row of the table.
+    """An option of the table.
 
     Args:
         name: the first name: uWSGI's where it has one, else gunicorn's or ours.
-        kind: what turns its text into a value.
+        value_type: turns its text into a value.
         help: what it does, in one sentence without a full stop.
-        section: the heading it stands under in `--help` and in the reference.
-        default: the value where nobody wrote one; None also where `settings` derives it.
-        aliases: further names that uWSGI or we have; read everywhere.
-        gunicorn: gunicorn's and uvicorn's names. In a [uwsgi] section they are what they are under
-            uWSGI, placeholders: real files have `user`, `name` and `timeout` as such.
+        section: its heading in `--help` and in the reference.
+        default: the value if it is not set; None also if `resolve` derives it.
+        aliases: further names, uWSGI's or ours; valid everywhere.
+        gunicorn: gunicorn's and uvicorn's names. In a [uwsgi] section they are placeholders, as
+            under uWSGI: real files have placeholders called `user`, `name` and `timeout`.
         letters: single letters of the command line.
-        uwsgi_default: the default where a [uwsgi] section or `UWSGI_*` gave the settings.
-        derived: how the default comes about where it is no constant, for the reference.
-        to: the attribute of the settings it sets, where that is another row's.
-        everywhere: whether the name is read in [uwsgi] sections too.
-        merge: a repeatable row's values of the command line come behind those of a file
-            instead of replacing them.
+        uwsgi_default: the default if the settings come from a [uwsgi] section or `UWSGI_*`.
+        derived: how the default is found if it is not constant, for the reference.
+        to: the option whose attribute of the settings it sets, if not its own.
+        everywhere: whether the name is also valid in [uwsgi] sections.
+        merge: whether the values of a repeatable option on the command line are added to those
+            of a file instead of replacing them.
         difference: how its effect differs from uWSGI's, for the reference.
         status: "taken"; "ignored" or "refused" with a reason; "directive" acts while the
-            configuration is read; "command" is for the command line alone.
+            configuration is read; "command" is only valid on the command line.
         reason: why it is ignored or refused, and what to use instead.
     """
 
     name: str
-    kind: ValueType
+    value_type: ValueType
     help: str
     section: str = ""
     default: object = None
@@ -92,7 +90,7 @@ class Option:
 
     @property
     def attribute(self) -> str:
-        """Name the attribute of the settings: `import` becomes `import_`."""
+        """The attribute of the settings; `import` becomes `import_`."""
         name = (self.to or self.name).replace("-", "_")
         return name + "_" if iskeyword(name) else name
 
@@ -108,21 +106,21 @@ class Option:
         return self.default
 
 
-def ignored(names: str, reason: str, kind: ValueType | None = None,
+def ignored(names: str, reason: str, value_type: ValueType | None = None,
             letters: str = "") -> tuple[Option, ...]:
-    """Make one row for each of the blank-separated names that are harmless and without effect.
+    """Make a row for each of the blank-separated names, which have no effect and are harmless.
 
     Args:
         names: the names.
-        reason: why, in words that end a sentence.
-        kind: what may still be said of the text; None is a flag.
-        letters: letters of the command line.
+        reason: why, without a capital and a full stop.
+        value_type: checks the text; None is a flag.
+        letters: single letters of the command line.
     """
-    return tuple(Option(name, kind or Switch(), "", letters=letters, status="ignored",
+    return tuple(Option(name, value_type or Switch(), "", letters=letters, status="ignored",
                         reason=reason) for name in names.split())
 
 
 def refused(names: str, reason: str) -> tuple[Option, ...]:
-    """Make one row for each of the names that would change behaviour or safety if left out."""
+    """Make a row for each of the names that must not be silently left out."""
     return tuple(Option(name, Switch(), "", status="refused", reason=reason)
                  for name in names.split())

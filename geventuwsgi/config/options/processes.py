@@ -1,324 +1,287 @@
-"""The rows of workers that are replaced while they serve, and of their changing number.
+"""The options on processes: workers, their number and replacement, reloads, and operation.
 
-Limits, units and defaults are uWSGI's; what differs stands in the rows.
+Limits, units and defaults are uWSGI's; each option's `difference` says where it departs.
 """
-
-import re
 
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds, Size
-from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
-    Account, Address, Boolean, Choice, ValueType, Many, Name, Path,
+    Account, Address, Boolean, Choice, Many, Name, Path, ValueType,
 )
 
 _PROCESSES = "Processes"
-PROCESSES = (
-    Option("processes", Number(minimum=1, auto=True, on=1), "the number of worker processes; auto "
+PROCESSES: tuple[Option, ...] = (
+    Option("processes", Number(minimum=1, auto=True, on=1), "number of worker processes; auto "
            "is the number of processors, or the quota of the container", _PROCESSES, default=1,
            aliases=("workers",), derived="1; WEB_CONCURRENCY outside [uwsgi] sections"),
-    Option("gevent", Number(on=1), "how many requests a worker has inside the application at a "
-           "time", _PROCESSES, aliases=("async",),
+    Option("gevent", Number(on=1), "maximum number of requests a worker runs at once", _PROCESSES,
+           aliases=("async",),
            derived="``threads``; else 1 with a [uwsgi] section, and 1000 without",
-           difference="``gevent = 1`` is allowed; when all are taken the worker stops accepting "
-                      "instead of spinning"),
-    Option("threads", Number(on=1), "the same as gevent, where gevent is not given", _PROCESSES,
+           difference="``gevent = 1`` is allowed; a worker at its maximum stops accepting "
+                      "instead of busy-waiting"),
+    Option("threads", Number(on=1), "as gevent, if that is not set", _PROCESSES,
            difference="requests run in greenlets, not in native threads: a driver that blocks "
                       "in C blocks the worker's other requests"),
     Option("worker-class", Choice("gevent", "sync", "gthread", "asgi", *UVICORN_WORKERS,
-                                  eventlet="workers are gevent's here",
-                                  tornado="workers are gevent's here"),
-           "gunicorn's kind of worker: gevent for WSGI, asgi for ASGI, sync means one request "
-           "at a time, gthread means threads", _PROCESSES, default="gevent", letters="k",
+                                  eventlet="workers always use gevent",
+                                  tornado="workers always use gevent"),
+           "gunicorn's worker class: gevent for WSGI, asgi for ASGI, sync for one request at a "
+           "time, gthread for threads", _PROCESSES, default="gevent", letters="k",
            difference="uvicorn's worker classes mean asgi; uvicorn does not run"),
-    Option("worker-connections", Number(minimum=1), "how many connections a worker keeps open",
-           _PROCESSES, default=1000),
-    Option("worker-timeout", Seconds(), "after how many seconds without a sign of life a worker "
-           "is killed and replaced; 0 is never", _PROCESSES, letters="t",
+    Option("worker-connections", Number(minimum=1), "maximum number of connections a worker keeps "
+           "open", _PROCESSES, default=1000),
+    Option("worker-timeout", Seconds(), "seconds without a heartbeat after which a worker is "
+           "killed and replaced; 0 is never", _PROCESSES, letters="t",
            gunicorn=("timeout", "timeout-worker-healthcheck"),
            derived="30, or harakiri if that is less; in a [uwsgi] section harakiri if it is "
-                   "set, else a worker stuck for 30 seconds is logged and left alone"),
-    Option("worker-reload-mercy", Seconds(), "how many seconds requests in progress have to "
-           "finish when a worker stops or is reloaded", _PROCESSES, default=30, uwsgi_default=60,
+                   "set, otherwise a worker stuck for 30 seconds is only logged"),
+    Option("worker-reload-mercy", Seconds(), "seconds that requests in progress have to finish "
+           "when a worker is stopped or reloaded", _PROCESSES, default=30, uwsgi_default=60,
            gunicorn=("graceful-timeout", "timeout-graceful-shutdown"),
-           difference="it holds for a stop by signal too; uWSGI cuts the requests there"),
-    Option("uid", Account(), "the user to become before the application is loaded", _PROCESSES,
+           difference="it also applies to a stop by signal, where uWSGI aborts the requests"),
+    Option("uid", Account(), "the user to change to before the application is loaded", _PROCESSES,
            gunicorn=("user",), letters="u",
            difference="the master keeps the rights it was started with, so that it can reload"),
-    Option("gid", Account(group=True), "the group to become", _PROCESSES, gunicorn=("group",),
+    Option("gid", Account(group=True), "the group to change to", _PROCESSES, gunicorn=("group",),
            letters="g"),
     Option("pidfile", Path(), "write the master's process id to this file", _PROCESSES,
            gunicorn=("pid",)),
-    Option("pidfile2", Path(), "the same, as the user of uid", _PROCESSES),
-    Option("safe-pidfile", Path(), "the same, once the workers are started", _PROCESSES),
-    Option("safe-pidfile2", Path(), "the same, once the workers are started, as the user of uid",
+    Option("pidfile2", Path(), "as pidfile, written as the user of uid", _PROCESSES),
+    Option("safe-pidfile", Path(), "as pidfile, once the workers are started", _PROCESSES),
+    Option("safe-pidfile2", Path(), "as pidfile2, once the workers are started",
            _PROCESSES),
-    Option("auto-procname", Boolean(), "give the processes speaking names in ps", _PROCESSES,
+    Option("auto-procname", Boolean(), "give the processes descriptive names in ps", _PROCESSES,
            default=True, difference="on unless switched off"),
-    Option("procname-prefix", ValueType(), "a text in front of the names", _PROCESSES, default=""),
-    Option("procname-prefix-spaced", ValueType(), "a text and a blank in front of the names",
+    Option("procname-prefix", ValueType(), "a text before the process names", _PROCESSES,
+           default=""),
+    Option("procname-prefix-spaced", ValueType(), "a text and a blank before the process names",
            _PROCESSES, default="", gunicorn=("name", "proc-name"), letters="n"),
-    Option("procname-append", ValueType(), "a text behind the names", _PROCESSES, default=""),
+    Option("procname-append", ValueType(), "a text after the process names", _PROCESSES,
+           default=""),
     Option("procname", ValueType(), "the name of all processes", _PROCESSES, default=""),
     Option("procname-master", ValueType(), "the name of the master", _PROCESSES, default=""),
+    Option("gevent-wait-for-hub", Boolean(), "end a worker only when all greenlets spawned by the "
+           "application have finished", _PROCESSES, default=False,
+           difference="it does not wait for timers and watchers without a greenlet"),
+    Option("add-gid", Many(Account(group=True)), "add a supplementary group for the user of uid; "
+           "may be repeated", _PROCESSES, default=(), merge=True),
+    Option("no-initgroups", Boolean(), "do not use the supplementary groups of the user of uid",
+           _PROCESSES, default=False),
+    Option("immediate-uid", Account(), "the user to change to before anything else, the master too",
+           _PROCESSES,
+           difference="sockets, logs and pid files are opened as that user, also at a reload"),
+    Option("immediate-gid", Account(group=True), "the group to change to before anything else",
+           _PROCESSES),
+    Option("drop-after-apps", Boolean(), "change to the user of uid only after the application is "
+           "loaded", _PROCESSES, default=False,
+           difference="with lazy-apps, workers load it as that user"),
 )
-
-_SOON = ("the replacement accepts connections before the worker stops; the master looks twice "
-         "a second")
-_RECYCLING = "Recycling of workers"
-RECYCLING = (
-    Option("max-requests", Number(), "how many requests a worker serves before it is replaced; "
-           "0 is no limit", _RECYCLING, default=0, letters="R", difference=_SOON,
-           gunicorn=("limit-max-requests",)),
-    Option("max-requests-delta", Number(), "how many more each worker serves than the one before "
-           "it", _RECYCLING, default=0),
-    Option("max-requests-jitter", Number(), "a random number up to this is added to the "
-           "max-requests of each worker", _RECYCLING, default=0,
-           gunicorn=("limit-max-requests-jitter",)),
-    Option("min-worker-lifetime", Seconds(), "no worker is replaced for its requests or its "
-           "memory before this age", _RECYCLING, default=10),
-    Option("max-worker-lifetime", Seconds(), "the age at which a worker is replaced; 0 is no "
-           "limit", _RECYCLING, default=0,
-           difference=_SOON + ", and an idle worker is replaced as well"),
-    Option("max-worker-lifetime-delta", Seconds(), "how much older each worker grows than the one "
-           "before it", _RECYCLING, default=0),
-    Option("reload-on-rss", Megabytes(), "the resident memory at which a worker is replaced; 0 is "
-           "no limit", _RECYCLING, default=0,
-           difference=_SOON + ". A worker that takes more from its start is replaced only once it "
-           "has grown, with a warning"),
-    Option("reload-on-as", Megabytes(), "the same for its address space", _RECYCLING, default=0,
-           difference="as reload-on-rss"),
-    Option("evil-reload-on-rss", Megabytes(), "the resident memory at which the master kills a "
-           "worker, whatever it is doing; 0 is no limit", _RECYCLING, default=0),
-    Option("evil-reload-on-as", Megabytes(), "the same for its address space", _RECYCLING,
-           default=0),
-    Option("mem-collector-freq", Seconds(minimum=1), "how often the master measures for the evil "
-           "limits", _RECYCLING, default=3),
-)
-
-_CHEAPER = "Number of workers"
-CHEAPER = (
-    Option("cheaper", Number(), "the least number of workers: there are more, up to processes, "
-           "while there is work for them; 0 is off", _CHEAPER, default=0,
-           difference="application slots in use are counted instead of busy workers, so that the "
-                      "number falls with gevent too; a worker that is stopped drains"),
-    Option("cheaper-initial", Number(), "how many workers there are at the start", _CHEAPER,
-           default=0, derived="cheaper; without it processes"),
-    Option("cheaper-step", Number(minimum=1), "how many workers are started at a time", _CHEAPER,
-           default=1),
-    Option("cheaper-algo", Choice("spare", "spare2", "backlog", "busyness", "manual",
-                                  backlog2="the limit stands in cheaper-overload: use backlog"),
-           "what decides: no free slot (spare), too few idle workers (spare2), waiting "
-           "connections (backlog), the share of slots in use (busyness), signals alone (manual)",
-           _CHEAPER, default="spare"),
-    Option("cheaper-overload", Number(), "seconds of all slots in use before workers are started, "
-           "and of calm before one is stopped; the length of a cycle of busyness; to backlog the "
-           "number of connections that may wait", _CHEAPER, default=3),
-    Option("cheaper-idle", Seconds(), "seconds that spare2 keeps a worker beyond the spare ones",
-           _CHEAPER, default=10),
-    Option("cheaper-rss-limit-soft", Size(), "bytes of memory of all workers from which on none "
-           "is started; 0 is no limit", _CHEAPER, default=0,
-           difference="memory-report is not needed for it"),
-    Option("cheaper-rss-limit-hard", Size(), "bytes of memory of all workers from which on they "
-           "become fewer, down to cheaper; 0 is no limit", _CHEAPER, default=0),
-    Option("cheaper-busyness-max", Number(minimum=1, maximum=100), "percent of slots in use above "
-           "which workers are started", _CHEAPER, default=50),
-    Option("cheaper-busyness-min", Number(maximum=100), "percent below which one is stopped",
-           _CHEAPER, default=25),
-    Option("cheaper-busyness-multiplier", Number(minimum=1), "cycles of calm before one is "
-           "stopped", _CHEAPER, default=10),
-    Option("cheaper-busyness-penalty", Number(), "cycles more if a stopped worker was needed soon "
-           "after", _CHEAPER, default=2),
-    Option("cheaper-busyness-verbose", Boolean(), "log the figures of each cycle", _CHEAPER,
-           default=False),
-    Option("cheaper-busyness-backlog-alert", Number(), "the number of waiting connections above "
-           "which workers are started at once", _CHEAPER, default=33),
-    Option("cheaper-busyness-backlog-step", Number(minimum=1), "how many are started then",
-           _CHEAPER, default=1),
-    Option("cheaper-busyness-backlog-multiplier", Number(minimum=1), "cycles of calm before one "
-           "of those is stopped", _CHEAPER, default=3),
-    Option("cheaper-busyness-backlog-nonzero", Number(minimum=1), "seconds of connections "
-           "waiting, however few, before one is started at once", _CHEAPER, default=60),
-    Option("cheap", Boolean(), "start without workers; the first connection starts them",
-           _CHEAPER, default=False,
-           difference="the application is loaded at the start, so that a worker is a fork away"),
-    Option("idle", Seconds(), "seconds without a request before all workers are stopped until a "
-           "connection comes; 0 is never", _CHEAPER, default=0),
-    Option("die-on-idle", Boolean(), "end the server instead", _CHEAPER, default=False),
-)
-
-
-# The rows of reloading and stopping: what triggers it, and how it goes.
 
 _RELOAD = "Reload and stop"
-_FILES = ("the file may be a pattern, the new generation is started beside the old one, and if "
-          "it fails the old one serves on")
-
-RELOAD = (
-    Option("touch-reload", Many(Path()), "reload when this file appears, changes or goes; may be "
-           "repeated", _RELOAD, default=(), merge=True,
+_FILES = ("the file may be a pattern; the new generation is started beside the old one, and if "
+          "it fails the old one keeps serving")
+RELOAD: tuple[Option, ...] = (
+    Option("touch-reload", Many(Path()), "reload when this file is created, changed or removed; "
+           "may be repeated", _RELOAD, default=(), merge=True,
            aliases=("fs-reload", "fs-brutal-reload", "touch-workers-reload"),
-           difference=_FILES + ". The fs- names are the same, looked at once a second, and "
+           difference=_FILES + ". The names with fs- are the same, checked once a second, and "
            "touch-workers-reload reads the configuration too"),
-    Option("touch-chain-reload", Many(Path()), "the same, one worker after the other; may be "
+    Option("touch-chain-reload", Many(Path()), "as touch-reload, one worker at a time; may be "
            "repeated", _RELOAD, default=(), merge=True,
-           difference=_FILES + ". New code is picked up without lazy-apps too, and a worker's "
-           "successor serves before it ends"),
-    Option("chain-reload", Boolean(), "make each reload one worker after the other: there is never "
-           "more than one worker above the number", _RELOAD, default=False),
-    Option("py-autoreload", Seconds(), "for development: look every so many seconds whether the "
+           difference=_FILES + ". New code is loaded without lazy-apps too, and a worker's "
+           "replacement is ready before the worker ends"),
+    Option("chain-reload", Boolean(), "do every reload one worker at a time: there is never more "
+           "than one additional worker", _RELOAD, default=False),
+    Option("py-autoreload", Seconds(), "for development: check at this interval whether the "
            "file of an imported module has changed, and reload; 0 is off", _RELOAD, default=0,
            aliases=("python-autoreload", "py-auto-reload", "python-auto-reload"),
            derived="0; 1 with reload, 0.5 in a development run",
-           difference="the interpreter's own library and this server are not looked at"),
-    Option("py-autoreload-ignore", Many(Name()), "a module that py-autoreload does not look at; "
+           difference="the standard library and this server are not watched"),
+    Option("py-autoreload-ignore", Many(Name()), "a module that py-autoreload does not watch; "
            "may be repeated", _RELOAD, default=(), merge=True,
            aliases=("py-auto-reload-ignore",)),
-    Option("reload", Boolean(), "for development: py-autoreload = 1, and where the new code does "
-           "not load its traceback is served as a page. Before a pid file: reload the server of "
-           "that file, wait for the outcome, then end", _RELOAD, default=False, everywhere=False,
-           difference="it waits until the new workers serve, and tells on the standard error why "
-                      "they do not"),
-    Option("stop", Path(), "stop the server of this pid file gracefully, wait for its end, then "
-           "end", _RELOAD, status="command",
-           difference="it waits, and tells on the standard error what went wrong"),
-    Option("shutdown-delay", Seconds(), "serve on for so many seconds after the order to stop, "
-           "while readiness checks are answered 503; 0 is off", _RELOAD, default=0),
-    Option("readiness-path", Many(Path(), split=","), "what a load balancer asks to know whether "
-           "to send requests here: with shutdown-delay answered by the server itself once it is "
-           "to stop; may be repeated", _RELOAD, default=("/readyz", "/healthz"), merge=False),
-    Option("mount-check", Many(Path()), "end with status 1 when this is no mountpoint any more; "
+    Option("reload", Boolean(), "for development: py-autoreload = 1, and if the new code fails "
+           "to load, its traceback is served as a page. With a pid file as argument: reload the "
+           "server of that file, wait for the result, then exit", _RELOAD, default=False,
+           everywhere=False,
+           difference="it waits until the new workers are ready, and prints on standard error "
+                      "why they are not"),
+    Option("stop", Path(), "stop the server with this pid file gracefully, wait for its end, then "
+           "exit", _RELOAD, status="command",
+           difference="it waits, and prints on standard error what went wrong"),
+    Option("shutdown-delay", Seconds(), "keep serving for this many seconds after a request to "
+           "stop, while readiness checks get 503; 0 is off", _RELOAD, default=0),
+    Option("readiness-path", Many(Path(), split=","), "a path that a load balancer polls for "
+           "readiness; with shutdown-delay the server itself responds to it with 503 once it is to "
+           "stop; may be repeated", _RELOAD, default=("/readyz", "/healthz"), merge=False),
+    Option("mount-check", Many(Path()), "exit with status 1 when this is no longer a mountpoint; "
            "may be repeated", _RELOAD, default=(), merge=True,
            aliases=("check-mount", "check-mountpoint", "mountpoint-check"),
            difference="requests in progress may finish"),
-    Option("exit-on-reload", Boolean(), "stop instead of reloading, for a supervisor that starts "
-           "the server anew", _RELOAD, default=False),
+    Option("exit-on-reload", Boolean(), "stop instead of reloading, for a supervisor that "
+           "restarts the server", _RELOAD, default=False),
 )
 
-
-# The rows of development runs; what such a run changes in others stands in `development`.
-
 _DEVELOPMENT = "Development"
-DEVELOPMENT = (
-    Option("dev", Boolean(), "a development run: one worker, HTTP on 127.0.0.1:8000 where no "
-           "socket speaks it, reload on change, tracebacks in the browser, one short line per "
+DEVELOPMENT: tuple[Option, ...] = (
+    Option("dev", Boolean(), "a development run: one worker, HTTP on 127.0.0.1:8000 if no other "
+           "HTTP socket is set, reload on change, tracebacks in the browser, one short line per "
            "request, no time limits", _DEVELOPMENT, default=False, everywhere=False,
            derived="off; on under ``python -m geventuwsgi``"),
-    Option("reload-extra-file", Many(Path()), "a file, or a pattern, whose change reloads the "
-           "application too where py-autoreload looks at the modules; may be repeated",
+    Option("reload-extra-file", Many(Path()), "a file or pattern that py-autoreload watches in "
+           "addition to the modules; may be repeated",
            _DEVELOPMENT, default=(), merge=True,
            gunicorn=("reload-extra-files",)),
 )
 
+_SOON = ("the replacement accepts connections before the worker stops; the master checks twice "
+         "a second")
+_RECYCLING = "Recycling of workers"
+RECYCLING: tuple[Option, ...] = (
+    Option("max-requests", Number(), "number of requests after which a worker is replaced; "
+           "0 is no limit", _RECYCLING, default=0, letters="R", difference=_SOON,
+           gunicorn=("limit-max-requests",)),
+    Option("max-requests-delta", Number(), "additional requests that each worker serves compared "
+           "with the previous one", _RECYCLING, default=0),
+    Option("max-requests-jitter", Number(), "a random number up to this is added to the "
+           "max-requests of each worker", _RECYCLING, default=0,
+           gunicorn=("limit-max-requests-jitter",)),
+    Option("min-worker-lifetime", Seconds(), "minimum age at which a worker is replaced because "
+           "of its requests or its memory", _RECYCLING, default=10),
+    Option("max-worker-lifetime", Seconds(), "the age at which a worker is replaced; 0 is no "
+           "limit", _RECYCLING, default=0,
+           difference=_SOON + ", and an idle worker is replaced as well"),
+    Option("max-worker-lifetime-delta", Seconds(), "additional lifetime of each worker compared "
+           "with the previous one", _RECYCLING, default=0),
+    Option("reload-on-rss", Megabytes(), "the resident memory at which a worker is replaced; 0 is "
+           "no limit", _RECYCLING, default=0,
+           difference=_SOON + ". A worker that exceeds it from the start is replaced only after "
+           "it has grown, with a warning"),
+    Option("reload-on-as", Megabytes(), "as reload-on-rss, for its address space", _RECYCLING,
+           default=0,
+           difference="as reload-on-rss"),
+    Option("evil-reload-on-rss", Megabytes(), "the resident memory at which the master kills a "
+           "worker, whatever it is doing; 0 is no limit", _RECYCLING, default=0),
+    Option("evil-reload-on-as", Megabytes(), "as evil-reload-on-rss, for its address space",
+           _RECYCLING, default=0),
+    Option("mem-collector-freq", Seconds(minimum=1), "interval at which the master measures for "
+           "the evil-reload limits", _RECYCLING, default=3),
+)
 
-# The rows of operating an instance: what it waits for at a start, and who may order it about.
-
-class SocketMap(ValueType):
-    """`SOCKET:WORKER[,WORKER...]`: which workers accept from a socket."""
-
-    metavar = "SOCKET:WORKER[,...]"
-    comments = True
-
-    def value(self, text: str, case: CastContext) -> object:
-        plain = re.sub(r"\s+", "", text)
-        if not re.fullmatch(r"\d+:[1-9]\d*(,[1-9]\d*)*", plain):
-            case.fail(f"{text!r} is not of the form SOCKET:WORKER[,WORKER...]: sockets count from "
-                      "0, workers from 1")
-        return plain
-
+_CHEAPER = "Number of workers"
+CHEAPER: tuple[Option, ...] = (
+    Option("cheaper", Number(), "minimum number of workers: more are started, up to processes, "
+           "while there is work for them; 0 is off", _CHEAPER, default=0,
+           difference="it counts application slots in use instead of busy workers, so that the "
+                      "number also falls with gevent; a worker that is stopped drains"),
+    Option("cheaper-initial", Number(), "number of workers at startup", _CHEAPER,
+           default=0, derived="cheaper; without it processes"),
+    Option("cheaper-step", Number(minimum=1), "number of workers started at a time", _CHEAPER,
+           default=1),
+    Option("cheaper-algo", Choice("spare", "spare2", "backlog", "busyness", "manual",
+                                  backlog2="the limit is set by cheaper-overload: use backlog"),
+           "what starts workers: no free slot (spare), too few idle workers (spare2), waiting "
+           "connections (backlog), the share of slots in use (busyness), only signals (manual)",
+           _CHEAPER, default="spare"),
+    Option("cheaper-overload", Number(), "seconds of full load before workers are started, "
+           "and of low load before one is stopped; with busyness the length of a cycle; with "
+           "backlog the number of connections that may wait", _CHEAPER, default=3),
+    Option("cheaper-idle", Seconds(), "seconds that spare2 keeps a surplus worker",
+           _CHEAPER, default=10),
+    Option("cheaper-rss-limit-soft", Size(), "total memory of all workers, in bytes, above which "
+           "no worker is started; 0 is no limit", _CHEAPER, default=0,
+           difference="memory-report is not needed"),
+    Option("cheaper-rss-limit-hard", Size(), "total memory of all workers, in bytes, above which "
+           "workers are stopped, down to cheaper; 0 is no limit", _CHEAPER, default=0),
+    Option("cheaper-busyness-max", Number(minimum=1, maximum=100), "percentage of slots in use "
+           "above which workers are started", _CHEAPER, default=50),
+    Option("cheaper-busyness-min", Number(maximum=100), "percentage of slots in use "
+           "below which a worker is stopped",
+           _CHEAPER, default=25),
+    Option("cheaper-busyness-multiplier", Number(minimum=1), "cycles of low load before a worker "
+           "is stopped", _CHEAPER, default=10),
+    Option("cheaper-busyness-penalty", Number(), "additional cycles of low load if a "
+           "stopped worker was needed soon after", _CHEAPER, default=2),
+    Option("cheaper-busyness-verbose", Boolean(), "log the figures of each cycle", _CHEAPER,
+           default=False),
+    Option("cheaper-busyness-backlog-alert", Number(), "number of waiting connections above "
+           "which workers are started at once", _CHEAPER, default=33),
+    Option("cheaper-busyness-backlog-step", Number(minimum=1), "number of workers started "
+           "at cheaper-busyness-backlog-alert",
+           _CHEAPER, default=1),
+    Option("cheaper-busyness-backlog-multiplier", Number(minimum=1), "cycles of low load before "
+           "a worker started for the backlog is stopped", _CHEAPER, default=3),
+    Option("cheaper-busyness-backlog-nonzero", Number(minimum=1), "seconds that any number of "
+           "connections may wait before a worker is started at once", _CHEAPER, default=60),
+    Option("cheap", Boolean(), "start without workers; the first connection starts them",
+           _CHEAPER, default=False,
+           difference="the application is loaded at startup, so that starting a worker is only a "
+                      "fork"),
+    Option("idle", Seconds(), "seconds without a request after which all workers are stopped "
+           "until the next connection; 0 is never", _CHEAPER, default=0),
+    Option("die-on-idle", Boolean(), "with idle, stop the server instead of its workers",
+           _CHEAPER, default=False),
+)
 
 _OPERATION = "Operation"
-
 OPERATION: tuple[Option, ...] = (
-    Option("master-fifo", Many(Path()), "take orders of one character from a named pipe; may be "
+    Option("master-fifo", Many(Path()), "read one-character commands from a named pipe; may be "
            "repeated, for up to ten slots", _OPERATION, default=(), merge=True,
-           difference="``R``, ``w`` and ``W`` are graceful reloads of the whole, and what is no "
-                      "order is told in the log"),
-    Option("pause", Path(), "have the workers of this pid file's server take no connections, "
-           "then end", _OPERATION, aliases=("suspend",), status="command",
-           difference="a second order changes nothing; there it is what resumes"),
-    Option("resume", Path(), "have them take connections again, then end", _OPERATION,
-           status="command", difference="of workers that do not pause it changes nothing"),
-    Option("ping", Address(), "ask over the uwsgi protocol whether a server answers, then end "
+           difference="``R``, ``w`` and ``W`` reload everything gracefully, and an unknown "
+                      "character is logged"),
+    Option("pause", Path(), "let the workers of the server with this pid file accept no "
+           "connections, then exit", _OPERATION, aliases=("suspend",), status="command",
+           difference="repeating it changes nothing; in uWSGI it resumes"),
+    Option("resume", Path(), "let paused workers accept connections again, then exit", _OPERATION,
+           status="command", difference="it has no effect on workers that are not paused"),
+    Option("ping", Address(), "check over the uwsgi protocol whether a server responds, then exit "
            "with status 0 or 1", _OPERATION, status="command"),
-    Option("ping-timeout", Seconds(), "how many seconds ping waits, if not 3", _OPERATION,
+    Option("ping-timeout", Seconds(), "seconds that ping waits; 3 by default", _OPERATION,
            status="command"),
-    Option("connect-and-read", Address(), "print what a socket sends to whoever connects, such "
-           "as that of py-tracebacker, then end", _OPERATION, status="command"),
-    Option("flock", Many(Path()), "lock a file, and do not start if another process has locked "
-           "it; may be repeated", _OPERATION, default=(), merge=True, aliases=("flock2",),
-           difference="the file is made if it is not there"),
-    Option("flock-wait", Many(Path()), "the same, but wait until it is free", _OPERATION,
+    Option("connect-and-read", Address(), "connect to a socket, such as that of py-tracebacker, "
+           "and print what it sends, then exit", _OPERATION, status="command"),
+    Option("flock", Many(Path()), "lock a file, and do not start if another process holds the "
+           "lock; may be repeated", _OPERATION, default=(), merge=True, aliases=("flock2",),
+           difference="the file is created if it does not exist"),
+    Option("flock-wait", Many(Path()), "as flock, but wait for the lock", _OPERATION,
            default=(), merge=True, aliases=("flock-wait2",),
-           difference="the file is made if it is not there"),
-    Option("wait-for-interface", Many(Name()), "before anything else wait until there is a "
-           "network interface of this name; may be repeated", _OPERATION, default=(), merge=True,
+           difference="the file is created if it does not exist"),
+    Option("wait-for-interface", Many(Name()), "before anything else wait until a network "
+           "interface of this name exists; may be repeated", _OPERATION, default=(), merge=True,
            aliases=("wait-interface", "wait-for-iface", "wait-iface")),
-    Option("wait-for-interface-timeout", Seconds(), "give up after so many seconds", _OPERATION,
-           default=60, aliases=("wait-interface-timeout", "wait-for-iface-timeout",
-                                "wait-iface-timeout")),
-    Option("wait-for-fs", Many(Path()), "before anything else wait until this path is there; "
+    Option("wait-for-interface-timeout", Seconds(), "seconds after which wait-for-interface "
+           "fails", _OPERATION, default=60,
+           aliases=("wait-interface-timeout", "wait-for-iface-timeout", "wait-iface-timeout")),
+    Option("wait-for-fs", Many(Path()), "before anything else wait until this path exists; "
            "may be repeated", _OPERATION, default=(), merge=True),
-    Option("wait-for-file", Many(Path()), "the same for a file", _OPERATION, default=(),
+    Option("wait-for-file", Many(Path()), "as wait-for-fs, for a file", _OPERATION, default=(),
            merge=True),
-    Option("wait-for-dir", Many(Path()), "the same for a directory", _OPERATION, default=(),
+    Option("wait-for-dir", Many(Path()), "as wait-for-fs, for a directory", _OPERATION, default=(),
            merge=True),
-    Option("wait-for-mountpoint", Many(Path()), "the same for a mounted file system", _OPERATION,
-           default=(), merge=True),
-    Option("wait-for-fs-timeout", Seconds(), "give up after so many seconds", _OPERATION,
-           default=60),
+    Option("wait-for-mountpoint", Many(Path()), "as wait-for-fs, for a mounted file system",
+           _OPERATION, default=(), merge=True),
+    Option("wait-for-fs-timeout", Seconds(), "seconds after which wait-for-fs and the like fail",
+           _OPERATION, default=60),
     Option("wait-for-socket", Many(Address()), "before the application is loaded wait until "
-           "this address takes connections; may be repeated", _OPERATION, default=(), merge=True,
-           difference="a reload waits too, while the old code serves on"),
-    Option("wait-for-socket-timeout", Seconds(), "give up after so many seconds", _OPERATION,
-           default=60),
+           "this address accepts connections; may be repeated", _OPERATION, default=(), merge=True,
+           difference="a reload waits too, while the old code keeps serving"),
+    Option("wait-for-socket-timeout", Seconds(), "seconds after which wait-for-socket fails",
+           _OPERATION, default=60),
     Option("honour-stdin", Boolean(), "give the application the server's standard input instead "
            "of /dev/null", _OPERATION, default=False),
-    Option("mode", Name(), "a text for the application, which finds it as uwsgi.mode", _OPERATION),
-    Option("reaper", Boolean(), "reap the processes that the application started and does not wait "
-           "for; whoever waits for one by its number may come too late", _OPERATION,
+    Option("mode", Name(), "a text for the application, available as uwsgi.mode", _OPERATION),
+    Option("reaper", Boolean(), "reap processes that the application started and does not wait "
+           "for; code that waits for one by its pid may find it already reaped", _OPERATION,
            default=False, letters="r",
            difference="as soon as they end, not after the next request"),
-    Option("skip-atexit", Boolean(), "run nothing at the end of a worker of what the application "
-           "registered with atexit or as uwsgi.atexit", _OPERATION, default=False),
+    Option("skip-atexit", Boolean(), "do not run the functions that the application registered "
+           "with atexit or as uwsgi.atexit when a worker exits", _OPERATION, default=False),
 )
 
-_SOCKETS = "Sockets"
-# More about sockets than most need; they stand with the others under `Sockets`.
-MORE_SOCKETS: tuple[Option, ...] = (
-    Option("shared-socket", Many(Address()), "bind an address that other options name by its "
-           "number, counted from 0, as =0; may be repeated", _SOCKETS, default=(), merge=True,
-           aliases=("undeferred-shared-socket",),
-           difference="one that no option names is not bound"),
-    Option("map-socket", Many(SocketMap()), "let only these workers accept from a socket; "
-           "sockets count from 0 in the order written, those of http not; may be repeated",
-           _SOCKETS, default=(), merge=True),
-    Option("abstract-socket", Boolean(), "make all unix sockets abstract: no file, as with @name",
-           _SOCKETS, default=False),
-    Option("freebind", Boolean(), "bind addresses that the machine does not have yet "
-           "(IP_FREEBIND)", _SOCKETS, default=False),
-)
-
-_RIGHTS = "Processes"
-RIGHTS: tuple[Option, ...] = (
-    Option("add-gid", Many(Account(group=True)), "a further group of whom uid names; may be "
-           "repeated", _RIGHTS, default=(), merge=True),
-    Option("no-initgroups", Boolean(), "do without the groups that the user of uid is a member of",
-           _RIGHTS, default=False),
-    Option("immediate-uid", Account(), "the user to become before anything else: the master too, "
-           "for good", _RIGHTS,
-           difference="sockets, logs and pid files are opened as that user, also at a reload"),
-    Option("immediate-gid", Account(group=True), "the group to become before anything else",
-           _RIGHTS),
-    Option("drop-after-apps", Boolean(), "become the user of uid only when the application is "
-           "loaded", _RIGHTS, default=False,
-           difference="with lazy-apps workers load as that user"),
-)
-
-OPERATION_ROWS: tuple[Option, ...] = (
-    *ignored("safe-fd fd-safe", "descriptors that the server was started with stay open, over "
+UNSUPPORTED: tuple[Option, ...] = (
+    *ignored("safe-fd fd-safe", "descriptors that the server was started with stay open, across "
              "reloads too", Number()),
-    *refused("force-cwd", "start the server in that directory, WorkingDirectory= of systemd; "
-             "chdir is the application's"),
+    *refused("force-cwd", "start the server in that directory (WorkingDirectory= of systemd); "
+             "chdir sets the application's"),
 )

@@ -1,77 +1,56 @@
-"""Every option, one row: the only place where an option is written down.
+"""All options in one table, in the order of `--help` and of the reference.
 
-uWSGI's names come first, gunicorn's are aliases. The rows are in the order of `--help`
-and of the reference. `rows_uwsgi` holds the rows of uWSGI's options that have no effect
-here, each with its reason.
+Their texts are in the modules of this package, one per topic. Options without effect come last.
 """
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from geventuwsgi.config.options.aliases import GUNICORN_ROWS, UVICORN_ROWS
-from geventuwsgi.config.options.application import (
-    APPLICATION, ASGI, PYTHON, PYTHON_PROCESSES, PYTHON_ROWS,
+from geventuwsgi.config.options import (
+    aliases, application, configuration, hooks, logging, processes, requests, router, rules,
+    sockets, static, unsupported,
 )
-from geventuwsgi.config.options.configuration import CONFIGURATION, DIALECT, LOGIC
-from geventuwsgi.config.options.hooks import ROWS as HOOKS_ROWS
-from geventuwsgi.config.options.hooks import WITHOUT
-from geventuwsgi.config.options.logging import LOGGING, LOGGING_ROWS, WITHOUT_ALARMS
 from geventuwsgi.config.options.option import Option
-from geventuwsgi.config.options.processes import (
-    CHEAPER, DEVELOPMENT, MORE_SOCKETS, OPERATION, OPERATION_ROWS, PROCESSES, RECYCLING, RELOAD,
-    RIGHTS,
-)
-from geventuwsgi.config.options.requests import (
-    HTTP_REQUESTS, HTTP_RESPONSES, HTTP_ROWS, HTTP_SOCKETS, REQUESTS, RESPONSES, STUCK, TRUST,
-)
-from geventuwsgi.config.options.router import ROUTER, SUBSCRIPTION
-from geventuwsgi.config.options.rules import ROUTES
-from geventuwsgi.config.options.sockets import SOCKETS, TLS
-from geventuwsgi.config.options.static import STATIC
-from geventuwsgi.config.options.unsupported import FACILITY_ROWS, ROUTERS_ROWS, UWSGI_ROWS
 
 OPTIONS: tuple[Option, ...] = (
-    *CONFIGURATION,
-    *DIALECT,
-    *APPLICATION,
-    *PYTHON,
-    *ASGI,
-    *SOCKETS,
-    *HTTP_SOCKETS,
-    *MORE_SOCKETS,
-    *TLS,
-    *PROCESSES,
-    *PYTHON_PROCESSES,
-    *RIGHTS,
-    *ROUTER,
-    *SUBSCRIPTION,
-    *RELOAD,
-    *DEVELOPMENT,
-    *RECYCLING,
-    *CHEAPER,
-    *HOOKS_ROWS,
-    *OPERATION,
-    *REQUESTS,
-    *HTTP_REQUESTS,
-    *STUCK,
-    *TRUST,
-    *RESPONSES,
-    *HTTP_RESPONSES,
-    *STATIC,
-    *ROUTES,
-    *LOGGING,
-    *LOGGING_ROWS,
-    *LOGIC,
-    *UWSGI_ROWS,
-    *HTTP_ROWS,
-    *PYTHON_ROWS,
-    *ROUTERS_ROWS,
-    *FACILITY_ROWS,
-    *OPERATION_ROWS,
-    *GUNICORN_ROWS,
-    *UVICORN_ROWS,
-    *WITHOUT,
-    *WITHOUT_ALARMS,
+    *configuration.CONFIGURATION,
+    *application.APPLICATION,
+    *application.ASGI,
+    *sockets.SOCKETS,
+    *sockets.TLS,
+    *processes.PROCESSES,
+    *router.ROUTER,
+    *router.SUBSCRIPTION,
+    *processes.RELOAD,
+    *processes.DEVELOPMENT,
+    *processes.RECYCLING,
+    *processes.CHEAPER,
+    *hooks.HOOKS,
+    *hooks.DAEMONS,
+    *hooks.LIMITS,
+    *processes.OPERATION,
+    *requests.REQUESTS,
+    *requests.STUCK,
+    *requests.TRUST,
+    *requests.RESPONSES,
+    *static.STATIC,
+    *rules.RULES,
+    *logging.LOGGING,
+    *logging.LOG_FILES,
+    *configuration.LOGIC,
+    *unsupported.SERVER,
+    *configuration.UNSUPPORTED,
+    *application.UNSUPPORTED,
+    *sockets.UNSUPPORTED,
+    *processes.UNSUPPORTED,
+    *router.UNSUPPORTED,
+    *requests.UNSUPPORTED,
+    *hooks.UNSUPPORTED,
+    *logging.UNSUPPORTED,
+    *unsupported.BACKGROUND,
+    *unsupported.DEPLOYMENT,
+    *aliases.GUNICORN,
+    *aliases.UVICORN,
 )
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
@@ -81,12 +60,12 @@ BY_LETTER: Mapping[str, Option] = MappingProxyType(
 
 
 def row(name: str, uwsgi: bool = False) -> Option | None:
-    """Find the row of a name.
+    """Find the option of a name.
 
     Args:
         name: a long name.
-        uwsgi: whether it stands in a [uwsgi] section or a `UWSGI_*` variable, where
-            gunicorn's names are placeholders.
+        uwsgi: whether it is in a [uwsgi] section or a `UWSGI_*` variable, where gunicorn's
+            names are placeholders.
     """
     option = BY_NAME.get(name)
     if option is None or (uwsgi and (name in option.gunicorn or not option.everywhere)):
@@ -94,38 +73,38 @@ def row(name: str, uwsgi: bool = False) -> Option | None:
     return option
 
 
-def nearest(name: str, uwsgi: bool = False, likeness: float = 0.75,
+def nearest(name: str, uwsgi: bool = False, cutoff: float = 0.75,
             among: Iterable[str] = ()) -> str | None:
     """Return the option that a mistyped name most likely means.
 
     Args:
         name: the name.
         uwsgi: as for `row`.
-        likeness: how alike both have to be. With 0.75 `vaccum`, `process` and `chmod-sock` are
-            found, `project` is not.
-        among: other names than those of the table.
+        cutoff: how similar both have to be, as for `difflib.get_close_matches`. With 0.75
+            `vaccum`, `process` and `chmod-sock` have a match, `project` has none.
+        among: the names to compare with, if not those of the table.
     """
     plain = name.lower() if among else name.lower().replace("_", "-")
     names = list(among) or [known for known in BY_NAME if known != name
                             and row(known, uwsgi)]
     if plain in names:
         return plain
-    if not among:   # what has no effect is nothing to propose
+    if not among:   # do not suggest an option without effect
         names = [known for known in names if BY_NAME[known].status not in ("ignored", "refused")]
     from difflib import get_close_matches  # rarely needed, and 0.7 MB of the master
 
     if len(plain) < 6:
-        likeness = max(likeness, 0.8)   # one letter of four is another word: psgi, wsgi
-    close = get_close_matches(plain, names, 1, likeness)
+        cutoff = max(cutoff, 0.8)   # one letter of four is another word: psgi, wsgi
+    close = get_close_matches(plain, names, 1, cutoff)
     return close[0] if close else None
 
 
 def suggest(key: str, text: str | None, uwsgi: bool) -> str:
-    """Say what a line whose name is no option is most likely to mean; "" if that is unknown."""
+    """Suggest what a line with an unknown option was meant to be; "" without a suggestion."""
     if key == "else":
-        return "uWSGI 2.0 has no else: write the opposite behind the endif, such as if-not-env"
+        return "uWSGI 2.0 has no else: write the opposite after the endif, such as if-not-env"
     if key == "name":
-        return ""   # a placeholder of many files, and gunicorn's for processes
+        return ""   # a placeholder in many files, and gunicorn's option for process names
     name, colon, rest = (part.strip() for part in key.partition(":"))
     if colon and not text and row(name, uwsgi):
         return f"did you mean {name} = {rest}?"

@@ -1,4 +1,4 @@
-"""Lines become settings: cast, ordered, checked against each other, with defaults.
+"""Lines become settings: cast, ordered, checked against each other, completed with defaults.
 
-Begin with `resolve.py`; the others are its steps.
+Begin with `resolve.py`; the other modules are its steps.
 """

@@ -1,11 +1,11 @@
-"""What an ASGI application cannot have: options that are refused, and those without effect.
+"""Options that an ASGI application cannot have: some are refused, others have no effect.
 
-The rules of this room: a line that guards something is refused, since a server that starts
-without the guard serves what it is to keep; any other is told, and ignored. Where the
-application itself shows what it is (`interface = auto`) the same is said then.
+An option that restricts access is refused, since without it the server would serve what it
+protects; any other gives a warning. With `interface = auto` this is checked once the application
+is loaded.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from geventuwsgi.config.settings import Settings
@@ -13,20 +13,20 @@ from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import AppLoadError, ConfigError
 
 NO_EFFECT = "has no effect with ASGI: "
-REFUSED = ("rules are not followed with ASGI, and nothing would guard what they guard: use "
-           "middleware of the application, or the web server in front")
+REFUSED = ("rules are not run with ASGI, so nothing would protect what they protect: use "
+           "middleware in the application, or the web server in front")
 _LOOP = "see asgi-loop-timeout, slow-request and --stacks"
-_SLOTS = "worker-connections bounds an event loop, which has no slots"
-_FILES = "files are the application's, or nginx's"
-_FIELDS = "fields of a response are the application's, or nginx's, to leave out"
-_BUFFERS = "any buffer is taken, and files go as pathsend and zerocopysend say"
-_HOSTS = "the path alone chooses the application"
-WITHOUT_EFFECT = {
-    "reaper": "asyncio waits for its own",
+_SLOTS = "worker-connections limits an event loop, which has no slots"
+_FILES = "files are served by the application, or by nginx"
+_FIELDS = "response headers are removed by the application, or by nginx"
+_BUFFERS = "any buffer is accepted, and files are sent with pathsend and zerocopysend"
+_HOSTS = "the application is chosen by the path only"
+IGNORED = {
+    "reaper": "asyncio waits for its own processes",
     "gevent": _SLOTS, "threads": _SLOTS, "queue_limit": _SLOTS,
-    "post_buffering": "bodies are streamed to the application as it receives them",
+    "post_buffering": "bodies are streamed to the application",
     "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,
-    "cancel_on_disconnect": "the application is told by http.disconnect",
+    "cancel_on_disconnect": "the application receives http.disconnect",
     **dict.fromkeys((
         "static_map", "static_map2", "check_static", "check_static_docroot", "static_index",
         "static_skip_ext", "static_safe", "static_expires", "static_expires_mtime",
@@ -34,54 +34,50 @@ WITHOUT_EFFECT = {
         "static_expires_path_info_mtime", "static_expires_type", "static_expires_type_mtime",
         "static_gzip", "static_gzip_all", "static_gzip_dir", "static_gzip_ext", "mimefile",
         "file_serve_mode", "honour_range"), _FILES),
-    "https_export_cert": "a scope holds no certificate", "vhost": _HOSTS, "vhost_host": _HOSTS,
+    "https_export_cert": "a scope has no certificate", "vhost": _HOSTS, "vhost_host": _HOSTS,
     "del_header": _FIELDS, "collect_header": _FIELDS, "pull_header": _FIELDS,
-    "http_auto_gzip": "compression is the application's, or nginx's",
+    "http_auto_gzip": "responses are compressed by the application, or by nginx",
     "wsgi_accept_buffer": _BUFFERS, "wsgi_disable_file_wrapper": _BUFFERS,
     "disable_sendfile": _BUFFERS,
-    "offload_threads": _SLOTS, "chunked_input_timeout": "socket-timeout holds",
-    "socket_send_timeout": "socket-timeout holds",
-    "gevent_wait_for_hub": "tasks of the application are waited for anyway",
-    "http_server_name_as_http_host": "a scope tells the address that was connected to"}
+    "offload_threads": _SLOTS, "chunked_input_timeout": "socket-timeout applies",
+    "socket_send_timeout": "socket-timeout applies",
+    "gevent_wait_for_hub": "a worker always waits for tasks of the application",
+    "http_server_name_as_http_host": "a scope has the address that the client connected to"}
 
 
 def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
           items: Mapping[str, Sequence[Origin]], warnings: list[str]) -> None:
-    """Look at settings that say that the application is ASGI.
+    """Check settings that declare the application to be ASGI.
 
     Args:
-        values, origins: the settings, and where they came from.
-        items: of repeated rows, where each item came from.
-        warnings: takes what is ignored, each `place: option: message`.
+        values, origins: the settings, and where they were set.
+        items: for repeatable options, where each item was set.
+        warnings: receives a `place: option: message` for each option without effect.
     Raises:
-        ConfigError: there is a rule of internal routing, named by its place.
+        ConfigError: there is a rule of internal routing.
     """
     if values["interface"] != "asgi":
         return
     if values["route"]:
         raise items["route"][0].error(REFUSED)
-    for name, reason in WITHOUT_EFFECT.items():
+    for name, reason in IGNORED.items():
         if name not in origins or not values[name]:
             continue
         if name == "gevent" and origins[name] is origins.get("threads"):
-            continue  # it was threads that was written
+            continue  # set by threads
         places = items.get(name) or (origins[name],)
-        warnings += _told(places, reason)
-
-
-def _told(places: Iterable[Origin], reason: str) -> list[str]:
-    return [f"{place.place}: {place.option}: {NO_EFFECT}{reason}" for place in places]
+        warnings += [f"{place.place}: {place.option}: {NO_EFFECT}{reason}" for place in places]
 
 
 def found(settings: Settings) -> list[str]:
-    """Look at the settings of an application that `interface = auto` found to be ASGI.
+    """Check the settings of an application that `interface = auto` found to be ASGI.
 
     Returns:
-        What is ignored, as `check` tells it.
+        The warnings of `check`.
     Raises:
         AppLoadError: there is a rule of internal routing.
     """
-    names = ["route", *WITHOUT_EFFECT]
+    names = ["route", *IGNORED]
     origins = {name: settings.origin(name) for name in names
                if settings.origin(name).kind != "default"}
     values = {"interface": "asgi", **{name: getattr(settings, name) for name in names}}

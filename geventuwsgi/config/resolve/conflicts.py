@@ -1,9 +1,8 @@
-"""Options that cannot be carried out together: an error at start, naming both places.
+"""Options that contradict each other: an error at startup that names both places.
 
-Only what could never have an effect, or contradicts itself, is refused. A harakiri above
-`worker-timeout` is none of that: the one bounds requests that wait, the other a hub that
-is blocked, and a worker that is blocked for ten seconds may well be replaced while a
-report may take its minute.
+Each check gets values that are valid by themselves. An impossible combination is an error at one
+of the places; an option that has no effect because of the others is a warning. A harakiri above
+`worker-timeout` is not a conflict: the one limits a request that waits, the other a blocked hub.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,10 @@ from typing import Any
 
 from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.log import atoms, loggers
+
+_DEFAULT = Origin()
+_ROUTES = (("log_route", "logger"), ("log_req_route", "req_logger"))
+_ENCODERS = (("log_encoder", "logger"), ("log_req_encoder", "req_logger"))
 
 
 def harakiri_paths(texts: Iterable[str]) -> list[tuple[str, float]]:
@@ -20,14 +23,14 @@ def harakiri_paths(texts: Iterable[str]) -> list[tuple[str, float]]:
 
 
 def longest_harakiri(values: Mapping[str, Any]) -> float:
-    """Return the longest time that any request may take, in seconds; 0 = no limit."""
+    """Return the maximum duration of any request, in seconds; 0 is no limit."""
     paths = harakiri_paths(values["harakiri_path"])
     limits = [values["harakiri"], *(seconds for _, seconds in paths)]
     return 0 if 0 in limits else max(limits)
 
 
 def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
-    """Refuse what cannot be meant.
+    """Refuse contradictory options.
 
     Raises:
         ConfigError: at the place of the option that has to change.
@@ -38,11 +41,11 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
     _block_warning(values, origins)
     _access_format(values, origins)
     if len(values["master_fifo"]) > 10:
-        raise origins["master_fifo"].error("there are ten slots, 0 to 9")
+        raise origins["master_fifo"].error("there are only ten slots, 0 to 9")
 
 
-def _told(name: str, value: object, origins: Mapping[str, Origin]) -> str:
-    """Say an option, its value and where it was written."""
+def _line(name: str, value: object, origins: Mapping[str, Origin]) -> str:
+    """Return `name = value (place)` for a message."""
     origin = origins.get(name.replace("-", "_"))
     return f"{name} = {value} ({origin.place if origin else 'default'})"
 
@@ -52,8 +55,8 @@ def _hosts(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
         return
     for mount in values["mount"]:
         if "|" in mount.partition("=")[0]:
-            raise origins["mount"].error(f"{mount}: an application of one host wants vhost = true, "
-                                         "or vhost-host = true for the Host header")
+            raise origins["mount"].error(f"{mount}: an application for one host needs vhost = "
+                                         "true, or vhost-host = true for the Host header")
 
 
 def _paths(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
@@ -61,7 +64,7 @@ def _paths(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
     for prefix, seconds in harakiri_paths(values["harakiri_path"]):
         if known.setdefault(prefix, seconds) != seconds:
             raise origins["harakiri_path"].error(
-                f"{prefix} is given {known[prefix]:g} seconds and {seconds:g}")
+                f"{prefix} has two limits, {known[prefix]:g} and {seconds:g} seconds")
 
 
 def _slow_request(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
@@ -69,8 +72,8 @@ def _slow_request(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> N
     if slow and 0 < longest <= slow:
         raise origins["slow_request"].error(
             f"no request runs for {slow:g} seconds: "
-            + (f"the longest harakiri-path has {longest:g}" if longest > values["harakiri"]
-               else _told("harakiri", f"{longest:g}", origins)) + " ends it before")
+            + (f"the longest harakiri-path, {longest:g}," if longest > values["harakiri"]
+               else _line("harakiri", f"{longest:g}", origins)) + " ends it before")
 
 
 def _block_warning(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
@@ -78,15 +81,15 @@ def _block_warning(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> 
     if warning and timeout and values["worker_timeout_action"] == "replace" \
             and timeout * 1000 <= warning:
         raise origins["block_warning"].error(
-            f"no worker is blocked for {warning} milliseconds: "
-            f"{_told('worker-timeout', f'{timeout:g}', origins)} replaces it before")
+            f"no worker stays blocked for {warning} milliseconds: "
+            f"{_line('worker-timeout', f'{timeout:g}', origins)} replaces it before")
 
 
 def _access_format(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
-    """A format that stands under gunicorn's name holds gunicorn's atoms.
+    """Check the atoms of a format that was set by gunicorn's name of the option.
 
-    Under uWSGI's an unknown name is a variable that the application may set, and one
-    mistyped atom would turn all the others into such.
+    By uWSGI's name an unknown atom is a variable that the application may set, and one mistyped
+    atom would make variables of all the others.
     """
     origin = origins.get("log_format")
     written = (origin.option or "").lower().replace("_", "-") if origin else ""
@@ -97,22 +100,13 @@ def _access_format(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> 
             raise origin.error(str(error)) from None
 
 
-# Options of workers that cannot be had together: told at start, with the lines that say so.
-#
-# Each check looks at values that are valid by themselves. What cannot be carried out is an
-# error at the place of the one and names the place of the other; what has no effect beside
-# the rest is a warning.
-
-_UNWRITTEN = Origin()
-
-
-class Conflicts:
-    """The checks of one configuration.
+class WorkerConflicts:
+    """The checks of the options on workers.
 
     Args:
         values: the values by attribute, defaults included.
-        origins: where those that were written came from.
-        warnings: takes what has no effect.
+        origins: where those that are not defaults were set.
+        warnings: receives a message for each option without effect.
     """
 
     def __init__(self, values: Mapping[str, Any], origins: Mapping[str, Origin],
@@ -122,32 +116,32 @@ class Conflicts:
         self.warnings = warnings
 
     def check(self) -> None:
-        """Look at everything.
+        """Run all checks.
 
         Raises:
             ConfigError: for the first combination that is impossible.
         """
         self._recycling()
         self._cheaper()
-        # A file of production says it for its development runs.
-        if self.origins.get("reload_extra_file", _UNWRITTEN).kind != "file":
+        # In a file it is for development runs.
+        if self.origins.get("reload_extra_file", _DEFAULT).kind != "file":
             self.warn_alone("reload_extra_file", "py_autoreload")
 
-    def told(self, name: str) -> str:
+    def line(self, name: str) -> str:
         """Return `name = value (place)`."""
-        origin = self.origins.get(name, _UNWRITTEN)
+        origin = self.origins.get(name, _DEFAULT)
         return f"{name.replace('_', '-')} = {self.values[name]} ({origin.place})"
 
     def refuse_unless(self, possible: bool, name: str, message: str, *others: str) -> None:
-        """Refuse what was written under `name`, or else under the first of the others."""
+        """Refuse the value of `name`, or if that is a default of the first other that is not."""
         if possible:
             return
         where = next((self.origins[one] for one in (name, *others) if one in self.origins),
-                     _UNWRITTEN)
-        raise where.error(f"{message}: {', '.join(map(self.told, (name, *others)))}")
+                     _DEFAULT)
+        raise where.error(f"{message}: {', '.join(map(self.line, (name, *others)))}")
 
     def warn_alone(self, name: str, needed: str) -> None:
-        """Warn of an option that was written without the one that it belongs to."""
+        """Warn of an option that is set without the one it needs."""
         origin = self.origins.get(name)
         if origin is not None and self.values[name] and not self.values[needed]:
             self.warnings.append(f"{origin.place}: {origin.option}: has no effect without "
@@ -156,11 +150,11 @@ class Conflicts:
     def _recycling(self) -> None:
         values = self.values
         maximum = values["max_worker_lifetime"]
-        # uWSGI's own minimum, 10 seconds, is nobody's wish.
+        # The default minimum, uWSGI's 10 seconds, does not count.
         self.refuse_unless(
             not maximum or "min_worker_lifetime" not in self.origins
             or values["min_worker_lifetime"] < maximum,
-            "min_worker_lifetime", "the least age of a worker must be below the greatest",
+            "min_worker_lifetime", "the minimum lifetime of a worker must be below the maximum",
             "max_worker_lifetime")
         for soft, evil in (("reload_on_rss", "evil_reload_on_rss"),
                            ("reload_on_as", "evil_reload_on_as")):
@@ -196,38 +190,32 @@ class Conflicts:
             self.warn_alone("cheaper_initial", "cheaper")
 
 
-# What the options of the logs ask of each other: names that must exist, and what wins.
-
-_ROUTES = (("log_route", "logger"), ("log_req_route", "req_logger"))
-_ENCODERS = (("log_encoder", "logger"), ("log_req_encoder", "req_logger"))
-
-
-def normalize(values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]) -> None:
-    """Check the options of the logs, and let `logto2` take the place of `logto`.
+def resolve_logs(values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]) -> None:
+    """Check the options on logs, and replace `logto` by `logto2`.
 
     Raises:
         ConfigError: at the place of the option that has to change.
     """
-    _named(values, origins)
+    _check_logger_names(values, origins)
     if values["logto2"]:
         values["logto"], origins["logto"] = values["logto2"], origins["logto2"]
     if values["log_maxsize"] and not values["logto"]:
-        _useless("log_maxsize", "no log goes to a file: write logto or daemonize, or maxsize= "
-                 "behind logger = file:", origins, warnings)
+        _warn("log_maxsize", "no log is written to a file: set logto or daemonize, or add "
+              "maxsize= to logger = file:", origins, warnings)
     if values["access_logfile"] and values["req_logger"]:
-        _useless("req_logger", "access-logfile names where request lines go", origins, warnings)
+        _warn("req_logger", "request lines go to access-logfile", origins, warnings)
     for name in ("error_logfile", "access_logfile"):
         if values["log_maxsize"] and values["logto"] and values[name]:
-            _useless("log_maxsize", f"the file of {name.replace('_', '-')} is not rotated by its "
-                     f"size: leave it out, or use logrotate", origins, warnings)
+            _warn("log_maxsize", f"the file of {name.replace('_', '-')} is not rotated by "
+                  f"size: leave it out, or use logrotate", origins, warnings)
 
 
-def _useless(name: str, why: str, origins: Mapping[str, Origin], warnings: list[str]) -> None:
+def _warn(name: str, message: str, origins: Mapping[str, Origin], warnings: list[str]) -> None:
     origin = origins[name]
-    warnings.append(f"{origin.place}: {origin.option}: {why}")
+    warnings.append(f"{origin.place}: {origin.option}: {message}")
 
 
-def _named(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
+def _check_logger_names(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
     for option, owner in _ROUTES:
         known = {loggers.logger(text).name for text in values[owner]} - {""}
         for text in values[option]:

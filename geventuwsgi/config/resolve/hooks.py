@@ -1,7 +1,6 @@
-"""What is to be run at which point, with the line that ordered it.
+"""The hooks and daemons of a configuration as plain values, each with the line that set it.
 
-The rows of hooks and daemons are made into two values of the settings, in the order in
-which uWSGI runs them: the hooks of a phase before its `exec` commands.
+They are in the order in which uWSGI runs them: the hooks of a phase before its `exec` commands.
 """
 
 import os
@@ -19,16 +18,16 @@ _SIGNAL = "unix_signal:"
 
 
 def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> dict[str, object]:
-    """Return the values that follow from the rows.
+    """Return the values of the settings about hooks and daemons.
 
     Args:
         values: the settings by attribute.
-        items: for each repeated row that was written, where each of its items stood.
+        items: for each repeatable option that was set, where each of its items was set.
 
     Returns:
         `hooks`: (phase, place, action, argument, private) of each;
         `touch_hooks`: (file, place, action, argument, private) of each;
-        `bindings`: (signal, what the master does) of unix_signal;
+        `bindings`: (signal, command of the master) of each unix_signal;
         `daemons`: the fields of each as (name, value) pairs.
     """
     def written(name: str) -> list[tuple[str, Origin]]:
@@ -55,19 +54,19 @@ def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> 
         path, _, command = text.partition(" ")
         touched.append((path, _place(origin), "exec", command, False))
     for option in DAEMONS:
-        if isinstance(option.kind, Many) and isinstance(option.kind.of, Daemon):
+        if isinstance(option.value_type, Many) and isinstance(option.value_type.of, Daemon):
             for text, origin in written(option.name):
-                fields = option.kind.of.read(text, CastContext(origin))
+                fields = option.value_type.of.parse(text, CastContext(origin))
                 if values["chdir"]:
-                    _lead_below(os.path.abspath(values["chdir"]), fields)
+                    _make_absolute(os.path.abspath(values["chdir"]), fields)
                 fields["stdin"] = fields.get("stdin", values["daemons_honour_stdin"])
                 daemons.append((("place", _place(origin)), *fields.items()))
     return {"hooks": tuple(hooks), "touch_hooks": tuple(touched), "bindings": tuple(bindings),
             "daemons": tuple(daemons)}
 
 
-def _lead_below(directory: str, fields: dict[str, Any]) -> None:
-    """uWSGI looks for a daemon's files from `chdir` (`places`)."""
+def _make_absolute(directory: str, fields: dict[str, Any]) -> None:
+    """Make the paths of a daemon absolute: uWSGI resolves them relative to `chdir` (`paths`)."""
     for name in ("pidfile", "directory"):
         if fields.get(name):
             fields[name] = joined(fields[name], directory)

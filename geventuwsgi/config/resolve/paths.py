@@ -1,13 +1,13 @@
-"""Where relative paths lead when there is a `chdir`.
+"""Relative paths with `chdir`.
 
-uWSGI changes the directory before it binds its sockets, opens most of its files and watches
-any, and gunicorn before all of that; our master never does, so that it can start a role and
-read its files at any time. So the paths that those servers take below `chdir` are made
-absolute here, once, and master, roles, reloads and upgrades agree on them.
+uWSGI changes the directory before it binds its sockets, opens most of its files and watches any;
+gunicorn does before all of that. Our master never changes it, so that it can start a role and read
+its files at any time. Paths that are relative to `chdir` in those servers are therefore made
+absolute here, so that master, roles, reloads and upgrades agree on them.
 
-What uWSGI opens before (`pidfile`, `logto`, `daemonize`, `shared-socket`, `flock`, `home`,
-certificates, included files) stays relative to where the server is started, and what a role
-uses after its own chdir (`wsgi-file`, `pythonpath`, `static-map`) needs nothing.
+Paths that uWSGI opens before (`pidfile`, `logto`, `daemonize`, `shared-socket`, `flock`, `home`,
+certificates, included files) stay relative to the directory in which the server is started. Those
+that a role uses after its own chdir (`wsgi-file`, `pythonpath`, `static-map`) need nothing.
 """
 
 import os
@@ -24,9 +24,9 @@ SOCKETS = ("http_socket", "http", "https_socket", "https", "http_to_https", "htt
 FILES = ("pidfile2", "safe_pidfile", "safe_pidfile2", "daemonize2", "master_fifo", "touch_reload",
          "touch_chain_reload", "touch_logreopen", "touch_logrotate", "mount_check",
          "py_tracebacker", "access_logfile", "error_logfile", "reload_extra_file")
-# gunicorn opens these behind its chdir too.
+# gunicorn opens these after its chdir too.
 GUNICORN = ("pidfile", "certfile", "keyfile", "ca_certs")
-TOUCHED = ("hook_touch", "touch_exec")      # FILE WHAT
+TOUCHED = ("hook_touch", "touch_exec")      # FILE ACTION
 LOGGERS = ("logger", "req_logger")
 _LOGGER = re.compile(r"((?:[A-Za-z0-9]+\s+)?(?:file|(socket)):)(.*)", re.DOTALL)
 _ADDRESS = re.compile(r"(addr=|http://|uwsgi://|unix:)?([^,]*)(.*)", re.DOTALL)
@@ -34,55 +34,55 @@ _ADDRESS = re.compile(r"(addr=|http://|uwsgi://|unix:)?([^,]*)(.*)", re.DOTALL)
 
 def normalize(values: dict[str, Any], origins: Mapping[str, Origin],
               items: Mapping[str, Sequence[Origin]], uwsgi: bool) -> None:
-    """Make the paths absolute that lead below `chdir`.
+    """Make the paths absolute that are relative to `chdir`.
 
     Args:
         values: the settings by attribute; changed.
-        origins: where they stand.
-        items: and each item of those that repeat.
-        uwsgi: uWSGI's rules stand, not gunicorn's.
+        origins: where they were set.
+        items: for repeatable options, where each item was set.
+        uwsgi: whether uWSGI's rules apply, not gunicorn's.
 
     Raises:
-        ConfigError: the path of a unix socket gets too long.
+        ConfigError: the path of a unix socket becomes too long.
     """
     if not values["chdir"]:
         return
-    below = os.path.abspath(values["chdir"])
-    kinds: dict[str, Callable[[str, str], str]] = {
+    directory = os.path.abspath(values["chdir"])
+    changes: dict[str, Callable[[str, str], str]] = {
         **dict.fromkeys(FILES + (() if uwsgi else GUNICORN), joined),
-        **dict.fromkeys(TOUCHED, _touched), **dict.fromkeys(LOGGERS, _logger)}
+        **dict.fromkeys(TOUCHED, _file_and_action), **dict.fromkeys(LOGGERS, _logger)}
     if not values["abstract_socket"]:
-        kinds |= dict.fromkeys(SOCKETS, address)
+        changes |= dict.fromkeys(SOCKETS, address)
         start = os.path.abspath(".")    # uWSGI binds these first
         values["shared_socket"] = _each(values["shared_socket"], start, address, [])
-    for name, change in kinds.items():
+    for name, change in changes.items():
         value = values[name]
         places = items.get(name) or [origins.get(name, Origin())]
         if isinstance(value, tuple):
-            values[name] = _each(value, below, change, places)
+            values[name] = _each(value, directory, change, places)
         elif value:
-            values[name] = change(value, below)
+            values[name] = change(value, directory)
 
 
-def _each(texts: Sequence[str], below: str, change: Callable[[str, str], str],
+def _each(texts: Sequence[str], directory: str, change: Callable[[str, str], str],
           places: Sequence[Origin]) -> tuple[str, ...]:
     found = []
     for index, text in enumerate(texts):
         try:
-            found.append(change(text, below))
+            found.append(change(text, directory))
         except BindError as error:
             place = places[min(index, len(places) - 1)] if places else Origin()
             raise place.error(str(error)) from None
     return tuple(found)
 
 
-def joined(path: str, below: str) -> str:
-    """Return a path below a directory, unless it is absolute or no path of a file."""
-    return path if path == "-" or path.startswith(("/", "~")) else os.path.join(below, path)
+def joined(path: str, directory: str) -> str:
+    """Join a path to a directory, unless the path is absolute, `-` or starts with `~`."""
+    return path if path == "-" or path.startswith(("/", "~")) else os.path.join(directory, path)
 
 
-def address(text: str, below: str) -> str:
-    """Return an address, whose path is below a directory if it is a relative one.
+def address(text: str, directory: str) -> str:
+    """Return an address; a relative path in it is made absolute from a directory.
 
     Raises:
         BindError: such a path is too long for a socket.
@@ -96,33 +96,33 @@ def address(text: str, below: str) -> str:
         return text
     if place.startswith(("/", "@", "\0", "\\0")):
         return text
-    path = joined(place, below)
+    path = joined(place, directory)
     parse(path)
     return f"{scheme}{path}{rest}"
 
 
-def _touched(text: str, below: str) -> str:
-    path, blank, what = text.partition(" ")
-    return joined(path, below) + blank + what
+def _file_and_action(text: str, directory: str) -> str:
+    path, blank, action = text.partition(" ")
+    return joined(path, directory) + blank + action
 
 
-def _logger(text: str, below: str) -> str:
+def _logger(text: str, directory: str) -> str:
     match = _LOGGER.fullmatch(text.strip())
     if match is None:
         return text
     head, is_socket, rest = match.groups()
     first, *others = rest.split(",")
     if is_socket:
-        parts = [first if ":" in first else joined(first.strip(), below), *others]
+        parts = [first if ":" in first else joined(first.strip(), directory), *others]
     else:
         named = re.match(r"\s*(logfile|maxsize|backupname)\s*=", first)
-        parts = [_field(first, below) if named else joined(first.strip(), below),
-                 *(_field(other, below) for other in others)]
+        parts = [_field(first, directory) if named else joined(first.strip(), directory),
+                 *(_field(other, directory) for other in others)]
     return head + ",".join(parts)
 
 
-def _field(text: str, below: str) -> str:
+def _field(text: str, directory: str) -> str:
     name, equals, value = text.partition("=")
     if name.strip() not in ("logfile", "backupname") or not value.strip():
         return text
-    return name + equals + joined(value.strip(), below)
+    return name + equals + joined(value.strip(), directory)

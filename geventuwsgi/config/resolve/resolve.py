@@ -1,7 +1,7 @@
-"""From what was read to `Settings`: each line is cast by its row, the last one wins.
+"""Lines become `Settings`: each is cast by its option, the last one wins, the rest get defaults.
 
-What nobody wrote gets its default. Several defaults depend on who wrote the rest, because
-concurrency is never raised and a socket never opened behind an operator's back.
+Some defaults depend on where the other values came from: concurrency is never raised and a socket
+never opened without the operator's knowledge.
 """
 
 import os
@@ -12,59 +12,49 @@ from geventuwsgi.config.options import rules
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.requests import LOOPBACK, PRIVATE
-from geventuwsgi.config.options.table import OPTIONS, suggest, nearest, row
-from geventuwsgi.config.resolve import asgi
-from geventuwsgi.config.resolve import conflicts
-from geventuwsgi.config.resolve import conflicts as conflicts_logs
-from geventuwsgi.config.resolve import conflicts as conflicts_workers
-from geventuwsgi.config.resolve import development, hooks
-from geventuwsgi.config.resolve import paths as places
-from geventuwsgi.config.resolve import sockets as endpoints
-from geventuwsgi.config.resolve.sockets import canonical
+from geventuwsgi.config.options.table import OPTIONS, nearest, row, suggest
+from geventuwsgi.config.resolve import asgi, conflicts, development, hooks, paths, sockets
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.directives import variables
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.numbers import Number
 from geventuwsgi.config.values.origin import CastContext, Origin
-from geventuwsgi.config.values.router import Routing
-from geventuwsgi.config.values.tls import Secured
+from geventuwsgi.config.values.router import RouterOptions
+from geventuwsgi.config.values.tls import TlsOptions
 from geventuwsgi.errors import ConfigError, written
 from geventuwsgi.net.address import beyond_loopback, parse
 
-# The rows that name sockets, each with its protocol; None is what `protocol` says, or else
-# the second word.
+# Options that name sockets: fixed protocol, or None and the protocol if `protocol` is not set.
 SOCKETS = {
     "http_socket": ("http", "http"), "http": ("http", "http"),
     "https_socket": ("https", "https"), "https": ("https", "https"),
     "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
     "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
 }
-SLOTS = 1000          # gunicorn's worker-connections: what its gevent users are used to
+SLOTS = 1000          # gunicorn's worker-connections, the limit of its gevent worker
 WORKER_TIMEOUT = 30   # seconds, gunicorn's timeout
 DEFAULT_BIND = "127.0.0.1:8000"  # gunicorn's
-
-
-COMMAND = "it acts on the command line alone, and has no effect here"
+COMMAND = "it is only valid on the command line, and has no effect here"
 
 
 def resolve(reading: Reading, *, dev: bool = False) -> Settings:
-    """Cast what was read, and fill in the defaults.
+    """Cast the lines, and add the defaults.
 
     Args:
-        reading: everything that was read, with its late passes made.
-        dev: whether this is a development run where nothing that was read says so or not.
+        reading: all lines, after `finish`.
+        dev: whether this is a development run, unless a line says so.
 
     Raises:
-        ConfigError: for the first line that cannot be carried out, with the others.
+        ConfigError: for the first line that is wrong, with the others.
     """
     return _Defaults(_gather(reading), reading, dev).settings()
 
 
 def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
-    """Return the lines that have no effect, each with the line that takes its place.
+    """Return the lines that have no effect, each with the line that replaces it.
 
     Args:
-        reading: what `resolve` can carry out.
+        reading: lines that `resolve` accepts.
     """
     known = len(reading.warnings)
     gathered = _gather(reading)
@@ -77,7 +67,7 @@ def _gather(reading: Reading) -> "_Gathered":
     errors: list[ConfigError] = []
     for entry in reading.ordered():
         try:
-            gathered.take(entry)
+            gathered.add(entry)
         except ConfigError as error:
             errors.append(error)
     if errors:
@@ -87,20 +77,21 @@ def _gather(reading: Reading) -> "_Gathered":
 
 
 class _Gathered:
-    """The values that were written, the last one of each, with their origins."""
+    """The values that were set, the last one of each option, with their origins."""
 
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.stream = reading.reads_uwsgi
         self.values: dict[str, Any] = {}
         self.origins: dict[str, Origin] = {}
-        self.places: dict[str, list[int]] = {}  # of repeated rows: when each item was written
-        self.items: dict[str, list[Origin]] = {}    # and where
+        # For repeatable options: the position of each item's line, and its origin.
+        self.positions: dict[str, list[int]] = {}
+        self.items: dict[str, list[Origin]] = {}
         self.count = 0
-        self.lost: list[tuple[Origin, Origin]] = []  # what a later line replaces, and that line
+        self.lost: list[tuple[Origin, Origin]] = []  # a line, and the later one that replaces it
 
-    def take(self, entry: Entry) -> None:
-        """Make of a line what its row says."""
+    def add(self, entry: Entry) -> None:
+        """Cast a line according to its option."""
         option = row(entry.key, entry.origin.uwsgi)
         if option is None:
             if entry.key not in self.reading.declared:
@@ -110,75 +101,74 @@ class _Gathered:
         elif option.status == "command":
             CastContext(entry.origin, self.reading.warnings).warn(COMMAND)
         elif option.status in ("taken", "ignored"):
-            value = option.kind.cast(entry.text, CastContext(entry.origin, self.reading.warnings))
+            context = CastContext(entry.origin, self.reading.warnings)
+            value = option.value_type.cast(entry.text, context)
             if option.status == "taken":
                 self.set(option, value, entry.origin)
 
     def set(self, option: Option, value: Any, origin: Origin) -> None:
-        """Set a value, or append it where the row repeats."""
+        """Set a value, or append it if the option is repeatable."""
         name = option.attribute
         before = self.origins.get(name)
-        if option.kind.repeats:
+        if option.value_type.repeats:
             self.count += 1
-            places, items = [self.count] * len(value), [origin] * len(value)
-            if before and (option.merge or self.together(before, origin)):
+            positions, items = [self.count] * len(value), [origin] * len(value)
+            if before and (option.merge or self.source(before) == self.source(origin)):
                 value = self.values[name] + value
-                places = self.places[name] + places
+                positions = self.positions[name] + positions
                 items = self.items[name] + items
             else:
                 self.lost += [(one, origin) for one in self.items.get(name, ())]
-            self.places[name], self.items[name] = places, items
+            self.positions[name], self.items[name] = positions, items
         elif before and before.kind == "argv" and origin.kind == "file":
             self.reading.warnings.append(
-                f"{origin.place}: {origin.option}: the file comes behind "
+                f"{origin.place}: {origin.option}: the file is named after "
                 f"{written(before.option)} on the command line and wins, as in uWSGI; name the "
                 f"file first")
-        if before and not option.kind.repeats:
+        if before and not option.value_type.repeats:
             self.lost.append((before, origin))
         self.values[name] = value
         self.origins[name] = origin
 
-    def together(self, before: Origin, origin: Origin) -> bool:
-        """Whether the items of two places add up, instead of the later replacing the former."""
-        return self.source(before) == self.source(origin)
-
     def source(self, origin: Origin) -> str:
-        # uWSGI knows no levels: its variables, files and arguments are one list.
+        """Name the source of a line; items of one source are added, others replaced."""
+        # uWSGI has no levels: its variables, files and arguments are one list.
         own = origin.kind == "environment" and not origin.uwsgi
         return "stream" if self.stream and not own else origin.kind + str(own)
 
     def unknown(self, entry: Entry) -> None:
-        """Tell of a name that is no option: a placeholder in uWSGI's dialect, else an error."""
+        """Report an unknown name: a placeholder in uWSGI's dialect, otherwise an error."""
         key, origin, reading = entry.key, entry.origin, self.reading
         if key in reading.placeholders:
             return
         hint = suggest(key, entry.text, origin.uwsgi)
         hint = f"; {hint}" if hint else ""
-        case = CastContext(origin, reading.warnings)
+        context = CastContext(origin, reading.warnings)
         if origin.kind == "environment":
-            # Other programs' variables may begin with our names; only likely options are told.
+            # Other programs' variables may begin with our names; only likely options are reported.
             if nearest(key, origin.uwsgi):
-                case.warn(f"there is no such option{hint}")
+                context.warn(f"there is no such option{hint}")
         elif reading.strict or not origin.uwsgi:
-            case.fail(f"there is no such option{hint}")
+            context.fail(f"there is no such option{hint}")
         elif key not in reading.references:
-            case.warn(f"there is no such option, it is a placeholder that nothing refers to{hint}")
+            context.warn("there is no such option, it is a placeholder that nothing refers to"
+                         f"{hint}")
 
 
 class _Defaults:
-    """What nobody wrote."""
+    """The values that were not set, and those that follow from others."""
 
     def __init__(self, gathered: _Gathered, reading: Reading, dev: bool) -> None:
         self.written = gathered.values
         self.origins = gathered.origins
-        self.places = gathered.places
+        self.positions = gathered.positions
         self.items = gathered.items
         self.reading = reading
         self.environ = reading.environ
         self.warnings = reading.warnings
         self.notes: list[str] = []
         self.dev = bool(self.written.get("dev", dev))
-        self.aside = development.set_aside(self.written, self.origins) if self.dev else []
+        self.removed = development.set_aside(self.written, self.origins) if self.dev else []
         self.dialect = reading.dialect
         self.uwsgi = self.dialect == "uwsgi"
         self.values: dict[str, Any] = {
@@ -189,11 +179,11 @@ class _Defaults:
             development.fill_in(self.written, self.values)
 
     def settings(self) -> Settings:
-        """Derive what depends on other values, and return the whole."""
+        """Derive the values that depend on others, and return all of them."""
         self.processes()
         self.interface()
         self.slots()
-        places.normalize(self.values, self.origins, self.items, self.uwsgi)
+        paths.normalize(self.values, self.origins, self.items, self.uwsgi)
         self.sockets()
         self.trust()
         self.worker_timeout()
@@ -203,15 +193,15 @@ class _Defaults:
         conflicts.check(self.values, self.origins)
         asgi.check(self.values, self.origins, self.items, self.warnings)
         rules.check_labels(self.values["route"], self.items.get("route", ()))
-        conflicts_workers.Conflicts(self.values, self.origins, self.warnings).check()
+        conflicts.WorkerConflicts(self.values, self.origins, self.warnings).check()
         self.background()
         self.variables()
-        conflicts_logs.normalize(self.values, self.origins, self.warnings)
+        conflicts.resolve_logs(self.values, self.origins, self.warnings)
         self.values.update(hooks.derive(self.values, self.items))
         if any(self.values[name] for name in self.values if name.startswith("procname")):
             self.values["auto_procname"] = True  # any of them implies it, as in uWSGI
         if self.dev:
-            self.notes[:0] = development.notes(self.aside, self.values)
+            self.notes[:0] = development.notes(self.removed, self.values)
         self.values.update(
             strict=self.reading.strict, files=tuple(self.reading.files), dialect=self.dialect,
             inherits=bool(self.environ.get("LISTEN_FDS")),
@@ -220,69 +210,70 @@ class _Defaults:
         return Settings(self.values, self.origins)
 
     def platform(self, variable: str, name: str, value: object) -> None:
-        """Take a default from a variable of the platform."""
+        """Set a default from an environment variable of the platform."""
         self.values[name] = value
         self.origins[name] = Origin("environment", option=variable)
 
     def processes(self) -> None:
         count = self.environ.get("WEB_CONCURRENCY", "").strip()
-        # An operator of uWSGI sized the database for what the file says.
+        # A [uwsgi] file sets the number: the database was sized for it.
         if count and "processes" not in self.written and not self.uwsgi and not self.dev:
-            case = CastContext(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
+            context = CastContext(Origin("environment", option="WEB_CONCURRENCY"), self.warnings)
             self.platform("WEB_CONCURRENCY", "processes",
-                          Number(minimum=1, auto=True).cast(count, case))
+                          Number(minimum=1, auto=True).cast(count, context))
 
     def sockets(self) -> None:
-        protocol = self.values["protocol"]
+        chosen = self.values["protocol"]
         named = [name for name in SOCKETS if self.written.get(name)]
         if not named:
             self.unnamed_socket()
-        elif self.dev and not any((SOCKETS[name][0] or protocol or SOCKETS[name][1])
+        elif self.dev and not any((SOCKETS[name][0] or chosen or SOCKETS[name][1])
                                   in development.HTTP for name in named):
             self.values["http_socket"] = (DEFAULT_BIND,)
-        secured = Secured(self.values, self.origins, self.warnings)
-        routing = Routing(self.values, self.origins)
-        self.values.update(router=routing.wanted, standalone=routing.standalone,
-                           redirect_port=routing.redirect_port())
-        found: list[endpoints.Found] = []
+        tls_options = TlsOptions(self.values, self.origins, self.warnings)
+        router = RouterOptions(self.values, self.origins)
+        self.values.update(router=router.wanted, standalone=router.standalone,
+                           redirect_port=router.redirect_port())
+        found: list[sockets.Socket] = []
         for name, (fixed, default) in SOCKETS.items():
             addresses = self.values[name]
-            places = self.places.get(name) or [0] * len(addresses)  # `bind =` names none
-            routed = routing.routed(name)
-            for place, address in zip(places, addresses, strict=True):
-                spoken, terms = fixed or protocol or default, None
-                address = canonical(address, self.values, self.origins.get(name, Origin()))
-                if spoken == "https":
-                    address, terms = secured.endpoint(address, name.replace("_", "-"))
-                    address = canonical(address, self.values, self.origins[name])  # addr=...
-                elif name == "bind" and secured.bind is not None:
-                    if spoken != "http":
+            positions = self.positions.get(name) or [0] * len(addresses)  # `bind =` has none
+            routed = router.routed(name)
+            for position, address in zip(positions, addresses, strict=True):
+                protocol, tls = fixed or chosen or default, None
+                address = sockets.canonical(address, self.values, self.origins.get(name, Origin()))
+                if protocol == "https":
+                    address, tls = tls_options.endpoint(address, name.replace("_", "-"))
+                    address = sockets.canonical(address, self.values, self.origins[name])  # addr=
+                elif name == "bind" and tls_options.bind is not None:
+                    if protocol != "http":
                         raise self.origins["certfile"].error(
-                            f"{address}: the uwsgi protocol has no TLS here: use a unix socket")
-                    spoken, terms = "https", secured.bind
-                elif spoken == "redirect":
+                            f"{address}: there is no TLS for the uwsgi protocol: use a unix "
+                            "socket")
+                    protocol, tls = "https", tls_options.bind
+                elif protocol == "redirect":
                     address = address.partition(",")[0].strip()
-                elif spoken == "statistics" and not routed:
-                    self.warnings.append(f"{self.origins[name].place}: http-stats-server: there "
-                                         "is no router: the line has no effect")
+                elif protocol == "statistics" and not routed:
+                    self.warnings.append(f"{self.origins[name].place}: http-stats-server: has "
+                                         "no effect without a router")
                     continue
-                found.append((place, address, spoken, terms, routed))
-        found = endpoints.once(found)
-        self.values["listeners"] = tuple((address, spoken) for _, address, spoken, *_ in found)
-        self.values["tls"] = tuple(terms for *_, terms, _ in found)
+                found.append((position, address, protocol, tls, routed))
+        found = sockets.unique(found)
+        self.values["listeners"] = tuple((address, protocol) for _, address, protocol, *_ in found)
+        self.values["tls"] = tuple(tls for *_, tls, _ in found)
         self.values["routed"] = tuple(routed for *_, routed in found)
-        self.values["tls_bind"] = secured.bind
-        endpoints.check(self.values, self.origins, self.warnings)
-        secured.tell_unused(secured.bind in self.values["tls"]
-                            or bool(self.environ.get("LISTEN_FDS")))
+        self.values["tls_bind"] = tls_options.bind
+        sockets.check(self.values, self.origins, self.warnings)
+        tls_options.warn_unused(tls_options.bind in self.values["tls"]
+                                or bool(self.environ.get("LISTEN_FDS")))
 
     def unnamed_socket(self) -> None:
-        """Choose a socket where none is named: PORT, then handed over ones, then gunicorn's."""
+        """Choose a socket if none is set: PORT, then inherited ones, then gunicorn's default."""
         port = self.environ.get("PORT", "").strip()
         if port:
             origin = Origin("environment", option="PORT")
             if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-                raise origin.error(f"{port!r} is no port")
+                raise origin.error(f"{port!r} is not a port")
             host = "127.0.0.1" if self.dev else "0.0.0.0"
             self.platform("PORT", "bind", (f"{host}:{port}",))
         elif (not self.uwsgi or self.dev) and not self.environ.get("LISTEN_FDS"):
@@ -293,9 +284,10 @@ class _Defaults:
         if named and "forwarded_allow_ips" not in self.written:
             option = row("forwarded-allow-ips")
             assert option is not None
-            case = CastContext(Origin("environment", option="FORWARDED_ALLOW_IPS"), self.warnings)
-            self.platform("FORWARDED_ALLOW_IPS", "forwarded_allow_ips",
-                          option.kind.cast(named, case))
+            variable = "FORWARDED_ALLOW_IPS"
+            context = CastContext(Origin("environment", option=variable), self.warnings)
+            self.platform(variable, "forwarded_allow_ips",
+                          option.value_type.cast(named, context))
         if not self.uwsgi or "uwsgi_allow_from" in self.written:
             return
         beyond = [address for address, protocol in self.values["listeners"]
@@ -303,11 +295,11 @@ class _Defaults:
         if beyond:
             self.values["uwsgi_allow_from"] = (*LOOPBACK, *PRIVATE)
             self.warnings.append(
-                f"{beyond[0]}: the uwsgi protocol is taken from loopback and from all private "
-                f"networks: name those that may with uwsgi-allow-from")
+                f"{beyond[0]}: the uwsgi protocol is accepted from loopback and from all private "
+                f"networks: list the allowed addresses with uwsgi-allow-from")
 
     def interface(self) -> None:
-        """What the application is said to be, and what follows for loading it."""
+        """Derive the interface of the application, and how it is loaded."""
         worker_class = self.values["worker_class"]
         if worker_class in UVICORN_WORKERS:
             place = self.origins["worker_class"]
@@ -321,12 +313,11 @@ class _Defaults:
                 raise self.origins["interface"].error(
                     f"wsgi contradicts {self.origins[means_asgi[0]].option}")
             self.values["interface"] = "asgi"
-        if self.values["interface"] == "asgi":
-            if "lazy_apps" not in self.written:
-                self.values["lazy_apps"] = True
+        if self.values["interface"] == "asgi" and "lazy_apps" not in self.written:
+            self.values["lazy_apps"] = True
 
     def slots(self) -> None:
-        """How many requests are in the application at a time: never more than was sized for."""
+        """Derive the maximum number of requests at once: never more than was configured for."""
         threads, worker_class = self.values["threads"], self.values["worker_class"]
         if self.values["gevent"]:
             return
@@ -338,12 +329,12 @@ class _Defaults:
             if threads > 1 and self.values["interface"] != "asgi":
                 place = self.origins["threads"]
                 self.warnings.append(
-                    f"{place.place}: {place.option}: {threads} requests at a time in greenlets, "
-                    f"not in native threads; gevent = {threads} says the same")
+                    f"{place.place}: {place.option}: {threads} requests at once in greenlets, "
+                    f"not in native threads; the same as gevent = {threads}")
         else:
             self.values["gevent"] = 1 if self.uwsgi or worker_class == "gthread" else SLOTS
             if self.uwsgi and self.values["interface"] != "asgi":
-                self.notes.append("each worker takes one request at a time; gevent = N takes N")
+                self.notes.append("each worker runs one request at a time; gevent = N runs N")
 
     def worker_timeout(self) -> None:
         harakiri = conflicts.longest_harakiri(self.values)
@@ -353,15 +344,15 @@ class _Defaults:
         elif self.dev:
             self.values["worker_timeout"] = None
         elif self.uwsgi:
-            # uWSGI leaves a worker alone that no harakiri was written for; and whoever lets
-            # some paths take longer does not mean their worker to be killed before.
+            # Without a harakiri uWSGI does not kill a worker; and if some paths may take longer,
+            # their worker must not be killed before.
             self.values["worker_timeout"] = harakiri or WORKER_TIMEOUT
             self.values["worker_timeout_action"] = "replace" if harakiri else "log"
         else:
             self.values["worker_timeout"] = min(harakiri or WORKER_TIMEOUT, WORKER_TIMEOUT)
 
     def limits(self) -> None:
-        """A written buffer-size bounds the request line, each field and the head alike."""
+        """Apply buffer-size, if it is set, to the request line, each header field and the head."""
         size = self.values["buffer_size"]
         self.values["head_limit"] = size
         if "buffer_size" in self.written:
@@ -371,7 +362,7 @@ class _Defaults:
                     self.origins[name] = self.origins["buffer_size"]
 
     def variables(self) -> None:
-        """What stands in the directories of envdir; no value is shown by --show-config."""
+        """Read the directories of envdir; --show-config does not print their values."""
         found: dict[str, str | None] = {}
         for path, origin in zip(self.values["envdir"], self.items.get("envdir", ())):
             try:
@@ -382,7 +373,7 @@ class _Defaults:
         self.values["late_variables"] = tuple(found.items())
 
     def background(self) -> None:
-        """In the background all logs go to the file that daemonize names, as in uWSGI."""
+        """Write all logs to the file of daemonize, as uWSGI does."""
         name = "daemonize" if self.values["daemonize"] else "daemonize2"
         if self.values["daemon"] and not self.values[name]:
             name, self.values["daemonize"] = "daemonize", os.devnull
@@ -393,7 +384,7 @@ class _Defaults:
             raise self.origins[name].error(f"{path}: logs go to a file, not to an address")
         if "logto" in self.origins:
             origin = self.origins["logto"]
-            self.warnings.append(f"{origin.place}: {origin.option}: has no effect, {name} names "
-                                 f"the file of the logs")
+            self.warnings.append(f"{origin.place}: {origin.option}: has no effect, logs go to "
+                                 f"the file of {name}")
         self.values["logto"] = path
         self.origins["logto"] = self.origins.get(name) or self.origins["daemon"]

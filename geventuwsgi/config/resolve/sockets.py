@@ -1,4 +1,4 @@
-"""Addresses that other options have a say in: shared, abstract and mapped sockets."""
+"""Addresses that depend on other options: shared, abstract and mapped sockets."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,9 @@ def canonical(text: str, values: Mapping[str, Any], origin: Origin) -> str:
     """Return an address as it would be written without `shared-socket` and `abstract-socket`.
 
     Args:
-        text: as written; what stands behind a comma is kept.
+        text: as written; the part after a comma is kept.
         values: the settings by attribute.
-        origin: where it stands.
+        origin: where it was set.
 
     Raises:
         ConfigError: there is no shared socket of this number.
@@ -36,43 +36,44 @@ def canonical(text: str, values: Mapping[str, Any], origin: Origin) -> str:
     return text
 
 
-Found = tuple[int, str, str, TlsConfig | None, bool]  # place, address, protocol, TLS, the router's
+# Position among the lines, address, protocol, TLS, whether it is the router's.
+Socket = tuple[int, str, str, TlsConfig | None, bool]
 
 
-def once(found: Iterable[Found]) -> list[Found]:
-    """Return sockets in the order of their places, each once.
+def unique(sockets: Iterable[Socket]) -> list[Socket]:
+    """Return the sockets in the order of their lines, each once.
 
-    One that is named again is that one, as in uWSGI: by a file and the one it includes, or
-    by `UWSGI_SOCKET` and a line that takes it from there. With port 0 each is another.
+    A socket that is named twice is bound once, as in uWSGI: for example in a file and in the one
+    it includes. With port 0 each is a socket of its own.
     """
-    kept: list[Found] = []
-    for item in sorted(found, key=lambda item: item[0]):
+    kept: list[Socket] = []
+    for item in sorted(sockets, key=lambda item: item[0]):
         if item[1].endswith(":0") or not any(item[1:] == other[1:] for other in kept):
             kept.append(item)
     return kept
 
 
 def check(values: Mapping[str, Any], origins: Mapping[str, Origin], warnings: list[str]) -> None:
-    """Tell of a `shared-socket` for nothing, and refuse a `map-socket` that cannot be.
+    """Warn of an unused `shared-socket`, and refuse an impossible `map-socket`.
 
     Args:
-        values: the settings by attribute, `listeners` and `routed` among them.
-        origins: where they stand.
-        warnings: takes what the operator should know.
+        values: the settings by attribute, including `listeners` and `routed`.
+        origins: where they were set.
+        warnings: receives the warnings.
 
     Raises:
-        ConfigError: a worker or a socket is named that there will not be.
+        ConfigError: a line names a worker or a socket that will not exist.
     """
     addresses = {address for address, _ in values["listeners"]}
     for shared in values["shared_socket"]:
         if canonical(shared, values, Origin()) not in addresses:
             place = origins["shared_socket"]
-            warnings.append(f"{place.place}: {place.option}: {shared}: no other option names it "
-                            "by its number, so it is not bound")
+            warnings.append(f"{place.place}: {place.option}: {shared}: no other option refers "
+                            "to it by its number, so it is not bound")
     if values["map_socket"] and values["cheaper"]:
         place = origins["map_socket"]
-        warnings.append(f"{place.place}: {place.option}: while cheaper has stopped the workers of "
-                        "a socket nobody accepts from it")
+        warnings.append(f"{place.place}: {place.option}: while the workers of a socket are "
+                        "stopped by cheaper, no worker accepts from it")
     sockets = sum(not routed for routed in values["routed"])
     for rule in values["map_socket"]:
         socket, _, workers = rule.partition(":")
@@ -81,5 +82,5 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin], warnings: li
             raise origins["map_socket"].error(f"{rule}: there is no worker {most}, processes = "
                                               f"{values['processes']}")
         if int(socket) >= sockets > 0:
-            raise origins["map_socket"].error(f"{rule}: there is no socket {socket} of the "
-                                              f"workers, only 0 to {sockets - 1}")
+            raise origins["map_socket"].error(f"{rule}: the workers have no socket "
+                                              f"{socket}, only 0 to {sockets - 1}")

@@ -1,4 +1,4 @@
-"""Where lines of configuration come from: argv, the environment, INI files and their blocks.
+"""The sources of configuration lines: argv, the environment, INI files and their blocks.
 
-Begin with `lines.py`, which yields all of them in the order in which they count.
+Begin with `lines.py`, which collects all of them in the order in which they count.
 """

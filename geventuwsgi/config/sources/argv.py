@@ -1,11 +1,11 @@
-"""Our own reading of the command line, over the same table as the files.
+"""The command line, parsed with the same table as the files.
 
-`--name=value`, `--name value` and letters as in uWSGI; a flag never takes the next
-argument, and `--no-name` turns it off. Three letters mean different things to uWSGI's and
-gunicorn's users and decide by their value: `-w` is the number of workers or a module, `-b`
-an address or a buffer size, `-p` a number of processes or a pid file.
+`--name=value`, `--name value` and letters as in uWSGI; a flag never uses the next argument, and
+`--no-name` switches it off. Three letters mean different things in uWSGI and gunicorn, and depend
+on their value: `-w` is the number of workers or a module, `-b` an address or a buffer size, `-p` a
+number of processes or a pid file.
 
-What stands alone is an INI file or the application.
+An argument without a dash is an INI file or the application.
 """
 
 import re
@@ -20,7 +20,7 @@ from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import UsageError
 
 _COUNT = re.compile(r"\d+|auto")
-# A letter: the option for a number, and the option for anything else.
+# A letter -> the option for a number, and the option for any other value.
 _BY_VALUE = {"w": ("processes", "module"), "b": ("buffer-size", "bind"),
              "p": ("processes", "pidfile")}
 _INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
@@ -28,10 +28,9 @@ _INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
 
 @dataclass(frozen=True)
 class Command:
-    """Something to do instead of serving: 'help', 'version', 'show-config', 'stop'...
+    """A command instead of serving: 'help', 'version', 'show-config', 'stop', ...
 
-    `about` is the option that --help is asked about, or the pid file of the server that is
-    to be spoken to.
+    `about` is its argument: the option of --help, or the pid file of a running server.
     """
 
     name: str
@@ -42,7 +41,7 @@ def parse(arguments: Sequence[str]) -> Iterator[Entry | Command]:
     """Yield the options of a command line from left to right.
 
     Raises:
-        UsageError: for an option that is unknown, or lacks its value.
+        UsageError: for an option that is unknown or lacks its value.
     """
     rest = list(arguments)
     only_positional = False
@@ -66,7 +65,8 @@ def _positional(argument: str) -> Entry:
     if ending in FOREIGN and ending != "py":
         raise UsageError(f"{argument}: {FOREIGN[ending]}")
     if argument.lower() in ("true", "false", "on", "off", "yes", "no", "0", "1"):
-        raise UsageError(f"{argument!r} stands alone: a flag takes its value as --name={argument}")
+        raise UsageError(f"{argument!r} is an argument of its own: write a flag's value as "
+                         f"--name={argument}")
     return Entry("application", argument, origin)
 
 
@@ -78,7 +78,7 @@ def _long(argument: str, rest: list[str]) -> Entry | Command:
     option = row(name)
     if option is None and name.startswith("no-") and not equals:
         flag = row(name[3:])
-        if flag is not None and flag.status == "taken" and isinstance(flag.kind, Boolean):
+        if flag is not None and flag.status == "taken" and isinstance(flag.value_type, Boolean):
             return Entry(flag.name, "false", origin)
     if option is None:
         raise origin.error(_unknown(name))
@@ -86,7 +86,7 @@ def _long(argument: str, rest: list[str]) -> Entry | Command:
 
 
 def _letters(letters: str, rest: list[str]) -> Iterator[Entry | Command]:
-    """Read `-ML`, `-p 4`, `-p4`: flags first, then one letter with its value."""
+    """Parse `-ML`, `-p 4`, `-p4`: flags first, then one letter with its value."""
     while letters:
         letter, letters = letters[0], letters[1:]
         origin = Origin("argv", option=letter)
@@ -100,7 +100,7 @@ def _letters(letters: str, rest: list[str]) -> Iterator[Entry | Command]:
         option = BY_LETTER.get(letter)
         if option is None:
             raise origin.error("there is no such option")
-        if option.kind.flag:
+        if option.value_type.flag:
             yield _valued(option, letter, None, rest, origin)
             continue
         yield _valued(option, letter, letters or None, rest, origin)
@@ -113,24 +113,24 @@ def _valued(option: Option, name: str, text: str | None, rest: list[str],
     if option.status == "command":
         if option.name == "help" and rest and (not rest[0].startswith("-") or _known(rest[0])):
             return Command("help", rest.pop(0))
-        if option.kind.flag and text is not None:
+        if option.value_type.flag and text is not None:
             raise origin.error(f"takes no value: write --{option.name} {text}")
-        if option.kind.flag:
+        if option.value_type.flag:
             return Command(option.name)
         return Command(option.name, text or _argument(option, rest, origin))
     if option.status == "refused":
         raise origin.error(option.reason)
-    if text is None and option.kind.optional:
-        if rest and re.fullmatch(option.kind.optional, rest[0]):
+    if text is None and option.value_type.optional:
+        if rest and re.fullmatch(option.value_type.optional, rest[0]):
             text = rest.pop(0)
-    elif text is None and not option.kind.flag:
+    elif text is None and not option.value_type.flag:
         text = _argument(option, rest, origin)
-    # A letter is not kept as the key: the entry is the option's.
+    # The key of a letter is the name of its option.
     return Entry(name if len(name) > 1 else option.name, text, origin)
 
 
 def _pid_file(text: str) -> bool:
-    """Whether what follows --reload is a pid file, and so a server that is to reload."""
+    """Whether the argument after --reload is a pid file, so that a running server reloads."""
     if text.endswith(".pid"):
         return True
     try:
@@ -147,10 +147,10 @@ def _known(argument: str) -> bool:
 
 
 def _argument(option: Option, rest: list[str], origin: Origin) -> str:
-    """Take the next argument as the option's value."""
+    """Remove and return the next argument as the option's value."""
     following = rest[0] if rest else None
     if following is None or (following.startswith("--") and row(following[2:])):
-        raise origin.error(f"needs a value ({option.kind.metavar})")
+        raise origin.error(f"needs a value ({option.value_type.metavar})")
     return rest.pop(0)
 
 

@@ -1,12 +1,12 @@
-"""Conditions and loops of INI files: what `if-*` and `for*` make of the lines behind them.
+"""Conditions and loops of INI files: `if-*` and `for*`.
 
-A block reaches to the next `end*` line, of whatever name. Blocks do not nest. Each line
-inside is taken as often as the block says, on its own: a loop over `a b` gives line one
-twice, then line two twice. `%(_)` in a line is the value of the condition or the loop.
+A block extends to the next `end*` line of any name. Blocks do not nest. Each line in it is repeated
+on its own: a loop over `a b` yields line one twice, then line two twice. `%(_)` in a line is the
+value of the condition or the loop.
 
-Departures: a file that cannot be read is told; a pattern that no file matches gives nothing,
-where uWSGI gives the pattern itself; words are split at tabs too; blanks around the `=` of a
-comparison are cut.
+Departures: a file that cannot be read is reported; a pattern without a match yields nothing, while
+uWSGI yields the pattern itself; words are also split at tabs; blanks around the `=` of a comparison
+are cut.
 """
 
 import glob
@@ -21,14 +21,14 @@ from geventuwsgi.config.values.types import Plugins
 from geventuwsgi.errors import ConfigError
 
 END = ("endif", "end-if", "endfor", "end-for", "end")
-# Spellings that uWSGI has without a dash.
+# uWSGI's other spellings.
 _ALIASES = {"ifenv": "if-env", "ifexists": "if-exists", "ifplugin": "if-plugin", "ifdir": "if-dir",
             "if-directory": "if-dir", "if-not-directory": "if-not-dir"}
-_MOST_TIMES = 100_000  # a typing error would fill the memory
+_MAX_TIMES = 100_000  # a typing error would fill the memory
 
-# What a condition needs to know: the environment, and the first text of each option.
+# The environment, and the first text of each option.
 Facts = tuple[Mapping[str, str], Mapping[str, str]]
-# A condition says whether it holds, and what `%(_)` is; None leaves that as it stands.
+# Returns whether the condition is true, and the value of `%(_)`; None leaves that unchanged.
 Condition = Callable[[str, Facts], tuple[bool, str | None]]
 
 
@@ -41,7 +41,7 @@ def _opt(text: str, facts: Facts) -> tuple[bool, str | None]:
 
 
 def _compared(text: str, values: Mapping[str, str]) -> tuple[bool, str | None]:
-    """Compare `NAME=VALUE`, or ask whether NAME is there at all, however empty."""
+    """Compare `NAME=VALUE`, or check whether NAME exists, even if it is empty."""
     name, equals, wanted = text.partition("=")
     value = values.get(name.strip())
     return value is not None and (not equals or value == wanted.strip()), value
@@ -72,7 +72,7 @@ def _plugin(text: str, facts: Facts) -> tuple[bool, str | None]:
 
 
 def _reload(text: str, facts: Facts) -> tuple[bool, str | None]:
-    # uWSGI's variable; the master reads its files again with it when it reloads.
+    # uWSGI's variable, which the master sets when it reads the files again for a reload.
     return "UWSGI_RELOADS" in facts[0], None
 
 
@@ -83,35 +83,35 @@ CONDITIONS: Mapping[str, Condition] = {
 }
 
 
-def _for(text: str, case: CastContext) -> Iterable[str]:
+def _for(text: str, context: CastContext) -> Iterable[str]:
     return text.split()
 
 
-def _for_glob(text: str, case: CastContext) -> Iterable[str]:
+def _for_glob(text: str, context: CastContext) -> Iterable[str]:
     found = sorted(glob.glob(text))
     if not found:
-        case.warn(f"no file matches {text}: its lines are skipped; uWSGI takes them once, with the "
-                  f"pattern itself")
+        context.warn(f"no file matches {text}: the lines are skipped; uWSGI reads them once, with "
+                     f"the pattern itself")
     return found
 
 
-def _for_times(text: str, case: CastContext) -> Iterable[str]:
+def _for_times(text: str, context: CastContext) -> Iterable[str]:
     digits = re.match("[0-9]*", text)
     assert digits is not None
-    if not digits[0] or len(digits[0]) > 6 or int(digits[0]) > _MOST_TIMES:
-        raise ValueError(f"{text!r} is not a number from 0 to {_MOST_TIMES}")
+    if not digits[0] or len(digits[0]) > 6 or int(digits[0]) > _MAX_TIMES:
+        raise ValueError(f"{text!r} is not a number from 0 to {_MAX_TIMES}")
     if digits[0] != text:
-        case.warn(f"only the {digits[0]} of {text!r} is read, as in uWSGI")
+        context.warn(f"only {digits[0]} of {text!r} is read, as in uWSGI")
     return [str(number) for number in range(1, int(digits[0]) + 1)]
 
 
-def _for_readline(text: str, case: CastContext) -> Iterable[str]:
+def _for_readline(text: str, context: CastContext) -> Iterable[str]:
     try:
-        octets = content(text, case.warn)
+        octets = content(text, context.warn)
     except ConfigError as error:
-        if not case.origin.uwsgi:
+        if not context.origin.uwsgi:
             raise
-        case.warn(f"{error.message}: its lines are skipped, as in uWSGI")
+        context.warn(f"{error.message}: the lines are skipped, as in uWSGI")
         return ()
     text = octets.decode("utf-8", "surrogateescape").removesuffix("\n")
     return [line.rstrip("\r") for line in text.split("\n")] if octets else ()
@@ -134,46 +134,46 @@ class Block:
 
     Args:
         key, text: the line that opens it.
-        case: its place.
+        context: its place.
 
     Raises:
-        ConfigError: for a loop or an expression that cannot be read.
+        ConfigError: for a loop or an expression that cannot be parsed.
     """
 
-    def __init__(self, key: str, text: str, case: CastContext) -> None:
+    def __init__(self, key: str, text: str, context: CastContext) -> None:
         self.key = key
-        self.case = case
+        self.context = context
         self._text = text
         self._words: list[str] | None = None
         plain = _ALIASES.get(key, key)
         try:
             if plain in LOOPS:
-                self._words = list(LOOPS[plain](text, case))
+                self._words = list(LOOPS[plain](text, context))
                 return
             if plain.endswith("hostname-match"):
                 re.compile(text)
         except re.error as error:
-            case.fail(f"{text!r} is not a regular expression: {error}")
+            context.fail(f"{text!r} is not a regular expression: {error}")
         except (ConfigError, ValueError) as error:
-            case.fail(getattr(error, "message", str(error)))
+            context.fail(getattr(error, "message", str(error)))
         if text.partition("=")[0].endswith(" ") and plain.endswith(("-env", "-opt")):
-            case.warn(f"the blanks around '=' in {text!r} are cut; uWSGI makes them part of name "
-                      f"and value, and compares in vain")
+            context.warn(f"the blanks around '=' in {text!r} are cut; uWSGI makes them part of "
+                         f"name and value, so that it never matches")
         name = plain.removeprefix("if-").removeprefix("not-")
         self._condition, self._negated = CONDITIONS[name], plain.startswith("if-not-")
 
     @property
     def why_not(self) -> str:
-        """Say why its lines are skipped, where they are."""
-        said = f"{self.key} = {self._text}" if self._text else self.key
-        return f"{said} gives nothing" if self._words is not None else f"{said} does not hold"
+        """The reason for a message if its lines are skipped."""
+        line = f"{self.key} = {self._text}" if self._text else self.key
+        return f"{line} is empty" if self._words is not None else f"{line} is false"
 
     def values(self, facts: Facts) -> list[str | None]:
-        """Return what `%(_)` is each time a line is taken now; none skips it.
+        """Return the value of `%(_)` for each repetition of a line; an empty list skips it.
 
-        A condition is asked for each line, as in uWSGI: `if-not-opt = x` ends behind `x`.
+        A condition is evaluated for each line, as in uWSGI: `if-not-opt = x` is false after `x`.
         """
         if self._words is not None:
             return list(self._words)
-        holds, value = self._condition(self._text, facts)
-        return [value] if holds is not self._negated else []
+        is_true, value = self._condition(self._text, facts)
+        return [value] if is_true is not self._negated else []

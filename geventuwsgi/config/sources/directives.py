@@ -1,15 +1,15 @@
-"""What lines that act while they are read make of their text (`reading` calls them).
+"""The directives `declare-option`, `blacklist`, `whitelist`, `envdir` and `resolve`.
 
-- `declare-option = name=template`: a template is one or more `option=value` with `;` between
-  them, where `$1`, `$2`, ... stand for the words of the line that uses the name. The words
-  have had their late passes by then.
-- `blacklist` and `whitelist`: a list holds to the next one of its kind, or to its end.
-- `envdir`: a directory of variables as daemontools has them, each file one. An empty file
-  removes the variable; of a value the newlines at its end are cut, and it ends at a NUL, as
-  in uWSGI. Hidden files and directories are none.
+- `declare-option = name=template`: a template is one or more `option=value`, separated by `;`, in
+  which `$1`, `$2`, ... are the words of the line that uses the name. References in these words are
+  already replaced.
+- `blacklist` and `whitelist`: a list applies up to the next one of its kind, or to its end.
+- `envdir`: a daemontools directory of variables, one per file. An empty file removes the variable;
+  newlines at the end of a value are cut, and it ends at a NUL, as in uWSGI. Hidden files and
+  subdirectories are skipped.
 - `resolve = placeholder=name`: the IPv4 address of a host.
 
-Nothing here knows places: what is wrong is a `ValueError`.
+Nothing here knows the place of a line: errors are `ValueError`.
 """
 
 import os
@@ -23,22 +23,22 @@ _LISTS = ("blacklist", "whitelist")
 
 @dataclass(frozen=True)
 class Declared:
-    """An option that stands for others.
+    """An option that is replaced by others.
 
     Args:
         name: its name.
-        parts: the options it stands for, each with its text; None = it stands alone.
+        parts: these options, each with its text; None = no value.
     """
 
     name: str
     parts: tuple[tuple[str, str | None], ...]
 
     @classmethod
-    def read(cls, text: str) -> "Declared":
-        """Read `name=option=value;option=value`.
+    def parse(cls, text: str) -> "Declared":
+        """Parse `name=option=value;option=value`.
 
         Raises:
-            ValueError: it is of another form.
+            ValueError: it has another form.
         """
         name, equals, template = text.partition("=")
         if not equals or not name.strip():
@@ -51,7 +51,7 @@ class Declared:
         return cls(name.strip(), tuple(parts))
 
     def entries(self, used: Entry) -> list[Entry]:
-        """Return the lines that one line of this name stands for."""
+        """Return the lines that replace a line of this name."""
         words = [word for word in (used.text or "").split(" ") if word] or [""]
         name = (used.origin.option or "").partition(" (")[0]
         return [Entry(key, text and _filled(text, words),
@@ -60,19 +60,19 @@ class Declared:
 
 
 def _filled(text: str, words: list[str]) -> str:
-    # As plainly as uWSGI: `$10` is the first word and a 0; what has no word stays.
+    # As simple as in uWSGI: `$10` is the first word and a 0; a number without a word stays.
     for number, word in enumerate(words, 1):
         text = text.replace(f"${number}", word)
     return text
 
 
 class Permission:
-    """The lists of options that are in force at a line."""
+    """The blacklist and the whitelist that apply to a line."""
 
     def __init__(self) -> None:
         self._lists: dict[str, frozenset[str]] = {}
 
-    def turn(self, name: str, text: str) -> None:
+    def set(self, name: str, text: str) -> None:
         """Begin a list of names, or end it: `name` is blacklist, end-whitelist, ..."""
         if name in _LISTS:
             self._lists[name] = frozenset(text.split())
@@ -91,15 +91,15 @@ class Permission:
             raise ValueError("the blacklist forbids it here")
         allowed = self._lists.get("whitelist")
         if allowed is not None and key not in allowed:
-            raise ValueError("the whitelist allows here "
-                             f"{', '.join(sorted(allowed)) or 'nothing'} alone")
+            raise ValueError("the whitelist only allows "
+                             f"{', '.join(sorted(allowed)) or 'nothing'} here")
 
 
 def variables(directory: str) -> dict[str, str | None]:
     """Return the variables of a directory; None removes one.
 
     Raises:
-        ValueError: the directory or one of its files cannot be read, or is no variable.
+        ValueError: the directory or a file cannot be read, or a file name has a `=`.
     """
     found: dict[str, str | None] = {}
     try:
@@ -108,7 +108,7 @@ def variables(directory: str) -> dict[str, str | None]:
             if name.startswith(".") or not os.path.isfile(path):
                 continue
             if "=" in name:
-                raise ValueError(f"{path}: the name of a variable holds no '='")
+                raise ValueError(f"{path}: the name of a variable cannot contain '='")
             with open(path, "rb") as file:
                 octets = file.read()
             value = os.fsdecode(octets.partition(b"\0")[0].rstrip(b"\n"))
@@ -122,11 +122,11 @@ def address_of(name: str) -> str:
     """Return the IPv4 address of a host, as uWSGI's `gethostbyname` does.
 
     Raises:
-        ValueError: the name has none.
+        ValueError: the name has no address.
     """
     try:
         return socket.gethostbyname(name)
     except UnicodeError:
-        raise ValueError(f"{name!r} is no name of a host") from None
+        raise ValueError(f"{name!r} is not a host name") from None
     except OSError as error:
         raise ValueError(f"{name!r} has no address: {error.strerror}") from None

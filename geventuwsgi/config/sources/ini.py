@@ -1,16 +1,16 @@
-"""uWSGI's INI dialect: from the bytes of a file to keys and texts with their lines.
+"""uWSGI's INI dialect: the bytes of a file become keys and texts with their line numbers.
 
-The rules, as uWSGI's `core/ini.c` has them:
+The rules of uWSGI's `core/ini.c`:
 
 - Magic variables (`%d`, `%n`, ...) are replaced in the raw text before a line is parsed.
-- A line is stripped of blanks and CR; `;` and `#` make a comment only where they stand
-  first. No quotes, no escapes, no continuation.
+- Blanks and CR around a line are cut; `;` and `#` start a comment only as the first character.
+  There are no quotes, no escapes and no continuation lines.
 - `[name]` opens a section; a section that occurs twice is read twice. A key is the text
   before the first `=`; a line without `=` is a key with an empty value.
 
-Departures, all where uWSGI loses lines: a `%` at the end of a line stays, where uWSGI joins
-the line with the next one; a byte order mark is no part of the first header, nor is what
-stands behind its bracket; a line without a name is an error.
+Departures, all where uWSGI loses lines: a `%` at the end of a line stays, while uWSGI joins the
+line with the next one; a byte order mark is not part of the first header, nor is text after its
+bracket; a line without a name is an error.
 """
 
 import grp
@@ -27,30 +27,30 @@ from dataclasses import dataclass
 from geventuwsgi import __version__
 from geventuwsgi.errors import ConfigError
 
-# Schemes that uWSGI reads and this server does not, each with the way out.
+# Schemes that uWSGI reads and this server does not: what to do instead.
 SCHEMES_REFUSED = {
-    "data": "nothing is appended to a binary here",
-    "sym": "there are no symbols in a binary here",
-    "section": "there are no sections in a binary here",
+    "data": "no data is appended to a binary",
+    "sym": "there is no binary with symbols",
+    "section": "there is no binary with sections",
     "call": "write the function's result to a file",
     "callint": "write the function's result to a file",
     "dlopen": "write the text to a file",
-    "emperor": "there is no emperor to ask: give the file itself",
+    "emperor": "there is no emperor: name the file itself",
 }
-# The endings of what is no INI file, each with the way out.
 _REWRITE = "only INI files are read: write its options as NAME = VALUE under [uwsgi]"
+# The extensions of files that are not INI files: what to do instead.
 FOREIGN = {"xml": _REWRITE, "yaml": _REWRITE, "yml": _REWRITE, "json": _REWRITE, "js": _REWRITE,
            "py": "it is Python: geventuwsgi --from FILE prints a gunicorn.conf.py as an INI file"}
-# Before the colon of the sections that PasteDeploy makes applications of.
+# The types of PasteDeploy sections that define an application.
 PASTE = ("app", "application", "composite", "composit", "pipeline", "filter-app")
-_PATIENCE = 10  # seconds that a server has for http://
+_TIMEOUT = 10  # seconds for http://
 _SCHEME = re.compile(r"(\w+)://(.*)", re.DOTALL)
 _MAGIC = re.compile(r"%([^\n(])")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A key of an INI file, its text, and the line where it stands, from 1."""
+    """A key of an INI file, its text, and its line number, from 1."""
 
     number: int
     key: str
@@ -62,8 +62,8 @@ class Source:
     """A configuration file that was read.
 
     Args:
-        name: as it was given, without the section.
-        text: its text, magic variables not yet replaced.
+        name: as given, without the section.
+        text: its text, with magic variables not yet replaced.
     """
 
     name: str
@@ -81,21 +81,21 @@ class Source:
         return not {"uwsgi", "geventuwsgi"}.isdisjoint(self.sections)
 
     @property
-    def is_pastes(self) -> bool:
-        """Whether it is PasteDeploy's instead: an application, and nothing for us."""
+    def is_paste(self) -> bool:
+        """Whether it is a PasteDeploy file, with an application and no section of ours."""
         return not self.is_ours and any(
             name.partition(":")[0].strip() in PASTE for name in self.sections)
 
 
 def content(name: str, warn: Callable[[str], None] | None = None) -> bytes:
-    """Read a file, the standard input (`-`), `fd://N`, `exec://command` or `http://host/path`.
+    """Read a file, standard input (`-`), `fd://N`, `exec://command` or `http://host/path`.
 
-    Schemes are taken from configuration alone, never from anything of a request.
+    Schemes come only from the configuration, never from a request.
 
     Args:
         name: the name.
-        warn: takes a command's failure, whose output counts all the same, as in uWSGI;
-            without it, that is an error.
+        warn: called when a command fails; its output is used all the same, as in uWSGI.
+            Without it a failure is an error.
 
     Raises:
         ConfigError: without a place, if it cannot be read.
@@ -115,7 +115,7 @@ def content(name: str, warn: Callable[[str], None] | None = None) -> bytes:
         if scheme[1] == "http":
             return _fetched(scheme[2])
         reason = SCHEMES_REFUSED.get(scheme[1], "there is no such scheme")
-        raise ConfigError(f"{scheme[1]}:// is not read here: {reason}")
+        raise ConfigError(f"{scheme[1]}:// is not supported: {reason}")
     except OSError as error:
         raise ConfigError(f"cannot read {name}: {error.strerror or error}") from None
     except ValueError as error:
@@ -124,35 +124,35 @@ def content(name: str, warn: Callable[[str], None] | None = None) -> bytes:
 
 def _output(command: str, warn: Callable[[str], None] | None) -> bytes:
     """Return what a shell command writes to its standard output."""
-    import subprocess  # the master would keep its 0.4 MB for ever
+    import subprocess  # it would stay in the master, with 0.4 MB
 
     done = subprocess.run(command, shell=True, stdout=subprocess.PIPE)
     if done.returncode:
         message = f"exec://{command} ended with status {done.returncode}"
         if warn is None:
             raise ValueError(message)
-        warn(f"{message}; what it wrote counts, as in uWSGI")
+        warn(f"{message}; its output is used, as in uWSGI")
     return done.stdout
 
 
 def _fetched(rest: str) -> bytes:
-    """Return the body of a response over plain HTTP; anything but a 200 is an error."""
-    import http.client  # as above: the master has no other use for it
+    """Return the body of a response over HTTP; a status other than 200 is an error."""
+    import http.client  # as above
 
     host, _, path = rest.partition("/")
     try:
-        with closing(http.client.HTTPConnection(host, timeout=_PATIENCE)) as connection:
+        with closing(http.client.HTTPConnection(host, timeout=_TIMEOUT)) as connection:
             connection.request("GET", "/" + path, headers={"User-Agent": "geventuwsgi"})
             response = connection.getresponse()
             if response.status != 200:
-                raise ValueError(f"the server answered {response.status} {response.reason}")
+                raise ValueError(f"the response is {response.status} {response.reason}")
             return response.read()
     except http.client.HTTPException as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def split_section(spec: str) -> tuple[str, str | None]:
-    """Split `file.ini:section`; the section is None where none is named."""
+    """Split `file.ini:section`; the section is None if there is none."""
     scheme, separator, rest = spec.rpartition("://")
     name, colon, section = rest.rpartition(":")
     if not colon or (separator and "/" in section):  # a port, not a section
@@ -161,10 +161,10 @@ def split_section(spec: str) -> tuple[str, str | None]:
 
 
 def read(name: str) -> Source:
-    """Read an INI file; bytes that are no UTF-8 are kept, as in file names.
+    """Read an INI file; bytes that are not UTF-8 are kept, as in file names.
 
     Raises:
-        ConfigError: without a place, if it cannot be read or is no text in such bytes.
+        ConfigError: without a place, if it cannot be read or is UTF-16.
     """
     octets = content(name)
     if octets.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -173,10 +173,10 @@ def read(name: str) -> Source:
 
 
 def lines(text: str, section: str) -> list[Line]:
-    """Return the lines of a section, whose magic variables are replaced already.
+    """Return the lines of a section; magic variables are already replaced.
 
     Raises:
-        ConfigError: with the line, for one that has no key, or a NUL.
+        ConfigError: with the line number, for a line without a key or with a NUL.
     """
     found = []
     current = None
@@ -190,7 +190,7 @@ def lines(text: str, section: str) -> list[Line]:
             if not key.strip(" \t"):
                 raise ConfigError(f"{line!r} has no name before '='", line=number)
             if "\0" in line:
-                raise ConfigError(f"{line!r} holds a NUL: uWSGI reads no further", line=number)
+                raise ConfigError(f"{line!r} contains NUL: uWSGI stops reading there", line=number)
             found.append(Line(number, key.strip(" \t"), value.strip(" \t")))
     return found
 
@@ -206,8 +206,8 @@ def magic(name: str, section: str | None) -> dict[str, str]:
     """Return the magic variables of a file, lower case letters (uWSGI's `core/config.c`).
 
     Args:
-        name: the file as it was given.
-        section: the section that was asked for by name.
+        name: the file as given.
+        section: the section of FILE:SECTION.
     """
     now = time.time()
     table = {
@@ -219,7 +219,7 @@ def magic(name: str, section: str | None) -> dict[str, str]:
     }
     if name == "-" or "://" in name:
         return table
-    # Links of the last component are kept: %n is the name of the link.
+    # A symbolic link as last component is kept: %n is the name of the link.
     directory = os.path.realpath(os.path.dirname(name) or ".")
     base = os.path.basename(name)
     stem, dot, extension = base.rpartition(".")
@@ -234,17 +234,17 @@ def magic(name: str, section: str | None) -> dict[str, str]:
 
 
 def with_first(table: Mapping[str, str], first: Mapping[str, str]) -> dict[str, str]:
-    """Add the upper case letters, which speak of the file that was loaded first."""
+    """Add the upper case letters, which refer to the file that was loaded first."""
     return {**table, **{letter.upper(): first.get(letter, "") for letter in "opsnedcxij"}}
 
 
 def substitute(text: str, table: Mapping[str, str]) -> str:
-    """Replace the magic variables; an unknown letter is replaced by nothing, `%(` stays."""
+    """Replace the magic variables; an unknown letter is removed, `%(` stays."""
     return _MAGIC.sub(lambda match: table.get(match[1], ""), text)
 
 
 def _user() -> str:
-    """Return the user's name; a container may run under a number that has none."""
+    """Return the user's name, or the uid if it has none, as in containers."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -259,7 +259,7 @@ def _group() -> str:
 
 
 def _djb33x(text: str) -> str:
-    """Hash as Bernstein's times-33 with exclusive or; uWSGI prints its four bytes from the low."""
+    """Bernstein's times-33 hash with XOR; uWSGI prints its four bytes in little-endian order."""
     value = 5381
     for byte in os.fsencode(text):
         value = ((value << 5) + value & 0xFFFFFFFF) ^ byte

@@ -1,9 +1,8 @@
-"""Everything an operator wrote, in the order it was read, before any of it has a meaning.
+"""All lines of a configuration, in the order in which they are read, before they are interpreted.
 
-Lines come from files, the command line and the environment alike. What acts while it is
-read acts here: includes, conditions and loops, `set`, `strict`. When all is read,
-`expand` makes the three late passes and `ordered` brings the lines into the order in
-which the last one wins.
+Lines come from files, the command line and the environment. Directives act while they are read:
+includes, conditions and loops, `set`, `strict`. `finish` then replaces the references, and
+`ordered` sorts the lines so that the last one wins.
 """
 
 import copy
@@ -21,33 +20,34 @@ from geventuwsgi.errors import ConfigError, ConfigurationEnd
 
 T = TypeVar("T")
 _REFERENCES = re.compile(r"%\(([^()]*)\)")
-# uWSGI reads these at once too, without the late passes, so that `listen =
+# uWSGI reads these before it replaces references, so that `listen =
 # @(/proc/sys/net/core/somaxconn)` is 0 there.
 _IMMEDIATE = ("listen", "umask")
-_FIXED = ("set-placeholder", "set-ph")  # nor are these expanded there, nor inherited files
+# uWSGI replaces no references in these, nor in inherited files.
+_FIXED = ("set-placeholder", "set-ph")
 
 
 class Skipped(NamedTuple):
-    """A line in a block that does not hold.
+    """A line in a block whose condition is false.
 
     Attributes:
         entry: the line, whose references are not replaced.
-        why: what does not hold.
-        place: how many lines were taken before it.
+        why: the condition, for a message.
+        position: the number of lines read before it.
     """
 
     entry: Entry
     why: str
-    place: int
+    position: int
 
 
 class Reading:
-    """What has been read so far.
+    """The lines that have been read so far.
 
     Args:
         environ: the environment, for `$(NAME)` and `if-env`.
-        developing: for a development run, to which a file of PasteDeploy in the place of an
-            INI file is what `--paste` names.
+        developing: whether this is a development run, in which a PasteDeploy file may be named
+            like an INI file.
     """
 
     def __init__(self, environ: Mapping[str, str], developing: bool = False) -> None:
@@ -64,78 +64,80 @@ class Reading:
         self.declared: dict[str, Declared] = {}
         self.early: dict[str, str | None] = {}  # variables of early-envdir; None is removed
         self._block: blocks.Block | None = None
-        self._own = 0  # how many lines were not inherited
+        self._own = 0  # number of lines that were not inherited
         self._permission = Permission()
         self._loading: list[tuple[str, str]] = []
         self._inherits: list[tuple[str, Origin, list[tuple[str, str]]]] = []
         self._first_magic: dict[str, str] | None = None
 
     def add(self, key: str, text: str | None, origin: Origin) -> None:
-        """Take one line, as often as the block it stands in says.
+        """Add a line, as often as the block that contains it says.
 
         Raises:
             ConfigError: naming the place.
         """
         self.references.update(word for names in _REFERENCES.findall(text or "")
                                for word in names.split())
-        case = CastContext(origin, self.warnings)
+        context = CastContext(origin, self.warnings)
         if key in blocks.END:
             self._block = None
             self.entries.append(Entry(key, text, origin))
             return
-        _without_place(lambda: self._permission.check(key), case)
+        _with_place(lambda: self._permission.check(key), context)
         values = self._block.values((self.environ, self.firsts())) if self._block else [None]
         if self._block is not None and not values:
             self.skipped.append(Skipped(Entry(key, text, origin), self._block.why_not,
                                         len(self.entries)))
         if blocks.opens(key):
-            self._open(Entry(key, text, origin), case, skipped=not values)
+            self._open(Entry(key, text, origin), context, skipped=not values)
             return
         block = self._block
         for value in values:
             if block is not None:
-                self._block = None  # what the line includes or sets stands for itself
+                self._block = None  # lines that this one includes or sets are not in the block
             changed = text if text is None or value is None else text.replace("%(_)", value)
-            self._take(Entry(key, changed, origin))
+            self._append(Entry(key, changed, origin))
             if block is not None:
                 self._block = block
 
-    def _open(self, entry: Entry, case: CastContext, skipped: bool) -> None:
-        """Begin a block, which may not stand in another that holds."""
+    def _open(self, entry: Entry, context: CastContext, skipped: bool) -> None:
+        """Begin a block, which may not be inside another that is read."""
         if self._block is None:
             option = row(entry.key)
-            text = option.kind.uncomment(entry.text or "", case) if option else entry.text or ""
-            if option is not None and option.kind.comments:  # a path, or a number of times
-                text = self._at_once(text, case) or ""
-            self._block = blocks.Block(entry.key, text, case)
+            text = entry.text or ""
+            if option is not None:
+                text = option.value_type.uncomment(text, context)
+            if option is not None and option.value_type.comments:  # a path, or a number of times
+                text = self._expanded(text, context) or ""
+            self._block = blocks.Block(entry.key, text, context)
             self.entries.append(entry)
         elif skipped:
-            case.warn(f"blocks do not nest: this one is skipped with the {self._block.key} it "
-                      f"stands in, and the first end ends both")
+            context.warn(f"blocks do not nest: this one is skipped with the {self._block.key} "
+                         f"that contains it, and the first end ends both")
         else:
-            case.fail(f"blocks do not nest: {self._block.key} is still open")
+            context.fail(f"blocks do not nest: {self._block.key} has no end yet")
 
     def load(self, spec: str, origin: Origin) -> None:
         """Read a file, or a section of one (`file.ini:section`), at this point.
 
         Args:
-            spec: the name as written; `:section` is that section of the file read last.
+            spec: the name as written; `:section` is a section of the file read last.
             origin: where the file is named.
         """
         name, section = ini.split_section(spec)
         if not name:
             if not self.files:
-                raise origin.error(f"{spec}: no file was read before it")
+                raise origin.error(f"{spec}: no file was read before")
             name = self.files[-1]
         try:
             source = ini.read(name)
             magic = ini.magic(name, section)
         except (ConfigError, OSError) as error:
             beside = os.path.join(os.path.dirname(origin.file or ""), name)
-            hint = (f": a path is relative to where the server is started, write %d{name}"
-                    if not os.path.isabs(name) and os.path.isfile(beside) else "")
+            hint = (": a path is relative to the directory where the server is started: write "
+                    f"%d{name}" if not os.path.isabs(name) and os.path.isfile(beside) else "")
             raise origin.error(getattr(error, "message", str(error)) + hint) from None
-        if self.developing and origin.kind != "file" and not section and source.is_pastes:
+        if self.developing and origin.kind != "file" and not section and source.is_paste:
             self._paste(name, False, origin)
             return
         if self._first_magic is None:
@@ -144,10 +146,10 @@ class Reading:
                                                  ini.with_first(magic, self._first_magic)))
         chosen = section or ("geventuwsgi" if "geventuwsgi" in source.sections else "uwsgi")
         if chosen not in source.sections:
-            self._miss(source, section, origin)
+            self._report_missing(source, section, origin)
         identity = os.path.realpath(name), chosen
         if identity in self._loading:
-            raise origin.error(f"{spec} leads back to itself")
+            raise origin.error(f"{spec} includes itself")
         self._loading.append(identity)
         self.files.append(name)
         self.reads_uwsgi |= Origin("file", section=chosen).uwsgi
@@ -155,19 +157,20 @@ class Reading:
         self._loading.pop()
 
     def finish(self) -> None:
-        """Read what is inherited, behind all else as in uWSGI, and make the three late passes."""
+        """Read inherited files, after everything else as in uWSGI, and replace the references."""
         self._own = len(self.entries)
-        for parent, place, self._loading in self._inherits:  # which may inherit in turn
-            self.load(parent, place)
+        for parent, origin, self._loading in self._inherits:  # which may inherit in turn
+            self.load(parent, origin)
         self._inherits.clear()
         if self._block is not None:
-            self._block.case.warn("it has no end: all lines behind it belong to it, as in uWSGI")
-        self._pass(lambda text, warn, _: references.environment(text, self.environ, warn))
-        self._pass(lambda text, warn, _: references.files(text, warn))
-        self._pass(lambda text, warn, entry: references.options(text, self._visible(entry), warn))
+            self._block.context.warn("it has no end: all lines after it belong to it, as in uWSGI")
+        self._replace(lambda text, warn, _: references.environment(text, self.environ, warn))
+        self._replace(lambda text, warn, _: references.files(text, warn))
+        self._replace(lambda text, warn, entry: references.options(
+            text, self._visible(entry), warn))
 
     def without(self, indices: Collection[int]) -> "Reading":
-        """Return what was read less some of the lines, when all is read."""
+        """Return a copy without some of the lines, after `finish`."""
         other = copy.copy(self)
         other.entries = [entry for index, entry in enumerate(self.entries)
                          if index not in indices]
@@ -178,55 +181,55 @@ class Reading:
 
         With a [uwsgi] section it is the order in which uWSGI reads: `UWSGI_*`, then the
         command line from left to right with each file where it is named; our own variables
-        come behind the files. Else it is `UWSGI_*`, files, variables, command line.
+        come after the files. Otherwise it is `UWSGI_*`, files, variables, command line.
         """
         entries = [one for entry in self.entries for one in (entry, *self.expansion(entry))]
         own = [entry for entry in entries if _rank(entry) == 2]
         if not self.reads_uwsgi:
             return sorted(entries, key=_rank)
         others = [entry for entry in entries if _rank(entry) != 2]
-        behind = max((index for index, entry in enumerate(others, 1)
-                      if entry.origin.kind == "file"), default=0)
-        return others[:behind] + own + others[behind:]
+        after = max((index for index, entry in enumerate(others, 1)
+                     if entry.origin.kind == "file"), default=0)
+        return others[:after] + own + others[after:]
 
     def expansion(self, entry: Entry, within: tuple[str, ...] = ()) -> list[Entry]:
-        """Return the lines that a line with a name of declare-option stands for.
+        """Return the lines that replace a line with an option of declare-option.
 
         Raises:
-            ConfigError: at the line, for a name that stands for itself, or for what acts
-                while lines are read, which is over.
+            ConfigError: at the line, for an option that contains itself or a directive, which
+                would act too late.
         """
         declared = self.declared.get(entry.key)
         if declared is None:
             return []
         if entry.key in within:
-            raise entry.origin.error(f"{entry.key} stands for itself")
+            raise entry.origin.error(f"{entry.key} contains itself")
         found: list[Entry] = []
         for one in declared.entries(entry):
             option = row(one.key, one.origin.uwsgi)
             if option is not None and option.status == "directive":
-                raise entry.origin.error(f"{one.key} acts while the file is read: it cannot stand "
-                                         f"in a declare-option")
+                raise entry.origin.error(f"{one.key} acts while the file is read: it cannot "
+                                         f"be used in a declare-option")
             found += [one, *self.expansion(one, (*within, entry.key))]
         return found
 
     @property
     def dialect(self) -> str:
-        """Say whose defaults apply: 'uwsgi', 'geventuwsgi' (a file of ours) or 'argv'."""
-        # UWSGI_VERSION is a variable of many images, and orders nothing.
+        """The dialect whose defaults apply: 'uwsgi', 'geventuwsgi' (our own section) or 'argv'."""
+        # UWSGI_VERSION is a variable in many images, and no option.
         options = (row(entry.key, True) for entry in self.entries if entry.origin.uwsgi)
         if self.reads_uwsgi or any(one and one.status != "command" for one in options):
             return "uwsgi"
         return "geventuwsgi" if self.files else "argv"
 
-    def _miss(self, source: ini.Source, section: str | None, origin: Origin) -> None:
-        """Tell of a section that is not there: an error for a file named at the start."""
+    def _report_missing(self, source: ini.Source, section: str | None, origin: Origin) -> None:
+        """Report a missing section: an error, but in an included file a warning."""
         wanted = f"[{section}]" if section else "[uwsgi] or [geventuwsgi]"
         found = ", ".join(f"[{name}]" for name in source.sections) or "none"
         message = f"{source.name} has no section {wanted}; " + ini.FOREIGN.get(
             source.name.rpartition(".")[2], f"its sections: {found}")
-        if source.is_pastes and not section:
-            message += (f"; it is PasteDeploy's: --paste config:{source.name} serves its "
+        if source.is_paste and not section:
+            message += (f"; it is a PasteDeploy file: --paste config:{source.name} serves its "
                         "application")
         if origin.kind != "file":
             raise origin.error(message)
@@ -242,36 +245,36 @@ class Reading:
             self.add(line.key, line.text,
                      Origin("file", source.name, line.number, line.key, section))
 
-    def _take(self, entry: Entry) -> None:
-        """Keep a line; a directive acts."""
+    def _append(self, entry: Entry) -> None:
+        """Append a line, and run a directive."""
         option = row(entry.key, entry.origin.uwsgi)
         self.entries.append(entry)
         if option is not None and option.status == "directive":
-            self._act(option, entry)
+            self._run(option, entry)
 
-    def _act(self, option: Option, entry: Entry) -> None:
-        case = CastContext(entry.origin, self.warnings)
+    def _run(self, option: Option, entry: Entry) -> None:
+        context = CastContext(entry.origin, self.warnings)
         name = option.name
         if name == "strict":
-            self.strict = bool(option.kind.cast(entry.text, case))
+            self.strict = bool(option.value_type.cast(entry.text, context))
         elif name in ("blacklist", "whitelist", "end-blacklist", "end-whitelist"):
-            self._permission.turn(name, entry.text or "")
+            self._permission.set(name, entry.text or "")
         elif name == "declare-option":
-            self._declare(entry.text or "", case)
+            self._declare(entry.text or "", context)
         elif name == "set":
-            key, _, text = str(option.kind.cast(entry.text, case)).partition("=")
+            key, _, text = str(option.value_type.cast(entry.text, context)).partition("=")
             self.placeholders.add(key)
             self.add(key, text, entry.origin)
         elif name == "exit":
-            status = option.kind.cast(entry.text or "0", case)
+            status = option.value_type.cast(entry.text or "0", context)
             raise ConfigurationEnd(int(str(status)), file=entry.origin.file,
                                    line=entry.origin.line, option=entry.origin.option)
         else:
-            value = str(option.kind.cast(self._at_once(entry.text, case), case))
-            self._act_on(name, value, entry.origin, case)
+            value = str(option.value_type.cast(self._expanded(entry.text, context), context))
+            self._run_with_value(name, value, entry.origin, context)
 
-    def _act_on(self, name: str, value: str, origin: Origin, case: CastContext) -> None:
-        """Do what a directive with a file, a variable or a placeholder says."""
+    def _run_with_value(self, name: str, value: str, origin: Origin, context: CastContext) -> None:
+        """Run a directive that names a file, a variable or a placeholder."""
         if name == "ini":
             self.load(value, origin)
         elif name.startswith("ini-paste"):
@@ -281,29 +284,29 @@ class Reading:
                 value = self.files[-1] + value
             self._inherits.append((value, origin, list(self._loading)))
         elif name == "early-envdir":
-            found = _without_place(lambda: directives.variables(value), case)
+            found = _with_place(lambda: directives.variables(value), context)
             self.early |= found
             self.environ = {key: text for key, text in {**self.environ, **found}.items()
                             if text is not None}
         else:  # set-placeholder, resolve
             key, _, text = value.partition("=")
             if row(key, origin.uwsgi):
-                case.fail(f"{key} is an option, no placeholder")
+                context.fail(f"{key} is an option, not a placeholder")
             if name == "resolve":
-                text = _without_place(lambda: directives.address_of(text), case)
+                text = _with_place(lambda: directives.address_of(text), context)
             self.placeholders.add(key)
             self.entries.append(Entry(key, text, origin))
 
-    def _declare(self, text: str, case: CastContext) -> None:
-        """Take an option that stands for others."""
-        declared = _without_place(lambda: Declared.read(text), case)
-        if row(declared.name, case.origin.uwsgi):
-            case.warn(f"{declared.name} is an option already: the line has no effect")
+    def _declare(self, text: str, context: CastContext) -> None:
+        """Add an option that is replaced by others."""
+        declared = _with_place(lambda: Declared.parse(text), context)
+        if row(declared.name, context.origin.uwsgi):
+            context.warn(f"{declared.name} is already an option: the line has no effect")
         else:
             self.declared[declared.name] = declared
 
     def _paste(self, path: str, logged: bool, origin: Origin) -> None:
-        """Read what a file of PasteDeploy says to the server, and name its application."""
+        """Read the [uwsgi] section of a PasteDeploy file, and set `paste` to its application."""
         try:
             sections = ini.read(path).sections
         except (ConfigError, OSError) as error:
@@ -314,66 +317,68 @@ class Reading:
         if logged:
             self.add("paste-logger", "true", origin)
 
-    def _at_once(self, text: str | None, case: CastContext) -> str | None:
-        """Expand the text of a directive, which in uWSGI is taken as it stands."""
+    def _expanded(self, text: str | None, context: CastContext) -> str | None:
+        """Return the text of a directive with its references replaced; uWSGI leaves them."""
         if text is None or "(" not in text:
             return text
-        warn = case.warn if case.origin.uwsgi else None
+        warn = context.warn if context.origin.uwsgi else None
 
-        def expanded() -> str:
+        def replaced() -> str:
             changed = references.files(references.environment(text, self.environ), warn)
             return references.options(changed, self.firsts())
-        changed = _without_place(expanded, case)
-        if changed != text and case.origin.uwsgi:
-            case.warn(f"{text} is read as {changed}; uWSGI takes it as it stands")
+        changed = _with_place(replaced, context)
+        if changed != text and context.origin.uwsgi:
+            context.warn(f"{text} is read as {changed}; uWSGI replaces no references here")
         return changed
 
     def firsts(self) -> dict[str, str]:
-        """Return the first text of each key; uWSGI's `%(name)` sees the first one."""
+        """Return the first text of each key, which is what `%(name)` means in uWSGI."""
         return {entry.key: entry.text or "" for entry in reversed(self.entries)}
 
     def _visible(self, entry: Entry) -> dict[str, str]:
-        """Return what `%(name)` may name in a line.
+        """Return the keys that `%(name)` may refer to in a line, with their texts.
 
-        gunicorn's `pid` and `user` are variables of a log line to uWSGI.
+        In a log-format gunicorn's `pid` and `user` are variables of the request line.
         """
         option = row(entry.key, entry.origin.uwsgi)
         if option is None or option.name != "log-format" or entry.origin.uwsgi:
             return self.firsts()
-        rows = ((key, row(key)) for key in self.firsts())
-        theirs = {key for key, one in rows if one is not None and key in one.gunicorn}
-        return {key: text for key, text in self.firsts().items() if key not in theirs}
+        options = ((key, row(key)) for key in self.firsts())
+        gunicorn = {key for key, one in options if one is not None and key in one.gunicorn}
+        return {key: text for key, text in self.firsts().items() if key not in gunicorn}
 
-    def _pass(self, change: Callable[[str, references.Warn | None, Entry], str]) -> None:
+    def _replace(self, change: Callable[[str, references.Warn | None, Entry], str]) -> None:
         for index, entry in enumerate(self.entries):
             option = row(entry.key, entry.origin.uwsgi)
             text = entry.text
             if text is None or "(" not in text or (option and option.status == "directive"):
                 continue
-            case = CastContext(entry.origin, self.warnings)
-            changed = _without_place(
-                lambda: change(text, case.warn if case.origin.uwsgi else None, entry), case)
+            context = CastContext(entry.origin, self.warnings)
+            warn = context.warn if context.origin.uwsgi else None
+            changed = _with_place(lambda: change(text, warn, entry), context)
             if changed == text:
                 continue
             if entry.key in _IMMEDIATE and entry.origin.uwsgi:
-                case.warn(f"{text} is read as {changed}; uWSGI takes it as it stands, which is 0")
+                context.warn(f"{text} is read as {changed}; uWSGI replaces no references here, and "
+                             "reads 0")
             if entry.origin.uwsgi and (entry.origin.option in _FIXED or index >= self._own):
-                case.warn(f"{entry.key} = {text} is read as {changed}; uWSGI takes it as it stands")
+                context.warn(f"{entry.key} = {text} is read as {changed}; uWSGI replaces no "
+                             "references here")
             self.entries[index] = Entry(entry.key, changed, entry.origin)
 
 
-def _without_place(read: Callable[[], T], case: CastContext) -> T:
-    """Return what `read` returns; what it raises gets the place."""
+def _with_place(read: Callable[[], T], context: CastContext) -> T:
+    """Return what `read` returns, and add the place to its errors."""
     try:
         return read()
     except ConfigError as error:
-        case.fail(error.message)
+        context.fail(error.message)
     except (OSError, ValueError) as error:
-        case.fail(str(error))
+        context.fail(str(error))
 
 
 def _rank(entry: Entry) -> int:
-    """Order the sources of a configuration without a [uwsgi] section."""
+    """The order of the sources in a configuration without a [uwsgi] section."""
     if entry.origin.kind == "environment":
         return 0 if entry.origin.uwsgi else 2
     return 1 if entry.origin.kind == "file" else 3

@@ -1,10 +1,10 @@
-"""The three late passes over all values, once everything is read.
+"""The replacement of references in values, once all lines are read.
 
-In this order, each over the values in the order they were read: `$(NAME)` the environment,
-`@(path)` the content of a file, `%(name)` another option. After a replacement the value is
-looked at from its beginning again, so replaced text may hold references itself (uWSGI begins
-with the second character and misses one that stands first). What has no value stays as it
-stands: an unset `$(NAME)` and an unknown `%(name)` are literal text.
+Three passes over the values, in this order: `$(NAME)` the environment, `@(path)` the content of a
+file, `%(name)` another option. After a replacement the value is searched again from its beginning,
+so that the new text may contain references too (uWSGI starts at the second character and misses a
+reference at the beginning). A reference without a value stays as it is: an unset `$(NAME)`, an
+unknown `%(name)`.
 """
 
 import re
@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from geventuwsgi.config.sources.ini import content
 from geventuwsgi.errors import ConfigError
 
-# A reference to itself would be replaced for ever, or double the text each time.
-_MOST_REPLACEMENTS = 1000
-_LONGEST = 1 << 20
+# A value that refers to itself would be replaced for ever, or double in size each time.
+_MAX_REPLACEMENTS = 1000
+_MAX_LENGTH = 1 << 20
 Warn = Callable[[str], None]
 _OPERATORS = ("+", "-", "*", "/")
 _NUMBER = re.compile(r"\s*([+-]?[0-9]+)")
-_DIGITS = re.compile(r"[0-9]+")  # `-2` is the name of an option, which has no value
+_DIGITS = re.compile(r"[0-9]+")  # `-2` would be the name of an option
 
 
 def environment(text: str, variables: Mapping[str, str], warn: Warn | None = None) -> str:
@@ -28,7 +28,7 @@ def environment(text: str, variables: Mapping[str, str], warn: Warn | None = Non
     Args:
         text: the value.
         variables: the environment.
-        warn: takes what to tell of a reference that uWSGI misses; also below.
+        warn: called for a reference that uWSGI misses; also below.
     """
     return _replace(text, "$(", variables.get, warn)
 
@@ -38,10 +38,10 @@ def files(text: str, warn: Warn | None = None) -> str:
 
     Args:
         text: the value.
-        warn: also takes what to tell of a command that fails; without it that is an error.
+        warn: also called for a command that fails; without it that is an error.
 
     Raises:
-        ConfigError: without a place, if it cannot be read.
+        ConfigError: without a place, if the file cannot be read.
     """
     def read(name: str) -> str | None:
         if not name:
@@ -63,7 +63,7 @@ def options(text: str, values: Mapping[str, str], warn: Warn | None = None) -> s
 
 def _replace(text: str, opening: str, look_up: Callable[[str], str | None],
              warn: Warn | None) -> str:
-    """Replace each reference whose name `look_up` knows, from the beginning after each."""
+    """Replace each reference that `look_up` has a value for, each time from the beginning."""
     written = text
     start = 0
     replaced = 0
@@ -77,12 +77,12 @@ def _replace(text: str, opening: str, look_up: Callable[[str], str | None],
             start = begin + len(opening)
             continue
         if missed and begin == 0 and warn is not None:
-            warn(f"uWSGI leaves {text} as it stands here, and misses the reference in front")
+            warn(f"uWSGI leaves {text} unchanged here, as it misses a reference at the beginning")
         text = text[:begin] + value + text[end + 1:]
         missed = begin == 0
         start = 0
         replaced += 1
-        if replaced > _MOST_REPLACEMENTS or len(text) > _LONGEST:
+        if replaced > _MAX_REPLACEMENTS or len(text) > _MAX_LENGTH:
             raise ConfigError(f"{written} refers to itself")
     return text
 
@@ -101,7 +101,7 @@ def _closing(text: str, position: int) -> int | None:
 
 
 def _expression(words: list[str], values: Mapping[str, str]) -> str:
-    """Evaluate from left to right; words without an operator between them are joined."""
+    """Evaluate from left to right; words without an operator between them are concatenated."""
     result = ""
     operator = ""
     for word in words:
@@ -119,23 +119,23 @@ def _expression(words: list[str], values: Mapping[str, str]) -> str:
 def _apply(operator: str, left: str, right: str) -> str:
     a, b = _number(left), _number(right)
     if operator == "+":
-        return _wrapped(a + b)
+        return _as_int64(a + b)
     if operator == "-":
-        return _wrapped(a - b)
+        return _as_int64(a - b)
     if operator == "*":
-        return _wrapped(a * b)
+        return _as_int64(a * b)
     if operator == "/":
         quotient = abs(a) // abs(b) if b else 0
-        return _wrapped(quotient if (a < 0) == (b < 0) else -quotient)
+        return _as_int64(quotient if (a < 0) == (b < 0) else -quotient)
     return left + right
 
 
 def _number(text: str) -> int:
-    """Read as `atoi` does, of which 19 digits are all that an integer of C holds."""
+    """Parse as `atoi` does, with at most the 19 digits of a C integer."""
     match = _NUMBER.match(text)
     return int(match[1][:20]) if match else 0
 
 
-def _wrapped(number: int) -> str:
-    """Write as C does, in 64 bits."""
+def _as_int64(number: int) -> str:
+    """Wrap around at 64 bits, as in C."""
     return str((number + (1 << 63)) % (1 << 64) - (1 << 63))

@@ -1,1 +1,1 @@
-"""Kinds of values: how a text becomes one, what is wrong with it, and where it was written."""
+"""Types of values: how a text becomes a value, what is wrong with it, and where it was set."""

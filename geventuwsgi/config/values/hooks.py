@@ -1,8 +1,8 @@
-"""Hooks and commands as an operator writes them.
+"""The syntax of hooks and commands.
 
-uWSGI finds a mistake in a hook when the hook is due, at the start or weeks later. Here
-each is read whole when the configuration is: an action that nobody knows, a mode that is
-no number or a missing argument is an error that names the line.
+uWSGI reports a mistake in a hook when the hook runs, at startup or weeks later. Here each is parsed
+with the configuration: an unknown action, a wrong mode or a missing argument is an error that names
+the line.
 """
 
 import re
@@ -14,7 +14,7 @@ from geventuwsgi.config.values.types import ValueType
 
 _PATH = ("a path", r"\S.*")
 _PATH_AND_TEXT = ("FILE TEXT", r"\S+ .*")
-# What each action wants, for people and as a regular expression.
+# The argument of each action, in words and as a regular expression.
 ACTIONS: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(("exec", "run", "safeexec"), ("a command", r"\s*\S.*")),
     **dict.fromkeys(("touch", "create", "creat", "unlink", "mkdir", "sticky"), _PATH),
@@ -27,23 +27,24 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
     "wait_for_socket": ("an address", r"\S+"),
     **dict.fromkeys(("print", "log"), ("a text", r".*")),
 }
-# What only a process of the application does, which goes on from there.
-_OWN_ACTIONS: Mapping[str, tuple[str, str]] = {
+# In a process of the application a hook may also change the directory.
+_APPLICATION_ACTIONS: Mapping[str, tuple[str, str]] = {
     **ACTIONS, **dict.fromkeys(("cd", "chdir"), ("a directory", r"\S.*"))}
-_C = "there are no C functions to call in this server: use exec"
-_RPC = "there is no RPC here: use exec"
+_C = "this server cannot call C functions: use exec"
+_RPC = "there is no RPC: use exec"
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("call", "callret", "callint", "callintret", "symbol"), _C),
     **dict.fromkeys(("cd", "chdir"), "use the option chdir, or hook-post-fork"),
     "putenv": "use the option env",
-    **dict.fromkeys(("mount", "umount"), "mounts are for the service manager or the container"),
-    "hostname": "the name of the machine is for the service manager or the container",
-    "alarm": "there are no alarms here: use exec",
+    **dict.fromkeys(("mount", "umount"),
+                    "mount file systems with the service manager or the container"),
+    "hostname": "set the host name with the service manager or the container",
+    "alarm": "there are no alarms: use exec",
     **dict.fromkeys(("rpc", "retryrpc"), _RPC),
     "spinningfifo": "use writefifo",
-    "exit": "nothing is there to be tested with it: leave it out",
+    "exit": "it only serves to test hooks: leave it out",
 }
-# uWSGI's functions that people bind signals to, and what the master does for each.
+# uWSGI's functions that signals are bound to, and the command of the master for each.
 FUNCTIONS: Mapping[str, str] = {
     "gracefully_kill_them_all": "stop", "kill_them_all": "quit", "grace_them_all": "reload",
     "stats": "ignore", "uwsgi_log_reopen": "reopen",
@@ -53,14 +54,14 @@ Parsed = tuple[str, str, bool]  # action, argument, private
 
 
 def parsed(text: str, fail: Callable[[str], object],
-           actions: Mapping[str, tuple[str, str]] = _OWN_ACTIONS) -> Parsed:
-    """Split `[!]action:argument`; `fail` is called with what is wrong, and raises."""
+           actions: Mapping[str, tuple[str, str]] = _APPLICATION_ACTIONS) -> Parsed:
+    """Parse `[!]action:argument`; `fail` is called with a message, and raises."""
     action, colon, argument = text.partition(":")
     private, action = action.startswith("!"), action.removeprefix("!").strip()
     if not colon or not action:
         fail(f"{text!r} is not of the form action:argument, such as exec:COMMAND")
     if action == "unix_signal":
-        fail("signals are bound in hook-master-start alone")
+        fail("signals can only be bound in hook-master-start")
     if action in REFUSED and action not in actions:
         fail(f"{action}: {REFUSED[action]}")
     if action not in actions:
@@ -69,9 +70,9 @@ def parsed(text: str, fail: Callable[[str], object],
         close = get_close_matches(action, actions, 1)
         fail(f"there is no action {action!r}" + (f"; did you mean {close[0]}?" if close else
                                                  f" (there are {', '.join(actions)})"))
-    wants, pattern = actions[action]
+    needed, pattern = actions[action]
     if "\0" in argument or not re.fullmatch(pattern, argument, re.DOTALL):
-        fail(f"{action} needs {wants}")
+        fail(f"{action} needs {needed}")
     return action, argument, private
 
 
@@ -82,32 +83,32 @@ class Hook(ValueType):
 
     actions = ACTIONS
 
-    def value(self, text: str, case: CastContext) -> object:
-        parsed(text, case.fail, self.actions)
+    def value(self, text: str, context: CastContext) -> object:
+        parsed(text, context.fail, self.actions)
         return text
 
 
-class OwnHook(Hook):
-    """A hook of a process of the application: it may change the directory."""
+class ApplicationHook(Hook):
+    """A hook in a process of the application, which may change the directory."""
 
-    actions = _OWN_ACTIONS
+    actions = _APPLICATION_ACTIONS
 
 
 class MasterHook(Hook):
     """A hook, or `unix_signal:NUMBER FUNCTION`."""
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not text.startswith("unix_signal:"):
-            return super().value(text, case)
+            return super().value(text, context)
         match = re.fullmatch(r"unix_signal:\s*(\d+)\s+(\w+)\s*", text)
         if match is None:
-            case.fail(f"{text!r} is not of the form unix_signal:NUMBER FUNCTION")
+            context.fail(f"{text!r} is not of the form unix_signal:NUMBER FUNCTION")
         number, function = int(match[1]), match[2]
         if number not in signal.valid_signals() or number in (
                 signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD):
-            case.fail(f"{number} is no signal that can be bound")
+            context.fail(f"{number} is not a signal that can be bound")
         if function not in FUNCTIONS:
-            case.fail(f"there is no function {function!r} here, only {', '.join(FUNCTIONS)}")
+            context.fail(f"there is no function {function!r}, only {', '.join(FUNCTIONS)}")
         return text
 
 
@@ -116,11 +117,11 @@ class TouchHook(Hook):
 
     metavar = "FILE ACTION:ARGUMENT"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         path, _, action = text.partition(" ")
         if not path or not action.strip():
-            case.fail(f"{text!r} is not of the form FILE ACTION:ARGUMENT")
-        parsed(action.strip(), case.fail, ACTIONS)
+            context.fail(f"{text!r} is not of the form FILE ACTION:ARGUMENT")
+        parsed(action.strip(), context.fail, ACTIONS)
         return text
 
 
@@ -129,11 +130,11 @@ class CommandLine(ValueType):
 
     metavar = "COMMAND"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not text.strip():
-            case.fail("needs a command")
+            context.fail("needs a command")
         if "\0" in text:
-            case.fail("a command holds no NUL")
+            context.fail("a command cannot contain NUL")
         return text
 
 
@@ -142,8 +143,8 @@ class TouchCommand(CommandLine):
 
     metavar = "FILE COMMAND"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         path, _, command = text.partition(" ")
         if not path or not command.strip():
-            case.fail(f"{text!r} is not of the form FILE COMMAND")
-        return super().value(text, case)
+            context.fail(f"{text!r} is not of the form FILE COMMAND")
+        return super().value(text, context)

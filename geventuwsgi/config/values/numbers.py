@@ -1,8 +1,7 @@
-"""Numbers: counts, times and sizes, as `atoi` reads them, with the traps taken out.
+"""Numbers: counts, times and sizes.
 
-uWSGI takes the leading digits of whatever stands there, and 0 where there are none: `true`
-is 0, `10M` bytes are 10. Here a unit is a unit, and `true` is what a person plainly means by
-it where there is such a thing; each leaves a warning in uWSGI's dialect.
+uWSGI reads only the leading digits (atoi(3)): `true` is 0, and `10M` bytes are 10. Here a unit
+counts, and `true` has a meaning where one is plain; both give a warning in uWSGI's dialect.
 """
 
 import math
@@ -16,7 +15,7 @@ from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import FALSE, TRUE, ValueType
 
 _NUMBER = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(.*)", re.DOTALL)
-_ENDLESS = 2.0 ** 63  # more fits no integer of the system's
+_TOO_LARGE = 2.0 ** 63  # the limit of the system's integers
 _UNSET = re.compile(r"\$\((\w+)\)")
 
 
@@ -25,12 +24,11 @@ class Number(ValueType):
     """A count.
 
     Args:
-        minimum: the least value that means anything.
-        maximum: the greatest one.
-        on: what `true` means, where a person plainly means something by it; in uWSGI
-            it is 0.
-        auto: whether `auto` is taken, for the number of usable processors.
-        off: whether 0 stands for "not set" and becomes None.
+        minimum: the smallest valid value.
+        maximum: the largest one.
+        on: the value of `true`, if that has a plain meaning; in uWSGI it is 0.
+        auto: whether `auto` is accepted, for the number of usable processors.
+        off: whether 0 means "not set" and becomes None.
     """
 
     minimum: int = 0
@@ -45,75 +43,75 @@ class Number(ValueType):
     noun = "number"
     whole = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         word = text.lower()
         if self.auto and word == "auto":
-            return usable()
+            return usable_processors()
         if word in TRUE:
-            return self.bounded(self.truth(text, case), text, case)
+            return self.bounded(self.parse_true(text, context), text, context)
         if word in FALSE:
-            return self.bounded(0, text, case)
+            return self.bounded(0, text, context)
         match = _NUMBER.fullmatch(text)
         if match is None:
-            return self.bounded(self.nothing(text, case), text, case)
-        return self.bounded(self.measured(match[1], match[2], text, case), text, case)
+            return self.bounded(self.parse_other(text, context), text, context)
+        return self.bounded(self.parse_unit(match[1], match[2], text, context), text, context)
 
-    def truth(self, text: str, case: CastContext) -> int:
-        """Return what `true` means here."""
+    def parse_true(self, text: str, context: CastContext) -> int:
+        """Return the value of `true`."""
         if self.on is not None:
-            if case.origin.uwsgi:
-                case.warn(f"{text!r} is read as {self.on}; to uWSGI it is 0")
+            if context.origin.uwsgi:
+                context.warn(f"{text!r} is read as {self.on}; in uWSGI it is 0")
             return self.on
-        if not case.origin.uwsgi:
-            case.fail(f"{text!r} is not a {self.noun}")
-        case.warn(f"{text!r} is 0, as in uWSGI: write the {self.noun}")
+        if not context.origin.uwsgi:
+            context.fail(f"{text!r} is not a {self.noun}")
+        context.warn(f"{text!r} is 0, as in uWSGI: write the {self.noun}")
         return 0
 
-    def nothing(self, text: str, case: CastContext) -> int:
-        """Return 0 for an empty text and an unset variable in uWSGI's dialect, else refuse."""
+    def parse_other(self, text: str, context: CastContext) -> int:
+        """Return 0 for an empty text or an unset variable in uWSGI's dialect; refuse the rest."""
         unset = _UNSET.fullmatch(text)
-        if case.origin.uwsgi and (unset or not text):
-            case.warn(f"{unset[1]} is not set in the environment: 0, as in uWSGI" if unset
-                      else "no value: 0, as in uWSGI")
+        if context.origin.uwsgi and (unset or not text):
+            context.warn(f"{unset[1]} is not set in the environment: 0, as in uWSGI" if unset
+                         else "no value: 0, as in uWSGI")
             return 0
         if unset:
-            case.fail(f"{unset[1]} is not set in the environment")
-        case.fail(f"{text!r} is not a {self.noun}" if text else f"needs a {self.noun}")
+            context.fail(f"{unset[1]} is not set in the environment")
+        context.fail(f"{text!r} is not a {self.noun}" if text else f"needs a {self.noun}")
 
-    def measured(self, digits: str, suffix: str, text: str, case: CastContext) -> int | float:
+    def parse_unit(self, digits: str, suffix: str, text: str, context: CastContext) -> int | float:
         """Return the number with its unit."""
         factor = self.suffixes.get(suffix.lower())
         if factor is None:
-            if not case.origin.uwsgi:
-                case.fail(f"{text!r} is not a {self.noun}")
-            case.warn(f"only the {digits} of {text!r} is read, as in uWSGI")
+            if not context.origin.uwsgi:
+                context.fail(f"{text!r} is not a {self.noun}")
+            context.warn(f"only {digits} of {text!r} is read, as in uWSGI")
             factor = 1
-        elif factor != 1 and case.origin.uwsgi:
-            case.warn(f"{text!r} is read with its unit; to uWSGI it is {digits}")
+        elif factor != 1 and context.origin.uwsgi:
+            context.warn(f"{text!r} is read with its unit; in uWSGI it is {digits}")
         number = float(digits) * factor
-        if abs(number) >= _ENDLESS:
-            case.fail(f"{text[:20]!r}...: there is no such {self.noun}")
+        if abs(number) >= _TOO_LARGE:
+            context.fail(f"{text[:20]!r}... is too large for a {self.noun}")
         if number.is_integer():
             return int(number)
         if self.whole:
-            if not case.origin.uwsgi:
-                case.fail(f"{text!r} is not a whole number")
-            case.warn(f"{text!r} is {int(number)}, as in uWSGI")
+            if not context.origin.uwsgi:
+                context.fail(f"{text!r} is not a whole number")
+            context.warn(f"{text!r} is {int(number)}, as in uWSGI")
             return int(number)
         return number
 
-    def bounded(self, number: int | float, text: str, case: CastContext) -> int | float | None:
-        """Return the number if it lies within the bounds."""
+    def bounded(self, number: int | float, text: str, context: CastContext) -> int | float | None:
+        """Return the number if it is within the bounds."""
         if number < 0 or (number < self.minimum and not (self.off and number == 0)):
-            case.fail(f"{text!r}: must be at least {self.minimum}")
+            context.fail(f"{text!r}: must be at least {self.minimum}")
         if self.maximum is not None and number > self.maximum:
-            case.fail(f"{text!r}: must be at most {self.maximum}")
+            context.fail(f"{text!r}: must be at most {self.maximum}")
         return None if self.off and number == 0 else number
 
 
 @dataclass(frozen=True)
 class Seconds(Number):
-    """A time in seconds; `90s`, `5m` and `1h` too, of which uWSGI reads the digits alone."""
+    """A time in seconds; `90s`, `5m` and `1h` too, of which uWSGI reads only the digits."""
 
     metavar = "SECONDS"
     suffixes = {"": 1, "s": 1, "sec": 1, "seconds": 1, "m": 60, "min": 60, "minutes": 60,
@@ -124,7 +122,7 @@ class Seconds(Number):
 
 @dataclass(frozen=True)
 class Milliseconds(Number):
-    """A short time in milliseconds; `500ms` and `1s` too."""
+    """A time in milliseconds; `500ms` and `1s` too."""
 
     metavar = "MILLISECONDS"
     suffixes = {"": 1, "ms": 1, "msec": 1, "s": 1000, "sec": 1000, "seconds": 1000}
@@ -133,7 +131,7 @@ class Milliseconds(Number):
 
 @dataclass(frozen=True)
 class Size(Number):
-    """A number of bytes; `64k`, `10M` and `1G` too, of which uWSGI reads the digits alone."""
+    """A number of bytes; `64k`, `10M` and `1G` too, of which uWSGI reads only the digits."""
 
     metavar = "BYTES"
     suffixes = {"": 1, "b": 1, "k": 1024, "kb": 1024, "kib": 1024, "m": 1024 ** 2, "mb": 1024 ** 2,
@@ -152,38 +150,36 @@ class Megabytes(Number):
 
 @dataclass(frozen=True)
 class Keepalive(Seconds):
-    """uWSGI's switch and time in one: 0 is off, 1 and true are on, more is seconds."""
+    """uWSGI's flag and time in one: 0 is off, 1 and true are on, a larger number is seconds."""
 
     default: int = 75
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if text.lower() in (*TRUE, "", "1"):
-            if case.origin.uwsgi and text != "1":
-                case.warn(f"{text!r} is on, with {self.default} seconds; to uWSGI it is off")
+            if context.origin.uwsgi and text != "1":
+                context.warn(f"{text!r} is on, with {self.default} seconds; in uWSGI it is off")
             return self.default
-        return super().value(text, case)
+        return super().value(text, context)
 
 
-# How many processors this process may use: what `processes = auto` means.
-#
-# A container is limited by its cgroup's quota, not by the number of cores it sees:
-# `os.cpu_count()` on a large host starts dozens of workers in a pod of one core.
+def usable_processors(proc: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup",
+                      cores: int | None = None) -> int:
+    """Return the number of processors that `processes = auto` means, at least 1.
 
-def usable(proc: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup",
-           cores: int | None = None) -> int:
-    """Return the usable cores, or the cgroup's quota rounded up if that is less; at least 1.
+    A container is limited by its cgroup's quota (rounded up here), not by the number of cores that
+    it sees: `os.cpu_count()` on a large host starts dozens of workers in a pod of one core.
 
     Args:
-        proc: the file that says to which cgroup this process belongs (cgroups(7)).
+        proc: the file that names the cgroup of this process (cgroups(7)).
         mounted: where the cgroup file systems are mounted.
-        cores: the cores that this process may run on; None asks the kernel.
+        cores: the number of cores that this process may run on; None asks the kernel.
     """
     limits = [math.ceil(quota) for quota in quotas(proc, mounted)]
     return max(1, min([cores or len(os.sched_getaffinity(0)), *limits]))
 
 
 def quotas(proc: str, mounted: str) -> Iterator[float]:
-    """Yield each quota on the way from this process's cgroup to the root, in processors."""
+    """Yield each quota from this process's cgroup up to the root, in processors."""
     try:
         lines = Path(proc).read_text().splitlines()
     except OSError:
@@ -191,15 +187,15 @@ def quotas(proc: str, mounted: str) -> Iterator[float]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            yield from _climb(Path(mounted), path, _version2)
+            yield from _ancestors(Path(mounted), path, _version2)
         elif "cpu" in controllers.split(","):
-            yield from _climb(Path(mounted, "cpu"), path, _version1)
+            yield from _ancestors(Path(mounted, "cpu"), path, _version1)
 
 
-def _climb(root: Path, path: str, read: Callable[[Path], float | None]) -> Iterator[float]:
-    """Yield the quota of a cgroup and of each above it; a parent's bounds its children."""
-    # Inside a container without a cgroup namespace the path is the host's, and only the
-    # root of the mount is ours: missing directories are passed over.
+def _ancestors(root: Path, path: str, read: Callable[[Path], float | None]) -> Iterator[float]:
+    """Yield the quota of a cgroup and of its ancestors, which limit it too."""
+    # In a container without a cgroup namespace the path is the host's, and only the root of
+    # the mount exists: missing directories are skipped.
     group = PurePosixPath("/", path)
     for directory in (group, *group.parents):
         try:
@@ -217,6 +213,6 @@ def _version2(directory: Path) -> float | None:
 
 
 def _version1(directory: Path) -> float | None:
-    """Read the quota of cgroups of the first version; -1 is none."""
+    """Read the quota of version 1 cgroups; -1 is no quota."""
     quota = int((directory / "cpu.cfs_quota_us").read_text())
     return None if quota <= 0 else quota / int((directory / "cpu.cfs_period_us").read_text())

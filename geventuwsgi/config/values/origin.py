@@ -1,7 +1,7 @@
-"""Where a value came from, and what is told of it.
+"""Where a value was set, and the messages about it.
 
-An `Origin` goes with every value from the line to the settings. A `CastContext` is one text on its
-way through a kind: it takes warnings and makes the error that names the place.
+An `Origin` goes with every value from its line to the settings. A `CastContext` is passed to a
+`ValueType` with a text: it collects warnings and raises the error that names the place.
 """
 
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from geventuwsgi.errors import ConfigError, UsageError
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a value came from.
+    """Where a value was set.
 
     Args:
         kind: 'default', 'environment', 'file', 'argv' or 'serve()' (`keywords`).
-        file: the configuration file, where it was one.
+        file: the configuration file, if it was one.
         line: its line, from 1.
-        option: the name as it was written: an alias, a letter, a variable.
-        section: the section of the file ('uwsgi', 'geventuwsgi' or one asked for by name).
+        option: the name as written: an alias, a letter, a variable.
+        section: the section of the file ('uwsgi', 'geventuwsgi' or the one named by FILE:SECTION).
     """
 
     kind: str = "default"
@@ -30,27 +30,27 @@ class Origin:
 
     @property
     def uwsgi(self) -> bool:
-        """Whether uWSGI's own reading applies: its sections and its variables."""
+        """Whether uWSGI's rules apply, as in its sections and its variables."""
         if self.kind == "file":
             return self.section != "geventuwsgi"
         return self.kind == "environment" and (self.option or "").startswith("UWSGI_")
 
     @property
     def place(self) -> str:
-        """Say where, for people: `app.ini:3`, `environment`, `command line`, `serve()`."""
+        """The place for messages: `app.ini:3`, `environment`, `command line`, `serve()`."""
         if self.kind == "file":
             return f"{self.file}:{self.line}" if self.line else str(self.file)
         return {"argv": "command line"}.get(self.kind, self.kind)
 
     def error(self, message: str) -> ConfigError:
-        """Make the error that names this place; a wrong command line is a `UsageError`."""
+        """Return an error that names this place; for the command line a `UsageError`."""
         if self.kind == "argv":
             return UsageError(message, option=self.option)
         file = self.file if self.kind == "file" else self.kind
         return ConfigError(message, file=file, line=self.line, option=self.option)
 
     def failure(self, message: str) -> ConfigError:
-        """Make the error of what is well written and cannot be done now: none of usage."""
+        """Return an error for a correct line that cannot be done now, never a `UsageError`."""
         if self.kind == "argv":
             return ConfigError(message, option=self.option)
         return self.error(message)
@@ -58,13 +58,13 @@ class Origin:
 
 @dataclass
 class CastContext:
-    """One text to be cast: its origin, and the list that takes the warnings."""
+    """The origin of a text that is cast, and the list of warnings."""
 
     origin: Origin
     warnings: list[str] = field(default_factory=list)
 
     def warn(self, message: str) -> None:
-        """Note what the operator should know of this line."""
+        """Add a warning about this line."""
         self.warnings.append(f"{self.origin.place}: {self.origin.option}: {message}")
 
     def fail(self, message: str) -> NoReturn:

@@ -1,27 +1,27 @@
-"""The options of the router: how nodes, routes and subscriptions are written.
+"""The options of the router: the syntax of nodes, routes and subscriptions.
 
-Each kind checks its text and leaves it as it is; the functions turn it into plain values
-for whoever acts on it. Nothing here opens a socket or asks a resolver.
+Each type checks its text and leaves it unchanged; the functions parse it into plain values. Nothing
+here opens a socket or resolves a name.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from geventuwsgi.config.values import types
 from geventuwsgi.config.values.origin import CastContext, Origin
-from geventuwsgi.config.values.types import Address as AddressKind
 from geventuwsgi.config.values.types import ValueType
 from geventuwsgi.errors import BindError
 from geventuwsgi.net import address
 from geventuwsgi.net.address import Address
 
-_SIGNED = "signed subscriptions are not done here: subscribe over loopback or a unix socket"
+_SIGNED = "signed subscriptions are not supported: subscribe over loopback or a unix socket"
 _NUMBERS = {"weight": 1000, "connections": 1_000_000}
 _KEYS = ("server", "key", "socket", "addr", "weight", "modifier1", "modifier2", "check")
 
 
 class NodeSpec(NamedTuple):
-    """A node as it is written: `[http://]ADDRESS[,weight=N][,connections=N]`."""
+    """A node as written: `[http://]ADDRESS[,weight=N][,connections=N]`."""
 
     name: str
     address: Address
@@ -31,7 +31,7 @@ class NodeSpec(NamedTuple):
 
 
 class RouteSpec(NamedTuple):
-    """A route as it is written: `HOST/PATH=NODE`; "" is any host, or any path."""
+    """A route as written: `HOST/PATH=NODE`; "" is any host or any path."""
 
     host: str
     path: str
@@ -39,14 +39,14 @@ class RouteSpec(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """Where this instance announces itself, and as what.
+    """A subscription server, and the announcement to send to it.
 
     Attributes:
         server: the address of the subscription server.
-        key: what it serves; `@FILE` for one key on each line of a file.
+        key: the host it serves; `@FILE` for one key on each line of a file.
         address: of the node; "" for that of the socket with the number `socket`.
-        weight: 0 where none is said.
-        check: a file without which nothing is announced.
+        weight: 0 if none is set.
+        check: nothing is announced unless this file exists.
     """
 
     server: Address
@@ -60,10 +60,10 @@ class Subscription(NamedTuple):
 
 
 def node(text: str) -> NodeSpec:
-    """Read a node.
+    """Parse a node.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it has another form.
     """
     place, *options = (part.strip() for part in text.split(","))
     protocol = "uwsgi"
@@ -71,7 +71,7 @@ def node(text: str) -> NodeSpec:
         if place.startswith(scheme + "://"):
             protocol, place = scheme, place[len(scheme) + 3:]
     if place.startswith("https://"):
-        raise ValueError(f"{text!r}: nodes are not spoken to over TLS: use http:// or uwsgi://")
+        raise ValueError(f"{text!r}: there is no TLS to nodes: use http:// or uwsgi://")
     if protocol == "http" and place.endswith("/") and not place.startswith(("/", "unix:")):
         place = place[:-1]
     numbers = {"weight": 1, "connections": 0}
@@ -86,10 +86,10 @@ def node(text: str) -> NodeSpec:
 
 
 def route(text: str) -> RouteSpec:
-    """Read a route.
+    """Parse a route.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it has another form.
     """
     pattern, equals, target = text.partition("=")
     host, slash, path = pattern.strip().partition("/")
@@ -97,15 +97,15 @@ def route(text: str) -> RouteSpec:
         raise ValueError(f"{text!r} is not of the form HOST/PATH=NODE")
     host = "" if host == "*" else host.lower()
     if not re.fullmatch(r"(\*\.)?[a-z0-9._\-:\[\]]*", host) or re.search(r"[\s?#*]", path):
-        raise ValueError(f"{pattern!r} is no host (or *.domain) with a path")
+        raise ValueError(f"{pattern!r} is not a host (or *.domain) with a path")
     return RouteSpec(host, slash + path if path else "", node(target))
 
 
 def subscribe_to(text: str) -> Subscription:
-    """Read uWSGI's `[ADDRESS=]SERVER:KEY[,MODIFIER1[,SIGNATURE]]`.
+    """Parse uWSGI's `[ADDRESS=]SERVER:KEY[,MODIFIER1[,SIGNATURE]]`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it has another form.
     """
     place, equals, rest = text.rpartition("=")
     rest, *others = (part.strip() for part in rest.split(","))
@@ -116,36 +116,36 @@ def subscribe_to(text: str) -> Subscription:
         raise ValueError(f"{text!r} is not of the form SERVER:KEY, such as 127.0.0.1:5500:name")
     modifier = others[0] if others else ""
     if modifier and not (modifier.isdigit() and int(modifier) < 256):
-        raise ValueError(f"{modifier!r} is no modifier")
+        raise ValueError(f"{modifier!r} is not a modifier")
     return Subscription(_address(match[1]), match[2], place if equals else "",
                         modifier1=int(modifier or 0))
 
 
 def subscribe2(text: str) -> Subscription:
-    """Read `server=...,key=...[,addr=...][,socket=N][,weight=N][,modifier1=N][,check=FILE]`.
+    """Parse `server=...,key=...[,addr=...][,socket=N][,weight=N][,modifier1=N][,check=FILE]`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it has another form.
     """
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
         if name == "sign":
             raise ValueError(_SIGNED)
         if not equals or name not in _KEYS:
-            raise ValueError(f"{part!r} is none of {', '.join(_KEYS)} with a value")
-        said[name] = value
-    if not said.get("server") or not said.get("key"):
-        raise ValueError(f"{text!r} names no server or no key")
+            raise ValueError(f"{part!r} is not one of {', '.join(_KEYS)} with a value")
+        fields[name] = value
+    if not fields.get("server") or not fields.get("key"):
+        raise ValueError(f"{text!r} has no server or no key")
     numbers = {}
     for name, most in (("socket", 255), ("weight", 1000), ("modifier1", 255), ("modifier2", 255)):
-        value = said.get(name, "")
+        value = fields.get(name, "")
         if value and not (re.fullmatch(r"[0-9]+", value) and int(value) <= most):
-            raise ValueError(f"{name} = {value!r} is no number up to {most}")
+            raise ValueError(f"{name} = {value!r} is not a number up to {most}")
         if value:
             numbers[name] = int(value)
-    return Subscription(_address(said["server"]), said["key"], said.get("addr", ""),
-                        check=said.get("check", ""), **numbers)
+    return Subscription(_address(fields["server"]), fields["key"], fields.get("addr", ""),
+                        check=fields.get("check", ""), **numbers)
 
 
 def _address(text: str) -> Address:
@@ -154,40 +154,40 @@ def _address(text: str) -> Address:
     except BindError as error:
         raise ValueError(str(error)) from None
     if found.inherited:
-        raise ValueError(f"{text!r}: a node is not an inherited descriptor")
+        raise ValueError(f"{text!r}: a node cannot be an inherited descriptor")
     if address.looks_like_tcp(found):
         raise ValueError(f"{text!r} is a file name: write an address as HOST:PORT")
     return found
 
 
 class Spec(ValueType):
-    """Text that one of the functions above reads."""
+    """Text that one of the functions above parses."""
 
     comments = True
 
-    def __init__(self, read: Any, metavar: str) -> None:
-        self.read = read
+    def __init__(self, parse: Callable[[str], object], metavar: str) -> None:
+        self.parse = parse
         self.metavar = metavar
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         try:
-            self.read(text)
+            self.parse(text)
         except ValueError as error:
-            case.fail(str(error))
+            context.fail(str(error))
         return text
 
 
 class Redirect(ValueType):
-    """`ADDRESS[,PORT]`: where plain HTTP is sent on to HTTPS."""
+    """`ADDRESS[,PORT]`: a socket that redirects HTTP to HTTPS."""
 
     metavar = "ADDRESS[,PORT]"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         place, comma, port = (part.strip() for part in text.partition(","))
         if comma and not (port.isdigit() and 0 < int(port) < 65536):
-            case.fail(f"{port!r} is no port")
-        return f"{AddressKind().value(place, case)}{comma}{port}"
+            context.fail(f"{port!r} is not a port")
+        return f"{types.Address().value(place, context)}{comma}{port}"
 
 
 NODE = Spec(node, "NODE")
@@ -196,21 +196,21 @@ SUBSCRIBE_TO = Spec(subscribe_to, "SERVER:KEY[,MODIFIER1]")
 SUBSCRIBE2 = Spec(subscribe2, "server=S,key=K[,...]")
 
 
-class Routing:
+class RouterOptions:
     """Whether there is a router, and which sockets are its own.
 
     Args:
         values: the settings, as far as they are resolved.
-        origins: where they came from.
+        origins: where they were set.
 
     Attributes:
-        wanted: there is one.
-        standalone: there is nothing else: no application is named.
+        wanted: whether there is a router.
+        standalone: whether there is only a router, without an application.
     """
 
     _TARGETS = ("http_to", "http_route", "http_subscription_server")
-    # What only a router does, also where there is nothing to route to.
-    _DEEDS = ("http_var", "http_stats_server", "http_to_https")
+    # Options that need a router, also without nodes.
+    _ROUTER_ONLY = ("http_var", "http_stats_server", "http_to_https")
     OWN = ("http", "https", "http_to_https")
 
     def __init__(self, values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
@@ -220,43 +220,43 @@ class Routing:
                                               "paste", "mount"))
         targets = [name for name in self._TARGETS if values[name]]
         self.standalone = bool(targets) and not named
-        fronts = [name for name in self.OWN if values[name]]
+        sockets = [name for name in self.OWN if values[name]]
         chosen = values["http_router"]
         if chosen is None:
-            # A client that keeps its connection would be tied to a worker that is busy.
-            chosen = bool(targets or values["http_to_https"]) or bool(fronts) and (
-                values["gevent"] == 1 or any(values[name] for name in self._DEEDS))
+            # A client that keeps its connection open would be tied to one, possibly busy, worker.
+            chosen = bool(targets or values["http_to_https"]) or bool(sockets) and (
+                values["gevent"] == 1 or any(values[name] for name in self._ROUTER_ONLY))
         elif not chosen:
-            for name in (*targets, *(name for name in self._DEEDS if values[name])):
-                raise origins[name].error("http-router is false: there is nobody to do this")
+            for name in (*targets, *(name for name in self._ROUTER_ONLY if values[name])):
+                raise origins[name].error("it needs a router, and http-router is false")
         self.wanted = bool(chosen)
-        if self.wanted and not fronts:
+        if self.wanted and not sockets:
             place = origins.get(targets[0] if targets else "http_router", Origin())
-            raise place.error("there is a router, and no socket for its clients: write "
-                              "http = ADDRESS")
+            raise place.error("the router has no socket for its clients: write http = "
+                              "ADDRESS")
         for name in ("http_socket", "https_socket", "socket", "uwsgi_socket", "bind"):
             if self.standalone and values[name]:
                 raise origins[name].error(
-                    "there is no application to serve here: the router's own sockets are http "
-                    "and https")
+                    "there is no application to serve: the sockets of the router are http and "
+                    "https")
         if values["http_subscription_fallback_key"] and not values["http_subscription_server"]:
             raise origins["http_subscription_fallback_key"].error(
-                "there is no http-subscription-server")
+                "it needs http-subscription-server")
 
     def routed(self, option: str) -> bool:
         """Whether the sockets of an option are the router's."""
         return self.wanted and option in (*self.OWN, "http_stats_server")
 
     def redirect_port(self) -> str:
-        """Return what stands behind the host in a redirect, ":8443" or "".
+        """Return the port part of a redirect's location, ":8443" or "".
 
         Raises:
-            ConfigError: two lines say different things.
+            ConfigError: two lines have different ports.
         """
         ports = {text.partition(",")[2].strip() for text in self.values["http_to_https"]}
         ports.discard("")
         if len(ports) > 1:
             raise self.origins["http_to_https"].error(
-                f"plain HTTP is sent on to one port, not to {' and '.join(sorted(ports))}")
+                f"HTTP is redirected to one port, not to {' and '.join(sorted(ports))}")
         port = ports.pop() if ports else ""
         return f":{port}" if port and port != "443" else ""

@@ -1,7 +1,8 @@
-"""The options of TLS: kinds of value, and the terms of each listener that they add up to.
+"""The options of TLS: types of values, and the `TlsConfig` of each listener.
 
-uWSGI names certificate and key with the socket (`https-socket = addr,cert,key`), gunicorn
-beside it (`certfile`, for `bind`). Both end as `net.terms.Terms`. Nothing here opens a file.
+uWSGI names certificate and key with the socket (`https-socket = addr,cert,key`), gunicorn in
+options of their own (`certfile`, for `bind`). Both become a `net.tls_config.TlsConfig`. Nothing
+here opens a file.
 """
 
 import re
@@ -9,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from geventuwsgi.config.values.origin import CastContext, Origin
-from geventuwsgi.config.values.types import Address, ValueType
+from geventuwsgi.config.values.types import Address, ValueType, check_pattern
 from geventuwsgi.net.tls_config import Certificate, TlsConfig
 
-# uWSGI's https2 knows two spellings of some (plugins/http/https.c).
+# uWSGI's https2 accepts two spellings of some keys (plugins/http/https.c).
 _KEYS = {"addr": "address", "cert": "cert", "crt": "cert", "key": "key", "ciphers": "ciphers",
          "client_ca": "ca", "clientca": "ca", "spdy": "spdy"}
 _ORDER = ("address", "cert", "key", "ciphers", "ca")
@@ -22,7 +23,7 @@ _UNSAFE = 1 << 18
 
 
 class Endpoint(NamedTuple):
-    """A socket with its certificate: what `https-socket` says in one line."""
+    """A socket with its certificate, as in a line of `https-socket`."""
 
     address: str
     cert: str
@@ -32,10 +33,10 @@ class Endpoint(NamedTuple):
 
 
 def endpoint(text: str) -> Endpoint:
-    """Read `addr,cert,key[,ciphers[,client_ca]]`, or `addr=...,cert=...,key=...`.
+    """Parse `addr,cert,key[,ciphers[,client_ca]]`, or `addr=...,cert=...,key=...`.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it has neither form.
     """
     fields = [field.strip() for field in text.split(",")]
     if fields[0].partition("=")[0] in _KEYS and "=" in fields[0]:
@@ -43,7 +44,7 @@ def endpoint(text: str) -> Endpoint:
         for field in filter(None, fields):
             key, equals, value = field.partition("=")
             if not equals or key not in _KEYS:
-                raise ValueError(f"{field!r} is none of {', '.join(_KEYS)} with a value")
+                raise ValueError(f"{field!r} is not one of {', '.join(_KEYS)} with a value")
             found[_KEYS[key]] = value
         found.pop("spdy", None)
     else:
@@ -62,23 +63,23 @@ class TlsSocket(ValueType):
     metavar = "ADDR,CERT,KEY[,...]"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         try:
             found = endpoint(text)
         except ValueError as error:
-            case.fail(str(error))
-        meant = str(Address().value(found.address, case))
-        if meant == found.address:
+            context.fail(str(error))
+        address = str(Address().value(found.address, context))
+        if address == found.address:
             return text
         head = "" if text.startswith(found.address) else "addr="
-        return text.replace(head + found.address, head + meant, 1)
+        return text.replace(head + found.address, head + address, 1)
 
 
 class ServerName(ValueType):
     """`NAME CERTIFICATE,KEY[,CIPHERS]`: a certificate for one host name (SNI).
 
     Args:
-        pattern: the name is a regular expression.
+        pattern: whether the name is a regular expression.
     """
 
     metavar = "'NAME CERT,KEY[,...]'"
@@ -86,28 +87,25 @@ class ServerName(ValueType):
     def __init__(self, pattern: bool = False) -> None:
         self.pattern = pattern
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         name, _, rest = text.partition(" ")
         fields = [field.strip() for field in rest.split(",")]
         if not name or len(fields) < 2 or not all(fields[:2]):
-            case.fail(f"{text!r} is not of the form NAME CERTIFICATE,KEY[,CIPHERS]")
+            context.fail(f"{text!r} is not of the form NAME CERTIFICATE,KEY[,CIPHERS]")
         if len(fields) > 3 and fields[3]:
-            case.fail("client certificates are asked for by a listener, not by host name: give "
-                      f"{name} an https-socket of its own")
+            context.fail("a client certificate is requested per listener, not per host name: give "
+                         f"{name} an https-socket of its own")
         if self.pattern:
-            try:
-                re.compile(name)
-            except re.error as error:
-                case.fail(f"{name!r} is no regular expression: {error}")
+            check_pattern(name, context)
         return f"{name} {','.join(fields[:3])}"
 
 
 class OneOf(ValueType):
-    """One word of a few, each with other spellings.
+    """One of several words, each with other spellings.
 
     Args:
         words: the words, each with its spellings in lower case.
-        reasons: what to say of some that people do write.
+        reasons: the messages for other words that are often written.
     """
 
     comments = True
@@ -117,14 +115,14 @@ class OneOf(ValueType):
         self.reasons = reasons
         self.metavar = "|".join(words)
 
-    def value(self, text: str, case: CastContext) -> object:
-        spelled = text.lower().removeprefix("ssl.")
-        for word, others in self.words.items():
-            if spelled in (word.lower(), *others):
-                return word
-        reason = self.reasons.get(re.sub(r"\W", "_", spelled))
-        case.fail(f"{text}: {reason}" if reason else
-                  f"{text!r} is none of {', '.join(self.words)}")
+    def value(self, text: str, context: CastContext) -> object:
+        word = text.lower().removeprefix("ssl.")
+        for name, others in self.words.items():
+            if word in (name.lower(), *others):
+                return name
+        reason = self.reasons.get(re.sub(r"\W", "_", word))
+        context.fail(f"{text}: {reason}" if reason else
+                     f"{text!r} is not one of {', '.join(self.words)}")
 
 
 class SslOption(ValueType):
@@ -133,29 +131,28 @@ class SslOption(ValueType):
     metavar = "NUMBER"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         try:
             bits = int(text, 0)
         except ValueError:
-            case.fail(f"{text!r} is no number")
+            context.fail(f"{text!r} is not a number")
         if not 0 <= bits < 1 << 63:
-            case.fail(f"{text} is no set of SSL_OP_* bits")
+            context.fail(f"{text} is not a set of SSL_OP_* bits")
         if bits & _UNSAFE:
-            case.fail("unsafe renegotiation (0x40000) cannot be switched on")
+            context.fail("unsafe renegotiation (0x40000) cannot be switched on")
         return bits
 
 
-class Secured:
-    """Derive the terms of each listener from the values of the options.
+class TlsOptions:
+    """The `TlsConfig` of each listener, derived from the values of the options.
 
     Args:
         values: the settings, as far as they are resolved.
-        origins: where they came from.
-        warnings: takes what the operator should know.
+        origins: where they were set.
+        warnings: receives the warnings.
 
     Attributes:
-        bind: the terms of `bind` and of sockets that are handed over; None without
-            `certfile`.
+        bind: that of `bind` and of inherited sockets; None without `certfile`.
     """
 
     def __init__(self, values: Mapping[str, Any], origins: Mapping[str, Origin],
@@ -169,41 +166,42 @@ class Secured:
             self._bits |= bits
         self._named = (*self._names("sni", False), *self._names("sni_regexp", True))
         if values["certfile"]:
-            self.bind = self._terms_of_certfile()
+            self.bind = self._bind_config()
         elif values["keyfile"]:
             raise self._error("keyfile", "there is no certificate: certfile is missing")
 
     def endpoint(self, text: str, option: str) -> tuple[str, TlsConfig]:
-        """Return the address and the terms of a line of `https-socket` or `https`."""
+        """Return the address and the `TlsConfig` of a line of `https-socket` or `https`."""
         address, cert, key, ciphers, ca = endpoint(text)
         verify = "none"
         if ca:
             verify = "required" if ca.startswith("!") else "optional"
-        return address, self._terms(Certificate(cert, key, ciphers, option=option),
-                                    ca.removeprefix("!"), verify)
+        return address, self._config(Certificate(cert, key, ciphers, option=option),
+                                     ca.removeprefix("!"), verify)
 
-    def tell_unused(self, used: bool) -> None:
+    def warn_unused(self, used: bool) -> None:
         """Warn of a `certfile` that no socket uses."""
         if self.bind is not None and not used:
             place = self.origins["certfile"]
             self.warnings.append(
-                f"{place.place}: certfile: no socket uses it: it is for bind; https-socket names "
-                "its certificate with the address")
+                f"{place.place}: certfile: no socket uses it: it is for bind; https-socket has "
+                "its certificate in the same line")
 
-    def _terms_of_certfile(self) -> TlsConfig:
+    def _bind_config(self) -> TlsConfig:
         values = self.values
         verify, ca = values["cert_reqs"], values["ca_certs"] or ""
         if verify != "none" and not ca:
-            raise self._error("cert_reqs", "who signs client certificates? ca-certs is missing")
+            raise self._error("cert_reqs", "the authorities of client certificates are missing: "
+                              "set ca-certs")
         if ca and verify == "none":
             place = self.origins["ca_certs"]
-            self.warnings.append(f"{place.place}: ca-certs: no certificate is asked of clients "
-                                 "unless cert-reqs is optional or required")
-        return self._terms(
+            self.warnings.append(f"{place.place}: ca-certs: clients are not asked for a "
+                                 "certificate unless cert-reqs is optional or required")
+        return self._config(
             Certificate(values["certfile"], values["keyfile"] or "", values["ciphers"] or "",
                         option="certfile"), ca, verify)
 
-    def _terms(self, certificate: Certificate, ca: str, verify: str) -> TlsConfig:
+    def _config(self, certificate: Certificate, ca: str, verify: str) -> TlsConfig:
         values = self.values
         return TlsConfig(certificate, self._named, values["sni_dir"] or "",
                          values["sni_dir_ciphers"] or "", ca, verify, values["ssl_version"],

@@ -1,11 +1,10 @@
-"""Kinds of value: each turns the text of an option into a value, or says what is wrong.
+"""Types of values: each turns the text of an option into a value, or reports what is wrong.
 
-A line that an operator wrote keeps uWSGI's meaning; where that is a trap that nobody wants
-(an inline comment becomes part of a path, `0666` stops the start) the kind does what the
-person plainly meant and leaves a warning with file and line. Outside [uwsgi] sections what is
-no value is an error.
+A line in a [uwsgi] section keeps uWSGI's meaning. Where that is a trap (an inline comment becomes
+part of a path, `0666` stops the startup) the type does what was plainly meant and adds a warning.
+Elsewhere a text that is not a value is an error.
 
-Nothing here looks at another option or does anything to the process.
+A type looks at no other option, and does nothing to the process.
 """
 
 import grp
@@ -28,100 +27,109 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 
 
 class ValueType:
-    """Text as it stands: the kind of all rows that want nothing else."""
+    """Any text, unchanged; the base class of all types."""
 
     metavar = "TEXT"
-    flag = False       # stands alone on the command line and never takes the next argument
-    optional = ""      # a regular expression: takes the next argument only if it matches
+    flag = False       # has no value on the command line; never uses the next argument
+    optional = ""      # a regular expression: uses the next argument only if it matches
     repeats = False    # the value is a tuple, repeated lines append
-    comments = False   # an inline comment is cut (uWSGI knows none, and 9 % of files have them),
-    #                    and so are quotes around the whole text, which no path and no number has
-    octal = False      # shown in octal digits
+    comments = False   # inline comments are cut (uWSGI has none, but 9 % of files have them),
+    #                    and so are quotes around the whole text, as no path or number has them
+    octal = False      # written in octal digits
 
-    def cast(self, text: str | None, case: CastContext) -> object:
-        """Return the value of the text; None is a key that stands alone.
+    def cast(self, text: str | None, context: CastContext) -> object:
+        """Return the value of the text; None is a key without a value.
 
         Raises:
-            ConfigError: naming the place, if the text is no value of this kind.
+            ConfigError: naming the place, if the text is not a value of this type.
         """
-        return self.value(self.uncomment(text or "", case), case)
+        return self.value(self.uncomment(text or "", context), context)
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         """Return the value of a text without its inline comment."""
         return text
 
-    def uncomment(self, text: str, case: CastContext) -> str:
-        """Cut an inline comment where the kind has none of its own use for `;` and `#`."""
-        if not self.comments or case.origin.kind not in ("file", "environment"):
+    def uncomment(self, text: str, context: CastContext) -> str:
+        """Cut an inline comment, unless `;` and `#` may be part of the value."""
+        if not self.comments or context.origin.kind not in ("file", "environment"):
             return text
-        cut = COMMENT.sub("", text) if case.origin.kind == "file" else text
+        cut = COMMENT.sub("", text) if context.origin.kind == "file" else text
         if cut != text:
-            case.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; to uWSGI it is "
-                      f"part of the value, put it on a line of its own")
+            context.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; in uWSGI it "
+                         f"is part of the value: put it on a line of its own")
         if _QUOTED.fullmatch(cut):
-            case.warn(f"the quotes around {cut} are cut off; to uWSGI they are part of the value")
+            context.warn(f"the quotes around {cut} are cut off; in uWSGI they are part of the "
+                         "value")
             cut = cut[1:-1]
         return cut
 
 
+def check_pattern(text: str, context: CastContext) -> None:
+    """Refuse a text that is not a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        context.fail(f"{text!r} is not a regular expression: {error}")
+
+
 class Switch(ValueType):
-    """A flag whose text is of no interest."""
+    """A flag whose text is not used."""
 
     metavar = ""
     flag = True
 
 
 class Path(ValueType):
-    """A file or directory, as it is written; `places` says from where it leads."""
+    """A file or directory as written; `resolve.paths` makes relative ones absolute."""
 
     metavar = "PATH"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not text:
-            case.fail("needs a path")
+            context.fail("needs a path")
         if "\0" in text:
-            case.fail("a path holds no NUL")
+            context.fail("a path cannot contain NUL")
         return text
 
 
 class Name(ValueType):
-    """A text that may not be empty."""
+    """A text that is not empty."""
 
     metavar = "NAME"
 
-    def value(self, text: str, case: CastContext) -> object:
-        return text or case.fail("needs a value")
+    def value(self, text: str, context: CastContext) -> object:
+        return text or context.fail("needs a value")
 
 
 class Boolean(ValueType):
-    """True for no text and any text but false, off, no and 0, as uWSGI has it."""
+    """True without a text and with any text except false, off, no and 0, as in uWSGI."""
 
     metavar = ""
     flag = True
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         word = text.lower()
         if word in FALSE or text == "0":
             return False
         if word not in (*TRUE, "", "1"):
-            if not case.origin.uwsgi:
-                case.fail(f"{text!r} is neither true nor false")
-            case.warn(f"{text!r} counts as true, as any text but false, off, no and 0")
+            if not context.origin.uwsgi:
+                context.fail(f"{text!r} is neither true nor false")
+            context.warn(f"{text!r} counts as true, like any text except false, off, no and 0")
         return True
 
 
 class Octal(ValueType):
-    """A mask or mode in octal digits; the value is its number."""
+    """A mask or mode in octal digits; the value is a number."""
 
     metavar = "OCTAL"
     comments = True
     octal = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not re.fullmatch(r"(0o?)?[0-7]{1,4}", text):
-            case.fail(f"{text!r} is not an octal number")
+            context.fail(f"{text!r} is not an octal number")
         return int(text, 8)
 
 
@@ -131,22 +139,22 @@ class SocketMode(Octal):
     optional = r"0?[0-7]{3}"
     metavar = "MODE"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if text.lower() in ("", "1", "true"):
             return 0o666
         if not re.fullmatch(r"0?[0-7]{3}", text):
-            case.fail(f"{text!r} is not a mode of three octal digits, such as 660")
-        if len(text) == 4 and case.origin.uwsgi:
-            case.warn(f"{text} is read as {text[1:]}; uWSGI refuses to start with it")
+            context.fail(f"{text!r} is not a mode of three octal digits, such as 660")
+        if len(text) == 4 and context.origin.uwsgi:
+            context.warn(f"{text} is read as {text[1:]}; uWSGI refuses to start with it")
         return int(text, 8)
 
 
 class Choice(ValueType):
-    """One word of a few.
+    """One of several words.
 
     Args:
-        words: the words; one with a dot in it is another server's, taken and not advertised.
-        reasons: what to say of others that people do write.
+        words: the words; one with a dot is another server's, accepted but not listed.
+        reasons: the messages for other words that are often written.
     """
 
     comments = True
@@ -156,75 +164,74 @@ class Choice(ValueType):
         self.reasons = reasons
         self.metavar = "|".join(word for word in words if "." not in word)
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         word = text.lower()
         if word in self.words:
             return word
         if word in self.reasons:
-            case.fail(f"{text}: {self.reasons[word]}")
-        case.fail(f"{text!r} is none of {self.metavar.replace('|', ', ')}")
+            context.fail(f"{text}: {self.reasons[word]}")
+        context.fail(f"{text!r} is not one of {self.metavar.replace('|', ', ')}")
 
 
 class Address(ValueType):
-    """Where to listen, in the forms of uWSGI and gunicorn (`net.address`)."""
+    """An address to listen on, in the forms of uWSGI and gunicorn (`net.address`)."""
 
     metavar = "ADDRESS"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if not text:
-            case.fail("needs an address, such as 127.0.0.1:8000, [::1]:8000 or /run/app.sock")
+            context.fail("needs an address, such as 127.0.0.1:8000, [::1]:8000 or /run/app.sock")
         if re.search(r"\s", text):
-            case.fail(f"{text!r}: an address holds no blanks")
-        text = self._meant(text, case)
+            context.fail(f"{text!r}: an address cannot contain blanks")
+        text = self._corrected(text, context)
         try:
             address.parse(text)
         except BindError as error:
-            case.fail(str(error))
+            context.fail(str(error))
         return text
 
-    def _meant(self, text: str, case: CastContext) -> str:
-        """Return the address that was meant where uWSGI makes a file or nonsense of the text."""
+    def _corrected(self, text: str, context: CastContext) -> str:
+        """Return the address that was meant, where uWSGI would create a file of this name."""
         port = text.isascii() and text.isdigit()
         if port and int(text) > 65535:
-            case.fail(f"{text!r} is no port (0 to 65535)")
-        if port and case.origin.uwsgi:
-            # A file of this name in whatever directory is what nobody means.
-            case.warn(f"{text} is read as :{text}, the port on all IPv4 addresses; uWSGI makes a "
-                      f"unix socket of this name (./{text})")
+            context.fail(f"{text!r} is not a port (0 to 65535)")
+        if port and context.origin.uwsgi:
+            context.warn(f"{text} is read as :{text}, the port on all IPv4 addresses; uWSGI "
+                         f"creates a unix socket of this name (./{text})")
             return f":{text}"
         if _PORTLESS.fullmatch(text):
-            case.fail(f"{text!r} has no port: write {text}:8000, or ./{text} for a unix socket")
+            context.fail(f"{text!r} has no port: write {text}:8000, or ./{text} for a unix socket")
         if port:
-            case.fail(f"{text!r} is a file name: write :{text}, or ./{text} for a unix socket")
+            context.fail(f"{text!r} is a file name: write :{text}, or ./{text} for a unix socket")
         scheme = re.match(r"(https?|uwsgi)://", text)
         if scheme:
-            case.fail(f"{text!r} is a URL: leave {scheme[0]} out, the option says the protocol")
+            context.fail(f"{text!r} is a URL: leave {scheme[0]} out, the option sets the protocol")
         parts = text.split(",")
         if len(parts) > 1 and all(_ONE_OF_SEVERAL.search(part) for part in parts):
-            case.fail(f"{text!r}: one address stands on a line: write a line for each")
+            context.fail(f"{text!r}: only one address per line: write a line for each")
         return text
 
 
 class Network(ValueType):
-    """Addresses and networks in CIDR form, or `*`; uWSGI's rows have none of this."""
+    """An address or a network in CIDR form, or `*`."""
 
     metavar = "NETWORK[,...]"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         if text in ("*", ""):
             return text
         try:
             network = ipaddress.ip_network(text, strict=False)
         except ValueError:
-            case.fail(f"{text!r} is no IP address, no network such as 10.0.0.0/8, and not *")
+            context.fail(f"{text!r} is not an IP address, a network such as 10.0.0.0/8, or *")
         alone = network.num_addresses == 1
         return str(network.network_address if alone else network)
 
 
 class Account(ValueType):
-    """A user or a group, by name or number. A name that nobody has is an error at once."""
+    """A user or a group, by name or number. An unknown name is an error at once."""
 
     comments = True
 
@@ -232,12 +239,12 @@ class Account(ValueType):
         self.group = group
         self.metavar = "GROUP" if group else "USER"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         noun = self.metavar.lower()
         if not text:
-            case.fail(f"needs a {noun}")
+            context.fail(f"needs a {noun}")
         if not text.isdigit() and not self.known(text):
-            case.fail(f"there is no {noun} {text!r}")
+            context.fail(f"there is no {noun} {text!r}")
         return text
 
     def known(self, name: str) -> bool:
@@ -257,13 +264,13 @@ class Owner(ValueType):
     metavar = "USER[:GROUP]"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         user, _, group = text.partition(":")
         if not (user or group):
-            case.fail("needs a user or :group")
-        for name, kind in ((user, Account()), (group, Account(group=True))):
+            context.fail("needs a user or :group")
+        for name, account in ((user, Account()), (group, Account(group=True))):
             if name:
-                kind.value(name, case)
+                account.value(name, context)
         return text
 
 
@@ -272,38 +279,38 @@ class Assignment(ValueType):
 
     metavar = "NAME=VALUE"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            case.fail(f"{text!r} is not of the form NAME=VALUE")
+            context.fail(f"{text!r} is not of the form NAME=VALUE")
         if "\0" in text:
-            case.fail("a variable holds no NUL")
+            context.fail("a variable cannot contain NUL")
         if name != name.strip() or value != value.lstrip():
-            case.warn(f"blanks around '=' in {text!r} are cut; uWSGI makes them part of name and "
-                      f"value")
+            context.warn(f"blanks around '=' in {text!r} are cut; uWSGI makes them part of name "
+                         f"and value")
         return f"{name.strip()}={value.lstrip()}"
 
 
 class Variable(Assignment):
-    """`NAME=VALUE` of `env`, with what a file of variables has beside (`for-readline`).
+    """`NAME=VALUE` of `env`, or another line of a file of variables (`for-readline`).
 
-    In uWSGI's dialect an empty line and a comment are no variable, the empty text here, and a
-    bare name is that variable removed, as uWSGI's putenv(3) does it.
+    In uWSGI's dialect the value of an empty line or a comment is "", and a name without `=` removes
+    the variable, as uWSGI's putenv(3) does.
     """
 
-    def value(self, text: str, case: CastContext) -> object:
-        if not case.origin.uwsgi:
-            return super().value(text, case)
+    def value(self, text: str, context: CastContext) -> object:
+        if not context.origin.uwsgi:
+            return super().value(text, context)
         line = text.strip()
         if not line or line[0] in "#;":
             return ""
         if line.startswith("export "):
-            case.warn(f"'export' of {text!r} is cut; uWSGI makes it part of the name")
+            context.warn(f"'export' of {text!r} is cut; uWSGI makes it part of the name")
             line = line.removeprefix("export ").lstrip()
         if "=" not in line and "\0" not in line:
-            case.warn(f"{text!r} has no '=': the variable is removed, as in uWSGI")
+            context.warn(f"{text!r} has no '=': the variable is removed, as in uWSGI")
             return line
-        return super().value(line, case)
+        return super().value(line, context)
 
 
 class Header(ValueType):
@@ -311,32 +318,34 @@ class Header(ValueType):
 
     metavar = "'NAME: VALUE'"
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         name, colon, value = text.partition(":")
         if not colon or not TOKEN.fullmatch(name):
-            case.fail(f"{text!r} is not a header of the form 'Name: value'")
+            context.fail(f"{text!r} is not a header of the form 'Name: value'")
         if re.search(r"[\0\r\n]", value):
-            case.fail("a header holds no CR, LF or NUL")
+            context.fail("a header cannot contain CR, LF or NUL")
         return f"{name}: {value.strip()}"
 
 
 class Mount(ValueType):
-    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy); with
-    vhost `HOST|/prefix=...` too."""
+    """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy).
+
+    With vhost also `HOST|/prefix=...`.
+    """
 
     metavar = "[HOST|]/PREFIX=APP"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         prefix, equals, application = (part.strip() for part in text.partition("="))
         if not equals or not application:
-            case.fail(f"{text!r} is not of the form /prefix=module:callable")
+            context.fail(f"{text!r} is not of the form /prefix=module:callable")
         host, bar, path = prefix.rpartition("|")
         if path and not path.startswith("/"):
-            case.fail(f"{prefix!r}: a prefix begins with '/'; with vhost = true a host stands in "
-                      f"front of it, as in {path}|/prefix")
+            context.fail(f"{prefix!r}: a prefix begins with '/'; with vhost = true a host may "
+                         f"precede it, as in {path}|/prefix")
         if bar and not re.fullmatch(r"[\w.-]+(:\d+)?|\[[\da-fA-F:.]+\](:\d+)?", host):
-            case.fail(f"{host!r} is no host")
+            context.fail(f"{host!r} is not a host")
         return f"{prefix}={application}"
 
 
@@ -346,40 +355,40 @@ class PathLimit(ValueType):
     metavar = "/PREFIX=SECONDS"
     comments = True
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         prefix, equals, seconds = (part.strip() for part in text.rpartition("="))
         if not equals or not re.fullmatch(r"\d+(\.\d+)?s?", seconds):
-            case.fail(f"{text!r} is not of the form /prefix=SECONDS, such as /reports/=120")
+            context.fail(f"{text!r} is not of the form /prefix=SECONDS, such as /reports/=120")
         if not prefix.startswith("/") or re.search(r"[\s?#*]", prefix):
-            case.fail(f"{prefix!r} is no prefix of a path: it begins with '/', and holds no "
-                      f"blanks, patterns or query")
+            context.fail(f"{prefix!r} is not a path prefix: it begins with '/', and has no "
+                         f"blanks, patterns or query")
         return f"{prefix}={float(seconds.rstrip('s')):g}"
 
 
 class Plugins(ValueType):
-    """uWSGI's plugins: those that are built in here are named, others are told."""
+    """uWSGI's plugins, with a warning for those whose function is not built in."""
 
     metavar = "PLUGIN"
     built_in = re.compile(r"(python|pypy|gevent|http|logfile|logsocket|corerouter|router_|rsyslog"
                           r"|syslog|systemd_logger|spooler"
                           r"|symcall|signal|rpc|cache|ping|transformation|stats)\w*")
 
-    def value(self, text: str, case: CastContext) -> object:
+    def value(self, text: str, context: CastContext) -> object:
         for name in re.split(r"[\s,]+", text):
             plain = re.sub(r"^\d+:", "", name.rpartition("/")[2])    # MODIFIER:PLUGIN
             if name and not self.built_in.fullmatch(plain):
-                case.warn(f"there is no plugin {name!r} here: this server runs Python alone")
+                context.warn(f"there is no plugin {name!r}: this server runs only Python")
         return text
 
 
 @dataclass(frozen=True)
 class Many(ValueType):
-    """A repeatable option: the value is a tuple, each line appends.
+    """A repeatable option: the value is a tuple to which each line appends.
 
     Args:
-        of: the kind of each item.
+        of: the type of each item.
         split: a character that separates items within a line.
-        split_in_uwsgi: whether it does so in uWSGI's dialect too.
+        split_in_uwsgi: whether it also does so in uWSGI's dialect.
     """
 
     of: ValueType
@@ -392,9 +401,9 @@ class Many(ValueType):
     def metavar(self) -> str:  # type: ignore[override]
         return self.of.metavar
 
-    def cast(self, text: str | None, case: CastContext) -> tuple[object, ...]:
-        text = self.of.uncomment(text or "", case)
-        if not self.split or (case.origin.uwsgi and not self.split_in_uwsgi):
-            return (self.of.value(text, case),)
+    def cast(self, text: str | None, context: CastContext) -> tuple[object, ...]:
+        text = self.of.uncomment(text or "", context)
+        if not self.split or (context.origin.uwsgi and not self.split_in_uwsgi):
+            return (self.of.value(text, context),)
         items = [item.strip() for item in text.split(self.split)]
-        return tuple(self.of.value(item, case) for item in items if item)
+        return tuple(self.of.value(item, context) for item in items if item)

@@ -1,5 +1,5 @@
-"""What the master looks after beside workers: daemons, hooks, watched files, the FIFO, systemd.
+"""What the master runs besides workers: daemons, hooks, watched files, the FIFO, systemd.
 
-`attached.py` is the interface that the master's loop calls. Everything here runs in the
-master's process: nothing blocks, and nothing imports gevent.
+Begin with `attached.py`, the interface that the master's loop calls. `boot` makes the
+objects. All of it runs in the master: nothing blocks, and nothing imports gevent.
 """

@@ -1,23 +1,21 @@
-"""What the master looks after beside its generations, as its loop sees it.
+"""The interface of what the master's loop polls besides its generations.
 
-The loop calls the objects in the order in which it was given them and knows nothing of
-their kinds. None of the methods may block. `now` is time.monotonic() everywhere.
+No method may block. `now` is time.monotonic().
 """
 
 
 class Attached:
-    """One of them; a subclass overrides what it needs.
+    """An attached object; a subclass overrides what it needs.
 
     Attributes:
-        exit_status: the exit status with which the instance is to end, None while it is to
-            go on.
+        exit_status: if not None, the instance is to stop with this exit status.
     """
 
     exit_status: int | None = None
 
     @property
     def done(self) -> bool:
-        """Whether none of its processes is left."""
+        """Whether all of its processes have exited."""
         return True
 
     def start(self, now: float) -> None:
@@ -28,15 +26,15 @@ class Attached:
         return now + 3600.0
 
     def exited(self, pid: int, status: int) -> bool:
-        """Record the end of a reaped process; return False if it belongs to another."""
+        """Record the exit of a reaped process; return False if it is not one of its own."""
         return False
 
     def reloaded(self, now: float) -> None:
-        """React to a newer generation that has replaced an older one."""
+        """React to a reload that has succeeded."""
 
     def stop(self, now: float) -> None:
-        """Begin to end; the workers have ended. Called repeatedly until `done`."""
+        """Stop; the workers have exited. Called repeatedly until `done`."""
 
     def kill(self, now: float) -> None:
-        """End at once."""
+        """Stop at once."""
         self.stop(now)

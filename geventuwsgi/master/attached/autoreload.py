@@ -1,9 +1,14 @@
-"""Which files a process has imported: told by templates and workers, watched by the master.
+"""`py-autoreload`: reloads when a module, a template or another watched file has changed.
 
-For `py-autoreload`. The master runs no code of the application and so cannot know its
-modules; each template and worker names the files that it has not named yet, in pieces on
-its control socket. A name with a slash at its end is a directory from which a module was
-missing: the file that mends that is not there yet.
+The master does not import the application, so it cannot know its modules. Each template
+process and worker reports the files that it has imported, in pieces on its control socket
+(`Imported`); the master checks them (`Autoreload`). A path with a slash at its end is a
+directory where a missing module may appear.
+
+In development runs the templates of the modules' directories are checked too (`Templates`):
+those beside a module, and all files, plain text too, in a directory with a name that
+frameworks use. Other text beside a module does not count: an application that writes a file
+there would cause reload after reload.
 """
 
 import glob
@@ -20,47 +25,57 @@ from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
-PIECE = 3500    # bytes of names in one message
+PIECE = 3500    # bytes of paths in one message
 
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 _PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(
     os.path.dirname(os.path.abspath(__file__)))) + os.sep
+
+# Templates of an application. Engines read them when they need them, and cache them.
+ENDINGS = (".html", ".htm", ".xhtml", ".jinja", ".jinja2", ".j2", ".mako", ".mak", ".pt", ".zpt",
+           ".tpl", ".tmpl", ".mustache", ".hbs")
+TEXTS = (*ENDINGS, ".txt", ".xml")          # within DIRECTORIES
+DIRECTORIES = ("templates", "jinja2", "views")  # of Django and Flask, Jinja in Django, Bottle
+MAX_FILES = 2000    # scanning them takes about 10 ms
+MAX_DEPTH = 6
+
+Stamp = tuple[int, int, int]    # modification time, inode, size
 
 
 class Imported:
     """The files of the modules of this process.
 
     Args:
-        ignore: names of modules that do not count, with all beneath them.
+        ignore: names of modules that do not count, nor their submodules.
     """
 
     def __init__(self, ignore: Sequence[str] = ()) -> None:
         self._ignore = tuple(ignore)
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._count = 0
 
     def report(self, sock: socket.socket, more: Iterable[str] = (), *,
                wait: bool = False) -> None:
-        """Name the files that are new.
+        """Report new files to the master.
 
         Args:
             sock: the control socket.
-            more: files beside those of the modules: where an import failed.
-            wait: wait until the master takes them; otherwise the rest is told next time.
+            more: files besides those of the modules: where an import failed.
+            wait: wait until the master reads; otherwise the rest is reported next time.
         """
         files = [*more]
         if len(sys.modules) != self._count:
             files += self._files()
-        for piece in _pieces([path for path in files if path not in self._told]):
+        for piece in _pieces([path for path in files if path not in self._reported]):
             if not channel.send(sock, channel.FILES + "\0".join(piece).encode(
                     "utf-8", "surrogateescape"), wait=wait):
                 return
-            self._told.update(piece)
+            self._reported.update(piece)
         self._count = len(sys.modules)
 
     def _files(self) -> Iterator[str]:
         for name, module in list(sys.modules.items()):
-            try:    # not getattr(): a lazy module would be loaded, or raise whatever it likes
+            try:    # not getattr(): it would load a lazy module, which may raise anything
                 path = object.__getattribute__(module, "__dict__").get("__file__")
             except AttributeError:
                 continue
@@ -90,7 +105,7 @@ def _pieces(paths: Sequence[str]) -> Iterator[list[str]]:
 
 
 def files_of(error: BaseException | None) -> list[str]:
-    """Return the files in which an import failed, also those that never became modules."""
+    """Return the files in which an import failed, also those that are not in sys.modules."""
     found = []
     while error is not None:
         if isinstance(error, SyntaxError) and error.filename:
@@ -105,10 +120,10 @@ def files_of(error: BaseException | None) -> list[str]:
 
 
 def directories_of(files: Iterable[str]) -> list[str]:
-    """Return where a missing module may appear, each with a slash at its end.
+    """Return the directories where a missing module may appear, with a slash at the end.
 
     Args:
-        files: those in which the import failed.
+        files: the files in which the import failed.
     """
     known = [os.path.abspath(path) for path in sys.path]
     known += [os.path.dirname(path) for path in files]
@@ -118,16 +133,11 @@ def directories_of(files: Iterable[str]) -> list[str]:
             and not path.endswith("-packages")]
 
 
-Stamp = tuple[int, int, int]    # modification time, inode, size
-
-
 class Autoreload(Attached):
-    """Looks at the files that were named, and reloads when one has changed.
-
-    An `Attached` of the master.
+    """Checks the reported files, and reloads when one has changed.
 
     Args:
-        every: seconds between two looks.
+        every: seconds between two checks.
         action: the reload.
     """
 
@@ -144,12 +154,12 @@ class Autoreload(Attached):
 
     def configure(self, every: float, patterns: Iterable[str] = (), *,
                   templates: bool = False) -> None:
-        """Take on a configuration, the first or that of a reload.
+        """Apply a configuration, the first or that of a reload.
 
         Args:
-            every: seconds between two looks; 0 is never.
-            patterns: files that are looked at too, whether they are there or not.
-            templates: look at the templates beside the modules too.
+            every: seconds between two checks; 0 = never.
+            patterns: further files to check; they need not exist yet.
+            templates: check the templates beside the modules too.
         """
         self.every = every
         self._patterns = {one: self._patterns[one] if one in self._patterns else _stamps(one)
@@ -161,10 +171,10 @@ class Autoreload(Attached):
             self._templates.add(self._seen)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Look at these files too, from their present state on.
+        """Check these files too, compared with their present state.
 
-        One that was written since the code began to be loaded may have been read before
-        that, and counts as changed.
+        A file that was written after loading had begun counts as changed: it may have been
+        read before that.
         """
         for path in paths:
             if path.endswith("/"):
@@ -177,12 +187,12 @@ class Autoreload(Attached):
                     self._templates.add([path])
 
     def poll(self, now: float) -> float:
-        """Look, if it is time; what changed between two looks is one reload."""
+        """Check, if it is time; all changes between two checks are one reload."""
         if not self.every:
             return now + 60.0
         if now >= self._due:
             self._due = now + self.every
-            changed = [*self._changed(), *self._come(), *self._others()]
+            changed = [*self._changed(), *self._added(), *self._others()]
             if changed:
                 logger.info("[uwsgi-python-reloader] module/file %s has been modified", changed[0])
                 self._awaited.clear()
@@ -197,14 +207,14 @@ class Autoreload(Attached):
             if stamp == before:
                 self._missing.discard(path)
             elif stamp is None and path not in self._missing:
-                self._missing.add(path)     # an editor may be about to put it back
+                self._missing.add(path)     # an editor may be about to write it again
             else:
                 self._missing.discard(path)
                 self._seen[path] = stamp
                 yield path
 
-    def _come(self) -> Iterator[str]:
-        """Yield modules that have appeared where one was missing."""
+    def _added(self) -> Iterator[str]:
+        """Yield modules that have appeared in directories where one was missing."""
         for directory, before in self._awaited.items():
             for name in _modules_in(directory) - before:
                 yield directory + name
@@ -220,12 +230,12 @@ class Autoreload(Attached):
             yield template
 
     def stop(self, now: float) -> None:
-        """Look no more."""
+        """Stop checking."""
         self.every = 0.0
 
 
 def _stamp(path: str) -> Stamp | None:
-    """Return what changes with a file; None for one that is not there."""
+    """Return what changes with a file; None if there is no such file."""
     try:
         state = os.stat(path)
     except OSError:
@@ -251,44 +261,26 @@ def _modules_in(directory: str) -> frozenset[str]:
         return frozenset()
 
 
-# Which templates stand beside the modules of an application, and whether one has changed.
-#
-# For development runs. Engines read templates when they need them and keep them; nobody tells
-# which. So the directories of the modules are looked through: the templates that lie there,
-# and all below a directory that is called as frameworks call it, plain text there too. Beside a
-# module that is what an application writes as well as reads: a reload would cause the next one.
-#
-# Called in the master only. A look at 2,000 files takes some 10 ms.
-
-ENDINGS = (".html", ".htm", ".xhtml", ".jinja", ".jinja2", ".j2", ".mako", ".mak", ".pt", ".zpt",
-           ".tpl", ".tmpl", ".mustache", ".hbs")
-TEXTS = (*ENDINGS, ".txt", ".xml")          # in the places of templates
-PLACES = ("templates", "jinja2", "views")   # Django's and Flask's, Django's Jinja, Bottle's
-# Beyond these a directory is no application's templates, and looking would be felt.
-MOST_FILES = 2000
-MOST_DEPTH = 6
-
-
 class Templates:
-    """The templates of one instance, and what they looked like last.
+    """The templates of an instance, and their state at the last check.
 
-    An installed package's templates do not count, as nobody edits them there.
+    Templates of installed packages do not count: they are not edited there.
     """
 
     def __init__(self) -> None:
         self._seen: dict[str, dict[str, Stamp] | None] = {}
-        self._told = False
+        self._reported = False
 
     def add(self, modules: Iterable[str]) -> None:
-        """Look beside these files too, from the next look on."""
+        """Check the directories of these files too, from the next check on."""
         for path in modules:
             if "-packages" + os.sep not in path:
                 self._seen.setdefault(os.path.dirname(path), None)
 
     def changed(self) -> str | None:
-        """Return the path of a template that has come, changed or gone since the last look."""
+        """Return the path of a template that was added, changed or removed since the last check."""
         found = None
-        left = MOST_FILES
+        left = MAX_FILES
         for directory, before in self._seen.items():
             now = templates_of(directory, left)
             left -= len(now)
@@ -296,19 +288,19 @@ class Templates:
             if before is not None and before != now:
                 found = found or next(path for path in {**before, **now}
                                       if before.get(path) != now.get(path))
-        if left <= 0 and not self._told:
-            self._told = True
-            logger.warning("there are more than %d templates: changes of the rest do not reload",
-                           MOST_FILES)
+        if left <= 0 and not self._reported:
+            self._reported = True
+            logger.warning("there are more than %d templates: the rest is not checked for changes",
+                           MAX_FILES)
         return found
 
 
 def templates_of(directory: str, most: int) -> dict[str, Stamp]:
-    """Return the templates beside a module and what they look like.
+    """Return the templates beside a module, with their state.
 
     Args:
         directory: the module's.
-        most: how many are looked at.
+        most: how many are checked.
     """
     found: dict[str, Stamp] = {}
     _scan(directory, found, most, 0)
@@ -317,7 +309,7 @@ def templates_of(directory: str, most: int) -> dict[str, Stamp]:
 
 
 def own_output() -> set[int]:
-    """Return the inodes of the standard output and error: a reload writes there."""
+    """Return the inodes of the standard output and error: a reload writes to them."""
     found = set()
     for fd in (1, 2):
         try:
@@ -330,7 +322,7 @@ def own_output() -> set[int]:
 
 
 def _scan(directory: str, found: dict[str, Stamp], most: int, depth: int) -> None:
-    """Look into a directory; below a module's (depth 0) only into the places of templates."""
+    """Scan a directory; below a module's (depth 0) only DIRECTORIES."""
     deeper = []
     try:
         with os.scandir(directory) as entries:
@@ -339,14 +331,14 @@ def _scan(directory: str, found: dict[str, Stamp], most: int, depth: int) -> Non
                     return
                 name = entry.name
                 if name.startswith("."):
-                    continue  # editors' and version control's
+                    continue  # of editors and version control
                 if name.endswith(TEXTS if depth else ENDINGS) and entry.is_file():
                     state = entry.stat()
                     found[entry.path] = (state.st_mtime_ns, state.st_ino, state.st_size)
-                elif (name in PLACES if depth == 0 else depth < MOST_DEPTH) \
+                elif (name in DIRECTORIES if depth == 0 else depth < MAX_DEPTH) \
                         and entry.is_dir(follow_symlinks=depth == 0):
                     deeper.append(entry.path)
     except OSError:
-        return  # it went, or is nobody's business
+        return  # it has gone, or is not readable
     for path in sorted(deeper):
         _scan(path, found, most, depth + 1)

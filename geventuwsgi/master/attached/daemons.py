@@ -1,7 +1,4 @@
-"""The attached daemons of an instance, and which of them a reload changes.
-
-Called in the master only.
-"""
+"""The attached daemons of an instance, and which of them a reload changes."""
 
 import logging
 import math
@@ -17,104 +14,104 @@ from .file_watch import Watch
 
 logger = logging.getLogger("geventuwsgi.error")
 
-CHECKED = 1.0        # seconds between two looks at a pid file
+PIDFILE_INTERVAL = 1.0      # seconds between two checks of a pid file
 
 
 class Daemons(Attached):
-    """All daemons of an instance; an `Attached` of the master.
+    """All daemons of an instance.
 
     Args:
-        orders: the daemons.
-        conditions: what they run under, unless an order says otherwise.
+        specs: the daemons.
+        context: their default environment, user and directory.
         grace: seconds between a daemon's stop signal and SIGKILL.
 
     Attributes:
-        verdict: see `Attached`; 0 when a control daemon ended.
+        exit_status: 0 when a control daemon has exited.
     """
 
-    def __init__(self, orders: Sequence[DaemonSpec], conditions: ProgramContext,
+    def __init__(self, specs: Sequence[DaemonSpec], context: ProgramContext,
                  grace: float) -> None:
         self.exit_status: int | None = None
-        self._conditions = conditions
+        self._context = context
         self._grace = grace
-        self._daemons = [Daemon(order, conditions) for order in orders]
-        self._fresh: list[Daemon] = []      # that came with the present reload
-        self._waiting: list[Daemon] = []    # of these, who start when the leaving are gone
-        self._leaving: list[Daemon] = []    # that a reload did away with
-        self._ending = False
-        self._check_due = math.inf          # not before they are started
+        self._daemons = [Daemon(spec, context) for spec in specs]
+        self._started_by_reload: list[Daemon] = []      # added by the present reload
+        self._waiting: list[Daemon] = []    # of these: started when the removed ones have exited
+        self._removed: list[Daemon] = []    # removed by a reload
+        self._stopping = False
+        self._check_due = math.inf          # after `start`
 
-    def replace(self, orders: Sequence[DaemonSpec], conditions: ProgramContext, grace: float,
+    def replace(self, specs: Sequence[DaemonSpec], context: ProgramContext, grace: float,
                 now: float) -> None:
-        """Take on the daemons of a new configuration.
+        """Apply a new configuration.
 
-        Those that are gone from it end, new ones are started after them, for they may want
-        the same port; the others stay who they are until `reloaded`.
+        Daemons that are no longer in it are stopped. New ones are started after that, as
+        they may need the same port. The others do not change until `reloaded`.
         """
-        self._grace, self._conditions = grace, conditions
+        self._grace, self._context = grace, context
         before = self._daemons
-        self._daemons, self._fresh = [], []
-        for order in orders:
-            known = next((one for one in before if one.is_for(order, conditions)), None)
+        self._daemons, self._started_by_reload = [], []
+        for spec in specs:
+            known = next((one for one in before if one.is_for(spec, context)), None)
             if known is None:
-                known = Daemon(order, conditions)
-                self._fresh.append(known)
+                known = Daemon(spec, context)
+                self._started_by_reload.append(known)
             else:
                 before.remove(known)
             self._daemons.append(known)
         for daemon in before:
             daemon.drain(now, grace)
-        self._leaving += before
-        self._waiting = list(self._fresh)
+        self._removed += before
+        self._waiting = list(self._started_by_reload)
 
     def watch(self, watch: Watch) -> None:
-        """Have the files watched whose touch starts a daemon anew."""
+        """Watch the files that restart a daemon when they are touched."""
         for daemon in self._daemons:
-            for path in daemon.order.touch:
+            for path in daemon.spec.touch:
                 watch.add(path, partial(self._touched, daemon),
-                          f'reloading daemon "{daemon.order.command}" !!!')
+                          f'reloading daemon "{daemon.spec.command}" !!!')
 
     def start(self, now: float) -> None:
         """Start them all."""
-        self._check_due = now + CHECKED
+        self._check_due = now + PIDFILE_INTERVAL
         for daemon in self._daemons:
             daemon.start(now)
 
     def poll(self, now: float) -> float:
-        """Look after each."""
-        if now >= self._check_due and not self._ending:
-            self._check_due = now + CHECKED
+        """Poll all daemons, and check the pid files if it is time."""
+        if now >= self._check_due and not self._stopping:
+            self._check_due = now + PIDFILE_INTERVAL
             for daemon in self._daemons:
                 if daemon not in self._waiting:
                     daemon.check(now)
-        self._leaving = [daemon for daemon in self._leaving if not daemon.done]
-        while self._waiting and not self._leaving:
+        self._removed = [daemon for daemon in self._removed if not daemon.done]
+        while self._waiting and not self._removed:
             self._waiting.pop(0).start(now)
         return min((daemon.poll(now) for daemon in self._all), default=now + 1.0)
 
     def exited(self, pid: int, status: int) -> bool:
-        """Take note of the end of one."""
+        """Record the exit of one."""
         for daemon in self._all:
             if daemon.is_process(pid):
                 if daemon.controls:
-                    logger.warning('daemon "%s" (pid: %d) ended, %s: the instance ends with it',
-                                   daemon.order.command, pid, program.describe_status(status))
-                    daemon.dismissed = True
+                    logger.warning('daemon "%s" (pid: %d) exited, %s: the instance stops',
+                                   daemon.spec.command, pid, program.describe_status(status))
+                    daemon.stopping = True
                     self.exit_status = 0
-                daemon.ended(pid, status, time.monotonic())
+                daemon.exited(pid, status, time.monotonic())
                 return True
         return False
 
     def reloaded(self, now: float) -> None:
-        """Tell each of a reload, but those that were started with it."""
+        """Signal or restart all daemons, except those that this reload has started."""
         for daemon in self._daemons:
-            if daemon not in self._fresh:
+            if daemon not in self._started_by_reload:
                 daemon.reloaded(now, self._grace)
-        self._fresh = []
+        self._started_by_reload = []
 
     def stop(self, now: float) -> None:
-        """Have the dumb ones end."""
-        self._ending = True
+        """Stop the dumb ones."""
+        self._stopping = True
         self._waiting.clear()
         for daemon in self._daemons:
             daemon.drain(now, self._grace)
@@ -128,17 +125,17 @@ class Daemons(Attached):
 
     @property
     def done(self) -> bool:
-        """Whether no dumb one is left."""
+        """Whether all dumb ones have exited."""
         return all(daemon.done for daemon in self._all)
 
     @property
     def pids(self) -> list[int]:
-        """The processes of the dumb ones; the smart ones live on by themselves."""
+        """The processes of the dumb ones."""
         return [daemon.pid for daemon in self._all if daemon.pid and not daemon.smart]
 
     @property
     def _all(self) -> list[Daemon]:
-        return self._daemons + self._leaving
+        return self._daemons + self._removed
 
     def _touched(self, daemon: Daemon) -> None:
-        daemon.restart(time.monotonic(), daemon.order.stop_signal, self._grace)
+        daemon.restart(time.monotonic(), daemon.spec.stop_signal, self._grace)

@@ -1,17 +1,15 @@
-"""The master FIFO: a named pipe through which one character is one order (`master-fifo`).
+"""The master FIFO: a named pipe on which each character is a command (`master-fifo`).
 
     echo r > /run/app.fifo
 
-Rules of the room:
+Rules:
 
-- Up to ten paths are ten slots, of which one is open; a digit opens another one. What is
-  left of the former stays on disk, for the next instance to take.
-- The pipe is made anew when it is opened, and when somebody removed it: a file that another
-  process had open before is not listened to.
-- It is opened for reading and writing, so that the end of a writer is no end-of-file.
-- Only who runs the workers may write to it (mode 0600), and root.
-
-Called in the master only.
+- Up to ten paths are slots, and one of them is open; a digit opens another slot. The file
+  of the previous slot stays on disk, for the next instance to use.
+- The file is created again whenever it is opened, and when it has been removed: a pipe that
+  another process has opened before is not read.
+- It is opened for reading and writing, so that there is no end-of-file when a writer closes.
+- Only the user of the workers may write to it (mode 0600), and root.
 """
 
 import logging
@@ -25,32 +23,32 @@ from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
-INTERVAL = 1.0      # seconds between two looks whether the file is still there
-BATCH = 512         # bytes, which are orders, that are read at a time
+PATH_INTERVAL = 1.0      # seconds between two checks whether the file still exists
+BATCH = 512         # commands that are read at a time
 
 
 class Fifo(Attached):
-    """The pipes of an instance; an `Attached` of the master.
+    """The FIFO of an instance.
 
     Args:
         paths: the slots, in order.
-        owner: (uid, gid) that they are to belong to, if we are root; None of either stays.
+        owner: (uid, gid) of the file, if we are root; None = not changed.
 
     Attributes:
-        orders: what each character does; filled by whoever knows the orders.
+        commands: what each character does.
     """
 
     def __init__(self, paths: Sequence[str],
                  owner: tuple[int | None, int | None] = (None, None)) -> None:
         self.paths = [os.path.abspath(path) for path in paths]
-        self.orders: Mapping[str, Callable[[], object]] = {}
+        self.commands: Mapping[str, Callable[[], object]] = {}
         self._owner = tuple(-1 if one is None else one for one in owner)
         self._slot = 0
         self._fd = -1
-        self._made: tuple[int, int] | None = None   # device and number of our file
+        self._made: tuple[int, int] | None = None   # device and inode of our file
         self._selector: selectors.BaseSelector | None = None
         self._due = 0.0
-        self._told = ""     # why it could not be made anew
+        self._logged = ""     # the last error of a reopen
 
     @property
     def path(self) -> str:
@@ -58,17 +56,17 @@ class Fifo(Attached):
         return self.paths[self._slot]
 
     def open(self) -> None:
-        """Make the pipe of the present slot.
+        """Create and open the file of the present slot.
 
         Raises:
-            ConfigError: it cannot be made.
+            ConfigError: it cannot be created.
         """
         if not self.paths:
             return
         path = self.path
         try:
             if not stat.S_ISFIFO(os.lstat(path).st_mode):
-                raise ConfigError(f"cannot make {path}: the file exists and is no FIFO",
+                raise ConfigError(f"cannot make {path}: the file exists and is not a FIFO",
                                   option="master-fifo")
             os.unlink(path)
         except FileNotFoundError:
@@ -86,23 +84,23 @@ class Fifo(Attached):
         self._fd, self._made = fd, (made.st_dev, made.st_ino)
 
     def listen(self, selector: selectors.BaseSelector,
-               orders: Mapping[str, Callable[[], object]]) -> None:
-        """Obey from now on.
+               commands: Mapping[str, Callable[[], object]]) -> None:
+        """Start to read commands.
 
         Args:
-            selector: the master's; the data of a key is what to call.
-            orders: what each character does.
+            selector: the master's; the data of a key is the callback.
+            commands: what each character does.
         """
-        self.orders = orders
+        self.commands = commands
         self._selector = selector
         if self._fd >= 0:
             selector.register(self._fd, selectors.EVENT_READ, self._read)
 
     def close(self, *, remove: bool = False) -> None:
-        """Listen no more.
+        """Close the file.
 
         Args:
-            remove: remove the file too, if it is still ours.
+            remove: remove it from disk too, if it is still ours.
         """
         if self._fd < 0:
             return
@@ -110,11 +108,11 @@ class Fifo(Attached):
             self._selector.unregister(self._fd)
         os.close(self._fd)
         self._fd = -1
-        if remove and self._stands():
+        if remove and self._is_ours():
             os.unlink(self.path)
 
-    def _stands(self) -> bool:
-        """Whether the file at our path is the one that we made."""
+    def _is_ours(self) -> bool:
+        """Whether the file at our path is the one that we created."""
         try:
             found = os.lstat(self.path)
         except OSError:
@@ -122,16 +120,16 @@ class Fifo(Attached):
         return (found.st_dev, found.st_ino) == self._made
 
     def _reopen(self) -> None:
-        """Go on with the present slot's file, made anew; failing to is told and survived."""
+        """Create and open the file of the present slot again; an error is logged."""
         self.close()
         try:
             self.open()
         except ConfigError as error:
-            if str(error) != self._told:
-                self._told = str(error)
+            if str(error) != self._logged:
+                self._logged = str(error)
                 logger.error("%s", error)
             return
-        self._told = ""
+        self._logged = ""
         if self._selector is not None and self._fd >= 0:
             self._selector.register(self._fd, selectors.EVENT_READ, self._read)
 
@@ -141,19 +139,19 @@ class Fifo(Attached):
         except BlockingIOError:
             return
         for byte in data:
-            self._obey(chr(byte))
+            self._dispatch(chr(byte))
 
-    def _obey(self, character: str) -> None:
+    def _dispatch(self, character: str) -> None:
         if character.isdigit():
             self._choose(int(character))
-        elif character in self.orders:
-            self.orders[character]()
+        elif character in self.commands:
+            self.commands[character]()
         elif character not in " \t\r\n":
-            logger.warning("master-fifo: there is no order %r; there are: %s", character,
-                           " ".join(sorted(self.orders)))
+            logger.warning("master-fifo: unknown command %r; there are: %s", character,
+                           " ".join(sorted(self.commands)))
 
     def _choose(self, slot: int) -> None:
-        """Go on with another slot; the first one if there is none of this number."""
+        """Open another slot; the first one if there is none with this number."""
         slot = slot if slot < len(self.paths) else 0
         if slot != self._slot:
             self.close()
@@ -161,22 +159,21 @@ class Fifo(Attached):
             self._reopen()
         logger.info("active master fifo is now %s", self.path)
 
-    # What the master calls; `now` is time.monotonic().
-
     def poll(self, now: float) -> float:
-        """Make the file anew if somebody removed it."""
+        """Create the file again if it has been removed."""
         if not self.paths or self._selector is None:
             return now + 3600.0
         if now >= self._due:
-            self._due = now + INTERVAL
-            if not self._stands():
+            self._due = now + PATH_INTERVAL
+            if not self._is_ours():
                 self._reopen()
                 if self._fd >= 0:
-                    logger.warning("%s was gone or not ours any more, and is made anew", self.path)
+                    logger.warning("%s had been removed or replaced, and was created again",
+                                   self.path)
         return self._due
 
     def stop(self, now: float) -> None:
-        """Make no file anew any more."""
+        """Stop checking."""
         self._due = float("inf")
 
 

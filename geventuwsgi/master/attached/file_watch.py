@@ -1,11 +1,9 @@
-"""Files whose touch means something: `touch-reload` and its family, one watcher for all.
+"""Watched files and mountpoints: `touch-reload` and the other touch options, `mount-check`.
 
-A look once a second, as uWSGI has it: it sees network file systems and container mounts,
-where inotify sees nothing. A file is touched when it appears, when its modification time
-changes, or when another file takes its name (a deployment that switches a symbolic link).
-One that disappears is touched too, as in uWSGI.
-
-Called in the master only.
+Files are checked once a second, as in uWSGI. Unlike inotify this works on network file
+systems and container mounts. A file has been touched if it appears or disappears, if its
+modification time changes, or if another file gets its name (a deployment that switches a
+symbolic link).
 """
 
 import glob
@@ -20,73 +18,70 @@ logger = logging.getLogger("geventuwsgi.error")
 
 INTERVAL = 1.0  # seconds; uWSGI's check-interval
 
+MOUNTINFO = "/proc/self/mountinfo"   # proc_pid_mountinfo(5)
+
 Stamp = tuple[int, int, int]  # device, inode, modification time
 
 
 class Watch(Attached):
-    """The watched files of one instance; an `Attached` of the master.
-    """
+    """The watched files of an instance."""
 
     def __init__(self) -> None:
         self._touches: list[Touch] = []
         self._due: float | None = None
 
-    def add(self, pattern: str, action: Callable[[], None], what: str) -> None:
-        """Watch a file, or all that match a pattern.
+    def add(self, pattern: str, action: Callable[[], None], message: str) -> None:
+        """Watch a file, or all files that match a pattern.
 
         Args:
             pattern: a path; with `*`, `?` or `[` in it a pattern, and a new match counts.
-            action: called once per look, however many of the files were touched.
-            what: what follows, for the log: "grace them all !!!".
+            action: called once per check, even if several files were touched.
+            message: the end of the log line: "grace them all !!!".
         """
-        touch = Touch(pattern, action, what)
+        touch = Touch(pattern, action, message)
         if self._due is not None:
-            touch.look()
+            touch.check()
         self._touches.append(touch)
 
     def clear(self) -> None:
-        """Watch nothing, before the files of a new configuration are added."""
+        """Remove all, before the files of a new configuration are added."""
         self._touches.clear()
 
     def start(self, now: float) -> None:
-        """Take the present state as untouched."""
+        """Start to watch, from the present state."""
         for touch in self._touches:
-            touch.look()
+            touch.check()
         self._due = now + INTERVAL
 
     def poll(self, now: float) -> float:
-        """Look, if it is time, and act on what was touched."""
+        """Check, if it is time, and call the actions of touched files."""
         if self._due is None or not self._touches:
             return now + INTERVAL
         if now >= self._due:
             self._due = now + INTERVAL
             for touch in tuple(self._touches):  # an action may clear and add
-                path = touch.look()
+                path = touch.check()
                 if path is not None:
-                    logger.info("*** %s has been touched... %s ***", path, touch.what)
+                    logger.info("*** %s has been touched... %s ***", path, touch.message)
                     touch.action()
         return self._due
 
     def stop(self, now: float) -> None:
-        """Look no more."""
-        self._due = None
-
-    def kill(self, now: float) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._due = None
 
 
 class Touch:
-    """A pattern, what its files looked like last, and what to do when one is touched."""
+    """A pattern, the state of its files at the last check, and the action."""
 
-    def __init__(self, pattern: str, action: Callable[[], None], what: str) -> None:
+    def __init__(self, pattern: str, action: Callable[[], None], message: str) -> None:
         self.pattern = pattern
         self.action = action
-        self.what = what
+        self.message = message
         self._seen: dict[str, Stamp] | None = None
 
-    def look(self) -> str | None:
-        """Return the path of a file that was touched since the last look."""
+    def check(self) -> str | None:
+        """Return the path of a file that was touched since the last check."""
         before, self._seen = self._seen, self._stamps()
         if before is None:
             if not self._seen:
@@ -108,58 +103,51 @@ class Touch:
         return found
 
 
-# Mountpoints that an instance cannot do without (`mount-check`): it ends with the first.
-#
-# The kernel's own list is read and not the mountpoints: a file system whose server does not
-# answer would hold up whoever asks it.
-#
-# Called in the master only.
-
-LIST = "/proc/self/mountinfo"
-
-
 class Mounts(Attached):
-    """The mountpoints of one instance; an `Attached` of the master.
+    """The required mountpoints of an instance (`mount-check`).
+
+    The kernel's list is read, not the mountpoints: those of a server that does not respond
+    would block.
 
     Args:
-        paths: those that have to be there.
-        listed: the kernel's list of them, proc(5).
+        paths: the mountpoints.
+        mountinfo: the kernel's list.
 
     Attributes:
-        verdict: 1 once one of them is gone.
+        exit_status: 1 when one of them has gone.
     """
 
-    def __init__(self, paths: Iterable[str], listed: str = LIST) -> None:
+    def __init__(self, paths: Iterable[str], mountinfo: str = MOUNTINFO) -> None:
         self.exit_status: int | None = None
         self._paths: tuple[str, ...] = ()
-        self._list = listed
+        self._mountinfo = mountinfo
         self._due: float | None = None
         self.replace(paths)
 
     def replace(self, paths: Iterable[str]) -> None:
-        """Look after these from now on."""
+        """Check these from now on."""
         self._paths = tuple(os.path.abspath(path) for path in paths)
 
     def start(self, now: float) -> None:
-        """Look from now on."""
+        """Start to check."""
         self._due = now
 
     def poll(self, now: float) -> float:
-        """Look, if it is time."""
+        """Check, if it is time."""
         if self._due is None or not self._paths:
             return now + INTERVAL
         if now >= self._due:
             self._due = now + INTERVAL
-            there = mountpoints(self._list)
+            there = mountpoints(self._mountinfo)
             for path in self._paths:
                 if path not in there and self.exit_status is None:
-                    logger.critical("%s is no mountpoint any more (mount-check): the instance "
-                                    "ends", path)
+                    logger.critical("%s is no longer a mountpoint (mount-check): the instance "
+                                    "stops", path)
                     self.exit_status = 1
         return self._due
 
 
-def mountpoints(path: str = LIST) -> frozenset[str]:
+def mountpoints(path: str = MOUNTINFO) -> frozenset[str]:
     """Return all mountpoints that this process sees."""
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         fields = (line.split(" ") for line in file)

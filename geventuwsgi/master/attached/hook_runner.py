@@ -1,10 +1,7 @@
-"""Errands: the hooks that the master has done by others while it looks after its children.
+"""Runs hooks in child processes, so that they do not block the master.
 
-`hook-master-start`, what follows the touch of a file, and `hook-as-user-atexit`. Each is
-a short-lived child, for nothing may block the master, and with the rights of the
-application's user, for the master alone keeps root.
-
-Called in the master only.
+These are `hook-master-start`, `hook-as-user-atexit` and the hooks of touched files. They run
+as the application's user.
 """
 
 import logging
@@ -24,7 +21,7 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class HookRun:
-    """Some hooks that are done one after another; the process of the present one."""
+    """Hooks that run one after another, and the process of the present one."""
 
     def __init__(self, waiting: Sequence[Hook], fatal: bool) -> None:
         self.waiting = list(waiting)
@@ -34,122 +31,119 @@ class HookRun:
 
 
 class HookRunner(Attached):
-    """All errands of an instance; an `Attached` of the master.
+    """The hooks of an instance that run in child processes.
 
     Args:
-        start: the hooks of master-start; one that fails ends the instance.
+        start: the hooks of master-start; if one fails, the instance stops.
         end: the hooks of as-user-atexit.
-        conditions: what they run under.
-        grace: seconds that an errand gets once the instance ends.
-
-    Attributes:
-        verdict: see `Attached`.
+        context: environment, user and directory.
+        grace: seconds until hooks are killed when the instance stops.
     """
 
-    def __init__(self, start: Sequence[Hook], end: Sequence[Hook], conditions: ProgramContext,
+    def __init__(self, start: Sequence[Hook], end: Sequence[Hook], context: ProgramContext,
                  grace: float) -> None:
         self.exit_status: int | None = None
         self._start = tuple(start)
-        self.replace(end, conditions, grace)
-        self._errands: list[HookRun] = []
-        self._ending = False
+        self.replace(end, context, grace)
+        self._runs: list[HookRun] = []
+        self._stopping = False
 
-    def replace(self, end: Sequence[Hook], conditions: ProgramContext, grace: float) -> None:
-        """Take on what a new configuration says; see the class."""
+    def replace(self, end: Sequence[Hook], context: ProgramContext, grace: float) -> None:
+        """Apply a new configuration; see the class."""
         self._end = tuple(end)
-        self._conditions = conditions
+        self._context = context
         self._grace = grace
 
     def send(self, waiting: Sequence[Hook], *, fatal: bool = False) -> None:
-        """Have some hooks done.
+        """Start some hooks.
 
         Args:
             waiting: the hooks.
-            fatal: whether the instance ends if one fails; else only the log says so.
+            fatal: whether the instance stops if one fails; otherwise this is only logged.
         """
-        errand = HookRun(waiting, fatal)
-        self._errands.append(errand)
-        self._next(errand)
+        run = HookRun(waiting, fatal)
+        self._runs.append(run)
+        self._next(run)
 
     def start(self, now: float) -> None:
-        """Do what is to be done when the master starts."""
+        """Start the hooks of master-start."""
         if self._start:
             self.send(self._start, fatal=True)
 
     def poll(self, now: float) -> float:
-        """Kill what is overdue."""
-        for errand in self._errands:
-            if errand.deadline is not None and now >= errand.deadline:
-                logger.warning("%s is taking too much time and is killed", errand.waiting[0].place)
-                errand.waiting[1:] = []
-                errand.deadline = None
-                _kill(errand.pid)
-        return min((errand.deadline for errand in self._errands if errand.deadline is not None),
+        """Kill hooks that are overdue."""
+        for run in self._runs:
+            if run.deadline is not None and now >= run.deadline:
+                logger.warning("%s is taking too much time, killing it", run.waiting[0].place)
+                run.waiting[1:] = []
+                run.deadline = None
+                _kill(run.pid)
+        return min((run.deadline for run in self._runs if run.deadline is not None),
                    default=now + 1.0)
 
     def exited(self, pid: int, status: int) -> bool:
-        """Judge the hook whose process this was, and go on to the next one."""
-        errand = next((errand for errand in self._errands if errand.pid == pid), None)
-        if errand is None:
+        """Check how a hook ended, and start the next one."""
+        run = next((run for run in self._runs if run.pid == pid), None)
+        if run is None:
             return False
-        hook = errand.waiting.pop(0)
+        hook = run.waiting.pop(0)
         try:
             if hook.is_program or status < 0:
                 hooks.check(hook, status)
             elif status:
                 raise HookError("")  # its process has logged why
         except HookError as error:
-            self._failed(errand, str(error))
-        self._next(errand)
+            self._failed(run, str(error))
+        self._next(run)
         return True
 
     def stop(self, now: float) -> None:
-        """Do what is to be done at the end; errands on their way get the grace."""
-        if self._ending:
+        """Start the hooks of as-user-atexit; kill all after the grace."""
+        if self._stopping:
             return
-        self._ending = True
+        self._stopping = True
         if self._end:
             self.send(self._end)
-        for errand in self._errands:
-            errand.deadline = now + self._grace
+        for run in self._runs:
+            run.deadline = now + self._grace
 
     def kill(self, now: float) -> None:
-        """Kill the errands on their way."""
-        for errand in self._errands:
-            errand.deadline = now
+        """Kill the present hooks."""
+        for run in self._runs:
+            run.deadline = now
 
     @property
     def done(self) -> bool:
-        """Whether none is on its way."""
-        return not self._errands
+        """Whether no hook is running."""
+        return not self._runs
 
-    def _next(self, errand: HookRun) -> None:
-        """Start the next hook of an errand, or forget the errand."""
-        errand.pid = 0
-        while errand.waiting and not errand.pid:
-            hook = errand.waiting[0]
+    def _next(self, run: HookRun) -> None:
+        """Start the next hook of a run, or remove the run."""
+        run.pid = 0
+        while run.waiting and not run.pid:
+            hook = run.waiting[0]
             hook.announce()
             try:
-                errand.pid = self._begin(hook)
+                run.pid = self._begin(hook)
             except OSError as error:
-                errand.waiting.pop(0)
-                self._failed(errand, str(hook.failed(error.strerror or str(error))))
-        if not errand.waiting:
-            self._errands.remove(errand)
-        elif self._ending:
-            errand.deadline = time.monotonic() + self._grace
+                run.waiting.pop(0)
+                self._failed(run, str(hook.failed(error.strerror or str(error))))
+        if not run.waiting:
+            self._runs.remove(run)
+        elif self._stopping:
+            run.deadline = time.monotonic() + self._grace
 
     def _begin(self, hook: Hook) -> int:
-        conditions = self._conditions
+        context = self._context
         if hook.is_program:
-            return program.start(program.argv_of(hook.argument, conditions.environ.get("PATH")),
-                                 conditions, session=True)
+            return program.start(program.argv_of(hook.argument, context.environ.get("PATH")),
+                                 context, session=True)
 
         def task() -> None:
             os.setsid()
-            if conditions.directory:
-                os.chdir(conditions.directory)
-            program.assume(conditions)
+            if context.directory:
+                os.chdir(context.directory)
+            program.assume(context)
             try:
                 hooks.act(hook)
             except HookError as error:
@@ -157,19 +151,19 @@ class HookRunner(Attached):
                 os._exit(1)
         return program.fork(task, waits=False)
 
-    def _failed(self, errand: HookRun, why: str) -> None:
+    def _failed(self, run: HookRun, why: str) -> None:
         if why:
             logger.error("%s", why)
-        if errand.fatal:
-            errand.waiting.clear()
+        if run.fatal:
+            run.waiting.clear()
             self.exit_status = 1
             logger.critical("FATAL hook failed, destroying instance")
 
 
 def _kill(pid: int) -> None:
-    """Kill an errand's process, which was not reaped yet, and its group."""
+    """Kill a run's process, which was not reaped yet, and its group."""
     if pid:
         try:
             os.killpg(pid, signal.SIGKILL)
         except ProcessLookupError:
-            os.kill(pid, signal.SIGKILL)  # it has not got as far as its own group
+            os.kill(pid, signal.SIGKILL)  # it has no group of its own yet

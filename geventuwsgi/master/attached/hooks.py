@@ -1,12 +1,11 @@
-"""Hooks: what the operator wants done at a point of the life of the server.
+"""Hooks: actions that are configured for a phase of the server.
 
-A hook is an action and its argument, as uWSGI's `hook-PHASE = action:argument` has it;
-`exec-PHASE = COMMAND` is the hook `exec:COMMAND`. Whose process a phase runs in is not
-decided here.
+A hook is an action and its argument, as in uWSGI's `hook-PHASE = action:argument`;
+`exec-PHASE = COMMAND` is the hook `exec:COMMAND`. The caller decides in which process a
+phase runs.
 
-The file actions do what they say with the rights of the process; `unlink` of a file that
-is not there and `mkdir` of a directory that is count as done, for a reload runs the hooks
-of the start once more.
+Unlinking a file that does not exist and making a directory that does are not errors, since a
+reload runs the hooks of the start again.
 """
 
 import errno
@@ -25,18 +24,18 @@ from ...system.program import ProgramContext
 
 logger = logging.getLogger("geventuwsgi.error")
 
-PATIENCE = 60.0     # seconds of wait_for_file and its like, uWSGI's
+WAIT_TIMEOUT = 60.0     # seconds of wait_for_file and the like, as in uWSGI
 
 
 class Hook(NamedTuple):
     """One hook.
 
     Attributes:
-        phase: uWSGI's name of the point, "as-root".
-        place: where the option stands, "app.ini:7: hook-as-root".
+        phase: uWSGI's name of it, "as-root".
+        place: file, line and option, "app.ini:7: hook-as-root".
         action: the name of the action.
-        argument: what stands behind the colon.
-        private: whether the argument stays out of the log (`!action:argument`).
+        argument: the text after the colon.
+        private: whether the argument is not logged (`!action:argument`).
     """
 
     phase: str
@@ -46,59 +45,59 @@ class Hook(NamedTuple):
     private: bool = False
 
     def announce(self) -> None:
-        """Log that it runs now."""
+        """Log that it is about to run."""
         if self.private:
             logger.info("running --- PRIVATE HOOK --- (%s)...", self.phase)
         else:
             logger.info('running "%s:%s" (%s)...', self.action, self.argument, self.phase)
 
     def failed(self, why: str) -> HookError:
-        """Make the error that names the line and what went wrong."""
+        """Return the error with the place and the reason."""
         what = "a private hook" if self.private else f'"{self.action}:{self.argument}"'
         return HookError(f"{self.place}: {what}: {why}")
 
     @property
     def is_program(self) -> bool:
-        """Whether it runs a program, instead of doing something itself."""
+        """Whether it runs a program."""
         return self.action in PROGRAMS
 
     @property
     def may_fail(self) -> bool:
-        """Whether its failure means nothing."""
+        """Whether its failure is ignored."""
         return self.action == "safeexec"
 
 
-def run(hooks: Iterable[Hook], phase: str, conditions: ProgramContext) -> None:
+def run(hooks: Iterable[Hook], phase: str, context: ProgramContext) -> None:
     """Run the hooks of a phase, one after another, in this process.
 
     Args:
         hooks: those of all phases.
         phase: which of them.
-        conditions: what programs run under.
+        context: environment, user and directory of programs.
 
     Raises:
-        HookError: one failed; those behind it do not run.
+        HookError: one failed; the hooks after it do not run.
     """
     for hook in hooks:
         if hook.phase == phase:
             hook.announce()
             if hook.is_program:
-                _run_program(hook, conditions)
+                _run_program(hook, context)
             else:
                 act(hook)
 
 
-def _run_program(hook: Hook, conditions: ProgramContext) -> None:
+def _run_program(hook: Hook, context: ProgramContext) -> None:
     try:
-        status = program.run(program.argv_of(hook.argument, conditions.environ.get("PATH")),
-                             conditions)
+        status = program.run(program.argv_of(hook.argument, context.environ.get("PATH")),
+                             context)
     except OSError as error:
         raise hook.failed(error.strerror or str(error)) from None
     check(hook, status)
 
 
 def check(hook: Hook, status: int) -> None:
-    """Draw the conclusion from the end of a hook's process.
+    """Check the exit status of a hook's process.
 
     Raises:
         HookError: it failed.
@@ -112,7 +111,7 @@ def check(hook: Hook, status: int) -> None:
 
 
 def act(hook: Hook) -> None:
-    """Do what a hook says that is no program.
+    """Run a hook that is not a program.
 
     Raises:
         HookError: it failed.
@@ -139,7 +138,7 @@ def _create(argument: str) -> None:
 
 
 def _put(argument: str, flags: int, end: str = "") -> None:
-    """Write the text behind the file's name."""
+    """Write the text after the file's name."""
     path, _, text = argument.partition(" ")
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o666)
     with os.fdopen(fd, "wb", 0) as file:
@@ -150,7 +149,7 @@ def _write_fifo(argument: str) -> None:
     try:
         _put(argument, os.O_NONBLOCK)
     except OSError as error:
-        if error.errno != errno.ENXIO:  # nobody reads it
+        if error.errno != errno.ENXIO:  # it has no reader
             raise
 
 
@@ -185,15 +184,15 @@ def _chown(argument: str) -> None:
 
 
 def _chdir(argument: str) -> None:
-    """Change the directory; modules are looked for in the new one, as in uWSGI's `.`."""
+    """Change the directory, in sys.path too, as with uWSGI's `.`."""
     before = os.getcwd()
     os.chdir(argument)
     if before in sys.path:
         sys.path[sys.path.index(before)] = os.getcwd()
 
 
-def _awaiting(kind: str) -> Callable[[str], None]:
-    return lambda argument: probe.wait_for(kind, argument, PATIENCE)
+def _wait_for(kind: str) -> Callable[[str], None]:
+    return lambda argument: probe.wait_for(kind, argument, WAIT_TIMEOUT)
 
 
 _NEW, _MORE = os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND
@@ -205,5 +204,5 @@ ACTIONS: Mapping[str, Callable[[str], None]] = {
     "append": lambda text: _put(text, _MORE), "appendn": lambda text: _put(text, _MORE, "\n"),
     "writefifo": _write_fifo, "unlink": _unlink, "mkdir": _mkdir, "chmod": _chmod,
     "sticky": _sticky, "chown": _chown, "chown2": _chown, "cd": _chdir, "chdir": _chdir,
-    **{f"wait_for_{kind}": _awaiting(kind) for kind in ("fs", "file", "dir", "socket")},
+    **{f"wait_for_{kind}": _wait_for(kind) for kind in ("fs", "file", "dir", "socket")},
 }

@@ -1,10 +1,9 @@
-"""The master's side of the scribe (`log.scribe`): start it, keep it alive, let it finish.
+"""Runs the log collector (`log.collector`) in a process of its own.
 
-The master's own standard output and error become the pipe as well, and with them those of
-all its children. It keeps the pipe's reading end, so that nobody's print fails while the
-scribe is being replaced, and what it does not write it does not read either.
-
-Called in the master only, but for `play`, which is the scribe's own process.
+Standard output and error of the master, and so of all its children, become a pipe that the
+collector reads. The master keeps the reading end open, so that no write fails while the
+collector is restarted. `run_collector` is the program of that process; everything else runs
+in the master.
 """
 
 import atexit
@@ -26,52 +25,51 @@ from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
 
-SIZE = 1 << 20      # bytes of the pipe, where the system lets us
-AGAIN = 1.0         # seconds between two starts
-LAST = 3.0          # seconds at the end for what is in the pipe
+PIPE_SIZE = 1 << 20     # bytes, if the system allows it
+RESTART_DELAY = 1.0     # seconds between two starts
+DRAIN_TIMEOUT = 3.0     # seconds at the end for what is in the pipe
 
 
 class LogCollectorProcess(Attached):
-    """The process that reads all lines; an `Attached` of the master.
+    """The collector's process; it exits after all others, so it is always `done`.
 
     Args:
         command: what to execute; the number of the plan's descriptor is appended.
-        release: called at the end, when the standard output and error are what they were: has
-            the error log let go of the pipe.
+        release: called at the end, when standard output and error have been restored: has
+            the error log close the pipe.
 
     Attributes:
-        gone: always True: it ends when everybody else has.
         pid: of the process; 0 while there is none.
-        engaged: whether lines go through it, from the first plan on.
+        active: whether output goes through it, from the first plan on.
     """
 
     def __init__(self, command: Sequence[str], release: Callable[[], object]) -> None:
         self._command = tuple(command)
         self._release = release
         self._master = os.getpid()
-        self._again = math.inf      # when it is to be started anew
+        self._again = math.inf      # when it is to be started
         self._kept: tuple[int, ...] = ()
         self._plan = ""
-        self._orders: StreamSink
-        self.engaged = False
+        self._commands: StreamSink
+        self.active = False
         self.pid = 0
 
-    def engage(self, plan: str, kept: Sequence[int] = (),
-               handed_over: Sequence[int] = ()) -> None:
-        """Have all lines go through it from here on, or by another plan from here on.
+    def configure(self, plan: str, kept: Sequence[int] = (),
+                  handed_over: Sequence[int] = ()) -> None:
+        """Start it, or apply another plan.
 
         Args:
-            plan: what it is to do.
+            plan: its configuration, JSON.
             kept: descriptors that it inherits under the same numbers (`logger = fd:N`).
-            handed_over: what `hand_over` of the version before returned.
+            handed_over: what `hand_over` of the previous version returned.
 
         Raises:
             OSError: the system refuses a pipe or a process.
         """
-        if self.engaged:
+        if self.active:
             if plan != self._plan:
                 self._write(plan)
-                self._orders.write(PLAN)
+                self._commands.write(PLAN)
             return
         self._kept = tuple(kept)
         if handed_over:
@@ -82,22 +80,22 @@ class LogCollectorProcess(Attached):
         else:
             self._memory = os.memfd_create("geventuwsgi-logs", os.MFD_CLOEXEC)
             self._reader = self._divert()
-        self.engaged = True
-        self._orders = StreamSink(2)
+        self.active = True
+        self._commands = StreamSink(2)
         self._write(plan)
         atexit.register(self.finish)
         if handed_over:
-            self._orders.write(PLAN)
+            self._commands.write(PLAN)
         else:
             self._start()
 
     def _divert(self) -> int:
-        """Make the standard output and error a pipe; return its other end."""
+        """Replace standard output and error by a pipe; return its reading end."""
         reader, writer = os.pipe2(os.O_CLOEXEC)
         try:
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, SIZE)
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
-            pass  # the user's pipes have too many pages already; it is smaller then
+            pass  # the limit of the user is used up; the pipe is smaller
         self._originals = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (1, 2)]
         sys.stdout.flush()
         sys.stderr.flush()
@@ -118,58 +116,58 @@ class LogCollectorProcess(Attached):
             (os.POSIX_SPAWN_DUP2, one, one) for one in (self._memory, *self._kept)]
         actions += [(os.POSIX_SPAWN_DUP2, self._reader, 0), (os.POSIX_SPAWN_DUP2, output, 1),
                     (os.POSIX_SPAWN_DUP2, errors, 2)]
-        # It has no handlers yet, and a signal to the whole group is not meant for it.
+        # Signals stay blocked until it ignores them: those to the group are not for it.
         self.pid = os.posix_spawn(
             self._command[0], [*self._command, str(self._memory)], os.environ,
             file_actions=actions, setsigmask=signal.valid_signals())  # type: ignore[arg-type]
 
     def reopen(self) -> None:
-        """Have it open its files anew, behind all lines so far."""
-        if self.engaged:
-            self._orders.write(REOPEN)
+        """Have it reopen its files, after all lines so far."""
+        if self.active:
+            self._commands.write(REOPEN)
 
     def rotate(self) -> None:
-        """Have it rename its files and begin new ones (`touch-logrotate`)."""
-        if self.engaged:
-            self._orders.write(ROTATE)
+        """Have it rotate its files (`touch-logrotate`)."""
+        if self.active:
+            self._commands.write(ROTATE)
 
     def hand_over(self) -> tuple[list[int], list[int]]:
-        """Return what the next version has to know, and the descriptors that stay open."""
-        if not self.engaged:
+        """Return the state for the next version, and the descriptors that stay open."""
+        if not self.active:
             return [], []
         fds = [self._reader, self._memory, *self._originals]
         return [self.pid, *fds], fds
 
     def poll(self, now: float) -> float:
-        """Start it anew if that is due."""
-        if not self.engaged:
+        """Restart it if that is due."""
+        if not self.active:
             return math.inf
-        waits = not self._orders.flush()
+        waits = not self._commands.flush()
         if now >= self._again:
             self._again = math.inf
             try:
                 self._start()
             except OSError as error:
-                self._again = now + AGAIN
-                logger.error("the log's process cannot be started: %s", error.strerror)
-        return now + AGAIN if waits else self._again
+                self._again = now + RESTART_DELAY
+                logger.error("cannot start the log process: %s", error.strerror)
+        return now + RESTART_DELAY if waits else self._again
 
     def exited(self, pid: int, status: int) -> bool:
-        """Take note of its end, which was not meant to be: the pipe keeps what comes."""
+        """Record its unexpected exit; meanwhile the pipe holds the output."""
         if pid != self.pid or not pid:
             return False
         self.pid = 0
-        self._again = time.monotonic() + AGAIN / 4
-        logger.error("the log's process (pid: %d) died, another one takes its place", pid)
+        self._again = time.monotonic() + RESTART_DELAY / 4
+        logger.error("the log process (pid: %d) died, restarting it", pid)
         return True
 
     def finish(self) -> None:
-        """Let it write what is left, for a moment; the last thing that the master does."""
+        """Let it write what is in the pipe; the last action of the master."""
         if os.getpid() != self._master or self._reader < 0:
             return
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        self._orders.close()
+        self._commands.close()
         if not self.pid:
             try:
                 self._start()
@@ -180,7 +178,7 @@ class LogCollectorProcess(Attached):
         self._release()
         os.close(self._reader)
         self._reader = -1
-        deadline = time.monotonic() + LAST
+        deadline = time.monotonic() + DRAIN_TIMEOUT
         while time.monotonic() < deadline:
             try:
                 if os.waitpid(self.pid, os.WNOHANG)[0]:
@@ -191,13 +189,11 @@ class LogCollectorProcess(Attached):
 
 
 def run_collector(memory: int) -> None:
-    """Be the scribe.
-
-    It ends when nobody can write any more, whatever is sent to the whole group before.
+    """Run the collector; it ignores signals and exits when all writers have.
 
     Args:
-        memory: the memfd that holds the plan; fd 0 is what it reads, 1 and 2 are what the
-            server's were.
+        memory: the memfd with the plan; fd 0 is the pipe, 1 and 2 are the original output
+            and error of the server.
     """
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1,
                    signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):

@@ -1,8 +1,8 @@
-"""What a service manager is told: ready, reloading, stopping, alive (sd_notify(3)).
+"""Notifications to the service manager: ready, reloading, stopping, watchdog (sd_notify(3)).
 
-systemd's protocol: one datagram of NAME=VALUE lines to the socket in NOTIFY_SOCKET. Without
-that variable everything here does nothing. The watchdog is fed only while workers serve,
-at half the time that WATCHDOG_USEC grants.
+A notification is a datagram of NAME=VALUE lines to the socket in NOTIFY_SOCKET. Without that
+variable nothing is sent. The watchdog is notified at half of WATCHDOG_USEC, and only while
+workers serve.
 """
 
 import logging
@@ -19,12 +19,12 @@ VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 class ServiceManager(Attached):
-    """Who started this server; an `Attached` of the master.
+    """The service manager that started this server.
 
     Args:
-        environ: where the variables stand.
-        pid: ours; a watchdog that is meant for another process is not fed.
-        healthy: tells whether workers serve.
+        environ: has the variables.
+        pid: of this process; a watchdog for another process is not notified.
+        healthy: returns whether workers serve.
     """
 
     def __init__(self, environ: Mapping[str, str], pid: int, healthy: Callable[[], bool]) -> None:
@@ -38,33 +38,33 @@ class ServiceManager(Attached):
         self._due = 0.0
 
     def ready(self, status: str) -> None:
-        """Say that the server serves, after a start or a reload."""
-        self._tell(f"READY=1\nMAINPID={os.getpid()}\nSTATUS={status}")
+        """Report that the server serves, after a start or a reload."""
+        self._notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS={status}")
 
     def reloading(self) -> None:
-        """Say that a reload begins; `ready` is to follow, however it ends."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        """Report that a reload begins; `ready` follows, whether it succeeds or not."""
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """Say that the server stops."""
-        self._tell("STOPPING=1")
+        """Report that the server stops."""
+        self._notify("STOPPING=1")
 
     def poll(self, now: float) -> float:
-        """Feed the watchdog, if it is time and workers serve."""
+        """Notify the watchdog, if it is time and workers serve."""
         if not self._every:
             return now + 60.0
         if now >= self._due:
             self._due = now + self._every
             if self._healthy():
-                self._tell("WATCHDOG=1")
+                self._notify("WATCHDOG=1")
         return self._due
 
-    def _tell(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         if not self._address:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             try:
                 sock.sendto(text.encode(), socket.MSG_DONTWAIT, self._address)
             except OSError as error:
-                logger.warning("cannot tell the service manager %r: %s",
+                logger.warning("cannot notify the service manager of %r: %s",
                                text.partition("\n")[0], error.strerror)

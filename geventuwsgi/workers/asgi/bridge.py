@@ -8,10 +8,9 @@ starts: otherwise both would import modules at the same time and deadlock in the
 import gc
 import logging
 import os
-import socket
 from collections.abc import Callable, Sequence
 from time import monotonic, monotonic_ns
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent import get_hub
@@ -23,7 +22,7 @@ from ...config.request_log import access_log
 from ...config.settings import Settings
 from ...errors import BootError
 from ...ipc import scoreboard
-from ...ipc.commands import WorkerCommands
+from ...ipc.commands import Child, WorkerCommands
 from ...log.sinks import Sink
 from ...net.acceptor import Acceptor, Batch, adopt
 from ...net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
@@ -46,22 +45,6 @@ _MEASURE_EVERY = 4  # ticks between two measurements of the process's memory
 CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
     "routed": RoutedConnection}
-
-
-class Child(Protocol):
-    """What a worker uses of the process that it runs in."""
-
-    id: int
-    control: socket.socket
-    row: scoreboard.Row
-    board: scoreboard.Scoreboard
-    reopen: Callable[[], None]
-
-    def ready(self) -> None: ...
-    def look(self) -> None: ...
-    def answer(self, text: str) -> None: ...
-    def due_for_replacement(self, reason: str) -> None: ...
-    def received(self) -> bytes | None: ...
 
 
 def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
@@ -111,7 +94,7 @@ class Bridge:
         self._status = 0
         self._stuck_logged = False
         self._ticks = 0
-        self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
+        self._base = child.row.counters
 
     def run(self) -> int:
         """Start the application, serve, and return the exit status once everything is done."""
@@ -268,16 +251,12 @@ class Bridge:
     def _publish(self) -> None:
         """Write heartbeat and counters to the scoreboard."""
         service = self.service
-        cells = self.child.row.cells
-        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
-        cells[scoreboard.CONNECTIONS] = service.opened - service.closed
-        cells[scoreboard.IN_PROGRESS] = service.in_progress
-        for field, base, value in zip(scoreboard.COUNTERS, self._base, service.counters()):
-            cells[field] = base + value
+        self.child.row.publish(self._base, service.opened - service.closed, service.in_progress,
+                               service.counters())
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         if self._ticks % _MEASURE_EVERY == 0:
             self.child.row.measure()
-            self.child.look()
+            self.child.report_imports()
         self._ticks += 1
 
 

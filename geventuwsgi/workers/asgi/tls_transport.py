@@ -171,6 +171,5 @@ class SecureTransport:
             self._flush()
 
     def _flush(self) -> None:
-        engine = self.engine
-        if engine is not None and engine.has_output():
-            self._plain.write(engine.output())
+        if self.engine is not None and (data := self.engine.output()):
+            self._plain.write(data)

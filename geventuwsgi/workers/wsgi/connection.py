@@ -31,6 +31,7 @@ from ...app.rules.response_filter import wrap
 from ...app.static.files import Found, StaticFiles
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
+from ...log.access import CLIENT_GONE
 from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
@@ -42,8 +43,6 @@ from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
 
-# nginx's status in the request log for a client that left before its response.
-CLIENT_GONE = 499
 # Request bodies up to this size are read before a slot is taken, in octets.
 EARLY_BODY = 65536
 
@@ -154,27 +153,7 @@ class Connection(ABC):
             return False
         finally:
             self.idle = False
-        return bool(data) and (parser.head(data) or self.rest_of_head(parser))
-
-    def rest_of_head(self, parser: Any) -> bool:
-        """Read until a head that has begun is whole; False if nothing of one had come.
-
-        Raises:
-            ProtocolError: 408, or what the parser finds wrong.
-        """
-        timeout = self.service.limits.head_timeout
-        end = monotonic() + timeout
-        while True:
-            try:
-                data = self.stream.receive(max(end - monotonic(), 0.0))
-            except Expired:
-                raise ProtocolError(
-                    408, f"no whole request head within {timeout:g} seconds") from None
-            if not data:
-                parser.eof()
-                return False
-            if parser.head(data):
-                return True
+        return bool(data) and (parser.head(data) or self.stream.read_head(parser, timeout))
 
     # One request, of any protocol.
 
@@ -237,7 +216,7 @@ class Connection(ABC):
             context = service.routes.follow(exchange)
             if context.closed:
                 return
-        if static is not None and (context is None or context.answer is None):
+        if static is not None and (context is None or context.replacement is None):
             found = static.find(static_environ)
             if found is not None:
                 self._send_static(static, found, exchange, context)
@@ -251,8 +230,8 @@ class Connection(ABC):
         self.greenlet.gr_context = service.context.copy()
         self.began = began = monotonic()
         try:
-            if context is not None and context.answer is not None:
-                exchange.run(wrap(context.answer, context))
+            if context is not None and context.replacement is not None:
+                exchange.run(wrap(context.replacement, context))
             elif app is None:
                 self._no_application(exchange)
             else:
@@ -274,7 +253,7 @@ class Connection(ABC):
         self.requests += 1
         self.exchange = exchange
         began = monotonic()
-        application: Any = partial(static.answer, found)
+        application: Any = partial(static.respond, found)
         try:
             if context is None:
                 exchange.run(application)

@@ -31,7 +31,7 @@ class HttpConnection(Connection):
 
     def serve_requests(self, early: bytes) -> bool:
         service = self.service
-        keepalive = service.limits.keepalive
+        keepalive, timeout = service.limits.keepalive, service.limits.head_timeout
         receive = self.stream.receive
         # The environ of a head that came twice in a row, copied from the third time on.
         self._repeated_environ: environs.Environ | None = None
@@ -40,7 +40,7 @@ class HttpConnection(Connection):
             return False
         while self._serve_request(parser):
             if parser.buffered:
-                if parser.head(b"") or self.rest_of_head(parser):
+                if parser.head(b"") or self.stream.read_head(parser, timeout):
                     continue
                 return False
             if service.draining:
@@ -53,7 +53,7 @@ class HttpConnection(Connection):
             self.idle = False
             if not data:
                 return False
-            if not parser.head(data) and not self.rest_of_head(parser):
+            if not parser.head(data) and not self.stream.read_head(parser, timeout):
                 return False
         return bool(not parser.body_complete or parser.buffered)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, NotOurProtocol, Overloaded, ProtocolError
-from ...net.stream import Expired
+from ...net.stream import Stream
 from ...protocol import proxy
 from ...protocol.response import error_response
 
@@ -83,24 +83,13 @@ def read_header(connection: Any) -> bytes:
             connection.host and proxies is not None and connection.host not in proxies):
         return b""
     timeout = service.limits.head_timeout
-    end = monotonic() + timeout
-    data: bytes = connection.stream.receive_now(timeout)
-    while data:
-        found = proxy.parse(data)
-        if found is not None:
-            break
-        try:
-            more = connection.stream.receive(max(end - monotonic(), 0.0))
-        except Expired:
-            raise ProtocolError(
-                408, f"no whole PROXY protocol header within {timeout:g} seconds") from None
-        if not more:
-            raise ProtocolError(400, "truncated PROXY protocol header")
-        data += more
-    else:
+    start = monotonic()
+    stream: Stream = connection.stream
+    data = stream.receive_now(timeout)
+    if not data:
         return b""  # a health check that only connects
-    header, size = found
+    header, rest = stream.read_proxy_header(proxy.parse, data, start, timeout)
     if header.source is not None:
         connection.host, connection.port = header.source[0], str(header.source[1])
         connection.trusted = connection.host in service.forwarders
-    return data[size:]
+    return rest

@@ -15,9 +15,10 @@ from ...app.rules.rules import PHASES, Filters, Routes
 from ...app.static.files import Gzipped, StaticFiles, expiries, pair
 from ...app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
 from ...config.settings import Settings
+from ...ipc.commands import Child
 from ...log.access import AccessLog
 from ...net.listener import Listener
-from ..settings import Child, values_of
+from ..settings import values_of
 from .service import WsgiService
 from .slots import Slots
 

@@ -8,10 +8,9 @@ import gc
 import logging
 import os
 import signal
-import socket
 from collections.abc import Callable, Sequence
-from time import monotonic_ns, time
-from typing import Any, Protocol
+from time import time
+from typing import Any
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -23,7 +22,7 @@ from ...app.middleware import fail_readiness
 from ...config.request_log import access_log
 from ...config.settings import Settings
 from ...ipc import scoreboard
-from ...ipc.commands import WorkerCommands
+from ...ipc.commands import Child, WorkerCommands
 from ...log.sinks import Sink
 from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
@@ -49,23 +48,6 @@ _WAIT_INTERVAL = 0.1
 CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
     "routed": RoutedConnection}
-
-
-class Child(Protocol):
-    """What a worker knows of the process it runs in (see the process wing)."""
-
-    id: int
-    control: socket.socket
-    row: scoreboard.Row
-    board: scoreboard.Scoreboard
-    reopen: Callable[[], None]
-    look: Callable[[], None]
-    logvars: Callable[[], dict[str, str] | None]
-
-    def ready(self) -> None: ...
-    def answer(self, text: str) -> None: ...
-    def due_for_replacement(self, reason: str) -> None: ...
-    def received(self) -> bytes | None: ...
 
 
 def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
@@ -120,7 +102,7 @@ class Worker:
         self.commands = WorkerCommands(child, hub.loop, self, chain=True)
         self._done = Event()
         self._sweeps = 0
-        self._base = [child.row.cells[field] for field in scoreboard.COUNTERS]
+        self._base = child.row.counters
         self._pause = hub.loop.timer(IDLE_ON_RELOAD)  # until idle connections are closed
         self._watchers: list[Any] = [self._pause]
         self._wait_for_hub = settings.gevent_wait_for_hub
@@ -287,19 +269,15 @@ class Worker:
     def _publish(self, now: float) -> None:
         """Write heartbeat and counters to the scoreboard; update the Date field."""
         service = self.service
-        cells = self.child.row.cells
-        cells[scoreboard.HEARTBEAT_NS] = monotonic_ns()
-        cells[scoreboard.CONNECTIONS] = len(service.connections)
-        cells[scoreboard.IN_PROGRESS] = service.slots.busy
-        for field, base, value in zip(scoreboard.COUNTERS, self._base, service.counters()):
-            cells[field] = base + value
+        self.child.row.publish(self._base, len(service.connections), service.slots.busy,
+                               service.counters())
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         service.standing.tick(time())
         if self.access is not None:
             self.access.flush()
         if self._sweeps % _MEASURE_EVERY == 0:
             self.child.row.measure()
-            self.child.look()
+            self.child.report_imports()
         self._sweeps += 1
 
     def _memory(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Internal routing: each condition and action, and that rules are followed in their order."""
+"""Internal routing: every condition and action, and the order of rules."""
 
 import base64
 import os
@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.app.rules import actions as visits
-from geventuwsgi.app.rules import rules as routing
+from geventuwsgi.app.rules import actions
 from geventuwsgi.app.rules import variables
 from geventuwsgi.app.rules.response_filter import wrap
-from geventuwsgi.app.rules.rules import Filters, Routes
+from geventuwsgi.app.rules.rules import CONDITIONS, Filters, Routes
 from geventuwsgi.app.wsgi import WsgiExchange
-from geventuwsgi.config.options import rules as rows_routes
+from geventuwsgi.config.options import rules as grammar
 from geventuwsgi.protocol.response import ResponseDefaults
 
 
@@ -31,28 +30,28 @@ def request(path: str = "/", **more: str) -> dict[str, Any]:
 
 
 def follow(environ: dict[str, Any], *rules: str,
-           filters: Filters = Filters()) -> visits.RuleContext:
+           filters: Filters = Filters()) -> actions.RuleContext:
     exchange = WsgiExchange(Transport(), environ, "GET", "/", "HTTP/1.1",  # type: ignore[arg-type]
                             True, False)
     return Routes(rules, filters).follow(exchange)
 
 
-def answered(visit: visits.RuleContext) -> tuple[str, dict[str, str], bytes]:
-    """Call the application that answers."""
-    assert visit.answer is not None
+def response_of(context: actions.RuleContext) -> tuple[str, dict[str, str], bytes]:
+    """Call the application that responds instead."""
+    assert context.replacement is not None
     seen: list[Any] = []
-    body = visit.answer(visit.environ, lambda *args: seen.append(args))
+    body = context.replacement(context.environ, lambda *args: seen.append(args))
     data = b"".join(body)
     if hasattr(body, "close"):
         body.close()
     return seen[0][0], dict(seen[0][1]), data
 
 
-def test_the_rows_and_the_rules_know_the_same_words() -> None:
-    assert set(rows_routes.ACTIONS) == set(visits.ACTIONS)
-    assert set(rows_routes.CONDITIONS) == set(routing.CONDITIONS)
-    assert set(rows_routes.FUNCTIONS) == {*variables.FUNCTIONS, "uwsgi"}
-    assert set(rows_routes.WORDS["uwsgi"]) == set(variables.SERVER)
+def test_the_grammar_and_the_rules_have_the_same_words() -> None:
+    assert set(grammar.ACTIONS) == set(actions.ACTIONS)
+    assert set(grammar.CONDITIONS) == set(CONDITIONS)
+    assert set(grammar.FUNCTIONS) == {*variables.FUNCTIONS, "uwsgi"}
+    assert set(grammar.WORDS["uwsgi"]) == set(variables.SERVER)
 
 
 @pytest.mark.parametrize("rule, holds", [
@@ -79,12 +78,12 @@ def test_the_rows_and_the_rules_know_the_same_words() -> None:
     ("route-if ipv4in:${REMOTE_ADDR};10.0.0.0/8 addvar:X=1", True),
     ("route-if ipv4in:${REMOTE_ADDR};192.168.0.0/16 addvar:X=1", False),
     ("route-if ipv6in:fe80::1;fe80::/10 addvar:X=1", True),
-    ("route-if ipv4in:nobody;10.0.0.0/8 addvar:X=1", False),
+    ("route-if ipv4in:other;10.0.0.0/8 addvar:X=1", False),
     ("route-if exists:/dev/null addvar:X=1", True), ("route-if isfile:/dev addvar:X=1", False),
     ("route-if isdir:/dev addvar:X=1", True), ("route-if isexec:/bin/sh addvar:X=1", True),
     ("route-if islink:/proc/self addvar:X=1", True),
 ])
-def test_what_a_rule_is_for(rule: str, holds: bool) -> None:
+def test_conditions(rule: str, holds: bool) -> None:
     environ = request("/a", CONTENT_LENGTH="16")
     follow(environ, rule)
     assert ("X" in environ) is holds
@@ -96,7 +95,7 @@ def test_what_a_rule_is_for(rule: str, holds: bool) -> None:
     ("${base64[HTTP_HOST]}", base64.b64encode(b"shop.example").decode()),
     ("${hex[REMOTE_ADDR]}", b"10.1.2.3".hex()), ("$", "$"), ("100%", "100%"),
     ("${wsgi.input}", "${wsgi.input}"), ("${time[none]}", "")])
-def test_places(argument: str, text: str) -> None:
+def test_placeholders(argument: str, text: str) -> None:
     environ = request("/a/b", HTTP_COOKIE='k="v w"; x=1', QUERY_STRING="p=1+2&q=")
     follow(environ, f"route ^/(.)/(.) addvar:X={argument}")
     assert environ["X"] == text
@@ -116,30 +115,31 @@ def test_the_order_of_rules() -> None:
     assert follow(environ, "route-run goto:nowhere", "route-run addvar:LATE=1").closed
     # A label of the client's that there is not: uWSGI drops the connection, too.
     for label in ("", "x"):
-        visit = follow(request("/", HTTP_A=label), "route-run goto:${HTTP_A}", "route-label y")
-        assert visit.closed and not visit.exchange.transport.persists
+        context = follow(request("/", HTTP_A=label), "route-run goto:${HTTP_A}", "route-label y")
+        assert context.closed and not context.exchange.transport.persists
     assert "LATE" not in environ
 
 
-def test_answers() -> None:
+def test_responses_of_rules() -> None:
     environ = request("/old/x", QUERY_STRING="a=\r\nSet-Cookie: b")
-    status, headers, body = answered(follow(environ, "route ^/old/(.*) redirect:/new/$1"))
+    status, headers, body = response_of(follow(environ, "route ^/old/(.*) redirect:/new/$1"))
     assert (status, headers["Location"], body) == ("302 Found", "/new/x", b"Moved")
     rule = "route-run redirect-permanent:https://${HTTP_HOST}/?${QUERY_STRING}"
-    status, headers, body = answered(follow(environ, rule))
+    status, headers, body = response_of(follow(environ, rule))
     assert (status, body) == ("301 Moved Permanently", b"Moved Permanently")
     assert headers["Location"] == "https://shop.example/?a=Set-Cookie: b"
-    status, _, body = answered(follow(environ, "route-run return:404"))
+    status, _, body = response_of(follow(environ, "route-run return:404"))
     assert status == "404 Not Found" and body == b"Not Found"
-    visit = follow(environ, "route-run break:413 Request Entity Too Large")
-    assert answered(visit)[0] == "413 Request Entity Too Large" and answered(visit)[2] == b""
-    assert visit.exchange.transport.persists is False
+    context = follow(environ, "route-run break:413 Request Entity Too Large")
+    status, _, body = response_of(context)
+    assert status == "413 Request Entity Too Large" and body == b""
+    assert context.exchange.transport.persists is False
     assert follow(environ, "route-run break:").closed
 
 
 def test_the_request_as_the_application_sees_it() -> None:
     environ = request("/app/x", SCRIPT_NAME="/app")
-    visit = follow(
+    context = follow(
         environ, "route-run fixpathinfo:", "route-run setuser:alice", "route-run setmethod:PUT",
         "route-run seturi:/u", "route-run setremoteaddr:1.2.3.4", "route-run setscheme:https",
         "route-run setdocroot:/d", "route-run addvar:wsgi.input=1", "route-run donotlog:",
@@ -148,7 +148,7 @@ def test_the_request_as_the_application_sees_it() -> None:
     assert environ["REQUEST_METHOD"] == "PUT" and environ["RAW_URI"] == "/u"
     assert environ["REMOTE_ADDR"] == "1.2.3.4" and environ["wsgi.url_scheme"] == "https"
     assert "wsgi.input" not in environ and environ["DOCUMENT_ROOT"] == "/d"
-    assert visit.exchange.logged is False and visit.exchange.logvars == {"k": "v", "l": "w"}
+    assert context.exchange.logged is False and context.exchange.logvars == {"k": "v", "l": "w"}
     follow(environ, "route ^/x rewrite:/y?a=1", "route ^/y rewrite-last:/z", "route . setuser:bob")
     assert (environ["PATH_INFO"], environ["QUERY_STRING"], environ["REMOTE_USER"]) == (
         "/z", "a=1", "alice")
@@ -160,20 +160,20 @@ def test_the_request_as_the_application_sees_it() -> None:
 
 def test_basic_authentication() -> None:
     rule = "route ^/admin basicauth:Shop,alice:se:cret"
-    status, headers, _ = answered(follow(request("/admin"), rule))
+    status, headers, _ = response_of(follow(request("/admin"), rule))
     assert status[:3] == "401" and headers["WWW-Authenticate"] == 'Basic realm="Shop"'
     for wrong in ("alice:no", "alice", ":", "alice:se:cret "):
         encoded = base64.b64encode(wrong.encode()).decode()
         environ = request("/admin", HTTP_AUTHORIZATION=f"Basic {encoded}")
-        assert answered(follow(environ, rule))[0][:3] == "401"
+        assert response_of(follow(environ, rule))[0][:3] == "401"
     for wrong in ("Basic", "Basic ?", "Bearer x", "Basic \xff"):
-        assert follow(request("/admin", HTTP_AUTHORIZATION=wrong), rule).answer
+        assert follow(request("/admin", HTTP_AUTHORIZATION=wrong), rule).replacement
     right = "basic " + base64.b64encode(b"alice:se:cret").decode()
     environ = request("/admin", HTTP_AUTHORIZATION=right)
-    assert follow(environ, rule).answer is None and environ["REMOTE_USER"] == "alice"
+    assert follow(environ, rule).replacement is None and environ["REMOTE_USER"] == "alice"
     both = ("route-run basicauth-next:Shop,bob:b", rule)
-    assert follow(request("/admin", HTTP_AUTHORIZATION=right), *both).answer is None
-    assert follow(request("/admin"), *both).answer
+    assert follow(request("/admin", HTTP_AUTHORIZATION=right), *both).replacement is None
+    assert follow(request("/admin"), *both).replacement
 
 
 def test_files(tmp_path: Path) -> None:
@@ -181,15 +181,15 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "pub" / "a.txt").write_text("a")
     (tmp_path / "secret").write_text("secret")
     rule = f"route ^/f/(.*) static:{tmp_path}/pub/$1"
-    status, headers, body = answered(follow(request("/f/a.txt"), rule))
+    status, headers, body = response_of(follow(request("/f/a.txt"), rule))
     assert (status, headers["Content-Type"], body) == ("200", "text/plain", b"a")
     for path in ("/f/../secret", "/f/none", "/f/", "/f/a.txt\0", "/f//etc/passwd"):
-        assert answered(follow(request(path), rule))[0] == "404 Not Found"
+        assert response_of(follow(request(path), rule))[0] == "404 Not Found"
 
 
 def respond(headers: list[tuple[str, str]], pieces: list[bytes], *rules: str,
             status: str = "200 OK") -> tuple[str, list[tuple[str, str]], bytes, list[bytes]]:
-    """Run an application behind rules; return status, headers, body and its pieces."""
+    """Run an application with rules; return status, headers, body and its pieces."""
     seen: list[Any] = []
     closed: list[bool] = []
     sent: list[bytes] = []
@@ -240,7 +240,7 @@ def test_compression() -> None:
         assert headers == [header] and body == b"written body"
 
 
-def test_without_rules_for_the_response_the_application_is_itself() -> None:
+def test_without_rules_for_responses_the_application_is_not_wrapped() -> None:
     def application(environ: Any, start_response: Any) -> list[bytes]:
         return []
     assert wrap(application, follow(request(), "route-run addvar:A=1")) is application
@@ -248,7 +248,7 @@ def test_without_rules_for_the_response_the_application_is_itself() -> None:
 
 def later(*rules: str, status: str = "200 OK", headers: Any = (), lazily: bool = False,
           filters: Filters = Filters(), environ: dict[str, Any] | None = None) -> Any:
-    """Run an application behind rules for responses; (status, headers, body, visit, closes)."""
+    """Run an application with rules for responses; (status, headers, body, context, closes)."""
     seen: list[Any] = []
     closes: list[str] = []
 
@@ -268,13 +268,13 @@ def later(*rules: str, status: str = "200 OK", headers: Any = (), lazily: bool =
         if not lazily:
             start_response(status, list(headers))
         return Body(start_response)
-    visit = follow(request() if environ is None else environ, *rules, filters=filters)
-    body = wrap(application, visit)(visit.environ, lambda *args: seen.append(args))
+    context = follow(request() if environ is None else environ, *rules, filters=filters)
+    body = wrap(application, context)(context.environ, lambda *args: seen.append(args))
     data = b"".join(body)
     if hasattr(body, "close"):
         body.close()
     assert closes == ["own"]
-    return seen[-1][0], dict(seen[-1][1]), data, visit
+    return seen[-1][0], dict(seen[-1][1]), data, context
 
 
 @pytest.mark.parametrize("lazily", [False, True])
@@ -291,44 +291,44 @@ def test_responses_that_are_replaced(lazily: bool) -> None:
         b"Service Unavailable")
 
 
-def test_rules_for_what_comes_behind() -> None:
-    visit = later("final-route-status ^5 donotlog:", "final-route-run logvar:s=${uwsgi[status]}",
-                  "route-run addvar:X=1")[3]
-    visit.exchange.status = 503
-    visit.finish()
-    assert visit.exchange.logged is False and visit.exchange.logvars == {"s": "503"}
+def test_final_rules() -> None:
+    context = later("final-route-status ^5 donotlog:", "final-route-run logvar:s=${uwsgi[status]}",
+                    "route-run addvar:X=1")[3]
+    context.exchange.status = 503
+    context.finish()
+    assert context.exchange.logged is False and context.exchange.logvars == {"s": "503"}
 
 
-def test_what_the_server_knows() -> None:
+def test_values_of_the_server() -> None:
     environ = request("/a.css")
     follow(environ, "route-run addvar:X=${uwsgi[pid]} ${uwsgi[wid]} ${mime[PATH_INFO]} "
            "${mime[NONE]}|${uwsgi[uuid]}")
     assert re.fullmatch(rf"{os.getpid()} 0 text/css \|[0-9a-f-]{{36}}", environ["X"])
-    visit = later("final-route-run logvar:s=${uwsgi[rsize]}")[3]
-    visit.exchange.body_size = 7
-    visit.finish()
-    assert visit.exchange.logvars == {"s": "7"}
+    context = later("final-route-run logvar:s=${uwsgi[rsize]}")[3]
+    context.exchange.body_size = 7
+    context.finish()
+    assert context.exchange.logvars == {"s": "7"}
 
 
 def test_fields_of_responses() -> None:
     filters = Filters(frozenset(("x-gone", "x-user")), (("x-user", "REMOTE_USER"),))
-    _, headers, _, visit = later(
+    _, headers, _, context = later(
         "response-route-remote-user ^alice$ addheader:X-Seen: yes", filters=filters,
         headers=[("X-User", "alice"), ("X-Gone", "1"), ("X-Kept", "1")])
     assert headers == {"X-Kept": "1", "X-Seen": "yes"}
-    assert visit.environ["REMOTE_USER"] == "alice"
+    assert context.environ["REMOTE_USER"] == "alice"
 
 
 @pytest.mark.parametrize("lazily", [False, True])
 def test_compression_that_the_application_asks_for(lazily: bool) -> None:
-    told = {"headers": [("uWSGI-Encoding", "gzip"), ("Content-Length", "3")], "lazily": lazily,
-            "filters": Filters(auto_gzip=True)}
-    _, headers, body, _ = later(environ=request(HTTP_ACCEPT_ENCODING="gzip"), **told)
+    options = {"headers": [("uWSGI-Encoding", "gzip"), ("Content-Length", "3")], "lazily": lazily,
+               "filters": Filters(auto_gzip=True)}
+    _, headers, body, _ = later(environ=request(HTTP_ACCEPT_ENCODING="gzip"), **options)
     assert headers["Content-Encoding"] == "gzip" and zlib.decompress(body, 31) == b"own"
-    assert later(**told)[1:3] == ({"Content-Length": "3"}, b"own")
+    assert later(**options)[1:3] == ({"Content-Length": "3"}, b"own")
 
 
-def test_the_server_as_the_client_calls_it() -> None:
+def test_server_name_as_http_host() -> None:
     environ = request(SERVER_NAME="machine")
     follow(environ, filters=Filters(host_named=True))
     assert environ["SERVER_NAME"] == "shop.example"

@@ -43,7 +43,7 @@ def test_preconditions(fields: dict[str, str], status: int) -> None:
     assert precondition(fields, OURS) == status
 
 
-@pytest.mark.parametrize("said, part", [
+@pytest.mark.parametrize("value, part", [
     ("bytes=0-0", (0, 1)), ("bytes=2-5", (2, 4)), ("bytes=5-", (5, 5)), ("bytes=-3", (7, 3)),
     ("bytes=-30", (0, 10)), ("bytes=8-100", (8, 2)), ("Bytes=0-9", (0, 10)), ("bytes= 1-2", (1, 2)),
     ("bytes=10-", (0, 0)), ("bytes=10-20", (0, 0)), ("bytes=-0", (0, 0)),
@@ -51,15 +51,15 @@ def test_preconditions(fields: dict[str, str], status: int) -> None:
     ("octets=0-1", None), ("bytes=+1-2", None), ("bytes=0x1-2", None), ("", None),
     ("bytes=1_0-", None), ("bytes=\u0661-", None), ("bytes=" + "9" * 30 + "-", None),
 ])
-def test_ranges(said: str, part: tuple[int, int] | None) -> None:
-    environ = {"REQUEST_METHOD": "GET", "HTTP_RANGE": said}
+def test_ranges(value: str, part: tuple[int, int] | None) -> None:
+    environ = {"REQUEST_METHOD": "GET", "HTTP_RANGE": value}
     assert byte_range(environ, OURS, 10) == part
 
 
-@pytest.mark.parametrize("said, holds", [
+@pytest.mark.parametrize("value, holds", [
     ('"a1"', True), (DATE, True), ('W/"a1"', False), ('"b"', False), (AFTER, False), ("x", False)])
-def test_if_range(said: str, holds: bool) -> None:
-    environ = {"REQUEST_METHOD": "GET", "HTTP_RANGE": "bytes=2-5", "HTTP_IF_RANGE": said}
+def test_if_range(value: str, holds: bool) -> None:
+    environ = {"REQUEST_METHOD": "GET", "HTTP_RANGE": "bytes=2-5", "HTTP_IF_RANGE": value}
     assert byte_range(environ, OURS, 10) == ((2, 4) if holds else None)
 
 

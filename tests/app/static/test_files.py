@@ -1,4 +1,4 @@
-"""Which file a request means: maps, directories, links, and everything that must not be seen."""
+"""The file of a request: maps, directories, links, and files that must not be served."""
 
 import logging
 import os
@@ -61,7 +61,7 @@ def test_prefixes(tree: Path) -> None:
     "/static/none.css", "/static/css/a.css/", "/static/css/a.css/b", "/static/fifo", "/static/",
     "/static", "/elsewhere", "/icon/", "/static/a.py", "/static/" + "x" * 5000,
     "/static/css/a.css\0.txt", "/static/\xff"])
-def test_what_is_left_to_the_application(tree: Path, path: str) -> None:
+def test_paths_that_the_application_gets(tree: Path, path: str) -> None:
     files = StaticFiles(maps=[("/static", str(tree)), ("/icon", str(tree / "css/a.css"))],
                         skip=[".py"])
     assert name(files, ask(path)) is None
@@ -70,7 +70,7 @@ def test_what_is_left_to_the_application(tree: Path, path: str) -> None:
 @pytest.mark.parametrize("path", ["/static/../secret.txt", "/static/out", "/static/dirout/x.txt",
                                   "/static/css/../../secret.txt", "/staticless/x.txt/../x.txt",
                                   "/static/../rootless/x.txt"])
-def test_nothing_outside_is_seen(tree: Path, path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_outside_is_served(tree: Path, path: str, caplog: pytest.LogCaptureFixture) -> None:
     before = len(os.listdir("/proc/self/fd"))
     files = StaticFiles(maps=[("/static", str(tree))], index=["x.txt"])
     with caplog.at_level(logging.ERROR, "geventuwsgi.error"):
@@ -105,12 +105,12 @@ def test_a_root_that_moves_is_followed(tree: Path) -> None:
 
 
 class Answer:
-    """What `StaticFiles.answer` says, as a WSGI server sees it."""
+    """The response of `StaticFiles.respond`, as a WSGI server gets it."""
 
     def __init__(self, files: StaticFiles, environ: dict[str, Any]) -> None:
         found = files.find(environ)
         assert found is not None
-        body = files.answer(found, environ, self._start)
+        body = files.respond(found, environ, self._start)
         self.body = b"".join(self._pieces(body))
         with pytest.raises(OSError):
             os.fstat(found.fd)  # closed, whatever was sent
@@ -125,7 +125,7 @@ class Answer:
             body.close()
 
 
-def test_answers(tree: Path) -> None:
+def test_responses(tree: Path) -> None:
     files = StaticFiles(roots=[str(tree)])
     whole = Answer(files, ask("/css/a.css"))
     assert whole.status == "200" and whole.body == b"a { }"
@@ -150,12 +150,12 @@ def test_answers(tree: Path) -> None:
 def test_compressed_twins(tree: Path) -> None:
     (tree / "css" / "a.css.gz").write_bytes(b"gz")
     files = StaticFiles(roots=[str(tree)], gzipped=Gzipped(suffixes=(".css",)))
-    taken = Answer(files, ask("/css/a.css", HTTP_ACCEPT_ENCODING="br, gzip;q=0.5"))
-    assert taken.body == b"gz" and taken.headers["Content-Encoding"] == "gzip"
-    assert taken.headers["Content-Type"] == "text/css"
+    accepted = Answer(files, ask("/css/a.css", HTTP_ACCEPT_ENCODING="br, gzip;q=0.5"))
+    assert accepted.body == b"gz" and accepted.headers["Content-Encoding"] == "gzip"
+    assert accepted.headers["Content-Type"] == "text/css"
     other = Answer(files, ask("/css/a.css"))
     assert other.body == b"a { }" and other.headers["Vary"] == "Accept-Encoding"
-    assert other.headers["ETag"] != taken.headers["ETag"]
+    assert other.headers["ETag"] != accepted.headers["ETag"]
     assert "Vary" not in Answer(files, ask("/css/index.html")).headers
     itself = Answer(files, ask("/css/a.css.gz"))
     assert itself.headers["Content-Type"] == "application/gzip"
@@ -164,12 +164,12 @@ def test_compressed_twins(tree: Path) -> None:
     assert Answer(files, ask("/css/a.css", HTTP_ACCEPT_ENCODING="gzip")).body == b"a { }"
 
 
-@pytest.mark.parametrize("field, taken", [
+@pytest.mark.parametrize("field, accepted", [
     ("gzip", True), ("GZIP", True), ("deflate, gzip;q=1.0", True), ("*", True), ("", False),
     ("gzip;q=0", False), ("gzip;q=0.000", False), ("*;q=0", False), ("br", False),
     ("*, gzip;q=0", False), ("x-gzip", True), ("gzipped", False)])
-def test_accept_encoding(field: str, taken: bool) -> None:
-    assert accepts_gzip(field) is taken
+def test_accept_encoding(field: str, accepted: bool) -> None:
+    assert accepts_gzip(field) is accepted
 
 
 def test_expires(tree: Path) -> None:

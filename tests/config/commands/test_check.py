@@ -1,4 +1,4 @@
-"""--check-config: a verdict for each line, of INI files and of gunicorn's settings files."""
+"""--check-config: a status for each line, of INI files and of gunicorn's settings files."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 from geventuwsgi.boot.preflight import failures
 from geventuwsgi.cli import main
 from geventuwsgi.config.commands import from_gunicorn
-from geventuwsgi.config.commands.check import Line, ConfigReport
+from geventuwsgi.config.commands.check import ConfigReport, Line
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read
 from geventuwsgi.config.settings import Settings
@@ -32,17 +32,17 @@ gevent = 10 ; slots
 """
 
 
-def verdicts(report: ConfigReport) -> dict[str, Line]:
+def by_option(report: ConfigReport) -> dict[str, Line]:
     return {line.option: line for line in report.lines}
 
 
-def test_each_line_has_its_verdict(write: Callable[..., str]) -> None:
+def test_each_line_has_its_status(write: Callable[..., str]) -> None:
     path = write(FILE)
     report, in_json = check(["--check-config", path], {})
     assert not in_json and not report.fine and report.files == [path]
-    found = verdicts(report)
+    found = by_option(report)
     assert [line.line for line in report.lines[1:]] == list(range(2, 13))
-    assert {name: line.verdict for name, line in found.items()} == {
+    assert {name: line.status for name, line in found.items()} == {
         "ini": "taken", "http-socket": "taken with a difference", "module": "taken",
         "base": "taken", "chdir": "taken", "processes": "taken", "thunder-lock": "ignored",
         "harakiri": "taken with a difference", "chroot": "refused", "vaccum": "unknown",
@@ -57,7 +57,7 @@ def test_each_line_has_its_verdict(write: Callable[..., str]) -> None:
                          "1 unknown\n")
 
 
-def test_what_has_no_effect_with_asgi_is_ignored(write: Callable[..., str]) -> None:
+def test_without_effect_with_asgi_is_ignored(write: Callable[..., str]) -> None:
     path = write("""[uwsgi]
 http-socket = :0
 static-map = /static=/srv
@@ -68,11 +68,11 @@ harakiri = 3
 asgi = m:app
 """)
     report, _ = check([path], {})
-    found = verdicts(report)
+    found = by_option(report)
     assert report.fine and report.counts["ignored"] == 4
     for name in ("static-map", "static-index", "threads", "post-buffering"):
         line = found[name]
-        assert line.verdict == "ignored" and "has no effect with ASGI" in line.reasons[0]
+        assert line.status == "ignored" and "has no effect with ASGI" in line.reasons[0]
         assert len(line.reasons) == 1
 
 
@@ -87,10 +87,10 @@ asgi = m:app
     ("[uwsgi]\nini = none.ini\n", "ini", 2, "none.ini"),
     ("[geventuwsgi]\nprocces = 2\n", "procces", 2, "there is no such option"),
 ])
-def test_what_is_wrong(write: Callable[..., str], text: str, option: str, line: int | None,
-                       reason: str) -> None:
+def test_wrong_lines(write: Callable[..., str], text: str, option: str, line: int | None,
+                     reason: str) -> None:
     report, _ = check(["--check-config", write(text)], {})
-    wrong = [one for one in report.lines if one.verdict == "wrong"]
+    wrong = [one for one in report.lines if one.status == "wrong"]
     assert len(wrong) == 1 and not report.fine
     assert wrong[0].line == line and reason in wrong[0].reasons[0]
     assert wrong[0].option == option
@@ -102,11 +102,11 @@ def test_exit_status_and_json(write: Callable[..., str],
     assert main(["--check-config", good]) == 0
     assert "module = app: taken\n" in capsys.readouterr().out
     assert main(["-c", write(FILE), "--check-config", "--format", "json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["ok"] is False and told["summary"]["refused"] == 2
-    assert told["lines"][1] == {
-        "file": told["files"][0], "line": 2, "option": "http-socket", "text": "127.0.0.1:0",
-        "verdict": "taken with a difference", "reasons": told["lines"][1]["reasons"]}
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False and report["summary"]["refused"] == 2
+    assert report["lines"][1] == {
+        "file": report["files"][0], "line": 2, "option": "http-socket", "text": "127.0.0.1:0",
+        "status": "taken with a difference", "reasons": report["lines"][1]["reasons"]}
     assert main(["--check-config", good, "--format=xml"]) == 2
     assert main(["--check-config", "nowhere.ini"]) == 2
 
@@ -136,11 +136,11 @@ def test_a_settings_file_of_gunicorn(tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(SETTINGS)
     report, _ = check(["--check-config", str(path)], {})
-    found = verdicts(report)
+    found = by_option(report)
     assert found["bind"].text == "unix:/tmp/x.sock" and found["bind"].line == 3
-    assert found["workers"].text == "5" and found["preload-app"].verdict == "ignored"
-    assert found["post_fork"].verdict == "refused" and found["timeout"].line == 18
-    assert found["secure_scheme_headers"].verdict == "refused"
+    assert found["workers"].text == "5" and found["preload-app"].status == "ignored"
+    assert found["post_fork"].status == "refused" and found["timeout"].line == 18
+    assert found["secure_scheme_headers"].status == "refused"
     assert "helper" not in found and "graceful-timeout" not in found and not report.fine
     assert main(["--from", str(path)]) == 0
     text = capsys.readouterr().out
@@ -153,59 +153,60 @@ def test_a_settings_file_of_gunicorn(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 LINES = [
-    # line, verdict, the beginning of each reason
+    # line, status, the beginning of each reason
     ("chdir = /srv", "taken", []),
     ("project = shop", "unknown", ["a placeholder that nothing refers to"]),
     ("set-ph = name=shop", "taken", []),
-    ("gevent = 4", "taken with a difference", ["gevent = 1 is allowed; when all are taken"]),
+    ("gevent = 4", "taken with a difference", ["gevent = 1 is allowed; a worker at its maximum"]),
     ("processes = 4 ; cores", "taken with a difference", ["the inline comment '; cores' is cut"]),
     ("chdir = '/srv/my app'", "taken with a difference", ["the quotes around '/srv/my app' are"]),
-    ('processes = "4"', "taken with a difference", ['the quotes around "4" are cut off; to uWSGI']),
+    ('processes = "4"', "taken with a difference", ['the quotes around "4" are cut off; in uWSGI']),
     ('vacuum = "no" # never', "taken with a difference", [
         "the inline comment '# never'", 'the quotes around "no"']),
     ("env = A='b'", "taken", []),
     ("http-keepalive = true", "taken with a difference", ["'true' is on, with 75 seconds"]),
     ("listen = $(QUEUE)", "taken with a difference", [
-        "more than somaxconn is cut", "$(QUEUE) is read as 64; uWSGI takes it as it stands"]),
+        "a value above somaxconn is lowered",
+        "$(QUEUE) is read as 64; uWSGI replaces no references"]),
     ("set-ph = base=$(QUEUE)", "taken with a difference", ["base=$(QUEUE) is read as base=64"]),
     ("threads = 3", "taken with a difference", [
-        "requests run in greenlets", "3 requests at a time in greenlets, not in native threads"]),
+        "requests run in greenlets", "3 requests at once in greenlets, not in native threads"]),
     ("master = true", "ignored", ["there is always a master"]),
-    ("show-config = true", "ignored", ["it acts on the command line alone"]),
-    ("plugins = python3, php", "ignored", ["Python, gevent", "there is no plugin 'php' here"]),
-    ("chroot = /srv", "refused", ["the server starts fresh interpreters, which are not inside"]),
+    ("show-config = true", "ignored", ["it is only valid on the command line"]),
+    ("plugins = python3, php", "ignored", ["Python, gevent", "there is no plugin 'php'"]),
+    ("chroot = /srv", "refused", ["the server starts new interpreters, which are not in"]),
     ("raw-socket = :1", "refused", ["the application is WSGI: use http-socket"]),
     ("chmod_socket = 660", "unknown", ["a placeholder that", "did you mean chmod-socket?"]),
     ("module: app", "unknown", ["a placeholder that", "did you mean module = app?"]),
     ("else =", "unknown", ["a placeholder that", "uWSGI 2.0 has no else: write the opposite"]),
-    ("if-env = NONE", "taken with a difference", ["it has no end: all lines behind it belong"]),
+    ("if-env = NONE", "taken with a difference", ["it has no end: all lines after it belong"]),
     ("timeout = 5", "unknown", ["a placeholder that", "did you mean worker-timeout?"]),
     ("harakiri = soon", "wrong", ["'soon' is not a number of seconds"]),
     ("declare-option = two=processes=$1;chdir=/", "taken with a difference",
-     ["it holds for lines before it"]),
+     ["it also applies to lines before it"]),
     ("stats = :9191", "ignored", ["statistics of workers are not served", "nothing listens at"]),
     ("stats-http = true", "ignored", ["statistics of workers are not served: http-stats-server"]),
     ("x = 1", "unknown", ["a placeholder that nothing refers to"]),
 ]
 
 
-@pytest.mark.parametrize(("line", "verdict", "reasons"), LINES)
-def test_verdicts(write: Callable[..., str], line: str, verdict: str, reasons: list[str]) -> None:
+@pytest.mark.parametrize(("line", "status", "reasons"), LINES)
+def test_statuses(write: Callable[..., str], line: str, status: str, reasons: list[str]) -> None:
     path = write(f"[uwsgi]\nwsgi-file = a.py\nhttp-socket = :0\n{line}\n")
     report, _ = check(["--check-config", path], {"QUEUE": "64"})
     found = next(one for one in report.lines if one.line == 4)
-    assert found.verdict == verdict and len(found.reasons) == len(reasons), found.reasons
-    for told, beginning in zip(found.reasons, reasons):
-        assert told.startswith(beginning)
-    assert report.fine == (verdict not in ("refused", "wrong"))
-    assert json.loads(report.json())["summary"][verdict] >= 1 and f": {verdict}" in report.text()
+    assert found.status == status and len(found.reasons) == len(reasons), found.reasons
+    for reason, beginning in zip(found.reasons, reasons):
+        assert reason.startswith(beginning)
+    assert report.fine == (status not in ("refused", "wrong"))
+    assert json.loads(report.json())["summary"][status] >= 1 and f": {status}" in report.text()
 
 
-def test_what_is_no_lines_own(write: Callable[..., str]) -> None:
+def test_notes_and_declared_options(write: Callable[..., str]) -> None:
     path = write("module = a\nsocket = 0.0.0.0:0\ndeclare-option = two=processes=$1;legion=x\n"
                  "two = 2\nif-env = NONE\nharakiri = x\nendif =\n")
     report, _ = check(["--check-config", "--vacuum", path], {})
-    assert {line.option: line.verdict for line in report.lines}["two"] == "refused"
+    assert {line.option: line.status for line in report.lines}["two"] == "refused"
     path = write("module = a\nsocket = 0.0.0.0:0\nfor = a b\nmount = /%(_)=%(_)\nend\n")
     report, _ = check([path, "--processes", "2"], {})
     assert report.fine and len(report.notes) == 1 and "uwsgi-allow-from" in report.notes[0]
@@ -235,12 +236,12 @@ print("noise")
 """
 
 
-def test_an_odd_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusual_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(ODD)
     assert main(["--check-config", "-c", str(path), "--format", "json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    found = {line["option"]: (line["line"], line["verdict"]) for line in told["lines"]}
+    report = json.loads(capsys.readouterr().out)
+    found = {line["option"]: (line["line"], line["status"]) for line in report["lines"]}
     assert found == {
         "on_exit": (2, "refused"), "on_starting": (4, "refused"), "pre_fork": (5, "refused"),
         "bind": (6, "taken"), "umask": (7, "taken"), "timeout": (8, "taken"),
@@ -287,9 +288,9 @@ def test_conversion_keeps_the_concurrency(tmp_path: Path, text: str, slots: int)
     assert settings.gevent == slots
 
 
-def test_gunicorns_other_defaults_are_lines(tmp_path: Path) -> None:
+def test_gunicorns_other_defaults_become_lines(tmp_path: Path) -> None:
     settings, text = converted(tmp_path, "workers = 4\nbind = 'unix:/run/x.sock'\n")
-    assert "\n; accesslog: gunicorn writes no line per request" in text
+    assert "\n; accesslog: gunicorn does not log requests" in text
     assert (settings.keepalive, settings.disable_logging, settings.lazy_apps) == (2, True, True)
     assert settings.chmod_socket == 0o666
     settings, text = converted(tmp_path, "worker_class = 'uvicorn.workers.UvicornWorker'\n"
@@ -297,16 +298,16 @@ def test_gunicorns_other_defaults_are_lines(tmp_path: Path) -> None:
     assert (settings.keepalive, settings.disable_logging) == (5, False)
     assert "gevent =" not in text and "lazy" not in text and "chmod" not in text
     report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
-    assert report.fine and verdicts(report)["worker-class"].verdict == "taken with a difference"
+    assert report.fine and by_option(report)["worker-class"].status == "taken with a difference"
     (tmp_path / "gunicorn.conf.py").write_text("accesslog = None\nthreads = 2\n")
     report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
-    found = verdicts(report)
+    found = by_option(report)
     assert found["threads"].reasons[0].startswith("requests run in greenlets")
     assert found["accesslog"].reasons[-1] == "--from writes disable-logging = true"
 
 
-def test_what_an_ini_file_cannot_say(tmp_path: Path) -> None:
-    """The rest means the same, whatever the environment and the files of the machine say."""
+def test_settings_that_cannot_be_converted(tmp_path: Path) -> None:
+    """The converted settings keep their meaning, whatever the environment and the files."""
     settings, text = converted(tmp_path, r'''
 import socket, json
 raw_env = ["P=@(/etc/hostname)", "Q=a$(HOME)b", "R=x ", "S= y", "T=1\n2", "U=%(bind)s", "V=5%"]
@@ -318,29 +319,30 @@ statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
 ''')
     assert settings.env == ("P=@(/etc/hostname)", "Q=a$(HOME)b", "R=x ", "V=5%")
     assert (settings.processes, settings.chdir, settings.uid) == (1, None, "root")
-    for told in ("workers = two: 'two' is not", "worker_class = tornado: tornado: workers",
-                 "limit_request_line = 0: '0': must be", "raw_env = S= y: an INI file cannot",
-                 "raw_env = U=%(bind)s: an INI file cannot", "raw_env: 'T=1", "config: it acts",
-                 "chdir = /srv/a ;b: an INI file cannot", "keyfile = /x: there is no cert",
-                 "check-config = false: command, it acts", "spew: it says gunicorn's default"):
-        assert f"\n; {told}" in text
+    for comment in ("workers = two: 'two' is not", "worker_class = tornado: tornado: workers",
+                    "limit_request_line = 0: '0': must be", "raw_env = S= y: an INI file cannot",
+                    "raw_env = U=%(bind)s: an INI file cannot", "raw_env: 'T=1",
+                    "config: it is only", "chdir = /srv/a ;b: an INI file cannot",
+                    "keyfile = /x: there is no cert",
+                    "check-config = false: command, it is only", "spew: it is gunicorn's default"):
+        assert f"\n; {comment}" in text
     assert "socket" not in text and "json" not in text
     report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
-    found = verdicts(report)
-    assert found["workers"].verdict == "wrong" and found["workers"].text == "two"
-    assert {found[name].verdict for name in ("spew", "syslog", "config", "statsd_prefix")} == {
+    found = by_option(report)
+    assert found["workers"].status == "wrong" and found["workers"].text == "two"
+    assert {found[name].status for name in ("spew", "syslog", "config", "statsd_prefix")} == {
         "ignored"}
 
 
-def test_an_account_of_another_machine_stays(tmp_path: Path) -> None:
+def test_an_account_of_another_machine_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("user = 'nobody-has-it'\nthreads = 2\n")
     text = Conversion(*from_gunicorn.read(str(path))).ini()
     assert "\nuid = nobody-has-it\nthreads = 2\n" in text
 
 
-def test_a_settings_file_is_no_configuration(tmp_path: Path,
-                                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_settings_file_is_not_a_configuration(tmp_path: Path,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text("workers = 2\n")
     assert main(["-c", str(path)]) == 2
@@ -351,11 +353,11 @@ def test_a_settings_file_is_no_configuration(tmp_path: Path,
         in capsys.readouterr().err
 
 
-def test_bytes_of_any_kind_are_printed(tmp_path: Path) -> None:
+def test_any_bytes_are_printed(tmp_path: Path) -> None:
     path = tmp_path / "app.ini"
     path.write_bytes(b"[uwsgi]\nmodule = a\nhttp-socket = :0\nenv = X=/caf\xe9\nodd = \xe9\n")
-    for question in ("--check-config", "--show-config"):
-        done = subprocess.run([sys.executable, "-m", "geventuwsgi", str(path), question],
+    for command in ("--check-config", "--show-config"):
+        done = subprocess.run([sys.executable, "-m", "geventuwsgi", str(path), command],
                               capture_output=True, timeout=60, cwd=Path(__file__).parents[3])
         assert done.returncode == 0, done.stderr
         assert b"/caf\xe9" in done.stdout
@@ -363,7 +365,7 @@ def test_bytes_of_any_kind_are_printed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text, reason", [
     ("import nowhere\n", "it cannot be run: ModuleNotFoundError"),
-    ("workers = \n", "it is no Python"), ("import sys; sys.exit(3)\n", "SystemExit")])
+    ("workers = \n", "it is not Python"), ("import sys; sys.exit(3)\n", "SystemExit")])
 def test_settings_files_that_do_not_run(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "gunicorn.conf.py"
     path.write_text(text)
@@ -380,36 +382,36 @@ def test_a_wrong_command_line_is_a_usage_error() -> None:
         check(["--check-config", "--procesess", "2"], {})
 
 
-def test_lines_of_a_block_that_does_not_hold(write: Callable[..., str]) -> None:
+def test_lines_of_a_false_block(write: Callable[..., str]) -> None:
     path = write("[uwsgi]\nmodule = app\nhttp-socket = :0\nif-env = PRODUCTION\nchroot = /x\n"
                  "processes = zero\nthreads = $(N)\nchdir = /srv\nendif =\nfor =\nenv = A=b\n"
                  "endfor =\n")
     report, _ = check(["--check-config", path], {})
     assert report.fine and [line.line for line in report.lines[1:]] == list(range(2, 13))
     found = {line.line: line for line in report.lines}
-    why = "if-env = PRODUCTION does not hold"
-    assert found[5].verdict == "not read here"
-    assert found[5].reasons[0] == f"{why}; where it does: refused"
-    assert "fresh interpreters" in found[5].reasons[1]
-    assert found[6].reasons == (f"{why}; where it does: wrong", "'zero' is not a number")
-    assert found[7].reasons[0] == f"{why}; where it does: taken with a difference"
-    assert found[8].reasons == (f"{why}; where it does: taken",)
-    assert found[11].reasons == ("for gives nothing; where it does: taken",)
+    reason = "if-env = PRODUCTION is false"
+    assert found[5].status == "not read here"
+    assert found[5].reasons[0] == f"{reason}; otherwise: refused"
+    assert "new interpreters" in found[5].reasons[1]
+    assert found[6].reasons == (f"{reason}; otherwise: wrong", "'zero' is not a number")
+    assert found[7].reasons[0] == f"{reason}; otherwise: taken with a difference"
+    assert found[8].reasons == (f"{reason}; otherwise: taken",)
+    assert found[11].reasons == ("for is empty; otherwise: taken",)
     assert "5 not read here" in report.text().splitlines()[-1]
     report, _ = check(["--check-config", path], {"PRODUCTION": "1"})
-    assert {line.line for line in report.lines if line.verdict in ("refused", "wrong")} == {5, 6}
+    assert {line.line for line in report.lines if line.status in ("refused", "wrong")} == {5, 6}
 
 
-def test_a_line_that_fails_hides_no_other(write: Callable[..., str]) -> None:
+def test_a_wrong_line_does_not_hide_others(write: Callable[..., str]) -> None:
     path = write("[uwsgi]\nmodule = app\nhttp-socket = :0\nchroot = /x\nprocesses = 2\n"
                  "cheaper = 9\nreload-on-rss = 900\nevil-reload-on-rss = 800\n")
     report, _ = check(["--check-config", path], {})
-    assert {line.line: line.verdict for line in report.lines
-            if line.verdict in ("refused", "wrong")} == {4: "refused", 6: "wrong", 7: "wrong"}
-    # What only looks wrong because the other line is not there is not told.
+    assert {line.line: line.status for line in report.lines
+            if line.status in ("refused", "wrong")} == {4: "refused", 6: "wrong", 7: "wrong"}
+    # An error that is only due to the omitted line is not reported.
     path = write("[uwsgi]\nhttp-socket = :0\nprocesses = two\ncheaper = 1\n")
     report, _ = check(["--check-config", path], {})
-    assert [line.line for line in report.lines if line.verdict == "wrong"] == [3]
+    assert [line.line for line in report.lines if line.status == "wrong"] == [3]
 
 
 def test_lines_without_effect(write: Callable[..., str]) -> None:
@@ -420,23 +422,23 @@ def test_lines_without_effect(write: Callable[..., str]) -> None:
     report, _ = check(["--check-config", path, "--vacuum"],
                       {"UWSGI_PROCESSES": "8", "GEVENTUWSGI_MAX_REQUESTS": "3"})
     lost = {line.option if line.line is None else line.line: line.reasons[0]
-            for line in report.lines if line.verdict == "ignored"}
+            for line in report.lines if line.status == "ignored"}
     other = path.replace("app.ini", "other.ini")
     assert report.fine and lost == {
         "UWSGI_PROCESSES": f"no effect: {path}:5 wins", 4: "no effect: line 8 wins",
-        6: f"no effect: {other}:2 wins", 9: "no effect: keepalive of line 10 wins",
-        2: "no effect: GEVENTUWSGI_MAX_REQUESTS of the environment wins",
+        6: f"no effect: {other}:2 wins", 9: "no effect: keepalive in line 10 wins",
+        2: "no effect: GEVENTUWSGI_MAX_REQUESTS in the environment wins",
         15: "no effect: --vacuum on the command line wins"}
 
 
-def test_a_typo_in_the_environment_stops_nothing(write: Callable[..., str]) -> None:
+def test_a_typo_in_the_environment_is_not_an_error(write: Callable[..., str]) -> None:
     path = write("[uwsgi]\nmodule = app\nhttp-socket = :0\nstrict = 1\n")
     environ = {"GEVENTUWSGI_PROCESES": "2", "UWSGI_HARAKIRY": "2"}
     report, _ = check(["--check-config", path], environ)
-    found = verdicts(report)
+    found = by_option(report)
     assert report.fine
     for name, close in (("GEVENTUWSGI_PROCESES", "processes"), ("UWSGI_HARAKIRY", "harakiri")):
-        assert found[name].verdict == "unknown"
+        assert found[name].status == "unknown"
         assert found[name].reasons == ("there is no such option", f"did you mean {close}?")
     settings, _ = read([path], environ)
     assert settings is not None and len(settings.warnings) == 2
@@ -444,8 +446,8 @@ def test_a_typo_in_the_environment_stops_nothing(write: Callable[..., str]) -> N
     assert report.fine
 
 
-def test_what_would_stop_the_start(tmp_path: Path, write: Callable[..., str]) -> None:
-    """Nothing is imported and nothing is made."""
+def test_errors_of_the_preflight(tmp_path: Path, write: Callable[..., str]) -> None:
+    """Nothing is imported and no file is created."""
     (tmp_path / "env").mkdir()
     (tmp_path / "there.py").write_text("raise SystemExit\n")
     good = f"[uwsgi]\nchdir = {tmp_path}\nwsgi-file = there.py:app\nhttp-socket = :0\n"
@@ -456,9 +458,10 @@ def test_what_would_stop_the_start(tmp_path: Path, write: Callable[..., str]) ->
         "callable = 1x\nmodule = a b\nhttps-socket = :0,/no/c.pem,/no/k.pem\nchdir2 = none\n"
         "mount = /x=none.py\nreq-logger = file:/no/log\n")
     report, _ = check(["--check-config", path], {}, failures)
-    wrong = {line.option: line.reasons[0] for line in report.lines if line.verdict == "wrong"}
+    wrong = {line.option: line.reasons[0] for line in report.lines if line.status == "wrong"}
     for option, reason in {
-            "wsgi-file": "there.txt: no such file (looked in ", "home": "is not a virtual environment",
+            "wsgi-file": "there.txt: no such file in ",
+            "home": "is not a virtual environment",
             "logto": "/no/dir/x cannot be opened: there is no directory /no/dir",
             "callable": "cannot understand '1x'", "module": "'a b' is not the name of a module",
             "https-socket": "/no/c.pem: No such file", "chdir2": "cannot change to none",
@@ -466,8 +469,8 @@ def test_what_would_stop_the_start(tmp_path: Path, write: Callable[..., str]) ->
         assert reason in wrong.pop(option)
     assert not wrong and not report.fine
     report, _ = check([write(good + "chdir = /no/where\n")], {}, failures)
-    assert [(line.line, line.reasons) for line in report.lines if line.verdict == "wrong"] == [
+    assert [(line.line, line.reasons) for line in report.lines if line.status == "wrong"] == [
         (5, ("cannot change to /no/where: it is not a directory",))]
-    # A hook may yet make it.
+    # A hook may create it.
     report, _ = check([write(good + "chdir = /no/where\nhook-asap = exec:true\n")], {}, failures)
     assert report.fine

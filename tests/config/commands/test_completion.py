@@ -1,4 +1,4 @@
-"""Completion in the shells themselves, as far as they are there; bash always is."""
+"""Completion in the shells themselves, if they are installed; bash always is."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from geventuwsgi.errors import UsageError
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with files to choose from, and the scripts."""
     path = tmp_path_factory.mktemp("shell")
     for name in ("app.ini", "two words.ini", "notes.txt", "main.py"):
@@ -24,11 +24,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(place: Path, *argv: str) -> list[str]:
+def run(directory: Path, *argv: str) -> list[str]:
     if shutil.which(argv[0]) is None:
         pytest.skip(f"{argv[0]} is not installed")
-    result = subprocess.run(argv, cwd=place, text=True, capture_output=True, timeout=60,
-                            env={"PATH": "/usr/bin:/bin", "HOME": str(place)})
+    result = subprocess.run(argv, cwd=directory, text=True, capture_output=True, timeout=60,
+                            env={"PATH": "/usr/bin:/bin", "HOME": str(directory)})
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout.splitlines()
 
@@ -53,14 +53,14 @@ WORDS = {
 }
 
 
-def test_bash(place: Path) -> None:
+def test_bash(directory: Path) -> None:
     lines = ["source ./complete.bash"]
     for words in WORDS:
         quoted = " ".join(f"'{word}'" for word in ("geventuwsgi", *words))
         lines.append(f"COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _geventuwsgi; "
                      "printf '%s\\n' \"${COMPREPLY[@]}\" --end--")
-    (place / "run.bash").write_text("\n".join(lines))
-    found = "\n".join(run(place, "bash", "run.bash")).split("--end--")
+    (directory / "run.bash").write_text("\n".join(lines))
+    found = "\n".join(run(directory, "bash", "run.bash")).split("--end--")
     assert [sorted(filter(None, one.split("\n"))) for one in found[:-1]] == list(WORDS.values())
 
 
@@ -75,33 +75,33 @@ def test_bash_names_every_option() -> None:
             assert f"--{option.name}" not in offered
 
 
-def test_fish(place: Path) -> None:
+def test_fish(directory: Path) -> None:
     for line, expected in (("--log-le", ["--log-level"]),
                            ("--log-level de", ["debug"]), ("--logto n", ["notes.txt"]),
                            ("--chdir ", ["conf/"]), ("--harakiri ", []), ("ap", ["app.ini"]),
                            ("--no-vacu", ["--no-vacuum"]), ("--help vacu", ["vacuum"])):
         script = f"source ./complete.fish; complete -C 'geventuwsgi {line}'"
-        assert [one.partition("\t")[0] for one in run(place, "fish", "-c", script)] == expected
+        assert [one.partition("\t")[0] for one in run(directory, "fish", "-c", script)] == expected
 
 
-def test_zsh(place: Path) -> None:
-    """Syntax, and each of the specifications as zsh takes it."""
+def test_zsh(directory: Path) -> None:
+    """The syntax, and each specification as zsh parses it."""
     script = ("autoload -U compinit; compinit -u -D; source ./complete.zsh; "
               "print $_comps[geventuwsgi]; _arguments() { print $#; for one in $@; do "
               "[[ $one == *:* || $one == *\\] ]] || print wrong $one; done }; _geventuwsgi")
-    name, count = run(place, "zsh", "-f", "-c", script)
+    name, count = run(directory, "zsh", "-f", "-c", script)
     assert name == "_geventuwsgi"
     assert int(count) == (1 + sum(len(names) for _, names in completion.options())
-                          + len(list(completion.turned_off())))
+                          + len(list(completion.negations())))
 
 
-def test_flags_that_are_turned_off() -> None:
-    offered = [name for name, _ in completion.turned_off()]
+def test_flags_that_are_negations() -> None:
+    offered = [name for name, _ in completion.negations()]
     assert {"--no-dev", "--no-reload", "--no-lazy-apps"} <= set(offered)
     for name in offered:
         assert list(argv.parse([name]))
 
 
 def test_another_shell() -> None:
-    with pytest.raises(UsageError, match="--completion: 'tcsh' is none of bash, zsh, fish"):
+    with pytest.raises(UsageError, match="--completion: 'tcsh' is not one of bash, zsh, fish"):
         completion.script("tcsh")

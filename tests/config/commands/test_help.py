@@ -1,4 +1,4 @@
-"""Help and reference are made from the table; the reference on disk is not stale."""
+"""Help and reference are generated from the table; docs/options.rst is up to date."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from geventuwsgi.errors import UsageError
 REFERENCE = Path(__file__).parents[3] / "docs" / "options.rst"
 
 
-def test_the_reference_is_not_stale() -> None:
+def test_the_reference_is_up_to_date() -> None:
     assert REFERENCE.read_text() == help.reference(), (
         "python -m geventuwsgi.config.commands.help > docs/options.rst")
 
@@ -47,7 +47,7 @@ def test_about_one_option(name: str, pieces: tuple[str, ...]) -> None:
         assert piece in text
 
 
-def test_about_no_option() -> None:
+def test_about_an_unknown_option() -> None:
     with pytest.raises(UsageError, match="did you mean --processes?"):
         help.about("--proceses")
 

@@ -1,14 +1,14 @@
-"""Whose name a name is, held against the programs themselves."""
+"""The names of options, compared with the programs that have them."""
 
 import re
 import subprocess
 
 import pytest
 
-from geventuwsgi.config.options.aliases import GUNICORN_NAMES, HOOKS, SETTINGS
-from geventuwsgi.config.options.names import GUNICORNS, NOT_UWSGIS, by_server
+from geventuwsgi.config.options.aliases import GUNICORN_HOOKS, GUNICORN_NAMES, GUNICORN_SETTINGS
+from geventuwsgi.config.options.names import ALSO_GUNICORN, NOT_UWSGI, by_server
 from geventuwsgi.config.options.table import OPTIONS, row
-from tests.harness import installed
+from tests.harness import reference_uwsgi
 
 ROWS = [option for option in OPTIONS if option.section and option.section != "INI logic"]
 # The wheel of uWSGI that is tested against was built without TLS.
@@ -16,24 +16,24 @@ TLS = re.compile(r"https|sni|ssl-option|http-to-https")
 
 
 def test_uwsgis_names() -> None:
-    text = subprocess.run([installed("pyuwsgi"), "--help"], capture_output=True, text=True).stdout
+    text = subprocess.run([reference_uwsgi(), "--help"], capture_output=True, text=True).stdout
     known = set(re.findall(r"--([a-z0-9][\w.-]*)", text))
     assert len(known) > 800
     names = [name for option in ROWS if option.everywhere
              for name in (option.name, *option.aliases) if not TLS.match(name)]
-    wrong = [name for name in names if (name in known) == (name in NOT_UWSGIS)]
-    assert not wrong, "NOT_UWSGIS of config/names.py is to hold what uWSGI does not have"
+    wrong = [name for name in names if (name in known) == (name in NOT_UWSGI)]
+    assert not wrong, "NOT_UWSGI of config/options/names.py lists what uWSGI does not have"
 
 
 def test_gunicorns_flags() -> None:
-    """Each is an option here, or told why not, and so is each name of a settings file."""
+    """Each flag and each setting is an option here, possibly an ignored or refused one."""
     config = pytest.importorskip("gunicorn.config")
     for setting in config.KNOWN_SETTINGS:
         for flag in setting.cli or ():
             assert len(flag) == 2 or row(flag[2:]), flag
-        key = SETTINGS.get(setting.name, setting.name.replace("_", "-"))
-        assert row(key) or setting.name in HOOKS, setting.name
-        assert setting.name in GUNICORN_NAMES | HOOKS, setting.name
+        key = GUNICORN_SETTINGS.get(setting.name, setting.name.replace("_", "-"))
+        assert row(key) or setting.name in GUNICORN_HOOKS, setting.name
+        assert setting.name in GUNICORN_NAMES | GUNICORN_HOOKS, setting.name
 
 
 def test_gunicorns_names() -> None:
@@ -42,7 +42,7 @@ def test_gunicorns_names() -> None:
     known |= {flag[2:] for setting in config.KNOWN_SETTINGS for flag in setting.cli or ()}
     for option in ROWS:
         for name in (option.name, *option.aliases):
-            assert (name in known) == (name in GUNICORNS), name
+            assert (name in known) == (name in ALSO_GUNICORN), name
 
 
 @pytest.mark.parametrize(("name", "found"), [
@@ -55,5 +55,5 @@ def test_gunicorns_names() -> None:
 def test_by_server(name: str, found: dict[str, list[str]]) -> None:
     option = row(name)
     assert option is not None
-    told = by_server(option)
-    assert {server: names for server, names in told.items() if server != "Also"} == found
+    servers = by_server(option)
+    assert {server: names for server, names in servers.items() if server != "Also"} == found

@@ -1,4 +1,4 @@
-"""Options on requests and responses: what they take, and what is said of the rest."""
+"""Options on requests and responses: values, and messages for wrong ones."""
 
 import re
 
@@ -25,28 +25,28 @@ def test_values(resolve: Resolve) -> None:
 
 
 @pytest.mark.parametrize(("line", "reason"), [
-    ("error-page = 418=/a", "'418' is none of the statuses that the server itself answers with"),
-    ("error-page = /a", "is none of the statuses"), ("error-page-404 =", "needs a path"),
-    ("del-header = a b", "'a b' is no name of a header"),
+    ("error-page = 418=/a", "'418' is not one of the statuses that the server itself sends"),
+    ("error-page = /a", "is not one of the statuses"), ("error-page-404 =", "needs a path"),
+    ("del-header = a b", "'a b' is not a header name"),
     ("collect-header = X-User", "is not of the form NAME VARIABLE"),
     ("pull-header = X-User wsgi.input", "is not of the form NAME VARIABLE"),
     ("websocket-max-size = 0", "must be at least 1"),
-    ("http-socket-modifier1 = 9", "9: this server runs Python alone"),
+    ("http-socket-modifier1 = 9", "9: this server runs only Python"),
     ("pymodule-alias = a", "is not of the form name=module"),
     ("threads-stack-size = 1", "must be at least 32"),
-    ("fastrouter = :3031", "the router takes HTTP, not the uwsgi protocol"),
+    ("fastrouter = :3031", "the router accepts HTTP, not the uwsgi protocol"),
     ("fastrouter-to = :3031", "proxy_pass in nginx"), ("eval = 1", "use wsgi-file"),
     ("start_response-nodelay = true", "yield that at once"),
-    ("final-route = ^/ redirect:/x", "redirect: the response has left"),
-    ("error-route-run = rewrite:/x", "the application has answered already"),
-    ("response-route-run = break:", "the application has answered already"),
+    ("final-route = ^/ redirect:/x", "redirect: the response has been sent"),
+    ("error-route-run = rewrite:/x", "the application has already responded"),
+    ("response-route-run = break:", "the application has already responded"),
     ("route-status = 404 log:x", "there is no such option"),
 ])
-def test_what_cannot_be_meant(resolve: Resolve, line: str, reason: str) -> None:
+def test_wrong_values(resolve: Resolve, line: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(reason)):
         resolve(f"{line}\nstrict = true")
 
 
-def test_told_with_asgi(resolve: Resolve) -> None:
+def test_with_asgi(resolve: Resolve) -> None:
     settings = resolve("asgi = m\nerror-page-503 = /b\nws-max-size = 9\nwebsocket-max-size = 1\n")
     assert settings.ws_max_size == 1024

@@ -1,4 +1,4 @@
-"""The table itself: no name twice, no row without its reason or its words."""
+"""The table: no name twice, no option without a text or a reason."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ import geventuwsgi
 from geventuwsgi.config.commands import help
 from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.option import Option, shared
-from geventuwsgi.config.options.table import BY_NAME, OPTIONS, suggest, nearest, row
+from geventuwsgi.config.options.table import BY_NAME, OPTIONS, nearest, row, suggest
 from geventuwsgi.errors import ConfigError
 
 
@@ -22,13 +22,13 @@ def test_no_name_and_no_letter_twice() -> None:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_rows_are_whole(option: Option) -> None:
+def test_rows_are_complete(option: Option) -> None:
     assert option.status in ("taken", "ignored", "refused", "directive", "command")
     if option.status in ("ignored", "refused"):
         assert option.reason and not option.section
     else:
         assert option.help and option.section and not option.help.endswith(".")
-    if option.kind.repeats:
+    if option.value_type.repeats:
         assert isinstance(option.default, tuple)
     if option.to:
         assert row(option.to) is not None
@@ -58,17 +58,16 @@ def test_where_pip_puts_the_files_beside_the_package(
     assert shared(tmp_path / package) == (directory and f"{tmp_path}/{directory}")
 
 
-# Whole families that are read by a name put together: hooks, daemons, static-expires-*.
+# Families whose attribute names are composed where they are read.
 FAMILIES = ("hook_", "exec_", "attach_", "smart_attach_", "touch_exec", "static_expires_",
             "wait_for_")
 
 
-def test_what_is_taken_is_read_somewhere() -> None:
-    """A row without a reader would be a line that the operator wrote for nothing."""
-    tables = ("table.py", "rows_")
+def test_each_taken_option_is_read_somewhere() -> None:
+    """An option that no code reads would have no effect."""
     words = set(re.findall(r"\w+", "".join(
         path.read_text() for path in Path(geventuwsgi.__file__).parent.rglob("*.py")
-        if not path.name.startswith(tables))))
+        if path.parent.name != "options")))
     taken = [option for option in OPTIONS if option.status == "taken" and not option.to]
     assert [option.name for option in taken if option.attribute not in words
             and not option.attribute.startswith(FAMILIES)] == []
@@ -90,16 +89,16 @@ def test_names_of_uvicorn(resolve: Any) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (("--host", "0.0.0.0"), "--host: host and port are one: write bind = HOST:PORT"),
-    (("--port", "80"), "--port: host and port are one: write bind = HOST:PORT"),
+    (("--host", "0.0.0.0"), "--host: host and port are one option: write bind = HOST:PORT"),
+    (("--port", "80"), "--port: host and port are one option: write bind = HOST:PORT"),
     (("--uds", "/run/x"), "--uds: write bind = unix:PATH"),
     (("--env-file", ".env"), "--env-file: use env"),
     (("--no-server-header",), "write server-header = false"),
-    (("--ws", "none"), "--ws: none: they are served"),
+    (("--ws", "none"), "--ws: none: WebSockets are served"),
     (("--loop", "uvloop"), "--loop: uvloop: write asgi-loop = uvloop"),
 ])
-def test_what_uvicorn_spells_another_way(resolve: Any, arguments: tuple[str, ...],
-                                         words: str) -> None:
+def test_uvicorns_options_with_another_name(resolve: Any, arguments: tuple[str, ...],
+                                            words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(None, *arguments, "a:b")
     assert words in str(caught.value)
@@ -122,12 +121,12 @@ def test_nearest(name: str, close: str | None) -> None:
     assert nearest(name, uwsgi=True) == close
 
 
-def test_a_placeholder_of_many_files_has_no_hint() -> None:
+def test_a_common_placeholder_has_no_hint() -> None:
     assert suggest("name", "shop", uwsgi=True) == ""
     assert suggest("user", "deploy", uwsgi=True) == "did you mean uid?"
 
 
-def test_every_option_tells_of_itself() -> None:
+def test_every_option_has_a_help_text() -> None:
     for name in BY_NAME:
         text = help.about(name)
         assert "``" not in text and len(text) > 20

@@ -1,4 +1,4 @@
-"""Lines for what uWSGI has beside serving: refused with what to do instead, or harmless."""
+"""uWSGI's options without effect: refused with a replacement, or harmless."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from geventuwsgi.config.load.arguments import check
 from geventuwsgi.config.options.table import row
-from geventuwsgi.config.options.unsupported import FACILITY_ROWS
+from geventuwsgi.config.options.unsupported import BACKGROUND, DEPLOYMENT
 from geventuwsgi.errors import ConfigError
 
 APP = "module = app\nhttp-socket = 127.0.0.1:0\n"
@@ -38,14 +38,14 @@ APP = "module = app\nhttp-socket = 127.0.0.1:0\n"
     ("cap = net_bind_service", "AmbientCapabilities="),
     ("worker-exec = php", "attach-daemon"),
 ])
-def test_what_would_be_lost_is_refused(resolve: Any, line: str, instead: str) -> None:
+def test_refused_with_a_replacement(resolve: Any, line: str, instead: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(APP + line + "\n")
     assert f"app.ini:4: {line.partition(' =')[0]}: " in str(caught.value)
     assert instead in str(caught.value)
 
 
-def test_a_vassal_runs_by_itself(write: Callable[..., str], resolve: Any) -> None:
+def test_a_vassal_runs_on_its_own(write: Callable[..., str], resolve: Any) -> None:
     vassal = APP + ("master = true\nheartbeat = 10\nvassal-sos-backlog = 10\nvassal-sos = true\n"
                     "die-on-term = true\n")
     assert resolve(vassal).warnings == ()
@@ -53,7 +53,7 @@ def test_a_vassal_runs_by_itself(write: Callable[..., str], resolve: Any) -> Non
     assert report.fine and report.counts["ignored"] == 5
 
 
-def test_what_only_tunes_is_ignored(resolve: Any) -> None:
+def test_tuning_options_are_ignored(resolve: Any) -> None:
     lines = "".join(f"{name} = 3\n" for name in (
         "mule-reload-mercy", "spooler-processes", "cache-expire-freq", "signal-bufsize",
         "forkbomb-delay", "check-interval", "alarm-freq", "ksm"))
@@ -62,7 +62,7 @@ def test_what_only_tunes_is_ignored(resolve: Any) -> None:
     assert resolve(APP + lines + flags).warnings == ()
 
 
-def test_each_refusal_says_what_to_do() -> None:
-    for option in FACILITY_ROWS:
+def test_each_has_a_reason() -> None:
+    for option in (*BACKGROUND, *DEPLOYMENT):
         assert row(option.name, True) is option
         assert len(option.reason) > 12 and not option.reason.endswith(".")

@@ -26,7 +26,7 @@ from geventuwsgi.errors import ConfigError, UsageError
     ("cheaper-rss-limit-soft = 2G\ncheaper-rss-limit-hard = 1G\n",
      r"app.ini:2: cheaper-rss-limit-soft: must not be above the hard limit"),
     ("min-worker-lifetime = 60\nmax-worker-lifetime = 60\n",
-     r"app.ini:2: min-worker-lifetime: the least age of a worker must be below the greatest: "
+     r"app.ini:2: min-worker-lifetime: the minimum lifetime of a worker must be below the maximum: "
      r"min-worker-lifetime = 60 \(.*:2\), max-worker-lifetime = 60 \(.*:3\)$"),
     ("reload-on-rss = 300\nevil-reload-on-rss = 200\n",
      r"app.ini:2: reload-on-rss: a worker would be killed before"),
@@ -59,10 +59,10 @@ def test_possible(resolve: Any, text: str) -> None:
     ("cheaper-algo = busyness\n", "cheaper-algo: has no effect without cheaper"),
     ("cheaper-initial = 1\n", "cheaper-initial: has no effect without cheaper"),
     ("die-on-idle = true\n", "die-on-idle: has no effect without idle"),
-    ("reload-on-rss = 512k\n", "only the 512 of '512k' is read, as in uWSGI"),
+    ("reload-on-rss = 512k\n", "only 512 of '512k' is read, as in uWSGI"),
 ])
 def test_without_effect(resolve: Any, text: str, warning: str) -> None:
-    assert any(warning in told for told in resolve(text + "module = a\n").warnings)
+    assert any(warning in one for one in resolve(text + "module = a\n").warnings)
 
 
 @pytest.mark.parametrize(("text", "megabytes"), [

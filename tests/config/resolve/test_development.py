@@ -1,11 +1,11 @@
-"""What a development run takes of a configuration, and what it sets aside."""
+"""The settings of a development run, and those of a file that it does not use."""
 
 from collections.abc import Callable
 
 import pytest
 
 from geventuwsgi.config.load.arguments import read
-from geventuwsgi.config.resolve.development import ASIDE, DEFAULTS
+from geventuwsgi.config.resolve.development import DEFAULTS, OVERRIDES
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
 
@@ -36,15 +36,15 @@ block-warning = 100
 """
 
 
-def test_what_was_written_for_production_is_set_aside(resolve: Resolve) -> None:
+def test_production_settings_are_not_used(resolve: Resolve) -> None:
     settings = resolve(PRODUCTION, dev=True)
-    for name, value in ASIDE.items():
+    for name, value in OVERRIDES.items():
         assert getattr(settings, name) == (None if name == "worker_timeout" else value), name
     assert settings.listeners == (("127.0.0.1:8000", "http"), ("/run/shop.sock", "uwsgi"))
     assert (settings.dev, settings.reload, settings.py_autoreload) == (True, True, 0.5)
     assert (settings.gevent, settings.block_warning) == (20, 100)
     note = settings.notes[1]
-    assert note.startswith("set aside in a development run: processes (")
+    assert note.startswith("not used in a development run: processes (")
     assert "app.ini:4)" in note and "subscribe-to" in note and "block-warning" not in note
     assert not settings.warnings
     ordinary = resolve(PRODUCTION)
@@ -69,12 +69,12 @@ def test_the_command_line_wins(resolve: Resolve) -> None:
     (None, ("a:b",), {"GEVENTUWSGI_DEV": "1"}, True),
     (None, ("a:b", "--dev=false"), {"GEVENTUWSGI_DEV": "1"}, False),
 ])
-def test_where_it_may_be_said(resolve: Resolve, text: str | None, arguments: tuple[str, ...],
-                              environ: dict[str, str], dev: bool) -> None:
+def test_where_dev_is_set(resolve: Resolve, text: str | None, arguments: tuple[str, ...],
+                          environ: dict[str, str], dev: bool) -> None:
     assert resolve(text, *arguments, environ=environ).dev is dev
 
 
-def test_no_dev_under_its_own_spelling(resolve: Resolve) -> None:
+def test_dev_is_switched_off(resolve: Resolve) -> None:
     for argument in ("--no-dev", "--dev=false"):
         settings = resolve(None, "a:b", argument, dev=True)
         assert not settings.dev and all(
@@ -94,11 +94,11 @@ def test_sockets(resolve: Resolve, text: str | None, arguments: tuple[str, ...],
                  environ: dict[str, str], listeners: list[str]) -> None:
     settings = resolve(text, *arguments, environ=environ, dev=True)
     assert [address for address, _ in settings.listeners] == listeners
-    exposed = [note for note in settings.notes if "whoever can connect" in note]
+    exposed = [note for note in settings.notes if "clients that can connect" in note]
     assert len(exposed) == sum(address.startswith(":") for address in listeners)
 
 
-def test_flags_are_turned_off() -> None:
+def test_flags_are_switched_off() -> None:
     settings, _ = read(["a:b", "--vacuum", "--no-vacuum", "--no-auto-procname"], {})
     assert settings is not None and not settings.vacuum and not settings.auto_procname
     for argument in ("--no-processes", "--no-vacuum=1", "--no-such"):
@@ -106,7 +106,7 @@ def test_flags_are_turned_off() -> None:
             read(["a:b", argument], {})
 
 
-def test_a_file_that_nobody_looks_at_is_told(resolve: Resolve) -> None:
+def test_an_extra_file_without_autoreload_is_a_warning(resolve: Resolve) -> None:
     arguments = ("a:b", "--reload-extra-file", ".env", "--reload-extra-file=*.yaml")
     for more in (("--reload",), ("--dev",), ("--py-autoreload=2",)):
         settings = resolve(None, *arguments, *more)
@@ -114,6 +114,6 @@ def test_a_file_that_nobody_looks_at_is_told(resolve: Resolve) -> None:
     text = "[uwsgi]\nmodule = a\nreload-extra-file = .env\nreload-extra-file = %d*.yaml\n"
     settings = resolve(text, dev=True)
     assert settings.reload_extra_file[0] == ".env" and len(settings.reload_extra_file) == 2
-    assert not resolve(text).warnings  # what serves there serves here
+    assert not resolve(text).warnings  # in a file it is for development runs
     assert resolve(None, *arguments).warnings == (
         "command line: reload-extra-file: has no effect without py-autoreload",)

@@ -1,4 +1,4 @@
-"""Which relative paths lead below chdir: those of uWSGI and of gunicorn, as they were seen to."""
+"""Relative paths with chdir: as observed with uWSGI and with gunicorn."""
 
 import os
 from typing import Any
@@ -45,7 +45,7 @@ APP = "module = app\nchdir = /srv/app\n"
     ("logger = syslog:x", "logger", ("syslog:x",)),
     ("access-logfile = -", "access_logfile", "-"),
 ])
-def test_below_chdir(resolve: Any, line: str, name: str, expected: object) -> None:
+def test_relative_to_chdir(resolve: Any, line: str, name: str, expected: object) -> None:
     settings = resolve(APP + ("" if "socket" in line or "http" in line else "http-socket = :0\n")
                        + line + "\n")
     assert getattr(settings, name) == expected
@@ -68,7 +68,7 @@ def test_without_chdir_nothing_changes(resolve: Any) -> None:
     assert (settings.socket, settings.touch_reload) == (("a.sock",), ("x",))
 
 
-def test_it_is_shown(resolve: Any) -> None:
+def test_show_config(resolve: Any) -> None:
     text = shown(resolve(APP + "socket = app.sock\n"))
     assert "; listens: /srv/app/app.sock (uwsgi)\n" in text
     assert "\nsocket = /srv/app/app.sock " in text
@@ -82,6 +82,6 @@ def test_files_of_daemons(resolve: Any) -> None:
     assert (second["touch"], second["directory"]) == (("/srv/app/a", "/b"), "/srv/app/c")
 
 
-def test_a_path_gets_too_long(resolve: Any) -> None:
+def test_a_path_that_becomes_too_long(resolve: Any) -> None:
     with pytest.raises(ConfigError, match=r"app.ini:4: socket: .*at most 107 bytes"):
         resolve(f"module = app\nchdir = /srv/{'x' * 110}\nsocket = app.sock\n")

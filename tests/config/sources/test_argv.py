@@ -1,4 +1,4 @@
-"""The command line, and the variables that hold options."""
+"""The command line, and environment variables with options."""
 
 import shlex
 from pathlib import Path
@@ -62,14 +62,14 @@ def test_parse(line: str, expected: list[tuple[str, str | None]]) -> None:
     ("--chmod_socket 660", "--chmod_socket: there is no such option; did you mean --chmod-socket?"),
     ("--xyzzy", "--xyzzy: there is no such option"),
     ("--legion x", "--legion: there is no legion: "),
-    ("--chroot /x", "--chroot: the server starts fresh interpreters"),
+    ("--chroot /x", "--chroot: the server starts new interpreters"),
     ("--processes", "--processes: needs a value (N)"),
     ("--module --lazy-apps", "--module: needs a value (NAME)"),
     ("-w", "-w: needs a value"),
     ("-s", "-s: needs a value (ADDRESS)"),
     ("-q", "-q: there is no such option"),
     ("app.yaml", "app.yaml: only INI files are read"),
-    ("--need-app false", "'false' stands alone: a flag takes its value as --name=false"),
+    ("--need-app false", "'false' is an argument of its own: write a flag's value as --name=false"),
 ])
 def test_usage(line: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
@@ -78,7 +78,7 @@ def test_usage(line: str, message: str) -> None:
     assert caught.value.exit_status == 2
 
 
-def test_commands_are_no_entries() -> None:
+def test_commands_are_not_entries() -> None:
     assert list(argv.parse(["--version"])) == [Command("version")]
 
 

@@ -1,4 +1,4 @@
-"""Lines that act while they are read, and what else a configuration says to itself."""
+"""Directives, and other options of the INI dialect."""
 
 import http.server
 import threading
@@ -29,12 +29,12 @@ def read(path: str, **environ: str) -> Reading:
     return reading
 
 
-def told(reading: Reading, key: str) -> list[str | None]:
+def texts(reading: Reading, key: str) -> list[str | None]:
     return [entry.text for entry in reading.ordered() if entry.key == key]
 
 
 @pytest.mark.parametrize(("text", "key", "expected"), [
-    # What uWSGI prints for `<name> = print=<$1|$2|$10>` and words of all kinds.
+    # The output of uWSGI for `<name> = print=<$1|$2|$10>` with various words.
     ("declare-option = x=y=<$1|$2|$10|$0\nx = a b\n", "y", ["<a|b|a0|$0"]),
     ("declare-option2 = x=y=<$1|$2>\nx = a\tb  c\nx\n", "y", ["<a\tb|c>", "<|$2>"]),
     ("declare-option = x = y = $1 ; z = 2\nx = $(A)\n", "y", ["1"]),
@@ -43,34 +43,34 @@ def told(reading: Reading, key: str) -> list[str | None]:
     ("declare-option = x=y=$1;y\ndeclare-option = y=z=$1!\nx = 1\n", "z", ["1!", "!"]),
 ])
 def test_declared_options(write: Write, text: str, key: str, expected: list[str]) -> None:
-    assert told(read(write(text), A="1"), key) == expected
+    assert texts(read(write(text), A="1"), key) == expected
 
 
 def test_a_declared_option_sets_others(resolve: Resolve) -> None:
     settings = resolve("strict = true\ndeclare-option = size=processes=$1;harakiri=$2\n"
                        "size = 3 7\ndeclare-option = module=processes=9\nmodule = a\n")
     assert (settings.processes, settings.harakiri, settings.module) == (3, 7, "a")
-    assert "module is an option already" in settings.warnings[0]
+    assert "module is already an option" in settings.warnings[0]
     with pytest.raises(ConfigError, match=r"app.ini:3: size .processes.: 'x' is not"):
         resolve("declare-option = size=processes=$1\nsize = x\n")
 
 
 @pytest.mark.parametrize(("text", "message"), [
     ("declare-option = x\n", "2: declare-option: 'x' is not of the form NAME=OPTION=VALUE"),
-    ("declare-option = x=x=1\nx = 2\n", "3: x .x.: x stands for itself"),
+    ("declare-option = x=x=1\nx = 2\n", "3: x .x.: x contains itself"),
     ("declare-option = x=ini=$1\nx = 2\n", "3: x: ini acts while the file is read"),
     ("blacklist = a harakiri\nif-env = A\nset = harakiri=1\n", "4: set: the blacklist forbids it"),
-    ("whitelist = b  a\na = 1\nc = 1\n", "4: c: the whitelist allows here a, b alone"),
-    ("whitelist =\nstrict = true\n", "3: strict: the whitelist allows here nothing alone"),
+    ("whitelist = b  a\na = 1\nc = 1\n", "4: c: the whitelist only allows a, b here"),
+    ("whitelist =\nstrict = true\n", "3: strict: the whitelist only allows nothing here"),
     ("early-envdir = /nowhere\n", "2: early-envdir: cannot read /nowhere: No such file"),
-    ("resolve = ip=db..invalid\n", "2: resolve: 'db..invalid' is no name of a host"),
-    ("resolve = processes=localhost\n", "2: resolve: processes is an option, no placeholder"),
+    ("resolve = ip=db..invalid\n", "2: resolve: 'db..invalid' is not a host name"),
+    ("resolve = processes=localhost\n", "2: resolve: processes is an option, not a placeholder"),
     ("resolve = localhost\n", "2: resolve: 'localhost' is not of the form NAME=VALUE"),
     ("ini = @(/nowhere)\n", "2: ini: cannot read /nowhere: No such file"),
     ("exit = 256\n", "2: exit: '256': must be at most 255"),
-    ("x = 1\0\n", "2: 'x = 1.x00' holds a NUL"),
+    ("x = 1\0\n", "2: 'x = 1.x00' contains NUL"),
 ])
-def test_what_is_wrong(write: Write, text: str, message: str) -> None:
+def test_wrong_lines(write: Write, text: str, message: str) -> None:
     path = write(text)
     with pytest.raises(ConfigError, match=message) as caught:
         read(path, A="1").ordered()
@@ -85,8 +85,7 @@ def test_lists_end(write: Write) -> None:
 
 @pytest.mark.parametrize(("text", "status"), [
     ("exit\n", 0), ("exit = true\n", 0), ("if-not-env = A\nexit = 3\nendif =\n", 3)])
-def test_a_configuration_that_ends_the_start(write: Write, text: str, status: int,
-                                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit(write: Write, text: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
     path = write("x = 1\n" + text + "harakiri = x\n")
     with pytest.raises(ConfigurationEnd):
         read(path)
@@ -128,7 +127,7 @@ def test_a_file_of_variables(tmp_path: Path, write: Write) -> None:
     assert (environ["A"], environ["B"]) == ("1", "2") and not {"GONE", ""} & set(environ)
 
 
-def test_variables_of_a_log_line_are_no_options(resolve: Resolve) -> None:
+def test_variables_of_a_log_line_are_not_options(resolve: Resolve) -> None:
     arguments = ("app:app", "--pid", "x.pid", "--user=0", "--log-format", "%(pid) %(user) %(vars)")
     assert resolve(None, *arguments).log_format == "%(pid) %(user) %(vars)"
     settings = resolve("pid = 7\nlog-format = %(pid) %(user) %(processes)\nprocesses = 2\n")
@@ -136,7 +135,7 @@ def test_variables_of_a_log_line_are_no_options(resolve: Resolve) -> None:
 
 
 def test_an_address_is_a_placeholder(write: Write) -> None:
-    assert told(read(write("resolve = ip=localhost\nx = %(ip):80\n")), "x") == ["127.0.0.1:80"]
+    assert texts(read(write("resolve = ip=localhost\nx = %(ip):80\n")), "x") == ["127.0.0.1:80"]
 
 
 def test_optimized_python(resolve: Resolve) -> None:
@@ -149,7 +148,7 @@ def test_refused(resolve: Resolve) -> None:
         resolve("inject-before = x\n")
 
 
-def test_a_configuration_to_fall_back_on(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fallback_config(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     second = write("module = second\nhttp-socket = :0\n", "second.ini")
     run: list[str] = []
 
@@ -169,7 +168,7 @@ def test_a_configuration_to_fall_back_on(write: Write, capsys: pytest.CaptureFix
     assert capsys.readouterr().err.count("is read instead") == 1
 
 
-def test_one_value_is_printed(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_get(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = write("a = %n\na = 2\nget = a\n")
     assert main(["-c", path, "--get", "a"]) == 0 and capsys.readouterr().out == "app\n"
     assert main(["-c", path, "--get=b"]) == 1 and capsys.readouterr().out == ""
@@ -201,36 +200,36 @@ def site() -> Iterator[str]:
 
 def test_configurations_over_http() -> None:
     with site() as url:
-        assert told(read(f"{url}/app.ini"), "a") == [f"{url}/app.ini"]
-        with pytest.raises(ConfigError, match="the server answered 404 Not Found"):
+        assert texts(read(f"{url}/app.ini"), "a") == [f"{url}/app.ini"]
+        with pytest.raises(ConfigError, match="the response is 404 Not Found"):
             ini.content(f"{url}/none")
 
 
-def test_a_command_that_fails_is_told(write: Write) -> None:
+def test_a_command_that_fails_is_a_warning(write: Write) -> None:
     reading = read(write("x = @(exec://echo out; exit 3)\n"))
-    assert told(reading, "x") == ["out"]
+    assert texts(reading, "x") == ["out"]
     assert "exec://echo out; exit 3 ended with status 3" in reading.warnings[0]
     with pytest.raises(ConfigError, match="ended with status 3"):
         read(write("[geventuwsgi]\nx = @(exec://exit 3)\n"))
 
 
 @pytest.mark.parametrize(("text", "warning"), [
-    ("x = %(y)\ny = %(z)\nz = 1\n", "2: x: uWSGI leaves %(z) as it stands here"),
-    ("x = $(REF)\n", "2: x: uWSGI leaves $(A) as it stands here"),
-    ("set-ph = x=$(A)\n", "2: set-ph: x=$(A) is read as x=1; uWSGI takes it as it stands"),
-    ("set-ph = x=%(y)\ny = 1\n", "2: set-ph: x = %(y) is read as 1; uWSGI takes it as it stands"),
+    ("x = %(y)\ny = %(z)\nz = 1\n", "2: x: uWSGI leaves %(z) unchanged here"),
+    ("x = $(REF)\n", "2: x: uWSGI leaves $(A) unchanged here"),
+    ("set-ph = x=$(A)\n", "2: set-ph: x=$(A) is read as x=1; uWSGI replaces no references here"),
+    ("set-ph = x=%(y)\ny = 1\n", "2: set-ph: x = %(y) is read as 1; uWSGI replaces no"),
     ("for-glob = /nowhere/*\nx = 1\nend\n", "2: for-glob: no file matches /nowhere/*"),
-    ("for-times = 1 times\nx = %(_)\nend\n", "2: for-times: only the 1 of '1 times' is read"),
+    ("for-times = 1 times\nx = %(_)\nend\n", "2: for-times: only 1 of '1 times' is read"),
     ("for-times = 1 ; one\nx = %(_)\nend\n", "2: for-times: the inline comment '; one' is cut off"),
     ("if-exists = /etc # is\nx = 1\nend\n", "2: if-exists: the inline comment '# is' is cut off"),
-    ("for-times = $(A)\nx = %(_)\nend\n", "2: for-times: $(A) is read as 1; uWSGI takes it"),
-    ("if-dir = $(DIR)\nx = 1\nend\n", "2: if-dir: $(DIR) is read as /; uWSGI takes it"),
+    ("for-times = $(A)\nx = %(_)\nend\n", "2: for-times: $(A) is read as 1; uWSGI replaces"),
+    ("if-dir = $(DIR)\nx = 1\nend\n", "2: if-dir: $(DIR) is read as /; uWSGI replaces"),
     ("if-env = A = 1\nx = 1\nend\n", "2: if-env: the blanks around '=' in 'A = 1' are cut"),
     ("for-readline = /nowhere\nx = 1\nend\n", "2: for-readline: cannot read /nowhere"),
-    ("if-env = A\nx = 1\n", "2: if-env: it has no end: all lines behind it belong to it"),
+    ("if-env = A\nx = 1\n", "2: if-env: it has no end: all lines after it belong to it"),
     ("if-env = NONE\nfor = a b\nx = 2\nend =\nx = 1\nend\n", "3: for: blocks do not nest: this"),
 ])
-def test_what_was_plainly_meant_is_told(write: Write, text: str, warning: str) -> None:
+def test_departures_from_uwsgi_are_warnings(write: Write, text: str, warning: str) -> None:
     reading = read(write(text), A="1", REF="$(A)", DIR="/")
     assert len(reading.warnings) == 1 and warning in reading.warnings[0]
-    assert told(reading, "x") == ([] if "nowhere" in text else ["1"])
+    assert texts(reading, "x") == ([] if "nowhere" in text else ["1"])

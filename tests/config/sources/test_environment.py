@@ -1,4 +1,4 @@
-"""Variables of the environment: which of the places wins, and what is said of bad values."""
+"""Environment variables: their precedence, and messages for wrong values."""
 
 import itertools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from geventuwsgi.errors import ConfigError
 
 Write = Callable[..., str]
 
-# From the weakest to the strongest; each with the number that it gives.
+# From the weakest to the strongest, each with the number that it sets.
 PLACES = {"PLATFORM": 2, "UWSGI": 3, "FILE": 4, "ARGUMENTS": 5, "OWN": 6, "ARGV": 7}
 
 
@@ -29,14 +29,14 @@ def found(written: tuple[str, ...], path: str) -> Settings:
 
 
 @pytest.mark.parametrize("section", ["geventuwsgi", "uwsgi"])
-def test_the_strongest_place_wins(write: Write, section: str) -> None:
+def test_the_strongest_source_wins(write: Write, section: str) -> None:
     """argv > GEVENTUWSGI_* > GEVENTUWSGI_CMD_ARGS > file > UWSGI_* > platform > default."""
     with_line = write(f"[{section}]\nprocesses = {PLACES['FILE']}\n", "with.ini")
     without = write(f"[{section}]\nthreads = 2\n", "without.ini")
     for count in range(len(PLACES) + 1):
         for written in itertools.combinations(PLACES, count):
             path = with_line if "FILE" in written else without
-            # An operator of uWSGI sized the database for what the file says.
+            # A [uwsgi] file sets the number: the database was sized for it.
             counted = [place for place in written
                        if place != "PLATFORM" or section == "geventuwsgi"]
             expected = PLACES[counted[-1]] if counted else 1
@@ -82,30 +82,30 @@ def test_an_application_of_the_environment() -> None:
 
 
 WRONG = [
-    ({"PORT": "\u00b2"}, "environment: PORT: '\u00b2' is no port"),
-    ({"PORT": "0"}, "environment: PORT: '0' is no port"),
-    ({"PORT": "tcp://10.0.0.2:80"}, "environment: PORT: 'tcp://10.0.0.2:80' is no port"),
+    ({"PORT": "\u00b2"}, "environment: PORT: '\u00b2' is not a port"),
+    ({"PORT": "0"}, "environment: PORT: '0' is not a port"),
+    ({"PORT": "tcp://10.0.0.2:80"}, "environment: PORT: 'tcp://10.0.0.2:80' is not a port"),
     ({"WEB_CONCURRENCY": "2.5"}, "environment: WEB_CONCURRENCY: '2.5' is not a whole number"),
     ({"WEB_CONCURRENCY": "0"}, "environment: WEB_CONCURRENCY: '0': must be at least 1"),
     ({"FORWARDED_ALLOW_IPS": "localhost"},
-     "environment: FORWARDED_ALLOW_IPS: 'localhost' is no IP address, no network such as "
-     "10.0.0.0/8, and not *"),
+     "environment: FORWARDED_ALLOW_IPS: 'localhost' is not an IP address, a network such as "
+     "10.0.0.0/8, or *"),
     ({"GEVENTUWSGI_WORKERS": "-1"}, "environment: GEVENTUWSGI_WORKERS: '-1': must be at least 1"),
     ({"GEVENTUWSGI_VACUUM": "2"}, "environment: GEVENTUWSGI_VACUUM: '2' is neither true nor false"),
     ({"GEVENTUWSGI_INI": "none.ini"},
      "environment: GEVENTUWSGI_INI: cannot read none.ini: No such file or directory"),
     ({"GEVENTUWSGI_CHROOT": "/srv"},
-     "environment: GEVENTUWSGI_CHROOT: the server starts fresh interpreters, which are not "
-     "inside: use a container, or RootDirectory of systemd"),
+     "environment: GEVENTUWSGI_CHROOT: the server starts new interpreters, which are not "
+     "in the new root: use a container, or RootDirectory of systemd"),
     ({"GEVENTUWSGI_CMD_ARGS": "--version"},
-     "environment: GEVENTUWSGI_CMD_ARGS: --version has a place on the command line alone"),
+     "environment: GEVENTUWSGI_CMD_ARGS: --version is only valid on the command line"),
     ({"GEVENTUWSGI_CMD_ARGS": "a:b 'c"},
      "environment: GEVENTUWSGI_CMD_ARGS: No closing quotation"),
     ({"GEVENTUWSGI_CMD_ARGS": "--workers"},
      "environment: GEVENTUWSGI_CMD_ARGS: --workers: needs a value (N)"),
     ({"UWSGI_PROCESSES": ""}, "environment: UWSGI_PROCESSES: '': must be at least 1"),
     ({"UWSGI_HTTP_SOCKET": "a b"},
-     "environment: UWSGI_HTTP_SOCKET: 'a b': an address holds no blanks"),
+     "environment: UWSGI_HTTP_SOCKET: 'a b': an address cannot contain blanks"),
     ({"UWSGI_INI": "none.ini"},
      "environment: UWSGI_INI: cannot read none.ini: No such file or directory"),
 ]
@@ -120,11 +120,11 @@ def test_bad_values_name_the_variable(environ: dict[str, str], message: str) -> 
     assert not report.fine
 
 
-def test_the_check_tells_of_variables() -> None:
+def test_the_check_reports_variables() -> None:
     report, _ = check(["--check-config", "a:b"], {"GEVENTUWSGI_TIMEOUT": "4", "UWSGI_VACCUM": "1",
                                                   "UWSGI_VERSION": "2.0"})
-    told = {(line.file, line.option): line.verdict for line in report.lines}
-    assert told == {
+    statuses = {(line.file, line.option): line.status for line in report.lines}
+    assert statuses == {
         ("environment", "GEVENTUWSGI_TIMEOUT"): "taken", ("command line", "application"): "taken",
         ("environment", "UWSGI_VACCUM"): "unknown", ("environment", "UWSGI_VERSION"): "ignored"}
-    assert report.fine  # a version alone makes no configuration of uWSGI's, without a socket
+    assert report.fine  # UWSGI_VERSION alone does not select uWSGI's defaults, without a socket

@@ -1,4 +1,4 @@
-"""The lexing of INI files, magic variables, and where contents come from."""
+"""The syntax of INI files, magic variables, and the sources of their content."""
 
 import os
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_contents(tmp_path: Path) -> None:
     ("fd://999", "cannot read fd://999: Bad file descriptor"),
     ("http://127.0.0.1:1/x", "cannot read http://127.0.0.1:1/x: Connection refused"),
     ("http://127.0.0.1:x/", "cannot read http://127.0.0.1:x/: .*port"),
-    ("sym://x", "sym:// is not read here"),
+    ("sym://x", "sym:// is not supported"),
     ("what://x", "there is no such scheme"),
 ])
 def test_contents_that_cannot_be_read(name: str, message: str) -> None:

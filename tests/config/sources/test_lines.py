@@ -1,4 +1,4 @@
-"""Files on their way to lines: sections, includes, blocks, `set`, `strict`, the order."""
+"""The lines of files: sections, includes, blocks, `set`, `strict`, their order."""
 
 import os
 import socket
@@ -42,12 +42,12 @@ def test_a_section_by_name(write: Write) -> None:
     ("[uwsgi]\nx = 1\n", ":other", r"no section \[other\]; its sections: \[uwsgi\]"),
     ("[]\n", "", r"its sections: \[\]"),
 ])
-def test_a_section_that_is_not_there(write: Write, text: str, section: str, message: str) -> None:
+def test_a_missing_section(write: Write, text: str, section: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(write(text) + section)
 
 
-def test_includes_stand_where_they_are_named(write: Write) -> None:
+def test_includes_are_read_where_they_are_named(write: Write) -> None:
     inner = write("x = %n-%N\n", "inner.ini")
     reading = load(write(f"a = 1\nini = {inner}\ninclude = :more\nb = 2\n[more]\nc = 3\n"))
     # `:more` is a section of the file read last, and inner.ini has none
@@ -61,27 +61,27 @@ def test_sections_of_the_same_file(write: Write) -> None:
     assert pairs(reading, "ini") == [("c", "more"), ("b", "2")]
 
 
-def test_inherited_files_come_behind(write: Write) -> None:
+def test_inherited_files_come_last(write: Write) -> None:
     parent = write("a = parent\n", "parent.ini")
     reading = load(write(f"inherit = {parent}\na = child\n"))
     assert pairs(reading, "inherit") == [("a", "child"), ("a", "parent")]
 
 
-def test_includes_follow_variables(write: Write) -> None:
+def test_references_in_includes(write: Write) -> None:
     write("a = 1\n", "inner.ini")
     path = write("name = inner\ninclude = $(DIR)/%(name).ini\n")
     assert ("a", "1") in pairs(load(path, DIR=os.path.dirname(path)))
 
 
-def test_a_circle_of_includes(write: Write, tmp_path: Path) -> None:
+def test_circular_includes(write: Write, tmp_path: Path) -> None:
     write(f"ini = {tmp_path}/app.ini\n", "inner.ini")
     path = write(f"[uwsgi]\nini = {tmp_path}/inner.ini\n")
     with pytest.raises(ConfigError) as caught:
         load(path)
-    assert str(caught.value) == f"{tmp_path}/inner.ini:2: ini: {path} leads back to itself"
+    assert str(caught.value) == f"{tmp_path}/inner.ini:2: ini: {path} includes itself"
 
 
-def test_a_file_that_is_not_there(write: Write) -> None:
+def test_a_missing_file(write: Write) -> None:
     path = write("a = 1\nini = /nowhere/x.ini\n")
     with pytest.raises(ConfigError) as caught:
         load(path)
@@ -89,11 +89,12 @@ def test_a_file_that_is_not_there(write: Write) -> None:
                                  "No such file or directory")
 
 
-def test_a_file_beside_the_one_that_names_it(write: Write) -> None:
+def test_the_hint_for_a_relative_include(write: Write) -> None:
     write("a = 1\n", "beside.ini")
     path = write("ini = beside.ini\n")
-    with pytest.raises(ConfigError, match="No such file or directory: a path is relative to where "
-                                          "the server is started, write %dbeside.ini$"):
+    with pytest.raises(ConfigError, match="No such file or directory: a path is relative to the "
+                                          "directory where the server is started: write "
+                                          "%dbeside.ini$"):
         load(path)
 
 
@@ -141,7 +142,7 @@ def test_lines_of_a_file(write: Write, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("if-not-env = A\nif-env = B\n", "3: if-env: blocks do not nest: if-not-env is still open"),
+    ("if-not-env = A\nif-env = B\n", "3: if-env: blocks do not nest: if-not-env has no end yet"),
     ("for-times = x\na = 1\n", "2: for-times: 'x' is not a number from 0 to 100000"),
     ("[geventuwsgi]\nfor-readline = /nowhere\na = 1\n", "3: for-readline: cannot read"),
     ("if-hostname-match = (\na = 1\n", "2: if-hostname-match: .* not a regular expression"),
@@ -169,14 +170,14 @@ def test_the_first_occurrence_is_seen(write: Write) -> None:
     assert pairs(load(write("a = 1\na = 2\nx = %(a)\n")))[-1] == ("x", "1")
 
 
-def test_the_passes_in_their_order(write: Write, tmp_path: Path) -> None:
+def test_the_order_of_references(write: Write, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("%(b)\n")
     path = write("x = @($(DIR)/f)\nb = 7\n")
     assert pairs(load(path, DIR=str(tmp_path)))[0] == ("x", "7")
 
 
-def test_immediate_options_are_read_as_they_were_meant(write: Write, tmp_path: Path) -> None:
+def test_references_in_immediate_options(write: Write, tmp_path: Path) -> None:
     (tmp_path / "n").write_text("4096\n")
     reading = load(write(f"listen = @({tmp_path}/n)\n"))
     assert pairs(reading) == [("listen", "4096")]
-    assert "uWSGI takes it as it stands" in reading.warnings[0]
+    assert "uWSGI replaces no references here" in reading.warnings[0]

@@ -1,4 +1,4 @@
-"""The three late passes."""
+"""The replacement of references."""
 
 from pathlib import Path
 
@@ -23,12 +23,12 @@ def test_files(tmp_path: Path) -> None:
     assert references.files("@(exec://echo $((1 + 2)))") == "3"
 
 
-def test_a_file_that_is_not_there() -> None:
+def test_a_missing_file() -> None:
     with pytest.raises(ConfigError, match="cannot read /nowhere"):
         references.files("@(/nowhere)")
 
 
-# Seen with uWSGI 2.0.30 and --show-config.
+# Observed with uWSGI 2.0.30 and --show-config.
 @pytest.mark.parametrize(("text", "expected"), [
     ("%(a)", "4"), ("/%(b)/%(a)", "/x/4"), ("%(nope)", "%(nope)"), ("%(nope)%(a)", "%(nope)4"),
     ("%(a * 2)", "8"), ("%(a + 2 * 3)", "18"), ("%(2 - a)", "-2"), ("%(a / 0)", "0"),
@@ -40,6 +40,6 @@ def test_options(text: str, expected: str) -> None:
     assert references.options(text, {"a": "4", "b": "x", "deep": "%(a)"}) == expected
 
 
-def test_a_circle_ends() -> None:
+def test_a_circular_reference_ends() -> None:
     with pytest.raises(ConfigError, match="refers to itself"):
         references.options("%(a)", {"a": "%(b)", "b": "%(a)"})

@@ -1,4 +1,4 @@
-"""Hooks, daemons and the background as they are written: what comes out, and what is refused."""
+"""The syntax of hooks, daemons and daemonize: values, and messages for wrong ones."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from geventuwsgi.config.values.hooks import ACTIONS, REFUSED
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.master.attached import hooks as process_hooks
 
-INI = "[uwsgi]\nmodule = a\nsocket = /run/x.sock\n"  # what follows begins with line 4
+INI = "[uwsgi]\nmodule = a\nsocket = /run/x.sock\n"  # further lines begin with line 4
 
 
-def test_the_actions_are_those_that_are_carried_out() -> None:
+def test_the_actions_are_implemented() -> None:
     assert {*ACTIONS, "cd", "chdir"} == {*process_hooks.ACTIONS, *process_hooks.PROGRAMS}
     assert not set(ACTIONS) & set(REFUSED)
 
@@ -29,7 +29,7 @@ def test_hooks_keep_uwsgis_order_and_their_lines(resolve: Any) -> None:
     assert Settings.from_json(settings.to_json()).hooks == settings.hooks
 
 
-def test_processes_of_the_application_may_change_the_directory(resolve: Any) -> None:
+def test_hooks_of_the_application_may_change_the_directory(resolve: Any) -> None:
     settings = resolve(INI + "hook-post-fork = chdir:/srv\nhook-pre-app = cd:/tmp\n")
     assert [hook[:1] + hook[2:] for hook in settings.hooks] == [
         ("pre-app", "cd", "/tmp", False), ("post-fork", "chdir", "/srv", False)]
@@ -54,8 +54,8 @@ def test_signals_and_touches(resolve: Any) -> None:
     ("exec-asap =", "needs a command"),
     ("hook-asap = exek:date", "there is no action 'exek'; did you mean exec?"),
     ("hook-asap = zzz:date", "there is no action 'zzz' (there are exec,"),
-    ("hook-asap = callint:foo 1", "callint: there are no C functions"),
-    ("hook-asap = mount:proc none /proc", "mount: mounts are for the service manager"),
+    ("hook-asap = callint:foo 1", "callint: this server cannot call C functions"),
+    ("hook-asap = mount:proc none /proc", "mount: mount file systems with the service manager"),
     ("hook-asap = cd:/tmp", "use the option chdir, or hook-post-fork"),
     ("hook-touch = /tmp/x chdir:/tmp", "use the option chdir"),
     ("hook-post-fork = chdir:", "chdir needs a directory"),
@@ -64,21 +64,21 @@ def test_signals_and_touches(resolve: Any) -> None:
     ("hook-asap = chmod:/tmp/x rw", "chmod needs FILE MODE"),
     ("hook-asap = chown:/tmp/x root", "chown needs FILE USER GROUP"),
     ("hook-asap = unlink:", "unlink needs a path"),
-    ("hook-as-user = unix_signal:15 kill_them_all", "bound in hook-master-start alone"),
+    ("hook-as-user = unix_signal:15 kill_them_all", "only be bound in hook-master-start"),
     ("hook-master-start = unix_signal:15", "not of the form unix_signal:NUMBER FUNCTION"),
-    ("hook-master-start = unix_signal:9 kill_them_all", "9 is no signal that can be bound"),
-    ("hook-master-start = unix_signal:99 kill_them_all", "99 is no signal"),
-    ("hook-master-start = unix_signal:15 end_me", "there is no function 'end_me' here"),
+    ("hook-master-start = unix_signal:9 kill_them_all", "9 is not a signal that can be bound"),
+    ("hook-master-start = unix_signal:99 kill_them_all", "99 is not a signal"),
+    ("hook-master-start = unix_signal:15 end_me", "there is no function 'end_me'"),
     ("hook-touch = /tmp/x", "not of the form FILE ACTION:ARGUMENT"),
     ("hook-touch = /tmp/x date", "not of the form action:argument"),
     ("touch-exec = /tmp/x", "not of the form FILE COMMAND"),
-    ("hook-emperor-start = exec:date", "there is no emperor here"),
-    ("exec-as-vassal = date", "there is no emperor here"),
+    ("hook-emperor-start = exec:date", "there is no emperor"),
+    ("exec-as-vassal = date", "there is no emperor"),
     ("call-as-root = f", "use hook-as-root = exec:COMMAND"),
-    ("mount-asap = x", "mounts are for the service manager"),
+    ("mount-asap = x", "mount file systems with the service manager"),
     ("after-request-hook = f", "use middleware"),
     ("touch-signal = /tmp/f 17", "use touch-exec or hook-touch"),
-    ("legion-attach-daemon = l date", "there is no legion here"),
+    ("legion-attach-daemon = l date", "there is no legion"),
     ("chroot = /srv", "use a container"),
     ("attach-daemon =", "needs a command"),
     ("smart-attach-daemon = /run/x.pid", "not of the form PIDFILE COMMAND"),
@@ -86,15 +86,15 @@ def test_signals_and_touches(resolve: Any) -> None:
     ("attach-daemon2 = pidfile=/run/x.pid", "needs a command: cmd=COMMAND"),
     ("attach-daemon2 = cmd=date,color=red", "there is no key 'color'"),
     ("attach-daemon2 = cmd=echo a,b", "a comma in a value is written \\,"),
-    ("attach-daemon2 = cmd=date,ns_pid=1", "ns_pid: a namespace of its own"),
+    ("attach-daemon2 = cmd=date,ns_pid=1", "ns_pid: namespaces are not supported"),
     ("attach-daemon2 = cmd=date,legion=x", "legion: there is no legion"),
-    ("attach-daemon2 = cmd=date,stopsignal=77", "'77' is no signal"),
-    ("attach-daemon2 = cmd=date,stopsignal=TERMINATE", "'TERMINATE' is no signal"),
+    ("attach-daemon2 = cmd=date,stopsignal=77", "'77' is not a signal"),
+    ("attach-daemon2 = cmd=date,stopsignal=TERMINATE", "'TERMINATE' is not a signal"),
     ("attach-daemon2 = cmd=date,uid=nobody-has-this", "there is no user"),
     ("attach-daemon2 = cmd=date,freq=3", "freq needs a pidfile"),
     ("attach-daemon2 = cmd=date,daemonize=1", "daemonize needs a pidfile"),
-    ("attach-daemon2 = cmd=date,control=0", "to uWSGI any value means yes"),
-    ("attach-daemon2 = cmd=date,pidfile=/x,control=1", "control is for a daemon without"),
+    ("attach-daemon2 = cmd=date,control=0", "in uWSGI any value means yes"),
+    ("attach-daemon2 = cmd=date,pidfile=/x,control=1", "control is only for a daemon without"),
     ("attach-daemon2 = cmd=", "cmd needs a value"),
     ("daemonize = 127.0.0.1:514", "logs go to a file, not to an address"),
     ("daemonize = udp:log.example:514", "logs go to a file, not to an address"),
@@ -138,7 +138,7 @@ def test_daemons(resolve: Any, line: str, fields: dict[str, object]) -> None:
     assert found == fields
 
 
-def test_the_file_of_daemonize_takes_all_logs(resolve: Any) -> None:
+def test_all_logs_go_to_the_file_of_daemonize(resolve: Any) -> None:
     settings = resolve(INI + "daemonize = /var/log/a.log\nlogto = /var/log/b.log\n")
     assert settings.logto == "/var/log/a.log"
     assert settings.origin("logto") == settings.origin("daemonize")

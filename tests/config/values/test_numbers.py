@@ -1,4 +1,4 @@
-"""`auto`: the usable cores, less where a cgroup says so; directories stand in for the kernel."""
+"""`auto`: the usable cores, limited by cgroups; directories imitate the kernel's files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from geventuwsgi.config.values import numbers
 def usable(root: Path, cgroup: str) -> int:
     proc = root / "cgroup"
     proc.write_text(cgroup)
-    return numbers.usable(str(proc), str(root / "fs"), cores=8)
+    return numbers.usable_processors(str(proc), str(root / "fs"), cores=8)
 
 
 def group(root: Path, path: str, **files: str) -> None:
@@ -29,13 +29,13 @@ def test_version_2(tmp_path: Path, text: str, expected: int) -> None:
     assert usable(tmp_path, "0::/a/b\n") == expected
 
 
-def test_the_least_of_all_parents(tmp_path: Path) -> None:
+def test_the_lowest_quota_of_all_parents(tmp_path: Path) -> None:
     group(tmp_path, "a", cpu__max="300000 100000\n")
     group(tmp_path, "a/b", cpu__max="max 100000\n")
     assert usable(tmp_path, "0::/a/b\n") == 3
 
 
-def test_a_path_of_the_host_leaves_the_root(tmp_path: Path) -> None:
+def test_a_path_of_the_host_only_has_the_root(tmp_path: Path) -> None:
     group(tmp_path, "", cpu__max="200000 100000\n")
     assert usable(tmp_path, "0::/kubepods/pod1/x\n") == 2
 
@@ -47,13 +47,13 @@ def test_version_1(tmp_path: Path, quota: str, expected: int) -> None:
 
 
 def test_without_cgroups(tmp_path: Path) -> None:
-    assert numbers.usable(str(tmp_path / "nothing"), str(tmp_path), cores=8) == 8
+    assert numbers.usable_processors(str(tmp_path / "nothing"), str(tmp_path), cores=8) == 8
 
 
-def test_broken_files_are_passed_over(tmp_path: Path) -> None:
+def test_broken_files_are_skipped(tmp_path: Path) -> None:
     group(tmp_path, "a", cpu__max="what\n")
     assert usable(tmp_path, "0::/a\n") == 8
 
 
 def test_this_machine() -> None:
-    assert numbers.usable() >= 1
+    assert numbers.usable_processors() >= 1

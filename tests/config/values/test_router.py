@@ -1,10 +1,10 @@
-"""How nodes, routes and subscriptions are written, and when there is a router."""
+"""The syntax of nodes, routes and subscriptions, and when there is a router."""
 
 from typing import Any
 
 import pytest
 
-from geventuwsgi.config.values import router as routing
+from geventuwsgi.config.values import router
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.master.attached.announcer import subscriptions_of
 
@@ -19,7 +19,7 @@ from geventuwsgi.master.attached.announcer import subscriptions_of
     ("@abstract", ("@abstract", "uwsgi", 1, 0)),
 ])
 def test_nodes(text: str, expected: tuple[object, ...]) -> None:
-    found = routing.node(text)
+    found = router.node(text)
     assert (found.address.text, found.protocol, found.weight, found.connections) == expected
 
 
@@ -37,9 +37,9 @@ def test_weights_of_announcements(resolve: Any) -> None:
     "", "3031", "127.0.0.1", "https://127.0.0.1:443", "127.0.0.1:99999", "fd://3",
     "127.0.0.1:1,weight=0", "127.0.0.1:1,weight=x", "127.0.0.1:1,max=3", "127.0.0.1:1,weight=5000",
 ])
-def test_what_is_no_node(text: str) -> None:
+def test_wrong_nodes(text: str) -> None:
     with pytest.raises(ValueError):
-        routing.node(text)
+        router.node(text)
 
 
 @pytest.mark.parametrize("text, host, path", [
@@ -48,42 +48,42 @@ def test_what_is_no_node(text: str) -> None:
     ("/api/=127.0.0.1:1", "", "/api/"), ("*/x=127.0.0.1:1", "", "/x"),
 ])
 def test_routes(text: str, host: str, path: str) -> None:
-    found = routing.route(text)
+    found = router.route(text)
     assert (found.host, found.path) == (host, path)
 
 
 @pytest.mark.parametrize("text", [
     "", "example.com", "example.com=", "a b=127.0.0.1:1", "/a?b=127.0.0.1:1", "a.*=127.0.0.1:1"])
-def test_what_is_no_route(text: str) -> None:
+def test_wrong_routes(text: str) -> None:
     with pytest.raises(ValueError):
-        routing.route(text)
+        router.route(text)
 
 
 def test_subscriptions() -> None:
-    one = routing.subscribe_to("127.0.0.1:5500:example.com")
+    one = router.subscribe_to("127.0.0.1:5500:example.com")
     assert (one.server.text, one.key, one.address) == ("127.0.0.1:5500", "example.com", "")
-    one = routing.subscribe_to("/run/ss.sock:example.com:8080,5")
+    one = router.subscribe_to("/run/ss.sock:example.com:8080,5")
     assert (one.server.text, one.key, one.modifier1) == ("/run/ss.sock", "example.com:8080", 5)
-    one = routing.subscribe_to("10.0.0.1:3031=127.0.0.1:5500:@/etc/keys")
+    one = router.subscribe_to("10.0.0.1:3031=127.0.0.1:5500:@/etc/keys")
     assert (one.address, one.key) == ("10.0.0.1:3031", "@/etc/keys")
-    one = routing.subscribe2("server=127.0.0.1:5500,key=a,weight=3,socket=1,check=/x,addr=b:1")
+    one = router.subscribe2("server=127.0.0.1:5500,key=a,weight=3,socket=1,check=/x,addr=b:1")
     assert (one.weight, one.socket, one.check, one.address) == (3, 1, "/x", "b:1")
 
 
 @pytest.mark.parametrize("text", [
     "", "127.0.0.1:5500", "127.0.0.1", ":key", "127.0.0.1:5500:k,300", "127.0.0.1:5500:k,,SHA1:x"])
-def test_what_is_no_subscription(text: str) -> None:
+def test_wrong_subscriptions(text: str) -> None:
     with pytest.raises(ValueError):
-        routing.subscribe_to(text)
+        router.subscribe_to(text)
 
 
 @pytest.mark.parametrize("text", [
     "", "key=a", "server=127.0.0.1:1", "server=127.0.0.1:1,key=a,weight=-1",
     "server=127.0.0.1:1,key=a,sign=SHA1:x", "server=127.0.0.1:1,key=a,whatever=1",
     "server=1,key=a", "server=127.0.0.1:1,key=a,modifier1=256"])
-def test_what_is_no_subscription_in_the_long_form(text: str) -> None:
+def test_wrong_subscriptions_in_the_long_form(text: str) -> None:
     with pytest.raises(ValueError):
-        routing.subscribe2(text)
+        router.subscribe2(text)
 
 
 @pytest.mark.parametrize("lines, router, standalone, routed", [
@@ -112,6 +112,6 @@ def test_when_there_is_a_router(resolve: Any, lines: str, router: bool, standalo
     ("http = :1\nmodule = a\nhttp-subscription-fallback-key = a", "http-subscription-server"),
     ("http-to-https = :1,443\nhttp-to-https = :2,8443\nmodule = a", "one port"),
 ])
-def test_what_cannot_be_meant(resolve: Any, lines: str, word: str) -> None:
+def test_contradictions(resolve: Any, lines: str, word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         resolve(lines)

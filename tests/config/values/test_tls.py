@@ -1,4 +1,4 @@
-"""The options of HTTPS: uWSGI's lines and gunicorn's names end as the same terms."""
+"""The options of HTTPS: uWSGI's lines and gunicorn's options make the same TlsConfig."""
 
 from typing import Any
 
@@ -24,8 +24,8 @@ INI = "module = a\n"
     ("https2 = addr=:8443,crt=a.crt,key=a.key,ciphers=HIGH,client_ca=!ca.pem,spdy=1",
      ("a.crt", "a.key", "HIGH"), {"ca": "ca.pem", "verify": "required"}),
 ])
-def test_sockets_in_uwsgis_words(resolve: Any, line: str, cert: tuple[str, str, str],
-                                 more: dict[str, str]) -> None:
+def test_uwsgis_sockets(resolve: Any, line: str, cert: tuple[str, str, str],
+                        more: dict[str, str]) -> None:
     settings = resolve(INI + line + "\n")
     option = line.split()[0].replace("https2", "https")
     assert settings.listeners == ((":8443", "https"),)
@@ -33,20 +33,20 @@ def test_sockets_in_uwsgis_words(resolve: Any, line: str, cert: tuple[str, str, 
     assert settings.tls_bind is None
 
 
-def test_names_of_gunicorn(resolve: Any) -> None:
+def test_gunicorns_options(resolve: Any) -> None:
     settings = resolve(None, "a:b", "--certfile", "a.crt", "--keyfile", "a.key", "--ca-certs",
                        "ca.pem", "--cert-reqs", "2", "--ciphers", "HIGH", "--ssl-version",
                        "TLSv1_3", "--do-handshake-on-connect", "--bind", ":1", "--http-socket",
                        ":2", "--bind", ":3")
-    terms = TlsConfig(Certificate("a.crt", "a.key", "HIGH", option="certfile"), ca="ca.pem",
-                      verify="required", minimum="TLSv1.3")
+    tls = TlsConfig(Certificate("a.crt", "a.key", "HIGH", option="certfile"), ca="ca.pem",
+                    verify="required", minimum="TLSv1.3")
     assert settings.listeners == ((":1", "https"), (":2", "http"), (":3", "https"))
-    assert settings.tls == (terms, None, terms)
-    assert settings.tls_bind == terms
+    assert settings.tls == (tls, None, tls)
+    assert settings.tls_bind == tls
     assert settings.warnings == ()
 
 
-def test_names_of_uvicorn_and_one_file(resolve: Any) -> None:
+def test_uvicorns_option_and_one_file(resolve: Any) -> None:
     settings = resolve(None, "a:b", "--ssl-certfile", "a.pem")
     assert settings.listeners == (("127.0.0.1:8000", "https"),)
     assert settings.tls[0].certificate == Certificate("a.pem", option="certfile")
@@ -68,11 +68,11 @@ def test_host_names(resolve: Any) -> None:
     others = (Certificate("b.crt", "b.key", "HIGH", "b.test", option="sni"),
               Certificate("c.crt", "c.key", "", "*.c.test", option="sni"),
               Certificate("d.crt", "d.key", "", r"^d\d", True, "sni-regexp"))
-    assert [terms[1:] for terms in settings.tls] == 2 * [
+    assert [tls[1:] for tls in settings.tls] == 2 * [
         (others, "/etc/certs", "HIGH", "", "none", "TLSv1.2", 0x4008)]
 
 
-def test_the_way_through_json(resolve: Any) -> None:
+def test_json(resolve: Any) -> None:
     settings = resolve(INI + "https-socket = :8443,a.crt,a.key\nhttp-socket = :80\n"
                              "sni = b.test b.crt,b.key\n")
     again = Settings.from_json(settings.to_json())
@@ -90,25 +90,25 @@ def test_the_way_through_json(resolve: Any) -> None:
     ("https2 = addr=:8443,cert=a.crt,key=k,colour=red", "colour=red"),
     ("sni = b.test", "not of the form NAME CERTIFICATE,KEY"),
     ("sni = b.test b.crt,b.key,,ca.pem", "an https-socket of its own"),
-    ("sni-regexp = ( b.crt,b.key", "no regular expression"),
-    ("ssl-option = NO_TICKET", "no number"),
+    ("sni-regexp = ( b.crt,b.key", "not a regular expression"),
+    ("ssl-option = NO_TICKET", "not a number"),
     ("ssl-option = 0x40000", "unsafe renegotiation"),
     ("ssl-enable3 = true", "TLS 1.2 is the oldest"),
 ])
 def test_bad_lines(resolve: Any, line: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words) as told:
+    with pytest.raises(ConfigError, match=words) as caught:
         resolve(INI + line + "\n")
-    assert told.value.line == 3
-    assert told.value.option == line.split()[0]
+    assert caught.value.line == 3
+    assert caught.value.option == line.split()[0]
 
 
 @pytest.mark.parametrize("arguments, words", [
     ("--keyfile a.key", "certfile is missing"),
-    ("--certfile a.crt --cert-reqs required", "ca-certs is missing"),
-    ("--certfile a.crt --cert-reqs sometimes", "none of none, optional, required"),
+    ("--certfile a.crt --cert-reqs required", "set ca-certs"),
+    ("--certfile a.crt --cert-reqs sometimes", "not one of none, optional, required"),
     ("--certfile a.crt --ssl-version TLSv1", "TLS 1.2 is the oldest"),
     ("--certfile a.crt --ssl-version SSLv3", "TLS 1.2 is the oldest"),
-    ("--certfile a.crt --protocol uwsgi --bind :1", "the uwsgi protocol has no TLS"),
+    ("--certfile a.crt --protocol uwsgi --bind :1", "there is no TLS for the uwsgi protocol"),
 ])
 def test_bad_combinations(resolve: Any, arguments: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -1,4 +1,4 @@
-"""Every kind of value: what it takes, what it makes of uWSGI's surprises, what it refuses."""
+"""The types of values: texts that are accepted, accepted only in [uwsgi] sections, or refused."""
 
 import pytest
 
@@ -16,7 +16,7 @@ UWSGI = Origin("file", "app.ini", 7, "opt", "uwsgi")
 OURS = Origin("file", "app.ini", 7, "opt", "geventuwsgi")
 ARGV = Origin("argv", option="opt")
 
-# kind, text, value, and whether a line of a [uwsgi] section with it is warned of
+# type, text, value, and whether it gives a warning in a [uwsgi] section
 TAKEN = [
     (Boolean(), None, True, False),
     (Boolean(), "", True, False),
@@ -41,7 +41,7 @@ TAKEN = [
     (Number(), "2.9", 2, True),
     (Number(off=True), "0", None, False),
     (Number(minimum=1, off=True), "0", None, False),
-    (Number(auto=True), "auto", numbers.usable(), False),
+    (Number(auto=True), "auto", numbers.usable_processors(), False),
     (Seconds(), "90", 90, False),
     (Seconds(), "2.5", 2.5, False),
     (Seconds(), "90s", 90, False),
@@ -110,7 +110,7 @@ TAKEN = [
     (Many(ValueType()), "a,b", ("a,b",), False),
 ]
 
-# kind, text: refused outside [uwsgi] sections, taken in them
+# type, text: refused outside [uwsgi] sections, accepted in them
 STRICT = [
     (Boolean(), "maybe"), (Number(), "true"), (Number(), ""), (Number(), "$(NOT_SET)"),
     (Number(), "12abc"), (Number(), "2.5"),
@@ -118,7 +118,7 @@ STRICT = [
     (Seconds(), "5 fortnights"), (Address(), "3031"),
 ]
 
-# kind, text, a piece of the message: refused everywhere
+# type, text, a part of the message: refused everywhere
 REFUSED = [
     (Number(), "-1", "at least 0"),
     (Number(minimum=1), "0", "at least 1"),
@@ -142,22 +142,22 @@ REFUSED = [
     (Address(), "127.0.0.1:http", "'http'"),
     (Address(), "::1:8000", "in brackets"),
     (Address(), "a b:80", "blanks"),
-    (Address(), "70000", "is no port"),
+    (Address(), "70000", "is not a port"),
     (Address(), "0.0.0.0", "'0.0.0.0' has no port: write 0.0.0.0:8000"),
     (Address(), "localhost", "has no port"),
-    (Address(), "127.0.0.1:3031,127.0.0.1:3032", "one address stands on a line"),
-    (Address(), "/run/a.sock,127.0.0.1:80", "one address stands on a line"),
+    (Address(), "127.0.0.1:3031,127.0.0.1:3032", "only one address per line"),
+    (Address(), "/run/a.sock,127.0.0.1:80", "only one address per line"),
     (Address(), "http://127.0.0.1:80", "is a URL: leave http:// out"),
     (Address(), "https://127.0.0.1:80/", "is a URL: leave https:// out"),
-    (Network(), "10.0.0", "no IP address"),
-    (Network(), "example.com", "no IP address"),
+    (Network(), "10.0.0", "not an IP address"),
+    (Network(), "example.com", "not an IP address"),
     (Account(), "nobody-has-this", "there is no user 'nobody-has-this'"),
     (Account(group=True), "nobody-has-this", "there is no group"),
     (Account(), "", "needs a user"),
     (Owner(), "", "needs a user"),
     (Owner(), "root:nobody-has-this", "there is no group"),
     (Choice("a", "b", c="not here"), "c", "c: not here"),
-    (Choice("a", "b"), "d", "none of a, b"),
+    (Choice("a", "b"), "d", "not one of a, b"),
     (Assignment(), "A", "NAME=VALUE"),
     (Assignment(), "=b", "NAME=VALUE"),
     (Variable(), "=b", "NAME=VALUE"),
@@ -169,45 +169,46 @@ REFUSED = [
     (Mount(), "/a", "/prefix=module"),
     (Mount(), "a=mod", "begins with '/'"),
     (Many(Address()), "", "needs an address"),
-    (Many(Network(), split=","), "10.0.0.1,x", "'x' is no IP address"),
+    (Many(Network(), split=","), "10.0.0.1,x", "'x' is not an IP address"),
 ]
 
 
-@pytest.mark.parametrize(("kind", "text", "value", "warned"), TAKEN)
-def test_taken_in_a_uwsgi_section(kind: ValueType, text: str | None, value: object,
+@pytest.mark.parametrize(("value_type", "text", "value", "warned"), TAKEN)
+def test_taken_in_a_uwsgi_section(value_type: ValueType, text: str | None, value: object,
                                   warned: bool) -> None:
-    case = CastContext(UWSGI)
-    got = kind.cast(text, case)
+    context = CastContext(UWSGI)
+    got = value_type.cast(text, context)
     assert got == value and type(got) is type(value)
-    assert bool(case.warnings) is warned, case.warnings
-    assert all(warning.startswith("app.ini:7: opt: ") for warning in case.warnings)
+    assert bool(context.warnings) is warned, context.warnings
+    assert all(warning.startswith("app.ini:7: opt: ") for warning in context.warnings)
 
 
-@pytest.mark.parametrize(("kind", "text"), STRICT)
+@pytest.mark.parametrize(("value_type", "text"), STRICT)
 @pytest.mark.parametrize("origin", [OURS, ARGV], ids=["section", "argv"])
-def test_surprises_end_outside_uwsgi_sections(kind: ValueType, text: str, origin: Origin) -> None:
+def test_refused_outside_uwsgi_sections(value_type: ValueType, text: str,
+                                        origin: Origin) -> None:
     with pytest.raises(ConfigError) as caught:
-        kind.cast(text, CastContext(origin))
+        value_type.cast(text, CastContext(origin))
     place = "app.ini:7: opt: " if origin is OURS else "--opt: "
     assert str(caught.value).startswith(place)
-    kind.cast(text, CastContext(UWSGI))
+    value_type.cast(text, CastContext(UWSGI))
 
 
-@pytest.mark.parametrize(("kind", "text", "message"), REFUSED)
-def test_refused_with_file_line_and_option(kind: ValueType, text: str, message: str) -> None:
+@pytest.mark.parametrize(("value_type", "text", "message"), REFUSED)
+def test_refused_with_file_line_and_option(value_type: ValueType, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        kind.cast(text, CastContext(UWSGI))
+        value_type.cast(text, CastContext(UWSGI))
     assert str(caught.value).startswith("app.ini:7: opt: ")
     assert message in str(caught.value)
     assert (caught.value.file, caught.value.line, caught.value.option) == ("app.ini", 7, "opt")
 
 
-def test_arguments_are_usage_and_hold_no_comments() -> None:
+def test_arguments_are_usage_errors_without_comments() -> None:
     with pytest.raises(UsageError):
         Number().cast("8 ; x", CastContext(ARGV))
     assert Path().cast("/tmp/a # b", CastContext(ARGV)) == "/tmp/a # b"
 
 
-def test_a_variable_of_the_environment_is_named() -> None:
+def test_the_message_names_the_variable() -> None:
     with pytest.raises(ConfigError, match="^environment: UWSGI_PROCESSES: 'x' is not a number$"):
         Number().cast("x", CastContext(Origin("environment", option="UWSGI_PROCESSES")))

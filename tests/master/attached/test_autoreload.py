@@ -1,4 +1,4 @@
-"""What is looked at for a reload, with real files; the clock comes in as an argument."""
+"""Which changes cause a reload, with real files and the time as an argument."""
 
 import os
 import socket
@@ -12,8 +12,8 @@ from geventuwsgi.master.attached import autoreload
 from geventuwsgi.master.attached.autoreload import Autoreload, Imported, directories_of, files_of
 
 
-class Looks:
-    """An autoreload whose seconds pass when the test says so."""
+class Clock:
+    """An autoreload, and the time that passes for it."""
 
     def __init__(self, **more):
         self.reloads = 0
@@ -24,7 +24,7 @@ class Looks:
     def reload(self):
         self.reloads += 1
 
-    def look(self):
+    def check(self):
         self.now += 1.0
         assert self.autoreload.poll(self.now) == self.now + 1.0
         return self.reloads
@@ -38,46 +38,46 @@ def written(path, text="x", seconds=-1000):
 
 
 def test_a_module_that_changes_counts_once(tmp_path):
-    path, looks = written(tmp_path / "a.py"), Looks()
-    looks.autoreload.add([str(path)])
-    assert looks.look() == 0
+    path, clock = written(tmp_path / "a.py"), Clock()
+    clock.autoreload.add([str(path)])
+    assert clock.check() == 0
     written(path, "y", -500)
-    assert (looks.look(), looks.look()) == (1, 1)
+    assert (clock.check(), clock.check()) == (1, 1)
     os.replace(written(tmp_path / "new", "z", -500), path)  # the same size and time
-    assert (looks.look(), looks.look()) == (2, 2)
+    assert (clock.check(), clock.check()) == (2, 2)
 
 
-def test_a_file_that_is_gone_for_a_moment_is_waited_for(tmp_path):
-    path, looks = written(tmp_path / "a.py"), Looks()
-    looks.autoreload.add([str(path)])
+def test_a_file_that_is_missing_for_a_moment_counts_once(tmp_path):
+    path, clock = written(tmp_path / "a.py"), Clock()
+    clock.autoreload.add([str(path)])
     path.unlink()
-    assert looks.look() == 0
+    assert clock.check() == 0
     written(path, "longer")
-    assert (looks.look(), looks.look()) == (1, 1)
+    assert (clock.check(), clock.check()) == (1, 1)
     path.unlink()
-    assert (looks.look(), looks.look(), looks.look()) == (1, 2, 2)
+    assert (clock.check(), clock.check(), clock.check()) == (1, 2, 2)
     written(path)
-    assert (looks.look(), looks.look()) == (3, 3)
+    assert (clock.check(), clock.check()) == (3, 3)
 
 
 def test_one_that_changed_while_it_was_loaded_counts(tmp_path):
-    looks = Looks()
-    looks.autoreload.add([str(written(tmp_path / "a.py", seconds=1000))])
-    assert (looks.look(), looks.look()) == (1, 1)
+    clock = Clock()
+    clock.autoreload.add([str(written(tmp_path / "a.py", seconds=1000))])
+    assert (clock.check(), clock.check()) == (1, 1)
 
 
-def test_a_missing_module_that_comes(tmp_path):
-    looks = Looks()
+def test_a_missing_module_that_appears(tmp_path):
+    clock = Clock()
     (tmp_path / "package").mkdir()
-    looks.autoreload.add([str(tmp_path) + "/"])
-    assert looks.look() == 0
+    clock.autoreload.add([str(tmp_path) + "/"])
+    assert clock.check() == 0
     for name in (".a.py", "a.txt", "__pycache__/a.pyc"):
         written(tmp_path / name)
-    assert looks.look() == 0
+    assert clock.check() == 0
     written(tmp_path / "a.py")
-    assert looks.look() == 1
+    assert clock.check() == 1
     written(tmp_path / "b.py")  # nothing is missing any more
-    assert looks.look() == 1
+    assert clock.check() == 1
 
 
 def test_files_and_directories_of_an_error(tmp_path, monkeypatch):
@@ -92,10 +92,10 @@ def test_files_and_directories_of_an_error(tmp_path, monkeypatch):
     assert not [one for one in directories if "-packages" in one or "/lib/python" in one]
 
 
-def test_lazy_modules_sleep_on(tmp_path, monkeypatch):
+def test_lazy_modules_are_not_loaded(tmp_path, monkeypatch):
     class Lazy(types.ModuleType):
         def __getattribute__(self, name):
-            raise RuntimeError(f"woken for {name}")
+            raise RuntimeError(f"loaded for {name}")
 
     lazy = Lazy("lazy_one")
     object.__getattribute__(lazy, "__dict__")["__file__"] = f"{tmp_path}/lazy_one.py"
@@ -110,27 +110,27 @@ def test_lazy_modules_sleep_on(tmp_path, monkeypatch):
 
 def test_patterns_and_templates_of_a_new_configuration(tmp_path):
     module = written(tmp_path / "shop" / "app.py")
-    looks = Looks(patterns=[str(tmp_path / "*.env"), str(tmp_path / "later.ini")], templates=True)
-    looks.autoreload.add([str(module)])
-    assert looks.look() == 0
+    clock = Clock(patterns=[str(tmp_path / "*.env"), str(tmp_path / "later.ini")], templates=True)
+    clock.autoreload.add([str(module)])
+    assert clock.check() == 0
     count = 0
     for name in ("a.env", "later.ini", "shop/page.html", "shop/templates/a/b.jinja2",
                  "shop/views/c.tpl", "shop/jinja2/d.j2", "shop/templates/mail.txt"):
         for text in ("one", "three"):
             written(tmp_path / name, text)
             count += 1
-            assert looks.look() == count, name
+            assert clock.check() == count, name
     for name in ("shop/templates/.b.html", "shop/templates/b.html~", "shop/other/b.html",
                  "elsewhere/templates/b.html", "b.conf", "shop/hits.txt", "shop/feed.xml",
                  "shop/data.json", "shop/app.log", "shop/db.sqlite3"):
         written(tmp_path / name)
-        assert looks.look() == count, name
+        assert clock.check() == count, name
     (tmp_path / "shop" / "templates" / "a" / "b.jinja2").unlink()
-    assert looks.look() == count + 1
-    looks.autoreload.configure(1.0)
+    assert clock.check() == count + 1
+    clock.autoreload.configure(1.0)
     for name in ("a.env", "shop/page.html"):
         written(tmp_path / name, "longer than before")
-    assert looks.look() == count + 1
+    assert clock.check() == count + 1
 
 
 def test_our_own_output_never_counts(tmp_path, monkeypatch):
@@ -138,20 +138,20 @@ def test_our_own_output_never_counts(tmp_path, monkeypatch):
     module = written(tmp_path / "app.py")
     out = written(tmp_path / "templates" / "out.html")
     monkeypatch.setattr(autoreload, "own_output", lambda: {out.stat().st_ino})
-    looks = Looks(patterns=[str(tmp_path / "templates" / "*.html")], templates=True)
-    looks.autoreload.add([str(module)])
-    assert looks.look() == 0
+    clock = Clock(patterns=[str(tmp_path / "templates" / "*.html")], templates=True)
+    clock.autoreload.add([str(module)])
+    assert clock.check() == 0
     with out.open("a") as file:
         file.write("a line of the log")
-    assert looks.look() == 0
+    assert clock.check() == 0
     program = "from geventuwsgi.master.attached import autoreload; print(autoreload.own_output())"
     with out.open("w") as file:
         subprocess.run([sys.executable, "-c", program], stdout=file, check=True)
     assert str(out.stat().st_ino) in out.read_text()
 
 
-def test_templates_of_installed_packages_and_too_many(tmp_path, monkeypatch, told):
-    monkeypatch.setattr(autoreload, "MOST_FILES", 3)
+def test_templates_of_installed_packages_and_too_many(tmp_path, monkeypatch, log_lines):
+    monkeypatch.setattr(autoreload, "MAX_FILES", 3)
     installed = tmp_path / "site-packages" / "shop"
     found = autoreload.Templates()
     found.add([str(installed / "a.py"), str(tmp_path / "gone" / "a.py")])
@@ -162,4 +162,4 @@ def test_templates_of_installed_packages_and_too_many(tmp_path, monkeypatch, tol
     for number in range(9):
         written(tmp_path / "templates" / f"{number}.html")
     assert found.changed() is None and found.changed() is None
-    assert told == ["there are more than 3 templates: changes of the rest do not reload"]
+    assert log_lines == ["there are more than 3 templates: the rest is not checked for changes"]

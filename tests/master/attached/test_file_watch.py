@@ -1,4 +1,4 @@
-"""Watched files, with real ones; the clock comes in as an argument."""
+"""Watched files, with real files and the time as an argument."""
 
 import os
 
@@ -6,7 +6,7 @@ from geventuwsgi.master.attached.file_watch import INTERVAL, Watch
 
 
 class Clock:
-    """A watch whose seconds pass when the test says so."""
+    """A watch, and the time that passes for it."""
 
     def __init__(self, pattern):
         self.hits = 0
@@ -18,7 +18,7 @@ class Clock:
     def hit(self):
         self.hits += 1
 
-    def pass_(self):
+    def check(self):
         self.now += INTERVAL
         assert self.watch.poll(self.now) == self.now + INTERVAL
         return self.hits
@@ -29,28 +29,28 @@ def later(path, seconds=5):
     os.utime(path, (stat.st_atime, stat.st_mtime + seconds))
 
 
-def test_a_touch_counts_once(tmp_path, told):
+def test_a_touch_counts_once(tmp_path, log_lines):
     path = tmp_path / "touched"
     path.touch()
     clock = Clock(path)
-    assert clock.pass_() == 0
+    assert clock.check() == 0
     later(path)
-    assert (clock.pass_(), clock.pass_()) == (1, 1)
-    assert told == [f"*** {path} has been touched... count it ***"]
+    assert (clock.check(), clock.check()) == (1, 1)
+    assert log_lines == [f"*** {path} has been touched... count it ***"]
 
 
-def test_a_file_may_come_later_and_its_end_counts(tmp_path, told):
+def test_a_file_may_appear_later_and_removing_it_counts(tmp_path, log_lines):
     path = tmp_path / "touched"
     clock = Clock(path)
-    assert "unable to stat()" in told[0]
-    assert clock.pass_() == 0
+    assert "unable to stat()" in log_lines[0]
+    assert clock.check() == 0
     path.touch()
-    assert clock.pass_() == 1
+    assert clock.check() == 1
     path.unlink()  # as in uWSGI
-    assert clock.pass_() == 2
+    assert clock.check() == 2
     path.touch()
-    assert clock.pass_() == 3
-    assert len(told) == 4
+    assert clock.check() == 3
+    assert len(log_lines) == 4
 
 
 def test_a_link_that_is_switched_to_an_older_file_counts(tmp_path):
@@ -61,7 +61,7 @@ def test_a_link_that_is_switched_to_an_older_file_counts(tmp_path):
     clock = Clock(tmp_path / "current")
     (tmp_path / "next").symlink_to("two")
     os.rename(tmp_path / "next", tmp_path / "current")
-    assert clock.pass_() == 1
+    assert clock.check() == 1
 
 
 def test_patterns_see_new_files_and_count_once_for_several(tmp_path):
@@ -69,12 +69,12 @@ def test_patterns_see_new_files_and_count_once_for_several(tmp_path):
     clock = Clock(tmp_path / "*.py")
     (tmp_path / "b.py").touch()
     later(tmp_path / "a.py")
-    assert clock.pass_() == 1
+    assert clock.check() == 1
     (tmp_path / "c.txt").touch()
-    assert clock.pass_() == 1
+    assert clock.check() == 1
 
 
-def test_nothing_is_looked_at_before_the_time_and_after_the_stop(tmp_path):
+def test_nothing_is_checked_before_the_time_and_after_the_stop(tmp_path):
     path = tmp_path / "touched"
     path.touch()
     clock = Clock(path)
@@ -99,6 +99,6 @@ def test_an_action_may_replace_what_is_watched(tmp_path):
     clock.watch.add(str(path), replace, "replace")
     clock.watch.start(clock.now)
     later(path)
-    assert clock.pass_() == 0
+    assert clock.check() == 0
     later(path)
-    assert clock.pass_() == 1
+    assert clock.check() == 1

@@ -11,11 +11,11 @@ from geventuwsgi.master.attached import hooks
 from geventuwsgi.master.attached.hooks import Hook
 from geventuwsgi.system.program import ProgramContext
 
-CONDITIONS = ProgramContext({"PATH": os.environ["PATH"]})
+CONTEXT = ProgramContext({"PATH": os.environ["PATH"]})
 
 
 def run(action, argument, phase="asap"):
-    hooks.run([Hook("asap", "app.ini:7: hook-asap", action, argument)], phase, CONDITIONS)
+    hooks.run([Hook("asap", "app.ini:7: hook-asap", action, argument)], phase, CONTEXT)
 
 
 def test_files_are_made_written_and_removed(tmp_path):
@@ -24,7 +24,7 @@ def test_files_are_made_written_and_removed(tmp_path):
     run("create", str(path))
     assert path.read_bytes() == b""
     run("unlink", str(path))
-    run("unlink", str(path))  # what is not there is unlinked
+    run("unlink", str(path))  # a missing file is not an error
     assert not path.exists()
     run("write", f"{plain} one two")
     run("append", f"{plain} three")
@@ -35,7 +35,7 @@ def test_files_are_made_written_and_removed(tmp_path):
     assert plain.read_text() == "new\nline\n\n"
 
 
-def test_a_touch_makes_a_file_or_its_time(tmp_path):
+def test_a_touch_creates_a_file_or_changes_its_time(tmp_path):
     path = tmp_path / "touched"
     run("touch", str(path))
     os.utime(path, (1, 1))
@@ -58,7 +58,7 @@ def test_directories_and_modes(tmp_path):
         run("mkdir", str(tmp_path / "file"))
 
 
-def test_a_directory_takes_its_modules_along(tmp_path, monkeypatch):
+def test_chdir_changes_sys_path_too(tmp_path, monkeypatch):
     (tmp_path / "new").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), "/elsewhere"])
@@ -80,7 +80,7 @@ def test_owners(tmp_path):
     assert (path.stat().st_uid, path.stat().st_gid) == (12, 34)
 
 
-def test_a_fifo_that_nobody_reads_is_no_failure(tmp_path):
+def test_a_fifo_without_a_reader_is_not_a_failure(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)
     run("writefifo", f"{path} text")
@@ -115,12 +115,12 @@ def test_the_first_failure_ends_a_phase(tmp_path):
     several = [Hook("asap", "here", "exec", "false"),
                Hook("asap", "here", "touch", str(tmp_path / "x"))]
     with pytest.raises(HookError):
-        hooks.run(several, "asap", CONDITIONS)
+        hooks.run(several, "asap", CONTEXT)
     assert not (tmp_path / "x").exists()
 
 
 def test_a_private_hook_keeps_its_argument_out_of_the_log():
     with pytest.raises(HookError) as caught:
         hooks.run([Hook("asap", "app.ini:7: hook-asap", "exec", "test secret = x", True)],
-                  "asap", CONDITIONS)
+                  "asap", CONTEXT)
     assert "secret" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Mountpoints: what the kernel lists, and the end of an instance without one."""
+"""Mountpoints: what the kernel lists, and that an instance stops without one."""
 
 from pathlib import Path
 
@@ -17,17 +17,17 @@ def test_the_list(tmp_path: Path) -> None:
     assert "/proc" in mountpoints()
 
 
-def test_one_that_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_that_is_unmounted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     listed = tmp_path / "mountinfo"
     listed.write_text(LINE % "/a" + LINE % "/b")
     mounts = Mounts(["/a/", "/x/../b"], str(listed))
-    assert mounts.poll(0.0) == 1.0 and mounts.exit_status is None  # not before it has begun
+    assert mounts.poll(0.0) == 1.0 and mounts.exit_status is None  # not started yet
     mounts.start(0.0)
     assert mounts.poll(0.0) == 1.0 and mounts.exit_status is None
     listed.write_text(LINE % "/b")
     assert mounts.poll(0.5) == 1.0 and mounts.exit_status is None
     mounts.poll(1.0)
-    assert mounts.exit_status == 1 and "/a is no mountpoint any more" in caplog.text
+    assert mounts.exit_status == 1 and "/a is no longer a mountpoint" in caplog.text
 
 
 def test_a_reload_changes_them(tmp_path: Path) -> None:
@@ -40,9 +40,9 @@ def test_a_reload_changes_them(tmp_path: Path) -> None:
     assert mounts.exit_status == 1
 
 
-def test_the_instance_ends(tmp_path: Path) -> None:
+def test_the_instance_stops(tmp_path: Path) -> None:
     app = "def application(environ, start_response):\n    return []\n"
     with Server(tmp_path, "app", "--workers", "1", "--mount-check", "/proc", "--check-mount",
                 str(tmp_path), app=app, ready=False) as server:
         assert server.wait() == 1
-        assert server.find(f"{tmp_path} is no mountpoint any more (mount-check)")
+        server.wait_for(f"{tmp_path} is no longer a mountpoint (mount-check)")

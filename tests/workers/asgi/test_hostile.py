@@ -9,7 +9,7 @@ import pytest
 from tests.harness import Server
 from tests.workers.wsgi import test_hostile as http
 from tests.workers.wsgi import test_uwsgi as uwsgi
-from tests.workers.wsgi.wire import ask, connect, packet, refused, request
+from tests.workers.wsgi.raw_client import connect, get_json, packet, request, wait_for_rejection
 
 APP = Path(__file__).with_name("recorder.py").read_text()
 
@@ -30,26 +30,26 @@ def server(request: pytest.FixtureRequest,
 
 
 test_heads = http.test_heads
-test_a_good_request_in_front_is_answered = http.test_a_good_request_in_front_is_answered
+test_a_good_request_before_it_is_served = http.test_a_good_request_before_it_is_served
 test_chunked_bodies = http.test_chunked_bodies
 test_connections_that_vanish = http.test_connections_that_vanish
 test_bytes_that_killed_workers = http.test_bytes_that_killed_workers
-test_refused_packets = uwsgi.test_refused_packets
+test_rejected_packets = uwsgi.test_rejected_packets
 test_truncated_packets = uwsgi.test_truncated_packets
 
 
 @pytest.mark.parametrize("path", ["/echo", "/quiet", "/size", "/hello"])
 @pytest.mark.parametrize("data", http.CUT_SHORT)
 def test_truncated_bodies(server: Server, data: bytes, path: str) -> None:
-    bodies = ask(server, "/bodies")
+    bodies = get_json(server, "/bodies")
     with connect(server) as wire:
         wire.send(data.replace(b"/echo", path.encode()))
         wire.sock.shutdown(1)
         # An application that does not read the body can answer.
-        assert wire.answer().status == (200 if path in ("/quiet", "/hello") else 400)
+        assert wire.read_response().status == (200 if path in ("/quiet", "/hello") else 400)
         assert wire.closed()  # no second response follows the first
-        refused(server, wire, "the connection ended inside the request body")
-    assert ask(server, "/bodies") == bodies
+        wait_for_rejection(server, wire, "the connection ended inside the request body")
+    assert get_json(server, "/bodies") == bodies
 
 
 @pytest.mark.parametrize("field", ["X_Forwarded_For: 6.6.6.6", "X-Forwarded_For: 6.6.6.6",
@@ -62,12 +62,12 @@ def test_fields_that_never_reach_the_application(server: Server, field: str) -> 
 def test_very_many_small_chunks_take_linear_time(server: Server) -> None:
     with connect(server) as wire:
         wire.send(http.CHUNKED + b"1\r\nx\r\n" * 100_000 + b"0\r\n\r\n")
-        assert wire.answer().body == b"x" * 100_000
+        assert wire.read_response().body == b"x" * 100_000
 
 
 def test_an_unread_body_is_no_packet_and_causes_no_reset(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request("/hello", "POST", CONTENT_LENGTH="90000"),
                          packet(request("/smuggled")) * 400))
-        assert wire.answer().body == b"hello" and wire.closed() and not wire.reset
-    assert not any("smuggled" in call for call in ask(server, "/calls"))
+        assert wire.read_response().body == b"hello" and wire.closed() and not wire.reset
+    assert not any("smuggled" in call for call in get_json(server, "/calls"))

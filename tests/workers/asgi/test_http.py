@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.workers.wsgi.wire import Answer, ask, connect, get
+from tests.workers.wsgi.raw_client import Response, connect, get, get_json
 
 ARGUMENTS = ("--limit-post", "1000000")
 
@@ -17,13 +17,13 @@ def wait_for_app(server: Server, text: str) -> None:
     server.wait_for(f"APP {text}")
 
 
-def post(server: Server, path: str, body: bytes, *fields: str, whole: bool = True) -> Answer:
+def post(server: Server, path: str, body: bytes, *fields: str, whole: bool = True) -> Response:
     with connect(server) as wire:
         head = [f"POST {path} HTTP/1.1", "Host: test", *fields]
         if whole:
             head.append(f"Content-Length: {len(body)}")
         wire.send("\r\n".join([*head, "", ""]).encode() + body)
-        return wire.answer()
+        return wire.read_response()
 
 
 def test_the_scope(server: Server) -> None:
@@ -49,9 +49,9 @@ def test_the_scope(server: Server) -> None:
 
 
 def test_paths_are_decoded_from_utf_8(server: Server) -> None:
-    assert ask(server, "/scope/%E2%82%AC")["path"] == "/scope/\u20ac"
-    assert ask(server, "/scope/%ff")["path"] == "/scope/\ufffd"
-    assert ask(server, "/scope/a%2Fb")["path"] == "/scope/a/b"
+    assert get_json(server, "/scope/%E2%82%AC")["path"] == "/scope/\u20ac"
+    assert get_json(server, "/scope/%ff")["path"] == "/scope/\ufffd"
+    assert get_json(server, "/scope/a%2Fb")["path"] == "/scope/a/b"
 
 
 def test_client_and_scheme_come_from_a_trusted_proxy(server: Server) -> None:
@@ -78,7 +78,8 @@ def test_keep_alive_and_pipelining_keep_the_order(server: Server) -> None:
         wire.send(b"GET /wait?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
                   b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
                   b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert [wire.answer().body for _ in range(3)] == [b"waited", b"abc", b"Hello, world!"]
+        assert [wire.read_response().body for _ in range(3)] == [
+            b"waited", b"abc", b"Hello, world!"]
         assert wire.get("/hello", "Connection: close").headers["connection"] == "close"
         assert wire.closed()
 
@@ -87,7 +88,7 @@ def test_many_pipelined_requests(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"".join(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n%04d" % n
                            for n in range(500)))
-        assert [wire.answer().body for _ in range(500)] == [b"%04d" % n for n in range(500)]
+        assert [wire.read_response().body for _ in range(500)] == [b"%04d" % n for n in range(500)]
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024, 65536, 300_000, 1_000_000])
@@ -103,7 +104,7 @@ def test_a_chunked_body_in_small_pieces(server: Server) -> None:
                    b"3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-T: 1\r\n\r\n")
         for at in range(len(message)):
             wire.send(message[at:at + 1])
-        assert wire.answer().body == b"abcdefg"
+        assert wire.read_response().body == b"abcdefg"
         assert wire.get("/hello").body == b"Hello, world!"
 
 
@@ -122,13 +123,13 @@ def test_reading_stops_while_the_application_does_not_receive(server: Server) ->
         # The server's own buffer and the two socket buffers.
         assert sent < 16_000_000
         wire.sock.setblocking(True)
-        assert wire.answer().body == b"enough"
+        assert wire.read_response().body == b"enough"
 
 
 def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
-        wire.take(10)
+        wire.read(10)
 
         def steady() -> int:
             before = int(get(server, "/flooded").body)
@@ -151,7 +152,7 @@ def test_a_truncated_body_never_looks_complete(server: Server) -> None:
         wire.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this")
         wire.sock.shutdown(socket.SHUT_WR)
         wait_for_app(server, "echo gone after")
-        wire.rest()
+        wire.read_to_end()
 
 
 def test_a_broken_chunk_is_a_400(server: Server) -> None:
@@ -172,22 +173,22 @@ def test_100_continue_comes_with_the_first_receive(server: Server) -> None:
     head = b"POST /%s HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     with connect(server) as wire:
         wire.send(head % b"echo")
-        assert wire.answer().status == 100
+        assert wire.read_response().status == 100
         wire.send(b"hello")
-        assert wire.answer().body == b"hello"
+        assert wire.read_response().body == b"hello"
         wire.send(head % b"unread")
-        answer = wire.answer()
+        answer = wire.read_response()
         assert answer.body == b"unread" and answer.headers["connection"] == "close"
 
 
 def test_a_body_left_unread_is_drained(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
-        assert wire.answer().body == b"unread"
+        assert wire.read_response().body == b"unread"
         wire.send(b"x" * 200_000)
         assert wire.get("/hello").body == b"Hello, world!"
         wire.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n")
-        assert wire.answer().body == b"unread"
+        assert wire.read_response().body == b"unread"
         wire.send(b"x" * 900_000)
         assert wire.closed()
 
@@ -267,9 +268,9 @@ def test_early_hints_and_trailers(server: Server) -> None:
     with connect(server) as wire:
         hint = wire.get("/hints")
         assert hint.status == 103 and hint.headers["link"] == "</a.css>; rel=preload"
-        assert wire.answer().body == b"hinted"
+        assert wire.read_response().body == b"hinted"
         wire.send(b"GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\r\n")
-        assert wire.rest().endswith(b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n")
+        assert wire.read_to_end().endswith(b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n")
 
 
 @pytest.mark.parametrize("size", [0, 10, 3_000_000])
@@ -305,7 +306,7 @@ def test_a_client_that_disconnects_in_a_file(server: Server, tmp_path: Path) -> 
         handle.truncate(200_000_000)
     with connect(server) as wire:
         wire.send(f"GET /path?file={file} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-        assert wire.take(1000)
+        assert wire.read(1000)
     assert get(server, "/hello").body == b"Hello, world!"
 
 
@@ -324,7 +325,7 @@ def test_half_a_body_never_looks_complete_after_the_response(server: Server, siz
     with connect(server) as wire:
         wire.send(b"POST /receive_after HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
                   + b"x" * (size // 2))
-        assert wire.answer().body == b"answered"
+        assert wire.read_response().body == b"answered"
         wire.send(b"x" * (size - size // 2))
         assert wire.get("/hello").body == b"Hello, world!"
     server.wait_for("APP received after: http.disconnect 0", before + 1)
@@ -337,10 +338,10 @@ def test_a_request_sees_nothing_of_the_context_of_another(server: Server) -> Non
         body = b"x" * 600_000  # reading pauses, and resumes within the application's task
         wire.send(b"POST /context HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
                   + body)
-        assert wire.answer().body == b"unset"
+        assert wire.read_response().body == b"unset"
         assert wire.get("/context").body == b"unset"
         wire.send(b"GET /context HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
-        assert [wire.answer().body for _ in range(3)] == [b"unset"] * 3
+        assert [wire.read_response().body for _ in range(3)] == [b"unset"] * 3
 
 
 @pytest.mark.parametrize(("message", "status"), [
@@ -353,7 +354,7 @@ def test_a_request_sees_nothing_of_the_context_of_another(server: Server) -> Non
 def test_anything_but_http_is_rejected(server: Server, message: bytes, status: int) -> None:
     with connect(server) as wire:
         wire.send(message)
-        assert wire.answer().status == status
+        assert wire.read_response().status == status
         assert wire.closed()
 
 
@@ -366,7 +367,7 @@ def test_a_burst_of_short_connections(server: Server) -> None:
             wire.send(request)
         for wire in wires:
             with wire:
-                assert wire.rest().endswith(b"Hello, world!")
+                assert wire.read_to_end().endswith(b"Hello, world!")
 
 
 def test_one_line_per_request_in_the_log(server: Server) -> None:

@@ -49,7 +49,7 @@ def test_a_failed_startup_is_exit_status_3(tmp_path: Path, name: str,
                                            arguments: tuple[str, ...], line: str) -> None:
     with Server(tmp_path, "--asgi", "app:app", *arguments, app=app(name), ready=False) as server:
         assert server.wait() == 3
-        assert server.find(line), server.log
+        server.wait_for(line)
 
 
 @pytest.mark.parametrize(("source", "mode", "subject", "frames"), [
@@ -84,7 +84,7 @@ def test_a_traceback_is_reported_once(source: str, mode: str, subject: str, fram
 def test_an_application_without_lifespan_is_served(tmp_path: Path, name: str,
                                                    arguments: tuple[str, ...], line: str) -> None:
     with Server(tmp_path, "--asgi", "app:app", *arguments, app=app(name)) as server:
-        assert server.find(line)
+        server.wait_for(line)
         assert server.get().endswith(b"served")
         assert server.stop() == 0
 

@@ -18,7 +18,9 @@ from websockets.sync.client import connect as websocket
 from tests.certificates import Authority
 from tests.harness import Server, installed, wait_until
 from tests.tls import VERSIONS, break_a_record, dial, fails, hello, leave_in_the_middle, refused
-from tests.workers.wsgi.wire import Wire
+from tests.workers.wsgi.raw_client import RawClient
+
+pytestmark = pytest.mark.slow
 
 APP = '''
 import json
@@ -100,15 +102,15 @@ def test_requests_on_one_connection(server: Server, authority: Authority,
     with dial(server, authority.client(only=version)) as wire:
         assert wire.get("/").body == b"hello"
         wire.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n" * 30)
-        assert [wire.answer().body for _ in range(30)] == [b"hello"] * 30
+        assert [wire.read_response().body for _ in range(30)] == [b"hello"] * 30
         body = random.Random(1).randbytes(3_000_000)
         wire.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 3000000\r\n\r\n")
         wire.send(body)
-        assert wire.answer().body == body
+        assert wire.read_response().body == body
         wire.send(b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
                   + b"10000\r\n" + body[:65536] + b"\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert wire.answer().body == body[:65536]
-        assert wire.answer().body == b"hello"
+        assert wire.read_response().body == body[:65536]
+        assert wire.read_response().body == b"hello"
         assert len(wire.get("/big/10000000").body) == 10_000_000
         assert wire.get(f"/file?{path}").body == path.read_bytes()
         assert wire.get("/", "Connection: close").body == b"hello"
@@ -119,7 +121,7 @@ def test_a_body_that_ends_with_the_connection(server: Server, authority: Authori
     with dial(server, authority.client()) as wire:
         wire.send(b"GET /big/9000000 HTTP/1.0\r\n\r\n")
         time.sleep(0.2)  # the buffers fill: the close_notify has to wait
-        assert len(wire.rest().partition(b"\r\n\r\n")[2]) == 9_000_000
+        assert len(wire.read_to_end().partition(b"\r\n\r\n")[2]) == 9_000_000
     with dial(server, authority.client()) as wire:
         wire.send(b"GET /cut HTTP/1.0\r\n\r\n")
         with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
@@ -132,11 +134,11 @@ def test_an_error_response_arrives_before_the_close(server: Server, authority: A
         # More than the server has read when it responds, but no more than the kernel accepts
         # at once: a client that blocks in between would find the connection closed.
         wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n" + b"x" * 30_000)
-        assert wire.answer().status == 400
+        assert wire.read_response().status == 400
         assert wire.closed()
 
 
-def scope(wire: Wire) -> dict[str, Any]:
+def scope(wire: RawClient) -> dict[str, Any]:
     return json.loads(wire.get("/scope").body)
 
 
@@ -189,9 +191,9 @@ def test_rejected_clients(server: Server, authority: Authority,
                                       b"POST / HTTP/1.0\r\nContent-Length: 100000\r\n\r\n"
                                       + b"x" * 100_000])
 def test_plain_http_is_answered_with_a_400(server: Server, request_: bytes) -> None:
-    with Wire(server.connect("https")) as wire:
+    with RawClient(server.connect("https")) as wire:
         wire.send(request_)
-        answer = wire.answer()
+        answer = wire.read_response()
         assert answer.status == 400 and b"speaks HTTPS" in answer.body
         assert wire.closed()
         refused(server, wire.name, "plain HTTP on an HTTPS port")
@@ -202,22 +204,22 @@ def test_plain_http_is_answered_with_a_400(server: Server, request_: bytes) -> N
     (b"\x16\x03\x01\x00\x05hello", "the TLS handshake failed", b"\x15"),
 ])
 def test_garbage_is_closed(server: Server, garbage: bytes, words: str, first: bytes) -> None:
-    with Wire(server.connect("https")) as wire:
+    with RawClient(server.connect("https")) as wire:
         wire.send(garbage)
-        assert wire.rest()[:1] == first
+        assert wire.read_to_end()[:1] == first
         refused(server, wire.name, words)
 
 
 def test_handshakes_that_stall(server: Server, authority: Authority) -> None:
     data = hello()
-    with Wire(server.connect("https")) as half, Wire(server.connect("https")) as whole, \
-            Wire(server.connect("https")) as silent:
+    with RawClient(server.connect("https")) as half, RawClient(server.connect("https")) as whole, \
+            RawClient(server.connect("https")) as silent:
         half.send(data[:100])
         whole.send(data)
         with dial(server, authority.client()) as other:
             assert other.get("/").body == b"hello"
-        assert half.rest() == silent.rest() == b""
-        whole.rest()
+        assert half.read_to_end() == silent.read_to_end() == b""
+        whole.read_to_end()
         for wire in (half, whole):
             refused(server, wire.name, "no TLS handshake within 1 seconds")
         assert not server.find(f"{silent.name}: ")
@@ -237,11 +239,11 @@ def test_a_proxy_header_a_reload_and_a_stop(tmp_path: Path) -> None:
     old.issue("here", "localhost")
     with Server(tmp_path, "app:application", "--certfile", "here.crt", "--keyfile", "here.key",
                 "--bind", "127.0.0.1:0", "--enable-proxy-protocol", app=APP) as server:
-        def proxied(client: ssl.SSLContext) -> Wire:
+        def proxied(client: ssl.SSLContext) -> RawClient:
             sock = server.connect("https")
             sock.sendall(b"PROXY TCP4 203.0.113.7 198.51.100.1 56324 443\r\n")
-            return Wire(client.wrap_socket(sock, server_hostname="localhost",
-                                           suppress_ragged_eofs=False))
+            return RawClient(client.wrap_socket(sock, server_hostname="localhost",
+                                                suppress_ragged_eofs=False))
         with proxied(old.client()) as wire:
             found = scope(wire)
             assert (found["client"], found["scheme"]) == (["203.0.113.7", 56324], "https")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.harness import Server
-from tests.workers.wsgi.wire import connect, packet, request
+from tests.workers.wsgi.raw_client import connect, packet, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
 
@@ -15,7 +15,7 @@ def talk(server: Server, path: str, body: bytes = b"", method: str = "GET",
     """Send one packet; return status, head and body."""
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request(path, method, **variables), body))
-        head, _, rest = wire.rest().partition(b"\r\n\r\n")
+        head, _, rest = wire.read_to_end().partition(b"\r\n\r\n")
         return int(head.split()[1]), head, rest
 
 
@@ -64,7 +64,7 @@ def test_responses_end_with_the_connection(server: Server) -> None:
 def test_an_incomplete_response_ends_with_a_reset(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request("/fail_late")))
-        wire.rest()
+        wire.read_to_end()
         assert wire.reset
 
 
@@ -78,7 +78,7 @@ def test_a_truncated_body(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet(request("/echo", "POST", CONTENT_LENGTH="100"), b"only this"))
         wire.sock.shutdown(1)
-        wire.rest()
+        wire.read_to_end()
     server.wait_for("the connection ended inside the request body")
     server.wait_for("APP echo gone after 9")
 
@@ -86,7 +86,7 @@ def test_a_truncated_body(server: Server) -> None:
 def test_an_invalid_packet(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
         wire.send(packet({"REQUEST_METHOD": ""}))
-        assert wire.rest().startswith(b"HTTP/1.1 400 ")
+        assert wire.read_to_end().startswith(b"HTTP/1.1 400 ")
     with connect(server, "uwsgi") as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert wire.closed()

@@ -16,9 +16,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.harness import Server, wait_until
 from tests.workers.asgi.conftest import APP
-from tests.workers.wsgi.wire import Wire
-from tests.workers.wsgi.wire import connect as wire_to
-from tests.workers.wsgi.wire import get
+from tests.workers.wsgi.raw_client import RawClient
+from tests.workers.wsgi.raw_client import connect as wire_to
+from tests.workers.wsgi.raw_client import get
 
 ARGUMENTS = ("--ws-max-size", "100000", "--ws-max-queue", "4")
 HANDSHAKE = ("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -31,12 +31,12 @@ def opened(server: Server, path: str = "/echo", **options: object) -> ClientConn
 
 
 @contextlib.contextmanager
-def raw(server: Server, path: str = "/echo", more: str = "") -> Iterator[Wire]:
+def raw(server: Server, path: str = "/echo", more: str = "") -> Iterator[RawClient]:
     """Open a WebSocket whose frames the test encodes itself."""
     with wire_to(server) as wire:
         wire.send(HANDSHAKE.format(path=path, more=more).encode())
-        assert b"101" in wire.line()
-        while wire.line() != b"\r\n":
+        assert b"101" in wire.readline()
+        while wire.readline() != b"\r\n":
             pass
         yield wire
 
@@ -45,16 +45,16 @@ def frame(kind: Opcode, data: bytes, fin: bool = True) -> bytes:
     return Frame(kind, data, fin).serialize(mask=True)
 
 
-def received(wire: Wire) -> tuple[int, bytes]:
+def received(wire: RawClient) -> tuple[int, bytes]:
     """Read one frame, skipping pings; the opcode is -1 at the end."""
     while True:
-        head = wire.take(2)
+        head = wire.read(2)
         if not head:
             return -1, b""
         length = head[1]
         if length == 126:
-            length = int.from_bytes(wire.take(2), "big")
-        data = wire.take(length)
+            length = int.from_bytes(wire.read(2), "big")
+        data = wire.read(length)
         if head[0] & 15 != Opcode.PING:
             return head[0] & 15, data
 
@@ -112,7 +112,7 @@ def test_an_invalid_handshake(server: Server, more: str, status: int) -> None:
     with wire_to(server) as wire:
         wire.send(("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n"
                    f"Upgrade: websocket\r\n{more}\r\n").encode())
-        answer = wire.answer()
+        answer = wire.read_response()
         assert answer.status == status and wire.closed()
         assert (answer.headers.get("sec-websocket-version") == "13") == (status == 426)
     server.wait_for("an invalid WebSocket handshake")
@@ -121,7 +121,7 @@ def test_an_invalid_handshake(server: Server, more: str, status: int) -> None:
 def test_an_upgrade_in_http_1_0_is_a_plain_request(server: Server) -> None:
     with wire_to(server) as wire:
         wire.send(HANDSHAKE.format(path="/hello", more="").replace("P/1.1", "P/1.0").encode())
-        assert wire.answer().body == b"Hello, world!"
+        assert wire.read_response().body == b"Hello, world!"
 
 
 def test_an_upgrade_to_something_else_is_a_plain_request(server: Server) -> None:
@@ -186,7 +186,9 @@ def test_the_application_closes(server: Server, path: str, code: int, reason: st
     (b"\x82\xff" + (1 << 30).to_bytes(8, "big") + bytes(1000), 1009),
     (b"\x88\x82\0\0\0\0" + (1005).to_bytes(2, "big"), 1002),
     (b"\x88\x83\0\0\0\0" + (1000).to_bytes(2, "big") + b"\xff", 1007),
-])
+], ids=["not UTF-8", "too long", "too long in fragments", "continues nothing", "unmasked",
+        "unknown opcode", "reserved bit", "ping in fragments", "ping too long", "2^62 octets",
+        "2^30 octets", "close code 1005", "reason not UTF-8"])  # a mask is random, a name is not
 def test_a_client_that_breaks_the_protocol(server: Server, octets: bytes, code: int) -> None:
     before = len(server.find(f"APP disconnect {code}"))
     with raw(server) as wire:
@@ -213,7 +215,7 @@ def test_data_before_the_accept_is_rejected(server: Server) -> None:
     with wire_to(server) as wire:
         wire.send(HANDSHAKE.format(path="/echo?early=1", more="").encode()
                   + frame(Opcode.TEXT, b"x"))
-        assert wire.answer().status == 400 and wire.closed()
+        assert wire.read_response().status == 400 and wire.closed()
     server.wait_for("data before the WebSocket was accepted")
     assert "(HTTP/1.1 400)" in server.wait_for("GET /echo?early=1 =>")
 
@@ -221,7 +223,7 @@ def test_data_before_the_accept_is_rejected(server: Server) -> None:
 def test_an_incomplete_denial_is_logged(server: Server) -> None:
     with wire_to(server) as wire:
         wire.send(HANDSHAKE.format(path="/deny_half", more="").encode())
-        assert wire.answer().status == 500
+        assert wire.read_response().status == 500
     server.wait_for("GET /deny_half: the application ended before its denial response was")
     assert "(HTTP/1.1 500)" in server.wait_for("GET /deny_half =>")
 
@@ -233,12 +235,12 @@ def test_pings_must_be_answered(tmp_path: Path, loop: str) -> None:
     with Server(tmp_path, "--asgi", "app:app", "--asgi-loop", loop, "--ws-ping-interval", "0.3",
                 "--ws-ping-timeout", "1.2", app=APP) as server:
         with raw(server) as wire:
-            head = wire.take(2)
+            head = wire.read(2)
             assert head == bytes((0x80 | Opcode.PING, 4))
             for _ in range(5):  # a second and a half: the pongs keep it open
-                wire.send(frame(Opcode.PONG, wire.take(4)))
-                wire.take(2)
-            wire.take(4)
+                wire.send(frame(Opcode.PONG, wire.read(4)))
+                wire.read(2)
+            wire.read(4)
             kind, data = received(wire)  # after a ping without a pong
             assert kind == Opcode.CLOSE and int.from_bytes(data[:2], "big") == 1011
         server.wait_for("APP disconnect 1011 keepalive ping timeout")
@@ -267,7 +269,7 @@ def test_reading_stops_while_the_application_does_not_receive(server: Server) ->
 def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
     with raw(server, "/flood") as wire:
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        wire.take(10)
+        wire.read(10)
 
         def steady() -> int:
             before = int(get(server, "/flooded").body)

@@ -1,8 +1,8 @@
-"""The application that the tests of the server run: it records its calls and misbehaves.
+"""The application of the tests in this directory: it records its calls and misbehaves.
 
-`/calls` tells all requests that came here, as "METHOD URI", `/bodies` every body that was
-read to its end and `/told` what the functions noted; none records itself. The other paths
-are the functions below.
+`/calls` returns all requests that came here, as "METHOD URI", `/bodies` every body that was
+read to its end, and `/notes` what the functions noted. These three are not recorded. The
+other paths are the functions below.
 """
 
 import io
@@ -19,7 +19,7 @@ from gevent.monkey import get_original
 
 calls = []
 bodies = []
-doors = {}
+events = {}
 notes = []
 hints = [("Link", "</a.css>; rel=preload")]
 
@@ -57,7 +57,7 @@ def echo(environ, start_response):
 
 
 def quiet(environ, start_response):
-    """Read like a program that thinks it knows better than the server."""
+    """Catch the error of a broken body and respond 200."""
     try:
         bodies.append(environ["wsgi.input"].read().decode("latin-1"))
     except OSError as error:
@@ -66,7 +66,7 @@ def quiet(environ, start_response):
 
 
 def size(environ, start_response):
-    """Read in pieces; tell how much there was, and the peak of memory in KiB."""
+    """Read in pieces; return the size, the peak of memory in KiB and the type of wsgi.input."""
     total = 0
     while piece := environ["wsgi.input"].read(65536):
         total += len(piece)
@@ -75,7 +75,7 @@ def size(environ, start_response):
 
 
 def first(environ, start_response):
-    """Read some bytes only."""
+    """Read only some bytes."""
     return reply(start_response, environ["wsgi.input"].read(int(number(environ))))
 
 
@@ -141,7 +141,7 @@ def error(environ, start_response):
 def error_later(environ, start_response):
     start_response("200 OK", [])
     yield b"begun"
-    raise ValueError("behind the head")
+    raise ValueError("after the head")
 
 
 def leave(environ, start_response):
@@ -185,7 +185,7 @@ def sleep_later(environ, start_response):
 
 
 def wait_for(environ, start_response):
-    """Begin, and end when there is such a file."""
+    """Send the beginning, and the end once the named file exists."""
     start_response("200 OK", [])
     yield b"begun"
     while not os.path.exists(environ["QUERY_STRING"]):
@@ -194,18 +194,18 @@ def wait_for(environ, start_response):
 
 
 def hold(environ, start_response):
-    """Stay until `/open` names the same door."""
-    doors.setdefault(environ["QUERY_STRING"], Event()).wait()
+    """Wait until `/release` is called with the same name."""
+    events.setdefault(environ["QUERY_STRING"], Event()).wait()
     return reply(start_response, b"held")
 
 
-def open_(environ, start_response):
-    doors.setdefault(environ["QUERY_STRING"], Event()).set()
-    return reply(start_response, b"open")
+def release(environ, start_response):
+    events.setdefault(environ["QUERY_STRING"], Event()).set()
+    return reply(start_response, b"released")
 
 
 def broad(environ, start_response):
-    """What an application with a broad `except Exception` does with its harakiri."""
+    """Catch Exception broadly, which does not catch a harakiri."""
     try:
         gevent.sleep(30)
     except Exception:
@@ -213,38 +213,38 @@ def broad(environ, start_response):
 
 
 def late(environ, start_response):
-    """Swallow the harakiri and answer all the same."""
+    """Catch the harakiri and respond nevertheless."""
     try:
         gevent.sleep(30)
     except BaseException:
         return reply(start_response, b"swallowed")
 
 
-def immortal(environ, start_response):
+def ignore_harakiri(environ, start_response):
     while True:
         try:
             gevent.sleep(30)
         except BaseException as error:
-            print("immortal caught", type(error).__name__, flush=True)
+            print("caught and ignored", type(error).__name__, flush=True)
 
 
 def gone(environ, start_response):
-    """Wait until the client is gone; `/told` tells what was seen."""
+    """Wait until the client is gone, and note what was seen."""
     disconnected = environ["geventuwsgi.disconnected"]
     before = disconnected()
     notes.append([before, disconnected.wait(number(environ, 10)), disconnected()])
-    return reply(start_response, b"for nobody")
+    return reply(start_response, b"too late")
 
 
 def gone_later(environ, start_response):
-    """The same behind the head of a stream."""
+    """The same after the head of a stream."""
     start_response("200 OK", [])
     yield b"begun"
     notes.append(["stream", environ["geventuwsgi.disconnected"].wait(10)])
 
 
-def survivor(environ, start_response):
-    """Note how a request ends that only waits."""
+def sleep_and_note(environ, start_response):
+    """Sleep, and note the exception that ends it."""
     try:
         gevent.sleep(number(environ, 30))
     except Exception as error:
@@ -256,7 +256,7 @@ def survivor(environ, start_response):
 
 
 def background(environ, start_response):
-    """A greenlet of the application's outlives its request and waits for the client's end."""
+    """Spawn a greenlet that outlives the request and waits until the client is gone."""
     disconnected = environ["geventuwsgi.disconnected"]
     gevent.spawn(lambda: notes.append(["background", disconnected.wait(10)]))
     return reply(start_response, b"spawned")
@@ -276,30 +276,30 @@ def in_c(environ, start_response):
 
 
 def in_c_until(environ, start_response):
-    """Block the hub in a system call until somebody writes to the FIFO."""
+    """Block the hub in a system call until the FIFO is opened for writing."""
     with open(environ["QUERY_STRING"], "rb"):
         return reply(start_response, b"opened")
 
 
 def busy_until(environ, start_response):
-    """Block it in Python until there is such a file."""
+    """Block it in Python until the named file exists."""
     while not os.path.exists(environ["QUERY_STRING"]):
         pass
     return reply(start_response, b"found")
 
 
 def with_the_lock(environ, start_response):
-    """Block it in C that never lets other threads run."""
+    """Block it in C code that holds the interpreter's lock."""
     return reply(start_response, b"%d" % sum(range(int(number(environ)))))
 
 
 def spawn(environ, start_response):
-    """Leave a greenlet behind that has no request."""
-    gevent.spawn(left_behind)
+    """Spawn a greenlet that outlives the request."""
+    gevent.spawn(sleep_in_background)
     return reply(start_response, b"")
 
 
-def left_behind():
+def sleep_in_background():
     gevent.sleep(60)
 
 
@@ -311,17 +311,17 @@ def upgrade(environ, start_response):
     while data := sock.recv(100):
         sock.sendall(data.upper())
     sock.close()
-    return reply(start_response, b"of no use")
+    return reply(start_response, b"not sent")
 
 
 def upgrade_and_raise(environ, start_response):
-    """End a taken connection as Flask-Sock does under gunicorn."""
+    """End a connection that was taken over as Flask-Sock does under gunicorn."""
     environ["gunicorn.socket"].sendall(b"mine")
     raise StopIteration
 
 
 def limit_files(environ, start_response):
-    """From now on no file grows over so many bytes (a full disk)."""
+    """Limit the size of files from now on, like a full disk."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(number(environ)), resource.RLIM_INFINITY))
     return reply(start_response, b"")
 
@@ -332,14 +332,14 @@ def valid(environ, start_response):
     return reply(start_response, b"valid " + body)
 
 
-QUIET = {"/calls": calls, "/bodies": bodies, "/told": notes}
-PATHS = {"/environ": environ_, "/open": open_}
+NOT_RECORDED = {"/calls": calls, "/bodies": bodies, "/notes": notes}
+PATHS = {"/environ": environ_}
 
 
 def application(environ, start_response):
     name = environ["PATH_INFO"]
-    if name in QUIET:
-        return as_json(start_response, QUIET[name])
+    if name in NOT_RECORDED:
+        return as_json(start_response, NOT_RECORDED[name])
     calls.append(f"{environ['REQUEST_METHOD']} {environ.get('REQUEST_URI', '')}")
     function = PATHS.get(name) or globals().get(name[1:].replace("-", "_"), hello)
     return function(environ, start_response)

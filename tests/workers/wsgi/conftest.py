@@ -1,4 +1,4 @@
-"""One server for each module that names one by `ARGUMENTS`, with the application of `app.py`."""
+"""A server for each test module, with its `ARGUMENTS` and the application of `app.py`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ http-headers-timeout = 1
 forwarded-allow-ips = 127.0.0.1
 disable-logging = true
 """
-# The sockets by index.
+# The indices of the sockets.
 OPTIONAL, REQUIRED = 1, 2
 
 
@@ -42,7 +42,7 @@ def server(request: pytest.FixtureRequest,
 
 @pytest.fixture(scope="module")
 def https(authority: Authority) -> Iterator[Server]:
-    """A server whose three HTTPS sockets take, ask for and require certificates of clients."""
+    """A server with three HTTPS sockets: no, optional and required client certificates."""
     with Server(authority.directory, app=APP, ini=HTTPS) as server:
         yield server
         assert server.stop() == 0, "\n".join(server.err)

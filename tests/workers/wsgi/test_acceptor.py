@@ -1,11 +1,11 @@
-"""One greenlet serves several connections one after the other, and none of them can tell."""
+"""One greenlet serves several connections, one after the other, and they are isolated."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.workers.wsgi.wire import connect, get, packet, request
+from tests.workers.wsgi.raw_client import connect, get, packet, request
 
 APPLICATION = """
 import threading
@@ -21,7 +21,7 @@ def application(environ, start_response):
     answer = str(me.connections)
     path = environ["PATH_INFO"]
     if path == "/local":
-        answer = getattr(local, "user", "nobody")
+        answer = getattr(local, "user", "none")
         local.user = "alice"
     elif path == "/timer":
         gevent.Timeout(0.05).start()
@@ -48,35 +48,35 @@ def server(tmp_path_factory):
         assert "Traceback" not in server.log
 
 
-def over_uwsgi(server: Server, path: str) -> bytes:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request(path)))
-        return wire.answer().body
+def send_uwsgi(server: Server, path: str) -> bytes:
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request(path)))
+        return client.read_response().body
 
 
-def over_http(server: Server, path: str) -> bytes:
+def send_http(server: Server, path: str) -> bytes:
     return get(server, path, "Connection: close").body
 
 
-@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_a_greenlet_serves_the_next_connection(server: Server, ask) -> None:
-    wait_until(lambda: int(ask(server, "/")) > 3, "a greenlet that is used again")
+@pytest.mark.parametrize("send", [send_uwsgi, send_http])
+def test_a_greenlet_serves_the_next_connection(server: Server, send) -> None:
+    wait_until(lambda: int(send(server, "/")) > 3, "a greenlet that is used again")
 
 
-@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_thread_locals_end_with_their_connection(server: Server, ask) -> None:
-    assert {ask(server, "/local") for _ in range(10)} == {b"nobody"}
+@pytest.mark.parametrize("send", [send_uwsgi, send_http])
+def test_thread_locals_end_with_their_connection(server: Server, send) -> None:
+    assert {send(server, "/local") for _ in range(10)} == {b"none"}
 
 
-@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_a_timer_left_running_hits_nobody_else(server: Server, ask) -> None:
+@pytest.mark.parametrize("send", [send_uwsgi, send_http])
+def test_a_timer_left_running_hits_no_other_connection(server: Server, send) -> None:
     for _ in range(3):
-        ask(server, "/timer")
-        assert ask(server, "/sleep").isdigit()
+        send(server, "/timer")
+        assert send(server, "/sleep").isdigit()
 
 
-@pytest.mark.parametrize("ask", [over_uwsgi, over_http])
-def test_a_greenlet_that_is_held_is_not_used_again(server: Server, ask) -> None:
-    first = ask(server, "/hold")
-    assert first.isdigit() and ask(server, "/kill") >= b"1"
-    assert all(ask(server, "/sleep").isdigit() for _ in range(3))
+@pytest.mark.parametrize("send", [send_uwsgi, send_http])
+def test_a_greenlet_with_a_reference_is_not_used_again(server: Server, send) -> None:
+    first = send(server, "/hold")
+    assert first.isdigit() and send(server, "/kill") >= b"1"
+    assert all(send(server, "/sleep").isdigit() for _ in range(3))

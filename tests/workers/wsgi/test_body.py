@@ -1,4 +1,4 @@
-"""Request bodies: bounded, streamed or stored, and refused before they are read."""
+"""Request bodies: limited, streamed or stored, and rejected before they are read."""
 
 import os
 import re
@@ -8,7 +8,8 @@ import pytest
 
 from tests.harness import Server
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import BEHIND, HOST, Wire, ask, connect, packet, refused, request
+from tests.workers.wsgi.raw_client import (
+    HOST, NEXT_REQUEST, RawClient, connect, get_json, packet, request, wait_for_rejection)
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--limit-post", "100000",
              "--disable-logging")
@@ -26,40 +27,40 @@ def post(path: str, body: bytes, chunked: bool = False, *fields: bytes) -> bytes
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_up_to_the_limit(server: Server, chunked: bool) -> None:
-    with connect(server) as wire:
-        wire.send(post("/echo", b"x" * LIMIT, chunked))
-        assert wire.answer().body == b"x" * LIMIT
-        assert wire.get("/hello").body == b"hello"
+    with connect(server) as client:
+        client.send(post("/echo", b"x" * LIMIT, chunked))
+        assert client.read_response().body == b"x" * LIMIT
+        assert client.get("/hello").body == b"hello"
 
 
-def test_a_length_over_the_limit_is_refused_unread(server: Server) -> None:
-    before = ask(server, "/calls")
+def test_a_length_over_the_limit_is_rejected_unread(server: Server) -> None:
+    before = get_json(server, "/calls")
     for fields in ((), (b"Expect: 100-continue",)):
-        with connect(server) as wire:
-            wire.send(post("/echo", b"x" * (LIMIT + 1), False, *fields) + BEHIND)
-            assert wire.answer().status == 413 and wire.closed() and not wire.reset
-            refused(server, wire, "limit-post is 100000", "closed with 413")
-    assert ask(server, "/calls") == before
+        with connect(server) as client:
+            client.send(post("/echo", b"x" * (LIMIT + 1), False, *fields) + NEXT_REQUEST)
+            assert client.read_response().status == 413 and client.closed() and not client.reset
+            wait_for_rejection(server, client, "limit-post is 100000", "closed with 413")
+    assert get_json(server, "/calls") == before
 
 
 @pytest.mark.parametrize("path, status", [("/echo", 413), ("/quiet", 200)])
 def test_chunks_over_the_limit(server: Server, path: str, status: int) -> None:
-    before = ask(server, "/bodies")
-    with connect(server) as wire:
-        wire.send(post(path, b"x" * (LIMIT + 1), True) + BEHIND)
-        answer = wire.answer()
-        assert answer.status == status and b"whole" not in answer.body
-        assert wire.closed() and not wire.reset
-        refused(server, wire, "limit-post", "closed")
-    assert ask(server, "/bodies") == before
-    assert "GET /smuggled" not in ask(server, "/calls")
+    before = get_json(server, "/bodies")
+    with connect(server) as client:
+        client.send(post(path, b"x" * (LIMIT + 1), True) + NEXT_REQUEST)
+        response = client.read_response()
+        assert response.status == status and b"whole" not in response.body
+        assert client.closed() and not client.reset
+        wait_for_rejection(server, client, "limit-post", "closed")
+    assert get_json(server, "/bodies") == before
+    assert "GET /smuggled" not in get_json(server, "/calls")
 
 
 def test_the_limit_over_uwsgi(server: Server) -> None:
     for length, status in ((LIMIT, 200), (LIMIT + 1, 413)):
-        with connect(server, "uwsgi") as wire:
-            wire.send(packet(request("/echo", "POST", CONTENT_LENGTH=str(length)), b"x" * length))
-            assert wire.answer().status == status and wire.closed() and not wire.reset
+        with connect(server, "uwsgi") as client:
+            client.send(packet(request("/echo", "POST", CONTENT_LENGTH=str(length)), b"x" * length))
+            assert client.read_response().status == status and client.closed() and not client.reset
 
 
 @pytest.fixture(scope="module")
@@ -76,53 +77,53 @@ def storing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                                         (10_001, "BufferedRandom"), (300_000, "BufferedRandom")])
 @pytest.mark.parametrize("over", ["length", "chunked", "uwsgi"])
 def test_post_buffering(storing: Server, over: str, size: int, kind: str) -> None:
-    with connect(storing, "uwsgi" if over == "uwsgi" else "http") as wire:
+    with connect(storing, "uwsgi" if over == "uwsgi" else "http") as client:
         if over == "uwsgi":
-            wire.send(packet(request("/size", "POST", CONTENT_LENGTH=str(size)), b"x" * size))
+            client.send(packet(request("/size", "POST", CONTENT_LENGTH=str(size)), b"x" * size))
         else:
-            wire.send(post("/size", b"x" * size, over == "chunked"))
-        body = wire.answer().body
+            client.send(post("/size", b"x" * size, over == "chunked"))
+        body = client.read_response().body
         assert re.fullmatch(rb'\[%d, \d+, "%b"\]' % (size, kind.encode()), body)
 
 
 def test_a_stored_body_that_breaks_never_reaches_the_application(storing: Server) -> None:
-    before = ask(storing, "/calls")
+    before = get_json(storing, "/calls")
     for data, status in ((post("/echo", b"x" * 20_000)[:-1], 408),
                          (post("/echo", b"x" * 20_000, True)[:-5] + b"zz\r\n", 400)):
-        with connect(storing) as wire:
-            wire.send(data)
-            assert wire.answer().status == status
-            refused(storing, wire, f"closed with {status}")
-    assert ask(storing, "/calls") == before
+        with connect(storing) as client:
+            client.send(data)
+            assert client.read_response().status == status
+            wait_for_rejection(storing, client, f"closed with {status}")
+    assert get_json(storing, "/calls") == before
 
 
 def test_100_is_sent_before_a_body_is_stored(storing: Server) -> None:
-    with connect(storing) as wire:
-        wire.send(b"POST /echo HTTP/1.1\r\n" + HOST
-                  + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
-        assert wire.answer().status == 100
-        wire.send(b"hello")
-        assert wire.answer().body == b"hello"
+    with connect(storing) as client:
+        client.send(b"POST /echo HTTP/1.1\r\n" + HOST
+                    + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert client.read_response().status == 100
+        client.send(b"hello")
+        assert client.read_response().body == b"hello"
 
 
-def test_no_room_to_store_a_body(tmp_path) -> None:
+def test_a_body_that_cannot_be_stored(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--post-buffering", "1000", "--disable-logging",
                 app=APP) as server:
-        with connect(server) as wire:
-            worker = wire.get("/pid").body
-            wire.get("/limit-files?5000")
-            wire.send(post("/echo", b"x" * 400_000) + BEHIND)
-            assert wire.answer().status == 500 and wire.closed()
-            refused(server, wire, "cannot store the request body", "closed with 500")
-        with connect(server) as wire:
-            assert wire.get("/pid").body == worker
-            assert "POST /echo" not in wire.get("/calls").body.decode()
+        with connect(server) as client:
+            worker = client.get("/pid").body
+            client.get("/limit-files?5000")
+            client.send(post("/echo", b"x" * 400_000) + NEXT_REQUEST)
+            assert client.read_response().status == 500 and client.closed()
+            wait_for_rejection(server, client, "cannot store the request body", "closed with 500")
+        with connect(server) as client:
+            assert client.get("/pid").body == worker
+            assert "POST /echo" not in client.get("/calls").body.decode()
 
 
-def peak(wire: Wire) -> int:
-    """The worker's peak of memory in KiB."""
-    wire.send(post("/size", b""))
-    return int(wire.answer().body.split(b",")[1])
+def peak(client: RawClient) -> int:
+    """Return the worker's peak of memory in KiB."""
+    client.send(post("/size", b""))
+    return int(client.read_response().body.split(b",")[1])
 
 
 def test_a_large_upload_and_download_are_not_held_in_memory(tmp_path) -> None:
@@ -132,19 +133,19 @@ def test_a_large_upload_and_download_are_not_held_in_memory(tmp_path) -> None:
     with open(path, "wb") as file:
         os.truncate(file.fileno(), size)
     with Server(tmp_path, "app:application", "--disable-logging", app=APP) as server:
-        with connect(server) as wire:
-            wire.send(post("/size", piece))
-            wire.answer()
-            before = peak(wire)
-            wire.send(b"POST /size HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size)
+        with connect(server) as client:
+            client.send(post("/size", piece))
+            client.read_response()
+            before = peak(client)
+            client.send(b"POST /size HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size)
             for _ in range(size >> 20):
-                wire.send(piece)
-            assert wire.answer().body.startswith(b"[%d," % size)
-            wire.send(f"GET /file?{path} HTTP/1.1\r\n".encode() + HOST + b"\r\n")
-            while wire.line() != b"\r\n":
+                client.send(piece)
+            assert client.read_response().body.startswith(b"[%d," % size)
+            client.send(f"GET /file?{path} HTTP/1.1\r\n".encode() + HOST + b"\r\n")
+            while client.readline() != b"\r\n":
                 pass
-            left = size - len(wire.buffered)
-            wire.buffered = b""
+            left = size - len(client.buffered)
+            client.buffered = b""
             while left:
-                left -= len(wire.sock.recv(min(left, 1 << 20)))
-            assert peak(wire) - before < 10 << 10
+                left -= len(client.sock.recv(min(left, 1 << 20)))
+            assert peak(client) - before < 10 << 10

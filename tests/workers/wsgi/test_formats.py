@@ -1,4 +1,4 @@
-"""The request log of a real server in the forms that its operators ask for."""
+"""The request log of a server in the formats that can be configured."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ DATE = r"\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]"
      rf'127\.0\.0\.1 - - {DATE} "GET /a\?b HTTP/1\.1" 200 5 "-" "a \\"b\\""'),
     (("--access-logformat", "%({X-Colour}o)s|%({x-empty}o)s|%({X-None}o)s|%({user-agent}i)s"),
      r'blue, green\|-\|-\|a "b"'),
-    (("--log-format", "%(addr) %(method) %(uri) %(status) %(rsize) %(var.PATH_INFO) %(nobody)"),
+    (("--log-format", "%(addr) %(method) %(uri) %(status) %(rsize) %(var.PATH_INFO) %(unknown)"),
      r"127\.0\.0\.1 GET /a\?b 200 5 /a -"),
     (("--log-micros", "--log-x-forwarded-for"),
      r"\[pid: \d+\|app: 0\|req: 1/1\] 10\.0\.0\.9 \(\) \{\d+ vars in \d+ bytes\} \[.*\] GET /a\?b "

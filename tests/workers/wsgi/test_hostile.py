@@ -1,7 +1,7 @@
-"""Hostile HTTP: each refused with its status, the application not called, nothing behind it served.
+"""Hostile HTTP: each is rejected with its status, and the application is not called.
 
-A row is a whole conversation of one connection. Behind every one stands a good request,
-which is never to be answered. The log names the peer and why it was closed.
+A row is all that is sent on one connection. A good request follows, which must never be
+served. The log names the peer and the reason.
 """
 
 import json
@@ -9,12 +9,12 @@ import json
 import pytest
 
 from tests.harness import Server
-from tests.workers.wsgi.wire import BEHIND, Answer, ask, connect, refused
+from tests.workers.wsgi.raw_client import (
+    NEXT_REQUEST, Response, connect, get_json, wait_for_rejection)
 
 ARGUMENTS = ("--http-headers-timeout", "10", "--socket-timeout", "10", "--limit-post", "1000000",
              "--disable-logging")
 HOST = "Host: test"
-SILENT = 0  # the server closes without an answer
 
 
 def head(*fields: str, line: str = "POST /echo HTTP/1.1", host: str = HOST) -> bytes:
@@ -59,8 +59,8 @@ HEADS: list[tuple[str, bytes, int]] = [
     ("DEL in a field", head("X: a\x7fb"), 400), ("escape in a field", head("X: \x1b[2J"), 400),
     ("space before the colon", head("Content-Length : 5"), 400),
     ("tab before the colon", head("Transfer-Encoding\t: chunked"), 400),
-    ("0x85 behind a name", head("Transfer-Encoding\x85: chunked"), 400),
-    ("0xa0 behind a name", head("Transfer-Encoding\xa0: chunked"), 400),
+    ("0x85 after a name", head("Transfer-Encoding\x85: chunked"), 400),
+    ("0xa0 after a name", head("Transfer-Encoding\xa0: chunked"), 400),
     ("space in a name", head("X Y: 1"), 400), ("empty name", head(": x"), 400),
     ("no colon", head("nothing"), 400), ("obs-fold", head("X: a\r\n b"), 400),
     ("obs-fold with a tab", head("X: a\r\n\tTransfer-Encoding: chunked"), 400),
@@ -73,7 +73,7 @@ HEADS: list[tuple[str, bytes, int]] = [
     ("two blanks", head(line="GET  /hello HTTP/1.1"), 400),
     ("tab", head(line="GET\t/hello HTTP/1.1"), 400),
     ("blank in the target", head(line="GET /a b HTTP/1.1"), 400),
-    ("blank behind", head(line="GET /hello HTTP/1.1 "), 400),
+    ("blank at the end", head(line="GET /hello HTTP/1.1 "), 400),
     ("CR in the version", head(line="GET /hello HTTP/1.1\rX"), 400),
     ("control in the target", head(line="GET /\x01 HTTP/1.1"), 400),
     ("NUL in the target", head(line="GET /\0 HTTP/1.1"), 400),
@@ -123,38 +123,38 @@ HEADS: list[tuple[str, bytes, int]] = [
 ]
 
 
-def refuse(server: Server, data: bytes, status: int) -> Answer:
-    """Send it with a good request behind; check that this is the one answer; return that."""
-    before = ask(server, "/calls")
-    with connect(server) as wire:
-        wire.send(data + BEHIND)
-        answer = wire.answer()
-        assert (answer.status, answer.whole) == (status, True)
-        assert wire.closed() and not wire.reset
-        line = refused(server, wire, f"closed with {status}")
+def reject(server: Server, data: bytes, status: int) -> Response:
+    """Send it and a good request; check that there is one response, and return it."""
+    before = get_json(server, "/calls")
+    with connect(server) as client:
+        client.send(data + NEXT_REQUEST)
+        response = client.read_response()
+        assert (response.status, response.whole) == (status, True)
+        assert client.closed() and not client.reset
+        line = wait_for_rejection(server, client, f"closed with {status}")
     assert "[WARNING]" in line
-    assert ask(server, "/calls") == before, "the application was called"
-    return answer
+    assert get_json(server, "/calls") == before, "the application was called"
+    return response
 
 
 @pytest.mark.parametrize("data, status", [row[1:] for row in HEADS], ids=[row[0] for row in HEADS])
 def test_heads(server: Server, data: bytes, status: int) -> None:
-    answer = refuse(server, data, status)
-    assert answer.headers["connection"] == "close" and answer.headers["date"]
+    response = reject(server, data, status)
+    assert response.headers["connection"] == "close" and response.headers["date"]
     # The page echoes nothing of the request.
-    assert answer.body.startswith(b"%d " % status) and len(answer.body) < 60
+    assert response.body.startswith(b"%d " % status) and len(response.body) < 60
 
 
-def test_a_good_request_in_front_is_answered(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(head(line=GET) + head("Content-Length: x") + BEHIND)
-        assert wire.answer().body == b"hello" and wire.answer().status == 400
-        assert wire.closed()
-    assert not any("smuggled" in call for call in ask(server, "/calls"))
+def test_a_good_request_before_it_is_served(server: Server) -> None:
+    with connect(server) as client:
+        client.send(head(line=GET) + head("Content-Length: x") + NEXT_REQUEST)
+        assert client.read_response().body == b"hello" and client.read_response().status == 400
+        assert client.closed()
+    assert not any("smuggled" in call for call in get_json(server, "/calls"))
 
 
-# Bodies: the application may be at work when one turns out to be broken. It is never given
-# the end of it, and nothing behind it is served.
+# Bodies: the application may already run when one turns out to be broken. It never gets
+# the end of it, and nothing after it is served.
 
 CHUNKED = head("Transfer-Encoding: chunked")
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: y\r\n\r\n"
@@ -165,8 +165,8 @@ BODIES = [
         b"10000000000000005", b"5;" + b"a" * 5000)),
     ("1 MiB extension", b"5;" + b"a" * (1 << 20) + b"\r\nhello\r\n0\r\n\r\n"),
     ("many extensions", b"1;abcdefgh=ijklmnop\r\nx\r\n" * 2000 + b"0\r\n\r\n"),
-    ("any two bytes behind", b"5\r\nhelloXX0\r\n\r\n"),
-    ("LF behind data", b"5\r\nhello\n0\r\n\r\n"), ("LF behind size", b"5\nhello\r\n0\r\n\r\n"),
+    ("any two bytes after data", b"5\r\nhelloXX0\r\n\r\n"),
+    ("LF after data", b"5\r\nhello\n0\r\n\r\n"), ("LF after size", b"5\nhello\r\n0\r\n\r\n"),
     ("too long", b"4\r\nhello\r\n0\r\n\r\n"), ("too short", b"6\r\nhello\r\n0\r\n\r\n"),
     ("request as trailer", b"0\r\n" + SMUGGLED), ("trailer without colon", b"0\r\nxyz\r\n\r\n"),
     ("space in trailer name", b"0\r\nX : y\r\n\r\n"), ("LF trailer", b"0\r\nX: y\n\r\n"),
@@ -181,15 +181,15 @@ BODIES = [
 @pytest.mark.parametrize("path, status", [("/echo", 400), ("/quiet", 200), ("/hello", 200)])
 @pytest.mark.parametrize("body", [row[1] for row in BODIES], ids=[row[0] for row in BODIES])
 def test_chunked_bodies(server: Server, body: bytes, path: str, status: int) -> None:
-    bodies = ask(server, "/bodies")
-    with connect(server) as wire:
-        wire.send(CHUNKED.replace(b"/echo", path.encode()) + body + BEHIND)
-        answer = wire.answer()
-        assert answer.status == status and b"whole" not in answer.body
-        assert wire.closed() and not wire.reset
-        refused(server, wire, "closed")
-    assert ask(server, "/bodies") == bodies
-    assert not any("smuggled" in call for call in ask(server, "/calls"))
+    bodies = get_json(server, "/bodies")
+    with connect(server) as client:
+        client.send(CHUNKED.replace(b"/echo", path.encode()) + body + NEXT_REQUEST)
+        response = client.read_response()
+        assert response.status == status and b"whole" not in response.body
+        assert client.closed() and not client.reset
+        wait_for_rejection(server, client, "closed")
+    assert get_json(server, "/bodies") == bodies
+    assert not any("smuggled" in call for call in get_json(server, "/calls"))
 
 
 CUT_SHORT = [
@@ -201,56 +201,56 @@ CUT_SHORT = [
 @pytest.mark.parametrize("path", ["/echo", "/quiet", "/size", "/hello"])
 @pytest.mark.parametrize("data", CUT_SHORT)
 def test_bodies_that_are_cut_short(server: Server, data: bytes, path: str) -> None:
-    bodies = ask(server, "/bodies")
-    with connect(server) as wire:
-        wire.send(data.replace(b"/echo", path.encode()))
-        wire.sock.shutdown(1)
-        assert wire.answer().status == (200 if path in ("/quiet", "/hello") and (
+    bodies = get_json(server, "/bodies")
+    with connect(server) as client:
+        client.send(data.replace(b"/echo", path.encode()))
+        client.sock.shutdown(1)
+        assert client.read_response().status == (200 if path in ("/quiet", "/hello") and (
             b"Content-Length: 10\r" not in data) else 400)
-        assert wire.closed()
-        refused(server, wire, "the connection ended inside the request body")
-    assert ask(server, "/bodies") == bodies
+        assert client.closed()
+        wait_for_rejection(server, client, "the connection ended inside the request body")
+    assert get_json(server, "/bodies") == bodies
 
 
 def test_an_empty_trailer_section_and_good_trailers(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(CHUNKED.replace(b"/echo", b"/environ")
-                  + b'5;a=b;c="d"\r\nhello\r\n0\r\nX-Real-IP: 6.6.6.6\r\nX: y\r\n\r\n')
-        assert b"6.6.6.6" not in wire.answer().body
-        assert wire.get("/hello").body == b"hello"
+    with connect(server) as client:
+        client.send(CHUNKED.replace(b"/echo", b"/environ")
+                    + b'5;a=b;c="d"\r\nhello\r\n0\r\nX-Real-IP: 6.6.6.6\r\nX: y\r\n\r\n')
+        assert b"6.6.6.6" not in client.read_response().body
+        assert client.get("/hello").body == b"hello"
 
 
 def test_very_many_small_chunks_take_linear_time(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(CHUNKED + b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n")
-        assert wire.answer().body == b"x" * 200_000
+    with connect(server) as client:
+        client.send(CHUNKED + b"1\r\nx\r\n" * 200_000 + b"0\r\n\r\n")
+        assert client.read_response().body == b"x" * 200_000
 
 
-# Conversations that are no error, but were one elsewhere.
+# Requests that are valid, but have been errors in other servers.
 
 @pytest.mark.parametrize("field", ["Proxy: http://evil/", "X_Forwarded_For: 6.6.6.6",
                                    "X-Forwarded_For: 6.6.6.6", "Content_Length: 66",
                                    "Transfer_Encoding: chunked"])
 def test_fields_that_never_reach_the_application(server: Server, field: str) -> None:
-    with connect(server) as wire:
-        bare = json.loads(wire.get("/environ").body)
-        assert json.loads(wire.get("/environ", field).body).keys() == bare.keys()
-        assert "wsgi.input" in bare and wire.get("/hello").status == 200
+    with connect(server) as client:
+        bare = json.loads(client.get("/environ").body)
+        assert json.loads(client.get("/environ", field).body).keys() == bare.keys()
+        assert "wsgi.input" in bare and client.get("/hello").status == 200
 
 
 def test_bytes_that_killed_workers(server: Server) -> None:
-    with connect(server) as wire:
-        worker = wire.get("/pid").body
-        assert wire.get("/hello", "Sec-WebSocket-Protocol: \x80\xff").status == 200
-        assert wire.get("/%1b[2J\xff%0d%0a", "User-Agent: \xff\xfe").status == 200
-        assert wire.get("/pid").body == worker
+    with connect(server) as client:
+        worker = client.get("/pid").body
+        assert client.get("/hello", "Sec-WebSocket-Protocol: \x80\xff").status == 200
+        assert client.get("/%1b[2J\xff%0d%0a", "User-Agent: \xff\xfe").status == 200
+        assert client.get("/pid").body == worker
 
 
 def test_connections_that_vanish(server: Server) -> None:
-    with connect(server) as wire:
-        worker = wire.get("/pid").body
+    with connect(server) as client:
+        worker = client.get("/pid").body
         for data in (b"", b"G", b"GET /hello HTTP/1.1\r\n", head("Content-Length: 10")):
             for _ in range(20):
                 with connect(server) as other:
                     other.send(data)
-        assert wire.get("/pid").body == worker
+        assert client.get("/pid").body == worker

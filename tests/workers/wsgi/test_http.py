@@ -1,4 +1,4 @@
-"""Conversations over HTTP: keep-alive, pipelining, 1.0, HEAD, framing, 100 and 103."""
+"""HTTP: keep-alive, pipelining, 1.0, HEAD, framing, 100 and 103."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.harness import Server, wait_until
-from tests.workers.wsgi.wire import HOST, ask, connect, get
+from tests.workers.wsgi.raw_client import HOST, connect, get, get_json
 
 ARGUMENTS = ("--add-header", "X-Added: yes")
 FIELDS = ("Content-Type", "Date", "Server", "X-Added")
@@ -31,53 +31,54 @@ def get_of(path: str, *fields: str, version: str = "1.1") -> bytes:
     ("1.0", ["Connection: keep-alive, close"], "close", False)])
 def test_keep_alive(server: Server, version: str, fields: list[str], said: str | None,
                     stays: bool) -> None:
-    with connect(server) as wire:
-        answer = wire.get("/hello", *fields, version=version)
-        assert answer.body == b"hello" and answer.headers.get("connection") == said
+    with connect(server) as client:
+        response = client.get("/hello", *fields, version=version)
+        assert response.body == b"hello" and response.headers.get("connection") == said
         if stays:
-            assert wire.get("/hello").body == b"hello"
+            assert client.get("/hello").body == b"hello"
         else:
-            wire.send(get_of("/smuggled"))
-            assert wire.closed()
+            client.send(get_of("/smuggled"))
+            assert client.closed()
 
 
 def test_the_application_closes(server: Server) -> None:
-    with connect(server) as wire:
-        assert wire.get("/close").headers["connection"] == "close" and wire.closed()
+    with connect(server) as client:
+        assert client.get("/close").headers["connection"] == "close" and client.closed()
 
 
-def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(get_of("/sleep?0.2") + get_of("/hello") + get_of("/stream")
-                  + b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\nbody"
-                  + get_of("/environ?last") + get_of("/hello", "Connection: close")
-                  + get_of("/smuggled"))
-        bodies = [wire.answer().body for _ in range(6)]
+def test_pipelined_requests_get_responses_in_order(server: Server) -> None:
+    with connect(server) as client:
+        client.send(get_of("/sleep?0.2") + get_of("/hello") + get_of("/stream")
+                    + b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\nbody"
+                    + get_of("/environ?last") + get_of("/hello", "Connection: close")
+                    + get_of("/smuggled"))
+        bodies = [client.read_response().body for _ in range(6)]
         assert bodies[:4] == [b"slept", b"hello", b"onetwo", b"body"]
-        assert b"/environ?last" in bodies[4] and bodies[5] == b"hello" and wire.rest() == b""
-    assert "GET /smuggled" not in ask(server, "/calls")
+        assert b"/environ?last" in bodies[4] and bodies[5] == b"hello"
+        assert client.read_to_end() == b""
+    assert "GET /smuggled" not in get_json(server, "/calls")
 
 
 def test_requests_byte_by_byte(server: Server) -> None:
     data = b"POST /echo HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + (
         b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX: y\r\n\r\n")
-    with connect(server) as wire:
-        wire.sock.setsockopt(6, 1, 1)  # TCP_NODELAY
+    with connect(server) as client:
+        client.sock.setsockopt(6, 1, 1)  # TCP_NODELAY
         for _ in range(2):
             for octet in data:
-                wire.send(bytes([octet]))
-            assert wire.answer().body == b"abcde"
+                client.send(bytes([octet]))
+            assert client.read_response().body == b"abcde"
 
 
-def test_one_empty_line_in_front_is_forgiven(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(b"\r\n" + get_of("/hello") + b"\r\n" + get_of("/hello"))
-        assert wire.answer().body == wire.answer().body == b"hello"
+def test_one_empty_line_before_a_request_is_ignored(server: Server) -> None:
+    with connect(server) as client:
+        client.send(b"\r\n" + get_of("/hello") + b"\r\n" + get_of("/hello"))
+        assert client.read_response().body == client.read_response().body == b"hello"
 
 
 # Framing
 
-def test_standing_fields(server: Server) -> None:
+def test_default_fields(server: Server) -> None:
     for path in ("/hello", "/stream", "/error", "/status?204"):
         headers = get(server, path).headers
         assert headers["x-added"] == "yes" and headers["server"] == "geventuwsgi"
@@ -87,59 +88,59 @@ def test_standing_fields(server: Server) -> None:
 @pytest.mark.parametrize("path", [
     "/hello", "/stream", "/write", "/memory-file", "/file?app.py", "/big?300000", "/error"])
 def test_head_has_no_body(server: Server, path: str) -> None:
-    with connect(server) as wire:
-        answer = wire.get(path, method="HEAD")
-        assert "transfer-encoding" not in answer.headers
+    with connect(server) as client:
+        response = client.get(path, method="HEAD")
+        assert "transfer-encoding" not in response.headers
         if path == "/error":
-            assert answer.status == 500 and wire.closed()
+            assert response.status == 500 and client.closed()
             return
-        length = answer.headers.get("content-length")
-        body = wire.get(path).body
+        length = response.headers.get("content-length")
+        body = client.get(path).body
         assert length in (None, str(len(body)))
 
 
 @pytest.mark.parametrize("status", ["204+No+Content", "304+Not+Modified"])
 def test_statuses_without_a_body(server: Server, status: str) -> None:
-    with connect(server) as wire:
-        answer = wire.get(f"/status?{status}")
-        assert answer.status == int(status[:3]) and "content-length" not in answer.headers
-        assert wire.get("/hello").body == b"hello"
+    with connect(server) as client:
+        response = client.get(f"/status?{status}")
+        assert response.status == int(status[:3]) and "content-length" not in response.headers
+        assert client.get("/hello").body == b"hello"
 
 
 @pytest.mark.parametrize("path, body", [
     ("/stream", b"onetwo"), ("/write", b"onetwothree"), ("/memory-file", b"from memory")])
 def test_a_body_without_length(server: Server, path: str, body: bytes) -> None:
-    with connect(server) as wire:
-        answer = wire.get(path)
-        assert answer.headers["transfer-encoding"] == "chunked" and answer[2:] == (body, True)
-        answer = wire.get(path, "Connection: keep-alive", version="1.0")
-        assert answer.headers["connection"] == "close" and answer.body == body
-        assert "transfer-encoding" not in answer.headers and wire.ended
+    with connect(server) as client:
+        response = client.get(path)
+        assert response.headers["transfer-encoding"] == "chunked" and response[2:] == (body, True)
+        response = client.get(path, "Connection: keep-alive", version="1.0")
+        assert response.headers["connection"] == "close" and response.body == body
+        assert "transfer-encoding" not in response.headers and client.ended
 
 
 def test_files(server: Server) -> None:
     path = server.directory / "large"
     path.write_bytes(b"0123456789" * 500_000)
-    with connect(server) as wire:
+    with connect(server) as client:
         for version in ("1.1", "1.0"):
-            answer = wire.get(f"/file?{path}", "Connection: keep-alive", version=version)
-            assert answer.body == path.read_bytes() and answer.whole
-        assert wire.get("/hello").body == b"hello"
+            response = client.get(f"/file?{path}", "Connection: keep-alive", version=version)
+            assert response.body == path.read_bytes() and response.whole
+        assert client.get("/hello").body == b"hello"
     server.wait_for("via sendfile() (HTTP/1.1 200)")
 
 
 def test_short_bodies_cut_the_connection(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(get_of("/short") + get_of("/smuggled"))
-        answer = wire.answer()
-        assert answer.body == b"short" and not answer.whole and wire.ended
-        server.wait_for(f"{wire.name}: GET /short: the body is 5 bytes shorter than its Content-")
+    with connect(server) as client:
+        client.send(get_of("/short") + get_of("/smuggled"))
+        response = client.read_response()
+        assert response.body == b"short" and not response.whole and client.ended
+        server.wait_for(f"{client.name}: GET /short: the body is 5 bytes shorter than its Content-")
 
 
 def test_long_bodies_are_cut(server: Server) -> None:
-    with connect(server) as wire:
-        assert wire.get("/long").body == b"longer" and wire.closed()
-        server.wait_for(f"{wire.name}: GET /long: the body is 10 bytes longer than its Content-L")
+    with connect(server) as client:
+        assert client.get("/long").body == b"longer" and client.closed()
+        server.wait_for(f"{client.name}: GET /long: the body is 10 bytes longer than its Content-L")
 
 
 # 100 (Continue)
@@ -151,59 +152,59 @@ EXPECTING = b"POST %b HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\n%b\r\n"
     (b"Content-Length: 5\r\n", b"hello"), (b"Content-Length: 70000\r\n", b"x" * 70_000),
     (b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n")])
 def test_100_when_the_application_reads(server: Server, framing: bytes, body: bytes) -> None:
-    with connect(server) as wire:
-        wire.send(EXPECTING % (b"/echo", framing))
-        assert wire.answer().status == 100
-        wire.send(body)
-        assert wire.answer().body == (b"hello" if b"hello" in body else body)
-        assert wire.get("/hello").body == b"hello", "one 100, and the connection goes on"
+    with connect(server) as client:
+        client.send(EXPECTING % (b"/echo", framing))
+        assert client.read_response().status == 100
+        client.send(body)
+        assert client.read_response().body == (b"hello" if b"hello" in body else body)
+        assert client.get("/hello").body == b"hello", "one 100, and the connection is kept"
 
 
 @pytest.mark.parametrize("path", ["/hello", "/error", "/stream"])
 def test_no_100_without_a_read_and_the_body_is_no_request(server: Server, path: str) -> None:
-    with connect(server) as wire:
-        wire.send(EXPECTING % (path.encode(), b"Content-Length: 40\r\n"))
-        answer = wire.answer()
-        assert answer.status in (200, 500) and answer.headers["connection"] == "close"
-        wire.send(get_of("/smuggled"))
-        assert wire.closed()
-    assert "GET /smuggled" not in ask(server, "/calls")
+    with connect(server) as client:
+        client.send(EXPECTING % (path.encode(), b"Content-Length: 40\r\n"))
+        response = client.read_response()
+        assert response.status in (200, 500) and response.headers["connection"] == "close"
+        client.send(get_of("/smuggled"))
+        assert client.closed()
+    assert "GET /smuggled" not in get_json(server, "/calls")
 
 
 def test_no_100_for_a_body_that_is_here(server: Server) -> None:
-    with connect(server) as wire:
-        wire.send(EXPECTING % (b"/echo", b"Content-Length: 5\r\n") + b"hello")
-        answer = wire.answer()
-        assert answer.status == 200 and answer.body == b"hello"
-        assert wire.get("/hello").body == b"hello"
+    with connect(server) as client:
+        client.send(EXPECTING % (b"/echo", b"Content-Length: 5\r\n") + b"hello")
+        response = client.read_response()
+        assert response.status == 200 and response.body == b"hello"
+        assert client.get("/hello").body == b"hello"
 
 
 @pytest.mark.parametrize("data", [
     b"GET /hello HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\n\r\n",
     b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n",
     b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi"])
-def test_no_100_where_none_belongs(server: Server, data: bytes) -> None:
-    with connect(server) as wire:
-        wire.send(data)
-        assert wire.answer().status == 200
+def test_no_100_where_none_is_allowed(server: Server, data: bytes) -> None:
+    with connect(server) as client:
+        client.send(data)
+        assert client.read_response().status == 200
 
 
 # 103 (Early Hints)
 
 def test_early_hints(server: Server) -> None:
-    with connect(server) as wire:
-        hint = wire.get("/early")
+    with connect(server) as client:
+        hint = client.get("/early")
         assert hint.status == 103 and hint.headers == {"link": "</a.css>; rel=preload"}
-        assert wire.answer().body == b"hello"
-        assert wire.get("/early", "Connection: keep-alive", version="1.0").body == b"hello"
+        assert client.read_response().body == b"hello"
+        assert client.get("/early", "Connection: keep-alive", version="1.0").body == b"hello"
 
 
-# The environ, as it is in a running server
+# The environ
 
 def test_environ(server: Server) -> None:
-    with connect(server) as wire:
-        environ = json.loads(wire.get("/x/../enviro%6e?d=%65").body)
-        assert f"{environ['REMOTE_ADDR']}:{environ['REMOTE_PORT']}" == wire.name
+    with connect(server) as client:
+        environ = json.loads(client.get("/x/../enviro%6e?d=%65").body)
+        assert f"{environ['REMOTE_ADDR']}:{environ['REMOTE_PORT']}" == client.name
     assert environ["PATH_INFO"] == "/environ" and environ["QUERY_STRING"] == "d=%65"
     assert environ["REQUEST_URI"] == environ["RAW_URI"] == "/x/../enviro%6e?d=%65"
     assert environ["HTTP_HOST"] == "test" and environ["SERVER_PORT"] == str(server.port)
@@ -217,43 +218,43 @@ def test_environ(server: Server) -> None:
 
 def test_the_scheme_of_a_trusted_peer(server: Server) -> None:
     def scheme(source: str) -> str:
-        with connect(server, source=source) as wire:
+        with connect(server, source=source) as client:
             return json.loads(
-                wire.get("/environ", "X-Forwarded-Proto: https").body)["wsgi.url_scheme"]
+                client.get("/environ", "X-Forwarded-Proto: https").body)["wsgi.url_scheme"]
     assert scheme("127.0.0.1") == "https" and scheme("127.0.0.2") == "http"
 
 
 def test_wsgiref_validate_in_a_running_server(server: Server) -> None:
-    with connect(server) as wire:
+    with connect(server) as client:
         for framing, body in ((b"Content-Length: 4\r\n", b"body"), (b"", b""),
                               (b"Transfer-Encoding: chunked\r\n", b"4\r\nbody\r\n0\r\n\r\n")):
-            wire.send(b"POST /valid?x HTTP/1.1\r\n" + HOST + framing + b"\r\n" + body)
-            assert wire.answer().body == (b"valid body" if body else b"valid ")
+            client.send(b"POST /valid?x HTTP/1.1\r\n" + HOST + framing + b"\r\n" + body)
+            assert client.read_response().body == (b"valid body" if body else b"valid ")
 
 
 def test_what_is_unread_is_drained_or_closed_without_a_reset(server: Server) -> None:
     for size, stays in ((10, True), (200_000, True), (1_000_000, False)):
-        with connect(server) as wire:
-            wire.send(b"POST /hello HTTP/1.1\r\n" + HOST
-                      + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
-            assert wire.answer().body == b"hello"
+        with connect(server) as client:
+            client.send(b"POST /hello HTTP/1.1\r\n" + HOST
+                        + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+            assert client.read_response().body == b"hello"
             if stays:
-                assert wire.get("/hello").body == b"hello"
+                assert client.get("/hello").body == b"hello"
             else:
-                assert wire.closed() and not wire.reset
-    with connect(server) as wire:  # partly read
-        wire.send(b"POST /first?3 HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
-                  b"5\r\nhello\r\n0\r\n\r\n" + get_of("/hello"))
-        assert wire.answer().body == b"hel" and wire.answer().body == b"hello"
+                assert client.closed() and not client.reset
+    with connect(server) as client:  # partly read
+        client.send(b"POST /first?3 HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+                    b"5\r\nhello\r\n0\r\n\r\n" + get_of("/hello"))
+        assert client.read_response().body == b"hel" and client.read_response().body == b"hello"
 
 
-def test_a_slow_request_holds_up_nobody(server: Server) -> None:
+def test_a_slow_request_delays_no_other(server: Server) -> None:
     with connect(server) as slow, connect(server) as quick:
         slow.send(get_of("/hold?here"))
-        wait_until(lambda: "GET /hold?here" in ask(server, "/calls"))
+        wait_until(lambda: "GET /hold?here" in get_json(server, "/calls"))
         began = time.monotonic()
         for _ in range(20):
             assert quick.get("/hello").body == b"hello"
         assert time.monotonic() - began < 5
-        get(server, "/open?here")
-        assert slow.answer().body == b"held"
+        get(server, "/release?here")
+        assert slow.read_response().body == b"held"

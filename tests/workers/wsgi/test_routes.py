@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Server
-from tests.workers.wsgi.wire import ask, connect, get, packet, request
+from tests.workers.wsgi.raw_client import connect, get, get_json, packet, request
 
 APP = Path(__file__).with_name("app.py").read_text()
 RULES = """
@@ -36,36 +36,36 @@ gevent = 10
         assert "GET /no => generated 0 bytes" in server.log
 
 
-def test_answers_of_rules(server: Server) -> None:
-    with connect(server) as wire:
-        answer = wire.get("/healthz")
-        assert (answer.status, answer.body) == (200, b"OK")
-        answer = wire.get("/hello", "X-Forwarded-Proto: http")
-        assert answer.status == 301 and answer.headers["location"].endswith("/hello")
-        answer = wire.get("/no")
-        assert (answer.status, answer.body) == (403, b"") and wire.closed()
-    with connect(server) as wire:
-        wire.send(b"GET /drop HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert wire.rest() == b""
-    assert "GET /healthz" not in ask(server, "/calls")
+def test_responses_of_rules(server: Server) -> None:
+    with connect(server) as client:
+        response = client.get("/healthz")
+        assert (response.status, response.body) == (200, b"OK")
+        response = client.get("/hello", "X-Forwarded-Proto: http")
+        assert response.status == 301 and response.headers["location"].endswith("/hello")
+        response = client.get("/no")
+        assert (response.status, response.body) == (403, b"") and client.closed()
+    with connect(server) as client:
+        client.send(b"GET /drop HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.read_to_end() == b""
+    assert "GET /healthz" not in get_json(server, "/calls")
 
 
 def test_what_rules_change(server: Server) -> None:
-    with connect(server) as wire:
-        environ = wire.get("/pretty/environ")
+    with connect(server) as client:
+        environ = client.get("/pretty/environ")
         assert b'"QUERY_STRING": "from=rule"' in environ.body
-        assert wire.get("/environ").headers["x-rule"] == "yes"
-        squeezed = wire.get("/stream", "Accept-Encoding: gzip")
+        assert client.get("/environ").headers["x-rule"] == "yes"
+        squeezed = client.get("/stream", "Accept-Encoding: gzip")
         assert squeezed.headers["content-encoding"] == "gzip"
         assert gzip.decompress(squeezed.body) == b"onetwo"
         assert get(server, "/stream").body == b"onetwo"
 
 
 def test_over_uwsgi(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request("/no")))
-        answer = wire.answer()
-        assert answer.status == 403 and wire.closed()
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request("/no")))
+        response = client.read_response()
+        assert response.status == 403 and client.closed()
 
 
 WHERE = """
@@ -74,8 +74,8 @@ def application(environ, start_response):
     start_response("200 OK", [])
     return [json.dumps([environ["SCRIPT_NAME"], environ["PATH_INFO"]]).encode()]
 """
-# What uWSGI 2.0.30 was seen to answer to the same files, over HTTP.
-GUARDED = """[uwsgi]
+# uWSGI 2.0.30 gives the same responses for these files over HTTP.
+WITH_FILES = """[uwsgi]
 http-socket = 127.0.0.1:0
 socket = 127.0.0.1:0
 wsgi-file = app.py
@@ -102,47 +102,47 @@ NAMES = ("no", "gone", "away", "fresh", "skipped", "held")
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
-    place = tmp_path_factory.mktemp("guarded")
+def with_files(tmp_path_factory):
+    place = tmp_path_factory.mktemp("with_files")
     for directory in ("files", "below"):
         (place / directory).mkdir()
         for name in NAMES:
             (place / directory / name).write_text("a file")
-    with Server(place, app=WHERE, ini=GUARDED) as server:
+    with Server(place, app=WHERE, ini=WITH_FILES) as server:
         yield server
 
 
-def test_rules_guard_files(guarded: Server) -> None:
+def test_rules_apply_to_files(with_files: Server) -> None:
     for prefix in ("/static", "/app/static"):
-        answer = get(guarded, f"{prefix}/no")
-        assert answer.status == 401
-        assert answer.headers["www-authenticate"] == 'Basic realm="R"'
-        assert get(guarded, f"{prefix}/no", "Authorization: Basic YTpi").body == b"a file"
-        assert get(guarded, f"{prefix}/gone").status == 403
-        assert get(guarded, f"{prefix}/away").headers["location"] == "/x"
-        fresh = get(guarded, f"{prefix}/fresh")
+        response = get(with_files, f"{prefix}/no")
+        assert response.status == 401
+        assert response.headers["www-authenticate"] == 'Basic realm="R"'
+        assert get(with_files, f"{prefix}/no", "Authorization: Basic YTpi").body == b"a file"
+        assert get(with_files, f"{prefix}/gone").status == 403
+        assert get(with_files, f"{prefix}/away").headers["location"] == "/x"
+        fresh = get(with_files, f"{prefix}/fresh")
         assert (fresh.body, fresh.headers["cache-control"]) == (b"a file", "no-cache")
-        assert get(guarded, f"{prefix}/skipped").body == b"a file"
+        assert get(with_files, f"{prefix}/skipped").body == b"a file"
         # A file is looked for by the path before the rules, which a rewrite does not change.
-        assert get(guarded, f"{prefix}/held").body == b"a file"
-    assert get(guarded, "/gone").status == 403
+        assert get(with_files, f"{prefix}/held").body == b"a file"
+    assert get(with_files, "/gone").status == 403
     # uWSGI serves the file to these.
     for path in ("/static//no", "/static/%2e/no", "/static/%2fno", "/staticno", "//gone",
                  "/static/x/%2e%2e/no"):
-        assert get(guarded, path).body.startswith(b"["), path
-    with connect(guarded, "uwsgi") as wire:
-        wire.send(packet(request("/static/no")))
-        assert wire.answer().status == 401
+        assert get(with_files, path).body.startswith(b"["), path
+    with connect(with_files, "uwsgi") as client:
+        client.send(packet(request("/static/no")))
+        assert client.read_response().status == 401
 
 
-def test_the_mountpoint_is_taken_off_before_rules_and_files(guarded: Server) -> None:
-    def told(path: str) -> list[str]:
-        return json.loads(get(guarded, path).body)
+def test_the_mount_point_is_split_off_before_rules_and_files(with_files: Server) -> None:
+    def paths_of(path: str) -> list[str]:
+        return json.loads(get(with_files, path).body)
 
-    assert get(guarded, "/app/static/fresh").body == b"a file"
-    assert told("/app/other/fresh") == ["/app", "/other/fresh"]
-    assert told("/app/e") == ["/app", "/e"]
-    assert told("/e/moved") == ["", "/app/e"]
-    assert told("/app/e/moved") == ["/app", "/app/e"]
-    assert told("/app/e/within") == ["/app", "/e"]
-    assert told("/e/named") == ["/none", "/e/named"]
+    assert get(with_files, "/app/static/fresh").body == b"a file"
+    assert paths_of("/app/other/fresh") == ["/app", "/other/fresh"]
+    assert paths_of("/app/e") == ["/app", "/e"]
+    assert paths_of("/e/moved") == ["", "/app/e"]
+    assert paths_of("/app/e/moved") == ["/app", "/app/e"]
+    assert paths_of("/app/e/within") == ["/app", "/e"]
+    assert paths_of("/e/named") == ["/none", "/e/named"]

@@ -1,4 +1,4 @@
-"""Where greenlets stand: --stacks, py-tracebacker and block-warning, the hub blocked or not."""
+"""--stacks, py-tracebacker and block-warning, with the hub blocked or not."""
 
 import contextlib
 import itertools
@@ -14,12 +14,14 @@ import pytest
 
 from tests.harness import Program, Server, alive, wait_until
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get
+from tests.workers.wsgi.raw_client import HOST, RawClient, connect, get, get_json
+
+pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--pidfile", "pid", "--py-tracebacker", "tb",
              "--block-warning", "200", "--disable-logging")
 numbers = itertools.count()
-LOGGED = [0.0]  # when a stack of a blocked hub was: at most one a second is
+LOGGED = [0.0]  # when a stack of a blocked hub was logged: at most one a second is
 
 
 def stacks(server: Server, status: int = 0) -> str:
@@ -31,7 +33,7 @@ def stacks(server: Server, status: int = 0) -> str:
 
 
 def traced(server: Server, number: int = 1) -> str:
-    """Return what a tracebacker's socket tells."""
+    """Return what a tracebacker's socket sends."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         sock.connect(str(server.directory / f"tb{number}"))
@@ -40,108 +42,110 @@ def traced(server: Server, number: int = 1) -> str:
 
 @pytest.fixture
 def asleep(server: Server) -> Iterator[str]:
-    """A request that waits; how it is named."""
-    with connect(server) as wire:
-        door = f"asleep{next(numbers)}"
-        wire.send(f"GET /hold?{door} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
-        wait_until(lambda: f"GET /hold?{door}" in ask(server, "/calls"))
-        yield f"request GET /hold?{door} from {wire.name} on core "
-        get(server, f"/open?{door}")
-        assert wire.answer().body == b"held"
+    """A request that waits; its name in the stacks."""
+    with connect(server) as client:
+        name = f"asleep{next(numbers)}"
+        client.send(f"GET /hold?{name} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        wait_until(lambda: f"GET /hold?{name}" in get_json(server, "/calls"))
+        yield f"request GET /hold?{name} from {client.name} on core "
+        get(server, f"/release?{name}")
+        assert client.read_response().body == b"held"
 
 
-def test_stacks_of_requests_and_of_what_they_left(server: Server, asleep: str) -> None:
+def test_stacks_of_requests_and_of_their_greenlets(server: Server, asleep: str) -> None:
     get(server, "/spawn")
     with connect(server) as idle:
         idle.get("/hello")
-        told = stacks(server)
-    assert re.search(r"^worker 1 \(pid: \d+\)$", told, re.M)
-    assert asleep in told and "in hold\n" in told and "running for" in told
-    assert re.search(r"^Greenlet at 0x[0-9a-f]+:\n(.*\n)*?.*in left_behind", told, re.M), told
-    assert "1 other connections: they wait for a request or for a slot" in told
-    assert "blocked" not in told
-    first = told[told.index(asleep):].splitlines()[1]
+        report = stacks(server)
+    assert re.search(r"^worker 1 \(pid: \d+\)$", report, re.M)
+    assert asleep in report and "in hold\n" in report and "running for" in report
+    found = re.search(r"^Greenlet at 0x[0-9a-f]+:\n(.*\n)*?.*in sleep_in_background", report, re.M)
+    assert found, report
+    assert "1 other connections: they wait for a request or for a slot" in report
+    assert "blocked" not in report
+    first = report[report.index(asleep):].splitlines()[1]
     assert 'app.py", line' in first, "the application's frames, without the server's"
 
 
 @contextlib.contextmanager
-def blocked(server: Server, kind: str) -> Iterator[Wire]:
+def blocked(server: Server, kind: str) -> Iterator[RawClient]:
     """Block the hub, in Python or in C, until the end of the block."""
-    door = server.directory / f"door{next(numbers)}"
-    path = f"/{kind}-until?{door.name}"
+    file = server.directory / f"file{next(numbers)}"
+    path = f"/{kind}-until?{file.name}"
     if kind == "in-c":
-        os.mkfifo(door)
+        os.mkfifo(file)
     time.sleep(max(0, LOGGED[-1] + 1 - time.monotonic()))  # and this one is to be logged
-    with connect(server) as wire:
-        wire.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    with connect(server) as client:
+        client.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         server.wait_for(f"by request GET {path}")
-        yield wire
-        with open(door, "wb"):
-            assert wire.answer().status == 200, "nothing was disturbed"
+        yield client
+        with open(file, "wb"):
+            assert client.read_response().status == 200, "the request was not affected"
         server.wait_for("runs again, after", len(LOGGED))
         LOGGED.append(time.monotonic())
 
 
 @pytest.mark.parametrize("kind", ["busy", "in-c"])
 def test_a_blocked_worker(server: Server, asleep: str, kind: str) -> None:
-    """It is warned of, and tells --stacks and the tracebacker where it is."""
+    """It is logged, and --stacks and the tracebacker show where it is."""
     start = len(server.err)
-    with blocked(server, kind) as wire:
-        told = stacks(server)
-        assert f"request GET /{kind}-until?" in told and f"from {wire.name} on core" in told
-        assert "keeping the hub blocked" in told
-        assert asleep in told and "in hold\n" in told, told
-        assert f"in {kind.replace('-', '_')}_until\n" in told
+    with blocked(server, kind) as client:
+        report = stacks(server)
+        assert f"request GET /{kind}-until?" in report and f"from {client.name} on core" in report
+        assert "keeping the hub blocked" in report
+        assert asleep in report and "in hold\n" in report, report
+        assert f"in {kind.replace('-', '_')}_until\n" in report
         assert f"GET /{kind}-until?" in traced(server)
-    warned_of(server, start, f"/{kind}-until?", f"{kind.replace('-', '_')}_until")
+    check_warning(server, start, f"/{kind}-until?", f"{kind.replace('-', '_')}_until")
 
 
-def warned_of(server: Server, start: int, path: str, function: str) -> None:
-    """Check what the log says of a hub that was blocked, once."""
-    told = "\n".join(server.err[start:])
+def check_warning(server: Server, start: int, path: str, function: str) -> None:
+    """Check what the log says about a hub that was blocked once."""
+    report = "\n".join(server.err[start:])
     found = re.search(r"\[WARNING\] the hub of worker 1 \(pid: \d+\) is blocked for (\d+) "
                       r"milliseconds by request GET " + re.escape(path) + r"\S* from 127.0.0.1",
-                      told)
-    assert found and int(found[1]) >= 200, told
-    assert f"in {function}" in told and 'app.py", line' in told
-    assert told.count("is blocked for") == 1
-    after = re.search(r"runs again, after (\d+) milliseconds", told)
+                      report)
+    assert found and int(found[1]) >= 200, report
+    assert f"in {function}" in report and 'app.py", line' in report
+    assert report.count("is blocked for") == 1
+    after = re.search(r"runs again, after (\d+) milliseconds", report)
     assert after and int(after[1]) >= int(found[1])
 
 
-def test_a_worker_blocked_with_the_lock_is_warned_of(server: Server) -> None:
+def test_a_worker_blocked_with_the_lock_is_logged(server: Server) -> None:
     time.sleep(max(0, LOGGED[-1] + 1 - time.monotonic()))
     start = len(server.err)
     get(server, "/with-the-lock?40000000")
     wait_until(lambda: [one for one in server.err[start:] if "runs again, after" in one])
-    warned_of(server, start, "/with-the-lock?40000000", "with_the_lock")
+    check_warning(server, start, "/with-the-lock?40000000", "with_the_lock")
 
 
 def computed(pid: int) -> int:
-    """Hundredths of a second that a process has computed, in the kernel's file for it."""
+    """Return the CPU time of a process in hundredths of a second."""
     with open(f"/proc/{pid}/stat") as file:
         return int(file.read().rpartition(")")[2].split()[11])
 
 
-def test_stacks_where_not_even_a_signal_is_heard(tmp_path) -> None:
+def test_stacks_where_no_signal_is_handled(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--pidfile", "pid", "--processes", "2", app=APP,
                 ) as server:
-        with connect(server) as wire:
-            busy = int(wire.get("/pid").body)
-            wire.send(b"GET /with-the-lock?2000000000 HTTP/1.1\r\n" + HOST + b"\r\n")
+        with connect(server) as client:
+            busy = int(client.get("/pid").body)
+            client.send(b"GET /with-the-lock?2000000000 HTTP/1.1\r\n" + HOST + b"\r\n")
             before = computed(busy)
             wait_until(lambda: computed(busy) > before + 10, "it computes")
-            told = stacks(server, 1)
-            assert re.search(rf"^worker \d \(pid: {busy}\) does not answer: code in C", told, re.M)
-            assert "1 workers did not answer" in told
+            report = stacks(server, 1)
+            assert re.search(rf"^worker \d \(pid: {busy}\) does not answer: code in C",
+                             report, re.M)
+            assert "1 workers did not answer" in report
             other = next(pid for pid in server.workers() if pid != busy)
-            assert re.search(rf"^worker \d \(pid: {other}\)$", told, re.M), "the other one did"
+            assert re.search(rf"^worker \d \(pid: {other}\)$", report, re.M), "the other one did"
             server.wait_for("in with_the_lock")
         server.send_signal(signal.SIGQUIT)
         assert server.wait() == 0
 
 
-def test_a_worker_that_dies_while_it_is_asked(tmp_path) -> None:
+def test_a_worker_that_dies_during_the_request(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--pidfile", "pid", "--processes", "2", app=APP,
                 ) as server:
         stopped, other = server.workers()
@@ -151,31 +155,31 @@ def test_a_worker_that_dies_while_it_is_asked(tmp_path) -> None:
             program.wait_for(f"(pid: {other})")
             server.kill(stopped)
             assert program.wait() == 1
-        assert program.find(f"(pid: {stopped}) ended")
-        assert program.find("1 workers did not answer")
+        program.wait_for(f"(pid: {stopped}) ended")
+        program.wait_for("1 workers did not answer")
         wait_until(lambda: len(server.workers()) == 2)
         assert "did not answer" not in stacks(server)
         assert server.stop() == 0, server.log
 
 
 def test_stacks_bad_input(server: Server) -> None:
-    for name, text, told in (("none", None, "cannot read the pid file"),
-                             ("text", "here", "holds no process id"),
-                             ("other", "1", "")):
+    for name, text, message in (("none", None, "cannot read the pid file"),
+                                ("text", "here", "holds no process id"),
+                                ("other", "1", "")):
         path = server.directory / name
         if text is not None:
             path.write_text(text)
         with Program(sys.executable, "-m", "geventuwsgi", "--stacks", str(path)) as program:
             assert program.wait() == 1
-            assert program.err[0].startswith("geventuwsgi: error: ") and told in program.err[0]
+            assert program.err[0].startswith("geventuwsgi: error: ") and message in program.err[0]
 
 
 def test_tracebacker(server: Server, asleep: str) -> None:
-    told = traced(server)
-    assert told.startswith("*** uWSGI Python tracebacker output ***\n\n")
+    report = traced(server)
+    assert report.startswith("*** uWSGI Python tracebacker output ***\n\n")
     assert re.search(r"^thread_id = uWSGIWorker1Core\d+ GET /hold\?asleep\d+ filename = \S*app.py "
-                     r"lineno = \d+ function = application line = return function\(", told, re.M)
-    assert server.find("python tracebacker for worker 1 available on ")
+                     r"lineno = \d+ function = application line = return function\(", report, re.M)
+    server.wait_for("python tracebacker for worker 1 available on ")
 
 
 def test_tracebacker_survives_its_clients(server: Server) -> None:
@@ -194,7 +198,7 @@ def test_tracebacker_sockets_of_generations(tmp_path) -> None:
         server.send_signal(signal.SIGHUP)
         server.wait_for("ready: ", 2)
         wait_until(lambda: not any(map(alive, old)), "the end of the old workers")
-        assert traced(server, 1) and traced(server, 2), "the old took no file of the new away"
+        assert traced(server, 1) and traced(server, 2), "the old removed no file of the new"
         assert (tmp_path / "tb1").stat().st_ino != before
         assert server.stop() == 0
         assert not (tmp_path / "tb1").exists()

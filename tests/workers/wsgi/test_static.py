@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import GEVENTUWSGI, Program, Server, wait_until
-from tests.workers.wsgi.wire import connect, get, packet, request
+from tests.workers.wsgi.raw_client import connect, get, packet, request
 
 APP = Path(__file__).with_name("app.py").read_text()
 
@@ -26,40 +26,40 @@ def server(tmp_path_factory):
 
 
 def test_a_file_comes_before_the_application(server: Server) -> None:
-    with connect(server) as wire:
-        answer = wire.get("/static/a.txt")
-        assert answer.status == 200 and answer.body == b"a file"
-        assert answer.headers["content-type"] == "text/plain" and "expires" in answer.headers
-        etag = answer.headers["etag"]
-        again = wire.get("/static/a.txt", f"If-None-Match: {etag}")
+    with connect(server) as client:
+        response = client.get("/static/a.txt")
+        assert response.status == 200 and response.body == b"a file"
+        assert response.headers["content-type"] == "text/plain" and "expires" in response.headers
+        etag = response.headers["etag"]
+        again = client.get("/static/a.txt", f"If-None-Match: {etag}")
         assert again.status == 304 and again.body == b""
-        part = wire.get("/static/a.txt", "Range: bytes=2-")
+        part = client.get("/static/a.txt", "Range: bytes=2-")
         assert part.status == 206 and part.body == b"file"
-        assert wire.get("/static/a.txt", "Range: bytes=99-").status == 416
-        head = wire.get("/static/a.txt", method="HEAD")
+        assert client.get("/static/a.txt", "Range: bytes=99-").status == 416
+        head = client.get("/static/a.txt", method="HEAD")
         assert head.status == 200 and head.headers["content-length"] == "6"
-        assert wire.get("/hello").body == b"a file"
-        assert wire.get("/hello", method="POST").body == b"hello"
-        assert wire.get("/static/none").body == b"hello"
-        assert wire.get("/static/link").body == b"hello"
+        assert client.get("/hello").body == b"a file"
+        assert client.get("/hello", method="POST").body == b"hello"
+        assert client.get("/static/none").body == b"hello"
+        assert client.get("/static/link").body == b"hello"
     wait_until(lambda: "app: -1|req: -1/1]" in server.log and "via sendfile()" in server.log,
                "the request line of a file")
     server.wait_for("/etc/passwd is not under")
 
 
 def test_over_uwsgi(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request("/static/a.txt")))
-        answer = wire.answer()
-        assert answer.body == b"a file" and wire.closed()
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request("/static/a.txt")))
+        response = client.read_response()
+        assert response.body == b"a file" and client.closed()
 
 
-def test_a_slow_reader_of_a_file_takes_no_slot(server: Server) -> None:
+def test_a_slow_reader_of_a_file_needs_no_slot(server: Server) -> None:
     with connect(server) as slow:
         slow.send(b"GET /static/large HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert slow.more()
+        assert slow.receive()
         assert get(server, "/environ").status == 200
-        assert len(slow.answer().body) == 300 << 16
+        assert len(slow.read_response().body) == 300 << 16
 
 
 @pytest.mark.parametrize("option, text", [

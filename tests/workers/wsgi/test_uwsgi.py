@@ -1,4 +1,4 @@
-"""uwsgi packets against a live server: taken whole or refused, and one to a connection."""
+"""uwsgi packets: accepted or rejected as a whole, and one per connection."""
 
 import json
 import struct
@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from tests.harness import Server
-from tests.workers.wsgi.wire import ask, connect, packet, refused, request
+from tests.workers.wsgi.raw_client import connect, get_json, packet, request, wait_for_rejection
 
 ARGUMENTS = ("--socket", "127.0.0.1:0", "--http-socket", "127.0.0.1:0", "--buffer-size", "8192",
              "--uwsgi-allow-from", "127.0.0.1,10.0.0.0/8", "--limit-post", "100000",
@@ -15,31 +15,31 @@ GET = packet(request())
 
 
 def test_a_request(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.send(GET + packet(request("/smuggled")))
-        answer = wire.answer()
-        assert answer.body == b"hello" and wire.closed()
-        # As uWSGI: nginx adds what a client needs beyond the application's own fields.
-        assert set(answer.headers) == {"content-type", "content-length"}
-    assert "GET /smuggled" not in ask(server, "/calls")
+    with connect(server, "uwsgi") as client:
+        client.send(GET + packet(request("/smuggled")))
+        response = client.read_response()
+        assert response.body == b"hello" and client.closed()
+        # As in uWSGI: nginx adds what a client needs beyond the application's own fields.
+        assert set(response.headers) == {"content-type", "content-length"}
+    assert "GET /smuggled" not in get_json(server, "/calls")
 
 
 def test_octet_by_octet(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.sock.setsockopt(6, 1, 1)  # TCP_NODELAY
+    with connect(server, "uwsgi") as client:
+        client.sock.setsockopt(6, 1, 1)  # TCP_NODELAY
         for octet in packet(request("/echo", "POST", CONTENT_LENGTH="4"), b"body"):
-            wire.send(bytes([octet]))
-        assert wire.answer().body == b"body"
+            client.send(bytes([octet]))
+        assert client.read_response().body == b"body"
 
 
-def test_variables_reach_the_environ_and_the_servers_own_stay(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet([
+def test_variables_reach_the_environ_and_the_servers_own_are_kept(server: Server) -> None:
+    with connect(server, "uwsgi") as client:
+        client.send(packet([
             *request("/environ", SCRIPT_NAME="/app", REMOTE_USER="admin", CUSTOM="yes",
                      HTTPS="on").items(),
             ("HTTP_X_A", "1"), ("HTTP_X_A", "2"), ("wsgi.input", "forged"),
             ("wsgi.url_scheme", "ftp"), ("geventuwsgi.socket", "forged"), ("uwsgi.version", "0")]))
-        environ = json.loads(wire.answer().body)
+        environ = json.loads(client.read_response().body)
     assert environ["REMOTE_USER"] == "admin" and environ["CUSTOM"] == "yes"
     assert environ["SCRIPT_NAME"] == "/app" and environ["REMOTE_ADDR"] == "10.9.8.7"
     assert environ["SERVER_NAME"] == "front" and environ["HTTP_X_A"] == "1, 2"
@@ -52,11 +52,12 @@ def test_head_stream_and_error(server: Server) -> None:
                                ("/write", "GET", b"onetwothree"),
                                ("/file?app.py", "GET", b"calls"),
                                ("/error", "GET", b"500 Internal Server Error\n")):
-        with connect(server, "uwsgi") as wire:
-            wire.send(packet(request(path, method)))
-            answer = wire.answer(method)
-            assert body in answer.body and "transfer-encoding" not in answer.headers
-            assert wire.rest() == b"" and answer.status == (500 if path == "/error" else 200)
+        with connect(server, "uwsgi") as client:
+            client.send(packet(request(path, method)))
+            response = client.read_response(method)
+            assert body in response.body and "transfer-encoding" not in response.headers
+            assert client.read_to_end() == b""
+            assert response.status == (500 if path == "/error" else 200)
 
 
 def test_code_loading_variables_are_inert(server: Server) -> None:
@@ -64,23 +65,23 @@ def test_code_loading_variables_are_inert(server: Server) -> None:
     evil.write_text("open('evil ran', 'w')\ndef application(e, s): s('200 OK', []); return [b'!']")
     for name in ("UWSGI_FILE", "UWSGI_SCRIPT", "UWSGI_MODULE", "UWSGI_POSTFILE", "UWSGI_CHDIR",
                  "UWSGI_PYHOME", "UWSGI_TOUCH_RELOAD", "UWSGI_CACHE_GET", "UWSGI_APPID"):
-        with connect(server, "uwsgi") as wire:
-            wire.send(packet(request("/echo", "POST", CONTENT_LENGTH="4", **{name: str(evil)}),
-                             b"body"))
-            assert wire.answer().body == b"body"
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request("/environ", UWSGI_SETENV="EVIL=1", UWSGI_CALLABLE="quit")))
-        assert json.loads(wire.answer().body)["UWSGI_SETENV"] == "EVIL=1"
+        with connect(server, "uwsgi") as client:
+            client.send(packet(request("/echo", "POST", CONTENT_LENGTH="4", **{name: str(evil)}),
+                               b"body"))
+            assert client.read_response().body == b"body"
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request("/environ", UWSGI_SETENV="EVIL=1", UWSGI_CALLABLE="quit")))
+        assert json.loads(client.read_response().body)["UWSGI_SETENV"] == "EVIL=1"
     assert not (server.directory / "evil ran").exists()
 
 
 def test_ping(server: Server) -> None:
-    before = ask(server, "/calls")
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(modifier1=100))
-        assert wire.rest() == b"\x64\x00\x00\x01"
-        server.wait_for(f"PING from {wire.name}")
-    assert ask(server, "/calls") == before
+    before = get_json(server, "/calls")
+    with connect(server, "uwsgi") as client:
+        client.send(packet(modifier1=100))
+        assert client.read_to_end() == b"\x64\x00\x00\x01"
+        server.wait_for(f"PING from {client.name}")
+    assert get_json(server, "/calls") == before
 
 
 def block(*pieces: bytes) -> bytes:
@@ -117,54 +118,54 @@ PACKETS = [
 
 @pytest.mark.parametrize("data, status, reason", [row[1:] for row in PACKETS],
                          ids=[row[0] for row in PACKETS])
-def test_refused_packets(server: Server, data: bytes, status: int, reason: str) -> None:
-    before = ask(server, "/calls")
-    with connect(server, "uwsgi") as wire:
-        wire.send(data + GET)
+def test_rejected_packets(server: Server, data: bytes, status: int, reason: str) -> None:
+    before = get_json(server, "/calls")
+    with connect(server, "uwsgi") as client:
+        client.send(data + GET)
         if status:
-            assert wire.answer().status == status
-            assert wire.closed() and not wire.reset
+            assert client.read_response().status == status
+            assert client.closed() and not client.reset
         else:
-            assert wire.rest() == b""
-        line = refused(server, wire, reason, "closed")
+            assert client.read_to_end() == b""
+        line = wait_for_rejection(server, client, reason, "closed")
         assert line.endswith(f"closed with {status}" if status else "; closed")
-    assert ask(server, "/calls") == before, "the application was called"
+    assert get_json(server, "/calls") == before, "the application was called"
 
 
 @pytest.mark.parametrize("cut", [1, 3, 4, 5, 20, len(GET) - 1])
 def test_truncated_packets(server: Server, cut: int) -> None:
-    before = ask(server, "/calls")
-    with connect(server, "uwsgi") as wire:
-        wire.send(GET[:cut])
-        wire.sock.shutdown(1)
-        assert wire.answer().status == 400
-        refused(server, wire, "closed with 400")
-    assert ask(server, "/calls") == before
+    before = get_json(server, "/calls")
+    with connect(server, "uwsgi") as client:
+        client.send(GET[:cut])
+        client.sock.shutdown(1)
+        assert client.read_response().status == 400
+        wait_for_rejection(server, client, "closed with 400")
+    assert get_json(server, "/calls") == before
 
 
 def test_a_short_body_never_looks_whole(server: Server) -> None:
     for path, length in (("/echo", "10"), ("/echo", "90000"), ("/quiet", "90000")):
-        before = ask(server, "/bodies")
-        with connect(server, "uwsgi") as wire:
-            wire.send(packet(request(path, "POST", CONTENT_LENGTH=length), b"short"))
-            wire.sock.shutdown(1)
-            assert wire.answer().status == (200 if path == "/quiet" else 400)
-            refused(server, wire, "truncated request body", "closed")
-        assert ask(server, "/bodies") == before
+        before = get_json(server, "/bodies")
+        with connect(server, "uwsgi") as client:
+            client.send(packet(request(path, "POST", CONTENT_LENGTH=length), b"short"))
+            client.sock.shutdown(1)
+            assert client.read_response().status == (200 if path == "/quiet" else 400)
+            wait_for_rejection(server, client, "truncated request body", "closed")
+        assert get_json(server, "/bodies") == before
 
 
 def test_an_unread_body_is_no_packet_and_causes_no_reset(server: Server) -> None:
-    with connect(server, "uwsgi") as wire:
-        wire.send(packet(request("/hello", "POST", CONTENT_LENGTH="90000"),
-                         packet(request("/smuggled")) * 400))
-        assert wire.answer().body == b"hello" and wire.closed() and not wire.reset
-    assert "GET /smuggled" not in ask(server, "/calls")
+    with connect(server, "uwsgi") as client:
+        client.send(packet(request("/hello", "POST", CONTENT_LENGTH="90000"),
+                           packet(request("/smuggled")) * 400))
+        assert client.read_response().body == b"hello" and client.closed() and not client.reset
+    assert "GET /smuggled" not in get_json(server, "/calls")
 
 
 def test_a_forbidden_peer(server: Server) -> None:
-    before = ask(server, "/calls")
-    with connect(server, "uwsgi", source="127.0.0.2") as wire:
-        wire.send(GET)
-        assert wire.answer().status == 403 and wire.closed() and not wire.reset
+    before = get_json(server, "/calls")
+    with connect(server, "uwsgi", source="127.0.0.2") as client:
+        client.send(GET)
+        assert client.read_response().status == 403 and client.closed() and not client.reset
         server.wait_for("Forbidden uWSGI request from IP 127.0.0.2")
-    assert ask(server, "/calls") == before
+    assert get_json(server, "/calls") == before

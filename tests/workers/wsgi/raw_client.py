@@ -1,4 +1,4 @@
-"""A client that says exactly what it is told, and reads answers one by one."""
+"""A client that sends exactly the bytes it is given and reads responses strictly, one by one."""
 
 import json
 import socket
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from tests.harness import Server, wait_until
 
 HOST = b"Host: test\r\n"
-# What stands behind a refused message, and must never be served.
-BEHIND = b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"
+# A good request that follows a rejected one and must never be served.
+NEXT_REQUEST = b"GET /smuggled HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
-class Answer(NamedTuple):
-    """One response: `whole` tells whether its framing was kept to the end."""
+class Response(NamedTuple):
+    """One response; `whole` is whether its framing was complete."""
 
     status: int
     headers: dict[str, str]
@@ -23,11 +23,11 @@ class Answer(NamedTuple):
     whole: bool
 
 
-class Wire:
+class RawClient:
     """One connection.
 
     Args:
-        sock: connected; closed with this.
+        sock: a connected socket, which is closed with this object.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -36,7 +36,7 @@ class Wire:
         self.ended = False
         self.reset = False
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> "RawClient":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,25 +44,25 @@ class Wire:
 
     @property
     def name(self) -> str:
-        """How the server's log calls this connection."""
+        """The name of this connection in the server's log."""
         host, port = self.sock.getsockname()[:2]
         return f"{host}:{port}"
 
     def send(self, data: bytes) -> None:
-        """Send as much as the server takes: it may have refused already."""
+        """Send as much as the server accepts; it may have rejected the request already."""
         try:
             self.sock.sendall(data)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             pass
 
-    def get(self, path: str, *fields: str, method: str = "GET", version: str = "1.1") -> Answer:
-        """Send a request without a body and read its answer."""
+    def get(self, path: str, *fields: str, method: str = "GET", version: str = "1.1") -> Response:
+        """Send a request without a body and read its response."""
         lines = [f"{method} {path} HTTP/{version}", "Host: test", *fields, "", ""]
         self.send("\r\n".join(lines).encode("latin-1"))
-        return self.answer(method)
+        return self.read_response(method)
 
-    def more(self) -> bool:
-        """Receive once; tell whether anything came."""
+    def receive(self) -> bool:
+        """Receive once; return whether anything came."""
         if self.ended:
             return False
         try:
@@ -74,100 +74,100 @@ class Wire:
         self.buffered += piece
         return not self.ended
 
-    def rest(self) -> bytes:
+    def read_to_end(self) -> bytes:
         """Read until the server closes."""
         pieces = [self.buffered]
         self.buffered = b""
-        while self.more():
+        while self.receive():
             pieces.append(self.buffered)
             self.buffered = b""
         return b"".join(pieces)
 
-    def take(self, count: int) -> bytes:
-        """Read so many bytes, fewer if the server closes before."""
-        while len(self.buffered) < count and self.more():
+    def read(self, count: int) -> bytes:
+        """Read `count` bytes, fewer if the server closes before."""
+        while len(self.buffered) < count and self.receive():
             pass
-        taken, self.buffered = self.buffered[:count], self.buffered[count:]
-        return taken
+        piece, self.buffered = self.buffered[:count], self.buffered[count:]
+        return piece
 
-    def line(self) -> bytes:
+    def readline(self) -> bytes:
         """Read a line, CRLF included."""
-        while b"\r\n" not in self.buffered and self.more():
+        while b"\r\n" not in self.buffered and self.receive():
             pass
         line, end, rest = self.buffered.partition(b"\r\n")
         self.buffered = rest
         return line + end
 
-    def answer(self, method: str = "GET") -> Answer:
-        """Read one response, strictly."""
-        first = self.line()
-        assert first, "the server closed without an answer"
+    def read_response(self, method: str = "GET") -> Response:
+        """Read one response."""
+        first = self.readline()
+        assert first, "the server closed without a response"
         version, code, _ = first.split(b" ", 2)
         assert version == b"HTTP/1.1"
         status, headers = int(code), {}
-        while (line := self.line()) != b"\r\n":
+        while (line := self.readline()) != b"\r\n":
             assert line.endswith(b"\r\n"), f"the head ends in {line!r}"
             name, _, value = line.decode("latin-1").partition(":")
             assert name.lower() not in headers, f"{name} twice"
             headers[name.lower()] = value.strip()
         if method == "HEAD" or status < 200 or status in (204, 304):
-            return Answer(status, headers, b"", True)
+            return Response(status, headers, b"", True)
         if "transfer-encoding" in headers:
             assert headers["transfer-encoding"] == "chunked" and "content-length" not in headers
-            return Answer(status, headers, *self._chunks())
+            return Response(status, headers, *self._read_chunks())
         if "content-length" in headers:
             length = int(headers["content-length"])
-            body = self.take(length)
-            return Answer(status, headers, body, len(body) == length)
-        body = self.rest()
-        return Answer(status, headers, body, not self.reset)
+            body = self.read(length)
+            return Response(status, headers, body, len(body) == length)
+        body = self.read_to_end()
+        return Response(status, headers, body, not self.reset)
 
-    def _chunks(self) -> tuple[bytes, bool]:
+    def _read_chunks(self) -> tuple[bytes, bool]:
         body = b""
-        while line := self.line():
+        while line := self.readline():
             size = int(line, 16)
-            body += self.take(size)
-            if self.take(2) != b"\r\n":
+            body += self.read(size)
+            if self.read(2) != b"\r\n":
                 break
             if not size:
                 return body, True
         return body, False
 
     def closed(self) -> bool:
-        """Wait until the server closes; tell whether it did so without a further byte."""
-        return self.rest() == b""
+        """Wait until the server closes; return whether it sent nothing more."""
+        return self.read_to_end() == b""
 
 
 def connect(server: Server, protocol: str = "http", index: int = 0,
-            source: str | None = None) -> Wire:
-    """Open a connection, from another loopback address if need be."""
+            source: str | None = None) -> RawClient:
+    """Open a connection, from another loopback address if `source` is given."""
     if source is None:
-        return Wire(server.connect(protocol, index))
-    return Wire(socket.create_connection(server.address(protocol, index), 20, (source, 0)))
+        return RawClient(server.connect(protocol, index))
+    return RawClient(socket.create_connection(server.address(protocol, index), 20, (source, 0)))
 
 
-def get(server: Server, path: str, *fields: str, **kind: Any) -> Answer:
-    """Get one answer on a connection of its own."""
-    with connect(server) as wire:
-        return wire.get(path, "Connection: close", *fields, **kind)
+def get(server: Server, path: str, *fields: str, **options: Any) -> Response:
+    """Get one response on a connection of its own."""
+    with connect(server) as client:
+        return client.get(path, "Connection: close", *fields, **options)
 
 
-def ask(server: Server, path: str) -> Any:
-    """Get what a path tells as JSON."""
+def get_json(server: Server, path: str) -> Any:
+    """Get the JSON value at a path."""
     return json.loads(get(server, path).body)
 
 
-def refused(server: Server, wire: Wire, *words: str) -> str:
-    """Wait for the line that says why this connection was refused; return it."""
-    def told() -> list[str]:
-        return [line for line in server.find(f"{wire.name}: ")
+def wait_for_rejection(server: Server, client: RawClient, *words: str) -> str:
+    """Return the log line that says why this connection was closed, once it is there."""
+    def found() -> list[str]:
+        return [line for line in server.find(f"{client.name}: ")
                 if all(word in line for word in words)]
-    return wait_until(told, lambda: f"{words} in {server.find(wire.name)}")[0]
+    return wait_until(found, lambda: f"{words} in {server.find(client.name)}")[0]
 
 
 def packet(variables: Mapping[str, str] | Iterable[tuple[str, str]] = (), body: bytes = b"",
            modifier1: int = 0, size: int | None = None) -> bytes:
-    """Build a uwsgi packet, honest but for `size`."""
+    """Build a uwsgi packet; `size` is a false size of its block."""
     pairs = variables.items() if isinstance(variables, Mapping) else variables
     block = b""
     for pair in pairs:
@@ -178,7 +178,7 @@ def packet(variables: Mapping[str, str] | Iterable[tuple[str, str]] = (), body: 
 
 
 def request(path: str = "/hello", method: str = "GET", **variables: str) -> dict[str, str]:
-    """The variables of a request as nginx sends them."""
+    """Return the variables of a request as nginx sends them."""
     return {"REQUEST_METHOD": method, "REQUEST_URI": path, "PATH_INFO": path.partition("?")[0],
             "QUERY_STRING": path.partition("?")[2], "SERVER_PROTOCOL": "HTTP/1.1",
             "SERVER_NAME": "front", "SERVER_PORT": "80", "REMOTE_ADDR": "10.9.8.7",

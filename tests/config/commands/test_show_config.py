@@ -1,4 +1,4 @@
-"""Several lines that cannot be carried out: each is told, and --show-config shows the rest."""
+"""Several wrong lines: each is reported, and --show-config prints the rest."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ PLACES = ("3: chroot: ", "4: processes: 'many' is not a number")
 
 
 def never(*_: object) -> int:
-    raise AssertionError("it was served")
+    raise AssertionError("the server was started")
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "app.ini")
 
 
-def test_a_start_tells_all_of_them(path: str, capsys: pytest.CaptureFixture[str],
-                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(path).parent)    # where the fallback is not
+def test_a_start_reports_all_of_them(path: str, capsys: pytest.CaptureFixture[str],
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(path).parent)    # without the fallback file
     assert main([path], run=never) != 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.startswith(f"geventuwsgi: error: {path}:{place}")
             for line, place in zip(lines, PLACES)] == [True, True]
 
 
-def test_a_reload_tells_all_of_them_in_one_line(tmp_path: Path) -> None:
+def test_a_reload_reports_all_of_them_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "app.ini"
     path.write_text("[uwsgi]\nmodule = app\nsocket = /run/app.sock\n")
 
@@ -55,19 +55,19 @@ def test_a_reload_tells_all_of_them_in_one_line(tmp_path: Path) -> None:
     assert main([str(path)], run=run) == 0
 
 
-def test_all_that_stands_is_shown(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No fallback is read: it was a question."""
+def test_the_other_lines_are_printed(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--show-config does not read the fallback."""
     assert main([path, "--show-config"], run=never) == 1
     shown = capsys.readouterr()
     assert "; listens: /run/app.sock (uwsgi)\n" in shown.out
     assert "\nharakiri = 3 " in shown.out and "\nprocesses = 1 " in shown.out
-    told = [line for line in shown.err.splitlines() if "warning" not in line]
-    assert len(told) == 3
-    for line, place in zip(told, (*PLACES, "6: slow-request: no request runs for 5")):
+    errors = [line for line in shown.err.splitlines() if "warning" not in line]
+    assert len(errors) == 3
+    for line, place in zip(errors, (*PLACES, "6: slow-request: no request runs for 5")):
         assert line.startswith(f"geventuwsgi: error: {path}:{place}")
 
 
-def test_what_follows_from_a_refusal_is_not_told(tmp_path: Path) -> None:
+def test_consequences_of_an_error_are_not_reported(tmp_path: Path) -> None:
     path = tmp_path / "app.ini"
     path.write_text("[uwsgi]\nmodule = app\nlogger = nosuch:x\nharakiri = x\nsocket = :0\n"
                     "http-socket = =7\n")
@@ -77,6 +77,6 @@ def test_what_follows_from_a_refusal_is_not_told(tmp_path: Path) -> None:
         "logger", "harakiri", "http-socket"]
 
 
-def test_what_is_about_no_line(tmp_path: Path) -> None:
+def test_an_error_without_a_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         read([str(tmp_path / "nothing.ini"), "--show-config"], {})

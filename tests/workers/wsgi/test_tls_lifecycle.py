@@ -1,4 +1,4 @@
-"""HTTPS, live, and the life of the server: reloads, stops, deaths, upgrades and bad starts."""
+"""HTTPS through reloads, stops, worker deaths, upgrades and starts that fail."""
 
 import signal
 import socket
@@ -11,7 +11,9 @@ from tests.certificates import Authority
 from tests.harness import Server, wait_until
 from tests.tls import dial, environ, hello
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import Wire
+from tests.workers.wsgi.raw_client import RawClient
+
+pytestmark = pytest.mark.slow
 
 
 def start(directory: Path, *arguments: str) -> Server:
@@ -23,37 +25,37 @@ def test_renewed_certificates_come_with_a_reload(tmp_path: Path) -> None:
     old, new = Authority(tmp_path, "old-"), Authority(tmp_path, "new-")
     old.issue("here", "localhost")
     with start(tmp_path, "--processes", "2") as server:
-        with dial(server, old.client()) as wire:
-            assert wire.get("/hello").body == b"hello"
+        with dial(server, old.client()) as client:
+            assert client.get("/hello").body == b"hello"
             new.issue("here", "localhost")
             server.send_signal(signal.SIGHUP)
             server.wait_for("ready: 2 workers (generation 2)")
-            # Kept open through the reload, until its worker drains and says so.
-            wait_until(lambda: wire.get("/hello").headers.get("connection") == "close")
-            assert wire.closed()
-        with dial(server, new.client()) as wire:
-            assert wire.get("/hello").body == b"hello"
+            # Kept open during the reload, until its worker drains and sends Connection: close.
+            wait_until(lambda: client.get("/hello").headers.get("connection") == "close")
+            assert client.closed()
+        with dial(server, new.client()) as client:
+            assert client.get("/hello").body == b"hello"
         (tmp_path / "here.key").write_text("broken")
         server.send_signal(signal.SIGHUP)
         server.wait_for("here.key holds no private key")
-        with dial(server, new.client()) as wire:
-            assert wire.get("/hello").body == b"hello"
+        with dial(server, new.client()) as client:
+            assert client.get("/hello").body == b"hello"
         assert server.stop() == 0
 
 
 def test_workers_share_the_key_of_tickets(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("here", "localhost")
-    client = authority.client(only=ssl.TLSVersion.TLSv1_2)
+    context = authority.client(only=ssl.TLSVersion.TLSv1_2)
     with start(tmp_path, "--processes", "2") as server:
-        with dial(server, client) as wire:
-            first = wire.get("/pid").body
-            session = wire.sock.session
+        with dial(server, context) as client:
+            first = client.get("/pid").body
+            session = client.sock.session
 
         def elsewhere() -> bool:
-            with dial(server, client, session=session) as wire:
-                assert wire.sock.session_reused
-                return wire.get("/pid").body != first
+            with dial(server, context, session=session) as client:
+                assert client.sock.session_reused
+                return client.get("/pid").body != first
         wait_until(elsewhere, "a connection to the other worker")
         assert server.stop() == 0
 
@@ -64,10 +66,10 @@ def test_a_stop_in_the_middle_of_handshakes(tmp_path: Path) -> None:
     with start(tmp_path) as server:  # a handshake may take longer than the test waits
         with server.connect("https") as silent, server.connect("https") as half:
             half.sendall(hello()[:50])
-            with dial(server, authority.client()) as wire:
-                assert wire.get("/hello").body == b"hello"
+            with dial(server, authority.client()) as client:
+                assert client.get("/hello").body == b"hello"
                 assert server.stop() == 0
-                assert wire.closed()
+                assert client.closed()
             assert silent.recv(1) == half.recv(1) == b""
 
 
@@ -75,37 +77,37 @@ def test_a_worker_killed_in_the_middle(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("here", "localhost")
     with start(tmp_path) as server:
-        with dial(server, authority.client()) as wire:
-            wire.send(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
-            wire.take(100_000)
+        with dial(server, authority.client()) as client:
+            client.send(b"GET /endless HTTP/1.1\r\nHost: test\r\n\r\n")
+            client.read(100_000)
             server.kill(server.workers()[0])
             with pytest.raises((ssl.SSLError, ConnectionResetError)):
-                while wire.sock.recv(65536):
+                while client.sock.recv(65536):
                     pass
-        server.wait_for("Respawned uWSGI worker 1")
+        server.wait_for("Respawned geventuwsgi worker 1")
         with dial(server, authority.client()) as wire:
             assert wire.get("/hello").body == b"hello"
 
 
-def test_harakiri_is_answered_through_tls(tmp_path: Path) -> None:
-    """By the application that ends, and by the hub for one that does not obey."""
+def test_harakiri_sends_a_504_through_tls(tmp_path: Path) -> None:
+    """By the application that ends, and by the hub for one that ignores it."""
     authority = Authority(tmp_path)
     authority.issue("here", "localhost")
     with start(tmp_path, "--harakiri", "1", "--harakiri-graceful-timeout", "1") as server:
-        with dial(server, authority.client()) as wire, dial(server, authority.client()) as other:
-            other.send(b"GET /immortal HTTP/1.1\r\nHost: test\r\n\r\n")
-            assert wire.get("/sleep?30").status == 504
-            assert other.answer().status == 504  # given up by the hub, which may not wait
+        with dial(server, authority.client()) as client, dial(server, authority.client()) as other:
+            other.send(b"GET /ignore-harakiri HTTP/1.1\r\nHost: test\r\n\r\n")
+            assert client.get("/sleep?30").status == 504
+            assert other.read_response().status == 504  # sent by the hub, which must not block
 
 
-def test_a_proxy_header_stands_before_the_handshake(tmp_path: Path) -> None:
+def test_a_proxy_header_comes_before_the_handshake(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("here", "localhost")
     with start(tmp_path, "--enable-proxy-protocol") as server:
         sock = server.connect("https")
         sock.sendall(b"PROXY TCP4 203.0.113.7 198.51.100.1 56324 443\r\n")
-        with Wire(authority.client().wrap_socket(sock, server_hostname="localhost")) as wire:
-            found = environ(wire)
+        with RawClient(authority.client().wrap_socket(sock, server_hostname="localhost")) as client:
+            found = environ(client)
         assert (found["REMOTE_ADDR"], found["wsgi.url_scheme"]) == ("203.0.113.7", "https")
 
 
@@ -114,8 +116,8 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     authority.issue("here", "localhost")
     with Server(tmp_path, "app:application", "--https-socket",
                 f"{tmp_path}/s,here.crt,here.key", app=APP) as server:
-        with dial(server, authority.client()) as wire:
-            assert environ(wire)["HTTPS"] == "on"
+        with dial(server, authority.client()) as client:
+            assert environ(client)["HTTPS"] == "on"
 
 
 @pytest.mark.parametrize("line, words", [
@@ -126,17 +128,17 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     ("https-socket = 127.0.0.1:0,here.crt,here.key,,!here.key",
      "here.key holds no certificate of an authority"),
 ])
-def test_a_start_that_cannot_be(authority: Authority, tmp_path: Path, line: str,
-                                words: str) -> None:
+def test_a_start_that_fails(authority: Authority, tmp_path: Path, line: str,
+                            words: str) -> None:
     for file in ("here.crt", "here.key", "other.key"):
         (tmp_path / file).write_bytes((authority.directory / file).read_bytes())
     with Server(tmp_path, app=APP, ini=f"[uwsgi]\nmodule = app\n{line}\n", ready=False) as server:
         assert server.wait() == 1
-        assert server.find(words)
+        server.wait_for(words)
 
 
 def test_an_upgrade_and_sockets_that_change_places(tmp_path: Path) -> None:
-    """Each socket keeps the certificate of its own line, whatever the order."""
+    """Each socket keeps the certificate of its own line, in any order."""
     authority = Authority(tmp_path)
     for name in ("one", "two"):
         authority.issue(name, "localhost", common_name=name)

@@ -3,37 +3,41 @@
 import resource
 import threading
 
+import pytest
+
 from tests.harness import Server, wait_until
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import HOST, Wire, ask, connect, get, packet, request
+from tests.workers.wsgi.raw_client import HOST, RawClient, connect, get, get_json, packet, request
+
+pytestmark = pytest.mark.slow
 
 
-def occupy(server: Server, count: int) -> list[Wire]:
-    """Fill slots until there is a file `door`, and wait until they are full."""
-    wires = []
+def occupy(server: Server, count: int) -> list[RawClient]:
+    """Fill slots until the file `release` exists, and wait until they are full."""
+    clients = []
     for _ in range(count):
-        wire = connect(server)
-        wire.send(b"GET /wait-for?door HTTP/1.1\r\n" + HOST + b"\r\n")
-        first = wire.line()
-        wire.buffered = first + wire.buffered
-        wires.append(wire)
-    return wires
+        client = connect(server)
+        client.send(b"GET /wait-for?release HTTP/1.1\r\n" + HOST + b"\r\n")
+        first = client.readline()
+        client.buffered = first + client.buffered
+        clients.append(client)
+    return clients
 
 
-def queue(server: Server, wire: Wire) -> Wire:
+def queue(server: Server, client: RawClient) -> RawClient:
     """Send a request that finds no slot, and wait until it is in the queue."""
     before = len(server.find("waits for a slot"))
-    wire.send(b"GET /hello HTTP/1.1\r\n" + HOST + b"\r\n")
+    client.send(b"GET /hello HTTP/1.1\r\n" + HOST + b"\r\n")
     server.wait_for("waits for a slot", before + 1)
-    return wire
+    return client
 
 
-def finish(server: Server, wires: list[Wire]) -> None:
-    """Open the door: those that were inside or in the queue are served."""
-    (server.directory / "door").touch()
-    for wire in wires:
-        with wire:
-            assert wire.answer().body in (b"begunended", b"hello")
+def finish(server: Server, clients: list[RawClient]) -> None:
+    """Release the requests: those that run or wait are served."""
+    (server.directory / "release").touch()
+    for client in clients:
+        with client:
+            assert client.read_response().body in (b"begunended", b"hello")
 
 
 def test_past_the_queue_it_is_503_at_once(tmp_path) -> None:
@@ -42,19 +46,19 @@ def test_past_the_queue_it_is_503_at_once(tmp_path) -> None:
                 app=APP) as server:
         inside = occupy(server, 2)
         inside += [queue(server, connect(server)) for _ in range(2)]
-        refused = [get(server, "/refused") for _ in range(5)]
-        with connect(server) as wire:
-            wire.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 5000000\r\n\r\nx")
-            refused.append(wire.answer())
-        with connect(server, "uwsgi") as wire:
-            wire.send(packet(request("/refused")))
-            refused.append(wire.answer())
-        for answer in refused:
-            assert answer.status == 503 and answer.headers["retry-after"] == "1"
+        rejected = [get(server, "/rejected") for _ in range(5)]
+        with connect(server) as client:
+            client.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 5000000\r\n\r\nx")
+            rejected.append(client.read_response())
+        with connect(server, "uwsgi") as client:
+            client.send(packet(request("/rejected")))
+            rejected.append(client.read_response())
+        for response in rejected:
+            assert response.status == 503 and response.headers["retry-after"] == "1"
         finish(server, inside)
         assert get(server, "/hello").body == b"hello"
-        calls = ask(server, "/calls")
-        assert "GET /refused" not in calls and "POST /echo" not in calls
+        calls = get_json(server, "/calls")
+        assert "GET /rejected" not in calls and "POST /echo" not in calls
         lines = wait_until(lambda: server.find("were refused with 503"))
         counted = sum(int(line.partition("worker 1: ")[2].split()[0]) for line in lines)
         assert counted == 7 and len(lines) <= 2, lines
@@ -64,7 +68,7 @@ def test_past_the_queue_it_is_503_at_once(tmp_path) -> None:
         assert server.stop() == 0, server.log
 
 
-def test_a_kept_connection_is_refused_too(tmp_path) -> None:
+def test_a_kept_connection_is_rejected_too(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--gevent", "1", "--queue-limit", "1",
                 "--log-level", "debug", app=APP) as server:
         with connect(server) as kept:
@@ -72,32 +76,32 @@ def test_a_kept_connection_is_refused_too(tmp_path) -> None:
             assert kept.get("/hello").status == waiting.get("/hello").status == 200
             inside = occupy(server, 1)
             queue(server, waiting)
-            answer = kept.get("/hello")
-            assert answer.status == 503 and answer.headers["connection"] == "close"
+            response = kept.get("/hello")
+            assert response.status == 503 and response.headers["connection"] == "close"
             assert kept.closed()
             finish(server, [*inside, waiting])
 
 
-def test_nobody_is_refused_whom_another_worker_could_serve(tmp_path) -> None:
+def test_no_request_is_rejected_that_another_worker_could_serve(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--gevent", "1", "--queue-limit", "1", "--processes",
                 "2", app=APP) as server:
         inside = occupy(server, 1)
         # One at a time, on connections of their own: the other worker is always free.
         assert [get(server, "/hello").status for _ in range(40)] == [200] * 40
-        # With both busy and a queue of one each, the rest is refused; the first worker that
-        # sees that both are busy may refuse one whom the other had a place for.
+        # With both busy and a queue of one each, the rest is rejected; the first worker that
+        # sees that both are busy may reject one that the other had a place for.
         inside += occupy(server, 1)
-        answers: list[int] = []
-        threads = [threading.Thread(target=lambda: answers.append(get(server, "/hello").status))
+        responses: list[int] = []
+        threads = [threading.Thread(target=lambda: responses.append(get(server, "/hello").status))
                    for _ in range(12)]
         for thread in threads:
             thread.start()
-        wait_until(lambda: len(answers) >= 10, lambda: f"{answers} {server.log}")
-        assert {*answers} == {503}
+        wait_until(lambda: len(responses) >= 10, lambda: f"{responses} {server.log}")
+        assert {*responses} == {503}
         finish(server, inside)
         for thread in threads:
             thread.join(20)
-        assert len(answers) == 12 and answers.count(200) in (1, 2)
+        assert len(responses) == 12 and responses.count(200) in (1, 2)
         assert server.stop() == 0
 
 
@@ -113,23 +117,23 @@ def test_without_the_limit_they_wait(tmp_path) -> None:
 def test_worker_connections_is_where_accepting_pauses(tmp_path) -> None:
     with Server(tmp_path, "app:application", "--worker-connections", "3", app=APP) as server:
         kept = [connect(server) for _ in range(3)]
-        for wire in kept:
-            assert wire.get("/hello").body == b"hello"
+        for client in kept:
+            assert client.get("/hello").body == b"hello"
         with connect(server) as waiting:
             waiting.send(b"GET /waited HTTP/1.1\r\n" + HOST + b"\r\n")
             waiting.sock.settimeout(0.5)
             try:
-                waiting.more()
+                waiting.receive()
                 raise AssertionError("a fourth connection was served")
             except TimeoutError:
                 pass
-            for wire in kept:
-                assert wire.get("/hello").body == b"hello", "those inside are"
+            for client in kept:
+                assert client.get("/hello").body == b"hello", "the open ones are"
             kept.pop().sock.close()
             waiting.sock.settimeout(10)
-            assert waiting.answer().body == b"hello"
-        for wire in kept:
-            wire.sock.close()
+            assert waiting.read_response().body == b"hello"
+        for client in kept:
+            client.sock.close()
         assert get(server, "/hello").body == b"hello"
 
 
@@ -144,8 +148,8 @@ def test_out_of_descriptors_it_recovers(tmp_path) -> None:
         assert "Too many open files; trying again" in line
         stamps = [one.partition("]")[0] for one in server.find("cannot accept connections")]
         assert len(stamps) <= len(set(stamps)) + 1, "once a second"
-        for wire in kept:
-            wire.sock.close()
+        for client in kept:
+            client.sock.close()
         assert get(server, "/hello").body == b"hello"
         before = len(server.find("cannot accept connections"))
         assert get(server, "/hello").body == b"hello"

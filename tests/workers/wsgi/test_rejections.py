@@ -1,10 +1,10 @@
-"""What no application sees has a line in the request log all the same."""
+"""Requests that are rejected before the application have a line in the request log too."""
 
 import pytest
 
 from tests.harness import Server, wait_until
 from tests.workers.wsgi.conftest import APP
-from tests.workers.wsgi.wire import HOST, connect, get, packet, request
+from tests.workers.wsgi.raw_client import HOST, connect, get, packet, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--limit-post", "10",
              "--limit-request-line", "300", "--http-headers-timeout", "1")
@@ -28,30 +28,30 @@ def logged(server: Server, *words: str, start: int = 0) -> str:
 ])
 def test_over_http(server: Server, data: bytes, line: str) -> None:
     start = len(server.out)
-    with connect(server) as wire:
-        wire.send(data)
-        answer = wire.answer()
-    told = logged(server, line, start=start)
-    assert f" {answer.status}) " in told and "|app: -1|req: -1/" in told, told
-    assert " 127.0.0.1 () " in told and f"generated {len(answer.body)} bytes" in told
-    assert f"{len(answer.headers)} headers in" in told
+    with connect(server) as client:
+        client.send(data)
+        response = client.read_response()
+    found = logged(server, line, start=start)
+    assert f" {response.status}) " in found and "|app: -1|req: -1/" in found, found
+    assert " 127.0.0.1 () " in found and f"generated {len(response.body)} bytes" in found
+    assert f"{len(response.headers)} headers in" in found
 
 
-def test_not_taken_for_the_request_before_it(server: Server) -> None:
+def test_not_confused_with_the_previous_request(server: Server) -> None:
     start = len(server.out)
-    with connect(server) as wire:
-        wire.send(b"GET /first HTTP/1.1\r\nHo")
-        wire.send(b"st: x\r\n\r\n")
-        assert wire.answer().status == 200
-        wire.send(b"GET /second HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n")
-        assert wire.answer().status == 400
+    with connect(server) as client:
+        client.send(b"GET /first HTTP/1.1\r\nHo")
+        client.send(b"st: x\r\n\r\n")
+        assert client.read_response().status == 200
+        client.send(b"GET /second HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n")
+        assert client.read_response().status == 400
         assert " 400) " in logged(server, "GET /second", start=start)
-    with connect(server) as wire:
-        wire.send(b"GET /third HTTP/1.1\r\nHo")
-        wire.send(b"st: x\r\n\r\n")
-        assert wire.answer().status == 200
-        wire.send(b"DELETE /fourth HTTP/1.1\r\n\r\n")
-        assert wire.answer().status == 400
+    with connect(server) as client:
+        client.send(b"GET /third HTTP/1.1\r\nHo")
+        client.send(b"st: x\r\n\r\n")
+        assert client.read_response().status == 200
+        client.send(b"DELETE /fourth HTTP/1.1\r\n\r\n")
+        assert client.read_response().status == 400
         assert " 400) " in logged(server, "DELETE /fourth", start=start)
 
 
@@ -62,29 +62,29 @@ def test_not_taken_for_the_request_before_it(server: Server) -> None:
 ])
 def test_over_uwsgi(server: Server, data: bytes, status: int) -> None:
     start = len(server.out)
-    with connect(server, "uwsgi") as wire:
-        wire.send(data)
-        assert wire.answer().status == status
+    with connect(server, "uwsgi") as client:
+        client.send(data)
+        assert client.read_response().status == status
     assert logged(server, f" {status}) ", start=start)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_an_error_page_is_counted_as_it_was_sent(server: Server, method: str) -> None:
     start = len(server.out)
-    with connect(server) as wire:
-        answer = wire.get("/error", method=method)
-    told = logged(server, f"{method} /error => generated {len(answer.body)} bytes", " 500) ",
+    with connect(server) as client:
+        response = client.get("/error", method=method)
+    line = logged(server, f"{method} /error => generated {len(response.body)} bytes", " 500) ",
                   start=start)
-    assert f"{len(answer.headers)} headers in 1" in told and answer.status == 500
+    assert f"{len(response.headers)} headers in 1" in line and response.status == 500
 
 
-def test_served_ones_are_counted_apart(server: Server) -> None:
+def test_served_requests_are_counted_separately(server: Server) -> None:
     start = len(server.out)
     get(server, "/hello")
     before = int(logged(server, "GET /hello", start=start).partition("req: ")[2].split("/")[0])
-    with connect(server) as wire:
-        wire.send(b"BAD\r\n" + HOST + b"\r\n")
-        assert wire.answer().status == 400
+    with connect(server) as client:
+        client.send(b"BAD\r\n" + HOST + b"\r\n")
+        assert client.read_response().status == 400
     start = len(server.out)
     get(server, "/hello")
     assert f"req: {before + 1}/" in logged(server, "GET /hello", start=start)
@@ -95,9 +95,9 @@ def test_response_headers_in_a_format(tmp_path) -> None:
                 '%(m)s %(U)s %(s)s "%({content-type}o)s" "%({X-None}o)s"', app=APP) as server:
         for path in ("/hello", "/error", "/stream"):
             get(server, path)
-        with connect(server) as wire:
-            wire.send(b"GET /refused HTTP/1.1\r\n\r\n")
-            wire.answer()
+        with connect(server) as client:
+            client.send(b"GET /rejected HTTP/1.1\r\n\r\n")
+            client.read_response()
         for line in ('GET /hello 200 "text/plain" "-"', 'GET /error 500 "-" "-"',
-                     'GET /stream 200 "text/plain" "-"', 'GET /refused 400 "-" "-"'):
+                     'GET /stream 200 "text/plain" "-"', 'GET /rejected 400 "-" "-"'):
             assert logged(server, line)

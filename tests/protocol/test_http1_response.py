@@ -1,4 +1,4 @@
-"""Answers of nodes: what is read of them, and that nothing ambiguous is."""
+"""Responses of nodes: what the parser returns, and that it rejects ambiguous ones."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.protocol.pieces import splittings
 
 
 def read(pieces: list[bytes], method: str = "GET", limits: Limits = Limits()):
-    """Feed an answer and the node's close; return (status, fields, body) or (status, reason)."""
+    """Feed a response and the node's close; return (status, fields, body) or (status, reason)."""
     parser = ResponseParser(limits)
     parser.begin(method)
     body = b""
@@ -59,7 +59,7 @@ WHOLE = [
      b"Content-Length: 0\r\n\r\n", "GET", ([(200, "X-Yours: 2\r\n")], b"", False, b"")),
 ]
 BROKEN = [
-    (b"", "without an answer"), (b"HTTP/2 200 OK\r\n\r\n", "no HTTP answer"),
+    (b"", "without a response"), (b"HTTP/2 200 OK\r\n\r\n", "not an HTTP response"),
     (b"HTTP/1.1 2x0 OK\r\n\r\n", "malformed"), (b"HTTP/1.1 600 OK\r\n\r\n", "malformed"),
     (b"HTTP/1.1  200 OK\r\n\r\n", "malformed"), (b"HTTP/1.1 200 O\0K\r\n\r\n", "malformed"),
     (b"HTTP/1.1 200 OK\r\nA b: c\r\n\r\n", "malformed"),
@@ -74,23 +74,23 @@ BROKEN = [
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", "malformed"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX", "not followed by CRLF"),
     (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n", "chunk size"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "within its answer"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", "within its response"),
 ]
 
 
 @pytest.mark.parametrize("data, method, expected", WHOLE)
-def test_whole_answers_however_they_are_cut(data: bytes, method: str, expected: tuple) -> None:
+def test_whole_responses_however_they_are_cut(data: bytes, method: str, expected: tuple) -> None:
     for pieces in splittings(data):
         assert read(pieces, method) == expected
 
 
 @pytest.mark.parametrize("data, reason", BROKEN)
-def test_broken_answers_are_the_nodes_fault(data: bytes, reason: str) -> None:
+def test_broken_responses_are_the_nodes_fault(data: bytes, reason: str) -> None:
     for pieces in splittings(data):
         if not data:
             continue
-        status, told = read(pieces)
-        assert status == 502 and reason in told, pieces
+        status, message = read(pieces)
+        assert status == 502 and reason in message, pieces
 
 
 def test_a_head_without_end_is_bounded() -> None:
@@ -103,7 +103,7 @@ def test_a_head_without_end_is_bounded() -> None:
             parser.head(b"A: " + b"b" * 50 + b"\r\n")
 
 
-def test_a_remembered_head_is_framed_by_its_own_request() -> None:
+def test_a_cached_head_is_framed_by_its_own_request() -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
     for method, complete in (("GET", False), ("HEAD", True), ("GET", False)):
         parser = ResponseParser()
