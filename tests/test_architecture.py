@@ -82,9 +82,10 @@ WORDS = {
     "everybody": "all workers", "furnish": "create files", "employ": "create",
     "greeted": "handshake done", "farewell": "close notify", "offspring": "children",
     "obey": "dispatch", "visit": "rule context", "visits": "rule contexts"}
-# The Linux user, and the options of uWSGI that have such a word in their names.
+# The Linux user, and the options and log lines of uWSGI that have such a word.
 ALLOWED = re.compile(
-    r"(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy|user[ =]+nobody|nobody[:\"]")
+    r"buried after|(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy"
+    r"|user[ =]+nobody|nobody[:\"]")
 
 
 def name_of(path: Path) -> str:
@@ -312,7 +313,7 @@ def texts(module: str) -> Iterator[tuple[int, str]]:
     kinds = {tokenize.NAME, tokenize.STRING, tokenize.COMMENT}
     kinds.add(getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
     for token in tokenize.generate_tokens(io.StringIO(source(module)).readline):
-        if token.type in kinds:
+        if token.type in kinds and token.string != "tell":  # a method of files
             yield token.start[0], token.string
 
 
@@ -337,14 +338,25 @@ def test_words() -> None:
     failing(problems, "A name or text has a word that no manual of this field has.")
 
 
+def literals(module: str) -> Iterator[str]:
+    """Yield texts of 20 characters and more; of an f-string only parts that say something."""
+    parts = {id(part) for node in ast.walk(tree(module)) if isinstance(node, ast.JoinedStr)
+             for part in node.values}
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree(module))
+                  if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef,
+                                       ast.AsyncFunctionDef))
+                  and node.body and isinstance(node.body[0], ast.Expr)}
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) \
+                and " " in node.value and id(node) not in docstrings \
+                and len(node.value) >= (40 if id(node) in parts else 20):
+            yield node.value
+
+
 def test_constants_have_one_home() -> None:
     numbers: dict[tuple[str, object], set[str]] = defaultdict(set)
     sentences: dict[str, set[str]] = defaultdict(set)
     for module in MODULES:
-        docstrings = {id(node.body[0].value) for node in ast.walk(tree(module))
-                      if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef,
-                                           ast.AsyncFunctionDef))
-                      and node.body and isinstance(node.body[0], ast.Expr)}
         for node in tree(module).body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) \
                     and isinstance(node.value.value, (int, float)):
@@ -352,10 +364,9 @@ def test_constants_have_one_home() -> None:
                     if isinstance(target, ast.Name):
                         name = target.id.lstrip("_")
                         numbers[name, node.value.value].add(str(MODULES[module]))
-        for one in ast.walk(tree(module)):
-            if isinstance(one, ast.Constant) and isinstance(one.value, str) \
-                    and len(one.value) >= 20 and " " in one.value and id(one) not in docstrings:
-                sentences[one.value].add(str(MODULES[module]))
+        if not inside(module, ("config.options",)):     # rows: the reason of each is its own
+            for text in literals(module):
+                sentences[text].add(str(MODULES[module]))
     failing([f"{name} = {value}: {', '.join(sorted(where))}"
              for (name, value), where in numbers.items() if len(where) > 1]
             + [f"{text!r}: {', '.join(sorted(where))}"

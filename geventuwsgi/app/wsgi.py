@@ -159,7 +159,7 @@ class WsgiExchange(RequestRecord):
         """Call the application and send its response.
 
         Raises:
-            ResponseError: the response cannot be sent as it stands.
+            ResponseError: the response is not valid.
             OSError: the client is gone.
             Exception: any that the application raises.
         """

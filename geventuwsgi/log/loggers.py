@@ -164,6 +164,9 @@ def routed(text: str) -> tuple[str, str]:
     return name, compiled(expression.strip())
 
 
+NOT_A_PATTERN = "{!r} is not a regular expression: {}"
+
+
 def compiled(expression: str) -> str:
     """Return an expression after checking that it compiles.
 
@@ -173,7 +176,7 @@ def compiled(expression: str) -> str:
     try:
         re.compile(expression.encode())
     except re.error as error:
-        raise ValueError(f"{expression!r} is not a regular expression: {error}") from None
+        raise ValueError(NOT_A_PATTERN.format(expression, error)) from None
     return expression
 
 

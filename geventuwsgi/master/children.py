@@ -128,7 +128,7 @@ class Worker(Process):
         return self.row.cells[scoreboard.RSS], self.row.cells[scoreboard.VSZ]
 
     def request_stop(self, now: float, message: bytes, grace: float) -> None:
-        """Tell it to drain or to stop, and kill it after `grace` seconds.
+        """Make it drain or stop, and kill it after `grace` seconds.
 
         A stop after a drain does not change the deadline.
         """

@@ -8,7 +8,7 @@ and records why it failed (`failure`); what follows for the instance is up to th
     serving   ->  draining   a newer one serves, or the instance stops
     draining  ->  (removed)  its last process was reaped
 
-A worker holds its number until it dies or is told to drain; then the number is free. One
+A worker holds its number until it dies or is asked to drain; then the number is free. One
 that is due for replacement holds it until the replacement is ready; if one of the two dies,
 the other has the number.
 """
@@ -32,7 +32,7 @@ logger = logging.getLogger("geventuwsgi.error")
 
 BOOTING, SERVING, DRAINING = "booting", "serving", "draining"
 
-RETRY = 1.0             # seconds until the next attempt, after a lack of descriptors
+FORK_RETRY = 1.0        # seconds until the next attempt, after a lack of descriptors
 DIE_TIME = 1.0          # seconds between `die` and SIGKILL
 
 
@@ -80,11 +80,6 @@ class Generation:
     def count(self) -> int:
         """The wanted number of workers."""
         return len(self.wanted)
-
-    def log_ready(self) -> None:
-        """Log that all workers are ready."""
-        logger.info("ready: %d %s%s (generation %d)", self.count, self.role.name,
-                    "s" if self.count != 1 else "", self.number)
 
     @property
     def complete(self) -> bool:
@@ -189,6 +184,11 @@ class Generation:
             for worker in self._release(surplus, now):
                 worker.cheaped = True
         self._free_rows()
+
+    def log_ready(self) -> None:
+        """Log that all workers are ready."""
+        logger.info("ready: %d %s%s (generation %d)", self.count, self.role.name,
+                    "s" if self.count != 1 else "", self.number)
 
     def reopen_logs(self, handed: Sequence[tuple[str, int]]) -> None:
         """Have each process reopen its logs, or use these, by name and descriptor."""
@@ -317,7 +317,7 @@ class Generation:
         try:
             ours = request_fork(self.template.control, number, index)
         except OSError as error:
-            self._refused_until = time.monotonic() + RETRY
+            self._refused_until = time.monotonic() + FORK_RETRY
             ours, reason = None, f"cannot start {self.role.name} {number}: {error.strerror}"
             logger.error("%s", reason)
             if self.state == BOOTING:

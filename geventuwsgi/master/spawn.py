@@ -68,7 +68,7 @@ def _exec(role: Role, generation: int, fd: int) -> int:
 
 
 def request_fork(template: socket.socket, number: int, index: int) -> socket.socket | None:
-    """Tell a template to fork a worker; return our end of the worker's control socket.
+    """Have a template fork a worker; return our end of the worker's control socket.
 
     Args:
         template: the template's control socket.

@@ -61,8 +61,67 @@ def adopt(fd: int, family: int) -> _socket.socket:
     return sock
 
 
-class Acceptor:
-    """The watcher of one listening socket; it pauses while the process has no capacity.
+class Pausable:
+    """The part of an acceptor that pauses, suspends and finishes it.
+
+    It is paused while the process has no capacity, and suspended by an operator's command. A
+    subclass has `start_accepting`, which does nothing while it is suspended, `stop_accepting`,
+    `accept_batch` and `close`.
+
+    Attributes:
+        listener: the listening socket.
+        started: whether it was started and is not closed.
+        paused, suspended: see above.
+    """
+
+    listener: Listener
+    started: Any
+    start_accepting: Any
+    stop_accepting: Any
+    accept_batch: Any
+    close: Any
+    paused = False
+    suspended = False
+    _logged = 0.0  # when a shortage was logged last
+
+    def suspend(self) -> None:
+        """Leave connections in the kernel's queue until `wake`, by an operator's command."""
+        self.suspended = True
+        self.stop_accepting()
+
+    def wake(self) -> None:
+        """Accept connections again after `suspend`, unless paused."""
+        self.suspended = False
+        if self.started and not self.paused:
+            self.start_accepting()
+
+    def resume(self) -> None:
+        """Accept connections again after a pause."""
+        if self.paused and self.started:
+            self.paused = False
+            self.start_accepting()
+
+    def finish(self) -> None:
+        """Accept what is in the queue, up to the capacity, and close.
+
+        The kernel resets connections that are in the queue when the last descriptor is closed:
+        when the server stops, or a reload has removed the socket.
+        """
+        if self.started and not self.paused:
+            self.accept_batch()
+        self.close()
+
+    def log_shortage(self, error: OSError) -> None:
+        """Log that connections cannot be accepted, at most once a second."""
+        now = monotonic()
+        if now - self._logged >= 1.0:
+            self._logged = now
+            log.error("cannot accept connections on %s: %s; trying again",
+                      self.listener.url, error.strerror)
+
+
+class Acceptor(Pausable):
+    """The watcher of one listening socket, which passes on batches of descriptors.
 
     Args:
         listener: the listening socket, non-blocking.
@@ -78,52 +137,30 @@ class Acceptor:
         self._capacity = capacity
         self._watcher = loop.io(listener.socket.fileno(), READ)
         self._timer = loop.timer(BACK_OFF)
-        self._logged = 0.0  # when a shortage was logged last
-        self._closed = False
-        self.paused = False
-        self.suspended = False
+        self.started = self._closed = False
 
     def start(self) -> None:
         """Accept connections from now on, unless suspended."""
+        self.started = True
+        self.start_accepting()
+
+    def start_accepting(self) -> None:
         if not self.suspended:
-            self._watcher.start(self._accept)
+            self._watcher.start(self.accept_batch)
 
-    def suspend(self) -> None:
-        """Leave connections in the kernel's queue until `wake`, by an operator's command."""
-        self.suspended = True
+    def stop_accepting(self) -> None:
         self._watcher.stop()
-
-    def wake(self) -> None:
-        """Accept connections again after `suspend`, unless paused."""
-        self.suspended = False
-        if not self.paused and not self._closed:
-            self.start()
 
     def close(self) -> None:
         """Stop accepting for good; the kernel's queue is left to other processes."""
         if not self._closed:
-            self._closed = True
+            self._closed, self.started = True, False
             self._watcher.close()
             self._timer.close()
             self.listener.close()
 
-    def finish(self) -> None:
-        """Accept what is in the queue, up to the capacity, and close.
-
-        The kernel resets connections that are in the queue when the last descriptor is closed:
-        when the server stops, or a reload has removed the socket.
-        """
-        if not self._closed and not self.paused:
-            self._accept()
-        self.close()
-
-    def resume(self) -> None:
-        """Accept connections again after a pause."""
-        if self.paused and not self._closed:
-            self.paused = False
-            self.start()
-
-    def _accept(self) -> None:
+    def accept_batch(self) -> None:
+        """Accept connections up to the capacity, at most `BATCH`; pause if there is none."""
         capacity = self._capacity()
         if capacity <= 0:
             self.paused = True
@@ -138,17 +175,9 @@ class Acceptor:
                     break
                 batch.append((*found, listener))
         except OutOfDescriptors as error:
-            self._back_off(error)
+            self._watcher.stop()
+            self._timer.stop()
+            self._timer.start(self.start_accepting)  # the connections stay in the queue
+            self.log_shortage(error)
         if batch:
             self._hand_over(batch)
-
-    def _back_off(self, error: OSError) -> None:
-        """Leave connections in the kernel's queue for `BACK_OFF`; log at most once a second."""
-        self._watcher.stop()
-        self._timer.stop()
-        self._timer.start(self.start)
-        now = monotonic()
-        if now - self._logged >= 1.0:
-            self._logged = now
-            log.error("cannot accept connections on %s: %s; trying again",
-                      self.listener.url, error.strerror)

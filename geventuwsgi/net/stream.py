@@ -21,6 +21,7 @@ from gevent.socket import socket as cooperative_socket
 from greenlet import GreenletExit, greenlet
 
 from ..errors import ClientDisconnected, ProtocolError
+from ..protocol.proxy import TRUNCATED
 from .acceptor import Batch, adopt
 
 READ, WRITE = 1, 2
@@ -160,7 +161,7 @@ class Stream:
                 raise ProtocolError(
                     408, f"no whole PROXY protocol header within {timeout:g} seconds") from None
             if not more:
-                raise ProtocolError(400, "truncated PROXY protocol header")
+                raise ProtocolError(400, TRUNCATED)
             data += more
 
     def send(self, data: bytes) -> None:

@@ -28,6 +28,11 @@ VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.
 HANDSHAKE = 0x16  # the first byte of a TLS connection (RFC 8446 section 5.1)
 # The response to http:// on an HTTPS port, or to nginx's `proxy_pass http://`.
 PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
+# What is logged of connections that did not become TLS connections.
+NOT_TLS = "%s: no TLS; closed"
+PLAIN_HTTP_CLOSED = "%s: plain HTTP on an HTTPS port; closed with 400"
+HANDSHAKE_FAILED = "%s: the TLS handshake failed (%s); closed"
+HANDSHAKE_EXPIRED = "%s: no TLS handshake within %g seconds; closed"
 # The short names of attributes as in X509_NAME_oneline(3); others keep their long names.
 _SHORT = {
     "countryName": "C", "stateOrProvinceName": "ST", "localityName": "L",

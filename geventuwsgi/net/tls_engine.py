@@ -73,7 +73,7 @@ class TlsEngine:
         return True
 
     def has_input(self) -> bool:
-        """Return whether bytes were fed that have not been read yet."""
+        """Whether there are bytes that were fed but not read."""
         return bool(self._incoming.pending or self.tls.pending())
 
     def read(self, size: int = RECORD) -> bytes | None:
@@ -134,4 +134,4 @@ class TlsEngine:
 
 
 def _detached(*_: object) -> NoReturn:
-    raise ClientDisconnected(errno.EPIPE, "the connection was handed over to the application")
+    raise ClientDisconnected(errno.EPIPE, "the TLS connection was handed over to the application")

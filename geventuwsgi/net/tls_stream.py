@@ -24,7 +24,6 @@ from .stream import HandedOver, HandedSocket, Stream
 from .tls_engine import RECEIVE, RECORD, HandshakeFailed, TlsEngine
 
 
-
 class SecureStream(Stream):
     """A connection that speaks TLS from here on.
 

@@ -109,7 +109,7 @@ def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
     """Turn a process that was just forked into worker `number`.
 
     Signals that are sent to the whole process group (Ctrl-C, systemd) are ignored: the
-    master tells its workers to stop. SIGTERM keeps its default until the worker has its own
+    master sends its workers a message. SIGTERM keeps its default until the worker has its own
     handler, so that a worker in the middle of a long import can be stopped. The other
     signals that a worker will handle must not kill it before that.
 

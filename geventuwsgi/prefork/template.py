@@ -7,7 +7,7 @@ Rules:
 - fork, poll and waitpid are the system's own. `gevent.monkey.patch_all()` replaces them
   for the application; `kernel.original` returns what was there before.
 - It ignores signals that are sent to the whole process group. It exits when the master
-  tells it to or has gone; its workers are not affected.
+  sends `die` or has gone; its workers are not affected.
 - A worker has none of the template's threads, runs a copy of its greenlets and shares its
   connections. `warn_of_hazards` reports such leftovers of the import.
 """

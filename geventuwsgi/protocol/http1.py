@@ -10,7 +10,9 @@
 
 from ..errors import ProtocolError
 from . import grammar
-from .message import LENGTH_DIGITS, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message
+from .message import (
+    LENGTH_DIGITS, TRUNCATED_BODY, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, Limits, Message,
+)
 
 _SCHEMES = ("http", "https")
 
@@ -164,7 +166,7 @@ class RequestParser(Message):
             ProtocolError: 400, it ended within a head or a body.
         """
         if not self.body_complete:
-            raise ProtocolError(400, "the connection ended inside the request body")
+            raise ProtocolError(400, TRUNCATED_BODY)
         if self.buffered.lstrip(b"\r\n"):
             raise ProtocolError(400, "the connection ended inside the request head")
 
@@ -226,7 +228,7 @@ class RequestParser(Message):
             if match is None:
                 raise ProtocolError(400, "malformed request line")
             if match[3] != "1":
-                raise ProtocolError(505, f"HTTP/{match[3]}.{match[4]} is not spoken here")
+                raise ProtocolError(505, f"HTTP/{match[3]}.{match[4]} is not supported")
             return
         if self._lines > self.limits.fields and line:
             raise ProtocolError(431, f"more than {self.limits.fields} header fields")

@@ -18,6 +18,7 @@ _EXTENSIONS = 16384
 
 # Digits of a Content-Length: more than any body has, and less than 64 bits.
 LENGTH_DIGITS = 18
+TRUNCATED_BODY = "the connection ended inside the request body"
 TWO_FRAMINGS = "both Content-Length and Transfer-Encoding"
 UNKNOWN_CODING = "a transfer coding other than chunked"
 TWO_LENGTHS = "more than one Content-Length field"

@@ -23,6 +23,7 @@ V2_LONGEST = 4096
 
 LOCAL, PROXY = 0x20, 0x21
 UNSPEC = 0x00
+TRUNCATED = "truncated PROXY protocol header"
 # Family and transport -> size of the address block (section 2.2): IPv4 and IPv6 over
 # stream, datagram, and unix sockets.
 V2_ADDRESSES = {UNSPEC: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}

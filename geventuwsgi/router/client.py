@@ -194,8 +194,9 @@ class Client:
         if not data:
             return False
         if data[0] != tls.HANDSHAKE:
-            log.warning("%s: plain HTTP on an HTTPS port; closed", self.peer)
-            if tls.looks_like_http(data):
+            plain = tls.looks_like_http(data)
+            log.warning(tls.PLAIN_HTTP_CLOSED if plain else tls.NOT_TLS, self.peer)
+            if plain:
                 self.stream.send(error_response(400, self.state.defaults, detail=tls.PLAIN_HTTP))
                 self._secure = True  # linger, so that the client reads it
             return False
@@ -203,7 +204,7 @@ class Client:
         try:
             self.stream.handshake(data, timeout)
         except HandshakeFailed as error:
-            log.warning("%s: the TLS handshake failed (%s); closed", self.peer, error)
+            log.warning(tls.HANDSHAKE_FAILED, self.peer, error)
             return False
         self._secure = True
         return True

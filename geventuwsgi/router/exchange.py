@@ -19,11 +19,10 @@ from ..errors import ClientDisconnected, ProtocolError
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CHUNKED, CONTINUE
-from .balance import NodeGroup
 from .node import Node, NodeConnection
 from .relay import NodeDisconnected, Relay
 from .request import Request
-from .response import NO_RESPONSE, NO_WHOLE_HEAD, Response
+from .response import NO_RESPONSE, TRUNCATED_HEAD, Response
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -54,7 +53,7 @@ class SpooledBody:
         self.file.write(data)
         self.size += len(data)
 
-    def take(self, size: int = 65536) -> bytes:
+    def take(self, size: int) -> bytes:
         return self.file.read(size)
 
 
@@ -113,7 +112,7 @@ class ProxyExchange:
                 assert failure is not None
                 raise failure
             try:
-                return self._try(group, node)
+                return self._try(node)
             except NodeFailure as error:
                 failure = error
                 tried.append(node)
@@ -192,7 +191,7 @@ class ProxyExchange:
 
     # The node.
 
-    def _try(self, group: NodeGroup, node: Node) -> bool:
+    def _try(self, node: Node) -> bool:
         """Forward the request to this node; return as `run`.
 
         Raises:
@@ -329,7 +328,7 @@ class ProxyExchange:
             elif response.started:
                 out = response.end()
             elif connection.parser.buffered:
-                raise ProtocolError(502, NO_WHOLE_HEAD)
+                raise ProtocolError(502, TRUNCATED_HEAD)
             else:
                 raise _NodeClosed(NO_RESPONSE)
             if out:

@@ -39,13 +39,13 @@ from .subscriptions import Registry, SubscriptionServer
 
 log = logging.getLogger("geventuwsgi.error")
 
-_CHECK_AFTER = 0.5        # seconds of waiting after which a client may have disconnected
+_CHECK_AFTER = 0.5          # seconds of waiting after which a client may have disconnected
 # Idle connections are closed by the router first, so that no request meets a node that is just
 # closing: most nodes keep them for 75 s; Apache, for 5 s, costs only a new connection.
 _POOL_IDLE = 30.0
 _MEASURE_EVERY = 8          # sweeps
 _SPARE_DESCRIPTORS = 64
-_MOST_STACKS = 100              # requests whose stacks are reported
+_MOST_STACKS = 100          # requests whose stacks are reported
 
 
 class RouterState:

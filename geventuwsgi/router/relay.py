@@ -17,13 +17,11 @@ from gevent.hub import Waiter
 from ..errors import ClientDisconnected
 from ..net.stream import READ, WRITE, Expired, Stream
 
-RELAY_SIZE = 65536
-
 
 class Source(Protocol):
     """Where a body comes from: the client's stream, or the file that it was spooled to."""
 
-    def take(self, size: int = RELAY_SIZE) -> bytes | None: ...
+    def take(self, size: int) -> bytes | None: ...
 
 
 class NodeDisconnected(ClientDisconnected):
@@ -95,7 +93,7 @@ class Relay:
     """
 
     def __init__(self, hub: Any, client: Stream, node: Stream, timeout: float,
-                 size: int = RELAY_SIZE) -> None:
+                 size: int) -> None:
         self._pair = StreamPair(hub, client)
         self._client = client
         self._node = node

@@ -30,8 +30,9 @@ _SPECIAL = {
 # Options of Connection that drop no field: close is not a field, and fields meant for all
 # recipients must not be named (RFC 9110 section 7.6.1).
 _NOT_HOPS = frozenset(("close", "keep-alive", "upgrade", "host", "content-type", ""))
+UPGRADE = "Connection: Upgrade\r\nUpgrade: "
 _kinds: dict[str, int] = {}
-_CACHED_NAMES = 2048
+_MOST_KINDS = 2048      # names of fields, which clients choose
 # The environ keys of fields that are dropped. CONTENT_LENGTH is set anew.
 _HOPS = ("HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_KEEP_ALIVE", "HTTP_PROXY_CONNECTION",
          "HTTP_TE", "HTTP_TRAILER", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT",
@@ -182,7 +183,7 @@ class Request:
                 lines.append(f"X-Forwarded-For: {self._for}")
             lines.append(f"X-Forwarded-Proto: {self._proto or origin.scheme}")
         if self.upgrade:
-            lines.append(f"Connection: Upgrade\r\nUpgrade: {self.upgrade}")
+            lines.append(f"{UPGRADE}{self.upgrade}")
         lines.append(framing + "\r\n")
         head = "\r\n".join(lines).encode("latin-1")
         self._encoded = (framing, routed), head
@@ -249,6 +250,6 @@ def _kind(name: str) -> int:
     kind = _DROPPED if "_" in name else _SPECIAL.get(lower, _KEPT)
     if not kind and lower.startswith("x-forwarded-"):
         kind = _FORWARDED
-    if len(_kinds) < _CACHED_NAMES:
+    if len(_kinds) < _MOST_KINDS:
         _kinds[name] = kind
     return kind

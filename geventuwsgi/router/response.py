@@ -8,10 +8,12 @@ else the end of the connection.
 from ..errors import ProtocolError
 from ..protocol.http1_response import ResponseHead, ResponseParser
 from ..protocol.response import CHUNKED, KEEP_ALIVE, LAST_CHUNK, ResponseDefaults
+from .request import UPGRADE
 
 _BODILESS = (204, 304)
+# How a node may fail to respond, for logs.
 NO_RESPONSE = "it closed the connection without a response"
-NO_WHOLE_HEAD = "it closed the connection within the head of its response"
+TRUNCATED_HEAD = "it closed the connection within the head of its response"
 
 
 class Response:
@@ -79,9 +81,7 @@ class Response:
             ProtocolError: 502, the response is not complete.
         """
         if not self.started:
-            raise ProtocolError(502, NO_RESPONSE
-                                if not self._parser.buffered else
-                                NO_WHOLE_HEAD)
+            raise ProtocolError(502, TRUNCATED_HEAD if self._parser.buffered else NO_RESPONSE)
         self._parser.eof()
         return self._framed(b"")
 
@@ -116,8 +116,8 @@ class Response:
         self.started = self.tunnel = True
         self.keep_alive = False
         rest, self._parser.buffered = self._parser.buffered, b""
-        return (f"{head.line}{head.fields}{self._added(head)}Connection: Upgrade\r\n"
-                f"Upgrade: {head.upgrade}\r\n\r\n").encode("latin-1") + rest
+        text = f"{head.line}{head.fields}{self._added(head)}{UPGRADE}{head.upgrade}\r\n\r\n"
+        return text.encode("latin-1") + rest
 
     def _added(self, head: ResponseHead) -> str:
         """Return the fields of `add-header`, unless a worker of this instance has added them."""

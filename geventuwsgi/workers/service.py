@@ -15,6 +15,9 @@ from ..protocol.message import Limits
 from ..protocol.response import ResponseDefaults
 from .limits import ConnectionLimits, RequestTimeouts
 
+# Sweeps between two measurements of the process's memory.
+MEASURE_EVERY = 4
+
 
 class ServiceValues(NamedTuple):
     """The configuration of a worker's connections.

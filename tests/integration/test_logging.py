@@ -343,7 +343,7 @@ def test_whose_files_they_are(open_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line, reason", [
-    ("logger = redislog:127.0.0.1:6379", "app.ini:5: logger: there is no logger redislog here"),
+    ("logger = redislog:127.0.0.1:6379", "app.ini:5: logger: the logger redislog is not supported"),
     ("logger = file:/nowhere/a.log", "app.ini:5: logger: cannot open /nowhere/a.log"),
     ("log-route = errors ERROR", "app.ini:5: log-route: there is no logger named 'errors'"),
     ("log-encoder = format ${text}", "app.ini:5: log-encoder: ${text} is none of"),

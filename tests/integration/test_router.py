@@ -16,7 +16,7 @@ import pytest
 from tests.harness import Server, alive, free_port, wait_until
 from tests.integration.nginx import PAUSE
 from tests.router.nodes import (
-    Scripted, hanging, head_of, held, node_of, our_node, real_uwsgi, router, responding,
+    Scripted, hanging, head_of, held, node_of, our_node, real_uwsgi, responding, router,
     text_of,
 )
 

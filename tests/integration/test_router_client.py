@@ -337,6 +337,12 @@ def test_plain_http_is_redirected_to_https(secured: tuple[Server, ssl.SSLContext
     assert server.talk(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "https").startswith(b"HTTP/1.1 400")
 
 
+def test_what_is_not_tls_is_closed(secured: tuple[Server, ssl.SSLContext]) -> None:
+    server, _ = secured
+    assert server.talk(b"SSH-2.0-x\r\n", "https") == b""
+    server.wait_for("no TLS; closed")
+
+
 def test_websockets_pass_through_tls(tmp_path: Path, authority: trustme.CA) -> None:
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from geventuwsgi.protocol import client_line
 from tests.harness import Server, alive, children, wait_until
 from tests.integration.nginx import PAUSE
 from tests.integration.test_router import pid_of_router, status
@@ -147,7 +148,8 @@ def test_routers_share_workers_that_have_no_connection_left(tmp_path: Path) -> N
         first, second, third = (stack.enter_context(socket.socket(socket.AF_UNIX))
                                 for _ in range(3))
         name = "\0" + private_socket(server)[1:]
-        request = b"GET /%s HTTP/1.1\r\nGeventuwsgi-Client: - - http - 80 -\r\nHost: x\r\n\r\n"
+        client = client_line.encode(client_line.ClientLine("", "", "http", "", "80")).encode()
+        request = b"GET /%s HTTP/1.1\r\n" + client + b"\r\nHost: x\r\n\r\n"
         for sock in first, second:  # both stay
             sock.connect(name)
             sock.settimeout(20)

@@ -14,7 +14,7 @@ from geventuwsgi.protocol.subscription import Announcement
 from geventuwsgi.router.subscriptions import _of_this_machine
 from tests.harness import Program, Server, free_port, reference_uwsgi, wait_until
 from tests.integration.test_router import pid_of_router, status
-from tests.router.nodes import APP, Scripted, node_of, router, responding
+from tests.router.nodes import APP, Scripted, node_of, responding, router
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.options.aliases import GUNICORN_DIFFERENT
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.options.table import row, suggest
+from geventuwsgi.config.options.table import NO_SUCH_OPTION, row, suggest
 from geventuwsgi.config.resolve.asgi import NO_EFFECT
 from geventuwsgi.config.resolve.resolve import COMMAND, overridden, resolve
 from geventuwsgi.config.settings import Settings
@@ -316,9 +316,9 @@ def _unknown(entry: Entry, reading: Reading) -> Line:
     hint = suggest(key, text, origin.uwsgi)
     if origin.kind == "environment" and origin.option != ARGUMENTS:
         # It does not stop the server: other programs' variables may begin with our names.
-        return _line(origin, key, text, UNKNOWN, "there is no such option", hint)
+        return _line(origin, key, text, UNKNOWN, NO_SUCH_OPTION, hint)
     if reading.strict or not origin.uwsgi:
-        return _line(origin, key, text, WRONG, "there is no such option", hint)
+        return _line(origin, key, text, WRONG, NO_SUCH_OPTION, hint)
     return _line(origin, key, text, UNKNOWN, "a placeholder that nothing refers to", hint)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from geventuwsgi.config.options.aliases import UVICORN_NAMES
 from geventuwsgi.config.options.names import by_server
 from geventuwsgi.config.options.option import SHARED, Option
-from geventuwsgi.config.options.table import BY_LETTER, OPTIONS, nearest, row
+from geventuwsgi.config.options.table import BY_LETTER, NO_SUCH_OPTION, OPTIONS, nearest, row
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
 
@@ -66,7 +66,7 @@ def _named(bare: str) -> Option:
     if option is None:
         close = nearest(bare)
         hint = f"; did you mean --{close}?" if close else ""
-        raise UsageError(f"there is no such option{hint}", option=bare)
+        raise UsageError(f"{NO_SUCH_OPTION}{hint}", option=bare)
     return option
 
 

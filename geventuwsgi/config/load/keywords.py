@@ -9,9 +9,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
+from geventuwsgi.config.options import (
+    application, configuration, hooks, logging, processes, requests, rules, sockets, static,
+)
 from geventuwsgi.config.options.aliases import GUNICORN_SETTINGS
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.options.table import nearest, row
+from geventuwsgi.config.options.table import NO_SUCH_OPTION, nearest, row
 from geventuwsgi.config.resolve.resolve import resolve
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources import environment
@@ -23,10 +26,15 @@ PLACE = "serve()"   # the place of an option that is a keyword argument
 # Variables about the number of processes; an embedded server has one.
 _IGNORED_VARIABLES = ("WEB_CONCURRENCY",)
 
+
+def _section(options: tuple[Option, ...]) -> str:
+    return options[0].section
+
+
 # Sections whose options a single worker can carry out.
-SERVED = frozenset((
-    "ASGI", "Sockets", "HTTPS", "Requests: limits and times", "Requests: stuck, slow, too many",
-    "Trust", "Responses", "Static files", "Internal routing", "Logging"))
+SERVED = frozenset(map(_section, (
+    application.ASGI, sockets.SOCKETS, sockets.TLS, requests.REQUESTS, requests.STUCK,
+    requests.TRUST, requests.RESPONSES, static.STATIC, rules.RULES, logging.LOGGING)))
 # Options of other sections that it can carry out too.
 ALSO_SERVED = frozenset((
     "monkey-patch", "processes", "gevent", "threads", "worker-class", "worker-connections",
@@ -40,31 +48,32 @@ REASONS = {
     "processes": "serve() is one worker in the caller's process; for more start geventuwsgi as "
                  "a program, or call serve() in several processes with reuse_port=True",
     **dict.fromkeys(("asgi", "factory"), _GIVEN),
-    "Application": _GIVEN,
-    **dict.fromkeys(("lazy-apps", "need-app"), _GIVEN),
+    **dict.fromkeys((_section(application.APPLICATION), "lazy-apps", "need-app"), _GIVEN),
     **dict.fromkeys(("import", "shared-import", "pymodule-alias", "post-pymodule-alias", "pyargv",
                      "pythonpath", "home", "optimize", "threads-stack-size", "chdir", "chdir2",
                      "env", "unenv", "umask", "uid", "gid", "add-gid", "no-initgroups",
-                     "immediate-uid", "immediate-gid", "drop-after-apps", "Operation",
-                     "Limits of processes"), _PROCESS),
+                     "immediate-uid", "immediate-gid", "drop-after-apps",
+                     _section(processes.OPERATION), _section(hooks.LIMITS)), _PROCESS),
     "map-socket": _ONE,
     **dict.fromkeys(("master-fifo", "pause", "resume"), _NO_MASTER),
-    "Development": "for a development run start geventuwsgi as a program: --dev",
+    _section(processes.DEVELOPMENT): "for a development run start geventuwsgi as a program: --dev",
     **dict.fromkeys(("mount", "worker-mount", "vhost"),
                     "serve() has one application: mount others in it"),
     "worker-timeout": f"{_ONE}: harakiri ends requests, block-warning logs what blocks",
-    **dict.fromkeys(("Recycling of workers", "Number of workers", "reload-on-exception",
-                     "reload-on-exception-type", "reload-on-exception-value",
-                     "reload-on-exception-repr"), _ONE),
+    **dict.fromkeys((_section(processes.RECYCLING), _section(processes.CHEAPER),
+                     "reload-on-exception", "reload-on-exception-type",
+                     "reload-on-exception-value", "reload-on-exception-repr"), _ONE),
     **dict.fromkeys(("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2"),
                     "there is no master to send signals to: write os.getpid() to a file"),
     "logto": "it would redirect the caller's standard output: use access-logfile and "
              "error-logfile",
-    "Loggers and log files": "they need a process of their own: start geventuwsgi as a program, or "
-                             "use access-logfile, error-logfile and Python's logging",
-    "Hooks": "call it before or after serve()",
-    "Reload and stop": f"{_ONE}: for a reload start geventuwsgi as a program",
-    "Configuration": "serve() reads no files: for these start geventuwsgi as a program",
+    _section(logging.LOG_FILES): "they need a process of their own: start geventuwsgi as a "
+                                 "program, or use access-logfile, error-logfile and Python's "
+                                 "logging",
+    _section(hooks.HOOKS): "call it before or after serve()",
+    _section(processes.RELOAD): f"{_ONE}: for a reload start geventuwsgi as a program",
+    _section(configuration.CONFIGURATION): "serve() reads no files: for these start "
+                                           "geventuwsgi as a program",
 }
 
 
@@ -169,7 +178,7 @@ def carried_out(entry: Entry) -> bool:
     option = row(entry.key)
     if option is None and entry.origin.kind == PLACE:
         close = (nearest(entry.key) or "").replace("-", "_")
-        raise entry.origin.error("there is no such option"
+        raise entry.origin.error(NO_SUCH_OPTION
                                  + (f"; did you mean {close}?" if close else ""))
     if option is not None and option.status == "refused" and entry.origin.kind == PLACE:
         raise entry.origin.error(as_keywords(option.reason))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from geventuwsgi.config.options.aliases import GUNICORN_SETTINGS
 from geventuwsgi.config.options.option import Entry
-from geventuwsgi.config.options.table import nearest, row
+from geventuwsgi.config.options.table import NO_SUCH_OPTION, nearest, row
 from geventuwsgi.config.resolve.resolve import COMMAND, SOCKETS, resolve
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.origin import CastContext, Origin
@@ -72,7 +72,7 @@ def read(file: str, name: str, given: Mapping[str, str]) -> Section:
         if option is None:
             close = nearest(entry.key)
             raise entry.origin.error(
-                "there is no such option"
+                NO_SUCH_OPTION
                 + (f"; did you mean {close.replace('-', '_')}?" if close else ""))
         if option.status == "command":
             raise entry.origin.error(COMMAND)

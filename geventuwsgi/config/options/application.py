@@ -192,8 +192,8 @@ UNSUPPORTED: tuple[Option, ...] = (
     *refused("clock-list clocks-list loop-list loops-list", "there is only one: gevent's loop "
              "with the system's clock"),
     *ignored("clock", "the clock is the system's", _ANY),
-    *ignored("py-programname py-program-name", "sys.executable is the interpreter that runs the "
-             "server", _ANY),
+    *ignored("py-programname py-program-name binary-path py-sys-executable py-executable",
+             "sys.executable is the interpreter that runs the server", _ANY),
     *ignored("reload-os-env", "os.environ is that of the process: requests do not change it"),
     *ignored("no-site", "the packages of this interpreter come after those of home"),
     *ignored("ugreen", "each request runs in a greenlet of gevent"),

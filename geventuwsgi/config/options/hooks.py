@@ -9,7 +9,7 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values import daemons
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import (
-    ApplicationHook, CommandLine, Hook, MasterHook, TouchCommand, TouchHook,
+    NO_MOUNTS, ApplicationHook, CommandLine, Hook, MasterHook, TouchCommand, TouchHook,
 )
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds
 from geventuwsgi.config.values.origin import CastContext
@@ -140,7 +140,6 @@ LIMITS: tuple[Option, ...] = (
 
 _NO_EMPEROR = "there is no emperor: start each configuration as a service of its own"
 _NO_C = "this server cannot call C functions: use hook-{} = exec:COMMAND"
-_NO_MOUNT = "mount file systems with the service manager or the container"
 _EMPEROR_PHASES = ("emperor-start", "emperor-stop", "emperor-reload", "emperor-lost", "as-emperor",
                    "as-vassal")
 _CALLED = "asap pre-jail post-jail in-jail as-root as-user as-user-atexit pre-app post-app".split()
@@ -158,7 +157,7 @@ UNSUPPORTED: tuple[Option, ...] = (
     *refused("after-request-hook after-request-call", "there is no hook between requests: use "
              "middleware in the application"),
     *refused(" ".join(f"{what}-{phase}" for what in ("mount", "umount") for phase in _MOUNTED),
-             _NO_MOUNT),
+             NO_MOUNTS),
     *refused("legion-attach-daemon legion-smart-attach-daemon legion-smart-attach-daemon2",
              "there is no legion: use attach-daemon, or run it as a service of its own"),
     *refused("touch-signal", "there are no uWSGI signals: use touch-exec or hook-touch"),

@@ -25,7 +25,7 @@ keepalive harakiri-path slow-request block-warning stacks cancel-on-disconnect q
 uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header honor-range
 error-page error-page-400 error-page-408 error-page-413 error-page-414 error-page-421 error-page-431
 error-page-501 error-page-502 error-page-503 error-page-504 error-page-505
-access-logfile error-logfile log-level
+access-logfile error-logfile log-level log-dialect
 """.split())
 # First names and aliases that gunicorn has too.
 ALSO_GUNICORN = frozenset("""

@@ -33,6 +33,10 @@ def shared(package: Path) -> str:
 SHARED = shared(Path(geventuwsgi.__file__).parent)
 
 
+# The `difference` of a flag that uWSGI has switched off.
+ON_BY_DEFAULT = "on unless switched off"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One line of a configuration: a key, its text and where they were written.

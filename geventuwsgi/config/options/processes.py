@@ -4,7 +4,7 @@ Limits, units and defaults are uWSGI's; each option's `difference` says where it
 """
 
 from geventuwsgi.config.options.application import UVICORN_WORKERS
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds, Size
 from geventuwsgi.config.values.types import (
     Account, Address, Boolean, Choice, Many, Name, Path, ValueType,
@@ -52,7 +52,7 @@ PROCESSES: tuple[Option, ...] = (
     Option("safe-pidfile2", Path(), "as pidfile2, once the workers are started",
            _PROCESSES),
     Option("auto-procname", Boolean(), "give the processes descriptive names in ps", _PROCESSES,
-           default=True, difference="on unless switched off"),
+           default=True, difference=ON_BY_DEFAULT),
     Option("procname-prefix", ValueType(), "a text before the process names", _PROCESSES,
            default=""),
     Option("procname-prefix-spaced", ValueType(), "a text and a blank before the process names",

@@ -4,7 +4,7 @@
 signed subscriptions.
 """
 
-from geventuwsgi.config.options.option import Option, ignored, refused
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.values.router import NODE, ROUTE, SUBSCRIBE2, SUBSCRIBE_TO, Redirect
 from geventuwsgi.config.values.types import (
@@ -50,7 +50,7 @@ ROUTER: tuple[Option, ...] = (
            "buffers, for each direction of a connection", _ROUTER, default=65536,
            aliases=("http-buffer-size",)),
     Option("http-websockets", Boolean(), "pass on WebSocket handshakes", _ROUTER, default=True,
-           difference="on unless switched off"),
+           difference=ON_BY_DEFAULT),
     Option("http-raw-body", Boolean(), "pass chunked bodies to uwsgi nodes as they arrive, for "
            "uwsgi.chunked_read(), and allow upgrades to any protocol except HTTP/2", _ROUTER,
            default=False),

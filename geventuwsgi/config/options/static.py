@@ -1,6 +1,6 @@
 """The options on static files, which the workers serve themselves."""
 
-from geventuwsgi.config.options.option import Option
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import Boolean, Choice, Many, Path, ValueType, check_pattern
 
@@ -111,5 +111,5 @@ STATIC: tuple[Option, ...] = (
            "X-Accel-Redirect", _STATIC, aliases=("fileserve-mode",),
            derived="this server sends them"),
     Option("honour-range", Boolean(), "serve byte ranges of static files", _STATIC, default=True,
-           aliases=("honor-range",), difference="on unless switched off"),
+           aliases=("honor-range",), difference=ON_BY_DEFAULT),
 )

@@ -12,6 +12,8 @@ from geventuwsgi.config.options import (
 )
 from geventuwsgi.config.options.option import Option
 
+NO_SUCH_OPTION = "there is no such option"   # the message for an unknown name
+
 OPTIONS: tuple[Option, ...] = (
     *configuration.CONFIGURATION,
     *application.APPLICATION,

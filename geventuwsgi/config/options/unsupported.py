@@ -67,8 +67,6 @@ SERVER: tuple[Option, ...] = (
              "chunked request bodies are always decoded"),
     *ignored("http-auto-chunked",
              "a response without a length is always sent in chunks over HTTP/1.1"),
-    *ignored("binary-path py-sys-executable py-executable",
-             "sys.executable is the interpreter that runs the server", _ANY),
     *ignored("pcre-jit", "regular expressions are Python's"),
     *ignored("preload preload-app",
              "the application is always loaded before the workers fork, unless lazy-apps is set"),
@@ -234,7 +232,8 @@ DEPLOYMENT: tuple[Option, ...] = (
     *refused("file-write", "use hook-as-root = write:FILE TEXT"),
     *refused("no-server", "use --check-config or --show-config to examine a configuration without "
              "starting the server"),
-    *refused("print-sym print-symbol binary-append-data", "there is no binary with symbols"),
+    *refused("print-sym print-symbol binary-append-data",
+             "the server is not a binary with symbols or appended data"),
     *refused("build-plugin", _BUILD),
     *ignored("cheaper-algo-list cheaper-algos-list cheaper-list alarm-list alarms-list "
              "imperial-monitor-list imperial-monitors-list", _LIST),

@@ -17,10 +17,10 @@ from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.net.address import beyond_loopback, parse
 
-RELOAD_INTERVAL = 0.5          # seconds between two checks of the files
-GRACE = 2               # seconds: Ctrl-C closes connections that a browser keeps open
-BLOCK_WARNING = 500     # milliseconds: a shorter block is not noticed in a browser
-LOOP_TIMEOUT = 1        # seconds: the same for an event loop, which is checked 4 times in it
+_AUTORELOAD_INTERVAL = 0.5  # seconds between two checks of the files
+_GRACE = 2                  # seconds: Ctrl-C closes connections that a browser keeps open
+_BLOCK_WARNING = 500        # milliseconds: a shorter block is not noticed in a browser
+_ASGI_LOOP_TIMEOUT = 1      # seconds: the same for an event loop, which is checked 4 times in it
 
 HTTP = ("http", "https")    # protocols of sockets that a browser can use
 _ANNOUNCING = {"subscribe-to", "subscribe2"}    # a development run is not announced to a router
@@ -44,12 +44,12 @@ OVERRIDES: Mapping[str, object] = {
     # A debugger may stop a request for any time.
     "harakiri": 0, "harakiri_path": (), "worker_timeout": 0, "http_timeout": 0,
     # Reloads are frequent, and Ctrl-C stops at once.
-    "worker_reload_mercy": GRACE, "shutdown_delay": 0, "exit_on_reload": False,
+    "worker_reload_mercy": _GRACE, "shutdown_delay": 0, "exit_on_reload": False,
     "chain_reload": False,
 }
 # Defaults that differ in a development run.
 DEFAULTS: Mapping[str, object] = {
-    "reload": True, "block_warning": BLOCK_WARNING, "asgi_loop_timeout": LOOP_TIMEOUT}
+    "reload": True, "block_warning": _BLOCK_WARNING, "asgi_loop_timeout": _ASGI_LOOP_TIMEOUT}
 
 
 def present() -> list[str]:
@@ -100,7 +100,7 @@ def fill_in(written: Mapping[str, Any], values: dict[str, Any]) -> None:
         if name not in written:
             values[name] = value
     if values["reload"] and not written.get("py_autoreload"):
-        values["py_autoreload"] = RELOAD_INTERVAL
+        values["py_autoreload"] = _AUTORELOAD_INTERVAL
 
 
 def notes(removed: Iterable[str], values: Mapping[str, Any]) -> list[str]:

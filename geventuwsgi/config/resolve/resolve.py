@@ -12,7 +12,7 @@ from geventuwsgi.config.options import rules
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.requests import LOOPBACK, PRIVATE
-from geventuwsgi.config.options.table import OPTIONS, nearest, row, suggest
+from geventuwsgi.config.options.table import NO_SUCH_OPTION, OPTIONS, nearest, row, suggest
 from geventuwsgi.config.resolve import asgi, conflicts, development, hooks, paths, sockets
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.directives import variables
@@ -147,12 +147,11 @@ class _Gathered:
         if origin.kind == "environment":
             # Other programs' variables may begin with our names; only likely options are reported.
             if nearest(key, origin.uwsgi):
-                context.warn(f"there is no such option{hint}")
+                context.warn(f"{NO_SUCH_OPTION}{hint}")
         elif reading.strict or not origin.uwsgi:
-            context.fail(f"there is no such option{hint}")
+            context.fail(f"{NO_SUCH_OPTION}{hint}")
         elif key not in reading.references:
-            context.warn("there is no such option, it is a placeholder that nothing refers to"
-                         f"{hint}")
+            context.warn(f"{NO_SUCH_OPTION}, it is a placeholder that nothing refers to{hint}")
 
 
 class _Defaults:

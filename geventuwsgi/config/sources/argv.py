@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from geventuwsgi.config.options.option import Entry, Option
-from geventuwsgi.config.options.table import BY_LETTER, nearest, row
+from geventuwsgi.config.options.table import BY_LETTER, NO_SUCH_OPTION, nearest, row
 from geventuwsgi.config.sources.ini import FOREIGN
 from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.config.values.types import Boolean
@@ -99,7 +99,7 @@ def _letters(letters: str, rest: list[str]) -> Iterator[Entry | Command]:
             return
         option = BY_LETTER.get(letter)
         if option is None:
-            raise origin.error("there is no such option")
+            raise origin.error(NO_SUCH_OPTION)
         if option.value_type.flag:
             yield _valued(option, letter, None, rest, origin)
             continue
@@ -156,4 +156,4 @@ def _argument(option: Option, rest: list[str], origin: Origin) -> str:
 
 def _unknown(name: str) -> str:
     close = nearest(name)
-    return "there is no such option" + (f"; did you mean --{close}?" if close else "")
+    return NO_SUCH_OPTION + (f"; did you mean --{close}?" if close else "")

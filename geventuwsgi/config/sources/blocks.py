@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from geventuwsgi.config.sources.ini import content
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.types import Plugins
+from geventuwsgi.config.values.types import Plugins, check_pattern
 from geventuwsgi.errors import ConfigError
 
 END = ("endif", "end-if", "endfor", "end-for", "end")
@@ -101,7 +101,7 @@ def _for_times(text: str, context: CastContext) -> Iterable[str]:
     if not digits[0] or len(digits[0]) > 6 or int(digits[0]) > _MAX_TIMES:
         raise ValueError(f"{text!r} is not a number from 0 to {_MAX_TIMES}")
     if digits[0] != text:
-        context.warn(f"only {digits[0]} of {text!r} is read, as in uWSGI")
+        context.warn(f"{text!r} is read as {digits[0]}, as in uWSGI")
     return [str(number) for number in range(1, int(digits[0]) + 1)]
 
 
@@ -150,12 +150,10 @@ class Block:
             if plain in LOOPS:
                 self._words = list(LOOPS[plain](text, context))
                 return
-            if plain.endswith("hostname-match"):
-                re.compile(text)
-        except re.error as error:
-            context.fail(f"{text!r} is not a regular expression: {error}")
         except (ConfigError, ValueError) as error:
             context.fail(getattr(error, "message", str(error)))
+        if plain.endswith("hostname-match"):
+            check_pattern(text, context)
         if text.partition("=")[0].endswith(" ") and plain.endswith(("-env", "-opt")):
             context.warn(f"the blanks around '=' in {text!r} are cut; uWSGI makes them part of "
                          f"name and value, so that it never matches")

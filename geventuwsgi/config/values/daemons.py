@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.types import Account, ValueType
+from geventuwsgi.config.values.types import Account, ValueType, check_command
 
 # The keys of attach-daemon2, with uWSGI's names, and the field each sets.
 KEYS: Mapping[str, str] = {
@@ -134,8 +134,6 @@ class Daemon(ValueType):
         self.metavar = metavar
 
     def value(self, text: str, context: CastContext) -> object:
-        if not self.parse(text, context)["command"].strip():
-            context.fail("needs a command")
-        if "\0" in text:
-            context.fail("a command cannot contain NUL")
+        command = self.parse(text, context)["command"]
+        check_command(text if command.strip() else "", context)
         return text

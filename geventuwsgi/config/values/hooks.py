@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Mapping
 
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.types import ValueType
+from geventuwsgi.config.values.types import ValueType, check_command
 
 _PATH = ("a path", r"\S.*")
 _PATH_AND_TEXT = ("FILE TEXT", r"\S+ .*")
@@ -30,14 +30,14 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 # In a process of the application a hook may also change the directory.
 _APPLICATION_ACTIONS: Mapping[str, tuple[str, str]] = {
     **ACTIONS, **dict.fromkeys(("cd", "chdir"), ("a directory", r"\S.*"))}
+NO_MOUNTS = "mount file systems with the service manager or the container"
 _C = "this server cannot call C functions: use exec"
 _RPC = "there is no RPC: use exec"
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("call", "callret", "callint", "callintret", "symbol"), _C),
     **dict.fromkeys(("cd", "chdir"), "use the option chdir, or hook-post-fork"),
     "putenv": "use the option env",
-    **dict.fromkeys(("mount", "umount"),
-                    "mount file systems with the service manager or the container"),
+    **dict.fromkeys(("mount", "umount"), NO_MOUNTS),
     "hostname": "set the host name with the service manager or the container",
     "alarm": "there are no alarms: use exec",
     **dict.fromkeys(("rpc", "retryrpc"), _RPC),
@@ -131,10 +131,7 @@ class CommandLine(ValueType):
     metavar = "COMMAND"
 
     def value(self, text: str, context: CastContext) -> object:
-        if not text.strip():
-            context.fail("needs a command")
-        if "\0" in text:
-            context.fail("a command cannot contain NUL")
+        check_command(text, context)
         return text
 
 

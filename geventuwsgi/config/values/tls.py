@@ -18,6 +18,7 @@ _KEYS = {"addr": "address", "cert": "cert", "crt": "cert", "key": "key", "cipher
          "client_ca": "ca", "clientca": "ca", "spdy": "spdy"}
 _ORDER = ("address", "cert", "key", "ciphers", "ca")
 _FORM = "ADDRESS,CERTIFICATE,KEY[,CIPHERS[,CLIENT_CA]]"
+_WRONG_FORM = f"not of the form {_FORM}"
 # SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION: CVE-2009-3555.
 _UNSAFE = 1 << 18
 
@@ -53,7 +54,7 @@ def endpoint(text: str) -> Endpoint:
         found = dict(zip(_ORDER, fields))
     for name in _ORDER[:3]:
         if not found.get(name):
-            raise ValueError(f"{text!r} is not of the form {_FORM}")
+            raise ValueError(f"{text!r} is {_WRONG_FORM}")
     return Endpoint(**found)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.errors import BindError
+from geventuwsgi.log.loggers import NOT_A_PATTERN
 from geventuwsgi.net import address
 
 TRUE = ("true", "on", "yes")
@@ -69,7 +70,15 @@ def check_pattern(text: str, context: CastContext) -> None:
     try:
         re.compile(text)
     except re.error as error:
-        context.fail(f"{text!r} is not a regular expression: {error}")
+        context.fail(NOT_A_PATTERN.format(text, error))
+
+
+def check_command(text: str, context: CastContext) -> None:
+    """Refuse a command line of the shell that is empty or contains NUL."""
+    if not text.strip():
+        context.fail("needs a command")
+    if "\0" in text:
+        context.fail("a command cannot contain NUL")
 
 
 class Switch(ValueType):

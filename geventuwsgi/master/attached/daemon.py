@@ -94,11 +94,11 @@ class Daemon:
         self.early_exits = 0
         self.stopping = False       # it is not started again
         self._started = 0.0
-        self._restarting = False    # it exits because we told it to
+        self._restarting = False    # it exits on our request
         self._logged_at = -LOG_INTERVAL
         self._checks = 0
         self._ours = 0              # a smart one: the child, until it has daemonized
-        self._group = 0             # of a dumb one that exited because we told it to
+        self._group = 0             # of a dumb one that exited on our request
 
     @property
     def smart(self) -> bool:

@@ -28,6 +28,7 @@ from ...net.acceptor import Acceptor, Batch, adopt
 from ...net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ...net.listener import Listener
 from ..limits import WebSocketLimits
+from ..service import MEASURE_EVERY
 from ..settings import values_of
 from .connection import Connection
 from .from_router import RoutedConnection
@@ -41,7 +42,6 @@ from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
-_MEASURE_EVERY = 4  # ticks between two measurements of the process's memory
 CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
     "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
     "routed": RoutedConnection}
@@ -254,7 +254,7 @@ class Bridge:
         self.child.row.publish(self._base, service.opened - service.closed, service.in_progress,
                                service.counters())
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
-        if self._ticks % _MEASURE_EVERY == 0:
+        if self._ticks % MEASURE_EVERY == 0:
             self.child.row.measure()
             self.child.report_imports()
         self._ticks += 1

@@ -20,8 +20,10 @@ from ...app.debug_pages import USUAL, Page
 from ...errors import NotOurProtocol, ProtocolError
 from ...net.listener import Listener
 from ...protocol import proxy
+from ...protocol.message import TRUNCATED_BODY
 from ...protocol.response import Response, error_response
 from ..limits import DRAIN
+from ..messages import NO_APPLICATION, body_too_large, no_head, no_progress
 from . import harakiri
 from .exchange import AsgiExchange
 from .flow_control import StreamProtocol
@@ -95,7 +97,7 @@ class Connection(StreamProtocol):
         elif self.parser.body_complete:
             self.deadline = min(self.deadline, monotonic() + HALF_CLOSED)
         else:
-            self.fail_body(ProtocolError(400, "the connection ended inside the request body"))
+            self.fail_body(ProtocolError(400, TRUNCATED_BODY))
             self.deadline = monotonic() + HALF_CLOSED
         return True
 
@@ -154,7 +156,7 @@ class Connection(StreamProtocol):
         """The peer closed its sending side while no request was being answered."""
         try:
             if self._early:
-                raise ProtocolError(400, "truncated PROXY protocol header")
+                raise ProtocolError(400, proxy.TRUNCATED)
             if self.feed != self._linger and hasattr(self, "parser"):
                 self.parser.eof()
         except ProtocolError as error:
@@ -215,8 +217,7 @@ class Connection(StreamProtocol):
         service = self.service
         app = service.application_for(scope["path"].removeprefix(service.root_path))
         if app is None:
-            log.error("--- no python application found for %s, check your startup logs for "
-                      "errors ---", scope["path"])
+            log.error(NO_APPLICATION, scope["path"])
         elif app.script_name:
             scope["root_path"] += app.script_name.encode("latin-1").decode("utf-8", "replace")
         return app
@@ -238,7 +239,7 @@ class Connection(StreamProtocol):
             return
         limit = self.service.limits.limit_post
         if limit and exchange.received + len(piece) > limit:
-            self.fail_body(ProtocolError(413, f"a body of more than {limit} bytes (limit-post)"))
+            self.fail_body(body_too_large(limit))
             return
         if exchange.awaits_body:
             self.deadline = monotonic() + self.service.limits.io_timeout
@@ -405,16 +406,13 @@ class Connection(StreamProtocol):
             self.transport.abort()
         elif exchange is not None:
             if exchange.awaits_body:
-                self.fail_body(ProtocolError(
-                    408, f"no progress of the request body for "
-                         f"{self.service.limits.io_timeout:g} seconds"))
+                self.fail_body(no_progress(self.service.limits.io_timeout))
             elif exchange.via:
                 self.transport.abort()  # in the middle of a file
         elif self.idle or self.feed == self._drain_body or self.feed == self._linger:
             self.transport.abort() if unsent or self.feed == self._linger else self.close()
         else:
-            self.reject(ProtocolError(
-                408, f"no whole request head within {self.service.limits.head_timeout:g} seconds"))
+            self.reject(no_head(self.service.limits.head_timeout))
 
     def harakiri(self, now: float) -> None:
         """Log or end the present request, which has run for too long."""

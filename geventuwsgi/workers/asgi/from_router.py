@@ -13,6 +13,7 @@ from ...net.credentials import peer_credentials
 from ...protocol import client_line
 from ...protocol.client_line import ClientLine
 from ...protocol.http1 import RequestParser
+from ..messages import FOREIGN_USER
 from .exchange import AsgiExchange
 from .http import HttpConnection
 from .scope import VARIABLES, Scope
@@ -32,8 +33,7 @@ class RoutedConnection(HttpConnection):
         sock = self.transport.get_extra_info("socket")
         _, uid, _ = peer_credentials(sock)
         if uid != os.geteuid():
-            log.warning("a process of user %d connected to the socket between router and "
-                        "workers; closed", uid)
+            log.warning(FOREIGN_USER, uid)
             self.close()
 
     def new_parser(self) -> RequestParser:

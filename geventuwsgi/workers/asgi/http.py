@@ -14,9 +14,10 @@ from ...errors import ProtocolError
 from ...net import tls
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
+from ..messages import body_too_large
 from .connection import Connection
 from .exchange import AsgiExchange
-from .scope import HTTP_EXTENSIONS, Scope, from_http, is_handshake, apply_forwarded
+from .scope import HTTP_EXTENSIONS, Scope, apply_forwarded, from_http, is_handshake
 from .tls_transport import SecureTransport
 from .websocket import WebSocket
 
@@ -79,7 +80,7 @@ class HttpConnection(Connection):
             length = parser.content_length
             limit = service.limits.limit_post
             if limit and length is not None and length > limit:
-                raise ProtocolError(413, f"a body of {length} bytes (limit-post is {limit})")
+                raise body_too_large(limit, length)
             exchange.expects = parser.expect_continue
         scope["extensions"] = HTTP_EXTENSIONS.copy()
         self.feed = self.feed_body
@@ -151,10 +152,10 @@ class HttpsConnection(HttpConnection):
 
     def _no_tls(self, data: bytes) -> None:
         if not tls.looks_like_http(data):
-            log.warning("%s: no TLS; closed", self.peer)
+            log.warning(tls.NOT_TLS, self.peer)
             self.close()
             return
-        log.warning("%s: plain HTTP on an HTTPS port; closed with 400", self.peer)
+        log.warning(tls.PLAIN_HTTP_CLOSED, self.peer)
         self.transport.write(error_response(400, self.service.standing, detail=tls.PLAIN_HTTP))
         self.finish(True)
 
@@ -164,7 +165,7 @@ class HttpsConnection(HttpConnection):
         self.deadline = monotonic() + self.service.limits.head_timeout
 
     def _handshake_failed(self, reason: str) -> None:
-        log.warning("%s: the TLS handshake failed (%s); closed", self.peer, reason)
+        log.warning(tls.HANDSHAKE_FAILED, self.peer, reason)
         self.close()
 
     def _end_of_input(self) -> None:
@@ -178,7 +179,7 @@ class HttpsConnection(HttpConnection):
         if self.feed == self._discard and not (
                 transport.is_plain or transport.established or transport.is_closing()):
             self.deadline = inf
-            log.warning("%s: no TLS handshake within %g seconds; closed", self.peer,
+            log.warning(tls.HANDSHAKE_EXPIRED, self.peer,
                         self.service.limits.head_timeout)
             self.close()
             return

@@ -14,7 +14,7 @@ from typing import Any
 
 # malloc maps memory for each call above 128 KiB: reading 120 octets takes 2.4 us with this
 # size, 16 us with asyncio's 256 KiB.
-_READ_SIZE = 65536
+_RECEIVE_SIZE = 65536
 # asyncio's own: with more octets in the write buffer the application waits.
 HIGH_WATER = 65536
 # One call of sendfile blocks the whole worker while the file is read from disk.
@@ -57,7 +57,7 @@ class SocketTransport:
 
     def _read(self) -> None:
         try:
-            data = self._recv(_READ_SIZE)
+            data = self._recv(_RECEIVE_SIZE)
         except BlockingIOError:
             return
         except OSError as error:

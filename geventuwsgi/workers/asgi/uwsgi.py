@@ -6,6 +6,7 @@ from typing import Any
 from ...errors import ProtocolError
 from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
+from ..messages import EMPTY_PACKET, FORBIDDEN_PEER, body_too_large
 from .connection import Connection
 from .exchange import AsgiExchange
 from .scope import EXTENSIONS, VARIABLES, added_variables, from_packet
@@ -24,7 +25,7 @@ class UwsgiConnection(Connection):
         self.parser = PacketParser(self.service.buffer_size)
         self.feed = self._feed_packet
         if self.host and self.host not in self.service.uwsgi_peers:
-            log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
+            log.warning(FORBIDDEN_PEER, self.host)
             self.transport.write(error_response(403, self.service.standing))
             self.finish(True)
 
@@ -45,14 +46,13 @@ class UwsgiConnection(Connection):
             return
         variables = parser.vars
         if not variables.get("REQUEST_METHOD"):
-            raise ProtocolError(400, "Empty python request: a packet without REQUEST_METHOD")
+            raise ProtocolError(400, EMPTY_PACKET)
         if variables.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise ProtocolError(400, "a WebSocket handshake over the uwsgi protocol, which cannot "
                                      "carry one: use proxy_pass to an http-socket")
         limit = self.service.limits.limit_post
         if limit and parser.content_length > limit:
-            raise ProtocolError(
-                413, f"a body of {parser.content_length} bytes (limit-post is {limit})")
+            raise body_too_large(limit, parser.content_length)
         scope = from_packet(self.base_scope(), parser)
         exchange = AsgiExchange(self, scope, variables.get("REQUEST_URI", ""), True, True, False)
         scope["extensions"] = EXTENSIONS.copy()

@@ -12,7 +12,6 @@ Rules:
 import logging
 import sys
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 from weakref import getweakrefcount
 
@@ -20,7 +19,7 @@ from gevent import getcurrent
 from gevent.server import StreamServer
 from greenlet import GreenletExit, greenlet
 
-from ...net.acceptor import ABORTED, BACK_OFF, BATCH, SHORTAGE, adopt
+from ...net.acceptor import ABORTED, BACK_OFF, BATCH, SHORTAGE, Pausable, adopt
 from ...net.listener import Listener
 from .connection import Connection
 from .service import WsgiService
@@ -31,7 +30,7 @@ log = logging.getLogger("geventuwsgi.error")
 MAX_IDLE = BATCH
 
 
-class Acceptor(StreamServer):
+class Acceptor(StreamServer, Pausable):
     """A `StreamServer` that pauses when the worker is full.
 
     Args:
@@ -50,10 +49,7 @@ class Acceptor(StreamServer):
         self._capacity = service.capacity
         self._accept = listener.socket._accept  # type: ignore[attr-defined]
         self._family = listener.socket.family
-        self._last_error_logged = 0.0
         self._idle: list[greenlet] = []
-        self.paused = False
-        self.suspended = False
 
     def _do_read(self) -> None:
         """Accept and serve until the queue is empty, `BATCH` is reached or the worker is full.
@@ -114,43 +110,14 @@ class Acceptor(StreamServer):
         self.stop_accepting()
         self._timer = self.loop.timer(BACK_OFF)
         self._timer.start(self._start_accepting_if_started)
-        now = monotonic()
-        if now - self._last_error_logged >= 1.0:
-            self._last_error_logged = now
-            log.error("cannot accept connections on %s: %s; trying again",
-                      self.listener.url, error.strerror)
-
-    def finish(self) -> None:
-        """Accept what already waits in the queue, as far as the capacity goes, and close.
-
-        When the last descriptor of a socket is closed, the kernel resets the connections in
-        its queue. That happens when the server stops or a reload removes the socket.
-        """
-        if self.started and not self.paused:
-            self._do_read()
-        self.close()
-
-    def suspend(self) -> None:
-        """Leave connections in the kernel's queue until `wake`, as an operator requested."""
-        self.suspended = True
-        self.stop_accepting()
-
-    def wake(self) -> None:
-        """Accept connections again, unless paused."""
-        self.suspended = False
-        if self.started and not self.paused:
-            self.start_accepting()
+        self.log_shortage(error)
 
     def start_accepting(self) -> None:
         """Watch the socket, unless suspended."""
         if not self.suspended:
             super().start_accepting()
 
-    def resume(self) -> None:
-        """Accept connections again after a pause."""
-        if self.paused and self.started:
-            self.paused = False
-            self.start_accepting()
+    accept_batch = _do_read
 
 
 def has_other_references(candidate: greenlet) -> bool:

@@ -14,6 +14,7 @@ from ...errors import ClientDisconnected, ProtocolError
 from ...net.stream import Expired, Stream
 from ...protocol.response import CONTINUE
 from ..limits import DRAIN, ConnectionLimits
+from ..messages import body_too_large, no_progress
 
 
 class BrokenBody(ClientDisconnected):
@@ -84,8 +85,7 @@ class IncomingBody:
         try:
             data = self.stream.receive(timeout)
         except Expired as error:
-            raise ProtocolError(
-                408, f"no progress of the request body for {timeout:g} seconds") from error
+            raise no_progress(timeout) from error
         if not data:
             self.parser.eof()
         return data
@@ -94,7 +94,7 @@ class IncomingBody:
         self.size += octets
         limit = self.limits.limit_post
         if limit and self.size > limit:
-            raise ProtocolError(413, f"a body of more than {limit} bytes (limit-post)")
+            raise body_too_large(limit)
 
     def drain(self) -> bool:
         """Read and discard what the application left, so that the connection can be kept.

@@ -36,6 +36,7 @@ from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
+from ..messages import CONNECTED_ONLY, NO_APPLICATION, NOT_SENT, body_too_large
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
 from .harakiri import DeadTransport, Disconnected, LongRequest
@@ -149,7 +150,7 @@ class Connection(ABC):
         try:
             data = early or self.stream.receive_now(timeout)
         except Expired:
-            log.debug("%s: sent nothing for %g seconds; closed", self.peer, timeout)
+            log.debug(CONNECTED_ONLY, self.peer, timeout)
             return False
         finally:
             self.idle = False
@@ -178,8 +179,7 @@ class Connection(ABC):
         if self.service.slots.full:
             raise Overloaded
         if limits.limit_post and length is not None and length > limits.limit_post:
-            raise ProtocolError(
-                413, f"a body of {length} bytes (limit-post is {limits.limit_post})")
+            raise body_too_large(limits.limit_post, length)
         self.body = body = IncomingBody(self.stream, parser, limits, expects)
         try:
             if limits.post_buffering:
@@ -322,8 +322,7 @@ class Connection(ABC):
         access.add(exchange)
 
     def _no_application(self, exchange: WsgiExchange) -> None:
-        log.error("--- no python application found for %s, check your startup logs for "
-                  "errors ---", exchange.uri)
+        log.error(NO_APPLICATION, exchange.uri)
         self._error(exchange, 500)
 
     def _failed(self, exchange: WsgiExchange, error: BaseException) -> None:
@@ -379,7 +378,7 @@ class Connection(ABC):
         try:
             self.stream.send(octets)
         except ClientDisconnected as error:
-            log.debug("%s: could not send a %d: %s", self.peer, status, error)
+            log.debug(NOT_SENT, self.peer, status, error)
 
     def first_line(self) -> tuple[str, str, str]:
         """Return method, target and version of a request whose head was rejected."""

@@ -22,6 +22,7 @@ from ...net.credentials import peer_credentials
 from ...net.listener import Listener
 from ...protocol import client_line
 from ...protocol.http1 import RequestParser
+from ..messages import FOREIGN_USER
 from .acceptor import Acceptor
 from .http import HttpConnection
 from .service import WsgiService
@@ -40,8 +41,7 @@ class RoutedConnection(HttpConnection):
     def serve_requests(self, early: bytes) -> bool:
         _, uid, _ = peer_credentials(self.stream.sock)
         if uid != os.geteuid():
-            log.warning("a process of user %d connected to the socket between router and "
-                        "workers; closed", uid)
+            log.warning(FOREIGN_USER, uid)
             return False
         return super().serve_requests(early)
 

@@ -23,6 +23,7 @@ from gevent.monkey import get_original
 from ...errors import Harakiri, RequestCancelled
 from ...protocol.response import error_response
 from ..limits import RequestTimeouts
+from ..messages import NOT_SENT
 from . import stacks
 
 log = logging.getLogger("geventuwsgi.error")
@@ -183,7 +184,7 @@ def _abandon(connection: Any) -> None:
         try:
             connection.stream.send_now(error_response(504, connection.standing))
         except OSError as error:
-            log.debug("%s: could not send a 504: %s", connection.peer, error)
+            log.debug(NOT_SENT, connection.peer, 504, error)
     if exchange.broken_off:
         connection.stream.abort()
     else:

@@ -16,6 +16,7 @@ from ...net.tls_engine import HandshakeFailed
 from ...net.tls_stream import SecureStream, TunnelSocket
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
+from ..messages import CONNECTED_ONLY
 from .body import BrokenBody
 from .connection import Connection
 
@@ -129,7 +130,7 @@ class HttpsConnection(HttpConnection):
         try:
             data = early or self.stream.receive_now(timeout)
         except Expired:
-            log.debug("%s: sent nothing for %g seconds; closed", self.peer, timeout)
+            log.debug(CONNECTED_ONLY, self.peer, timeout)
             return False
         finally:
             self.idle = False
@@ -143,10 +144,10 @@ class HttpsConnection(HttpConnection):
         try:
             stream.handshake(data, timeout)
         except HandshakeFailed as error:
-            log.warning("%s: the TLS handshake failed (%s); closed", self.peer, error)
+            log.warning(tls.HANDSHAKE_FAILED, self.peer, error)
             return False
         except Expired:
-            log.warning("%s: no TLS handshake within %g seconds; closed", self.peer, timeout)
+            log.warning(tls.HANDSHAKE_EXPIRED, self.peer, timeout)
             return False
         finally:
             self.idle = False
@@ -155,9 +156,9 @@ class HttpsConnection(HttpConnection):
 
     def _reject_plaintext(self, data: bytes) -> bool:
         if not tls.looks_like_http(data):
-            log.warning("%s: no TLS; closed", self.peer)
+            log.warning(tls.NOT_TLS, self.peer)
             return False
-        log.warning("%s: plain HTTP on an HTTPS port; closed with 400", self.peer)
+        log.warning(tls.PLAIN_HTTP_CLOSED, self.peer)
         self.stream.send(error_response(400, self.standing, detail=tls.PLAIN_HTTP))
         return True
 

@@ -16,6 +16,7 @@ from ...errors import ClientDisconnected, NotOurProtocol, Overloaded, ProtocolEr
 from ...net.stream import Stream
 from ...protocol import proxy
 from ...protocol.response import error_response
+from ..messages import NOT_SENT
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -62,7 +63,7 @@ def send_error(connection: Any, octets: bytes, status: int) -> bool:
     try:
         connection.stream.send(octets)
     except ClientDisconnected as gone:
-        log.debug("%s: could not send a %d: %s", connection.peer, status, gone)
+        log.debug(NOT_SENT, connection.peer, status, gone)
         return False
     return True
 

@@ -8,6 +8,7 @@ from ...app.wsgi import WsgiExchange
 from ...errors import ProtocolError
 from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
+from ..messages import EMPTY_PACKET, FORBIDDEN_PEER
 from . import rejections
 from .connection import Connection
 
@@ -24,7 +25,7 @@ class UwsgiConnection(Connection):
     def serve_requests(self, early: bytes) -> bool:
         service = self.service
         if self.host and self.host not in service.uwsgi_peers:
-            log.warning("Forbidden uWSGI request from IP %s (see uwsgi-allow-from)", self.host)
+            log.warning(FORBIDDEN_PEER, self.host)
             return rejections.send_error(self, error_response(403, service.standing), 403)
         self.parser = parser = PacketParser(service.buffer_size)
         if not self.first_head(parser, early):
@@ -35,7 +36,7 @@ class UwsgiConnection(Connection):
             return False
         environ = environs.from_packet(service.templates[self.listener.url], parser)
         if not environ.get("REQUEST_METHOD"):
-            raise ProtocolError(400, "Empty python request: a packet without REQUEST_METHOD")
+            raise ProtocolError(400, EMPTY_PACKET)
         exchange = WsgiExchange(
             self, environ, environ["REQUEST_METHOD"], environ.get("REQUEST_URI", ""),
             environ["SERVER_PROTOCOL"], True, True)

@@ -26,6 +26,7 @@ from ...ipc.commands import Child, WorkerCommands
 from ...log.sinks import Sink
 from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
+from ..service import MEASURE_EVERY
 from . import harakiri, stacks
 from .acceptor import Acceptor
 from .connection import Connection
@@ -42,7 +43,6 @@ from .uwsgi import UwsgiConnection
 log = logging.getLogger("geventuwsgi.error")
 
 # Sweeps between two measurements of the process's memory.
-_MEASURE_EVERY = 4
 # Seconds between two checks for greenlets of the application (gevent-wait-for-hub).
 _WAIT_INTERVAL = 0.1
 CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
@@ -275,7 +275,7 @@ class Worker:
         service.standing.tick(time())
         if self.access is not None:
             self.access.flush()
-        if self._sweeps % _MEASURE_EVERY == 0:
+        if self._sweeps % MEASURE_EVERY == 0:
             self.child.row.measure()
             self.child.report_imports()
         self._sweeps += 1

@@ -219,7 +219,7 @@ def test_a_command_that_fails_is_a_warning(write: Write) -> None:
     ("set-ph = x=$(A)\n", "2: set-ph: x=$(A) is read as x=1; uWSGI replaces no references here"),
     ("set-ph = x=%(y)\ny = 1\n", "2: set-ph: x = %(y) is read as 1; uWSGI replaces no"),
     ("for-glob = /nowhere/*\nx = 1\nend\n", "2: for-glob: no file matches /nowhere/*"),
-    ("for-times = 1 times\nx = %(_)\nend\n", "2: for-times: only 1 of '1 times' is read"),
+    ("for-times = 1 times\nx = %(_)\nend\n", "2: for-times: '1 times' is read as 1"),
     ("for-times = 1 ; one\nx = %(_)\nend\n", "2: for-times: the inline comment '; one' is cut off"),
     ("if-exists = /etc # is\nx = 1\nend\n", "2: if-exists: the inline comment '# is' is cut off"),
     ("for-times = $(A)\nx = %(_)\nend\n", "2: for-times: $(A) is read as 1; uWSGI replaces"),

@@ -85,7 +85,7 @@ def test_json(resolve: Any) -> None:
     ("https-socket = :8443", "not of the form ADDRESS,CERTIFICATE,KEY"),
     ("https-socket = :8443,a.crt", "not of the form"),
     ("https-socket = :8443,a.crt,a.key,,,x", "more parts"),
-    ("https-socket = :99999,a.crt,a.key", "no port number"),
+    ("https-socket = :99999,a.crt,a.key", "not a port number"),
     ("https2 = addr=:8443,cert=a.crt", "not of the form"),
     ("https2 = addr=:8443,cert=a.crt,key=k,colour=red", "colour=red"),
     ("sni = b.test", "not of the form NAME CERTIFICATE,KEY"),

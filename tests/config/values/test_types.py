@@ -140,7 +140,7 @@ REFUSED = [
     (Address(), "", "needs an address"),
     (Address(), "127.0.0.1:99999", "'99999'"),
     (Address(), "127.0.0.1:http", "'http'"),
-    (Address(), "::1:8000", "in brackets"),
+    (Address(), "::1:8000", "needs brackets"),
     (Address(), "a b:80", "blanks"),
     (Address(), "70000", "is not a port"),
     (Address(), "0.0.0.0", "'0.0.0.0' has no port: write 0.0.0.0:8000"),

@@ -21,7 +21,7 @@ ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
     ("/inject-status", "malformed status"), ("/text", "str, not bytes"),
     ("/nothing", "the application returned NoneType, which is not iterable"),
     ("/no-start", "did not call start_response"), ("/status?999+x", "malformed status"),
-    ("/status?100+Continue", "100 is no final status")])
+    ("/status?100+Continue", "100 is not a final status")])
 def test_an_error_before_the_head_is_a_500(server: Server, path: str, message: str) -> None:
     worker = get(server, "/pid").body
     with connect(server) as client:

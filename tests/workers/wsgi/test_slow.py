@@ -106,7 +106,7 @@ def test_verbose_logs_the_whole_worker(server: Server) -> None:
 
 
 @pytest.mark.parametrize("lines, message", [
-    (("harakiri-path = reports=5",), "bad.ini:2: harakiri-path: 'reports' is no prefix of a path"),
+    (("harakiri-path = reports=5",), "bad.ini:2: harakiri-path: 'reports' is not a path prefix"),
     (("harakiri-path = /reports/",), "bad.ini:2: harakiri-path: '/reports/' is not of the form"),
     (("harakiri-path = /reports/=soon",), "bad.ini:2: harakiri-path: '/reports/=soon' is not"),
     (("harakiri-path = /reports/=-1",), "bad.ini:2: harakiri-path: '/reports/=-1' is not"),
