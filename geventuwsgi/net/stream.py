@@ -131,8 +131,8 @@ class Stream:
             if parser.head(data):
                 return True
 
-    def read_proxy_header(self, parse: Callable[[bytes, bool], tuple[Header, int] | None], data: bytes,
-                          start: float, timeout: float) -> tuple[Header, bytes]:
+    def read_proxy_header(self, parse: Callable[[bytes, bool], tuple[Header, int] | None],
+                          data: bytes, start: float, timeout: float) -> tuple[Header, bytes]:
         """Read until a PROXY header is complete.
 
         Args:
