@@ -63,7 +63,7 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
 def test_auto_with_lazy_apps_is_an_error(tmp_path: Path) -> None:
     with Server(tmp_path, "app:app", "--lazy-apps", app=APP, ready=False) as server:
         assert server.wait() == 4
-        server.wait_for("but with lazy-apps a worker finds out")
+        server.wait_for("set interface = asgi")
 
 
 def test_auto_rejects_rules(tmp_path: Path) -> None:

@@ -30,11 +30,11 @@ def server(request: pytest.FixtureRequest,
 
 
 test_heads = http.test_heads
-test_a_good_request_in_front_is_answered = http.test_a_good_request_in_front_is_answered
+test_a_good_request_before_it_is_served = http.test_a_good_request_before_it_is_served
 test_chunked_bodies = http.test_chunked_bodies
 test_connections_that_vanish = http.test_connections_that_vanish
 test_bytes_that_killed_workers = http.test_bytes_that_killed_workers
-test_refused_packets = uwsgi.test_refused_packets
+test_rejected_packets = uwsgi.test_rejected_packets
 test_truncated_packets = uwsgi.test_truncated_packets
 
 
