@@ -21,7 +21,6 @@ from gevent.socket import socket as cooperative_socket
 from greenlet import GreenletExit, greenlet
 
 from ..errors import ClientDisconnected, ProtocolError
-from ..protocol.proxy import TRUNCATED
 from .acceptor import Batch, adopt
 
 READ, WRITE = 1, 2
@@ -132,12 +131,13 @@ class Stream:
             if parser.head(data):
                 return True
 
-    def read_proxy_header(self, parse: Callable[[bytes], tuple[Header, int] | None], data: bytes,
-                          start: float, timeout: float) -> tuple[Header, bytes]:
+    def read_proxy_header(self, parse: Callable[[bytes, bool], tuple[Header, int] | None],
+                          data: bytes, start: float, timeout: float) -> tuple[Header, bytes]:
         """Read until a PROXY header is complete.
 
         Args:
-            parse: returns the header and its size, or None while it is incomplete.
+            parse: returns the header and its size, or None while it is incomplete; its second
+                argument says that nothing more will come.
             data: the first bytes of the connection.
             start: monotonic seconds at which the wait for the header began.
             timeout: seconds for the whole header.
@@ -146,12 +146,12 @@ class Stream:
             The header, and the bytes after it.
 
         Raises:
-            ProtocolError: 400 for a header that is cut short, 408, or an error of `parse`.
+            ProtocolError: 408, or an error of `parse`.
             ClientDisconnected: the connection broke.
         """
-        end = start + timeout
+        end, ended = start + timeout, False
         while True:
-            found = parse(data)
+            found = parse(data, ended)
             if found is not None:
                 header, size = found
                 return header, data[size:]
@@ -160,8 +160,7 @@ class Stream:
             except Expired:
                 raise ProtocolError(
                     408, f"no whole PROXY protocol header within {timeout:g} seconds") from None
-            if not more:
-                raise ProtocolError(400, TRUNCATED)
+            ended = not more
             data += more
 
     def send(self, data: bytes) -> None:

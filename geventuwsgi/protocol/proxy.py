@@ -23,7 +23,6 @@ V2_LONGEST = 4096
 
 LOCAL, PROXY = 0x20, 0x21
 UNSPEC = 0x00
-TRUNCATED = "truncated PROXY protocol header"
 # Family and transport -> size of the address block (section 2.2): IPv4 and IPv6 over
 # stream, datagram, and unix sockets.
 V2_ADDRESSES = {UNSPEC: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
@@ -44,25 +43,29 @@ class Proxied(NamedTuple):
     destination: tuple[str, int] | None
 
 
-def parse(data: bytes) -> tuple[Proxied, int] | None:
+def parse(data: bytes, ended: bool = False) -> tuple[Proxied, int] | None:
     """Parse the PROXY header at the start of a connection.
 
     Args:
         data: everything received on the connection so far.
+        ended: nothing more will come.
 
     Returns:
         (header, its size in bytes), or None if it is not complete.
 
     Raises:
-        ProtocolError: 400, the bytes are not a valid PROXY header.
+        ProtocolError: 400, the bytes are not a valid PROXY header, or not all of one.
     """
+    found = None
     if data.startswith(V1_START):
-        return _version_1(data)
-    if data.startswith(V2_SIGNATURE):
-        return _version_2(data)
-    if V1_START.startswith(data) or V2_SIGNATURE.startswith(data):
-        return None
-    raise ProtocolError(400, "no PROXY protocol header, which is required")
+        found = _version_1(data)
+    elif data.startswith(V2_SIGNATURE):
+        found = _version_2(data)
+    elif not (V1_START.startswith(data) or V2_SIGNATURE.startswith(data)):
+        raise ProtocolError(400, "no PROXY protocol header, which is required")
+    if found is None and ended:
+        raise ProtocolError(400, "truncated PROXY protocol header")
+    return found
 
 
 def _version_1(data: bytes) -> tuple[Proxied, int] | None:

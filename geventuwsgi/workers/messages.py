@@ -2,6 +2,7 @@
 
 from ..errors import ProtocolError
 
+# Formats of log lines.
 CLIENT_GONE = "%s: client gone during %s: %r"
 CONNECTED_ONLY = "%s: sent nothing for %g seconds; closed"
 EMPTY_PACKET = "Empty python request: a packet without REQUEST_METHOD"
@@ -24,10 +25,18 @@ def body_too_large(limit: int, length: int | None = None) -> ProtocolError:
 
 
 def no_progress(seconds: float) -> ProtocolError:
-    """Return the error of a request body that has stopped arriving."""
+    """Return the error of a request body that has stopped arriving.
+
+    Args:
+        seconds: how long nothing has arrived.
+    """
     return ProtocolError(408, f"no progress of the request body for {seconds:g} seconds")
 
 
 def no_head(seconds: float) -> ProtocolError:
-    """Return the error of a request head that has not arrived as a whole."""
+    """Return the error of a request head that has not arrived as a whole.
+
+    Args:
+        seconds: how long it had.
+    """
     return ProtocolError(408, f"no whole request head within {seconds:g} seconds")

@@ -170,7 +170,7 @@ def test_small_orders(server):
     server.wait_for("logs reopened")
     server.wait_for("subscriptions blocked")
     server.wait_for("there is no emperor")
-    server.wait_for("the master is not forked anew")
+    server.wait_for("the master does not fork")
     server.wait_for("master-fifo: unknown command 'x'")
     assert int((server.directory / "app.pid").read_text()) == server.pid
     write(server, "SC")

@@ -156,7 +156,7 @@ class Connection(StreamProtocol):
         """The peer closed its sending side while no request was being answered."""
         try:
             if self._early:
-                raise ProtocolError(400, proxy.TRUNCATED)
+                proxy.parse(self._early, True)
             if self.feed != self._linger and hasattr(self, "parser"):
                 self.parser.eof()
         except ProtocolError as error:
