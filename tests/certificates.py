@@ -1,4 +1,4 @@
-"""A certificate authority for a test: certificates and keys as PEM files."""
+"""A certificate authority for tests: certificates and keys as PEM files."""
 
 import datetime
 import ssl
@@ -8,11 +8,11 @@ import trustme
 
 
 class Authority:
-    """An authority whose files lie in one directory.
+    """An authority with its files in one directory.
 
     Args:
         directory: where the files are written; `ca.pem` is its own certificate.
-        name: the start of their names, where there are two authorities.
+        name: a prefix of the file names, if there are two authorities.
     """
 
     def __init__(self, directory: Path, name: str = "") -> None:
@@ -37,11 +37,11 @@ class Authority:
 
     def client(self, cert: tuple[str, str] | None = None,
                only: ssl.TLSVersion | None = None) -> ssl.SSLContext:
-        """Make a client's context that trusts this authority.
+        """Return a client context that trusts this authority.
 
         Args:
-            cert: certificate and key to show.
-            only: the one version to speak.
+            cert: the certificate and key of the client.
+            only: the only protocol version to use.
         """
         context = ssl.create_default_context(cafile=str(self.pem))
         if cert is not None:

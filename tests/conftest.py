@@ -1,9 +1,9 @@
-"""What every test finds: the package compiled, and nobody who writes bytecode beside it.
+"""Fixtures and settings of all tests. The package is compiled, and no server writes bytecode.
 
 Servers are started by the hundred. Where PYTHONDONTWRITEBYTECODE is set, as in many images,
 each of them would compile the package anew: 0.48 s until it serves instead of 0.30 s.
-Where it is not, an application that a test changes within a second, to as many bytes, would
-be taken from its old bytecode: a change of it is seen by the second and the size.
+Where it is not set, an application that a test changes within a second without a change of
+its size would be loaded from its old bytecode, which only has the second and the size.
 """
 
 import compileall
@@ -22,17 +22,17 @@ from tests.harness import ROOT
 
 # Folders all of whose tests are slow.
 SLOW = {"integration", "corpus"}
-# More examples than `fast`: in CI, and with --hypothesis-profile=full.
+# `full` has more examples: in CI, and with --hypothesis-profile=full.
 settings.register_profile("fast", deadline=None, database=None, max_examples=20)
 settings.register_profile("full", deadline=None, database=None)
 settings.load_profile("full" if "CI" in os.environ else "fast")
-# What pytest makes of the tests is kept, or each process of a run would do it anew: 5 s each.
+# Keep the test modules as pytest rewrites them: each process would spend 5 s on it otherwise.
 sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Say how many processes run the tests: tests mostly wait, and a file has one process."""
+    """Return the number of processes: tests mostly wait, and a file has one process."""
     files = [path for path in config.args if ".py" in path]
     if len(files) == len(config.args) == 1:
         return 0
@@ -41,9 +41,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by its folder, and what is not slow `fast`; begin with what is slow.
+    """Mark tests as `slow` by their folder, all others as `fast`; run the slow ones first.
 
-    The processes that share the tests out are done at the same time if the last ones are short.
+    The processes that run the tests end at about the same time if the last tests are short.
     """
     for item in items:
         if SLOW.intersection(item.path.relative_to(ROOT).parts):
@@ -54,14 +54,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Compile the package once, unless that has been done or its directory is not ours."""
+    """Compile the package, unless that is done or its directory is not writable."""
     compileall.compile_dir(ROOT / "geventuwsgi", quiet=2)
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority, and certificates of it for localhost and for other.test."""
+    """An authority with certificates for localhost and other.test."""
     made = Authority(tmp_path_factory.mktemp("tls"))
     made.issue("here", "localhost")
     made.issue("other", "other.test")
@@ -70,9 +70,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def open_root() -> Iterator[Path]:
-    """A directory that nobody's processes can reach.
+    """A directory that all users can enter, such as `nobody`.
 
-    Those of pytest are its user's alone, and any other pytest that starts makes them so again.
+    pytest's own directories are only for its user, and each other pytest that starts closes
+    them again.
     """
     directory = Path(tempfile.mkdtemp(prefix="geventuwsgi-"))
     directory.chmod(0o755)
@@ -82,7 +83,7 @@ def open_root() -> Iterator[Path]:
 
 @pytest.fixture
 def open_path(open_root: Path) -> Path:
-    """The directory of one test that every user may enter."""
+    """A directory for one test that all users can enter."""
     directory = Path(tempfile.mkdtemp(prefix="open-", dir=open_root))
     directory.chmod(0o755)
     return directory

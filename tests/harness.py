@@ -1,11 +1,11 @@
-"""Start a real server, watch its output, and leave nothing behind.
+"""Start a real server, read its output, and stop all its processes.
 
     with Server(tmp_path, "app:application", "--workers", "2", app=APP) as server:
         server.get("/")             # over its first HTTP port, which the kernel chose
         server.wait_for("Respawned geventuwsgi worker")
         server.kill(server.workers()[0])
 
-Everything waits for a condition up to a deadline; nothing sleeps for luck.
+Everything waits for a condition until a deadline; nothing sleeps for a fixed time.
 """
 
 import contextlib
@@ -28,17 +28,17 @@ from typing import NoReturn, TypeVar
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# Where programs are looked for: beside this Python, as others do, and where root has them.
+# Where programs are searched: beside this Python, on PATH, and in the sbin directories.
 PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 # What the command `geventuwsgi` runs; `python -m geventuwsgi` would be a development run.
 GEVENTUWSGI = (sys.executable, "-c",
                "import sys; from geventuwsgi.cli import main; sys.exit(main())")
-# Seconds. Twenty were not always enough for two workers to import FastAPI without bytecode
-# on two cores with a load of fifteen.
+# Seconds. With twenty, two workers sometimes could not import FastAPI without bytecode on two
+# cores under a load of fifteen.
 DEADLINE = 60.0
 LISTENING = re.compile(r"Listening at: (\w+)://(unix:)?(\S+) \(\d+\)")
 SPAWNED = re.compile(r"(?:spawned|Respawned) \S+ worker (\d+) \((?:new )?pid: (\d+)")
-# What `uwsgi --cflags` tells of the build of pyuwsgi's wheel.
+# What `uwsgi --cflags` prints for the build of pyuwsgi's wheel.
 UWSGI_WITH = {"UDEP(pyuwsgi)", "UDEP(gevent)", "UDEP(http)", "-DUWSGI_ROUTING", "-DUWSGI_PCRE2",
               "-DUWSGI_ZLIB", "-DUWSGI_YAML", "-DUWSGI_JSON", "-DUWSGI_XML"}
 UWSGI_WITHOUT = {"-DUWSGI_SSL", "-DUWSGI_CAP"}
@@ -52,14 +52,14 @@ def wait_until(condition: Callable[[], T], what: object = "the condition",
     end = time.monotonic() + deadline
     while not (result := condition()):
         if time.monotonic() > end:
-            told = what() if callable(what) else what
-            raise AssertionError(f"waited {deadline} s in vain for {told}")
+            text = what() if callable(what) else what
+            raise AssertionError(f"waited {deadline} s in vain for {text}")
         time.sleep(0.01)
     return result
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test for what the machine lacks; in CI, fail it."""
+    """Skip the test, as the machine lacks something; in CI, fail it."""
     (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
 
 
@@ -72,7 +72,7 @@ def installed(name: str) -> str:
 
 
 def reference_uwsgi() -> str:
-    """Return the path of the uWSGI that geventuwsgi is compared with: that of pyuwsgi's wheel."""
+    """Return the path of the uWSGI of pyuwsgi's wheel, with which geventuwsgi is compared."""
     path = installed("uwsgi")
     if difference := other_build(path):
         missing(f"{path} is another uWSGI than pyuwsgi's wheel, which the tests compare with: "
@@ -82,7 +82,7 @@ def reference_uwsgi() -> str:
 
 @functools.cache
 def other_build(path: str) -> str:
-    """Say what a uwsgi has and pyuwsgi's wheel has not, or the other way round; "" if nothing."""
+    """Return the differences between a uwsgi and that of pyuwsgi's wheel; "" if there are none."""
     try:
         wheel = importlib.metadata.version("pyuwsgi")
     except importlib.metadata.PackageNotFoundError:
@@ -97,10 +97,9 @@ def other_build(path: str) -> str:
 
 
 def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """Return a port of 127.0.0.1 on which nobody listens.
+    """Return an unused port of 127.0.0.1.
 
-    The kernel gives none of this range to anybody who lets it choose: what runs beside the
-    test does not get it meanwhile.
+    It is below the range from which the kernel chooses, so no other process of the tests gets it.
     """
     while True:
         port = random.randrange(20000, 32768)
@@ -110,7 +109,7 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
@@ -128,12 +127,12 @@ def children(pid: int) -> list[int]:
 
 
 class Program:
-    """A program whose output is read line by line while it runs.
+    """A program whose output is read by line while it runs.
 
     Args:
         argv: its command.
         cwd: its directory.
-        env: variables to set, beside the present ones.
+        env: variables to set in addition to the present ones.
         popen: further arguments of `subprocess.Popen`.
     """
 
@@ -149,7 +148,7 @@ class Program:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> "Program":
-        """Start it and its readers."""
+        """Start it, and the threads that read its output."""
         self.process = subprocess.Popen(
             self.argv, cwd=self.cwd, env=self.env, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
@@ -173,7 +172,7 @@ class Program:
 
     @property
     def log(self) -> str:
-        """All that it has written."""
+        """Its complete output."""
         return "\n".join(("stdout:", *self.out, "stderr:", *self.err))
 
     def find(self, text: str) -> list[str]:
@@ -197,7 +196,7 @@ class Program:
         self.process.send_signal(number)
 
     def wait(self, deadline: float = DEADLINE) -> int:
-        """Wait for its end; return its exit status (negative: the signal)."""
+        """Wait for it to end; return its exit status (negative: the signal)."""
         try:
             status = self.process.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -207,7 +206,7 @@ class Program:
         return status
 
     def stop(self, number: int = signal.SIGTERM, deadline: float = DEADLINE) -> int:
-        """Ask it to stop, wait, and return its exit status."""
+        """Send it a signal, wait for it to end, and return its exit status."""
         if self.process.poll() is None:
             self.send_signal(number)
         return self.wait(deadline)
@@ -216,12 +215,12 @@ class Program:
         return self.start() if self.process is None else self
 
     def __exit__(self, *_: object) -> None:
-        """End it by force if the test did not; its children end with it."""
+        """Kill it if it still runs, and wait for its children to end."""
         if self.process is not None and self.process.poll() is None:
-            offspring = children(self.pid)
+            pids = children(self.pid)
             self.process.kill()
             self.process.wait()
-            for pid in offspring:
+            for pid in pids:
                 if alive(pid):
                     wait_until(lambda pid=pid: not alive(pid), f"the end of {pid}", 5)
         for thread in self._threads:
@@ -229,15 +228,15 @@ class Program:
 
 
 class Server(Program):
-    """A geventuwsgi in a directory of its own.
+    """A geventuwsgi that runs in a directory of its own.
 
     Args:
         directory: where it runs; usually pytest's `tmp_path`.
-        arguments: of the command line. Without a socket among them it listens for HTTP
-            on a port that the kernel chooses.
-        app: the source of `app.py` there, if it is to have one.
-        ini: the text of `app.ini` there, read with `-c`.
-        ready: wait at `start` until all workers are ready.
+        arguments: of the command line. If none is a socket, it listens for HTTP on a port that
+            the kernel chooses.
+        app: the source of `app.py` there, or None.
+        ini: the text of `app.ini` there, read with `-c`; or None.
+        ready: whether `start` waits until all workers are ready.
         env: variables to set.
         popen: further arguments of `subprocess.Popen`.
     """
@@ -260,24 +259,24 @@ class Server(Program):
         self._wait_ready = ready
 
     def start(self) -> "Server":
-        """Start it, and wait until it serves if it is to."""
+        """Start it, and with `ready` wait until it serves."""
         super().start()
         if self._wait_ready:
             try:
                 self.wait_for("ready: ")
             except BaseException:
-                self.__exit__()  # nobody else would, and the next test would pay for it
+                self.__exit__()  # else it would run on in the next test
                 raise
         return self
 
     @property
     def listeners(self) -> list[tuple[str, str]]:
-        """(protocol, address as logged) of each socket; a unix path as it is."""
+        """(protocol, address as logged) of each socket."""
         return [(found[1], found[3]) for line in self.err if (found := LISTENING.search(line))]
 
     def address(self, protocol: str = "http", index: int = 0) -> tuple[str, int] | str:
         """Return the `index`-th address of a protocol for `connect`."""
-        text = [address for spoken, address in self.listeners if spoken == protocol][index]
+        text = [address for name, address in self.listeners if name == protocol][index]
         if text.startswith("@"):
             return "\0" + text[1:]
         if text.startswith("/"):
@@ -304,7 +303,7 @@ class Server(Program):
         return socket.create_connection(address, timeout)
 
     def talk(self, data: bytes, protocol: str = "http", index: int = 0) -> bytes:
-        """Send bytes on a new connection and return all that comes until it is closed."""
+        """Send bytes on a new connection; return everything received until it is closed."""
         with self.connect(protocol, index) as sock:
             sock.sendall(data)
             received = b""
@@ -313,16 +312,16 @@ class Server(Program):
             return received
 
     def get(self, path: str = "/", headers: str = "") -> bytes:
-        """Return the raw answer to a GET over HTTP on a connection that is closed after it."""
+        """Return the raw response to a GET over HTTP, on a connection of its own."""
         return self.talk(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n"
                          .encode("latin-1"))
 
     def body(self, path: str = "/") -> bytes:
-        """Return the body of a GET; the application is to give a Content-Length."""
+        """Return the body of a GET, which must have a Content-Length."""
         return self.get(path).partition(b"\r\n\r\n")[2]
 
     def spawned(self) -> dict[int, int]:
-        """Return the last pid that the log names for each worker number."""
+        """Return the last logged pid of each worker number."""
         return {int(found[1]): int(found[2])
                 for line in self.err if (found := SPAWNED.search(line))}
 
@@ -338,7 +337,7 @@ class Server(Program):
         return rest[0] if rest else None
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
-        """Send a signal to one of its processes, and wait for its end if that was SIGKILL."""
+        """Send a signal to one of its processes; after SIGKILL wait for it to end."""
         os.kill(pid, number)
         if number == signal.SIGKILL:
             wait_until(lambda: not alive(pid), f"the end of {pid}")

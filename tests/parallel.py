@@ -1,8 +1,8 @@
-"""Checks that mostly wait, done at the same time: they take as long as the longest of them.
+"""Run checks that mostly wait at the same time, so that they take as long as the longest.
 
     in_parallel(partial(check, server, path) for path in PATHS)
 
-Each has connections of its own, and may wait for conditions that the others do not change.
+Each check has its own connections, and waits only for conditions that no other changes.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,12 +11,12 @@ from functools import partial
 
 
 def in_parallel(checks: Iterable[Callable[[], object]], at_once: int | None = None) -> None:
-    """Call them all in threads; fail as the first of them that failed, which is named.
+    """Call all checks in threads; raise the first failure, with the name of its check.
 
     Args:
-        checks: what to call.
-        at_once: how many at a time, where each starts a server: some four keep two processors
-            busy and leave no one waiting for long; None for all.
+        checks: the functions.
+        at_once: how many run at a time; None for all. For checks that start a server, four keep
+            two processors busy.
     """
     checks = list(checks)
     with ThreadPoolExecutor(at_once or len(checks)) as pool:
@@ -24,12 +24,12 @@ def in_parallel(checks: Iterable[Callable[[], object]], at_once: int | None = No
     for check, future in running:
         error = future.exception()
         if error is not None:
-            raise AssertionError(f"in {told(check)}: {error}") from error
+            raise AssertionError(f"in {name_of(check)}: {error}") from error
 
 
-def told(check: Callable[[], object]) -> str:
+def name_of(check: Callable[[], object]) -> str:
     """Name a check, with what it was given."""
     if isinstance(check, partial):
         given = ", ".join(repr(one) for one in (*check.args, *check.keywords.values()))
-        return f"{told(check.func)}({given})"
+        return f"{name_of(check.func)}({given})"
     return getattr(check, "__name__", repr(check))

@@ -1,4 +1,4 @@
-"""Clients of an HTTPS socket for the tests of both wings, honest and not."""
+"""Clients of an HTTPS socket, valid and hostile, for the tests of both kinds of worker."""
 
 import json
 import os
@@ -18,24 +18,24 @@ VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 def dial(server: Server, client: ssl.SSLContext, index: int = 0, name: str = "localhost",
          **options: Any) -> RawClient:
-    """Connect; the end of the connection has to be told (close_notify), or it is an error."""
+    """Connect. An end of the connection without close_notify is an error."""
     return RawClient(client.wrap_socket(server.connect("https", index), server_hostname=name,
                                         suppress_ragged_eofs=False, **options))
 
 
 def refused(server: Server, name: str, words: str) -> str:
-    """Wait for the line that says why a connection was refused."""
+    """Wait for the log line with the reason why a connection was rejected."""
     return wait_until(lambda: [line for line in server.find(f"{name}: ") if words in line],
                       lambda: f"{words} in {server.find(name)}")[0]
 
 
 def environ(wire: RawClient, *fields: str) -> dict[str, str]:
-    """Ask the application of the tests of the server for what it was given."""
+    """Return the environ that the tests' application received."""
     return json.loads(wire.get("/environ", *fields).body)
 
 
 def fails(server: Server, client: ssl.SSLContext, index: int, name: str = "localhost") -> str:
-    """Fail to get an answer; return the server's name of the connection."""
+    """Check that no response comes; return the server's name of the connection."""
     sock = server.connect("https", index)
     ours = RawClient(sock).name
     with pytest.raises((ssl.SSLError, ConnectionResetError)):
@@ -47,7 +47,7 @@ def fails(server: Server, client: ssl.SSLContext, index: int, name: str = "local
 
 
 def hello() -> bytes:
-    """A ClientHello."""
+    """Return a ClientHello."""
     outgoing = ssl.MemoryBIO()
     tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing,
                                                 server_hostname="localhost")
@@ -57,7 +57,7 @@ def hello() -> bytes:
 
 
 def leave_in_the_middle(server: Server, authority: Authority, reset: bool) -> None:
-    """Leave within the handshake, within a body that is sent and within one that is read."""
+    """Disconnect in the handshake, in a request body and in a response body."""
     data = hello()
     for size in (0, 1, 5, 100, len(data)):
         with server.connect("https") as sock:
@@ -72,7 +72,7 @@ def leave_in_the_middle(server: Server, authority: Authority, reset: bool) -> No
 
 
 def break_a_record(server: Server, authority: Authority) -> None:
-    """Send a record that was not encrypted for this connection, which an alert ends."""
+    """Send a record that was not encrypted for this connection; expect an alert."""
     with dial(server, authority.client()) as wire:
         assert wire.get("/").body == b"hello"
         raw = socket.socket(fileno=os.dup(wire.sock.fileno()))

@@ -1,6 +1,6 @@
-"""Record what real uWSGI answers: `python -m tests.corpus --record [NAME...]`.
+"""Record the responses of real uWSGI: `python -m tests.corpus --record [NAME...]`.
 
-    python -m tests.corpus NAME...      what differs from the record, and uWSGI is not run
+    python -m tests.corpus NAME...      compare with the record, without running uWSGI
 """
 
 import json
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     with ThreadPoolExecutor(3) as pool:
         if record:
             asked = [entry for entry in chosen if entry.alone is None]
-            for entry, result in zip(asked, pool.map(_kept(runner.theirs), asked)):
+            for entry, result in zip(asked, pool.map(_returning_errors(runner.theirs), asked)):
                 if isinstance(result, BaseException):
                     bad += 1
                     print(f"{entry.name}: {result}\n")
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             RECORD.write_text(json.dumps({name: known[name] for name in sorted(known)
                                           if name in names}, indent=1, sort_keys=True) + "\n")
             return bool(bad)
-        compared = pool.map(_kept(lambda entry: runner.ours(
+        compared = pool.map(_returning_errors(lambda entry: runner.ours(
             entry, known.get(entry.name, runner.NOTHING))), chosen)
         for entry, result in zip(chosen, compared):
             if isinstance(result, BaseException):
@@ -47,8 +47,8 @@ def main(arguments: list[str]) -> int:
     return bool(bad)
 
 
-def _kept(run):
-    """Return what a run returns, or what it raises."""
+def _returning_errors(run):
+    """Wrap a function to return its exception instead of raising it."""
     def keep(entry):
         try:
             return run(entry)

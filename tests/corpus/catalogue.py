@@ -1,6 +1,6 @@
-"""The files of the corpus, what is asked of each, and where we answer otherwise than uWSGI."""
+"""The files of the corpus, the requests to each, and the differences from uWSGI."""
 
-from tests.corpus.entry import ANY, Ask, Differences, Entry, behind, get, post
+from tests.corpus.entry import ANY, Ask, Differences, Entry, get, post, through
 
 HEAD = Ask("HEAD /")
 FORM = post("/form", b"name=caf%C3%A9&size=2")
@@ -15,7 +15,7 @@ FILE = {"If-Modified-Since": "Fri, 01 Jan 2021 00:00:00 GMT"}
 
 
 def files(*paths: str) -> tuple[Ask, ...]:
-    """Return what is asked of static files: whole, head, changed or not."""
+    """Return requests for static files: GET, HEAD, conditional, gzip, POST."""
     return (*get(*paths), Ask(f"HEAD {paths[0]}"), Ask(f"GET {paths[0]}", FILE),
             Ask(f"GET {paths[0]}", {"Accept-Encoding": "gzip"}), Ask(f"POST {paths[0]}"))
 
@@ -30,22 +30,22 @@ STATIC: Differences = {
     "* If-Modified-Since:*: expires": (ANY, _UNCHANGED),
     "* If-Modified-Since:*: last-modified": (ANY, _UNCHANGED)}
 TYPED: Differences = {
-    "*: content-type": ("text/plain", "answers of rules tell the type of their few words")}
+    "*: content-type": ("text/plain", "responses of rules have a Content-Type")}
 _WHEEL = "the wheel's Python has read its environment before the file's env; ours after it"
 _STATS = "statistics of workers are not served"
 _BLANK = "blanks around a variable's name and value are not part of them"
 _HOME = "the wheel runs inside a Python that was started without the home"
-_ROUTER = "our router tells the application who asked it, and how"
-_BYTES = "uWSGI on Python 3 wants the names in `applications` to be bytes, which nobody writes"
-_OWN = "our own answers name their status and their charset"
+_ROUTER = "our router passes the client's address and scheme to the application"
+_BYTES = "uWSGI on Python 3 wants the names in `applications` to be bytes, which no application has"
+_OWN = "our own responses contain their status and a charset"
 _HOST = "manage-script-name finds mounts of a host, too; uWSGI only those without one"
-_EMPEROR = "there is no emperor: the message says what runs each of its files"
+_EMPEROR = "there is no emperor: the message says how to run each of its files"
 WHERE = "GET /where?a=1&b=%20c: body."
-_BROKEN = "an exception before the response is answered; uWSGI closes without a word"
+_BROKEN = "an exception before the response is a 500; uWSGI closes without a response"
 
 
 def broken(label: str) -> Differences:
-    """An exception of the application over a socket of uWSGI's."""
+    """Return the differences for an exception of the application over the uwsgi protocol."""
     return {f"{label}: status": (500, _BROKEN), f"{label}: reason": (ANY, _BROKEN),
             f"{label}: body": ("500 Internal Server Error\n", _BROKEN),
             f"{label}: content-type": ("text/plain; charset=utf-8", _BROKEN)}
@@ -232,15 +232,15 @@ ENTRIES: tuple[Entry, ...] = (
                    "8080 GET /broken: content-type": ("text/plain; charset=utf-8", _OWN)}),
     # What a web server in front says
     Entry("srv/shop/shop-script.ini", {"/run/shop/script.sock": (
-        behind("/shop/where?a=1", SCRIPT_NAME="/shop"), behind("/shop", SCRIPT_NAME="/shop"),
-        behind("/shop/away", SCRIPT_NAME="/shop"), behind("/api/x", SCRIPT_NAME="/api"),
-        behind("/other", SCRIPT_NAME="/other"), behind("/where", SCRIPT_NAME=""),
-        behind("/shop/where", SCRIPT_NAME="/shop", HTTPS="on"))}),
+        through("/shop/where?a=1", SCRIPT_NAME="/shop"), through("/shop", SCRIPT_NAME="/shop"),
+        through("/shop/away", SCRIPT_NAME="/shop"), through("/api/x", SCRIPT_NAME="/api"),
+        through("/other", SCRIPT_NAME="/other"), through("/where", SCRIPT_NAME=""),
+        through("/shop/where", SCRIPT_NAME="/shop", HTTPS="on"))}),
     Entry("srv/api/fronted.ini", {"/run/uwsgi/fronted.sock": (
-        *get("/"), behind("/x", HTTPS="on"), behind("/x", UWSGI_SCHEME="https"),
-        behind("/x", REQUEST_SCHEME="https"), behind("/x", HTTP_X_FORWARDED_PROTO="https"),
-        behind("/x", HTTP_X_FORWARDED_SSL="on"), behind("/x", REMOTE_USER="bob"),
-        behind("/x", SERVER_PORT="443"), behind("/x", HTTPS="off"), behind("/x", X_OWN="1"))}),
+        *get("/"), through("/x", HTTPS="on"), through("/x", UWSGI_SCHEME="https"),
+        through("/x", REQUEST_SCHEME="https"), through("/x", HTTP_X_FORWARDED_PROTO="https"),
+        through("/x", HTTP_X_FORWARDED_SSL="on"), through("/x", REMOTE_USER="bob"),
+        through("/x", SERVER_PORT="443"), through("/x", HTTPS="off"), through("/x", X_OWN="1"))}),
     Entry(APPS + "odds.ini", {"/run/uwsgi/odds.sock": (*FACTS, *get("/static/css/site.css"))},
           env={"SITE_GONE": "x"}, differs=STATIC),
 )

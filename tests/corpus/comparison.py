@@ -1,4 +1,4 @@
-"""Two servers' answers to the same file, and in what they differ."""
+"""Compare the responses of two servers that run the same file."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,7 +6,7 @@ from tests.corpus.entry import Entry
 
 
 def flat(result: Mapping[str, object]) -> dict[str, object]:
-    """Give each fact of a run a name: `8000 GET /: body.path`, `running: run/app.sock`."""
+    """Name each fact of a run: `8000 GET /: body.path`, `running: run/app.sock`."""
     return dict(_facts(result))
 
 
@@ -30,7 +30,7 @@ def _facts(result: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 def unexpected(entry: Entry, ours: Mapping[str, object],
                theirs: Mapping[str, object]) -> list[str]:
-    """Return what differs and is not listed, and what is listed and does not differ."""
+    """Return the differences that are not listed, and those listed that do not exist."""
     if None in (ours["after"], theirs["after"]):
         ours, theirs = {**ours, "after": None}, {**theirs, "after": None}
     mine, real = flat(ours), flat(theirs)

@@ -1,7 +1,7 @@
-"""What is asked of a server that was started with a file of the corpus, and what may differ.
+"""The requests to a server that runs a file of the corpus, and the expected differences.
 
-A file stands in `sites/`, at the place where people have it; it names absolute paths
-(/srv, /run, /var, ...) and ports, which are moved for each run (see runner.py).
+A file is in `sites/` at the path that it has on a real machine. It names absolute paths
+(/srv, /run, /var, ...) and ports, which are replaced for each run (see runner.py).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 
 class Any:
-    """Equal to everything: what our answer is does not matter, or changes."""
+    """Equal to everything: for a value of ours that changes or does not matter."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -29,9 +29,9 @@ class Ask:
 
     Attributes:
         line: method and target.
-        headers: fields beside Host.
-        body: of a form, unless the headers say what it is.
-        variables: what the web server adds or changes, over the uwsgi protocol.
+        headers: fields in addition to Host.
+        body: a form, unless the headers have another type.
+        variables: added or changed by the web server, over the uwsgi protocol.
     """
 
     line: str
@@ -41,31 +41,30 @@ class Ask:
 
     @property
     def label(self) -> str:
-        """How answers to it are called."""
+        """The name of the request in a comparison."""
         return " ".join([self.line, *(f"{name}:{text}" for name, text in self.headers.items()),
                          *(f"{name}={text}" for name, text in self.variables.items())])
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file and what is done with it.
+    """A file of the corpus, and how it is run.
 
     Attributes:
-        file: its path below `sites/`, with `:section` where one is chosen.
-        asks: the requests by the address they go to: a path of a unix socket, or a port,
-            as the file has it. A leading `http:` says that HTTP is spoken there; TCP
-            ports take HTTP, unix sockets the uwsgi protocol unless `uwsgi:` or `http:` says
-            otherwise.
+        file: its path below `sites/`, with `:section` if it has several.
+        asks: the requests by address: the path of a unix socket or a port, as in the file.
+            Requests to a port use HTTP and to a unix socket the uwsgi protocol, unless the
+            address begins with `uwsgi:` or `http:`.
         directory: where the server is started, below `sites/`.
-        env: variables that are set.
+        env: variables to set.
         arguments: of the command line, before the file.
-        differs: where our answer is not uWSGI's: what, by the name that a comparison gives
-            it, our value, and the reason. A name with `*` is a pattern.
-        refused: options that --check-config refuses, each with the reason why the file
-            stands here all the same.
-        status: with what exit status it ends instead of serving; None is that it serves.
-        alone: why uWSGI is not asked, if it cannot run this file.
-        root: the account that it runs as, where it needs root for that.
+        differs: the differences from uWSGI: by the name in the comparison, our value and the
+            reason. A name with `*` is a pattern.
+        refused: options that --check-config refuses, each with the reason why the file is in
+            the corpus.
+        status: the exit status if it does not serve; None if it does.
+        alone: why uWSGI cannot run this file, or None.
+        root: the user that it runs as, if it has to be started by root.
     """
 
     file: str
@@ -81,11 +80,11 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """How tests and records call it."""
+        """Its name in tests and records."""
         return self.file.rpartition("/")[2].replace(".ini", "")
 
     def difference(self, name: str) -> tuple[object, str] | None:
-        """Return what is listed for a fact, see `differs`."""
+        """Return the listed difference of a fact, see `differs`."""
         if name in self.differs:
             return self.differs[name]
         return next((listed for pattern, listed in self.differs.items()
@@ -98,7 +97,7 @@ def get(*targets: str, **fields: str) -> tuple[Ask, ...]:
     return tuple(Ask(f"GET {target}", headers) for target in targets)
 
 
-def behind(target: str, **variables: str) -> Ask:
+def through(target: str, **variables: str) -> Ask:
     """Return a GET for which the web server sets variables."""
     return Ask(f"GET {target}", variables=variables)
 

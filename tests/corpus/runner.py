@@ -1,9 +1,7 @@
-"""Run one file of the corpus with one server, ask it, and tell what it answered and left.
+"""Run one file of the corpus with one server; return its responses and the files it creates.
 
-The rules of this room: nothing of a run is outside its own directory but TCP ports of
-loopback that the kernel chose, and those are held by a bound socket until the run is over,
-so that no other run can get them. A server that puts itself into the background is found
-by a variable of its environment.
+A run uses only its own directory and TCP ports of loopback, which a bound socket reserves until
+the run ends. A server that goes into the background is found by a variable of its environment.
 """
 
 import contextlib
@@ -36,20 +34,20 @@ PLACES = re.compile(r"(?<![\w.%)}/*])/(?=(?:srv|var|run|home|opt|tmp|etc/uwsgi)\
 PORT = re.compile(r"(?<=:)\d{4,5}\b|(?<=^port = )\d{4,5}\b", re.MULTILINE)
 EMPTY = ("run/shop", "run/blog", "run/uwsgi", "run/lock", "var/run", "var/log/uwsgi",
          "var/www", "var/tmp", "opt", "tmp")
-# What an entry is compared with that uWSGI cannot run.
+# The record of an entry that uWSGI cannot run.
 NOTHING: dict[str, Any] = {"answers": {}, "running": {}, "after": {}, "status": None}
 MOVED = (".ini", ".conf", ".env")
 CHANGED = 1577836800.0  # 2020-01-01, so that Last-Modified is the same everywhere
 OWN = {"date", "server", "connection", "keep-alive", "transfer-encoding"}
 DEADLINE = 60.0  # seconds for one answer
-UWSGI_ENDS = 20.0  # or never: at times a worker of it does not
+UWSGI_TIMEOUT = 20.0  # seconds; sometimes a worker of uWSGI does not end
 
 
 class Run:
     """A directory with a copy of `sites/` in which one server runs.
 
     Args:
-        entry: what is run.
+        entry: the entry to run.
     """
 
     def __init__(self, entry: Entry) -> None:
@@ -62,12 +60,12 @@ class Run:
         self.env = self.environ(entry)
 
     def path(self, entry: Entry) -> str:
-        """Where the file of an entry is here."""
+        """Return the path of an entry's file in this directory."""
         file, _, section = entry.file.partition(":")
         return str(self.root / file) + (f":{section}" if section else "")
 
     def environ(self, entry: Entry) -> dict[str, str]:
-        """The environment that the server of an entry has."""
+        """Return the environment of an entry's server."""
         ports = {name: str(self.port(text)) for name, text in entry.env.items()
                  if text.isdigit() and len(text) > 3}
         return {**{name: text for name, text in os.environ.items()
@@ -98,7 +96,7 @@ class Run:
                 os.utime(path, (CHANGED, CHANGED))
 
     def _environment(self) -> None:
-        """Make a virtual environment with a package of its own, as `python -m venv` does."""
+        """Create a virtual environment with a package, as by `python -m venv`."""
         home = self.root / "home/deploy/venv"
         version = sysconfig.get_python_version()
         packages = home / f"lib/python{version}/site-packages"
@@ -109,7 +107,7 @@ class Run:
         (home / "pyvenv.cfg").write_text(
             f"home = {Path(sys.base_prefix) / 'bin'}\ninclude-system-site-packages = false\n"
             f"version = {version}.0\n")
-        # What the applications need is where this Python has it.
+        # The applications use the packages of this Python.
         (packages / "site.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def moved(self, text: str) -> str:
@@ -118,10 +116,10 @@ class Run:
                         PLACES.sub(f"{self.root}/", text))
 
     def port(self, written: str) -> int:
-        """Return the port that stands for one of the file.
+        """Return the port that replaces a port of the file.
 
-        It is bound here, but not listening: with SO_REUSEADDR the server can bind it too, and
-        the kernel gives it to nobody else.
+        It is bound here without listening: with SO_REUSEADDR the server can bind it too, and
+        the kernel does not choose it for other processes.
         """
         if written not in self.ports:
             holder = self.ports[written] = socket.socket()
@@ -130,7 +128,7 @@ class Run:
         return self.ports[written].getsockname()[1]
 
     def unmoved(self, text: str) -> str:
-        """Return a text of an answer with the paths and ports that the file has."""
+        """Return a text of a response with the paths and ports of the file."""
         text = text.replace(str(self.root), "").replace(
             str(self.root).replace("/", "_"), "")
         for written, holder in self.ports.items():
@@ -138,13 +136,13 @@ class Run:
         return text
 
     def remove(self) -> None:
-        """Give up the directory and the ports."""
+        """Remove the directory and release the ports."""
         for holder in self.ports.values():
             holder.close()
         shutil.rmtree(self.root)
 
     def _tree(self) -> dict[str, str]:
-        """What is in the directory: sockets with mode and owner, files, directories."""
+        """Return the contents of the directory: sockets with mode and owner, files, directories."""
         found = {}
         for path in self.root.rglob("*"):
             with contextlib.suppress(FileNotFoundError):
@@ -157,12 +155,12 @@ class Run:
         return found
 
     def appeared(self) -> dict[str, str]:
-        """What is in the directory that was not there before the server was."""
+        """Return what the server has added to the directory."""
         return {path: about for path, about in sorted(self._tree().items())
                 if path not in self.before and "__pycache__" not in path}
 
     def left(self) -> list[int]:
-        """Processes of this run, wherever they went."""
+        """Return the pids of all processes of this run."""
         mark = f"CORPUS_ROOT={self.root}\0".encode()
         found = []
         for path in Path("/proc").glob("[0-9]*/environ"):
@@ -176,8 +174,8 @@ def ours(entry: Entry, known: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
     """Run an entry with geventuwsgi; return its answers, see `answers`.
 
     Args:
-        entry: what is run.
-        known: the record of uWSGI: files that it tells of are waited for.
+        entry: the entry to run.
+        known: the record of uWSGI; its files are waited for.
     """
     return _run(entry, list(GEVENTUWSGI), signal.SIGTERM, known)
 
@@ -202,7 +200,7 @@ def _run(entry: Entry, command: list[str], ending: int,
             if ending == signal.SIGTERM:
                 status = result["status"]
                 assert status == (entry.status or 0), \
-                    f"it ended with {status}\n{told(run, program)}"
+                    f"it ended with {status}\n{logs_of(run, program)}"
             return result
     finally:
         for pid in run.left():
@@ -213,22 +211,22 @@ def _run(entry: Entry, command: list[str], ending: int,
 
 
 class Quiet(Program):
-    """A program in an environment of its own, not in ours."""
+    """A program with its own environment instead of the present one."""
 
     def __init__(self, *argv: str, cwd: Path, env: dict[str, str]) -> None:
         super().__init__(*argv, cwd=cwd, umask=0o022)
         self.env = env
 
 
-def told(run: Run, program: Program) -> str:
-    """All logs of a run."""
+def logs_of(run: Run, program: Program) -> str:
+    """Return all logs of a run."""
     logs = [f"{path}:\n{path.read_text(errors='replace')}" for path in
             sorted((run.root / "var/log").rglob("*")) if path.is_file()]
     return "\n".join([program.log, *logs])
 
 
 def answers(run: Run, program: Program, ending: int, awaited: set[str]) -> dict[str, Any]:
-    """Ask everything; return answers, files while it ran, files after it, and its status."""
+    """Send all requests; return responses, files while running and afterwards, and the status."""
     if run.entry.status is not None:
         return {"answers": {}, "running": {}, "after": None, "status": program.wait()}
     found = {}
@@ -236,15 +234,15 @@ def answers(run: Run, program: Program, ending: int, awaited: set[str]) -> dict[
         for number, ask in enumerate(asks):
             first = number == 0
             found[f"{address} {ask.label}"] = (
-                _patiently if first else _answer)(run, program, address, ask)
-    with contextlib.suppress(AssertionError):  # the comparison tells what is missing
+                _ask_until_served if first else _answer)(run, program, address, ask)
+    with contextlib.suppress(AssertionError):  # the comparison shows what is missing
         wait_until(lambda: awaited <= set(run.appeared()), deadline=10)
     running = run.appeared()
-    if "daemonize =" in Path(run.file.partition(":")[0]).read_text():  # it is in the background
-        assert program.wait() == 0, told(run, program)
+    if "daemonize =" in Path(run.file.partition(":")[0]).read_text():  # it runs in the background
+        assert program.wait() == 0, logs_of(run, program)
         pid = int(next(run.root.glob("**/*.pid")).read_text())
         os.kill(pid, ending)
-        wait_until(lambda: not alive(pid), lambda: f"its end\n{told(run, program)}")
+        wait_until(lambda: not alive(pid), lambda: f"its end\n{logs_of(run, program)}")
         status = 0
     else:
         status = _stopped(program, ending)
@@ -253,17 +251,17 @@ def answers(run: Run, program: Program, ending: int, awaited: set[str]) -> dict[
 
 
 def _stopped(program: Program, ending: int) -> int | None:
-    """Stop a server; None where it is uWSGI, and that does not end, as it does at times."""
+    """Stop a server; return its status, None if it is uWSGI and does not end."""
     try:
-        return program.stop(ending, DEADLINE if ending == signal.SIGTERM else UWSGI_ENDS)
+        return program.stop(ending, DEADLINE if ending == signal.SIGTERM else UWSGI_TIMEOUT)
     except AssertionError:
         if ending == signal.SIGTERM:
             raise
         return None
 
 
-def _patiently(run: Run, program: Program, address: str, ask: Ask) -> dict[str, Any]:
-    """Ask until there is a server that answers."""
+def _ask_until_served(run: Run, program: Program, address: str, ask: Ask) -> dict[str, Any]:
+    """Send a request until a server responds."""
     end = time.monotonic() + DEADLINE
     while True:
         try:
@@ -273,12 +271,12 @@ def _patiently(run: Run, program: Program, address: str, ask: Ask) -> dict[str, 
         except (ConnectionError, FileNotFoundError):
             pass
         if time.monotonic() > end or program.process.poll() not in (None, 0):
-            raise AssertionError(f"nothing answers at {address}\n{told(run, program)}")
+            raise AssertionError(f"nothing answers at {address}\n{logs_of(run, program)}")
         time.sleep(0.02)
 
 
 def _answer(run: Run, program: Program, address: str, ask: Ask) -> dict[str, Any]:
-    """Ask once; status None is a connection that was closed without an answer."""
+    """Send a request; the status is None if the connection was closed without a response."""
     spoken, _, place = address.rpartition(":") if ":" in address else ("", "", address)
     spoken = spoken or ("uwsgi" if "/" in place else "http")
     method, target = ask.line.split(" ", 1)
@@ -291,7 +289,7 @@ def _answer(run: Run, program: Program, address: str, ask: Ask) -> dict[str, Any
             return {"status": None}
         except (TimeoutError, ConnectionResetError) as error:
             raise AssertionError(f"{address} {ask.label}: {error!r}\n"
-                                 f"{told(run, program)}") from None
+                                 f"{logs_of(run, program)}") from None
         body = response.read()
     return {"status": response.status, "reason": response.reason,
             "headers": dict(sorted(_headers(run, response, body, method))),
@@ -322,7 +320,7 @@ def _over_http(ask: Ask) -> bytes:
 
 
 def _over_uwsgi(ask: Ask) -> bytes:
-    """What nginx's uwsgi_params make of it."""
+    """Encode a request as nginx does with uwsgi_params."""
     method, target = ask.line.split(" ", 1)
     path, _, query = target.partition("?")
     headers = {"Host": "shop.example", **ask.headers}
@@ -343,7 +341,7 @@ def _over_uwsgi(ask: Ask) -> bytes:
 
 def _headers(run: Run, response: http.client.HTTPResponse, body: bytes,
              method: str) -> Iterator[tuple[str, str]]:
-    """The fields that matter; a length that is the body's own says nothing."""
+    """Yield the fields to compare, without a Content-Length that is the body's length."""
     fields: dict[str, str] = {}
     for name, text in response.getheaders():
         fields[name.lower()] = ", ".join([fields[name.lower()], text] if name.lower() in fields
@@ -353,7 +351,7 @@ def _headers(run: Run, response: http.client.HTTPResponse, body: bytes,
             continue
         if name == "expires":
             ahead = parsedate_to_datetime(text).timestamp() - time.time()
-            # To the minute: the clock of the answer and ours here are not read at once.
+            # To the minute: the response is older than the clock here.
             text = f"in {round(ahead / 60)} minutes" if ahead > -1e6 else text
         yield name, run.unmoved(text)
 

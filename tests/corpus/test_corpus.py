@@ -1,7 +1,7 @@
-"""Files as people run them start here, and answer as real uWSGI does.
+"""Real configuration files start here, with the same responses as in real uWSGI.
 
-What uWSGI answers is recorded in answers.json: `python -m tests.corpus --record` asks it
-again. A few files are asked of it in each test run; with CORPUS=all every file is.
+The responses of uWSGI are recorded in answers.json; `python -m tests.corpus --record` records
+them again. Each test run compares a few files with uWSGI itself; with CORPUS=all, all files.
 """
 
 import json
@@ -23,14 +23,14 @@ from tests.corpus.entry import Entry
 from tests.integration.conftest import readable
 
 RECORDED = json.loads(RECORD.read_text())
-# Cheap ones, of each kind of socket; the others are asked of uWSGI when they change.
+# Fast ones with each kind of socket; the others are compared with uWSGI when they change.
 LIVE = ("both", "routes", "static-maps")
 BY_NAME = {entry.name: entry for entry in ENTRIES}
 
 
 @pytest.fixture(scope="module")
 def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future]]:
-    """Our run of each chosen entry, begun before it is asked for: two at a time."""
+    """The runs of the selected entries with geventuwsgi, started in advance, two at a time."""
     chosen = [item.callspec.params["name"] for item in request.session.items
               if getattr(item, "function", None) is test_answers_as_uwsgi]
     with ThreadPoolExecutor(2) as pool:
@@ -39,12 +39,12 @@ def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future]]:
 
 
 def known(name: str) -> dict[str, Any]:
-    """What uWSGI answered."""
+    """Return the recorded run of uWSGI."""
     return RECORDED.get(name, runner.NOTHING)
 
 
 def runnable(entry: Entry) -> bool:
-    """Whether this user can start this file."""
+    """Whether this user can run an entry."""
     return not entry.root or os.getuid() == 0 and (entry.root == "root" or readable(os.__file__))
 
 
@@ -62,7 +62,7 @@ def test_the_record_is_what_uwsgi_answers(name: str) -> None:
     entry = BY_NAME[name]
     if not runnable(entry):
         pytest.skip("needs root, and a Python that www-data can read")
-    same = Entry(entry.file, entry.asks)  # without any difference
+    same = Entry(entry.file, entry.asks)  # without differences
     assert unexpected(same, runner.theirs(entry, known(name)), known(name)) == []
 
 
@@ -100,7 +100,7 @@ def test_the_record_is_of_these_entries() -> None:
 def test_each_file_is_asked_for() -> None:
     named = {entry.file.partition(":")[0] for entry in ENTRIES}
     there = {str(path.relative_to(runner.SITES)) for path in runner.SITES.rglob("*.ini")}
-    # What other files read.
+    # These are read by other files.
     assert there - named == {
         "etc/uwsgi/conf.d/10-first.ini", "etc/uwsgi/conf.d/20-second.ini",
         "etc/uwsgi/defaults.ini", "srv/board/development.ini"}

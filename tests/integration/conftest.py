@@ -1,8 +1,8 @@
-"""The example deployment of `conf/`, running: a server once per module, nginx in front.
+"""The example deployment of `conf/`: one server per module, with nginx in front.
 
-The server is started as the README says, `geventuwsgi -c app.ini`, from a copy of
-`conf/app.ini` whose ports the kernel chooses. The tests' own application is mounted
-beside the example at /probe, and once more under wsgiref's validator at /valid.
+The server is started as in the README, `geventuwsgi -c app.ini`, from a copy of
+`conf/app.ini` whose ports the kernel chooses. The tests' own application is mounted beside
+the example at /probe, and once more under wsgiref's validator at /valid.
 """
 
 import os
@@ -23,10 +23,10 @@ mount = /valid=probe.py:validated
 manage-script-name = true
 """
 
-# How nginx may stand in front: its file, the socket it uses, and what is changed.
+# The ways to use nginx: its file in `conf/`, the index of the socket, and changes to the file.
 UNBUFFERED = {"http": "uwsgi_buffering off; uwsgi_request_buffering off;"
                       "proxy_buffering off; proxy_request_buffering off;"}
-FRONTS = {
+PROXIES = {
     "uwsgi-tcp": ("uwsgi", 0, {}),
     "uwsgi-unix": ("uwsgi", 1, {}),
     "uwsgi-unbuffered": ("uwsgi", 1, UNBUFFERED),
@@ -37,7 +37,7 @@ FRONTS = {
 
 
 def example_ini(more: str = "") -> str:
-    """Return the text of conf/app.ini with ports of the kernel's choice, and `more`."""
+    """Return the text of conf/app.ini with `more`; the kernel chooses the ports."""
     text = (CONF / "app.ini").read_text()
     for old in ("127.0.0.1:8000", "127.0.0.1:3031"):
         assert old in text
@@ -45,8 +45,8 @@ def example_ini(more: str = "") -> str:
     return text + more
 
 
-def furnish(directory: Path) -> Path:
-    """Put the applications into a directory that everybody may enter."""
+def copy_applications(directory: Path) -> Path:
+    """Copy the applications into a directory, and open that to all users."""
     directory.chmod(0o755)
     shutil.copy(CONF / "example_app.py", directory)
     shutil.copy(PROBE, directory)
@@ -55,50 +55,50 @@ def furnish(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def place(open_root, request):
-    """The directory of a module's server, with the applications in it."""
+    """The directory of a module's server, with the applications."""
     directory = open_root / request.module.__name__.rpartition(".")[2]
     directory.mkdir()
-    return furnish(directory)
+    return copy_applications(directory)
 
 
 @pytest.fixture
 def directory(open_path):
-    """The directory of one test, with the applications in it."""
-    return furnish(open_path)
+    """The directory of one test, with the applications."""
+    return copy_applications(open_path)
 
 
 @pytest.fixture(scope="module")
 def server(place):
-    """The example deployment, with the trials mounted."""
+    """The example deployment, with the tests' application."""
     with Server(place, ini=example_ini(MOUNTS)) as started:
         yield started
         assert started.stop() == 0
 
 
 def backend(server: Server, kind: str, index: int) -> str:
-    """Say a listener's address as nginx does."""
+    """Return a listener's address in nginx's syntax."""
     address = server.address(kind, index)
     return f"unix:{address}" if isinstance(address, str) else "%s:%d" % address
 
 
 @pytest.fixture(scope="module")
-def fronts(server, place):
-    """A function that returns the nginx of this name, started once per module."""
+def nginx_of(server, place):
+    """A function that returns the nginx of a name in PROXIES, started once per module."""
     started: dict[str, Nginx] = {}
 
-    def front(name: str) -> Nginx:
+    def find(name: str) -> Nginx:
         if name not in started:
-            kind, index, changes = FRONTS[name]
+            kind, index, changes = PROXIES[name]
             started[name] = Nginx(place / name, kind, backend(server, kind, index),
                                   **changes).start()
         return started[name]
-    yield front
+    yield find
     for nginx in started.values():
         nginx.__exit__()
 
 
 def readable(path: str) -> bool:
-    """Whether every user may read a file and pass the directories above it."""
+    """Whether all users can read a file and enter the directories above it."""
     at = Path(path).resolve()
     return bool(os.stat(at).st_mode & 0o004) and all(
         os.stat(parent).st_mode & 0o001 for parent in at.parents)

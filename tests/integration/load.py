@@ -1,4 +1,4 @@
-"""Bounded load on a server of the harness: `benchmarks.load` with the addresses filled in."""
+"""`benchmarks.load` for a server of the harness."""
 
 from benchmarks import load
 from tests.harness import Server, wait_until
@@ -10,7 +10,7 @@ class Load(load.Load):
 
     Args:
         server: the server.
-        options: as of `benchmarks.load.Load`.
+        options: see `benchmarks.load.Load`.
     """
 
     def __init__(self, server: Server, **options: object) -> None:
@@ -19,6 +19,6 @@ class Load(load.Load):
                          pause=PAUSE, **options)
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many requests were answered."""
+        """Wait until `count` requests were answered."""
         wait_until(lambda: self.count >= count or self.failures,
-                   lambda: f"{count} requests, there are {self.count}")
+                   lambda: f"{count} requests, {self.count} were answered")

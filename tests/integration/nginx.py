@@ -1,8 +1,8 @@
-"""nginx in front of a server, clients that ask through it, and a bounded load.
+"""nginx in front of a server, HTTP clients, and a bounded load.
 
-nginx runs without root, from the files in `conf/` with the addresses replaced. It is
-handed its listening socket (the NGINX variable, as in its own binary upgrade), so that
-the kernel chooses the port and nobody else can take it meanwhile.
+nginx runs without root, from the files in `conf/` with the addresses replaced. It inherits
+its listening socket (the NGINX variable, as in its own binary upgrade), so that the kernel
+chooses the port and no other process can bind it.
 """
 
 import http.client
@@ -20,7 +20,7 @@ NOBODY = 65534
 
 
 class Answer:
-    """What came back: status, fields in order (names in lower case), body."""
+    """A response: status, fields in order (names in lower case), body."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.status = response.status
@@ -71,12 +71,12 @@ class Nginx(Program):
     """nginx with one of the configurations in `conf/`.
 
     Args:
-        directory: where it may write; made if need be.
-        kind: "uwsgi" or "http": which file.
-        backend: what nginx calls the server, "127.0.0.1:3031" or "unix:/path".
+        directory: where it may write; created if missing.
+        kind: "uwsgi" or "http": the file of `conf/`.
+        backend: the server's address in nginx's syntax, "127.0.0.1:3031" or "unix:/path".
         http: directives to add to the http block.
         location: directives to add to the location.
-        edit: pairs of text to replace in the file, each of which must be there.
+        edit: (old, new) texts to replace in the file, which must contain each old one.
     """
 
     def __init__(self, directory: Path, kind: str, backend: str, *, http: str = "",
@@ -107,7 +107,7 @@ class Nginx(Program):
                          pass_fds=(self.socket.fileno(),), **identity)
 
     def start(self) -> "Nginx":
-        """Start it, and wait until it has answered."""
+        """Start it, and wait for its pid file."""
         super().start()
         self.socket.close()  # it is nginx's now
         wait_until(lambda: self.process.poll() is not None or
@@ -121,40 +121,40 @@ class Nginx(Program):
         return ask(self.address, path, method, body, headers, **more)
 
     def __exit__(self, *_: object) -> None:
-        """Stop it; its workers would outlive a master that is killed."""
+        """Stop it. Its workers would outlive a master that is killed."""
         if self.process is not None:
             self.stop()
         super().__exit__()
 
     @property
-    def complaints(self) -> list[str]:
-        """Its lines about errors."""
+    def errors(self) -> list[str]:
+        """The lines of its error log."""
         return [line for line in self.err if re.search(r"\[(error|crit|alert|emerg)\]", line)]
 
 
-# Seconds between two requests of a client: what a load shows is that none fails, and without
-# a pause it takes the processor that a reload needs.
+# Seconds between two requests of a client. A load checks that no request fails; without a
+# pause it would use the processor time that a reload needs.
 PAUSE = 0.01
 
 
 class Load:
-    """Clients that ask for `path`, each on a kept connection, until told to stop.
+    """Clients that request `path`, each on a persistent connection, until the block ends.
 
         with Load(address, clients=8) as load:
-            load.wait_for(200)      # answers more than now
+            load.wait_for(200)      # more responses
             ...
         assert not load.failures
 
     Args:
-        address: whom to ask.
-        clients: how many at a time.
-        path: what to ask for; the answer begins with the pid of the worker.
-        fresh: a new connection for every request.
-        body: send this by POST instead of asking by GET.
+        address: of the server or of nginx.
+        clients: how many run at a time.
+        path: what to request; the response begins with the pid of the worker.
+        fresh: use a new connection for every request.
+        body: send this by POST instead of a GET.
 
     Attributes:
-        answers: how many came, by pid.
-        failures: (pid that the connection had been with or 0, the error).
+        answers: the number of responses by pid.
+        failures: (pid of the connection's last response or 0, the error).
     """
 
     def __init__(self, address: tuple[str, int] | str, clients: int = 8,
@@ -172,14 +172,14 @@ class Load:
 
     @property
     def count(self) -> int:
-        """How many answers came."""
+        """The number of responses."""
         with self._lock:
             return sum(self.answers.values())
 
     def wait_for(self, more: int) -> None:
-        """Wait for `more` answers than now."""
+        """Wait for `more` further responses."""
         target = self.count + more
-        wait_until(lambda: self.count >= target, lambda: f"{target} answers; {self.failures[:5]}")
+        wait_until(lambda: self.count >= target, lambda: f"{target} responses; {self.failures[:5]}")
 
     def _run(self) -> None:
         client = connection(self.address)

@@ -1,4 +1,4 @@
-"""Requests of the uwsgi protocol, and answers taken apart."""
+"""Encode requests of the uwsgi protocol, and split responses."""
 
 
 def packet(path: str, script: str, host: str) -> bytes:
@@ -12,7 +12,7 @@ def packet(path: str, script: str, host: str) -> bytes:
 
 
 def split(answer: bytes) -> tuple[str, str, bytes]:
-    """Return status line, fields in small letters, and body."""
+    """Return status line, fields in lower case, and body."""
     head, _, body = answer.decode("latin-1").partition("\r\n\r\n")
     line, _, fields = head.partition("\r\n")
     return line.partition(" ")[2], fields.lower(), body.encode("latin-1")

@@ -1,7 +1,7 @@
-"""The application that the integration tests ask: each path tries one thing.
+"""The application of the integration tests: each path exercises one feature.
 
-It is loaded by the server under test, never by the tests. A path that waits does so for
-a file to appear in its directory, so that a test decides when, whichever worker it is.
+The server under test loads it, never the tests. A path that waits does so for a file in its
+directory, so that a test decides when it continues, in whichever worker.
 """
 
 import hashlib
@@ -13,11 +13,11 @@ from wsgiref.validate import validator
 
 HERE = Path(__file__).resolve().parent
 PIECE = bytes(range(256)) * 256  # 64 KiB
-PATIENCE = 30.0  # seconds; a test that went wrong must not leave a request for ever
+TIMEOUT = 30.0  # seconds; a failed test must not leave a request running
 
 
 def say(start_response, body, *headers, status="200 OK"):
-    """Answer with a body of known length."""
+    """Respond with a body of known length."""
     body = body if isinstance(body, bytes) else str(body).encode()
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body))),
                             *headers])
@@ -25,13 +25,13 @@ def say(start_response, body, *headers, status="200 OK"):
 
 
 def number(environ, default=0):
-    """The query string as a number."""
+    """Return the query string as a number."""
     return int(environ.get("QUERY_STRING") or default)
 
 
 def wait_for(name):
-    """Wait until the test makes the file `name`."""
-    end = time.monotonic() + PATIENCE
+    """Wait until the test creates the file `name`."""
+    end = time.monotonic() + TIMEOUT
     while not (HERE / name).exists():
         if time.monotonic() > end:
             raise TimeoutError(name)
@@ -39,12 +39,12 @@ def wait_for(name):
 
 
 def who(environ, start_response):
-    """The pid, uid and gid that answer."""
+    """The pid, uid and gid of the worker."""
     return say(start_response, "%d %d %d" % (os.getpid(), os.getuid(), os.getgid()))
 
 
 def variables(environ, start_response):
-    """The environ, as far as it is text, and the types of the rest."""
+    """The environ as JSON; values other than text with their types."""
     seen = {name: value if isinstance(value, str) else f"<{type(value).__name__}> {value!r}"
             for name, value in environ.items()}
     return say(start_response, json.dumps(seen))
@@ -60,7 +60,7 @@ def digest(environ, start_response):
 
 
 def ignore(environ, start_response):
-    """Answer without reading the body."""
+    """Respond without reading the body."""
     return say(start_response, "ignored")
 
 
@@ -71,7 +71,7 @@ def cookies(environ, start_response):
 
 
 def unchanged(environ, start_response):
-    """304 for whoever knows the tag."""
+    """304 if the request has the entity tag."""
     if environ.get("HTTP_IF_NONE_MATCH") == '"tag"':
         start_response("304 Not Modified", [("ETag", '"tag"')])
         return []
@@ -79,7 +79,7 @@ def unchanged(environ, start_response):
 
 
 def status(environ, start_response):
-    """The status of the query string."""
+    """The status in the query string."""
     return say(start_response, "as asked", status=f"{number(environ)} As Asked")
 
 
@@ -89,7 +89,7 @@ def fail(environ, start_response):
 
 
 def break_off(environ, start_response):
-    """An exception in the middle of a body, whose length was told or, with a query, not."""
+    """An exception in the middle of a body, with Content-Length, or with a query without it."""
     length = [] if environ["QUERY_STRING"] else [("Content-Length", "1000000")]
     start_response("200 OK", [("Content-Type", "text/plain"), *length])
     yield b"x" * 500000
@@ -97,7 +97,7 @@ def break_off(environ, start_response):
 
 
 def large(environ, start_response):
-    """As many MiB as asked for, with their length."""
+    """As many MiB as requested, with Content-Length."""
     count = number(environ, 1)
     start_response("200 OK", [("Content-Type", "application/octet-stream"),
                               ("Content-Length", str(count << 20))])
@@ -105,7 +105,7 @@ def large(environ, start_response):
 
 
 def pieces(environ, start_response):
-    """As many pieces as asked for, without a length."""
+    """As many pieces as requested, without Content-Length."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return (b"piece %d\n" % index for index in range(number(environ, 3)))
 
@@ -119,7 +119,7 @@ def file(environ, start_response):
 
 
 def events(environ, start_response):
-    """Server-sent events: the second one when the file of the query string is there."""
+    """Server-sent events: the second when the file named by the query string exists."""
     start_response("200 OK", [("Content-Type", "text/event-stream"),
                               ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")])
     yield b"data: first\n\n"
@@ -128,7 +128,7 @@ def events(environ, start_response):
 
 
 class Endless:
-    """A body without end that tells, by a file, when it was closed."""
+    """A body without end, which creates a file when it is closed."""
 
     def __init__(self, name):
         self.name = name
@@ -144,14 +144,14 @@ class Endless:
 
 
 def endless(environ, start_response):
-    """A body without end; the query string names the file that tells of its close."""
+    """A body without end; the query string names the file that its close creates."""
     start_response("200 OK", [("Content-Type", "application/octet-stream"),
                               ("X-Accel-Buffering", "no")])
     return Endless(environ["QUERY_STRING"])
 
 
 def wait(environ, start_response):
-    """Make a file `<query>.begun-<pid>-...`; answer with the pid when `<query>` is there."""
+    """Create `<query>.begun-<pid>-...`; respond with the pid when `<query>` exists."""
     name = environ["QUERY_STRING"]
     (HERE / f"{name}.begun-{os.getpid()}-{id(environ)}").touch()
     wait_for(name)
@@ -159,7 +159,7 @@ def wait(environ, start_response):
 
 
 def orphan(environ, start_response):
-    """Leave a process behind whose parent ends before it."""
+    """Create a process whose parent ends before it; respond with its pid."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -170,10 +170,10 @@ def orphan(environ, start_response):
         os.write(writer, b"%d" % grandchild)
         os._exit(0)
     os.waitpid(child, 0)
-    told = os.read(reader, 20)
+    pid = os.read(reader, 20)
     os.close(reader)
     os.close(writer)
-    return say(start_response, told)
+    return say(start_response, pid)
 
 
 ROUTES = {f"/{function.__name__}": function for function in (
@@ -182,7 +182,7 @@ ROUTES = {f"/{function.__name__}": function for function in (
 
 
 def application(environ, start_response):
-    """Answer by path; HEAD gets the head of GET's answer and whatever body comes with it."""
+    """Dispatch by path. HEAD runs the same function as GET, body included."""
     route = ROUTES.get(environ["PATH_INFO"])
     if route is None:
         return say(start_response, "no such path", status="404 Not Found")
@@ -192,9 +192,8 @@ def application(environ, start_response):
 def validated(environ, start_response):
     """The same under wsgiref's validator.
 
-    nginx's uwsgi_pass sends Content-Type and Content-Length as HTTP_* too, uWSGI hands
-    them on and so do we (every variable as it was sent); PEP 3333 allows it, the
-    validator does not.
+    nginx's uwsgi_pass sends Content-Type and Content-Length as HTTP_* too. Like uWSGI, the
+    server passes every variable as it was sent; PEP 3333 allows it, the validator does not.
     """
     for name in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
         environ.pop(name, None)

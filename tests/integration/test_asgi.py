@@ -1,4 +1,4 @@
-"""ASGI frameworks with real clients, and nginx in front over proxy_pass and uwsgi_pass."""
+"""ASGI frameworks with real clients, and through nginx by proxy_pass and uwsgi_pass."""
 
 import json
 import re
@@ -182,27 +182,27 @@ application = get_asgi_application()
 
 from django.db import connection, models
 
-class Visit(models.Model):
+class PageView(models.Model):
     page = models.CharField(max_length=100)
     class Meta:
-        app_label = "visits"
+        app_label = "views"
 
 async def prepare():
     from asgiref.sync import sync_to_async
     def make():
         with connection.cursor() as cursor:
-            cursor.execute("CREATE TABLE IF NOT EXISTS visits_visit "
+            cursor.execute("CREATE TABLE IF NOT EXISTS views_pageview "
                            "(id integer primary key autoincrement, page varchar(100))")
     await sync_to_async(make)()
 
-def visit(request):
-    Visit.objects.create(page=request.path)
-    return JsonResponse({"visits": Visit.objects.count(), "addr": request.META["REMOTE_ADDR"],
+def count(request):
+    PageView.objects.create(page=request.path)
+    return JsonResponse({"views": PageView.objects.count(), "addr": request.META["REMOTE_ADDR"],
                          "secure": request.is_secure()})
 
-async def avisit(request):
-    await Visit.objects.acreate(page=request.path)
-    return JsonResponse({"visits": await Visit.objects.acount()})
+async def acount(request):
+    await PageView.objects.acreate(page=request.path)
+    return JsonResponse({"views": await PageView.objects.acount()})
 
 async def prepared(request):
     await prepare()
@@ -218,7 +218,7 @@ async def stream(request):
             await asyncio.sleep(0.01)
     return StreamingHttpResponse(numbers())
 
-urlpatterns = [path("prepare", prepared), path("visit", visit), path("avisit", avisit),
+urlpatterns = [path("prepare", prepared), path("count", count), path("acount", acount),
                path("upload", upload), path("stream", stream)]
 '''
 
@@ -228,7 +228,7 @@ def serve(tmp_path: Path, app: str, *arguments: str) -> Server:
 
 
 def client_of(server: Server) -> httpx.Client:
-    # It speaks no TLS, and the certificates of the world take long to load.
+    # Without TLS, the system's certificates need not be loaded, which takes long.
     return httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=20, verify=False)
 
 
@@ -239,7 +239,7 @@ def test_starlette(tmp_path: Path, loop: str) -> None:
             client_of(server) as client:
         answer = client.get("/state")
         assert answer.text == "from the lifespan" and answer.headers["x-marked"] == "1"
-        with ThreadPoolExecutor(8) as pool:  # def endpoints run beside each other
+        with ThreadPoolExecutor(8) as pool:  # `def` endpoints run concurrently
             names = list(pool.map(lambda _: client.get("/sync").text, range(8)))
         assert all("orker thread" in name or "AnyIO" in name for name in names), names
         answer = client.post("/body", content=b"x" * 1_000_000)
@@ -293,13 +293,13 @@ def test_django(tmp_path: Path, loop: str) -> None:
                "--lifespan", "off") as server, client_of(server) as client:
         assert client.get("/prepare").text == "prepared"
         for number in range(1, 6):
-            answer = client.get("/visit", headers={"X-Forwarded-For": "9.9.9.9"})
-            assert answer.json() == {"visits": number, "addr": "9.9.9.9", "secure": False}
-        assert client.get("/avisit").json() == {"visits": 6}
+            answer = client.get("/count", headers={"X-Forwarded-For": "9.9.9.9"})
+            assert answer.json() == {"views": number, "addr": "9.9.9.9", "secure": False}
+        assert client.get("/acount").json() == {"views": 6}
         with ThreadPoolExecutor(8) as pool:
-            codes = list(pool.map(lambda _: client.get("/visit").status_code, range(24)))
+            codes = list(pool.map(lambda _: client.get("/count").status_code, range(24)))
         assert codes == [200] * 24
-        assert client.get("/avisit").json() == {"visits": 31}
+        assert client.get("/acount").json() == {"views": 31}
         assert client.post("/upload", content=b"x" * 100_000).text == "100000"
         assert client.get("/stream").text.count("n") == 3
         assert client.get("/nothing").status_code == 404
@@ -310,7 +310,7 @@ def test_django(tmp_path: Path, loop: str) -> None:
 
 @pytest.fixture(scope="module")
 def example(open_root: Path) -> Iterator[Server]:
-    """The example deployment of conf/, with ports of the kernel's choice and unix sockets."""
+    """The example deployment of conf/, with unix sockets; the kernel chooses the ports."""
     directory = open_root / "asgi"
     directory.mkdir(mode=0o755)
     text = (CONF / "asgi.ini").read_text()
@@ -327,7 +327,7 @@ def example(open_root: Path) -> Iterator[Server]:
 @pytest.mark.nginx
 @pytest.mark.parametrize(("kind", "socket"), [
     ("http", "tcp"), ("http", "http.sock"), ("uwsgi", "tcp"), ("uwsgi", "uwsgi.sock")])
-def test_nginx_in_front(example: Server, kind: str, socket: str) -> None:
+def test_through_nginx(example: Server, kind: str, socket: str) -> None:
     if socket == "tcp":
         backend = "%s:%d" % example.address(kind)  # type: ignore[str-format]
     else:
@@ -365,7 +365,7 @@ def test_curl_and_a_websocket_over_a_unix_socket(example: Server) -> None:
 
 
 def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
-    """Two reloads while clients ask on kept and on new connections."""
+    """Two reloads while clients use persistent and new connections."""
     with serve(tmp_path, FASTAPI, "app:app", "--processes", "2") as server:
         stop = threading.Event()
         failures: list[object] = []

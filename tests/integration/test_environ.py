@@ -176,4 +176,4 @@ def test_the_scheme_over_http(started, server):
     seen = json.loads(nginx.ask("/probe/variables").body)
     assert seen["wsgi.url_scheme"] == "https"
     assert seen["HTTP_X_FORWARDED_FOR"] == "127.0.0.1" == seen["REMOTE_ADDR"]
-    wait_until(lambda: not nginx.complaints)
+    wait_until(lambda: not nginx.errors)

@@ -1,4 +1,4 @@
-"""Flask and Django as their users start them, through nginx; wsgiref's validator everywhere."""
+"""Flask and Django started as by their users, through nginx and under wsgiref's validator."""
 
 import threading
 
@@ -137,7 +137,7 @@ application = get_wsgi_application()
 
 @pytest.fixture(scope="module")
 def sites(place):
-    """The two projects, side by side in one directory."""
+    """Both projects in one directory."""
     (place / "shop").mkdir()
     (place / "shop" / "__init__.py").write_text(FLASK)
     (place / "shop" / "wsgi.py").write_text(SHOP_WSGI)
@@ -149,13 +149,13 @@ def sites(place):
 
 @pytest.fixture(scope="module")
 def serve(sites):
-    """A function that starts a server and an nginx before it, once per command line."""
+    """A function that starts a server behind nginx, once per command line; returns the nginx."""
     running = {}
 
     def start(kind, *arguments, ini=None):
         key = (kind, arguments, ini)
         if key not in running:
-            installed("nginx")  # before there is a server that nobody would end
+            installed("nginx")  # before starting a server that would run on
             option = "--socket" if kind == "uwsgi" else "--http-socket"
             server = Server(sites, option, "127.0.0.1:0", *arguments, ini=ini).start()
             nginx = Nginx(sites / f"nginx{len(running)}", kind, backend(server, kind, 0))
@@ -164,7 +164,7 @@ def serve(sites):
     yield start
     for server, nginx in running.values():
         nginx.__exit__()
-        assert not nginx.complaints
+        assert not nginx.errors
         status = server.stop()
         server.__exit__()
         assert status == 0
@@ -183,7 +183,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling, kind", [*((name, "uwsgi") for name in SPELLINGS),
                                             ("module:attribute", "http"), ("validated", "http")])
-def test_flask_in_every_spelling(serve, spelling, kind):
+def test_flask_in_each_form_of_the_option(serve, spelling, kind):
     expected, arguments = SPELLINGS[spelling]
     assert serve(kind, *arguments).ask("/").body == expected
 
@@ -243,8 +243,8 @@ def check_django(nginx):
     assert nginx.ask("/nowhere/").status == 404
 
 
-def test_requests_at_a_time_keep_apart(serve):
-    """Sixteen clients with different paths: each gets its own answer."""
+def test_concurrent_requests_are_separate(serve):
+    """Sixteen clients with different paths: each gets its own response."""
     nginx = serve("uwsgi", "--module", "site_of_ours.wsgi:application", "--processes", "2")
     wrong = []
 
@@ -262,7 +262,7 @@ def test_requests_at_a_time_keep_apart(serve):
 
 
 def multipart(size):
-    """Return body and fields of a form with a file of so many bytes."""
+    """Return body and fields of a form with a file of this size."""
     parts = (b'--cut\r\nContent-Disposition: form-data; name="title"\r\n\r\na title\r\n'
              b'--cut\r\nContent-Disposition: form-data; name="%s"; filename="f"\r\n'
              b"Content-Type: application/octet-stream\r\n\r\n%s\r\n")

@@ -1,4 +1,4 @@
-"""HTTPS among real programs: nginx in front of it, curl and http.client, reloads under load."""
+"""HTTPS with real programs: nginx, curl, openssl and http.client; reloads under load."""
 
 import hashlib
 import http.client
@@ -29,15 +29,15 @@ def authority(place):
 
 @pytest.fixture(scope="module")
 def server(place, authority):
-    """The example deployment with HTTPS beside HTTP and uwsgi."""
+    """The example deployment with HTTPS, HTTP and uwsgi."""
     with Server(place, ini=example_ini(MOUNTS + HTTPS)) as started:
         yield started
         assert started.stop() == 0
 
 
 @pytest.fixture(scope="module", params=["1.0", "1.1"])
-def front(server, place, authority, request):
-    """nginx that speaks HTTPS to the server, and checks its certificate."""
+def nginx(server, place, authority, request):
+    """nginx that connects by HTTPS, and checks the server's certificate."""
     verify = (f"proxy_ssl_trusted_certificate {authority.pem}; proxy_ssl_verify on;"
               "proxy_ssl_name localhost; proxy_ssl_server_name on;"
               "proxy_ssl_protocols TLSv1.2 TLSv1.3;")
@@ -47,19 +47,19 @@ def front(server, place, authority, request):
                      ("proxy_http_version 1.1", f"proxy_http_version {request.param}"))
                ) as nginx:
         yield nginx
-        assert not nginx.complaints
+        assert not nginx.errors
 
 
-def test_through_nginx(front):
+def test_through_nginx(nginx):
     body = os.urandom(5_000_000)
     for _ in range(5):
-        assert front.ask("/probe/who").status == 200
-    answer = front.ask("/probe/digest", "POST", body)
+        assert nginx.ask("/probe/who").status == 200
+    answer = nginx.ask("/probe/digest", "POST", body)
     assert answer.body.decode() == f"{len(body)} {hashlib.sha256(body).hexdigest()}"
-    assert front.ask("/probe/ignore", "POST", body).body == b"ignored"
-    seen = json.loads(front.ask("/probe/variables").body)
+    assert nginx.ask("/probe/ignore", "POST", body).body == b"ignored"
+    seen = json.loads(nginx.ask("/probe/variables").body)
     assert seen["wsgi.url_scheme"] == "http", "nginx is trusted, and its client spoke HTTP"
-    seen = json.loads(front.ask("/valid/variables", headers={"X": "y"}).body)
+    seen = json.loads(nginx.ask("/valid/variables", headers={"X": "y"}).body)
     assert "HTTPS" not in seen
 
 
@@ -96,12 +96,12 @@ def test_a_client_that_wants_small_records(server, authority):
     assert len(done.stdout.partition(b"\r\n\r\n")[2]) == 1 << 20, done.stderr
 
 
-def test_curl_that_does_not_trust(server, authority, tmp_path):
+def test_curl_with_another_authority(server, authority, tmp_path):
     code, _, err = curl(server, authority, "/probe/who", ca=Authority(tmp_path).pem)
     assert code == 60, err  # CURLE_PEER_FAILED_VERIFICATION
 
 
-def test_http_client_keeps_the_connection(server, authority):
+def test_http_client_reuses_the_connection(server, authority):
     client = http.client.HTTPSConnection("localhost", server.address("https")[1],
                                          context=authority.client(), timeout=DEADLINE)
     pids = set()
@@ -113,7 +113,7 @@ def test_http_client_keeps_the_connection(server, authority):
 
 
 class Clients:
-    """Clients over TLS, each on a kept connection, until told to stop."""
+    """Clients over TLS, each on a persistent connection, until the block ends."""
 
     def __init__(self, port, context, count):
         self.port, self.context = port, context
@@ -153,7 +153,7 @@ class Clients:
 
 
 def test_reloads_lose_no_request(directory):
-    """New certificates of the same authority under load, three times."""
+    """Three reloads under load, with new certificates of the same authority."""
     authority = Authority(directory)
     authority.issue("here", "localhost")
     with Server(directory, ini=example_ini(MOUNTS + HTTPS)) as server:
@@ -168,7 +168,7 @@ def test_reloads_lose_no_request(directory):
         assert server.stop() == 0
 
 
-def test_workers_that_die_take_only_their_connections(directory):
+def test_a_killed_worker_loses_only_its_connections(directory):
     authority = Authority(directory)
     authority.issue("here", "localhost")
     with Server(directory, ini=example_ini(MOUNTS + HTTPS)) as server:
@@ -197,12 +197,12 @@ def test_keys_that_only_root_can_read(directory):
             assert out.split()[1:] == [b"65534", b"65534"], err
             server.send_signal(signal.SIGHUP)
             server.wait_for(f"(generation {generation})")
-        os.chmod(key, 0)  # root reads on
+        os.chmod(key, 0)  # root can still read it
         assert server.stop() == 0
 
 
 def test_many_handshakes_at_once(server, authority):
-    """A burst of new connections, of which half never finish their handshake."""
+    """A burst of new connections, half of which never complete their handshake."""
     port = server.address("https")[1]
     context = authority.client()
     stalled = [server.connect("https") for _ in range(100)]
@@ -226,7 +226,7 @@ def test_a_session_of_openssl_is_resumed(server, authority, tmp_path):
     first = subprocess.run([*command, "-sess_out", path, "-ign_eof"], input=request,
                            capture_output=True, text=True, timeout=DEADLINE)
     assert "New, TLSv1.2" in first.stdout and "Verify return code: 0" in first.stdout
-    for _ in range(6):  # whichever worker it is
+    for _ in range(6):  # in any worker
         again = subprocess.run([*command, "-sess_in", path, "-ign_eof"], input=request,
                                capture_output=True, text=True, timeout=DEADLINE)
         assert "Reused, TLSv1.2" in again.stdout

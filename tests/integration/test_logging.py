@@ -1,7 +1,7 @@
-"""uWSGI's logging options in a server: what each does to the lines of a running instance.
+"""uWSGI's logging options: their effects on the log of a running instance.
 
-A server serves many assertions: a line that was written behind another proves what became of
-the one before.
+A test has one server for many assertions. A line that follows another shows that the first
+has been processed.
 """
 
 import json
@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, Server, alive, children, wait_until
+from tests.harness import GEVENTUWSGI, ROOT, Server, alive, children, wait_until
 
 APP = """\
 import os, sys
 def application(environ, start_response):
     status = environ["PATH_INFO"].strip("/") or "200"
-    sys.stdout.write("printed %s\\n" % status)  # print writes the line's end apart
+    sys.stdout.write("printed %s\\n" % status)  # print writes the newline separately
     os.write(2, b"raw %s\\n" % status.encode())
     start_response(status + " X", [("Content-Type", "text/plain")])
     return [b"x" * 2000] if status == "201" else [b""] if status == "202" else [b"ok"]
@@ -40,11 +40,11 @@ http-socket = 127.0.0.1:0
 wsgi-file = app.py
 env = PYTHONUNBUFFERED=1
 """
-SCRIBE = re.compile(r"geventuwsgi log|log_collector")
+COLLECTOR = re.compile(r"geventuwsgi log|log_collector")
 
 
 def ask(server: Server, *paths: str) -> None:
-    """Send requests; their statuses are of no interest."""
+    """Send requests, whatever their status."""
     for path in paths:
         try:
             server.get(path)
@@ -53,7 +53,7 @@ def ask(server: Server, *paths: str) -> None:
 
 
 def get(port: int, path: str) -> None:
-    """Send one request and wait for the end of its answer."""
+    """Send one request and read its response."""
     with socket.create_connection(("127.0.0.1", port), 60) as sock:
         sock.sendall(f"GET /{path} HTTP/1.0\r\n\r\n".encode())
         assert sock.recv(9).startswith(b"HTTP/1.1")
@@ -66,24 +66,24 @@ def text_of(path: Path) -> str:
 
 
 def wait_in(path: Path, text: str, count: int = 1) -> str:
-    """Wait until a file holds a text."""
+    """Wait until a file contains a text; return all of it."""
     wait_until(lambda: text_of(path).count(text) >= count,
                lambda: f"{count} x {text!r} in {path}\n{text_of(path)}")
     return text_of(path)
 
 
-def scribe_of(master: int) -> int:
-    """Return the pid of the process of the log."""
+def collector_of(master: int) -> int:
+    """Return the pid of the log collector."""
     for pid in children(master):
         with open(f"/proc/{pid}/cmdline") as file:
-            if SCRIBE.search(file.read()):
+            if COLLECTOR.search(file.read()):
                 return pid
     return 0
 
 
 @pytest.mark.parametrize("interface", ["wsgi", "asgi"])
 def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> None:
-    """Only requests that are asked for are logged; the log's own lines have uWSGI's date."""
+    """Only selected requests are logged; the server's own lines have the date of log-date."""
     app, more = ((APP, "log-zero = true\nlog-slow = 600000\nlog-big = 1000\n")
                  if interface == "wsgi" else (ASGI, ""))
     ini = INI + more + (
@@ -108,9 +108,9 @@ def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> Non
 
 @pytest.mark.parametrize("more, product, other", [
     ("", "geventuwsgi", "uWSGI"), ("log-dialect = uwsgi\n", "uWSGI", "geventuwsgi")])
-def test_what_the_log_calls_the_server(tmp_path: Path, more: str, product: str,
+def test_the_product_s_name_in_the_log(tmp_path: Path, more: str, product: str,
                                        other: str) -> None:
-    """In a [uwsgi] section, too, it is geventuwsgi unless the option says otherwise."""
+    """It is geventuwsgi, also for a [uwsgi] section, unless log-dialect changes it."""
     with Server(tmp_path, ini=INI + more, app=APP) as server:
         first = server.workers()[0]
         os.kill(first, signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_what_the_log_calls_the_server(tmp_path: Path, more: str, product: str,
 
 
 def test_loggers_routes_encoders_and_syslog(tmp_path: Path) -> None:
-    """Each line reaches the loggers that are meant for it, print and os.write included."""
+    """Each line reaches the loggers of its route, also those of print and os.write."""
     udp, unix = (socket.socket(family, socket.SOCK_DGRAM)
                  for family in (socket.AF_INET, socket.AF_UNIX))
     with udp, unix:
@@ -162,16 +162,16 @@ log-syslog = app
             assert b"GET /500 => " in unix.recv(9999)
             assert text_of(tmp_path / "err.log") == ">printed 404\n>raw 404\n"
             requests = text_of(tmp_path / "req.log")
-            # Two workers may write theirs in another order than they answered.
+            # Two workers may write their lines in another order than they responded.
             assert sorted(line.split(" => ")[0].split("GET ")[1]
                           for line in requests.splitlines()) == [
                 "/200", "/200?drained", "/200?last", "/403", "/404"]
             assert requests.startswith("[pid: ") and "\x1e" not in requests
             lines = [json.loads(line) for line in text_of(tmp_path / "all.log").splitlines()]
-            told = [line["m"] for line in lines]
-            assert "raw 500" in told and "printed 500" in told and "raw 403" in told
+            texts = [line["m"] for line in lines]
+            assert "raw 500" in texts and "printed 500" in texts and "raw 403" in texts
             assert not any("drained" in one or "printed 40" in one or "GET" in one
-                           for one in told)
+                           for one in texts)
             assert server.out == [] and server.err == []
             before = server.stop()
         assert before == 0
@@ -187,18 +187,18 @@ log-format = request %(uri)
 
 
 def lines_of(directory: Path, start: str) -> list[str]:
-    """Return the lines of all log files that begin with a text, or hold it torn."""
+    """Return the lines of all log files that contain a text."""
     while True:
         try:
             return [line for path in directory.glob("all.log*")
                     for line in path.read_text().splitlines() if start in line]
-        except FileNotFoundError:  # it was rotated just now
+        except FileNotFoundError:  # rotated in between
             continue
 
 
 def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
-    """Two workers and their prints, reopened and reloaded meanwhile; the log's process dies in
-    between, which costs no more than what it had read and not written."""
+    """Two workers log and print during a reopening and a reload. The log collector is killed in
+    between, which loses at most what it had read and not written."""
     with Server(tmp_path, ini=LOADED + "touch-logrotate = trigger\n", app=APP,
                 ready=False) as server:
         log = wait_in(tmp_path / "all.log", "ready: 2 workers")
@@ -232,23 +232,23 @@ def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
         assert len(sent) == 500
         numbers = [re.fullmatch(r"request /200\?n=(\d+)&x{80}", line) for line
                    in lines_of(tmp_path, "request /")]
-        assert None not in numbers                    # none torn
+        assert None not in numbers                    # none is incomplete
         assert sorted(int(one[1]) for one in numbers) == sorted(sent)
         assert len(lines_of(tmp_path, "raw 200")) == 500
         rotated = wait_until(lambda: list(tmp_path.glob("all.log.*")), "a rotation")
         assert all(re.fullmatch(r"all\.log\.\d{10}(\.\d+)?", path.name) for path in rotated)
-        # It is killed: another one reads on, and no print fails.
-        scribe = scribe_of(server.pid)
-        os.kill(scribe, signal.SIGKILL)
+        # It is killed: another one continues, and no print fails.
+        collector = collector_of(server.pid)
+        os.kill(collector, signal.SIGKILL)
         loaded(5000)
-        wait_until(lambda: scribe_of(server.pid) not in (0, scribe), "another process of the log")
+        wait_until(lambda: collector_of(server.pid) not in (0, collector), "another log collector")
         get(port, "200?last")
         wait_until(lambda: lines_of(tmp_path, "request /200?last"), "the last line")
-        assert lines_of(tmp_path, f"the log process (pid: {scribe}) died")
+        assert lines_of(tmp_path, f"the log process (pid: {collector}) died")
         after = [line for line in lines_of(tmp_path, "request /200?n=")
                  if int(re.search(r"n=(\d+)", line)[1]) >= 5000]
         assert len(after) == 500
-        # A reload to other loggers: the next generation's lines go there.
+        # A reload with other loggers: the lines of the next generation go there.
         (tmp_path / "app.ini").write_text(LOADED.replace(
             "log-maxsize = 20000", "req-logger = file:req.log\nlogfile-chmod = 604"
         ))
@@ -257,9 +257,9 @@ def test_rotation_under_load_loses_no_line(tmp_path: Path) -> None:
         get(port, "200?reloaded")
         wait_in(tmp_path / "req.log", "request /200?reloaded")
         assert (tmp_path / "req.log").stat().st_mode & 0o777 == 0o604
-        scribe = scribe_of(server.pid)
+        collector = collector_of(server.pid)
         assert server.stop() == 0
-        wait_until(lambda: not alive(scribe), "the end of the log's process")
+        wait_until(lambda: not alive(collector), "the end of the log collector")
 
 
 def test_files_without_loggers(tmp_path: Path) -> None:
@@ -283,14 +283,14 @@ def test_files_without_loggers(tmp_path: Path) -> None:
             tmp_path / "moved.log", "generation 2") + wait_in(log, "logs reopened")
 
 
-def test_an_upgrade_in_place_and_a_file_in_the_background(tmp_path: Path) -> None:
-    """The same process of the log reads on, and the file of daemonize is rotated too."""
+def test_an_upgrade_in_place_and_daemonize(tmp_path: Path) -> None:
+    """The log collector continues, and the file of daemonize is rotated too."""
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.ini").write_text(INI + (
         "daemonize = all.log\npidfile = pid\nlog-maxsize = 3000\nlog-backupname = old.log\n"
         "logger = err file:err.log\nlog-route = err ERROR|raw\n"))
     started = subprocess.run([*GEVENTUWSGI, "-c", "app.ini"], cwd=tmp_path, timeout=60,
-                             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+                             env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert started.returncode == 0
     pid = int(text_of(tmp_path / "pid"))
 
@@ -300,10 +300,10 @@ def test_an_upgrade_in_place_and_a_file_in_the_background(tmp_path: Path) -> Non
     try:
         port = int(wait_until(lambda: re.search(r"Listening at: http://127.0.0.1:(\d+)", both()),
                               both)[1])
-        scribe = scribe_of(pid)
+        collector = collector_of(pid)
         os.kill(pid, signal.SIGUSR2)
         wait_until(lambda: "generation 2" in both(), both)
-        assert scribe_of(pid) == scribe
+        assert collector_of(pid) == collector
 
         def rotated() -> bool:
             get(port, "200?upgraded")
@@ -315,14 +315,14 @@ def test_an_upgrade_in_place_and_a_file_in_the_background(tmp_path: Path) -> Non
     finally:
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not alive(pid), "the end")
-    wait_until(lambda: not alive(scribe), "the end of the log's process")
+    wait_until(lambda: not alive(collector), "the end of the log collector")
     assert "goodbye to geventuwsgi." in both()
 
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
-def test_whose_files_they_are(open_path: Path) -> None:
-    """logto2 is opened by the application's user, and logfile-chown gives the others to it."""
+def test_the_owners_of_log_files(open_path: Path) -> None:
+    """The application's user opens logto2; logfile-chown makes it the owner of the others."""
     (open_path / "theirs").mkdir()
     os.chown(open_path / "theirs", 65534, 65534)
     ini = INI + ("uid = 65534\ngid = 65534\nlogto2 = theirs/two.log\nlogfile-chown = true\n"
@@ -337,7 +337,7 @@ def test_whose_files_they_are(open_path: Path) -> None:
     (open_path / "app.ini").write_text(ini.replace("two.log", "three.log"))
     found = subprocess.run([*GEVENTUWSGI, "-c", "app.ini"], cwd=open_path, text=True,
                            capture_output=True, timeout=60,
-                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+                           env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert found.returncode == 1
     assert "app.ini:7: logto2: cannot open theirs/three.log: Permission denied" in found.stderr
 
@@ -352,11 +352,11 @@ def test_whose_files_they_are(open_path: Path) -> None:
     ("alarm-log = a b", "app.ini:5: alarm-log: there are no alarms"),
     ("logfile-chmod = 9", "app.ini:5: logfile-chmod: '9' is not an octal number"),
 ])
-def test_what_cannot_be(tmp_path: Path, line: str, reason: str) -> None:
+def test_invalid_options(tmp_path: Path, line: str, reason: str) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.ini").write_text(INI + line + "\n")
     found = subprocess.run([*GEVENTUWSGI, "-c", "app.ini"], cwd=tmp_path,
                            capture_output=True, text=True, timeout=60,
-                           env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+                           env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert found.returncode == 1
     assert reason in found.stderr

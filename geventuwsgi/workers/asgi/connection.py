@@ -2,7 +2,7 @@
 
 Rules:
 
-- `feed` holds the method that takes the bytes of the present state. A deadline is one
+- `feed` holds the method that processes bytes in the present state. A deadline is one
   number; `expire` finds out from the state what it was for.
 - Reading pauses while the application does not receive a large body, or while a pipelined
   request waits. It never pauses while the connection waits for a head.

@@ -177,7 +177,7 @@ class AsgiExchange(Record):
         Raises:
             ClientDisconnected: (an OSError) the client is gone.
             RuntimeError: a message out of order.
-            ResponseError: a response that cannot be sent as it stands.
+            ResponseError: a response that cannot be sent.
         """
         kind = message["type"]
         if self.gone:

@@ -26,7 +26,7 @@ class StreamProtocol(ABC, asyncio.Protocol):
         service: what the worker's connections share.
 
     Attributes:
-        feed: the method that takes bytes in the present state.
+        feed: the method that processes bytes in the present state.
         transport: its transport, from `connection_made` on.
         deadline: monotonic seconds at which the sweep calls `expire`, inf for never.
         lost: the connection is closed.
