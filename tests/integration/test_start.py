@@ -124,7 +124,7 @@ def test_a_regular_file_is_not_replaced(directory):
     path.write_text("precious")
     status, lines = failed_start(directory, "--socket", path, "--wsgi-file", "app.py")
     assert status == 1 and path.read_text() == "precious"
-    assert any("no socket" in line for line in lines)
+    assert any("the file exists and is not a socket" in line for line in lines)
 
 
 def test_a_socket_file_that_is_removed_while_serving(directory):
