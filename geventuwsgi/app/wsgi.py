@@ -44,12 +44,12 @@ class Transport(Protocol):
 
     Attributes:
         stream: where the response goes.
-        standing: the fields of every response.
+        response_defaults: the fields of every response.
         persists: the connection may stay open after this response.
         body: the request's body, None if it has none.
     """
 
-    standing: ResponseDefaults
+    response_defaults: ResponseDefaults
     persists: bool
 
     @property
@@ -247,12 +247,12 @@ class WsgiExchange(RequestRecord):
         """Encode the head; from here on the response cannot be replaced."""
         transport = self.transport
         if self.raw:
-            octets = response.raw_head(transport.standing, self.method == "HEAD", known)
+            octets = response.raw_head(transport.response_defaults, self.method == "HEAD", known)
         else:
             persists = transport.persists
             if persists and transport.body is not None:
                 persists = transport.body.sound
-            octets = response.head(transport.standing, self.http11, self.method == "HEAD",
+            octets = response.head(transport.response_defaults, self.http11, self.method == "HEAD",
                                    persists, known)
             self.keep_alive = response.keep_alive
         self.head_sent = True

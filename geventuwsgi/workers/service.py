@@ -28,7 +28,7 @@ class ServiceValues(NamedTuple):
         buffer_size: of the largest uwsgi block, in octets.
         max_connections: open connections of this worker.
         timeouts: how long requests may run.
-        standing: the fields of every response.
+        response_defaults: the fields of every response.
         uwsgi_peers: addresses that may speak uwsgi over TCP.
         forwarders: addresses whose X-Forwarded-* fields are trusted.
         proxies: addresses that must send a PROXY header; None if none may.
@@ -41,7 +41,7 @@ class ServiceValues(NamedTuple):
     buffer_size: int
     max_connections: int
     timeouts: RequestTimeouts
-    standing: ResponseDefaults
+    response_defaults: ResponseDefaults
     uwsgi_peers: AllowList
     forwarders: AllowList
     proxies: AllowList | None
@@ -71,8 +71,8 @@ class Service:
 
     def __init__(self, values: ServiceValues, applications: Applications) -> None:
         (self.limits, self.head_limits, self.buffer_size, self.max_connections, self.timeouts,
-         self.standing, self.uwsgi_peers, self.forwarders, self.proxies, self.exception_policy,
-         self.worker, self.pid) = values
+         self.response_defaults, self.uwsgi_peers, self.forwarders, self.proxies,
+         self.exception_policy, self.worker, self.pid) = values
         self.applications = applications
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()

@@ -31,7 +31,7 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
             harakiri=settings.harakiri, paths=harakiri_paths(settings.harakiri_path),
             slow=settings.slow_request, grace=settings.harakiri_graceful_timeout,
             cancel=settings.cancel_on_disconnect, verbose=settings.harakiri_verbose),
-        standing=defaults_of(
+        response_defaults=defaults_of(
             server=settings.server_header, date=settings.date_header, added=settings.add_header,
             removed=settings.del_header, pages=settings.error_page),
         uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),

@@ -17,7 +17,7 @@ class Transport:
     body = None
 
     def __init__(self, wire: "Wire", persists: bool = True) -> None:
-        self.standing = ResponseDefaults("", False)
+        self.response_defaults = ResponseDefaults("", False)
         self.persists = persists
         self.stream = wire
 

@@ -54,7 +54,7 @@ class Run:
         self.entry = entry
         self.root = Path(tempfile.mkdtemp(prefix="corpus-"))
         self.ports: dict[str, socket.socket] = {}
-        self._furnish()
+        self._create_files()
         self.before = set(self._tree())
         self.file = self.path(entry)
         self.env = self.environ(entry)
@@ -74,7 +74,7 @@ class Run:
                 "CORPUS_ROOT": str(self.root),
                 **{name: self.moved(text) for name, text in entry.env.items()}, **ports}
 
-    def _furnish(self) -> None:
+    def _create_files(self) -> None:
         self.root.chmod(0o755)
         shutil.copytree(SITES, self.root, dirs_exist_ok=True,
                         ignore=shutil.ignore_patterns("__pycache__"))

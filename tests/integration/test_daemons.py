@@ -15,7 +15,7 @@ def application(environ, start_response):
     return [b"ok"]
 """
 INI = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nwsgi-file = app.py\n"
-# Writes its pid and the signals it gets to a file; ends on TERM unless it is told otherwise.
+# Writes its pid and the signals it gets to a file; ends on TERM unless its arguments say otherwise.
 DAEMON = """
 import os, signal, sys, time
 log, *options = sys.argv[1:]
@@ -232,7 +232,7 @@ def test_a_stale_pid_file_stops_nobody(tmp_path, daemon, stale):
         assert server.stop() == 0
 
 
-def test_a_smart_one_is_told_if_it_is_to_be(tmp_path, daemon):
+def test_a_smart_one_is_notified_if_it_asks_for_it(tmp_path, daemon):
     ini = INI + (f"attach-daemon2 = cmd={daemon.command},pidfile={daemon.pidfile},daemonize=1,"
                  "notifypid=1\n")
     with Server(tmp_path, app=APP, ini=ini) as server:
@@ -256,7 +256,7 @@ def test_root_signals_no_process_that_others_wrote_into_a_pid_file(tmp_path, dae
             assert server.find("names a process of uid 0") and alive(other.pid)
 
 
-def test_a_smart_one_that_never_daemonizes_is_told(tmp_path, daemon):
+def test_a_smart_one_that_never_daemonizes_is_logged(tmp_path, daemon):
     ini = INI + f"smart-attach-daemon = {daemon.pidfile},1 {daemon.command}\n"
     with Server(tmp_path, app=APP, ini=ini) as server:
         server.wait_for(f"(pid: {daemon.started()}) did not daemonize !!!")

@@ -59,7 +59,7 @@ def command(server, order):
 
 
 def states(server):
-    """Return the state of each worker that lives, as the order `s` tells it."""
+    """Return the state of each worker that lives, as the command `s` reports it."""
     mark = len(server.find("requests served,"))
     write(server, "s")
     server.wait_for("requests served,", mark + 1)
@@ -210,13 +210,13 @@ def test_what_stands_in_the_way(server, tmp_path):
     path.unlink()
     all_are_ready = len(server.find("requests served,"))
 
-    def told():
+    def reported():
         try:
             write(server, "s")
         except OSError:
             return False
         return len(server.find("requests served,")) > all_are_ready
-    wait_until(told, "the pipe")
+    wait_until(reported, "the pipe")
     (tmp_path / "first.fifo").write_text("precious")
     with Server(tmp_path, app=APP, ini=INI, ready=False) as other:
         assert other.wait() == 1

@@ -17,11 +17,11 @@ STACK = threading.stack_size(64 * 1024)  # asking sets it
 threading.stack_size(STACK)
 
 def application(environ, start_response):
-    told = {"argv": sys.argv, "zork": zork.__name__, "helper": helper.VALUE,
+    seen = {"argv": sys.argv, "zork": zork.__name__, "helper": helper.VALUE,
             "shared": getattr(sys, "shared_in", 0), "pid": os.getpid(),
             "stack": STACK, "here": __name__,
             **{name: value for name, value in environ.items() if isinstance(value, str)}}
-    body = json.dumps(told).encode()
+    body = json.dumps(seen).encode()
     start_response("200 OK", [("Content-Type", "application/json"),
                               ("Content-Length", str(len(body)))])
     return [body]
@@ -59,7 +59,7 @@ import zork
 
 def application(environ, start_response):
     if environ["PATH_INFO"] == "/raise":
-        raise LookupError("told")
+        raise LookupError("reason")
     body = repr([__name__[-3:], sys.argv, zork.__name__, "wsgi.file_wrapper" in environ,
                  environ.get("SCRIPT_NAME", "")]).encode()
     start_response("200 OK", [("X-Gone", "1"), ("X-Kept", "1"), ("Content-Length", str(len(body)))])
@@ -99,7 +99,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory):
         yield server
 
 
-def told(server: Server, path: str = "/", host: str = "one.test") -> dict[str, object]:
+def variables(server: Server, path: str = "/", host: str = "one.test") -> dict[str, object]:
     answer = server.talk(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
                          .encode())
     return json.loads(answer.partition(b"\r\n\r\n")[2])
@@ -107,8 +107,8 @@ def told(server: Server, path: str = "/", host: str = "one.test") -> dict[str, o
 
 def test_applications_of_a_host(hosts: Server) -> None:
     """vhost-host, worker-mount, no-default-app."""
-    assert told(hosts)["SCRIPT_NAME"] == ""
-    assert told(hosts, host="ONE.test:80")["PATH_INFO"] == "/"
+    assert variables(hosts)["SCRIPT_NAME"] == ""
+    assert variables(hosts, host="ONE.test:80")["PATH_INFO"] == "/"
     request = b"GET /other/x HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
     assert hosts.talk(request % b"one.test").endswith(b"other")
     assert hosts.talk(request % b"two.test").startswith(b"HTTP/1.1 500 ")
@@ -117,7 +117,7 @@ def test_applications_of_a_host(hosts: Server) -> None:
 
 def test_python_as_it_is_set_up(hosts: Server) -> None:
     """pyargv, pymodule-alias, shared-import, threads-stack-size."""
-    found = told(hosts)
+    found = variables(hosts)
     assert found["argv"] == ["uwsgi", "--flag", "value"]
     assert (found["zork"], found["helper"]) == ("json.decoder", "from the file")
     assert found["stack"] == 512 * 1024
@@ -179,4 +179,4 @@ def exchanged(path: Path, data: bytes) -> tuple[str, list[str], bytes]:
     kept = sorted(line for line in fields.split("\r\n") if line.startswith("x-"))
     if status.startswith("200"):
         return status, kept, body
-    return status, [], b"told" if b"LookupError" in body and b"told" in body else b""
+    return status, [], b"reason" if b"LookupError" in body and b"reason" in body else b""

@@ -195,9 +195,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory):
 
 
 def test_listen(plain: Server) -> None:
-    """The kernel tells the length of a queue in tcpi_sacked."""
-    told = plain.handed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-    assert int.from_bytes(told[28:32], sys.byteorder) == 7
+    """The kernel reports the length of a queue in tcpi_sacked."""
+    info = plain.handed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    assert int.from_bytes(info[28:32], sys.byteorder) == 7
 
 
 def test_threads_are_slots(plain: Server) -> None:
@@ -213,7 +213,7 @@ def test_vhost_is_by_the_name_of_the_server(plain: Server) -> None:
 
 
 def test_http_keepalive_off(plain: Server) -> None:
-    """Nobody asked for the end of the connection."""
+    """Neither side asked for the end of the connection."""
     answer = plain.talk(b"GET /once HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"Connection: close\r\n" in answer
     assert plain.wait_for("/once") == "the line of GET /once"  # logformat
@@ -285,8 +285,8 @@ import io, os
 class File(io.FileIO):
     def close(self):
         if not self.closed:
-            with open("closed", "ab") as told:
-                told.write(b".")
+            with open("closed", "ab") as file:
+                file.write(b".")
         super().close()
 
 def application(environ, start_response):

@@ -249,7 +249,7 @@ def test_a_stop_during_a_reload(serve):
 
 
 def test_what_waits_in_the_queue_of_a_socket_that_goes_is_served(serve):
-    """The worker is busy; a connection that nobody accepted yet survives a reload and a stop."""
+    """The worker is busy; a connection that is not accepted yet survives a reload and a stop."""
     slow = APP.replace("    start_response", """
     if environ["PATH_INFO"] == "/slow":
         open("begun", "w").close()

@@ -1,4 +1,4 @@
-"""Nobody notices a reload: three in a row under load over every protocol, long answers too."""
+"""Three reloads in a row under load, over every protocol, cost no request; long responses too."""
 
 import signal
 import subprocess
@@ -59,7 +59,7 @@ def test_reloads_under_load(tmp_path, order):
 
 
 def test_old_and_new_workers_killed_during_a_reload_under_load(tmp_path):
-    """Only requests on the killed fail, and everybody is there in the end."""
+    """Only requests on the killed fail, and all processes are there in the end."""
     with Server(tmp_path, ini=INI, app=APP) as server:
         with Load(server, kept=1, closed=1, packets=1) as load:
             load.wait_for(50)

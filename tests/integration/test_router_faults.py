@@ -67,7 +67,7 @@ def test_without_descriptors_it_is_503(tmp_path: Path) -> None:
                        if f"router 1 (pid: {pid}," in server.log)
             before = len(os.listdir(f"/proc/{own}/fd"))
             with server.connect() as sock:
-                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")  # accepted, with room left
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")  # accepted, with slots left
                 wait_until(lambda: len(os.listdir(f"/proc/{own}/fd")) > before)
                 resource.prlimit(own, resource.RLIMIT_NOFILE, (3, 4096))
                 sock.sendall(b"\r\n")

@@ -170,7 +170,7 @@ def test_a_stop_in_the_middle_of_bodies(serve, directory):
 
 
 def refuses(address):
-    """Whether nobody listens there any more."""
+    """Return whether no socket listens there any more."""
     try:
         socket.create_connection(address, 5).close()
     except ConnectionRefusedError:
@@ -190,7 +190,7 @@ def uwsgi_packet(path, length):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.parametrize("more", ["", "lazy-apps = true\n"])
 def test_a_stop_while_the_application_is_imported(serve, directory, number, more):
-    """It may take minutes to import; nobody waits for it, and it is no failure."""
+    """It may take minutes to import; the stop does not wait for it, and it is not a failure."""
     (directory / "example_app.py").write_text(
         "import pathlib, time\npathlib.Path('importing').touch()\ntime.sleep(60)\n")
     server = serve(more, ready=False, start_new_session=True)

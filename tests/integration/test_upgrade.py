@@ -1,4 +1,4 @@
-"""SIGUSR2: the server becomes its new version in place, and nobody notices.
+"""SIGUSR2: the server becomes its new version in place, and no client notices.
 
 The two versions are copies of the package whose version strings differ, behind a link as
 deployments have it.
@@ -181,7 +181,7 @@ def test_daemons_change_with_the_version(server, tmp_path):
 
 
 def test_sockets_of_a_service_manager_stay(server, tmp_path):
-    """LISTEN_FDS counts after an upgrade too, and is told to no child."""
+    """LISTEN_FDS counts after an upgrade too, and no child gets it."""
     app = APP.replace('environ["SERVER_SOFTWARE"].encode()',
                       'repr([n for n in os.environ if "LISTEN" in n or "HANDOVER" in n]).encode()')
     (server.directory / "app.py").write_text(app)

@@ -173,7 +173,7 @@ def _file(context: RuleContext, argument: Template) -> object:
     files = _files()
     found = files.open_within(argument.directory, argument.fill(context))
     if found is None:
-        page = context.exchange.transport.standing.pages.get(404)
+        page = context.exchange.transport.response_defaults.pages.get(404)
         if page is not None:
             return context.reply("404 Not Found", page, ("Content-Type", "text/html"))
         return context.reply("404 Not Found", b"Not Found", ("Content-Type", "text/plain"))

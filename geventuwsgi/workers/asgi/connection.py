@@ -347,8 +347,8 @@ class Connection(StreamProtocol):
                 self.record(exchange)
         self.exchange = None
         self.transport.write(error_response(
-            status, self.service.standing, is_head=is_head, text=page.content, media=page.kind,
-            extra=page.fields))
+            status, self.service.response_defaults, is_head=is_head, text=page.content,
+            media=page.kind, extra=page.fields))
         self.finish(not self.parser.body_complete or bool(self.parser.buffered))
 
     def abort_response(self, with_reset: bool) -> None:
@@ -366,7 +366,7 @@ class Connection(StreamProtocol):
         if silent:
             self.close()
             return
-        self.transport.write(error_response(error.status, self.service.standing,
+        self.transport.write(error_response(error.status, self.service.response_defaults,
                                             extra=error.fields))
         self.finish(True)
 

@@ -239,16 +239,16 @@ class AsgiExchange(Record):
 
     def _head(self, response: Response, known: int | None) -> bytes:
         """Encode the head. After this the response cannot be replaced by an error page."""
-        standing = self.connection.service.standing
+        response_defaults = self.connection.service.response_defaults
         is_head = self.scope["method"] == "HEAD"
         if self.raw:
-            octets = response.raw_head(standing, is_head, known)
+            octets = response.raw_head(response_defaults, is_head, known)
         else:
             persistent = (self.persistent and self.body_error is None
                           and self.connection.service.persistent)
             if self.expects and not self.connection.parser.body_complete:
                 persistent = False  # without a 100 the client may or may not send the body
-            octets = response.head(standing, self.http11, is_head, persistent,
+            octets = response.head(response_defaults, self.http11, is_head, persistent,
                                    None if self.trailers else known)
             self.keep_alive = response.keep_alive
         self.head_sent = True

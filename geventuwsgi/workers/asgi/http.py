@@ -156,7 +156,8 @@ class HttpsConnection(HttpConnection):
             self.close()
             return
         log.warning(tls.PLAIN_HTTP_CLOSED, self.peer)
-        self.transport.write(error_response(400, self.service.standing, detail=tls.PLAIN_HTTP))
+        self.transport.write(error_response(400, self.service.response_defaults,
+                                            detail=tls.PLAIN_HTTP))
         self.finish(True)
 
     def _secured(self) -> None:

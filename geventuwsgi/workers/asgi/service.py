@@ -129,7 +129,7 @@ class AsgiService(Service):
                 connection.expire(now)
             if connection.harakiri_at <= now:
                 connection.harakiri(now)
-        self.standing.tick(time())
+        self.response_defaults.tick(time())
         if self.access is not None:
             self.access.flush()
         self._sweep_timer = self.loop.call_later(SWEEP, self._sweep)

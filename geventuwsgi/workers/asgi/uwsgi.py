@@ -26,7 +26,7 @@ class UwsgiConnection(Connection):
         self.feed = self._feed_packet
         if self.host and self.host not in self.service.uwsgi_peers:
             log.warning(FORBIDDEN_PEER, self.host)
-            self.transport.write(error_response(403, self.service.standing))
+            self.transport.write(error_response(403, self.service.response_defaults))
             self.finish(True)
 
     def _feed_packet(self, data: bytes) -> None:

@@ -354,7 +354,7 @@ class WebSocket(Record):
 
     def _accept(self, message: Mapping[str, Any]) -> None:
         reply = self._reply
-        standing = self.connection.service.standing
+        response_defaults = self.connection.service.response_defaults
         lines = ["HTTP/1.1 101 Switching Protocols\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in reply.headers.raw_items()
                   if name.lower() not in ("date", "server")]
@@ -368,7 +368,7 @@ class WebSocket(Record):
         if own.length is not None or "sec-websocket-" in own.fields.lower():
             raise ResponseError("websocket.accept has header fields of the handshake or of "
                                 "a body")
-        octets = "".join((*lines, own.fields, standing.text, "\r\n")).encode("latin-1")
+        octets = "".join((*lines, own.fields, response_defaults.text, "\r\n")).encode("latin-1")
         # The library's own response is discarded; this one is sent instead.
         self._protocol.send_response(reply)
         self._protocol.data_to_send()
@@ -390,7 +390,7 @@ class WebSocket(Record):
         body = bytes(message.get("body", b""))
         data = b""
         if not self.head_sent:
-            data = response.head(self.connection.service.standing, True, False, False,
+            data = response.head(self.connection.service.response_defaults, True, False, False,
                                  None if more else len(body))
             self.head_sent = True
             self.header_size = response.head_size

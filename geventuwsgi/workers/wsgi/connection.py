@@ -61,7 +61,7 @@ class Connection(ABC):
         began: monotonic seconds at which the running request got its slot; inf if none runs.
         running: the record of the last request that ran long.
         requests: the number of requests that this connection has begun.
-        persists, body, standing, stream: see `app.wsgi.Transport`.
+        persists, body, response_defaults, stream: see `app.wsgi.Transport`.
         idle: it waits for a request, of which nothing has arrived.
         handed: the connection as a socket, for upgrade libraries.
         disconnected: whether the client is gone, for the application.
@@ -70,8 +70,9 @@ class Connection(ABC):
     """
 
     __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
-                 "requests", "began", "running", "exchange", "greenlet", "standing", "persists",
-                 "body", "idle", "handed", "disconnected", "rejected", "abandoned", "_core")
+                 "requests", "began", "running", "exchange", "greenlet", "response_defaults",
+                 "persists", "body", "idle", "handed", "disconnected", "rejected", "abandoned",
+                 "_core")
 
     parser: Any
 
@@ -80,7 +81,7 @@ class Connection(ABC):
         self.service = service
         self.stream = Stream(sock, service.hub, service.limits.send_timeout)
         self.listener = listener
-        self.standing = service.standing
+        self.response_defaults = service.response_defaults
         self.host = self.port = ""
         if type(address) is tuple:
             self.host, self.port = address[0], str(address[1])
@@ -372,7 +373,7 @@ class Connection(ABC):
             return
         exchange.head_sent = True
         exchange.response = Response(str(status), [])
-        octets = error_response(status, self.standing, is_head=exchange.method == "HEAD",
+        octets = error_response(status, self.response_defaults, is_head=exchange.method == "HEAD",
                                 text=page.content, media=page.kind, extra=page.fields)
         exchange.replaced(status, octets)
         try:

@@ -161,7 +161,7 @@ class DeadTransport:
 
     def __init__(self, connection: Any, head_sent: bool) -> None:
         self.head_sent = head_sent
-        self.standing = connection.standing
+        self.response_defaults = connection.response_defaults
         self.persists = False
         self.body = None
         self.stream = self
@@ -182,7 +182,7 @@ def _abandon(connection: Any) -> None:
                  service.worker)
     if not exchange.head_sent:
         try:
-            connection.stream.send_now(error_response(504, connection.standing))
+            connection.stream.send_now(error_response(504, connection.response_defaults))
         except OSError as error:
             log.debug(NOT_SENT, connection.peer, 504, error)
     if exchange.broken_off:

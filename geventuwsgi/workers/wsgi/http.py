@@ -159,7 +159,7 @@ class HttpsConnection(HttpConnection):
             log.warning(tls.NOT_TLS, self.peer)
             return False
         log.warning(tls.PLAIN_HTTP_CLOSED, self.peer)
-        self.stream.send(error_response(400, self.standing, detail=tls.PLAIN_HTTP))
+        self.stream.send(error_response(400, self.response_defaults, detail=tls.PLAIN_HTTP))
         return True
 
     def _environ(self, parser: RequestParser) -> environs.Environ:

@@ -33,12 +33,12 @@ def reject(connection: Any, error: ProtocolError) -> bool:
     is_head = connection.rejected is not None and connection.rejected.method == "HEAD"
     if isinstance(error, Overloaded):
         connection.service.rejected += 1
-        octets = error_response(503, connection.standing, is_head=is_head, extra=RETRY)
+        octets = error_response(503, connection.response_defaults, is_head=is_head, extra=RETRY)
         return send_error(connection, octets, 503) and has_unread_input(connection)
     silent = isinstance(error, NotOurProtocol)
     log.warning("%s: %s; closed%s", connection.peer, error.reason,
                 "" if silent else f" with {error.status}")
-    octets = error_response(error.status, connection.standing, is_head=is_head)
+    octets = error_response(error.status, connection.response_defaults, is_head=is_head)
     return not silent and send_error(connection, octets, error.status)
 
 

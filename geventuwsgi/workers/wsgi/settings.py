@@ -29,7 +29,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
     if settings.wsgi_accept_buffer:
         applications = applications.wrapped(buffers)
     values = values_of(settings, child)
-    values.standing.tick(time())
+    values.response_defaults.tick(time())
     service = WsgiService(
         values, applications, hub=hub,
         slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),

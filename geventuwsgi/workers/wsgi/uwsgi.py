@@ -26,7 +26,7 @@ class UwsgiConnection(Connection):
         service = self.service
         if self.host and self.host not in service.uwsgi_peers:
             log.warning(FORBIDDEN_PEER, self.host)
-            return rejections.send_error(self, error_response(403, service.standing), 403)
+            return rejections.send_error(self, error_response(403, service.response_defaults), 403)
         self.parser = parser = PacketParser(service.buffer_size)
         if not self.first_head(parser, early):
             return False

@@ -272,7 +272,7 @@ class Worker:
         self.child.row.publish(self._base, len(service.connections), service.slots.busy,
                                service.counters())
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
-        service.standing.tick(time())
+        service.response_defaults.tick(time())
         if self.access is not None:
             self.access.flush()
         if self._sweeps % MEASURE_EVERY == 0:

@@ -20,7 +20,7 @@ from geventuwsgi.protocol.response import ResponseDefaults
 
 class Transport:
     persists = True
-    standing = ResponseDefaults("", False)
+    response_defaults = ResponseDefaults("", False)
 
 
 def request(path: str = "/", **more: str) -> dict[str, Any]:
