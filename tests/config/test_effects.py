@@ -45,7 +45,7 @@ EFFECTS = {
         "log-4xx": "test_conditions_and_the_form_of_lines",
         "log-5xx": "test_conditions_and_the_form_of_lines",
         "log-date": "test_conditions_and_the_form_of_lines",
-        "log-dialect": "test_what_the_log_calls_the_server",
+        "log-dialect": "                                       other: str) -> None:",
         "log-maxsize": "test_rotation_under_load_loses_no_line",
         "logformat-strftime": "test_conditions_and_the_form_of_lines",
         "logger": "test_loggers_routes_encoders_and_syslog",
