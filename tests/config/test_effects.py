@@ -45,7 +45,7 @@ EFFECTS = {
         "log-4xx": "test_conditions_and_the_form_of_lines",
         "log-5xx": "test_conditions_and_the_form_of_lines",
         "log-date": "test_conditions_and_the_form_of_lines",
-        "log-dialect": "                                       other: str) -> None:",
+        "log-dialect": "test_the_product_name_in_the_log",
         "log-maxsize": "test_rotation_under_load_loses_no_line",
         "logformat-strftime": "test_conditions_and_the_form_of_lines",
         "logger": "test_loggers_routes_encoders_and_syslog",
