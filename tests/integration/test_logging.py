@@ -109,7 +109,7 @@ def test_conditions_and_the_form_of_lines(tmp_path: Path, interface: str) -> Non
 @pytest.mark.parametrize("more, product, other", [
     ("", "geventuwsgi", "uWSGI"), ("log-dialect = uwsgi\n", "uWSGI", "geventuwsgi")])
 def test_the_product_name_in_the_log(tmp_path: Path, more: str, product: str,
-                                       other: str) -> None:
+                                     other: str) -> None:
     """It is geventuwsgi, also for a [uwsgi] section, unless log-dialect changes it."""
     with Server(tmp_path, ini=INI + more, app=APP) as server:
         first = server.workers()[0]

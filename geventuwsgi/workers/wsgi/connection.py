@@ -145,16 +145,20 @@ class Connection(ABC):
 
     # The head of a request.
 
-    def first_head(self, parser: Any, early: bytes) -> bool:
-        timeout = self.service.limits.head_timeout
+    def first_data(self, early: bytes, timeout: float) -> bytes:
+        """Return the first bytes of the connection; b"" if none arrive."""
         self.idle = True
         try:
-            data = early or self.stream.receive_now(timeout)
+            return early or self.stream.receive_now(timeout)
         except Expired:
             log.debug(CONNECTED_ONLY, self.peer, timeout)
-            return False
+            return b""
         finally:
             self.idle = False
+
+    def first_head(self, parser: Any, early: bytes) -> bool:
+        timeout = self.service.limits.head_timeout
+        data = self.first_data(early, timeout)
         return bool(data) and (parser.head(data) or self.stream.read_head(parser, timeout))
 
     # One request, of any protocol.

@@ -16,7 +16,6 @@ from ...net.tls_engine import HandshakeFailed
 from ...net.tls_stream import SecureStream, TunnelSocket
 from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
-from ..messages import CONNECTED_ONLY
 from .body import BrokenBody
 from .connection import Connection
 
@@ -126,14 +125,7 @@ class HttpsConnection(HttpConnection):
 
     def serve_requests(self, early: bytes) -> bool:
         timeout = self.service.limits.head_timeout
-        self.idle = True
-        try:
-            data = early or self.stream.receive_now(timeout)
-        except Expired:
-            log.debug(CONNECTED_ONLY, self.peer, timeout)
-            return False
-        finally:
-            self.idle = False
+        data = self.first_data(early, timeout)
         if not data:
             return False
         if data[0] != tls.HANDSHAKE:

@@ -42,7 +42,6 @@ from .uwsgi import UwsgiConnection
 
 log = logging.getLogger("geventuwsgi.error")
 
-# Sweeps between two measurements of the process's memory.
 # Seconds between two checks for greenlets of the application (gevent-wait-for-hub).
 _WAIT_INTERVAL = 0.1
 CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
