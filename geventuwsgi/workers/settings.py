@@ -47,5 +47,5 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
 
 
 def _or_never(seconds: float | None, otherwise: float) -> float:
-    """Return `seconds`, or `otherwise` if unset; 0 is no limit."""
+    """Return `seconds`, or `otherwise` if unset; 0 means no limit."""
     return (otherwise if seconds is None else seconds) or NEVER

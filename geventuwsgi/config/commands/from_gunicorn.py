@@ -248,7 +248,7 @@ class Conversion:
 
     def _reject(self, entry: Entry, reason: str) -> None:
         if entry.key.startswith("limit-request") and entry.text == "0":
-            reason += "; in gunicorn 0 is no limit, here there always is one"
+            reason += "; in gunicorn 0 means no limit, here there always is one"
         status = "refused" if reason == _CHANGED else "wrong"
         self.unconverted.append(Unconverted(entry.origin.option or entry.key, entry.origin, reason,
                                             status, entry.text))

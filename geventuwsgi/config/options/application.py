@@ -152,13 +152,13 @@ ASGI: tuple[Option, ...] = (
     Option("lifespan", Choice("auto", "on", "off"), "run the application's startup and shutdown "
            "events; auto serves an application that does not support them without", _ASGI,
            default="auto", gunicorn=("asgi-lifespan",)),
-    Option("lifespan-startup-timeout", Seconds(), "maximum duration of the startup, in seconds; 0 "
-           "is no limit", _ASGI, default=60),
+    Option("lifespan-startup-timeout", Seconds(), "maximum duration of the startup, in seconds; 0: "
+           "no limit", _ASGI, default=60),
     Option("lifespan-shutdown-timeout", Seconds(), "maximum duration of the shutdown, in seconds",
            _ASGI, default=30),
     Option("ws-ping-interval", Seconds(), "seconds between two pings on a WebSocket; 0 sends no "
            "pings", _ASGI, default=20),
-    Option("ws-ping-timeout", Seconds(), "seconds to wait for the pong; 0 is no limit", _ASGI,
+    Option("ws-ping-timeout", Seconds(), "seconds to wait for the pong; 0: no limit", _ASGI,
            default=20),
     Option("ws-max-size", Size(minimum=1), "maximum size of a WebSocket message", _ASGI,
            default=16 * 1024 ** 2, gunicorn=("websocket-max-message-size",)),

@@ -140,7 +140,7 @@ _SOON = ("the replacement accepts connections before the worker stops; the maste
 _RECYCLING = "Recycling of workers"
 RECYCLING: tuple[Option, ...] = (
     Option("max-requests", Number(), "number of requests after which a worker is replaced; "
-           "0 is no limit", _RECYCLING, default=0, letters="R", difference=_SOON,
+           "0: no limit", _RECYCLING, default=0, letters="R", difference=_SOON,
            gunicorn=("limit-max-requests",)),
     Option("max-requests-delta", Number(), "additional requests that each worker serves compared "
            "with the previous one", _RECYCLING, default=0),
@@ -149,7 +149,7 @@ RECYCLING: tuple[Option, ...] = (
            gunicorn=("limit-max-requests-jitter",)),
     Option("min-worker-lifetime", Seconds(), "minimum age at which a worker is replaced because "
            "of its requests or its memory", _RECYCLING, default=10),
-    Option("max-worker-lifetime", Seconds(), "the age at which a worker is replaced; 0 is no "
+    Option("max-worker-lifetime", Seconds(), "the age at which a worker is replaced; 0: no "
            "limit", _RECYCLING, default=0,
            difference=_SOON + ", and an idle worker is replaced as well"),
     Option("max-worker-lifetime-delta", Seconds(), "additional lifetime of each worker compared "
@@ -162,7 +162,7 @@ RECYCLING: tuple[Option, ...] = (
            default=0,
            difference="as reload-on-rss"),
     Option("evil-reload-on-rss", Megabytes(), "the resident memory at which the master kills a "
-           "worker, whatever it is doing; 0 is no limit", _RECYCLING, default=0),
+           "worker, whatever it is doing; 0: no limit", _RECYCLING, default=0),
     Option("evil-reload-on-as", Megabytes(), "as evil-reload-on-rss, for its address space",
            _RECYCLING, default=0),
     Option("mem-collector-freq", Seconds(minimum=1), "interval at which the master measures for "
@@ -190,10 +190,10 @@ CHEAPER: tuple[Option, ...] = (
     Option("cheaper-idle", Seconds(), "seconds that spare2 keeps a surplus worker",
            _CHEAPER, default=10),
     Option("cheaper-rss-limit-soft", Size(), "total memory of all workers, in bytes, above which "
-           "no worker is started; 0 is no limit", _CHEAPER, default=0,
+           "no worker is started; 0: no limit", _CHEAPER, default=0,
            difference="memory-report is not needed"),
     Option("cheaper-rss-limit-hard", Size(), "total memory of all workers, in bytes, above which "
-           "workers are stopped, down to cheaper; 0 is no limit", _CHEAPER, default=0),
+           "workers are stopped, down to cheaper; 0: no limit", _CHEAPER, default=0),
     Option("cheaper-busyness-max", Number(minimum=1, maximum=100), "percentage of slots in use "
            "above which workers are started", _CHEAPER, default=50),
     Option("cheaper-busyness-min", Number(maximum=100), "percentage of slots in use "

@@ -99,7 +99,7 @@ REQUESTS: tuple[Option, ...] = (
            "request", _REQUESTS, default=8190, aliases=("limit-request-field_size",),
            derived="8190, or buffer-size if that is set"),
     Option("limit-post", Size(), "maximum size of a request body; the response to a larger one "
-           "is 413; 0 is no limit", _REQUESTS, default=0),
+           "is 413; 0: no limit", _REQUESTS, default=0),
     Option("post-buffering", Size(on=65536), "store request bodies larger than this in a "
            "temporary file before the application is called; 0 is off", _REQUESTS, default=0),
     Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0 is "
@@ -110,7 +110,7 @@ REQUESTS: tuple[Option, ...] = (
            "off, 1 or true is on, a larger number is seconds", _REQUESTS, to="keepalive",
            derived="as keepalive"),
     Option("socket-timeout", Seconds(), "seconds without progress in reading a body or writing "
-           "a response; 0 is no limit", _REQUESTS, default=30, letters="z"),
+           "a response; 0: no limit", _REQUESTS, default=30, letters="z"),
     Option("chunked-input-timeout", Seconds(), "seconds without progress in reading a chunked "
            "body", _REQUESTS, derived="socket-timeout"),
     Option("socket-send-timeout", Seconds(), "seconds without progress in writing a response",
@@ -130,12 +130,12 @@ REQUESTS: tuple[Option, ...] = (
 _STUCK = "Requests: stuck, slow, too many"
 STUCK: tuple[Option, ...] = (
     Option("harakiri", Seconds(), "maximum duration of a request in the application, in seconds; "
-           "0 is no limit", _STUCK, default=0,
+           "0: no limit", _STUCK, default=0,
            difference="the request ends with 504 and the worker keeps running; only a blocked "
                       "worker is killed"),
     Option("harakiri-path", Many(PathLimit()), "the harakiri of requests whose path has this "
-           "prefix, as in /reports/=120, in place of the general one; the longest prefix wins, 0 "
-           "is no limit; may be repeated", _STUCK, default=(), merge=True),
+           "prefix, as in /reports/=120, in place of the general one; the longest prefix wins, 0: "
+           "no limit; may be repeated", _STUCK, default=(), merge=True),
     Option("harakiri-verbose", Boolean(), "at a harakiri, also log the request's variables and "
            "the stacks of all greenlets of the worker", _STUCK, default=False,
            difference="uWSGI logs the system call and the native stack of the process instead"),

@@ -34,16 +34,16 @@ ROUTER: tuple[Option, ...] = (
     Option("http-connections", Number(minimum=1), "maximum number of client connections a router "
            "process keeps open", _ROUTER, default=10000),
     Option("http-node-connections", Number(), "maximum number of requests a node is given at "
-           "once, unless the node sets its own; 0 is no limit", _ROUTER, default=0),
+           "once, unless the node sets its own; 0: no limit", _ROUTER, default=0),
     Option("http-queue", Number(), "maximum number of requests that wait for a node with free "
            "capacity; further ones get 503", _ROUTER, default=1000),
-    Option("http-connect-timeout", Seconds(), "seconds to connect to a node; 0 is no limit",
+    Option("http-connect-timeout", Seconds(), "seconds to connect to a node; 0: no limit",
            _ROUTER, default=5),
     Option("http-timeout", Seconds(), "seconds without progress of a node after which the client "
-           "gets 504; 0 is no limit", _ROUTER, default=60,
+           "gets 504; 0: no limit", _ROUTER, default=60,
            difference="the client gets a response, and a WebSocket has http-upgrade-timeout"),
     Option("http-upgrade-timeout", Seconds(), "seconds without data on a WebSocket or another "
-           "upgraded connection after which it is closed; 0 is no limit", _ROUTER, default=3600),
+           "upgraded connection after which it is closed; 0: no limit", _ROUTER, default=3600),
     Option("http-gracetime", Seconds(), "maximum time in seconds that a failing node is left out; "
            "it begins with one second", _ROUTER, default=30),
     Option("http-buffer", Size(minimum=4096), "maximum size of a body's data that a router "

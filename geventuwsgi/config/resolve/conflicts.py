@@ -17,13 +17,13 @@ _ENCODERS = (("log_encoder", "logger"), ("log_req_encoder", "req_logger"))
 
 
 def harakiri_paths(texts: Iterable[str]) -> list[tuple[str, float]]:
-    """Return (prefix, seconds) of each `harakiri-path`; 0 is no limit."""
+    """Return (prefix, seconds) of each `harakiri-path`; 0 means no limit."""
     split = (text.rpartition("=") for text in texts)
     return [(prefix, float(seconds)) for prefix, _, seconds in split]
 
 
 def longest_harakiri(values: Mapping[str, Any]) -> float:
-    """Return the maximum duration of any request, in seconds; 0 is no limit."""
+    """Return the maximum duration of any request, in seconds; 0 means no limit."""
     paths = harakiri_paths(values["harakiri_path"])
     limits = [values["harakiri"], *(seconds for _, seconds in paths)]
     return 0 if 0 in limits else max(limits)

@@ -25,7 +25,7 @@ class Slots:
     Args:
         count: the number of requests that may be inside the application at once.
         freed: called when a slot becomes free and no request waits for it.
-        limit: the number of requests that may wait for one (`queue-limit`); 0 is no limit.
+        limit: the number of requests that may wait for one (`queue-limit`); 0 means no limit.
 
     Attributes:
         free: the numbers of the free slots; empty while a request waits.
