@@ -7,6 +7,7 @@ directory, so that a test decides when it continues, in whichever worker.
 import hashlib
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 from wsgiref.validate import validator
@@ -160,20 +161,10 @@ def wait(environ, start_response):
 
 def orphan(environ, start_response):
     """Create a process whose parent ends before it; respond with its pid."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        grandchild = os.fork()
-        if grandchild == 0:
-            wait_for(environ["QUERY_STRING"])
-            os._exit(3)
-        os.write(writer, b"%d" % grandchild)
-        os._exit(0)
-    os.waitpid(child, 0)
-    pid = os.read(reader, 20)
-    os.close(reader)
-    os.close(writer)
-    return say(start_response, pid)
+    script = (f"cd {HERE}; (while [ ! -e {environ['QUERY_STRING']} ]; do sleep 0.05; done; exit 3) "
+              ">/dev/null 2>&1 & echo $!")
+    return say(start_response, subprocess.run(["sh", "-c", script], capture_output=True,
+                                              check=True).stdout.strip())
 
 
 ROUTES = {f"/{function.__name__}": function for function in (
