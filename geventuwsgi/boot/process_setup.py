@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ..config.settings import Settings
 from ..master.attached.systemd import VARIABLES
-from ..master.spawn import interpreter
+from ..master.posix_spawn import interpreter
 from ..system.title import Titles
 
 logger = logging.getLogger("geventuwsgi.error")

@@ -24,9 +24,9 @@ from ..errors import BootError
 from ..ipc import channel, scoreboard
 from .children import Process, Rows, Throttle, Worker, how, log_delay
 from .heartbeat import SILENT_TIME, STACK_TIME, check
+from .posix_spawn import request_fork, spawn
 from .recycling import Recycler, next_to_replace
 from .role import Role
-from .spawn import request_fork, spawn
 
 logger = logging.getLogger("geventuwsgi.error")
 

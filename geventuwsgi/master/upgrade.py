@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .attached.attached import Attached
-from .spawn import spawn_plain
+from .posix_spawn import spawn_plain
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -16,7 +16,7 @@ from geventuwsgi.config.sources import directives, ini
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import BindError, ConfigError, ConfigurationEnd
-from geventuwsgi.master.spawn import interpreter
+from geventuwsgi.master.posix_spawn import interpreter
 from tests.config.conftest import Resolve
 
 Write = Callable[..., str]
