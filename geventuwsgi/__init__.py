@@ -29,11 +29,12 @@ never in a circle: not at import time, not inside a function, not under `TYPE_CH
        api             the module that an application imports as `uwsgi`
        errors          the exceptions: who caused them, and the status that follows
 
-The subpackages of one floor never import each other, nor does `workers.wsgi` import
-`workers.asgi` or the other way round. Only the entry module of a subpackage
-(`workers.wsgi.worker`, `workers.asgi.bridge`, `router.gateway`) reads the settings; the modules
-below it take plain arguments. Only `boot` imports inside functions, in the process that needs the
-module. One import runs upward: `serve` below imports `boot.embedded` when it is called.
+The subpackages of one floor never import each other, nor does `workers.wsgi` import `workers.asgi`
+or the other way round. Only the entry module of a subpackage (`workers.wsgi.worker`,
+`workers.asgi.bridge`, `router.gateway` and what turns settings into values for them) reads the
+settings; the other modules take plain arguments. Only `boot` imports inside functions, in the
+process that needs the module. One import runs upward: `serve` below imports `boot.embedded` when it
+is called.
 
 Processes:
 

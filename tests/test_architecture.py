@@ -362,18 +362,24 @@ def literals(module: str) -> Iterator[str]:
             yield node.value
 
 
+def constants(module: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) of the constants of a module, in whatever way the value is written."""
+    for node in tree(module).body:
+        targets = node.targets if isinstance(node, ast.Assign) else (
+            [node.target] if isinstance(node, ast.AnnAssign) else [])
+        value = getattr(node, "value", None)
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id.isupper() and value is not None:
+                yield target.id.lstrip("_"), ast.unparse(value)
+
+
 def test_constants_have_one_home() -> None:
-    numbers: dict[tuple[str, object], set[str]] = defaultdict(set)
+    numbers: dict[tuple[str, str], set[str]] = defaultdict(set)
     sentences: dict[str, set[str]] = defaultdict(set)
     for module in MODULES:
-        for node in tree(module).body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) \
-                    and isinstance(node.value.value, (int, float)):
-                for target in node.targets:
-                    if isinstance(target, ast.Name):
-                        name = target.id.lstrip("_")
-                        numbers[name, node.value.value].add(str(MODULES[module]))
         if not inside(module, ("config.options",)):     # rows: the reason of each is its own
+            for name, value in constants(module):
+                numbers[name, value].add(str(MODULES[module]))
             for text in literals(module):
                 sentences[text].add(str(MODULES[module]))
     failing([f"{name} = {value}: {', '.join(sorted(where))}"

@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-_READ_SIZE = 65536
-
 
 class Body(io.RawIOBase):
     """The body of one request, read as it arrives.

@@ -19,13 +19,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-__all__ = [
-    "ACCEPTING", "BYTES_SENT", "CONNECTIONS", "CORES", "CPU_US", "EXCEPTIONS", "GENERATION",
-    "HARAKIRIS", "HEARTBEAT_NS", "IN_PROGRESS", "PID", "REQUESTS", "RESPAWNS",
-    "RESPONSE_TIME_US", "ROUTER", "RSS", "STARTED", "STATE", "STATE_BOOTING", "STATE_DEAD",
-    "STATE_DRAINING", "STATE_READY", "VSZ", "WORKER", "Row", "Scoreboard",
-]
-
 # Indexes into `Row.cells`.
 PID = 0                 # of the process that owns the row; 0 = none
 WORKER = 1              # the worker's number, from 1
@@ -55,7 +48,7 @@ GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VS
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 
 CELLS = 32              # 256 bytes: rows of two workers share no cache line
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Row:
@@ -108,8 +101,8 @@ class Row:
         """Write the memory and CPU time of this process, which owns the row."""
         with open("/proc/self/statm", "rb") as file:
             pages = file.read().split()
-        self.cells[VSZ] = int(pages[0]) * _PAGE
-        self.cells[RSS] = int(pages[1]) * _PAGE
+        self.cells[VSZ] = int(pages[0]) * PAGE
+        self.cells[RSS] = int(pages[1]) * PAGE
         self.cells[CPU_US] = time.process_time_ns() // 1000
 
     def vacate(self) -> None:

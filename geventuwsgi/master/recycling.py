@@ -6,11 +6,11 @@ these the master measures the memory itself: a worker whose hub is blocked does 
 """
 
 import logging
-import os
 import signal
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..ipc.scoreboard import PAGE
 from .children import Worker
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -19,7 +19,6 @@ CHECK_INTERVAL = 0.5          # seconds between two checks of requests, age and 
 GROWTH = 0.25           # allowed to a worker that exceeds a limit from its start,
 MOST_DOUBLED = 4        # doubled each time that this does not help, this often at most
 SHARE = 4               # one worker in four, but always one, drains after its replacement
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Recycling(NamedTuple):
@@ -172,4 +171,4 @@ def measure(pid: int) -> tuple[int, int]:
             pages = file.read().split()
     except OSError:
         return 0, 0
-    return int(pages[0]) * _PAGE, int(pages[1]) * _PAGE
+    return int(pages[0]) * PAGE, int(pages[1]) * PAGE

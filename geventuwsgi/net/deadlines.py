@@ -4,6 +4,8 @@ A deadline is a number on a connection, and one timer per process compares all o
 no timer is armed per request. Times are in seconds, sizes in octets.
 """
 
+import struct
+
 # Between two sweeps over all deadlines; a timeout fires at most this much late.
 SWEEP = 0.25
 # A timeout of 0 means no limit. Not inf, which as a deadline means that nothing is awaited.
@@ -16,3 +18,7 @@ IDLE_ON_RELOAD = 5.0
 # client_max_body_size) none.
 LINGER_SECONDS = 2.0
 LINGER_OCTETS = 64 << 20
+# One call of sendfile blocks the whole worker while the file is read from disk.
+SENDFILE_SIZE = 1 << 20
+# struct linger: on, no seconds. The close sends a reset, socket(7).
+RESET = struct.pack("ii", 1, 0)

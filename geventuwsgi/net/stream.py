@@ -10,7 +10,6 @@
 
 import _socket
 import os
-import struct
 from collections.abc import Callable
 from math import inf
 from time import monotonic
@@ -22,13 +21,10 @@ from greenlet import GreenletExit, greenlet
 
 from ..errors import ClientDisconnected, ProtocolError
 from .acceptor import Batch, adopt
+from .deadlines import RESET, SENDFILE_SIZE
 
 READ, WRITE = 1, 2
 _RECEIVE = 65536
-# One call of sendfile blocks the whole worker while the file is read from disk.
-_SENDFILE = 1 << 20
-# struct linger: on, no seconds. The close sends a reset, socket(7).
-_RESET = struct.pack("ii", 1, 0)
 # From this size on the kernel joins a head and its body (sendmsg).
 _GATHER = 65536
 
@@ -245,7 +241,7 @@ class Stream:
         try:
             while count:
                 try:
-                    sent = os.sendfile(out, fd, offset, min(count, _SENDFILE))
+                    sent = os.sendfile(out, fd, offset, min(count, SENDFILE_SIZE))
                 except BlockingIOError:
                     self._await(writer)
                     continue
@@ -353,7 +349,7 @@ class Stream:
         resets, this is a normal close.
         """
         try:
-            self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
+            self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, RESET)
         except OSError:
             pass  # closed already
         self.close()

@@ -38,6 +38,8 @@ _WITHOUT_LENGTH = frozenset((101, 204))
 PLAIN = "text/plain; charset=utf-8"
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 KEEP_ALIVE = "Connection: keep-alive\r\n"
+# With a 503: a slot may become free at any moment.
+RETRY = (("Retry-After", "1"),)
 
 # Caches of names and statuses. They are bounded for applications that copy input into them.
 _CACHED_TEXTS = 1024

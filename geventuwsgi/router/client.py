@@ -23,7 +23,7 @@ from ..net.tls_engine import HandshakeFailed
 from ..net.tls_stream import SecureStream
 from ..protocol import proxy
 from ..protocol.http1 import RequestParser
-from ..protocol.response import error_response
+from ..protocol.response import RETRY, error_response
 from .balance import NoNodeAvailable
 from .exchange import NodeFailure, ProxyExchange
 from .node import NodeConnection
@@ -31,8 +31,6 @@ from .request import Origin, Request
 from .routes import host_of, without_port
 
 log = logging.getLogger("geventuwsgi.error")
-
-_RETRY = (("Retry-After", "1"),)
 
 
 class _RouterFailure(ProtocolError):
@@ -244,7 +242,7 @@ class Client:
         is_head = exchange is not None and exchange.parser.method == "HEAD"
         try:
             self.stream.send(error_response(error.status, state.defaults, is_head=is_head,
-                                            extra=_RETRY if error.status == 503 else ()))
+                                            extra=RETRY if error.status == 503 else ()))
         except ClientDisconnected:
             return False
         return not (whole and exchange is not None)

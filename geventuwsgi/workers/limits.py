@@ -17,8 +17,8 @@ CLOSE_TIMEOUT = 10.0
 
 
 class ConnectionLimits(NamedTuple):
-    """Timeouts and sizes of a connection. 0 means no limit, and for the timeouts of a
-    request `net.deadlines.NEVER` does.
+    """Timeouts and sizes of a connection. A timeout without a limit is `net.deadlines.NEVER`;
+    a size of 0 is no limit.
 
     Attributes:
         head_timeout: for a complete request head, from its first octet.

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ...ipc import channel
+from ...log import tracebacks
 from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -28,8 +29,7 @@ logger = logging.getLogger("geventuwsgi.error")
 PIECE = 3500    # bytes of paths in one message
 
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
-_PACKAGE_DIRECTORY = os.path.dirname(os.path.dirname(
-    os.path.dirname(os.path.abspath(__file__)))) + os.sep
+_OWN_MODULES = tracebacks.PACKAGE_DIRECTORY + os.sep
 
 # Templates of an application. Engines read them when they need them, and cache them.
 ENDINGS = (".html", ".htm", ".xhtml", ".jinja", ".jinja2", ".j2", ".mako", ".mak", ".pt", ".zpt",
@@ -86,7 +86,7 @@ class Imported:
 
 
 def _counts(path: str) -> bool:
-    if path.startswith(_PACKAGE_DIRECTORY):
+    if path.startswith(_OWN_MODULES):
         return False
     return not path.startswith(_LIBRARY) or "-packages" + os.sep in path
 
@@ -129,7 +129,7 @@ def directories_of(files: Iterable[str]) -> list[str]:
     known += [os.path.dirname(path) for path in files]
     return [path + "/" for path in dict.fromkeys(known)
             if os.path.isdir(path) and not (path + os.sep).startswith((_LIBRARY,
-                                                                       _PACKAGE_DIRECTORY))
+                                                                       _OWN_MODULES))
             and not path.endswith("-packages")]
 
 

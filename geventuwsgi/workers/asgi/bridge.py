@@ -60,6 +60,7 @@ def run(settings: Settings, listeners: Sequence[Listener], applications: Applica
 
     Returns:
         The exit status of the process.
+
     Raises:
         BootError: the application's startup failed.
     """

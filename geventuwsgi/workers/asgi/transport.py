@@ -9,18 +9,15 @@ on both loops, and leaves the socket accessible for sendfile and for a close wit
 import _socket
 import asyncio
 import os
-import struct
 from typing import Any
+
+from ...net.deadlines import RESET, SENDFILE_SIZE
 
 # malloc maps memory for each call above 128 KiB: reading 120 octets takes 2.4 us with this
 # size, 16 us with asyncio's 256 KiB.
 _RECEIVE_SIZE = 65536
 # asyncio's own: with more octets in the write buffer the application waits.
 HIGH_WATER = 65536
-# One call of sendfile blocks the whole worker while the file is read from disk.
-_SENDFILE = 1 << 20
-# struct linger: on, no seconds. The close sends a reset, socket(7).
-_RESET = struct.pack("ii", 1, 0)
 
 
 class SocketTransport:
@@ -194,7 +191,7 @@ class SocketTransport:
         left = count
         while left and not self._closed:
             try:
-                sent = os.sendfile(self._fd, file, offset, min(left, _SENDFILE))
+                sent = os.sendfile(self._fd, file, offset, min(left, SENDFILE_SIZE))
             except BlockingIOError:
                 await self._wait_writable()
                 continue
@@ -252,7 +249,7 @@ class SocketTransport:
         """
         if not self._closed:
             try:
-                self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET)
+                self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, RESET)
             except OSError:
                 pass  # the peer has closed already
             self._close(None)

@@ -15,13 +15,10 @@ from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, NotOurProtocol, Overloaded, ProtocolError
 from ...net.stream import Stream
 from ...protocol import proxy
-from ...protocol.response import error_response
+from ...protocol.response import RETRY, error_response
 from ..messages import NOT_SENT
 
 log = logging.getLogger("geventuwsgi.error")
-
-# For a client that finds the queue full. A slot may become free at any moment.
-RETRY = (("Retry-After", "1"),)
 
 
 def reject(connection: Any, error: ProtocolError) -> bool:
@@ -68,10 +65,10 @@ def send_error(connection: Any, octets: bytes, status: int) -> bool:
     return True
 
 
-# The PROXY header in front of a connection: who really is at its other end.
+# The PROXY header at the start of a connection, which names the real client.
 
 def read_header(connection: Any) -> bytes:
-    """Read the PROXY header that has to come first; return the bytes behind it.
+    """Read the PROXY header that has to come first; return the bytes after it.
 
     The connection takes the addresses that it names for the peer's.
 

@@ -30,7 +30,7 @@ from ..service import MEASURE_EVERY
 from . import harakiri, stacks
 from .acceptor import Acceptor
 from .connection import Connection
-from .from_router import RoutedAcceptor, RoutedConnection
+from .from_router import RoutedAcceptor
 from .harakiri import LongRequests
 from .http import HttpConnection, HttpsConnection
 from .hub_monitor import HubMonitor
@@ -45,8 +45,7 @@ log = logging.getLogger("geventuwsgi.error")
 # Seconds between two checks for greenlets of the application (gevent-wait-for-hub).
 _WAIT_INTERVAL = 0.1
 CONNECTION_TYPES: dict[str, Callable[..., Connection]] = {
-    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection,
-    "routed": RoutedConnection}
+    "http": HttpConnection, "https": HttpsConnection, "uwsgi": UwsgiConnection}
 
 
 def run(settings: Settings, listeners: Sequence[Listener], applications: Applications,
