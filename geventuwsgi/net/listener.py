@@ -66,6 +66,14 @@ class Listener:
         """The address with its protocol; for HTTP over TCP it is a link in terminals."""
         return f"{self.protocol}://{'unix:' if self.is_unix else ''}{self.address.text}"
 
+    def peer_name(self, host: str, port: int | str) -> str:
+        """Return the name of a client in the log.
+
+        Args:
+            host, port: of the client; "" for one without an address.
+        """
+        return f"{host}:{port}" if host else f"a client of {self.url}"
+
     def to_json(self) -> str:
         """Serialize it for a process that inherits the descriptor."""
         return json.dumps({"fd": self.socket.fileno(), "protocol": self.protocol})

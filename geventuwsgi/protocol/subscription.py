@@ -30,7 +30,6 @@ class Announcement(NamedTuple):
         cores: how many requests it can serve at once; 0 = unknown.
         load: how many requests it serves now.
         weight: its share among the nodes of its key.
-        signed: there is a signature.
     """
 
     leaves: bool
@@ -41,7 +40,6 @@ class Announcement(NamedTuple):
     cores: int = 0
     load: int = 0
     weight: int = 1
-    signed: bool = False
 
 
 def parse(data: bytes) -> Announcement:
@@ -63,8 +61,7 @@ def parse(data: bytes) -> Announcement:
     return Announcement(
         data[3] == LEAVE, key.lower(), address,
         _number(pairs, "modifier1", 0, 255), _number(pairs, "modifier2", 0, 255),
-        _number(pairs, "cores"), _number(pairs, "load"), max(1, _number(pairs, "weight", 1, 1000)),
-        "sign" in pairs)
+        _number(pairs, "cores"), _number(pairs, "load"), max(1, _number(pairs, "weight", 1, 1000)))
 
 
 def encode(sent: Announcement) -> bytes:

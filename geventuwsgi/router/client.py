@@ -79,9 +79,7 @@ class Client:
     @property
     def peer(self) -> str:
         """The client's name in logs."""
-        if not self.host:
-            return f"a peer on {self.listener.url}"
-        return f"{self.host}:{self.port}"
+        return self.listener.peer_name(self.host, self.port)
 
     def serve(self) -> None:
         """Serve until the connection ends."""

@@ -18,7 +18,7 @@ CLOSE_TIMEOUT = 10.0
 
 class ConnectionLimits(NamedTuple):
     """Timeouts and sizes of a connection. A timeout without a limit is `net.deadlines.NEVER`;
-    a size of 0 is no limit.
+    a size of 0: no limit.
 
     Attributes:
         head_timeout: for a complete request head, from its first octet.

@@ -3,7 +3,7 @@
 from ..errors import ProtocolError
 
 # Formats of log lines.
-CLIENT_GONE = "%s: client gone during %s: %r"
+GONE_DURING = "%s: client gone during %s: %r"
 CONNECTED_ONLY = "%s: sent nothing for %g seconds; closed"
 EMPTY_PACKET = "Empty python request: a packet without REQUEST_METHOD"
 FORBIDDEN_PEER = "Forbidden uWSGI request from IP %s (see uwsgi-allow-from)"

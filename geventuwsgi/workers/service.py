@@ -6,10 +6,12 @@ are plain numbers.
 
 import contextvars
 from collections.abc import Callable
+from time import time
 from typing import Any, NamedTuple
 
 from ..app.applications import Applications
 from ..app.exceptions import ExceptionPolicy
+from ..log.record import RequestRecord
 from ..net.allowlist import AllowList
 from ..protocol.message import Limits
 from ..protocol.response import ResponseDefaults
@@ -86,6 +88,19 @@ class Service:
         self.harakiris = 0
         self.bytes_sent = 0
         self.response_time = 0.0
+
+    def complete(self, record: RequestRecord, duration: float) -> None:
+        """Set what the request log takes from the worker; the request has been counted.
+
+        Args:
+            duration: of the request, in seconds.
+        """
+        record.duration = duration
+        record.started = time() - duration
+        record.pid = self.pid
+        record.worker = self.worker
+        record.app_requests = self.app_requests[record.app]
+        record.total_requests = self.requests + self.others_requests
 
     def counters(self) -> tuple[int, int, int, int, int]:
         """Return the counters in the order of `ipc.scoreboard.COUNTERS`."""

@@ -21,8 +21,8 @@ def test_defaults() -> None:
     announcement = subscription.parse(packet(key="Example.COM:80", address="/run/app.sock"))
     assert announcement == Announcement(False, "example.com:80", "/run/app.sock")
     assert subscription.parse(packet(key="k", address="a", weight="0")).weight == 1
-    assert subscription.parse(packet(key="k", address="a", sign="x")).signed
-    assert subscription.parse(packet(key="k", address="a", notify="/x", sni_key="y"))
+    assert subscription.parse(packet(key="k", address="a", sign="x", notify="/x", sni_key="y")) \
+        == Announcement(False, "k", "a")
 
 
 @pytest.mark.parametrize("data", [

@@ -147,7 +147,7 @@ ASGI: tuple[Option, ...] = (
     Option("asgi-loop", Choice("auto", "asyncio", "uvloop"), "the event loop of ASGI workers; "
            "auto uses uvloop if it is installed", _ASGI, default="auto"),
     Option("asgi-loop-timeout", Seconds(), "seconds after which an event loop that does not "
-           "respond has its stack logged and its worker replaced; 0 is never", _ASGI,
+           "respond has its stack logged and its worker replaced; 0: never", _ASGI,
            default=30),
     Option("lifespan", Choice("auto", "on", "off"), "run the application's startup and shutdown "
            "events; auto serves an application that does not support them without", _ASGI,

@@ -93,8 +93,8 @@ LOGGING: tuple[Option, ...] = (
     Option("log-5xx", Boolean(), "log requests with a 5xx response" + _CONDITIONAL, _LOGGING,
            default=False),
     Option("log-slow", Milliseconds(), "log requests that take at least this many milliseconds; "
-           "0 is off" + _CONDITIONAL, _LOGGING, default=0),
-    Option("log-big", Size(), "log responses whose body has at least this many bytes; 0 is off"
+           "0: off" + _CONDITIONAL, _LOGGING, default=0),
+    Option("log-big", Size(), "log responses whose body has at least this many bytes; 0: off"
            + _CONDITIONAL, _LOGGING, default=0),
     Option("log-zero", Boolean(), "log responses without a body" + _CONDITIONAL, _LOGGING,
            default=False),
@@ -115,8 +115,8 @@ LOGGING: tuple[Option, ...] = (
 _FILES = "Loggers and log files"
 LOG_FILES: tuple[Option, ...] = (
     Option("logto2", Path(), "logto, opened with the rights of uid and gid", _FILES),
-    Option("log-maxsize", Size(), "rotate the file of logto or daemonize at this size in bytes; 0 "
-           "is never", _FILES, default=0),
+    Option("log-maxsize", Size(), "rotate the file of logto or daemonize at this size in bytes; 0: "
+           "never", _FILES, default=0),
     Option("log-backupname", Path(), "the name of the rotated file; by default the log's name "
            "with the time appended", _FILES),
     Option("log-truncate", Boolean(), "truncate the log files at startup", _FILES, default=False),

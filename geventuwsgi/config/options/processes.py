@@ -32,7 +32,7 @@ PROCESSES: tuple[Option, ...] = (
     Option("worker-connections", Number(minimum=1), "maximum number of connections a worker keeps "
            "open", _PROCESSES, default=1000),
     Option("worker-timeout", Seconds(), "seconds without a heartbeat after which a worker is "
-           "killed and replaced; 0 is never", _PROCESSES, letters="t",
+           "killed and replaced; 0: never", _PROCESSES, letters="t",
            gunicorn=("timeout", "timeout-worker-healthcheck"),
            derived="30, or harakiri if that is less; in a [uwsgi] section harakiri if it is "
                    "set, otherwise a worker stuck for 30 seconds is only logged"),
@@ -94,7 +94,7 @@ RELOAD: tuple[Option, ...] = (
     Option("chain-reload", Boolean(), "do every reload one worker at a time: there is never more "
            "than one additional worker", _RELOAD, default=False),
     Option("py-autoreload", Seconds(), "for development: check at this interval whether the "
-           "file of an imported module has changed, and reload; 0 is off", _RELOAD, default=0,
+           "file of an imported module has changed, and reload; 0: off", _RELOAD, default=0,
            aliases=("python-autoreload", "py-auto-reload", "python-auto-reload"),
            derived="0; 1 with reload, 0.5 in a development run",
            difference="the standard library and this server are not watched"),
@@ -111,7 +111,7 @@ RELOAD: tuple[Option, ...] = (
            "exit", _RELOAD, status="command",
            difference="it waits, and prints on standard error what went wrong"),
     Option("shutdown-delay", Seconds(), "keep serving for this many seconds after a request to "
-           "stop, while readiness checks get 503; 0 is off", _RELOAD, default=0),
+           "stop, while readiness checks get 503; 0: off", _RELOAD, default=0),
     Option("readiness-path", Many(Path(), split=","), "a path that a load balancer polls for "
            "readiness; with shutdown-delay the server itself responds to it with 503 once it is to "
            "stop; may be repeated", _RELOAD, default=("/readyz", "/healthz"), merge=False),
@@ -154,7 +154,7 @@ RECYCLING: tuple[Option, ...] = (
            difference=_SOON + ", and an idle worker is replaced as well"),
     Option("max-worker-lifetime-delta", Seconds(), "additional lifetime of each worker compared "
            "with the previous one", _RECYCLING, default=0),
-    Option("reload-on-rss", Megabytes(), "the resident memory at which a worker is replaced; 0 is "
+    Option("reload-on-rss", Megabytes(), "the resident memory at which a worker is replaced; 0: "
            "no limit", _RECYCLING, default=0,
            difference=_SOON + ". A worker that exceeds it from the start is replaced only after "
            "it has grown, with a warning"),
@@ -172,7 +172,7 @@ RECYCLING: tuple[Option, ...] = (
 _CHEAPER = "Number of workers"
 CHEAPER: tuple[Option, ...] = (
     Option("cheaper", Number(), "minimum number of workers: more are started, up to processes, "
-           "while there is work for them; 0 is off", _CHEAPER, default=0,
+           "while there is work for them; 0: off", _CHEAPER, default=0,
            difference="it counts application slots in use instead of busy workers, so that the "
                       "number also falls with gevent; a worker that is stopped drains"),
     Option("cheaper-initial", Number(), "number of workers at startup", _CHEAPER,
@@ -219,7 +219,7 @@ CHEAPER: tuple[Option, ...] = (
            difference="the application is loaded at startup, so that starting a worker is only a "
                       "fork"),
     Option("idle", Seconds(), "seconds without a request after which all workers are stopped "
-           "until the next connection; 0 is never", _CHEAPER, default=0),
+           "until the next connection; 0: never", _CHEAPER, default=0),
     Option("die-on-idle", Boolean(), "with idle, stop the server instead of its workers",
            _CHEAPER, default=False),
 )

@@ -101,10 +101,10 @@ REQUESTS: tuple[Option, ...] = (
     Option("limit-post", Size(), "maximum size of a request body; the response to a larger one "
            "is 413; 0: no limit", _REQUESTS, default=0),
     Option("post-buffering", Size(on=65536), "store request bodies larger than this in a "
-           "temporary file before the application is called; 0 is off", _REQUESTS, default=0),
-    Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0 is "
+           "temporary file before the application is called; 0: off", _REQUESTS, default=0),
+    Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0: "
            "no limit", _REQUESTS, default=30),
-    Option("keepalive", Seconds(), "seconds that an idle connection is kept open; 0 is off",
+    Option("keepalive", Seconds(), "seconds that an idle connection is kept open; 0: off",
            _REQUESTS, default=KEEPALIVE, gunicorn=("keep-alive", "timeout-keep-alive")),
     Option("http-keepalive", Keepalive(default=KEEPALIVE), "uWSGI's form of keepalive: 0 is "
            "off, 1 or true is on, a larger number is seconds", _REQUESTS, to="keepalive",
@@ -144,9 +144,9 @@ STUCK: tuple[Option, ...] = (
            difference="an exception is raised in the request's greenlet; uWSGI sends a signal to "
                       "the worker"),
     Option("slow-request", Seconds(), "log the stack of a request that is still running after "
-           "this many seconds, once; 0 is off", _STUCK, default=0),
+           "this many seconds, once; 0: off", _STUCK, default=0),
     Option("block-warning", Milliseconds(minimum=10, off=True), "log the stack of a greenlet that "
-           "blocks its worker's hub for this many milliseconds; 0 is off", _STUCK,
+           "blocks its worker's hub for this many milliseconds; 0: off", _STUCK,
            derived="off"),
     Option("py-tracebacker", Path(), "a unix socket per worker, at this path followed by the "
            "worker's number, that sends each client the stacks of the worker's threads and "

@@ -13,11 +13,12 @@ Rules:
 import logging
 from abc import abstractmethod
 from math import inf
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from ...app.debug_pages import USUAL, Page
 from ...errors import NotOurProtocol, ProtocolError
+from ...log.access import CLIENT_GONE
 from ...net.listener import Listener
 from ...protocol import proxy
 from ...protocol.message import TRUNCATED_BODY
@@ -71,7 +72,7 @@ class Connection(StreamProtocol):
     @property
     def peer(self) -> str:
         """The client, for the log."""
-        return f"{self.host}:{self.port}" if self.host else f"a client of {self.listener.url}"
+        return self.listener.peer_name(self.host, self.port)
 
     def connection_made(self, transport: Any) -> None:
         """Begin to serve: called by the transport."""
@@ -323,13 +324,8 @@ class Connection(StreamProtocol):
         if service.access is None:
             return
         if exchange.gone and not exchange.head_sent and not exchange.killed:
-            exchange.status = 499  # nginx's: the client closed the request
-        exchange.duration = duration
-        exchange.started = time() - duration
-        exchange.pid = service.pid
-        exchange.worker = service.worker
-        exchange.app_requests = service.app_requests[exchange.app]
-        exchange.total_requests = service.requests + service.others_requests
+            exchange.status = CLIENT_GONE
+        service.complete(exchange, duration)
         self.measure(exchange)
         service.access.add(exchange)
 

@@ -20,7 +20,7 @@ from typing import Any
 from ...app.debug_pages import USUAL, Page
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
-from ..messages import CLIENT_GONE
+from ..messages import GONE_DURING
 from . import harakiri
 from .record import Record, is_disconnect
 from .scope import Scope
@@ -375,7 +375,7 @@ class AsgiExchange(Record):
         elif isinstance(error, asyncio.CancelledError):
             self._send_error(503 if connection.service.draining else 500)
         elif self.gone and is_disconnect(error):
-            log.debug(CLIENT_GONE, connection.peer, self.title, error)
+            log.debug(GONE_DURING, connection.peer, self.title, error)
         elif self.body_error is not None and not self.head_sent:
             self._send_error(self.body_error.status)
         else:

@@ -22,7 +22,7 @@ from typing import Any
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import Response
 from ..limits import CLOSE_TIMEOUT
-from ..messages import CLIENT_GONE
+from ..messages import GONE_DURING
 from . import harakiri, websocket_frames
 from .record import Record, is_disconnect
 from .scope import WEBSOCKET_EXTENSIONS, Scope
@@ -123,7 +123,7 @@ class WebSocket(Record):
             raise
         except BaseException as error:
             if self.gone and is_disconnect(error):
-                log.debug(CLIENT_GONE, self.connection.peer, self.title, error)
+                log.debug(GONE_DURING, self.connection.peer, self.title, error)
             else:
                 self.connection.service.exceptions += 1
                 harakiri.application_error(self.connection.peer, self.title, error)

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
 from math import inf
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from gevent import getcurrent
@@ -104,7 +104,7 @@ class Connection(ABC):
     @property
     def peer(self) -> str:
         """The name of the client in the log."""
-        return f"{self.host}:{self.port}" if self.host else f"a client of {self.listener.url}"
+        return self.listener.peer_name(self.host, self.port)
 
     def serve(self) -> None:
         """The body of the connection's greenlet."""
@@ -316,12 +316,7 @@ class Connection(ABC):
         running = self.running
         if running is not None and running.gone_early and running.request == self.requests:
             exchange.status = CLIENT_GONE
-        exchange.duration = duration
-        exchange.started = time() - duration
-        exchange.pid = service.pid
-        exchange.worker = service.worker
-        exchange.app_requests = service.app_requests[exchange.app]
-        exchange.total_requests = service.requests + service.others_requests
+        service.complete(exchange, duration)
         if not exchange.vars:
             self.measure(exchange)
         access.add(exchange)
