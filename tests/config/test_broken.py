@@ -77,3 +77,16 @@ def test_utf_16(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_exit_0_is_not_an_error() -> None:
     assert ConfigurationEnd(0, file="a.ini", line=2, option="exit").exit_status == 0
+
+
+@pytest.mark.parametrize("name, octets", [
+    ("crlf.ini", b"\r\n"), ("bom.ini", b"\xef\xbb\xbf"), ("nul.ini", b"\0"),
+    ("../../corpus/sites/srv/api/dos.ini", b"\r\n")])
+def test_an_editor_has_not_repaired_the_file(name: str, octets: bytes) -> None:
+    assert octets in (BROKEN / name).read_bytes()
+
+
+def test_an_editor_has_not_repaired_the_end_or_the_encoding() -> None:
+    assert not (BROKEN / "no-newline.ini").read_bytes().endswith(b"\n")
+    with pytest.raises(UnicodeDecodeError):
+        (BROKEN / "latin-1.ini").read_text("utf-8")
