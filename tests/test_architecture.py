@@ -49,6 +49,7 @@ READ_SETTINGS = ("boot", "cli", "paste", "flask", "django", "config",
 IMPORTS_LATE = {"boot"}  # the master must not load what a worker needs
 WITHOUT_GEVENT = ("errors", "protocol", "net", "log", "ipc", "config", "system", "master",
                   "prefork", "boot", "cli")
+DIGITS_OF_BYTES = ("master.console_client", "config.sources.argv")  # bytes know only ASCII
 BLOCKS_ON_THE_HUB = {"geventuwsgi.net.stream", "geventuwsgi.net.tls_stream"}
 # A configuration only describes sockets (`socket` itself has gethostname).
 NO_SOCKETS = {"config": {"socketserver", "ssl", "selectors", "asyncio", "gevent"}}
@@ -293,6 +294,18 @@ def test_files_of_a_folder() -> None:
     failing([f"{folder}: {count} files" for folder, count in counts.items()
              if count > MOST_FILES],
             f"A folder has at most {MOST_FILES} files: it is more than one layer.")
+
+
+# Digits.
+
+def test_digits_are_of_ascii() -> None:
+    """`"\u00b2".isdigit()` is true and `int()` fails: such a byte once ended the master."""
+    failing([f"{MODULES[module]}:{number}: {line.strip()}"
+             for module in MODULES if not inside(module, DIGITS_OF_BYTES)
+             for number, line in enumerate(source(module).splitlines(), 1)
+             if re.search(r"\.(isdecimal|isnumeric)\(", line)
+             or ".isdigit(" in line and ".isascii(" not in line],
+            "A text is checked with isascii() and isdigit() in one line before int() reads it.")
 
 
 # Names and texts.

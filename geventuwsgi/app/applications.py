@@ -178,4 +178,4 @@ class Applications:
 def without_port(host: str) -> str:
     """Return the host of `host:port`; an IPv6 address keeps its brackets."""
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() else host
+    return name if colon and port.isascii() and port.isdigit() else host

@@ -67,7 +67,7 @@ def _wanted(settings: Settings) -> Wanted:
 def is_address(path: str | None) -> bool:
     """Whether `logto` is a UDP socket, as in uWSGI: host:port."""
     host, colon, port = (path or "").rpartition(":")
-    return bool(colon) and "/" not in host and host != "" and port.isdigit()
+    return bool(colon and host and "/" not in host and port.isascii() and port.isdigit())
 
 
 def uses_collector(settings: Settings) -> bool:

@@ -92,13 +92,13 @@ def _file(name: str, arguments: str) -> Logger:
         fields[key] = value
     if not fields["logfile"] or "\0" in arguments:
         raise ValueError("file needs a path, as in file:/var/log/app.log")
-    if not fields["maxsize"].isdigit():
+    if not _is_number(fields["maxsize"]):
         raise ValueError(f"maxsize={fields['maxsize']} is not a number of bytes")
     return Logger(name, "file", fields["logfile"], int(fields["maxsize"]), fields["backupname"])
 
 
 def _fd(name: str, arguments: str) -> Logger:
-    if not arguments.isdigit():
+    if not _is_number(arguments):
         raise ValueError("fd needs the number of a descriptor, as in fd:3")
     return Logger(name, "fd", arguments)
 
@@ -132,7 +132,7 @@ def _rsyslog(name: str, arguments: str) -> Logger:
         raise ValueError(f"{arguments!r} is not of the form HOST[:PORT],NAME,PRIORITY")
     if priority in FACILITIES:
         priority = str(FACILITIES[priority] * 8 + INFO)
-    if priority and not (priority.isdigit() and int(priority) < 192):
+    if priority and not (_is_number(priority) and int(priority) < 192):
         raise ValueError(f"{priority!r} is not a syslog priority (0 to 191, or a facility)")
     if ":" not in address:
         address += ":514"
@@ -146,9 +146,14 @@ _KINDS: Mapping[str, Callable[[str, str], Logger]] = {
     "rsyslog": _rsyslog, "systemd": _plain("systemd")}
 
 
+def _is_number(text: str) -> bool:
+    """Whether a text is a number of at most 18 digits, the most of a 64-bit integer."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
 def _check_address(text: str) -> None:
     host, colon, port = text.rpartition(":")
-    if not text or (colon and not (host and port.isdigit() and 0 < int(port) < 65536)):
+    if not text or (colon and not (host and _is_number(port) and 0 < int(port) < 65536)):
         raise ValueError(f"{text!r} is neither HOST:PORT nor the path of a socket")
 
 

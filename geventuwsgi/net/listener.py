@@ -213,7 +213,7 @@ class Inherited:
         count = environ.pop("LISTEN_FDS", "")
         names = environ.pop("LISTEN_FDNAMES", "").split(":")
         self._left: dict[int, str] = {}
-        if meant_for == str(pid) and count.isdigit():
+        if meant_for == str(pid) and count.isascii() and count.isdigit():
             for index in range(int(count)):
                 fd = FIRST_SYSTEMD_FD + index
                 try:
@@ -389,7 +389,7 @@ def owner_of(text: str) -> tuple[int, int]:
     user, _, group = text.partition(":")
     uid = gid = -1
     if user:
-        if user.isdigit():
+        if user.isascii() and user.isdigit():
             uid = int(user)
         else:
             import pwd
@@ -398,7 +398,7 @@ def owner_of(text: str) -> tuple[int, int]:
             except KeyError:
                 raise BindError(f"chown-socket = {text}: no user {user!r}") from None
     if group:
-        if group.isdigit():
+        if group.isascii() and group.isdigit():
             gid = int(group)
         else:
             import grp
@@ -410,7 +410,7 @@ def owner_of(text: str) -> tuple[int, int]:
 
 
 def _adopt_number(address: Address, protocol: str) -> Listener:
-    if not address.inherited.isdigit():
+    if not (address.inherited.isascii() and address.inherited.isdigit()):
         raise BindError(f"{address.text}: no inherited descriptor has this name "
                         "(LISTEN_FDNAMES)")
     return _adopt(int(address.inherited), protocol, address.text)

@@ -92,7 +92,7 @@ def _version_1(data: bytes) -> tuple[Proxied, int] | None:
 
 def _port(text: str) -> int:
     """Parse a port (section 2.1): decimal, no leading zero, no sign."""
-    if text.isdigit() and len(text) <= 5 and (text == "0" or text[0] != "0"):
+    if text.isascii() and text.isdigit() and len(text) <= 5 and (text == "0" or text[0] != "0"):
         port = int(text)
         if port <= 65535:
             return port

@@ -71,7 +71,7 @@ def host_of(parser: RequestParser) -> str:
 def without_port(host: str) -> str:
     """Return a host without its port."""
     name, colon, port = host.rpartition(":")
-    return name if colon and (port.isdigit() or not port) else host
+    return name if colon and port.isascii() and (port.isdigit() or not port) else host
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -46,10 +46,11 @@ class Identity:
 
     def _find_user(self, text: str) -> None:
         import pwd
+        is_number = text.isascii() and text.isdigit()
         try:
-            entry = pwd.getpwuid(int(text)) if text.isdigit() else pwd.getpwnam(text)
+            entry = pwd.getpwuid(int(text)) if is_number else pwd.getpwnam(text)
         except KeyError:
-            if not text.isdigit():
+            if not is_number:
                 raise ConfigError(f"there is no user {text!r}", option="uid") from None
             self.uid = int(text)  # a container's random uid has no entry (OpenShift)
             return
@@ -126,7 +127,7 @@ def warn_about_root(identity: Identity, product: str) -> None:
 
 
 def _group(text: str, option: str) -> int:
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return int(text)
     import grp
     try:

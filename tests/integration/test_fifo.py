@@ -178,6 +178,17 @@ def test_small_orders(server):
     server.wait_for("no cheap mode")
 
 
+@pytest.mark.parametrize("order", [b"\xb2", b"\xb9", b"\xbe", b"\x00", b"\xff"])
+def test_octets_that_are_no_command(server, order):
+    """Superscript digits are digits to `str.isdigit`, and no numbers."""
+    count = len(server.find("unknown command"))
+    fd = os.open(server.directory / "first.fifo", os.O_WRONLY | os.O_NONBLOCK)
+    os.write(fd, order)
+    os.close(fd)
+    server.wait_for("unknown command", count + 1)
+    all_are(server, "ready")
+
+
 def test_a_chain_reload(server):
     count = len(server.find("ready: 2 workers"))
     write(server, "c")

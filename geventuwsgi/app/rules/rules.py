@@ -116,7 +116,7 @@ class Routes:
         Returns:
             The application that responds instead, if a rule says so.
         """
-        context.status = int(status[:3]) if status[:3].isdigit() else 0
+        context.status = _number(status[:3])
         context.replacement = None
         for field, variable in self.filters.collected:
             for name, value in headers:

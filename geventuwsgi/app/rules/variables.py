@@ -40,7 +40,7 @@ def _time(environ: dict[str, Any], name: str) -> str:
 
 
 def _http_time(environ: dict[str, Any], name: str) -> str:
-    seconds = int(name) if name.lstrip("-").isdigit() else 0
+    seconds = int(name) if re.fullmatch(r"-?[0-9]{1,10}", name) else 0
     return imf_fixdate(int(time.time()) + seconds)
 
 

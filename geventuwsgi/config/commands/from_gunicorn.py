@@ -349,4 +349,4 @@ def _slots(worker_class: str, texts: dict[str, str]) -> Iterable[Added]:
 
 
 def _number(text: str, default: int) -> int:
-    return int(text) if text.isdecimal() and int(text) else default
+    return int(text) if text.isascii() and text.isdigit() and int(text) else default

@@ -40,7 +40,7 @@ class ErrorPage(Path):
         status = str(self.status)
         if not self.status:
             status, equals, text = (part.strip() for part in text.partition("="))
-            if not equals or not status.isdigit() or int(status) not in STATUSES:
+            if not equals or status not in map(str, STATUSES):
                 context.fail(f"{status!r} is not one of the statuses that the server itself "
                              f"sends: {', '.join(map(str, STATUSES))}")
         return f"{status}={super().value(text, context)}"

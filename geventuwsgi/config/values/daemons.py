@@ -103,7 +103,7 @@ def _signal(key: str, value: str, context: CastContext) -> int:
     name = "SIG" + value.upper().removeprefix("SIG")
     if name in signal.Signals.__members__:
         return int(signal.Signals[name])
-    if not value.isdigit() or int(value) not in signal.valid_signals():
+    if not (value.isascii() and value.isdigit()) or int(value) not in signal.valid_signals():
         context.fail(f"{key}: {value!r} is not a signal")
     return int(value)
 

@@ -115,7 +115,7 @@ def subscribe_to(text: str) -> Subscription:
     if match is None:
         raise ValueError(f"{text!r} is not of the form SERVER:KEY, such as 127.0.0.1:5500:name")
     modifier = others[0] if others else ""
-    if modifier and not (modifier.isdigit() and int(modifier) < 256):
+    if modifier and not (re.fullmatch("[0-9]{1,3}", modifier) and int(modifier) < 256):
         raise ValueError(f"{modifier!r} is not a modifier")
     return Subscription(_address(match[1]), match[2], place if equals else "",
                         modifier1=int(modifier or 0))
@@ -185,7 +185,7 @@ class Redirect(ValueType):
 
     def value(self, text: str, context: CastContext) -> object:
         place, comma, port = (part.strip() for part in text.partition(","))
-        if comma and not (port.isdigit() and 0 < int(port) < 65536):
+        if comma and not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536):
             context.fail(f"{port!r} is not a port")
         return f"{types.Address().value(place, context)}{comma}{port}"
 

@@ -24,6 +24,7 @@ COMMENT = re.compile(r"\s+[;#].*$", re.DOTALL)
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _PORTLESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost")
 _ONE_OF_SEVERAL = re.compile(r"^[/@]|:\d+$")
+MAX_ID = 2 ** 32 - 2   # the highest uid or gid; -1 is "unchanged" in chown(2)
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 
 
@@ -252,7 +253,10 @@ class Account(ValueType):
         noun = self.metavar.lower()
         if not text:
             context.fail(f"needs a {noun}")
-        if not text.isdigit() and not self.known(text):
+        number = text.isascii() and text.isdigit()
+        if number and (len(text) > 10 or int(text) > MAX_ID):
+            context.fail(f"{text} is above {MAX_ID}, the highest {noun} id")
+        if not number and not self.known(text):
             context.fail(f"there is no {noun} {text!r}")
         return text
 

@@ -142,7 +142,7 @@ class Fifo(Attached):
             self._dispatch(chr(byte))
 
     def _dispatch(self, character: str) -> None:
-        if character.isdigit():
+        if character.isascii() and character.isdigit():
             self._choose(int(character))
         elif character in self.commands:
             self.commands[character]()

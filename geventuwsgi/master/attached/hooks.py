@@ -179,8 +179,9 @@ def _sticky(argument: str) -> None:
 
 def _chown(argument: str) -> None:
     path, user, group = argument.rsplit(" ", 2)
-    os.chown(path, int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid,
-             int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+    uid = int(user) if user.isascii() and user.isdigit() else pwd.getpwnam(user).pw_uid
+    gid = int(group) if group.isascii() and group.isdigit() else grp.getgrnam(group).gr_gid
+    os.chown(path, uid, gid)
 
 
 def _chdir(argument: str) -> None:
