@@ -160,12 +160,8 @@ def _probe(arguments: Sequence[str]) -> int:
         GeventuwsgiError: there is no response.
     """
     given = {item.name: item.about or "" for item in parse(arguments) if isinstance(item, Command)}
-    try:
-        seconds = float(given.get("ping-timeout", PING_TIMEOUT))
-    except ValueError:
-        raise UsageError("is not a number of seconds", option="ping-timeout") from None
     if "ping" in given:
-        probe.ping(given["ping"], seconds, _write)
+        probe.ping(given["ping"], float(given.get("ping-timeout", PING_TIMEOUT)), _write)
     elif "connect-and-read" in given:
         probe.read_all(given["connect-and-read"], READ_TIMEOUT, _write)
     else:

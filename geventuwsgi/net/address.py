@@ -16,6 +16,11 @@ from ..errors import BindError
 PATH_LIMIT = 107  # sizeof(sun_path) less the closing NUL, unix(7)
 
 
+# RFC 1123 section 2.1, and `_` as docker-compose has it. getaddrinfo() answers a label that is
+# empty or longer with UnicodeError, not with OSError.
+_HOST = re.compile(r"([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?")
+
+
 class Address(NamedTuple):
     """The address of a listener.
 
@@ -136,7 +141,7 @@ def _tcp(name: str, text: str) -> Address:
         if not _literal(socket.AF_INET, host):
             raise BindError(f"{text!r}: {host!r} is not an IPv4 address")
         return Address(socket.AF_INET, host, port)
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}", host):
+    if len(host) > 253 or not _HOST.fullmatch(host):
         raise BindError(f"{text!r}: {host!r} is not a host name")
     return Address(socket.AF_UNSPEC, host, port)
 
@@ -144,6 +149,6 @@ def _tcp(name: str, text: str) -> Address:
 def _literal(family: int, host: str) -> bool:
     try:
         socket.inet_pton(family, host)
-    except OSError:
+    except (OSError, ValueError):   # ValueError: a NUL
         return False
     return True

@@ -86,8 +86,6 @@ def check(arguments: Sequence[str], environ: Mapping[str, str],
     items = list(argv.parse(arguments))
     form = next((item.about for item in items
                  if isinstance(item, Command) and item.name == "format"), "text")
-    if form not in ("text", "json"):
-        raise UsageError(f"{form!r} is not one of text, json", option="format")
     reading = Reading(environ)
     foreign = [item for item in items if isinstance(item, Entry)
                and row(item.key) in (row("application"), row("ini"))

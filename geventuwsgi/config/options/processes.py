@@ -237,8 +237,8 @@ OPERATION: tuple[Option, ...] = (
            status="command", difference="it has no effect on workers that are not paused"),
     Option("ping", Address(), "check over the uwsgi protocol whether a server responds, then exit "
            "with status 0 or 1", _OPERATION, status="command"),
-    Option("ping-timeout", Seconds(), "seconds that ping waits; 3 by default", _OPERATION,
-           status="command"),
+    Option("ping-timeout", Seconds(minimum=0.1, maximum=86400), "seconds that ping waits; 3 by "
+           "default", _OPERATION, status="command"),
     Option("connect-and-read", Address(), "connect to a socket, such as that of py-tracebacker, "
            "and print what it sends, then exit", _OPERATION, status="command"),
     Option("flock", Many(Path()), "lock a file, and do not start if another process holds the "

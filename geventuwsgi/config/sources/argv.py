@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.table import BY_LETTER, NO_SUCH_OPTION, nearest, row
 from geventuwsgi.config.sources.ini import FOREIGN
-from geventuwsgi.config.values.origin import Origin
+from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Boolean
 from geventuwsgi.errors import UsageError
 
@@ -30,7 +30,7 @@ _INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
 class Command:
     """A command instead of serving: 'help', 'version', 'show-config', 'stop', ...
 
-    `about` is its argument: the option of --help, or the pid file of a running server.
+    `about` is its argument, checked: the option of --help, the pid file of a running server.
     """
 
     name: str
@@ -117,7 +117,8 @@ def _valued(option: Option, name: str, text: str | None, rest: list[str],
             raise origin.error(f"takes no value: write --{option.name} {text}")
         if option.value_type.flag:
             return Command(option.name)
-        return Command(option.name, text or _argument(option, rest, origin))
+        text = text or _argument(option, rest, origin)
+        return Command(option.name, str(option.value_type.cast(text, CastContext(origin))))
     if option.status == "refused":
         raise origin.error(option.reason)
     if text is None and option.value_type.optional:

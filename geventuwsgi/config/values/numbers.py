@@ -31,7 +31,7 @@ class Number(ValueType):
         off: whether 0 means "not set" and becomes None.
     """
 
-    minimum: int = 0
+    minimum: int | float = 0
     maximum: int | None = None
     on: int | None = None
     auto: bool = False
