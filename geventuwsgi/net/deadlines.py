@@ -22,3 +22,6 @@ LINGER_OCTETS = 64 << 20
 SENDFILE_SIZE = 1 << 20
 # struct linger: on, no seconds. The close sends a reset, socket(7).
 RESET = struct.pack("ii", 1, 0)
+
+# The reason of a 408.
+HALF_PROXY_HEADER = "no whole PROXY protocol header within {:g} seconds"

@@ -21,7 +21,7 @@ from greenlet import GreenletExit, greenlet
 
 from ..errors import ClientDisconnected, ProtocolError
 from .acceptor import Batch, adopt
-from .deadlines import RESET, SENDFILE_SIZE
+from .deadlines import HALF_PROXY_HEADER, RESET, SENDFILE_SIZE
 
 READ, WRITE = 1, 2
 _RECEIVE = 65536
@@ -154,8 +154,7 @@ class Stream:
             try:
                 more = self.receive(max(end - monotonic(), 0.0))
             except Expired:
-                raise ProtocolError(
-                    408, f"no whole PROXY protocol header within {timeout:g} seconds") from None
+                raise ProtocolError(408, HALF_PROXY_HEADER.format(timeout)) from None
             ended = not more
             data += more
 

@@ -169,12 +169,12 @@ class Client:
         if state.proxies is None or (self.host and self.host not in state.proxies):
             return b""
         start, timeout = monotonic(), state.head_timeout
-        self.idle = True
+        self.idle = True  # nothing of a request has arrived
         data = self.stream.receive(timeout)
-        self.idle = False
         if not data:
             raise ClientDisconnected("it only connected")
         header, rest = self.stream.read_proxy_header(proxy.parse, data, start, timeout)
+        self.idle = False
         if header.source is not None:
             self.host, self.port = header.source[0], str(header.source[1])
         return rest
@@ -182,11 +182,8 @@ class Client:
     def _handshake(self, data: bytes) -> bool:
         """Make the TLS handshake; return False if the client does not speak TLS."""
         timeout = self.state.head_timeout
-        self.idle = True
-        try:
-            data = data or self.stream.receive_now(timeout)
-        finally:
-            self.idle = False
+        self.idle = True  # as in _proxied
+        data = data or self.stream.receive_now(timeout)
         if not data:
             return False
         if data[0] != tls.HANDSHAKE:
@@ -202,6 +199,7 @@ class Client:
         except HandshakeFailed as error:
             log.warning(tls.HANDSHAKE_FAILED, self.peer, error)
             return False
+        self.idle = False
         self._secure = True
         return True
 

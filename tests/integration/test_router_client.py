@@ -13,6 +13,7 @@ import trustme
 
 from tests.harness import Server, free_port, wait_until
 from tests.router.nodes import Scripted, head_of, our_node, router, text_of
+from tests.tls import hello
 from tests.workers.wsgi.raw_client import NEXT_REQUEST
 from tests.workers.wsgi.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
 
@@ -364,6 +365,28 @@ def test_websockets_pass_through_tls(tmp_path: Path, authority: trustme.CA) -> N
             got = 0
             while got < len(big):
                 got += len(sock.recv(65536))
+
+
+@pytest.mark.parametrize("sent", [
+    b"", b"PROXY TCP4", pytest.param(b"PROXY UNKNOWN\r\n" + hello()[:50], id="handshake")])
+def test_a_stop_does_not_wait_for_a_connection_without_a_request(
+        tmp_path: Path, authority: trustme.CA, sent: bytes) -> None:
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(
+        tmp_path / "both.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    with Recorder() as node, Server(
+            tmp_path, "--https", "127.0.0.1:0,both.pem,both.pem", "--http-to",
+            f"http://{node.address}", "--enable-proxy-protocol", "--http-headers-timeout", "90",
+            "--worker-reload-mercy", "90") as server, server.connect("https") as sock:
+        sock.sendall(sent)
+        with server.connect("https") as other:  # accepted and served after the first one
+            other.sendall(b"PROXY UNKNOWN\r\n")
+            with context.wrap_socket(other, server_hostname="localhost") as wrapped:
+                wrapped.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b" 200 OK" in wrapped.recv(1000)
+        assert server.stop(deadline=20) == 0
+        assert sock.recv(1) == b""
 
 
 def test_a_reload_uses_a_renewed_certificate(tmp_path: Path, authority: trustme.CA) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from ...app.debug_pages import USUAL, Page
 from ...errors import NotOurProtocol, ProtocolError
 from ...log.access import CLIENT_GONE
+from ...net.deadlines import HALF_PROXY_HEADER
 from ...net.listener import Listener
 from ...protocol import proxy
 from ...protocol.message import TRUNCATED_BODY
@@ -405,6 +406,9 @@ class Connection(StreamProtocol):
                 self.fail_body(no_progress(self.service.limits.io_timeout))
             elif exchange.via:
                 self.transport.abort()  # in the middle of a file
+        elif self._early:
+            self.reject(ProtocolError(
+                408, HALF_PROXY_HEADER.format(self.service.limits.head_timeout)))
         elif self.idle or self.feed == self._drain_body or self.feed == self._linger:
             self.transport.abort() if unsent or self.feed == self._linger else self.close()
         else:

@@ -83,10 +83,14 @@ def read_header(connection: Any) -> bytes:
     timeout = service.limits.head_timeout
     start = monotonic()
     stream: Stream = connection.stream
-    data = stream.receive_now(timeout)
-    if not data:
-        return b""  # a health check that only connects
-    header, rest = stream.read_proxy_header(proxy.parse, data, start, timeout)
+    connection.idle = True  # nothing of a request has arrived
+    try:
+        data = stream.receive_now(timeout)
+        if not data:
+            return b""  # a health check that only connects
+        header, rest = stream.read_proxy_header(proxy.parse, data, start, timeout)
+    finally:
+        connection.idle = False
     if header.source is not None:
         connection.host, connection.port = header.source[0], str(header.source[1])
         connection.trusted = connection.host in service.forwarders

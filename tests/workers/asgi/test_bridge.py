@@ -344,6 +344,27 @@ def test_the_proxy_protocol(tmp_path: Path) -> None:
         server.wait_for("no PROXY protocol header")
 
 
+def test_half_a_proxy_header_is_a_408(tmp_path: Path) -> None:
+    with serve(tmp_path, "--enable-proxy-protocol", "--http-headers-timeout", "1") as server:
+        with connect(server) as wire:
+            wire.send(b"PROXY TCP4 9.8")
+            assert wire.read_response().status == 408 and wire.closed()
+        server.wait_for("no whole PROXY protocol header within 1 seconds; closed with 408")
+
+
+@pytest.mark.parametrize("sent", [b"", b"PROXY TCP4", b"PROXY TCP4 9.8.7.6 1.1.1.1 4321 80\r\n"])
+def test_a_stop_does_not_wait_for_a_connection_without_a_request(
+        tmp_path: Path, sent: bytes) -> None:
+    with serve(tmp_path, "--enable-proxy-protocol", "--http-headers-timeout", "90",
+               "--worker-reload-mercy", "90") as server, connect(server) as wire:
+        wire.send(sent)
+        with connect(server) as other:  # accepted and served after the first one
+            other.send(b"PROXY UNKNOWN\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert other.read_response().status == 200
+        assert server.stop(deadline=20) == 0
+        assert wire.closed()
+
+
 def test_slow_requests_are_logged_and_paths_have_their_own_harakiri(tmp_path: Path) -> None:
     with serve(tmp_path, "--slow-request", "0.3", "--harakiri-path", "/wait=0.8",
                "--gevent", "5") as server:

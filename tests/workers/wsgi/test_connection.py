@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +130,22 @@ def proxied(tmp_path_factory: pytest.TempPathFactory):
                 "--disable-logging", app=APP) as server:
         yield server
         assert server.stop() == 0
+
+
+PATIENT = ("--enable-proxy-protocol", "--http-headers-timeout", "90", "--worker-reload-mercy", "90")
+
+
+@pytest.mark.parametrize("sent", [b"", V1[:9], V2[:9], V1, V2])
+def test_a_stop_does_not_wait_for_a_connection_without_a_request(
+        tmp_path: Path, sent: bytes) -> None:
+    with Server(tmp_path, "app:application", "--http-socket", "127.0.0.1:0", *PATIENT,
+                app=APP) as server, connect(server) as client:
+        client.send(sent)
+        with connect(server) as other:  # accepted and served after the first one
+            other.send(V1 + GET)
+            assert other.read_response().status == 200
+        assert server.stop(deadline=20) == 0
+        assert client.closed()
 
 
 def environ_of(client: RawClient) -> dict[str, str]:
