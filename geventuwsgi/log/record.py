@@ -45,3 +45,15 @@ class RequestRecord:
     pid = 0
     worker = 0
     logvars: dict[str, str] | None = None
+
+    def replaced(self, status: int, octets: bytes) -> None:
+        """Record that an error page replaced the response.
+
+        Args:
+            status: of the page.
+            octets: its head and body.
+        """
+        head, _, body = octets.partition(b"\r\n\r\n")
+        self.status = status
+        self.header_count = head.count(b"\r\n")
+        self.header_size, self.body_size = len(head) + 4, len(body)

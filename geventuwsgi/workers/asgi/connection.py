@@ -29,6 +29,7 @@ from ..messages import NO_APPLICATION, body_too_large, no_head, no_progress
 from . import harakiri
 from .exchange import AsgiExchange
 from .flow_control import StreamProtocol
+from .record import RejectedRequest
 from .scope import ASGI, Scope
 from .service import AsgiService
 
@@ -52,10 +53,11 @@ class Connection(StreamProtocol):
         exchange: the request that is being answered.
         websocket: the WebSocket that the connection has become, or None.
         idle: it waits for a request, and none of its bytes have come.
+        rejected: the request whose rejection is to be logged, None while none is known.
     """
 
     __slots__ = ("listener", "parser", "host", "port", "trusted", "harakiri_at", "exchange",
-                 "websocket", "idle", "_early")
+                 "websocket", "idle", "rejected", "_early")
 
     parser: Any
 
@@ -68,6 +70,7 @@ class Connection(StreamProtocol):
         self.exchange: Any = None
         self.websocket: Any = None
         self.idle = True
+        self.rejected: AsgiExchange | None = None
         self._early = b""
 
     @property
@@ -192,7 +195,7 @@ class Connection(StreamProtocol):
         service.in_progress += 1
         if app is None:
             exchange.complete = True
-            self.send_error(500, False)
+            self.send_error(500)
             return
         exchange.app = app.id
         scope["state"] = service.states[app.id].copy()
@@ -208,7 +211,7 @@ class Connection(StreamProtocol):
         service.in_progress += 1
         if app is None:
             self.websocket, self.exchange = None, websocket
-            self.send_error(500, False)
+            self.send_error(500)
             return
         websocket.app = app.id
         scope["state"] = service.states[app.id].copy()
@@ -333,19 +336,19 @@ class Connection(StreamProtocol):
     def measure(self, exchange: Any) -> None:
         """Set the sizes of the request for the request log."""
 
-    def send_error(self, status: int, is_head: bool, page: Page = USUAL) -> None:
+    def send_error(self, status: int, page: Page = USUAL) -> None:
         """Send an error page for the present request, and close."""
         exchange = self.exchange
         self.harakiri_at = inf
-        if exchange is not None:
-            exchange.response = Response(str(status), [])
-            if not exchange.recorded:
-                exchange.status = status
-                self.record(exchange)
+        octets = error_response(
+            status, self.service.response_defaults, is_head=exchange.method == "HEAD",
+            text=page.content, media=page.kind, extra=page.fields)
+        exchange.response = Response(str(status), [])
+        if not exchange.recorded:
+            exchange.replaced(status, octets)
+            self.record(exchange)
         self.exchange = None
-        self.transport.write(error_response(
-            status, self.service.response_defaults, is_head=is_head, text=page.content,
-            media=page.kind, extra=page.fields))
+        self.transport.write(octets)
         self.finish(not self.parser.body_complete or bool(self.parser.buffered))
 
     def abort_response(self, with_reset: bool) -> None:
@@ -363,9 +366,26 @@ class Connection(StreamProtocol):
         if silent:
             self.close()
             return
-        self.transport.write(error_response(error.status, self.service.response_defaults,
-                                            extra=error.fields))
+        self.send_rejection(error.status, error.fields)
+
+    def send_rejection(self, status: int, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        """Send an error page for a request that no application gets, log it, and close."""
+        service = self.service
+        record = self.rejected or RejectedRequest(self, *self.first_line())
+        octets = error_response(status, service.response_defaults,
+                                is_head=record.method == "HEAD", extra=fields)
+        if service.access is not None:
+            record.replaced(status, octets)
+            service.complete(record, 0.0)
+            if record.uri != "-":
+                self.measure(record)
+            service.access.add(record)
+        self.transport.write(octets)
         self.finish(True)
+
+    def first_line(self) -> tuple[str, str, str]:
+        """Return method, target and version of a request whose head was rejected."""
+        return "-", "-", "-"
 
     # Draining, and deadlines: called by the service and its sweep.
 
@@ -442,4 +462,4 @@ class Connection(StreamProtocol):
         if exchange.head_sent:
             self.transport.abort()
         else:
-            self.send_error(504, exchange.method == "HEAD")
+            self.send_error(504)

@@ -416,7 +416,5 @@ class AsgiExchange(Record):
         if self.head_sent:
             self.connection.abort_response(self.response is not None and self.response.until_close)
         else:
-            self.status = status
-            self.header_count = 0
-            self.connection.send_error(status, self.scope["method"] == "HEAD", page)
+            self.connection.send_error(status, page)
         self.wake()

@@ -80,6 +80,7 @@ class HttpConnection(Connection):
             length = parser.content_length
             limit = service.limits.limit_post
             if limit and length is not None and length > limit:
+                self.rejected = exchange
                 raise body_too_large(limit, length)
             exchange.expects = parser.expect_continue
         scope["extensions"] = HTTP_EXTENSIONS.copy()
@@ -119,6 +120,9 @@ class HttpConnection(Connection):
         # While yet another one waits, nothing is read.
         if not self.lost and not (parser.body_complete and parser.buffered):
             self.resume_reading()
+
+    def first_line(self) -> tuple[str, str, str]:
+        return self.parser.first_line() if hasattr(self, "parser") else super().first_line()
 
     def measure(self, exchange: Any) -> None:
         parser = self.parser

@@ -56,6 +56,19 @@ class Record(RequestRecord):
         return f"{self.method} {self.uri}"
 
 
+class RejectedRequest(Record):
+    """A request whose head was rejected, so that it has no scope."""
+
+    protocol = ""
+
+    def __init__(self, connection: Any, method: str, uri: str, protocol: str) -> None:
+        client = (connection.host, connection.port) if connection.host else None
+        super().__init__(connection, {"method": method, "client": client, "headers": [],
+                                      "query_string": b""}, uri)
+        self.method = method
+        self.protocol = protocol
+
+
 def is_disconnect(error: BaseException) -> bool:
     """Return whether an exception is, or was caused by, our report that the client is gone."""
     seen: BaseException | None = error

@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 from ...errors import ProtocolError
-from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
 from ..messages import EMPTY_PACKET, FORBIDDEN_PEER, body_too_large
 from .connection import Connection
@@ -26,8 +25,7 @@ class UwsgiConnection(Connection):
         self.feed = self._feed_packet
         if self.host and self.host not in self.service.uwsgi_peers:
             log.warning(FORBIDDEN_PEER, self.host)
-            self.transport.write(error_response(403, self.service.response_defaults))
-            self.finish(True)
+            self.send_rejection(403)
 
     def _feed_packet(self, data: bytes) -> None:
         self.idle = False
@@ -50,11 +48,12 @@ class UwsgiConnection(Connection):
         if variables.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise ProtocolError(400, "a WebSocket handshake over the uwsgi protocol, which cannot "
                                      "carry one: use proxy_pass to an http-socket")
-        limit = self.service.limits.limit_post
-        if limit and parser.content_length > limit:
-            raise body_too_large(limit, parser.content_length)
         scope = from_packet(self.base_scope(), parser)
         exchange = AsgiExchange(self, scope, variables.get("REQUEST_URI", ""), True, True, False)
+        limit = self.service.limits.limit_post
+        if limit and parser.content_length > limit:
+            self.rejected = exchange
+            raise body_too_large(limit, parser.content_length)
         scope["extensions"] = EXTENSIONS.copy()
         if added := added_variables(parser):
             scope["extensions"][VARIABLES] = added

@@ -157,7 +157,7 @@ class WebSocket(Record):
         self.status = status
         self.connection.websocket = None
         self.connection.exchange = self
-        self.connection.send_error(status, False)
+        self.connection.send_error(status)
 
     # From the client.
 
