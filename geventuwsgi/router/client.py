@@ -235,7 +235,7 @@ class Client:
         elif not isinstance(error, (NodeFailure, _RouterFailure)):  # these are logged already
             log.warning("%s: %s; closed with %d", self.peer, error.reason, error.status)
         whole = parser is not None and parser.body_complete and not parser.buffered
-        is_head = exchange is not None and exchange.parser.method == "HEAD"
+        is_head = parser is not None and parser.first_line()[0] == "HEAD"
         try:
             self.stream.send(error_response(error.status, state.defaults, is_head=is_head,
                                             extra=RETRY if error.status == 503 else ()))

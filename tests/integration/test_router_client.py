@@ -344,6 +344,13 @@ def test_what_is_not_tls_is_closed(secured: tuple[Server, ssl.SSLContext]) -> No
     server.wait_for("no TLS; closed")
 
 
+@pytest.mark.parametrize("head", [
+    b"HEAD / HTTP/1.1\r\n\r\n", b"HEAD / HTTP/2.0\r\n\r\n", b"HEAD /a b HTTP/1.1\r\n\r\n"])
+def test_an_error_for_head_has_no_body(recorded: tuple[Recorder, Server], head: bytes) -> None:
+    response = recorded[1].talk(head)
+    assert response[9:12] in (b"400", b"505") and response.partition(b"\r\n\r\n")[2] == b""
+
+
 def test_websockets_pass_through_tls(tmp_path: Path, authority: trustme.CA) -> None:
     issued = authority.issue_cert("localhost")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
