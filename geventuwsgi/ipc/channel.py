@@ -47,7 +47,7 @@ FILES = b"files "
 REPLACE = b"replace "
 WRONG_INTERFACE = b"wrong-interface"
 LOG = b"log "
-LIMIT = 4096    # longer than any message
+LIMIT = 4352    # longer than any message: `files ` with one path of PATH_MAX, 4096
 REASON = 1000   # bytes of a reason; the log has all of it
 
 

@@ -52,6 +52,7 @@ class Imported:
     def __init__(self, ignore: Sequence[str] = ()) -> None:
         self._ignore = tuple(ignore)
         self._reported: set[str] = set()
+        self._others: list[str] = []    # given to `report`, and not reported yet
         self._count = 0
 
     def report(self, sock: socket.socket, more: Iterable[str] = (), *,
@@ -63,7 +64,8 @@ class Imported:
             more: files besides those of the modules: where an import failed.
             wait: wait until the master reads; otherwise the rest is reported next time.
         """
-        files = [*more]
+        self._others += more
+        files = self._others.copy()
         if len(sys.modules) != self._count:
             files += self._files()
         for piece in _pieces([path for path in files if path not in self._reported]):
@@ -71,6 +73,7 @@ class Imported:
                     "utf-8", "surrogateescape"), wait=wait):
                 return
             self._reported.update(piece)
+        self._others.clear()
         self._count = len(sys.modules)
 
     def _files(self) -> Iterator[str]:
@@ -95,11 +98,12 @@ def _pieces(paths: Sequence[str]) -> Iterator[list[str]]:
     piece: list[str] = []
     size = 0
     for path in dict.fromkeys(paths):
-        if piece and size + len(path) > PIECE:
+        octets = len(path.encode("utf-8", "surrogateescape")) + 1
+        if piece and size + octets > PIECE:
             yield piece
             piece, size = [], 0
         piece.append(path)
-        size += len(os.fsencode(path)) + 1
+        size += octets
     if piece:
         yield piece
 

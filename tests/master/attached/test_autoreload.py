@@ -8,6 +8,7 @@ import types
 
 import pytest
 
+from geventuwsgi.ipc import channel
 from geventuwsgi.master.attached import autoreload
 from geventuwsgi.master.attached.autoreload import Autoreload, Imported, directories_of, files_of
 
@@ -163,3 +164,26 @@ def test_templates_of_installed_packages_and_too_many(tmp_path, monkeypatch, log
         written(tmp_path / "templates" / f"{number}.html")
     assert found.changed() is None and found.changed() is None
     assert log_lines == ["there are more than 3 templates: the rest is not checked for changes"]
+
+
+@pytest.mark.parametrize("paths", [
+    ["/" + "\u8def" * 900 + f"/{number}.py" for number in range(20)],  # three octets a letter
+    ["/" + "a" * 2000 + ".py", "/" + "\u8def" * 1300 + ".py", "/b.py"],
+    ["/" + "/".join(["a" * 251] * 16)[:4091] + ".py"],                   # PATH_MAX
+    [f"/srv/{'x' * 100}/{number}.py" for number in range(10_000)],
+], ids=["letters", "large", "longest", "many"])
+def test_all_files_arrive(paths):
+    """However long the paths, and however many fit into the socket at a time."""
+    imported = Imported(ignore=list(sys.modules))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    found, more = [], paths
+    with ours, theirs:
+        ours.setblocking(False)
+        while len(found) < len(paths):
+            imported.report(ours, more)
+            more = ()   # those of a failed import are given once
+            before = len(found)
+            while message := channel.receive(theirs):
+                found += channel.parse_files(message)
+            assert len(found) > before, "the rest was not reported again"
+    assert found == paths
