@@ -1,7 +1,8 @@
 """Groups of nodes that serve the same requests: which node is next, and which requests wait.
 
 Rules: a group never waits for a node that is down. A request waits only if a node is up and has
-as many requests as it may have, in a queue that is bounded.
+as many requests as it may have, in a queue that is bounded. Who frees a node assigns it to the
+first request that waits and has not tried it: none overtakes, and no free node is forgotten.
 """
 
 from collections import deque
@@ -9,7 +10,7 @@ from collections.abc import Collection, Iterable
 from time import monotonic
 
 from gevent import Timeout
-from gevent.event import Event
+from gevent.event import AsyncResult
 
 from ..errors import ProtocolError
 from .node import Node
@@ -42,7 +43,8 @@ class NodeGroup:
         self._least = algorithm == "lc"
         self._queue = queue
         self._queue_timeout = queue_timeout
-        self._waiting: deque[Event] = deque()
+        # Each is set to the node that it is assigned, or to None to choose again.
+        self._waiting: deque[tuple[AsyncResult, Collection[Node]]] = deque()
 
     @property
     def waiting(self) -> int:
@@ -75,11 +77,12 @@ class NodeGroup:
             chosen = self._choose(tried, now)
             if chosen is not None:
                 return self._assign(chosen, now)
-            if not any(node.limit and node.busy >= node.limit and node not in tried
-                       for node in (*self.nodes, *self.fallback)):
+            if not self._has_busy(tried):
                 return None
             end = end or now + self._queue_timeout
-            self._wait(end - now)
+            assigned = self._wait(tried, end - now)
+            if assigned is not None:
+                return assigned
 
     def has_other(self, tried: Collection[Node]) -> bool:
         """Return whether there is a node that has not been tried."""
@@ -89,14 +92,32 @@ class NodeGroup:
         """End a request of a node."""
         node.busy -= 1
         node.probing = False
-        if self._waiting:
-            self._waiting.popleft().set()
+        for position, (turn, tried) in enumerate(self._waiting):
+            if node not in tried:
+                now = monotonic()
+                chosen = self._choose(tried, now)
+                if chosen is not None:
+                    del self._waiting[position]
+                    turn.set(self._assign(chosen, now))
+                return
 
     def notify_all(self) -> None:
-        """Let all waiting requests choose again: a node came, left or can serve more."""
-        for event in self._waiting:
-            event.set()
-        self._waiting.clear()
+        """Assign nodes to waiting requests: a node came, left or can serve more."""
+        now = monotonic()
+        waiting, self._waiting = self._waiting, deque()
+        for turn, tried in waiting:
+            chosen = self._choose(tried, now)
+            if chosen is not None:
+                turn.set(self._assign(chosen, now))
+            elif self._has_busy(tried):
+                self._waiting.append((turn, tried))
+            else:
+                turn.set(None)
+
+    def _has_busy(self, tried: Collection[Node]) -> bool:
+        """Whether a node that was not tried has as many requests as it may have."""
+        return any(node.limit and node.busy >= node.limit and node not in tried
+                   for node in (*self.nodes, *self.fallback))
 
     def _assign(self, node: Node, now: float) -> Node:
         node.busy += 1
@@ -135,20 +156,26 @@ class NodeGroup:
         least = min(node.busy / node.weight for node in nodes)
         return self._round_robin([node for node in nodes if node.busy / node.weight == least])
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, tried: Collection[Node], seconds: float) -> Node | None:
+        """Wait until a node is assigned, and return it; None: the nodes have changed."""
         if len(self._waiting) >= self._queue:
             raise NoNodeAvailable(f"all nodes of {self.name} are busy, and {len(self._waiting)} "
                                   "requests wait already")
-        event = Event()
-        self._waiting.append(event)
+        turn = AsyncResult()
+        entry = (turn, tried)
+        self._waiting.append(entry)
         try:
             with Timeout(max(seconds, 0.0), False):
-                event.wait()
-        finally:
-            if event in self._waiting:
-                self._waiting.remove(event)
-            elif not event.is_set():
-                self.notify_all()
-        if not event.is_set():
+                turn.wait()
+        except BaseException:  # the client is gone, perhaps just when a node was assigned
+            if not turn.ready():
+                self._waiting.remove(entry)
+            elif turn.value is not None:
+                self.release(turn.value)
+            raise
+        if not turn.ready():
+            self._waiting.remove(entry)
             raise NoNodeAvailable(
                 f"no node of {self.name} became free within {self._queue_timeout:g} seconds")
+        node: Node | None = turn.value
+        return node

@@ -6,6 +6,7 @@ from time import monotonic
 import gevent
 import pytest
 
+from geventuwsgi.errors import ClientDisconnected
 from geventuwsgi.net.address import parse
 from geventuwsgi.protocol.message import Limits
 from geventuwsgi.router.balance import NodeGroup, NoNodeAvailable
@@ -105,6 +106,55 @@ def test_waiting_requests_are_served_in_order_and_the_queue_is_bounded() -> None
     group.release(one)
     gevent.joinall(waiting, raise_error=True)
     assert order == [0, 1] and one.busy == 0 and group.waiting == 0
+
+
+def test_a_client_that_leaves_when_its_turn_comes_passes_it_on() -> None:
+    one = node("a", limit=1)
+    group = NodeGroup("g", [one], queue_timeout=10)
+    group.acquire(())
+    first, second = gevent.spawn(group.acquire, ()), gevent.spawn(group.acquire, ())
+    gevent.sleep(0)
+    # The sweep has found that the client is gone, and before that arrives a request ends.
+    gevent.get_hub().loop.run_callback(first.throw, ClientDisconnected("gone"))
+    group.release(one)
+    assert second.get(timeout=5) is one
+    assert isinstance(first.exception, ClientDisconnected) and one.busy == 1
+
+
+def test_a_free_node_is_for_the_first_that_has_not_tried_it() -> None:
+    one, other = node("a", limit=1), node("b", limit=1)
+    group = NodeGroup("g", [one, other], queue_timeout=10)
+    assert {group.acquire(()), group.acquire(())} == {one, other}
+    failed, fresh = gevent.spawn(group.acquire, (one,)), gevent.spawn(group.acquire, ())
+    gevent.sleep(0)
+    group.release(one)
+    assert fresh.get(timeout=5) is one and not failed.ready()
+    group.release(other)
+    assert failed.get(timeout=5) is other and (one.busy, other.busy) == (1, 1)
+
+
+def test_no_later_request_overtakes_one_that_waits() -> None:
+    one = node("a", limit=1)
+    group = NodeGroup("g", [one], queue=1, queue_timeout=10)
+    group.acquire(())
+    waiting = gevent.spawn(group.acquire, ())
+    gevent.sleep(0)
+    group.release(one)
+    later = gevent.spawn(group.acquire, ())
+    assert waiting.get(timeout=5) is one and not later.ready()
+    group.release(one)
+    assert later.get(timeout=5) is one
+
+
+def test_the_last_node_left_is_not_waited_for() -> None:
+    one, other = node("a"), node("b", limit=1)
+    group = NodeGroup("g", [one, other], queue_timeout=10)
+    assert group.acquire((one,)) is other
+    waiting = gevent.spawn(group.acquire, (one,))
+    gevent.sleep(0)
+    group.nodes.remove(other)
+    group.notify_all()
+    assert waiting.get(timeout=5) is None
 
 
 def test_no_request_waits_longer_than_the_timeout() -> None:
