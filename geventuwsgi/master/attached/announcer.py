@@ -1,7 +1,8 @@
 """Subscriptions: the master announces its instance to routers (`subscribe-to`, `subscribe2`).
 
 Nothing here waits or asks a resolver. A router that is not running is not an error: it gets
-the next announcement. An error is logged once, until an announcement has been sent again.
+the next announcement. Another error is logged once, until it changes or the announcement has
+been sent.
 """
 
 import errno
@@ -43,7 +44,7 @@ class Announcer(Attached):
         self._load = load
         self._started = False
         self._due = inf
-        self._failing: set[str] = set()
+        self._logged: dict[str, str] = {}   # the last error of each announcement
         self._announced: set[tuple[Address, Announcement]] = set()
         self._blocked = False
         self.replace(settings, sockets)
@@ -113,7 +114,7 @@ class Announcer(Attached):
             if one.check and not os.path.exists(one.check):
                 continue
             address = one.address or _reachable(self._sockets[one.socket], one.server)
-            for key in _keys(one.key):
+            for key in self._keys(one.key):
                 yield one.server, Announcement(
                     False, key, address, one.modifier1, one.modifier2, self._cores,
                     self._load(), one.weight)
@@ -127,12 +128,28 @@ class Announcer(Attached):
                 sock.setblocking(False)
                 sock.sendto(subscription.encode(announcement), name)
         except (OSError, ProtocolError) as error:
-            quiet = isinstance(error, OSError) and error.errno in _NO_ROUTER
-            if where not in self._failing and not quiet:
-                logger.error("cannot announce to %s: %s", where, error)
-            self._failing.add(where)
+            if not (isinstance(error, OSError) and error.errno in _NO_ROUTER):
+                self._log_once(where, f"cannot announce to {where}: {error}")
             return
-        self._failing.discard(where)
+        self._logged.pop(where, None)
+
+    def _keys(self, key: str) -> list[str]:
+        """Return the key, or the keys in a file; an error is logged."""
+        if not key.startswith("@"):
+            return [key]
+        try:
+            with open(key[1:], encoding="utf-8") as file:
+                keys = [line.strip() for line in file if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            self._log_once(key, f"cannot read the keys of {key[1:]}: {error}")
+            return []
+        self._logged.pop(key, None)
+        return keys
+
+    def _log_once(self, where: str, message: str) -> None:
+        if self._logged.get(where) != message:
+            self._logged[where] = message
+            logger.error("%s", message)
 
 
 def subscriptions_of(settings: Settings) -> list[Subscription]:
@@ -159,18 +176,6 @@ def check(settings: Settings, subscriptions: Sequence[Subscription],
                       "there is no uwsgi socket to announce: write socket = ADDRESS")
             error: ConfigError = settings.origin(option).error(reason)
             raise error
-
-
-def _keys(key: str) -> list[str]:
-    """Return the key, or the keys in a file; an error is logged."""
-    if not key.startswith("@"):
-        return [key]
-    try:
-        with open(key[1:], encoding="utf-8") as file:
-            return [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        logger.error("cannot read the keys of %s: %s", key[1:], error)
-        return []
 
 
 def _reachable(address: Address, server: Address) -> str:
