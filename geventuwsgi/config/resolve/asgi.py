@@ -65,8 +65,8 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
             continue
         if name == "gevent" and origins[name] is origins.get("threads"):
             continue  # set by threads
-        places = items.get(name) or (origins[name],)
-        warnings += [f"{place.place}: {place.option}: {NO_EFFECT}{reason}" for place in places]
+        warnings += [place.warning(NO_EFFECT + reason)
+                     for place in items.get(name) or (origins[name],)]
 
 
 def found(settings: Settings) -> list[str]:

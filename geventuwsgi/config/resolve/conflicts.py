@@ -5,10 +5,10 @@ of the places; an option that has no effect because of the others is a warning. 
 `worker-timeout` is not a conflict: the one limits a request that waits, the other a blocked hub.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from geventuwsgi.config.values.origin import Origin
+from geventuwsgi.config.values.origin import Origin, places
 from geventuwsgi.log import atoms, loggers
 
 _DEFAULT = Origin()
@@ -29,14 +29,20 @@ def longest_harakiri(values: Mapping[str, Any]) -> float:
     return 0 if 0 in limits else max(limits)
 
 
-def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
+def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
+          items: Mapping[str, Sequence[Origin]]) -> None:
     """Refuse contradictory options.
+
+    Args:
+        values: the values by attribute, defaults included.
+        origins: where those that are not defaults were set.
+        items: where each item of a repeatable option was set.
 
     Raises:
         ConfigError: at the place of the option that has to change.
     """
-    _hosts(values, origins)
-    _paths(values, origins)
+    _hosts(values, places("mount", values, origins, items))
+    _paths(places("harakiri_path", values, origins, items))
     _slow_request(values, origins)
     _block_warning(values, origins)
     _access_format(values, origins)
@@ -45,25 +51,28 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
 
 
 def _line(name: str, value: object, origins: Mapping[str, Origin]) -> str:
-    """Return `name = value (place)` for a message."""
-    origin = origins.get(name.replace("-", "_"))
-    return f"{name} = {value} ({origin.place if origin else 'default'})"
+    """Return `name = value (place)` for a message, with the name as it is written there."""
+    origin = origins.get(name.replace("-", "_"), _DEFAULT)
+    if origin.option is not None and len(origin.option) > 1:    # else it is a letter
+        name = origin.option
+    return f"{name} = {value} ({origin.place})"
 
 
-def _hosts(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
+def _hosts(values: Mapping[str, Any], mounts: Iterable[tuple[str, Origin]]) -> None:
     if values["vhost"] or values["vhost_host"]:
         return
-    for mount in values["mount"]:
+    for mount, place in mounts:
         if "|" in mount.partition("=")[0]:
-            raise origins["mount"].error(f"{mount}: an application for one host needs vhost = "
-                                         "true, or vhost-host = true for the Host header")
+            raise place.error(f"{mount}: an application for one host needs vhost = true, or "
+                              "vhost-host = true for the Host header")
 
 
-def _paths(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
+def _paths(texts: Iterable[tuple[str, Origin]]) -> None:
     known: dict[str, float] = {}
-    for prefix, seconds in harakiri_paths(values["harakiri_path"]):
+    for text, place in texts:
+        (prefix, seconds), = harakiri_paths([text])
         if known.setdefault(prefix, seconds) != seconds:
-            raise origins["harakiri_path"].error(
+            raise place.error(
                 f"{prefix} has two limits, {known[prefix]:g} and {seconds:g} seconds")
 
 
@@ -129,8 +138,7 @@ class WorkerConflicts:
 
     def line(self, name: str) -> str:
         """Return `name = value (place)`."""
-        origin = self.origins.get(name, _DEFAULT)
-        return f"{name.replace('_', '-')} = {self.values[name]} ({origin.place})"
+        return _line(name.replace("_", "-"), self.values[name], self.origins)
 
     def refuse_unless(self, possible: bool, name: str, message: str, *others: str) -> None:
         """Refuse the value of `name`, or if that is a default of the first other that is not."""
@@ -144,8 +152,8 @@ class WorkerConflicts:
         """Warn of an option that is set without the one it needs."""
         origin = self.origins.get(name)
         if origin is not None and self.values[name] and not self.values[needed]:
-            self.warnings.append(f"{origin.place}: {origin.option}: has no effect without "
-                                 f"{needed.replace('_', '-')}")
+            self.warnings.append(origin.warning(
+                f"has no effect without {needed.replace('_', '-')}"))
 
     def _recycling(self) -> None:
         values = self.values
@@ -211,8 +219,7 @@ def resolve_logs(values: dict[str, Any], origins: dict[str, Origin], warnings: l
 
 
 def _warn(name: str, message: str, origins: Mapping[str, Origin], warnings: list[str]) -> None:
-    origin = origins[name]
-    warnings.append(f"{origin.place}: {origin.option}: {message}")
+    warnings.append(origins[name].warning(message))
 
 
 def _check_logger_names(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:

@@ -18,7 +18,7 @@ from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.directives import variables
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.numbers import Number
-from geventuwsgi.config.values.origin import CastContext, Origin
+from geventuwsgi.config.values.origin import CastContext, Origin, places
 from geventuwsgi.config.values.router import RouterOptions
 from geventuwsgi.config.values.tls import TlsOptions
 from geventuwsgi.errors import ConfigError, written
@@ -121,10 +121,9 @@ class _Gathered:
                 self.lost += [(one, origin) for one in self.items.get(name, ())]
             self.positions[name], self.items[name] = positions, items
         elif before and before.kind == "argv" and origin.kind == "file":
-            self.reading.warnings.append(
-                f"{origin.place}: {origin.option}: the file is named after "
-                f"{written(before.option)} on the command line and wins, as in uWSGI; name the "
-                f"file first")
+            self.reading.warnings.append(origin.warning(
+                f"the file is named after {written(before.option)} on the command line and wins, "
+                "as in uWSGI; name the file first"))
         if before and not option.value_type.repeats:
             self.lost.append((before, origin))
         self.values[name] = value
@@ -189,7 +188,7 @@ class _Defaults:
         self.limits()
         if self.values["reload"] and "py_autoreload" not in self.written and not self.dev:
             self.values["py_autoreload"] = 1
-        conflicts.check(self.values, self.origins)
+        conflicts.check(self.values, self.origins, self.items)
         asgi.check(self.values, self.origins, self.items, self.warnings)
         rules.check_labels(self.values["route"], self.items.get("route", ()))
         conflicts.WorkerConflicts(self.values, self.origins, self.warnings).check()
@@ -235,15 +234,15 @@ class _Defaults:
                            redirect_port=router.redirect_port())
         found: list[sockets.Socket] = []
         for name, (fixed, default) in SOCKETS.items():
-            addresses = self.values[name]
+            addresses = places(name, self.values, self.origins, self.items)
             positions = self.positions.get(name) or [0] * len(addresses)  # `bind =` has none
             routed = router.routed(name)
-            for position, address in zip(positions, addresses, strict=True):
+            for position, (address, place) in zip(positions, addresses, strict=True):
                 protocol, tls = fixed or chosen or default, None
-                address = sockets.canonical(address, self.values, self.origins.get(name, Origin()))
+                address = sockets.canonical(address, self.values, place)
                 if protocol == "https":
                     address, tls = tls_options.endpoint(address, name.replace("_", "-"))
-                    address = sockets.canonical(address, self.values, self.origins[name])  # addr=
+                    address = sockets.canonical(address, self.values, place)  # addr=
                 elif name == "bind" and tls_options.bind is not None:
                     if protocol != "http":
                         raise self.origins["certfile"].error(
@@ -253,8 +252,7 @@ class _Defaults:
                 elif protocol == "redirect":
                     address = address.partition(",")[0].strip()
                 elif protocol == "statistics" and not routed:
-                    self.warnings.append(f"{self.origins[name].place}: http-stats-server: has "
-                                         "no effect without a router")
+                    self.warnings.append(place.warning("has no effect without a router"))
                     continue
                 found.append((position, address, protocol, tls, routed))
         found = sockets.unique(found)
@@ -262,7 +260,7 @@ class _Defaults:
         self.values["tls"] = tuple(tls for *_, tls, _ in found)
         self.values["routed"] = tuple(routed for *_, routed in found)
         self.values["tls_bind"] = tls_options.bind
-        sockets.check(self.values, self.origins, self.warnings)
+        sockets.check(self.values, self.origins, self.items, self.warnings)
         tls_options.warn_unused(tls_options.bind in self.values["tls"]
                                 or bool(self.environ.get("LISTEN_FDS")))
 
@@ -302,8 +300,8 @@ class _Defaults:
         worker_class = self.values["worker_class"]
         if worker_class in UVICORN_WORKERS:
             place = self.origins["worker_class"]
-            self.notes.append(f"{place.place}: {place.option}: the application is served as ASGI "
-                              f"by this server; uvicorn does not run")
+            self.notes.append(place.warning("the application is served as ASGI by this server; "
+                                            "uvicorn does not run"))
         means_asgi = [name for name, is_it in (
             ("asgi", self.values["asgi"]),
             ("worker_class", worker_class == "asgi" or worker_class in UVICORN_WORKERS)) if is_it]
@@ -326,10 +324,9 @@ class _Defaults:
             self.values["gevent"] = threads
             self.origins["gevent"] = self.origins["threads"]
             if threads > 1 and self.values["interface"] != "asgi":
-                place = self.origins["threads"]
-                self.warnings.append(
-                    f"{place.place}: {place.option}: {threads} requests at once in greenlets, "
-                    f"not in native threads; the same as gevent = {threads}")
+                self.warnings.append(self.origins["threads"].warning(
+                    f"{threads} requests at once in greenlets, not in native threads; the same "
+                    f"as gevent = {threads}"))
         else:
             self.values["gevent"] = 1 if self.uwsgi or worker_class == "gthread" else SLOTS
             if self.uwsgi and self.values["interface"] != "asgi":
@@ -382,8 +379,7 @@ class _Defaults:
         if path.startswith("udp:") or re.fullmatch(r"[\w.-]*:\d+", path):
             raise self.origins[name].error(f"{path}: logs go to a file, not to an address")
         if "logto" in self.origins:
-            origin = self.origins["logto"]
-            self.warnings.append(f"{origin.place}: {origin.option}: has no effect, logs go to "
-                                 f"the file of {name}")
+            self.warnings.append(self.origins["logto"].warning(
+                f"has no effect, logs go to the file of {name}"))
         self.values["logto"] = path
         self.origins["logto"] = self.origins.get(name) or self.origins["daemon"]

@@ -1,10 +1,10 @@
 """Addresses that depend on other options: shared, abstract and mapped sockets."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from geventuwsgi.config.values.origin import Origin
+from geventuwsgi.config.values.origin import Origin, places
 from geventuwsgi.net.address import parse
 from geventuwsgi.net.tls_config import TlsConfig
 
@@ -53,34 +53,33 @@ def unique(sockets: Iterable[Socket]) -> list[Socket]:
     return kept
 
 
-def check(values: Mapping[str, Any], origins: Mapping[str, Origin], warnings: list[str]) -> None:
+def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
+          items: Mapping[str, Sequence[Origin]], warnings: list[str]) -> None:
     """Warn of an unused `shared-socket`, and refuse an impossible `map-socket`.
 
     Args:
         values: the settings by attribute, including `listeners` and `routed`.
-        origins: where they were set.
+        origins, items: where they were set.
         warnings: receives the warnings.
 
     Raises:
         ConfigError: a line names a worker or a socket that will not exist.
     """
     addresses = {address for address, _ in values["listeners"]}
-    for shared in values["shared_socket"]:
+    for shared, place in places("shared_socket", values, origins, items):
         if canonical(shared, values, Origin()) not in addresses:
-            place = origins["shared_socket"]
-            warnings.append(f"{place.place}: {place.option}: {shared}: no other option refers "
-                            "to it by its number, so it is not bound")
+            warnings.append(place.warning(f"{shared}: no other option refers to it by its number, "
+                                          "so it is not bound"))
     if values["map_socket"] and values["cheaper"]:
-        place = origins["map_socket"]
-        warnings.append(f"{place.place}: {place.option}: while the workers of a socket are "
-                        "stopped by cheaper, no worker accepts from it")
+        warnings.append(origins["map_socket"].warning(
+            "while the workers of a socket are stopped by cheaper, no worker accepts from it"))
     sockets = sum(not routed for routed in values["routed"])
-    for rule in values["map_socket"]:
+    for rule, place in places("map_socket", values, origins, items):
         socket, _, workers = rule.partition(":")
         most = max(map(int, workers.split(",")))
         if most > values["processes"]:
-            raise origins["map_socket"].error(f"{rule}: there is no worker {most}, processes = "
-                                              f"{values['processes']}")
+            raise place.error(f"{rule}: there is no worker {most}, processes = "
+                              f"{values['processes']}")
         if int(socket) >= sockets > 0:
-            raise origins["map_socket"].error(f"{rule}: the workers have no socket "
-                                              f"{socket}, only 0 to {sockets - 1}")
+            raise place.error(f"{rule}: the workers have no socket {socket}, only 0 to "
+                              f"{sockets - 1}")

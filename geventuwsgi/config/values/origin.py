@@ -4,8 +4,9 @@ An `Origin` goes with every value from its line to the settings. A `CastContext`
 `ValueType` with a text: it collects warnings and raises the error that names the place.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from geventuwsgi.errors import ConfigError, UsageError
 
@@ -49,11 +50,27 @@ class Origin:
         file = self.file if self.kind == "file" else self.kind
         return ConfigError(message, file=file, line=self.line, option=self.option)
 
+    def warning(self, message: str) -> str:
+        """Return a warning that names this place, and the option as it is written there."""
+        return f"{self.place}: {self.option}: {message}"
+
     def failure(self, message: str) -> ConfigError:
         """Return an error for a correct line that cannot be done now, never a `UsageError`."""
         if self.kind == "argv":
             return ConfigError(message, option=self.option)
         return self.error(message)
+
+
+def places(name: str, values: Mapping[str, Any], origins: Mapping[str, Origin],
+           items: Mapping[str, Sequence[Origin]]) -> list[tuple[Any, Origin]]:
+    """Return the items of a repeatable option, each with the place where it was set.
+
+    Args:
+        name: the option's attribute.
+        values, origins, items: of all options; `items` has those of repeatable ones by item.
+    """
+    found = items.get(name) or [origins.get(name, Origin())] * len(values[name])
+    return list(zip(values[name], found))
 
 
 @dataclass
@@ -65,7 +82,7 @@ class CastContext:
 
     def warn(self, message: str) -> None:
         """Add a warning about this line."""
-        self.warnings.append(f"{self.origin.place}: {self.origin.option}: {message}")
+        self.warnings.append(self.origin.warning(message))
 
     def fail(self, message: str) -> NoReturn:
         """Refuse the text, naming file, line and option."""

@@ -183,10 +183,9 @@ class TlsOptions:
     def warn_unused(self, used: bool) -> None:
         """Warn of a `certfile` that no socket uses."""
         if self.bind is not None and not used:
-            place = self.origins["certfile"]
-            self.warnings.append(
-                f"{place.place}: certfile: no socket uses it: it is for bind; https-socket has "
-                "its certificate in the same line")
+            self.warnings.append(self.origins["certfile"].warning(
+                "no socket uses it: it is for bind; https-socket has its certificate in the same "
+                "line"))
 
     def _bind_config(self) -> TlsConfig:
         values = self.values
@@ -195,9 +194,9 @@ class TlsOptions:
             raise self._error("cert_reqs", "the authorities of client certificates are missing: "
                               "set ca-certs")
         if ca and verify == "none":
-            place = self.origins["ca_certs"]
-            self.warnings.append(f"{place.place}: ca-certs: clients are not asked for a "
-                                 "certificate unless cert-reqs is optional or required")
+            self.warnings.append(self.origins["ca_certs"].warning(
+                "clients are not asked for a certificate unless cert-reqs is optional or "
+                "required"))
         return self._config(
             Certificate(values["certfile"], values["keyfile"] or "", values["ciphers"] or "",
                         option="certfile"), ca, verify)

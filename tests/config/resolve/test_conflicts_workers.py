@@ -16,7 +16,7 @@ from geventuwsgi.errors import ConfigError, UsageError
      r"app.ini:4: cheaper-initial: must be at least cheaper: cheaper-initial = 2 \(.*app.ini:4\), "
      r"cheaper = 3 \(.*app.ini:3\)$"),
     ("workers = 8\ncheaper = 3\ncheaper-initial = 9\n",
-     r"app.ini:4: cheaper-initial: must be at most processes: .*processes = 8 \(.*app.ini:2\)$"),
+     r"app.ini:4: cheaper-initial: must be at most processes: .*workers = 8 \(.*app.ini:2\)$"),
     ("workers = 8\ncheaper = 2\ncheaper-step = 0\n", r"app.ini:4: cheaper-step: '0': must be at"),
     ("workers = 8\ncheaper = 2\ncheaper-algo = clever\n", r"app.ini:4: cheaper-algo: 'clever' is"),
     ("cheaper-busyness-min = 60\n", r"app.ini:2: cheaper-busyness-min: must be below .*"
