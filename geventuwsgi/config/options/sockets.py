@@ -22,7 +22,7 @@ class SocketMap(ValueType):
 
     def value(self, text: str, context: CastContext) -> object:
         plain = re.sub(r"\s+", "", text)
-        if not re.fullmatch(r"\d+:[1-9]\d*(,[1-9]\d*)*", plain):
+        if not re.fullmatch("[0-9]{1,9}:[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*", plain):
             context.fail(f"{text!r} is not of the form SOCKET:WORKER[,WORKER...]: sockets are "
                          "numbered from 0, workers from 1")
         return plain
@@ -79,9 +79,10 @@ SOCKETS: tuple[Option, ...] = (
            "number, counted from 0, as =0; may be repeated", _SOCKETS, default=(), merge=True,
            aliases=("undeferred-shared-socket",),
            difference="an address that no option refers to is not bound"),
-    Option("map-socket", Many(SocketMap()), "let only these workers accept from a socket; "
-           "sockets are numbered from 0 in the order of the lines, those of http not included; "
-           "may be repeated", _SOCKETS, default=(), merge=True),
+    Option("map-socket", Many(SocketMap()), "let only these workers accept from a socket, as in "
+           "0:1,2; workers are numbered from 1, and their sockets from 0 in the order of the "
+           "lines, without those of http and https that the router serves; all workers accept "
+           "from a socket without a map; may be repeated", _SOCKETS, default=(), merge=True),
     Option("abstract-socket", Boolean(), "make all unix sockets abstract: no file, as with @name",
            _SOCKETS, default=False),
     Option("freebind", Boolean(), "bind addresses that the machine does not have yet "

@@ -54,6 +54,13 @@ def test_wrong_lines(resolve: Any, text: str, line: int, reason: str) -> None:
     assert f"app.ini:{line}: " in str(caught.value) and reason in str(caught.value)
 
 
+def test_an_http_socket_counts_unless_the_router_serves_it(resolve: Any) -> None:
+    text = "http = :80\nhttp-socket = :81\nmap-socket = 1:1\n"
+    assert resolve("[geventuwsgi]\n" + APP + text).routed == (False, False)
+    with pytest.raises(ConfigError, match="have no socket 1, only 0 to 0"):
+        resolve(APP + "http-router = true\n" + text)
+
+
 def test_sockets_whose_workers_cheaper_may_stop(resolve: Any) -> None:
     settings = resolve(APP + "http-socket = :80\nmap-socket = 0:2\nprocesses = 2\ncheaper = 1\n")
     assert any("4: map-socket: while the workers of a socket are stopped" in one
