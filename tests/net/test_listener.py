@@ -178,7 +178,7 @@ def test_a_live_socket_with_a_full_queue_is_left_alone(tmp_path):
 def test_another_file_is_left_alone(tmp_path):
     path = tmp_path / "app.sock"
     path.write_text("precious")
-    with pytest.raises(BindError, match="is not a"):
+    with pytest.raises(BindError, match="the file exists and is not a socket"):
         bind(parse(str(path)), "http")
     assert path.read_text() == "precious"
 
@@ -295,7 +295,7 @@ def test_sockets_meant_for_another_process(pair):
 
 
 def test_a_descriptor_that_is_not_a_socket():
-    with open(os.devnull) as file, pytest.raises(BindError, match="is not a"):
+    with open(os.devnull) as file, pytest.raises(BindError, match="is not an inherited socket"):
         bind(parse(f"fd://{file.fileno()}"), "http")
     with pytest.raises(BindError, match="fd://nosuch"):
         bind(parse("fd://nosuch"), "http")

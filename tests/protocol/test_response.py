@@ -164,6 +164,8 @@ def test_responses_without_a_body(status: str, is_head: bool, length: str | None
     assert lines[1:] == framing and response.bodiless and response.keep_alive
     assert response.encode(b"hello") == b"" and response.encode(b"") == b""
     assert response.end() == b""
+    # Five octets that are not sent: only a Content-Length of 0 differs from them.
+    assert bool(response.length_error) == (length == "0")
 
 
 def test_upgrade() -> None:
@@ -196,7 +198,7 @@ def test_pieces_in_chunks() -> None:
     response, _ = head_of()
     assert response.encode(b"hello") == b"5\r\nhello\r\n" and response.encode(b"") == b""
     assert response.encode(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
-    assert response.end() == b"0\r\n\r\n"
+    assert response.end() == b"0\r\n\r\n" and not response.length_error
 
 
 def test_no_more_than_content_length() -> None:
@@ -226,6 +228,7 @@ def test_raw_heads() -> None:
     assert response.head_size == len(octets)
     assert not response.chunked and not response.keep_alive and not response.bodiless
     assert response.encode(b"hello") == b"hello" and response.end() == b""
+    assert not response.length_error
     known = Response("200 OK", []).raw_head(BARE, is_head=False, known=5)
     assert known == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
     head = Response("200 OK", [])
