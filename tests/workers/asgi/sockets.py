@@ -7,12 +7,14 @@ from tests.workers.asgi.app import SOCKETS, STARTED, query, report
 
 
 async def ws_echo(scope, receive, send):
+    """Send messages back, and report the end with the `name` in the query."""
     assert (await receive())["type"] == "websocket.connect"
     await send({"type": "websocket.accept"})
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
-            report(f"disconnect {message['code']} {message.get('reason', '')}".rstrip())
+            report(" ".join(filter(None, (f"disconnect {message['code']}",
+                                          message.get("reason"), query(scope, "name")))))
             return
         await send({"type": "websocket.send", **{
             key: message[key] for key in ("text", "bytes") if message.get(key) is not None}})

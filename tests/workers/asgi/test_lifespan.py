@@ -79,7 +79,6 @@ def test_a_traceback_is_reported_once(source: str, mode: str, subject: str, fram
 @pytest.mark.parametrize(("name", "arguments", "line"), [
     ("unknown", (), "the application does not support lifespan (AssertionError: only http)"),
     ("returns", (), "the application does not support lifespan (it returned)"),
-    ("fails", ("--lifespan", "off"), ""),
 ])
 def test_an_application_without_lifespan_is_served(tmp_path: Path, name: str,
                                                    arguments: tuple[str, ...], line: str) -> None:
@@ -87,6 +86,13 @@ def test_an_application_without_lifespan_is_served(tmp_path: Path, name: str,
         server.wait_for(line)
         assert server.get().endswith(b"served")
         assert server.stop() == 0
+
+
+def test_without_lifespan_the_application_is_not_asked(tmp_path: Path) -> None:
+    with Server(tmp_path, "--asgi", "app:app", "--lifespan", "off", app=app("fails")) as server:
+        assert server.get().endswith(b"served")
+        assert server.stop() == 0
+        assert not server.find("lifespan")
 
 
 def test_each_application_has_its_own_state(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.harness import Server, wait_until
 from tests.workers.asgi.conftest import APP
 from tests.workers.wsgi.raw_client import RawClient
 from tests.workers.wsgi.raw_client import connect as wire_to
-from tests.workers.wsgi.raw_client import get
+from tests.workers.wsgi.raw_client import get, wait_for_rejection
 
 ARGUMENTS = ("--ws-max-size", "100000", "--ws-max-queue", "4")
 HANDSHAKE = ("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -115,7 +115,7 @@ def test_an_invalid_handshake(server: Server, more: str, status: int) -> None:
         answer = wire.read_response()
         assert answer.status == status and wire.closed()
         assert (answer.headers.get("sec-websocket-version") == "13") == (status == 426)
-    server.wait_for("an invalid WebSocket handshake")
+        wait_for_rejection(server, wire, "an invalid WebSocket handshake", f"with {status}")
 
 
 def test_an_upgrade_in_http_1_0_is_a_plain_request(server: Server) -> None:
@@ -156,9 +156,9 @@ def test_the_client_closes_without_a_code(server: Server) -> None:
 
 
 def test_the_client_vanishes(server: Server) -> None:
-    with raw(server):
+    with raw(server, "/echo?name=vanishing"):
         pass
-    server.wait_for("APP disconnect 1006")
+    server.wait_for("APP disconnect 1006 vanishing")
 
 
 @pytest.mark.parametrize(("path", "code", "reason"), [

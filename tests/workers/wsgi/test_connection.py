@@ -32,8 +32,9 @@ def test_an_error_before_the_head_is_a_500(server: Server, path: str, message: s
         assert response.headers["connection"] == "close" and "set-cookie" not in response.headers
         assert client.closed()
         name = client.name
-    server.wait_for(f"Error handling request GET {path} from {name}")
-    server.wait_for(message)
+    first = server.wait_for(f"Error handling request GET {path} from {name}")
+    start = server.err.index(first)
+    wait_until(lambda: any(message in line for line in server.err[start:]), message)
     assert get(server, "/pid").body == worker
     assert "GET /smuggled" not in get_json(server, "/calls")
 

@@ -126,7 +126,9 @@ def test_files(server: Server) -> None:
             response = client.get(f"/file?{path}", "Connection: keep-alive", version=version)
             assert response.body == path.read_bytes() and response.whole
         assert client.get("/hello").body == b"hello"
-    server.wait_for("via sendfile() (HTTP/1.1 200)")
+    server.wait_for(f"GET /file?{path} =>", 2)
+    for version, line in zip(("1.1", "1.0"), server.find(f"GET /file?{path} =>")):
+        assert f"via sendfile() (HTTP/{version} 200)" in line
 
 
 def test_short_bodies_cut_the_connection(server: Server) -> None:
