@@ -96,7 +96,6 @@ def answered(sock):
 def test_the_pipe_is_for_the_workers_user_alone(server):
     state = os.stat(server.directory / "first.fifo")
     assert stat.S_ISFIFO(state.st_mode) and stat.S_IMODE(state.st_mode) == 0o600
-    assert not (server.directory / "second.fifo").exists()
 
 
 def kept(server):
@@ -196,6 +195,7 @@ def test_a_chain_reload(server):
 
 
 def test_slots(server):
+    assert not (server.directory / "second.fifo").exists()
     write(server, "1")
     server.wait_for("active master fifo is now " + str(server.directory / "second.fifo"))
     with pytest.raises(OSError):    # the first one has no reader
@@ -211,28 +211,30 @@ def test_a_pipe_that_is_removed_is_created_again(server):
     all_are(server, "ready")
 
 
-def test_what_stands_in_the_way(server, tmp_path):
-    """Last of those with this server: its path is taken while it runs, by a file and a dir."""
-    path = server.directory / "first.fifo"
+def test_a_file_on_its_path_is_left_alone(tmp_path):
+    """While the server runs, until the file is removed, and when one starts."""
+    path = tmp_path / "first.fifo"
+    with Server(tmp_path, app=APP, ini=INI) as server:
+        path.unlink()
+        path.write_text("precious")
+        server.wait_for("first.fifo: the file exists and is not a FIFO")
+        assert path.read_text() == "precious" and server.body() != b""
+        path.unlink()
+
+        def reported():
+            try:
+                write(server, "s")
+            except OSError:
+                return False
+            return server.find("requests served,")
+        wait_until(reported, "the pipe")
+        assert server.stop() == 0
     path.unlink()
     path.write_text("precious")
-    server.wait_for("first.fifo: the file exists and is not a FIFO")
-    assert path.read_text() == "precious" and server.body() != b""
-    path.unlink()
-    all_are_ready = len(server.find("requests served,"))
-
-    def reported():
-        try:
-            write(server, "s")
-        except OSError:
-            return False
-        return len(server.find("requests served,")) > all_are_ready
-    wait_until(reported, "the pipe")
-    (tmp_path / "first.fifo").write_text("precious")
     with Server(tmp_path, app=APP, ini=INI, ready=False) as other:
         assert other.wait() == 1
         assert "first.fifo: the file exists and is not a FIFO" in other.log
-        assert (tmp_path / "first.fifo").read_text() == "precious"
+        assert path.read_text() == "precious"
 
 
 def test_an_asgi_worker_pauses_and_stops_gracefully(tmp_path):

@@ -64,7 +64,6 @@ map-socket = 0:1
 map-socket = 1:2
 processes = 2
 honour-stdin = true
-skip-atexit = true
 pidfile = app.pid
 flock = app.lock
 wait-for-file = ready
@@ -77,6 +76,7 @@ mode = staging
         made.argv = ("/bin/sh", "-c", 'exec "$@" < input', "sh", *made.argv)
         with made:
             yield made
+            assert made.stop() == 0
 
 
 def test_a_socket_for_each_worker(server):
@@ -131,10 +131,10 @@ def test_a_wait_that_times_out_ends_the_start(server):
     assert "wait-for-socket: socket ./none.sock is not there after 0 seconds" in result.stderr
 
 
-def test_skip_atexit(server):
-    """This stops the server of the module."""
-    assert server.stop() == 0
-    assert not (server.directory / "notes").exists()
+def test_skip_atexit(tmp_path):
+    with Server(tmp_path, app=APP, ini=INI + "skip-atexit = true\n") as server:
+        assert server.stop() == 0
+    assert not (tmp_path / "notes").exists()
 
 
 def test_a_lock_is_kept_through_an_upgrade_and_waited_for(tmp_path):
