@@ -7,6 +7,7 @@ its size would be loaded from its old bytecode, which only has the second and th
 """
 
 import compileall
+import logging
 import os
 import shutil
 import sys
@@ -57,6 +58,13 @@ def pytest_sessionstart() -> None:
     """Compile the package, unless that is done or its directory is not writable."""
     compileall.compile_dir(ROOT / "geventuwsgi", quiet=2)
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What is logged, from INFO on."""
+    caplog.set_level(logging.INFO, "geventuwsgi.error")
+    return caplog
 
 
 @pytest.fixture(scope="module")

@@ -58,6 +58,18 @@ def wait_until(condition: Callable[[], T], what: object = "the condition",
     return result
 
 
+def settled(read: Callable[[], T], what: object) -> T:
+    """Return what `read` returns once that is true and the same again 0.2 s later.
+
+    For what comes to a stop because something is full, which no line reports.
+    """
+    def same() -> T | None:
+        before = read()
+        time.sleep(0.2)
+        return before if read() == before else None
+    return wait_until(same, what)
+
+
 def missing(reason: str) -> NoReturn:
     """Skip the test, as the machine lacks something; in CI, fail it."""
     (pytest.fail if "CI" in os.environ else pytest.skip)(reason)
@@ -124,6 +136,12 @@ def children(pid: int) -> list[int]:
             return [child for child in map(int, file.read().split()) if alive(child)]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def parent_of(pid: int) -> int:
+    """Return the pid of the parent of a process."""
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
 
 
 class Program:

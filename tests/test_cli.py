@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def geventuwsgi(*arguments: str, cwd: Path = ROOT,
         [*GEVENTUWSGI, *arguments], cwd=cwd, text=True, timeout=60,
         capture_output=True,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ})
+
+
+def recording(seen: list[Settings]) -> Callable[..., int]:
+    """Return a `run` for `cli.main` that serves nothing, but keeps the settings it gets."""
+    def run(settings: Settings, *_: object) -> int:
+        seen.append(settings)
+        return 0
+    return run
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
@@ -88,11 +97,7 @@ def test_settings_reach_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         if name.startswith(("UWSGI_", "GEVENTUWSGI_")) or name in ("PORT", "LISTEN_FDS"):
             monkeypatch.delenv(name)
     seen: list[Settings] = []
-
-    def run(settings: Settings, *_: object) -> int:
-        seen.append(settings)
-        return 0
-
+    run = recording(seen)
     assert cli.main(["app:app"], run=run) == 0
     assert cli.main(["app:app"], run=run, dev=True) == 0
     assert [(s.application, s.listeners, s.processes, s.dev) for s in seen] == [
@@ -108,11 +113,7 @@ def test_a_development_run_finds_its_application(tmp_path: Path,
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     seen: list[Settings] = []
-
-    def run(settings: Settings, *_: object) -> int:
-        seen.append(settings)
-        return 0
-
+    run = recording(seen)
     assert cli.main([], run=run, dev=True) == cli.main([], run=run) == 2
     assert cli.main(["--dev"], run=run) == 2
     error = capsys.readouterr().err
@@ -143,11 +144,7 @@ def test_a_paste_deploy_file_instead_of_an_ini(
     """A development run serves its application; otherwise the error says how to."""
     monkeypatch.chdir(tmp_path)
     seen: list[Settings] = []
-
-    def run(settings: Settings, *_: object) -> int:
-        seen.append(settings)
-        return 0
-
+    run = recording(seen)
     for name in ("app.ini", "production.ini"):
         (tmp_path / name).write_text("[composite:main]\nuse = egg:Paste#urlmap\n")
     assert cli.main(["production.ini"], run=run, dev=True) == 0

@@ -137,7 +137,42 @@ class Nginx(Program):
 PAUSE = 0.01
 
 
-class Load:
+class Clients:
+    """Threads that each call `_run` until the block ends.
+
+    Attributes:
+        count: the number of responses.
+        failures: what went wrong.
+    """
+
+    count: int
+    failures: list
+
+    def __init__(self, clients: int) -> None:
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+
+    def _run(self) -> None:
+        """Send requests until `_stop` is set."""
+        raise NotImplementedError
+
+    def wait_for(self, more: int) -> None:
+        """Wait for `more` further responses."""
+        target = self.count + more
+        wait_until(lambda: self.count >= target, lambda: f"{target} responses; {self.failures[:5]}")
+
+    def __enter__(self) -> "Clients":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(DEADLINE)
+
+
+class Load(Clients):
     """Clients that request `path`, each on a persistent connection, until the block ends.
 
         with Load(address, clients=8) as load:
@@ -160,6 +195,7 @@ class Load:
     def __init__(self, address: tuple[str, int] | str, clients: int = 8,
                  path: str = "/probe/who", fresh: bool = False,
                  body: bytes | None = None) -> None:
+        super().__init__(clients)
         self.address = address
         self.path = path
         self.body = body
@@ -167,19 +203,12 @@ class Load:
         self.answers: dict[int, int] = {}
         self.failures: list[tuple[int, str]] = []
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
 
     @property
     def count(self) -> int:
         """The number of responses."""
         with self._lock:
             return sum(self.answers.values())
-
-    def wait_for(self, more: int) -> None:
-        """Wait for `more` further responses."""
-        target = self.count + more
-        wait_until(lambda: self.count >= target, lambda: f"{target} responses; {self.failures[:5]}")
 
     def _run(self) -> None:
         client = connection(self.address)
@@ -207,13 +236,3 @@ class Load:
                 pid = 0
             time.sleep(PAUSE)
         client.close()
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(DEADLINE)

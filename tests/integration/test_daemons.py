@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, Server, alive, children, wait_until
+from tests.harness import Program, Server, alive, children, parent_of, wait_until
 
 APP = """
 def application(environ, start_response):
@@ -63,11 +63,6 @@ def daemon(tmp_path):
     for pid in made.starts():
         if alive(pid):
             os.kill(pid, signal.SIGKILL)
-
-
-def parent_of(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
 
 
 def test_it_lives_with_the_instance(tmp_path, daemon):

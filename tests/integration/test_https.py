@@ -6,15 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
 
 from tests.certificates import Authority
-from tests.harness import DEADLINE, ROOT, Server, installed, wait_until
+from tests.harness import DEADLINE, ROOT, Server, installed
 from tests.integration.conftest import MOUNTS, example_ini
-from tests.integration.nginx import PAUSE, Nginx
+from tests.integration.nginx import PAUSE, Clients, Nginx
 from tests.integration.test_start import as_root, readable_interpreter
 
 HTTPS = "https-socket = 127.0.0.1:0,%dhere.crt,%dhere.key\n"
@@ -112,14 +111,13 @@ def test_http_client_reuses_the_connection(server, authority):
     client.close()
 
 
-class Clients:
-    """Clients over TLS, each on a persistent connection, until the block ends."""
+class TlsClients(Clients):
+    """Clients over TLS, each on a persistent connection."""
 
-    def __init__(self, port, context, count):
+    def __init__(self, port, context, clients):
+        super().__init__(clients)
         self.port, self.context = port, context
-        self.answered, self.failures = 0, []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(count)]
+        self.count, self.failures = 0, []
 
     def _run(self):
         client = http.client.HTTPSConnection("localhost", self.port, context=self.context,
@@ -130,26 +128,12 @@ class Clients:
                 response = client.getresponse()
                 response.read()
                 assert response.status == 200
-                self.answered += 1
+                self.count += 1
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 self.failures.append(repr(error))
                 client.close()
             time.sleep(PAUSE)
         client.close()
-
-    def wait_for(self, more):
-        target = self.answered + more
-        wait_until(lambda: self.answered >= target, lambda: f"{self.failures[:5]}")
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(DEADLINE)
 
 
 def test_reloads_lose_no_request(directory):
@@ -157,7 +141,7 @@ def test_reloads_lose_no_request(directory):
     authority = Authority(directory)
     authority.issue("here", "localhost")
     with Server(directory, ini=example_ini(MOUNTS + HTTPS)) as server:
-        with Clients(server.address("https")[1], authority.client(), 4) as clients:
+        with TlsClients(server.address("https")[1], authority.client(), 4) as clients:
             for generation in (2, 3, 4):
                 clients.wait_for(50)
                 authority.issue("here", "localhost")
@@ -172,7 +156,7 @@ def test_a_killed_worker_loses_only_its_connections(directory):
     authority = Authority(directory)
     authority.issue("here", "localhost")
     with Server(directory, ini=example_ini(MOUNTS + HTTPS)) as server:
-        with Clients(server.address("https")[1], authority.client(), 4) as clients:
+        with TlsClients(server.address("https")[1], authority.client(), 4) as clients:
             clients.wait_for(50)
             server.kill(server.workers()[0])
             server.wait_for("Respawned")

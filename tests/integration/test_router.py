@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, alive, free_port, wait_until
+from tests.harness import Server, alive, free_port, settled, wait_until
 from tests.integration.nginx import PAUSE
 from tests.router.nodes import (
     Scripted, hanging, head_of, held, node_of, our_node, real_uwsgi, responding, router,
@@ -148,8 +148,9 @@ def test_large_bodies_do_not_accumulate_in_memory(mixed: Server) -> None:
     before, size = resident(pid), 100 << 20
     with mixed.connect() as sock:
         sock.sendall(b"GET /big?%d HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % size)
-        got = 0
-        time.sleep(0.3)  # a slow reader: what would accumulate has done so by now
+        got = len(sock.recv(1 << 10))
+        # A slow reader: what accumulates has done so by then.
+        assert settled(lambda: resident(pid), "the router to stop") - before < 10 << 20
         while piece := sock.recv(1 << 20):
             got += len(piece)
     assert got > size

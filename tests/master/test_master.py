@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Program, alive, children, wait_until
+from tests.harness import Program, alive, children, parent_of, wait_until
 from tests.master.conftest import PROGRAM, MasterProgram
 
 pytestmark = pytest.mark.slow
-
-
-def parent_of(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
 
 
 def test_workers_are_children_of_the_master(start_master):

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import logging
 import os
 import socket
 import stat
@@ -29,12 +28,6 @@ def bound():
     for one in made:
         one.close()
         one.vacuum()
-
-
-@pytest.fixture
-def messages(caplog):
-    caplog.set_level(logging.INFO, "geventuwsgi.error")
-    return caplog
 
 
 def accepted(listener):

@@ -1,6 +1,5 @@
 """Pid files: replaced in one step, removed only while they hold our pid."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -9,12 +8,6 @@ import pytest
 
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.system.pidfile import PidFile
-
-
-@pytest.fixture
-def messages(caplog):
-    caplog.set_level(logging.INFO, "geventuwsgi.error")
-    return caplog
 
 
 def test_the_file_holds_our_pid(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, wait_until
+from tests.harness import Server, settled
 from tests.workers.wsgi.raw_client import (
     Response, connect, get, get_json, wait_for_rejection)
 
@@ -131,13 +131,8 @@ def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
         wire.read(10)
-
-        def steady() -> int:
-            before = int(get(server, "/flooded").body)
-            time.sleep(0.2)
-            after = int(get(server, "/flooded").body)
-            return before if before == after else 0
-        assert wait_until(steady, "the flood to stop") < 30_000_000
+        sent = settled(lambda: int(get(server, "/flooded").body), "the flood to stop")
+        assert sent < 30_000_000
     wait_for_app(server, "flood ended by ClientDisconnected")
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import socket
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
-from tests.harness import Server, wait_until
+from tests.harness import Server, settled
 from tests.workers.asgi.conftest import APP
 from tests.workers.wsgi.raw_client import RawClient
 from tests.workers.wsgi.raw_client import connect as wire_to
@@ -248,11 +247,6 @@ def test_pings_must_be_answered(tmp_path: Path, loop: str) -> None:
 
 def test_reading_stops_while_the_application_does_not_receive(server: Server) -> None:
     sent: list[int] = []
-
-    def steady() -> int:
-        before = len(sent)
-        time.sleep(0.2)
-        return before if before == len(sent) else 0
     with opened(server, "/slow?n=300", compression=None) as socket:
         def send() -> None:
             for number in range(300):
@@ -260,7 +254,7 @@ def test_reading_stops_while_the_application_does_not_receive(server: Server) ->
                 sent.append(number)
         sender = threading.Thread(target=send)
         sender.start()
-        assert wait_until(steady, "the client to block") < 300
+        assert settled(lambda: len(sent), "the client to block") < 300
         assert get(server, "/go").status == 200
         assert socket.recv() == "all"
         sender.join()
@@ -270,13 +264,7 @@ def test_send_waits_for_a_client_that_does_not_read(server: Server) -> None:
     with raw(server, "/flood") as wire:
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         wire.read(10)
-
-        def steady() -> int:
-            before = int(get(server, "/flooded").body)
-            time.sleep(0.2)
-            after = int(get(server, "/flooded").body)
-            return before if before == after else 0
-        assert wait_until(steady, "the flood to stop") < 500
+        assert settled(lambda: int(get(server, "/flooded").body), "the flood to stop") < 500
     server.wait_for("APP ws flood ended")
 
 
