@@ -5,7 +5,8 @@
         server.wait_for("Respawned geventuwsgi worker")
         server.kill(server.workers()[0])
 
-Everything waits for a condition until a deadline; nothing sleeps for a fixed time.
+Everything waits for a condition until a deadline; nothing sleeps for a fixed time, but `settled`
+between two reads.
 """
 
 import contextlib

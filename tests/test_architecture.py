@@ -81,9 +81,9 @@ WORDS = {
     "everybody": "all workers", "furnish": "create files", "employ": "create",
     "greeted": "handshake done", "farewell": "close notify", "offspring": "children",
     "obey": "dispatch", "visit": "rule context", "visits": "rule contexts"}
-# Words that tests say for good reason: the Linux user, and log lines of uWSGI.
+# The Linux user, and the options and log lines of uWSGI: words that tests may say, and the texts
+# that have one in the package.
 IN_TESTS = {"nobody", "buried", "mercy"}
-# The Linux user, and the options and log lines of uWSGI that have such a word.
 ALLOWED = re.compile(
     r"buried after|NO MERCY|(worker-|mule-|spooler-)?reload-mercy|(worker_)?reload_mercy"
     r"|user[ =]+nobody|nobody[:\"]|\.tell\(|def tell\(")

@@ -11,7 +11,6 @@ EVENTS = []
 STARTED = {}
 SOCKETS = {}  # filled by `sockets.py`, which follows this in the served file
 STATE = {"shared": []}
-LEFT = asyncio.Event
 
 
 def report(text):
