@@ -14,6 +14,8 @@ from geventuwsgi.master.reload import Reloads
 from geventuwsgi.master.role import ReloadPlan, Role
 from tests.harness import ROOT, alive, children, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def run_command(option, path):
     """Run `geventuwsgi OPTION PATH`; return (status, stdout, stderr)."""

@@ -39,6 +39,7 @@ def app(name: str, after: str = "") -> str:
     return APP + f"async def lifespan(receive, send):\n{receive}    {LIFESPANS[name]}\n{after}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments", "line"), [
     ("fails", (), "the lifespan startup failed: no database"),
     ("raises", ("--lifespan", "on"), "RuntimeError: no database"),
@@ -76,6 +77,7 @@ def test_a_traceback_is_reported_once(source: str, mode: str, subject: str, fram
     assert bool(caught.value.__cause__) == bool(frames)     # for the caller of serve()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments", "line"), [
     ("unknown", (), "the application does not support lifespan (AssertionError: only http)"),
     ("returns", (), "the application does not support lifespan (it returned)"),
@@ -88,6 +90,7 @@ def test_an_application_without_lifespan_is_served(tmp_path: Path, name: str,
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_without_lifespan_the_application_is_not_asked(tmp_path: Path) -> None:
     with Server(tmp_path, "--asgi", "app:app", "--lifespan", "off", app=app("fails")) as server:
         assert server.get().endswith(b"served")
@@ -95,6 +98,7 @@ def test_without_lifespan_the_application_is_not_asked(tmp_path: Path) -> None:
         assert not server.find("lifespan")
 
 
+@pytest.mark.slow
 def test_each_application_has_its_own_state(tmp_path: Path) -> None:
     source = """
 def make(name):
@@ -117,6 +121,7 @@ one, two = make("one"), make("two")
         assert server.get("/two/x").endswith(b"{'two': 'mine'}")
 
 
+@pytest.mark.slow
 def test_a_failed_reload_keeps_the_old_generation(tmp_path: Path) -> None:
     good = app("unknown").replace("served", "the old one")
     with Server(tmp_path, "--asgi", "app:app", app=good) as server:
@@ -132,6 +137,7 @@ def test_a_failed_reload_keeps_the_old_generation(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "line"), [
     ("await asyncio.sleep(60)", "the lifespan shutdown took more than 0.3 seconds"),
     ("await send({'type': 'lifespan.shutdown.failed', 'message': 'stuck queue'})",

@@ -227,6 +227,7 @@ def test_an_incomplete_denial_is_logged(server: Server) -> None:
     assert "(HTTP/1.1 500)" in server.wait_for("GET /deny_half =>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_pings_must_be_answered(tmp_path: Path, loop: str) -> None:
     if loop == "uvloop":

@@ -195,6 +195,7 @@ def get_through(server: Server, path: str) -> list[str]:
         return json.loads(client.read_response().body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [b"", V1[:10], V2[:14], V2[:20]])
 def test_truncated_proxy_headers(proxied: Server, data: bytes) -> None:
     with connect(proxied) as client:
