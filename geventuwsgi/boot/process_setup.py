@@ -75,8 +75,21 @@ def titles_of(settings: Settings) -> Titles:
 def cores_of(settings: Settings) -> int:
     """Return how many requests a worker runs at once: slots, or with ASGI connections."""
     cores: int = (settings.worker_connections if settings.interface == "asgi"
-                  else settings.gevent)
+                  else settings.slots)
     return cores
+
+
+def concurrency_of(settings: Settings) -> str:
+    """Return how a worker runs requests, in words that follow "each with" or "with"."""
+    if settings.interface == "asgi":
+        return f"{settings.worker_connections} connections at a time"
+    if settings.gevent:
+        patched = "" if settings.monkey_patch else "not "
+        return (f"{settings.gevent} greenlet{'s' * (settings.gevent != 1)}, standard library "
+                f"{patched}patched")
+    if settings.threads > 1:
+        return f"{settings.threads} threads"
+    return "one request at a time in the main thread"
 
 
 def as_asgi(settings: Settings) -> Settings:

@@ -5,7 +5,7 @@ import logging
 from ..config.settings import Settings
 from ..log.loggers import NAMES as LOGGERS
 from ..system.privileges import Identity, warn_about_root
-from .process_setup import cores_of, product_of
+from .process_setup import concurrency_of, product_of
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -24,7 +24,6 @@ def log_configuration(settings: Settings) -> None:
 
 def log_workers(settings: Settings, identity: Identity) -> None:
     """Log the number of routers and workers, and warn if they run as root."""
-    cores = cores_of(settings)
     if settings.router:
         logger.info("%d router process%s in front of %s", settings.http_processes,
                     "es" * (settings.http_processes != 1),
@@ -33,9 +32,8 @@ def log_workers(settings: Settings, identity: Identity) -> None:
     if settings.standalone:
         warn_about_root(identity, product_of(settings))
         return
-    logger.info("%d worker%s, each with %d %s%s at a time", settings.processes,
-                "s" * (settings.processes != 1), cores,
-                "connection" if settings.interface == "asgi" else "request", "s" * (cores != 1))
+    logger.info("%d worker%s, each with %s", settings.processes,
+                "s" * (settings.processes != 1), concurrency_of(settings))
     for note in settings.notes:
         logger.info("%s", note)
     if not settings.dev:    # which ignores uid

@@ -96,6 +96,12 @@ class Settings:
         return cls(values, {name: Origin(*parts) for name, parts in tree["origins"].items()})
 
     @property
+    def slots(self) -> int:
+        """The number of requests that a WSGI worker runs at once: greenlets or native threads."""
+        slots: int = self.gevent or self.threads
+        return slots
+
+    @property
     def lacks_application(self) -> bool:
         """Whether an application is needed and none is set."""
         named = (self.application or self.asgi or self.module or self.wsgi_file or self.paste

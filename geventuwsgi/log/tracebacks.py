@@ -42,8 +42,10 @@ def frames(frame: FrameType | None) -> list[tuple[FrameType, int]]:
         return []  # walk_stack would start at the caller
     found = list(traceback.walk_stack(frame))
     found.reverse()
-    inner = next((index for index, (one, _) in enumerate(found) if not is_server_frame(one)), 0)
-    return found[inner:]
+    ours = [is_server_frame(one) for one, _ in found]
+    # The main thread has frames before those that call the application.
+    begin = ours.index(True) if True in ours else 0
+    return found[ours.index(False, begin) if False in ours[begin:] else 0:]
 
 
 def in_debugger(frame: FrameType | None) -> bool:

@@ -398,9 +398,13 @@ class HandedSocket:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        return getattr(self.take(), name)
+
+    def take(self) -> Any:
+        """Return the real socket; from the first call on the connection is the library's."""
         if self._real is None:
             self._real = self._take()
-        return getattr(self._real, name)
+        return self._real
 
     def _take(self) -> Any:
         stream: Any = self._stream

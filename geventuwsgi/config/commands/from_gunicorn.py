@@ -331,21 +331,22 @@ def _added(entries: Iterable[Entry]) -> Iterable[Added]:
 
 def _slots(worker_class: str, texts: dict[str, str]) -> Iterable[Added]:
     """Yield the line that keeps the number of requests that a worker runs at once."""
-    threads = _number(texts.get("threads", ""), 1)
     if worker_class in ("", "sync", "gthread"):
-        # A sync worker with threads is gunicorn's gthread.
-        slots, name = threads, "gthread" if threads > 1 else worker_class or "sync"
-        ours = {"sync": 1, "": threads if "threads" in texts else SLOTS}.get(worker_class, threads)
-    elif worker_class in ("gevent", "eventlet"):
-        slots, name = _number(texts.get("worker-connections", ""), _CONNECTIONS), worker_class
-        ours = threads if "threads" in texts else SLOTS
-    else:
-        slots, name, ours = 1, "", SLOTS
-    if slots == ours:
+        if not worker_class and "threads" not in texts:
+            yield Added("worker_class", "threads", "1", "gunicorn's sync worker runs one request "
+                        f"at a time; without this line it is {SLOTS} in greenlets")
         return
-    reason = (f"gunicorn's {name} worker runs {slots} request{'s' if slots > 1 else ''} at once"
-              if name else "the number of requests that such a worker runs at once is not known")
-    yield Added("worker_class", "gevent", str(slots), f"{reason}; without this line it is {ours}")
+    ours = _number(texts.get("threads", ""), SLOTS)
+    if worker_class in ("gevent", "eventlet"):
+        slots = _number(texts.get("worker-connections", ""), _CONNECTIONS)
+        reason = (f"gunicorn's {worker_class} worker runs {slots} "
+                  f"request{'s' if slots > 1 else ''} at once")
+    else:
+        slots = 1
+        reason = "the number of requests that such a worker runs at once is not known"
+    if slots != ours:
+        yield Added("worker_class", "gevent", str(slots),
+                    f"{reason}; without this line it is {ours}")
 
 
 def _number(text: str, default: int) -> int:

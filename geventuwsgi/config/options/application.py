@@ -80,7 +80,9 @@ APPLICATION: tuple[Option, ...] = (
            "be repeated", _APPLICATION, default=(), merge=True,
            aliases=("pyimport", "py-import", "python-import")),
     Option("monkey-patch", Boolean(), "patch the standard library for gevent before any code of "
-           "the application is imported", _APPLICATION, default=True),
+           "the application is imported", _APPLICATION,
+           derived="on for greenlets (see gevent), off for native threads; if it is on, requests "
+                   "run in greenlets"),
     Option("pythonpath", Many(Path(), split=",", split_in_uwsgi=False),
            "add a directory at the front of sys.path; may be repeated, globs are expanded",
            _APPLICATION, default=(), merge=True, aliases=("python-path", "pp"),

@@ -15,19 +15,22 @@ PROCESSES: tuple[Option, ...] = (
     Option("processes", Number(minimum=1, auto=True, on=1), "number of worker processes; auto "
            "is the number of processors, or the quota of the container", _PROCESSES, default=1,
            aliases=("workers",), derived="1; WEB_CONCURRENCY outside [uwsgi] sections"),
-    Option("gevent", Number(on=1), "maximum number of requests a worker runs at once", _PROCESSES,
-           aliases=("async",),
-           derived="``threads``; else 1 with a [uwsgi] section, and 1000 without",
+    Option("gevent", Number(on=1), "run requests in greenlets, at most N at once in each worker, "
+           "with the standard library patched", _PROCESSES, aliases=("async",),
+           derived="1000; off with ``threads``, worker-class sync or gthread, or a [uwsgi] "
+                   "section",
            difference="``gevent = 1`` is allowed; a worker at its maximum stops accepting "
                       "instead of busy-waiting"),
-    Option("threads", Number(on=1), "as gevent, if that is not set", _PROCESSES,
-           difference="requests run in greenlets, not in native threads: a driver that blocks "
-                      "in C blocks the worker's other requests"),
+    Option("threads", Number(on=1), "run requests in N native threads of each worker; 1: one at "
+           "a time, in its main thread", _PROCESSES,
+           derived="1 with a [uwsgi] section; otherwise see gevent",
+           difference="with gevent it has no effect, and a warning says so"),
     Option("worker-class", Choice("gevent", "sync", "gthread", "asgi", *UVICORN_WORKERS,
                                   eventlet="workers always use gevent",
                                   tornado="workers always use gevent"),
-           "gunicorn's worker class: gevent for WSGI, asgi for ASGI, sync for one request at a "
-           "time, gthread for threads", _PROCESSES, default="gevent", letters="k",
+           "gunicorn's worker class: gevent for WSGI in greenlets, sync in the main thread, "
+           "gthread in native threads (see threads), asgi for ASGI", _PROCESSES,
+           default="gevent", letters="k",
            difference="uvicorn's worker classes mean asgi; uvicorn does not run"),
     Option("worker-connections", Number(minimum=1), "maximum number of connections a worker keeps "
            "open", _PROCESSES, default=1000),

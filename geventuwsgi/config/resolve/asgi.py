@@ -63,8 +63,6 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
     for name, reason in IGNORED.items():
         if name not in origins or not values[name]:
             continue
-        if name == "gevent" and origins[name] is origins.get("threads"):
-            continue  # set by threads
         warnings += [place.warning(NO_EFFECT + reason)
                      for place in items.get(name) or (origins[name],)]
 
@@ -81,8 +79,6 @@ def found(settings: Settings) -> list[str]:
     origins = {name: settings.origin(name) for name in names
                if settings.origin(name).kind != "default"}
     values = {"interface": "asgi", **{name: getattr(settings, name) for name in names}}
-    if "gevent" in origins and origins["gevent"] == origins.get("threads"):
-        del origins["gevent"]
     warnings: list[str] = []
     try:
         check(values, origins, {"route": [origins.get("route", Origin())]}, warnings)

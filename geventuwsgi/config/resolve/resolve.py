@@ -314,23 +314,36 @@ class _Defaults:
             self.values["lazy_apps"] = True
 
     def slots(self) -> None:
-        """Derive the maximum number of requests at once: never more than was configured for."""
-        threads, worker_class = self.values["threads"], self.values["worker_class"]
-        if self.values["gevent"]:
+        """Derive how a worker runs requests, and how many at once: never more than was configured.
+
+        `gevent` stays unset if they run in native threads, of which `threads` is the number.
+        """
+        values, written = self.values, self.written
+        threads = values["threads"] or 1
+        greenlets = "worker_class" in written and values["worker_class"] == "gevent"
+        if not values["gevent"]:
+            if written.get("monkey_patch") or greenlets and values["threads"]:
+                values["gevent"] = threads
+            elif not values["threads"] and not self.uwsgi and (
+                    values["worker_class"] not in ("sync", "gthread")):
+                values["gevent"] = SLOTS
+        values["threads"] = threads
+        if values["monkey_patch"] is None:
+            values["monkey_patch"] = bool(values["gevent"])
+        if values["interface"] == "asgi":
             return
-        if worker_class == "sync":
-            self.values["gevent"] = 1
-        elif threads:
-            self.values["gevent"] = threads
-            self.origins["gevent"] = self.origins["threads"]
-            if threads > 1 and self.values["interface"] != "asgi":
-                self.warnings.append(self.origins["threads"].warning(
-                    f"{threads} requests at once in greenlets, not in native threads; the same "
-                    f"as gevent = {threads}"))
-        else:
-            self.values["gevent"] = 1 if self.uwsgi or worker_class == "gthread" else SLOTS
-            if self.uwsgi and self.values["interface"] != "asgi":
-                self.notes.append("each worker runs one request at a time; gevent = N runs N")
+        if values["gevent"] and "threads" in written:
+            other = next(name for name in ("gevent", "monkey_patch", "worker_class")
+                         if name in self.origins)
+            self.warnings.append(self.origins["threads"].warning(
+                f"there are no native threads, as {self.origins[other].option} has requests run "
+                f"in greenlets, {values['gevent']} at once"))
+        elif not values["gevent"] and threads == 1 and self.uwsgi:
+            self.notes.append("threads = N runs N requests at once in native threads, gevent = N "
+                              "in greenlets")
+        if values["gevent"] and not values["monkey_patch"]:
+            self.notes.append("the standard library is not patched (monkey-patch): a request that "
+                              "waits delays all others of its worker")
 
     def worker_timeout(self) -> None:
         harakiri = conflicts.longest_harakiri(self.values)

@@ -224,8 +224,9 @@ class RouterOptions:
         chosen = values["http_router"]
         if chosen is None:
             # A client that keeps its connection open would be tied to one, possibly busy, worker.
+            slots = values["gevent"] or values["threads"]
             chosen = bool(targets or values["http_to_https"]) or bool(sockets) and (
-                values["gevent"] == 1 or any(values[name] for name in self._ROUTER_ONLY))
+                slots == 1 or any(values[name] for name in self._ROUTER_ONLY))
         elif not chosen:
             for name in (*targets, *(name for name in self._ROUTER_ONLY if values[name])):
                 raise origins[name].error("it needs a router, and http-router is false")

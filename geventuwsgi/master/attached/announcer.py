@@ -60,7 +60,7 @@ class Announcer(Attached):
         self._subscriptions = subscriptions
         self._sockets = list(sockets)
         self._frequency: float = settings.subscribe_freq
-        self._cores = settings.processes * settings.gevent
+        self._cores = settings.processes * settings.slots
         if self._started:
             wanted = {(server, one._replace(load=0)) for server, one in self._announcements()}
             for server, one in self._announced - wanted:
@@ -154,7 +154,7 @@ class Announcer(Attached):
 
 def subscriptions_of(settings: Settings) -> list[Subscription]:
     """Return the subscriptions of an instance."""
-    weight = settings.processes * settings.gevent if settings.auto_weight else settings.weight
+    weight = settings.processes * settings.slots if settings.auto_weight else settings.weight
     forced = settings.subscribe_with_modifier1
     found = ([router.subscribe_to(text) for text in settings.subscribe_to]
              + [router.subscribe2(text) for text in settings.subscribe2])

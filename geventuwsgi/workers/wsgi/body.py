@@ -33,9 +33,10 @@ class IncomingBody:
     Attributes:
         broken: what is wrong with the body, None while nothing is.
         size: octets decoded so far.
+        call: the request in a native thread, None before it is in its queue.
     """
 
-    __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "_fresh")
+    __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "call", "_fresh")
 
     def __init__(self, stream: Stream, parser: Any, limits: ConnectionLimits,
                  expects: bool) -> None:
@@ -45,6 +46,7 @@ class IncomingBody:
         self.expects = expects
         self.broken: ProtocolError | None = None
         self.size = 0
+        self.call: Any = None
         self._fresh = True
 
     @property
@@ -74,6 +76,11 @@ class IncomingBody:
             self.broken = error
             raise BrokenBody(error.reason) from error
         return b""
+
+    def receive_in_thread(self) -> bytes:
+        """As `receive`, which the connection's greenlet calls meanwhile; for a native thread."""
+        piece: bytes = self.call.receive()
+        return piece
 
     def _more(self) -> bytes:
         limits = self.limits

@@ -18,13 +18,14 @@ from collections.abc import Iterable
 from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from gevent import getcurrent
 from greenlet import GreenletExit
 
 from ...app import environ as environs
 from ...app import input as inputs
+from ...app.applications import Application
 from ...app.debug_pages import USUAL, Page
 from ...app.rules.actions import RuleContext
 from ...app.rules.response_filter import wrap
@@ -41,11 +42,17 @@ from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
 from .harakiri import DeadTransport, Disconnected, LongRequest
 from .service import WsgiService
+from .thread_call import Call
+from .threads import ThreadPool
 
 log = logging.getLogger("geventuwsgi.error")
 
 # Request bodies up to this size are read before a slot is taken, in octets.
 EARLY_BODY = 65536
+
+
+class Dropped(ClientDisconnected):
+    """The client left before its request had a slot."""
 
 
 class Connection(ABC):
@@ -67,12 +74,14 @@ class Connection(ABC):
         disconnected: whether the client is gone, for the application.
         rejected: the request whose rejection is to be logged, None while none is known.
         abandoned: the request ignored its harakiri, and the connection was closed.
+        core: the number of the slot that the request has; -1 if it has none.
+        call: the request in a native thread; None if requests run in greenlets.
     """
 
     __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
                  "requests", "began", "running", "exchange", "greenlet", "response_defaults",
                  "persists", "body", "idle", "handed", "disconnected", "rejected", "abandoned",
-                 "_core")
+                 "core", "call")
 
     parser: Any
 
@@ -93,10 +102,11 @@ class Connection(ABC):
         self.exchange: WsgiExchange | None = None
         self.greenlet: Any = None
         self.handed = HandedSocket(self.stream)
-        self.disconnected = Disconnected(self.stream)
+        self.disconnected = Disconnected(self.stream, service.event_type)
         self.rejected: WsgiExchange | None = None
         self.persists = False
-        self._core = -1
+        self.core = -1
+        self.call: Call | None = None
         self.body: IncomingBody | None = None
         self.idle = False
         self.abandoned = False
@@ -192,7 +202,8 @@ class Connection(ABC):
             elif length is not None and length <= EARLY_BODY and not expects:
                 environ["wsgi.input"] = inputs.whole(body.receive)
             else:
-                environ["wsgi.input"] = inputs.Body(body.receive)
+                environ["wsgi.input"] = inputs.Body(
+                    body.receive if self.service.pool is None else body.receive_in_thread)
         except BrokenBody:
             if body.broken is not None:
                 raise body.broken from None
@@ -228,9 +239,12 @@ class Connection(ABC):
                 return
         if app is None:
             app = service.applications.choose(environ)
+        if service.pool is not None:
+            self._call_in_thread(service.pool, exchange, app, context)
+            return
         self.requests += 1
         free = service.slots.free
-        self._core = exchange.core = free.pop() if free else self._wait_for_slot(exchange)
+        self.core = exchange.core = free.pop() if free else self._wait_for_slot(exchange)
         self.exchange = exchange
         self.greenlet.gr_context = service.context.copy()
         self.began = began = monotonic()
@@ -246,8 +260,45 @@ class Connection(ABC):
             self._failed(exchange, error)
         self.began = inf
         self.exchange = None
-        if self._core >= 0:
+        if self.core >= 0:
             self.release()
+        if context is not None:
+            context.finish()
+        self._account(exchange, monotonic() - began)
+
+    def _call_in_thread(self, pool: ThreadPool, exchange: WsgiExchange, app: Application | None,
+                        context: RuleContext | None) -> None:
+        """Call the application in a native thread; a response of the rules needs none."""
+        self.requests += 1
+        self.exchange = exchange
+        began = monotonic()
+        try:
+            if context is not None and context.replacement is not None:
+                exchange.run(wrap(context.replacement, context))
+            elif app is None:
+                self._no_application(exchange)
+            elif self.service.slots.full:
+                self.rejected = exchange
+                raise Overloaded
+            else:
+                exchange.app = app.id
+                call = pool.run_call(self, exchange, app.callable if context is None
+                                     else wrap(app.callable, context))
+                began = call.began
+                if call.dropped:
+                    self._drop(exchange)
+        except (Overloaded, Dropped):
+            raise
+        except BaseException as error:
+            if self.call is not None:
+                began = self.call.began
+                if not self.call.ended:
+                    exchange = self.call.detached()
+            self._failed(exchange, error)
+        finally:
+            self.began = inf
+            self.core = -1
+            self.exchange = self.call = None
         if context is not None:
             context.finish()
         self._account(exchange, monotonic() - began)
@@ -302,10 +353,14 @@ class Connection(ABC):
             raise
         if self.disconnected():
             slots.give(core)
-            exchange.status = CLIENT_GONE
-            self.log_request(exchange, 0.0)
-            raise ClientDisconnected("it left while it waited for a slot")
+            self._drop(exchange)
         return core
+
+    def _drop(self, exchange: WsgiExchange) -> NoReturn:
+        """Log the request of a client that left before it had a slot."""
+        exchange.status = CLIENT_GONE
+        self.log_request(exchange, 0.0)
+        raise Dropped("it left while it waited for a slot")
 
     def log_request(self, exchange: WsgiExchange, duration: float) -> None:
         """Complete the record of a finished request and add it to the request log."""
@@ -397,9 +452,9 @@ class Connection(ABC):
 
     def release(self) -> None:
         """Give the slot back; a second call does nothing."""
-        core = self._core
+        core = self.core
         if core >= 0:
-            self._core = -1
+            self.core = -1
             slots = self.service.slots
             if slots.wanted:
                 slots.give(core)
@@ -425,7 +480,7 @@ class Connection(ABC):
     @property
     def finished(self) -> bool:
         """Whether the slot was given back: the response is complete and only being sent."""
-        return self._core < 0
+        return self.core < 0
 
     @property
     def taken(self) -> bool:

@@ -17,7 +17,6 @@ from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
-from gevent.event import Event
 from gevent.monkey import get_original
 
 from ...errors import Harakiri, RequestCancelled
@@ -146,10 +145,30 @@ def harakiri(connection: Any, running: LongRequest) -> None:
         _abandon(connection)
         return
     running.killed = True
+    stacks.harakiri(connection)
+    if connection.call is not None:
+        _interrupt(connection, Harakiri)
+        return
     exchange.transport = DeadTransport(connection, exchange.head_sent)
     running.harakiri_at = monotonic() + connection.service.timeouts.grace
-    stacks.harakiri(connection)
     connection.greenlet.throw(Harakiri())
+
+
+def _interrupt(connection: Any, kind: type[BaseException]) -> None:
+    """End a request in a native thread. Its client has a response at once, whatever the thread
+    does; a thread that goes on costs the worker (`ThreadPool.lost`)."""
+    service, call = connection.service, connection.call
+    service.pool.interrupt(call, kind, service.timeouts.grace)
+    connection.greenlet.throw(kind())
+
+
+def report_lost(service: Any, now: float) -> None:
+    """Ask for another worker in place of one with a thread that goes on after its harakiri."""
+    for call in service.pool.lost(now):
+        log.critical("%s %s ignores its harakiri and keeps its thread; worker %d will be replaced:"
+                     "\n%s", call.exchange.method, call.exchange.uri, service.worker,
+                     stacks.of_thread(call.thread))
+        service.slot_lost()
 
 
 class DeadTransport:
@@ -203,7 +222,10 @@ def client_gone(connection: Any, running: LongRequest) -> None:
     running.gone_early = not exchange.head_sent
     connection.disconnected.set()
     if connection.service.timeouts.cancel and not running.killed:
-        connection.greenlet.throw(RequestCancelled())
+        if connection.call is not None:
+            _interrupt(connection, RequestCancelled)
+        else:
+            connection.greenlet.throw(RequestCancelled())
 
 
 class Disconnected:
@@ -215,13 +237,16 @@ class Disconnected:
 
     Args:
         stream: the connection.
+        event_type: the class of an event that blocks what runs the application: a greenlet or
+            a native thread.
     """
 
-    __slots__ = ("_stream", "_event")
+    __slots__ = ("_stream", "_event_type", "_event")
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, event_type: Callable[[], Any]) -> None:
         self._stream = stream
-        self._event: Event | None = None
+        self._event_type = event_type
+        self._event: Any = None
 
     def __call__(self) -> bool:
         """Return whether the client is gone now. One system call, and no switch."""
@@ -235,17 +260,17 @@ class Disconnected:
     is_set = __call__
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block this greenlet until the client is gone, for at most `timeout` seconds.
+        """Block until the client is gone, for at most `timeout` seconds.
 
         It is noticed within three quarters of a second. Returns whether the client is gone.
         """
+        if self._event is None:
+            self._event = self._event_type()
         if self():
             return True
-        if self._event is None:
-            self._event = Event()
         return bool(self._event.wait(timeout))
 
     def set(self) -> None:
-        """Wake the greenlets that wait."""
+        """Wake what waits."""
         if self._event is not None:
             self._event.set()

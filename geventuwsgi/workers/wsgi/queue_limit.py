@@ -49,6 +49,8 @@ class QueueLimit:
         if self._others_accept():
             self._timer.again(self._check)
             return 0
+        if not slots.limit:
+            return self._service.max_connections
         # First fill the queue. Connections beyond it are rejected at the next check; by then
         # another worker may have had a place in its queue.
         places = slots.limit - slots.waiting

@@ -1,8 +1,10 @@
 """What all connections of one WSGI worker share. Used on the worker's hub only."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gevent.event import Event
 from gevent.monkey import get_original
 
 from ...app.applications import Applications
@@ -11,6 +13,7 @@ from ...app.static.files import StaticFiles
 from ...log.access import AccessLog
 from ..service import Callback, Service, ServiceValues, noop
 from .slots import Slots
+from .threads import ThreadPool
 
 
 class WsgiService(Service):
@@ -25,10 +28,14 @@ class WsgiService(Service):
         export_cert: pass the certificates of clients to the application.
         static: the files served without the application, None for none.
         routes: the rules of internal routing, None for none.
+        pool: the native threads of the application, None if it runs in greenlets.
 
     Attributes:
         only: the application, if there is just one.
+        event_type: an event that blocks what runs the application.
         thread: the identifier of the hub's thread.
+        ahead: how many connections are accepted beyond the free slots, as no other worker takes
+            them.
         cut: the worker stops at once and aborts its requests.
         accepted, rejected: counters since the start.
         overload: returns how many connections to accept although no slot is free.
@@ -40,7 +47,8 @@ class WsgiService(Service):
     def __init__(self, values: ServiceValues, applications: Applications, *, hub: Any,
                  slots: Slots, access: AccessLog | None,
                  templates: Mapping[str, dict[str, Any]], export_cert: bool,
-                 static: StaticFiles | None, routes: Routes | None) -> None:
+                 static: StaticFiles | None, routes: Routes | None,
+                 pool: ThreadPool | None = None) -> None:
         super().__init__(values, applications)
         self.hub = hub
         self.slots = slots
@@ -50,7 +58,10 @@ class WsgiService(Service):
         self.export_cert = export_cert
         self.static = static
         self.routes = routes
+        self.pool = pool
+        self.event_type: Callable[[], Any] = Event if pool is None else threading.Event
         self.thread = get_original("_thread", "get_ident")()
+        self.ahead = 0
         self.cut = False
         self.accepted = 0
         self.rejected = 0
@@ -62,9 +73,9 @@ class WsgiService(Service):
     def capacity(self) -> int:
         """Return how many more connections can be served now. If none, `resume` will be called."""
         spare = self.max_connections - len(self.connections)
-        capacity = min(len(self.slots.free), spare)
+        capacity = min(len(self.slots.free) + self.ahead, spare)
         if capacity <= 0:
-            capacity = self.overload() if spare > 0 and self.slots.limit else 0
+            capacity = self.overload() if spare > 0 and (self.slots.limit or self.pool) else 0
             if capacity:
                 return min(capacity, spare)
             self.crowded = True

@@ -20,23 +20,28 @@ from ...log.access import AccessLog
 from ...net.listener import Listener
 from ..settings import values_of
 from .service import WsgiService
-from .slots import Slots
+from .slots import Slots, ThreadSlots
+from .threads import ThreadPool
 
 
 def service_of(settings: Settings, listeners: Sequence[Listener], applications: Applications,
-               child: Child, hub: Any, access: AccessLog | None) -> WsgiService:
+               child: Child, hub: Any, access: AccessLog | None,
+               pool: ThreadPool | None) -> WsgiService:
     """Return what the connections of a worker share."""
     if settings.wsgi_accept_buffer:
         applications = applications.wrapped(buffers)
     values = values_of(settings, child)
     values.response_defaults.tick(time())
+    slots_type = Slots if pool is None else ThreadSlots
     service = WsgiService(
-        values, applications, hub=hub,
-        slots=Slots(settings.gevent, lambda: service.resume(), settings.queue_limit),
+        values, applications, hub=hub, pool=pool,
+        slots=slots_type(settings.slots, lambda: service.resume(), settings.queue_limit),
         access=access,
         templates={listener.url: template_of(settings, listener) for listener in listeners},
         export_cert=settings.https_export_cert, static=static_of(settings),
         routes=routes_of(settings, child.id))
+    if pool is not None and settings.processes == 1 and not settings.queue_limit:
+        service.ahead = settings.worker_connections
     return service
 
 
@@ -92,7 +97,7 @@ def template_of(settings: Settings, listener: Listener) -> environs.Environ:
         wrapper = ReadWrapper
     template = environs.template(
         errors=sys.stderr, file_wrapper=None if settings.wsgi_disable_file_wrapper else wrapper,
-        multithread=settings.gevent > 1,
+        multithread=settings.slots > 1,
         multiprocess=settings.processes > 1, server_name=name, server_port=port,
         scheme=scheme, software=f"geventuwsgi/{__version__}",
         version=__version__.encode(), node=socket.gethostname().encode())

@@ -95,6 +95,41 @@ class Slots:
         self.lost += 1
 
 
+class ThreadSlots(Slots):
+    """The slots of native threads. A request without a free one waits in the threads' queue."""
+
+    __slots__ = ("queued",)
+
+    def __init__(self, count: int, freed: Callable[[], None], limit: int = 0) -> None:
+        super().__init__(count, freed, limit)
+        self.queued = 0
+
+    @property
+    def waiting(self) -> int:
+        return self.queued
+
+    @property
+    def full(self) -> bool:
+        return not self.free and 0 < self.limit <= self.queued
+
+    def begin(self) -> None:
+        """A request was put into the queue."""
+        if self.free:
+            self.free.pop()
+        else:
+            self.queued += 1
+
+    def end(self) -> None:
+        """A request has left its thread."""
+        if self.queued:
+            self.queued -= 1
+            return
+        self.free.append(0)
+        if self.wanted:
+            self.wanted = False
+            self._freed()
+
+
 class Swept(Protocol):
     """What the sweeper needs of a connection."""
 

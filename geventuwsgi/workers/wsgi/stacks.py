@@ -48,7 +48,9 @@ def of_worker(service: Any, running: FrameType | None = None) -> str:
     if len(shown) > MAX_SHOWN:
         del shown[MAX_SHOWN:]
         closing.append(f"more than {MAX_SHOWN} stacks; the rest is not shown")
-    idle = sum(1 for connection in tuple(service.connections) if connection.exchange is None)
+    idle = sum(1 for connection in tuple(service.connections)
+               if connection.exchange is None
+               or connection.call is not None and not connection.call.thread)
     if idle:
         closing.append(f"{idle} other connections: they wait for a request or for a slot")
     return tracebacks.of_process(service.pid, service.worker,
@@ -66,17 +68,20 @@ def sections(service: Any, running: FrameType | None = None) -> Iterator[Section
     known = {id(service.hub)}
     for connection in tuple(service.connections):
         known.add(id(connection.greenlet))
-        exchange = connection.exchange
-        if exchange is None:
+        exchange, call = connection.exchange, connection.call
+        if exchange is None or call is not None and not call.thread:
             continue
         frame, state = connection.greenlet.gr_frame, ""
-        if frame is None:  # the greenlet that runs
+        if call is not None:
+            frame = threads.pop(call.thread, None)
+        elif frame is None:  # the greenlet that runs
             frame, state = running, ", keeping the hub blocked" if blocked else ""
             blocked = False
         yield Section(
             f"request {exchange.method} {exchange.uri} from {connection.peer} on core "
             f"{exchange.core}, running for {monotonic() - connection.began:.1f} seconds{state}:",
             f"{worker}Core{exchange.core} {exchange.method} {exchange.uri}", frame)
+    idle = () if service.pool is None else service.pool.idle
     if blocked:
         yield Section("the greenlet that keeps the hub blocked:", worker, running)
     for one in gc.get_objects():
@@ -86,7 +91,7 @@ def sections(service: Any, running: FrameType | None = None) -> Iterator[Section
                 name = f"{type(one).__name__} at {id(one):#x}"
                 yield Section(f"{name}:", name, one.gr_frame)
     for number, frame in threads.items():
-        if number not in (service.thread, get_ident()) and not _is_ours(frame):
+        if number not in (service.thread, get_ident(), *idle) and not _is_ours(frame):
             yield Section(f"native thread {number:#x}:", f"thread {number:#x}", frame)
 
 
@@ -124,9 +129,15 @@ def application_error(peer: str, method: str, uri: str, error: BaseException) ->
               exc_info=tracebacks.exc_info(error))
 
 
-def stack(greenlet: Any) -> str:
-    """Return the stack of a greenlet, innermost call last."""
-    return tracebacks.text(greenlet.gr_frame)
+def of_request(connection: Any) -> str:
+    """Return the stack of the greenlet or thread that runs a request, innermost call last."""
+    call = connection.call
+    return tracebacks.text(connection.greenlet.gr_frame) if call is None else of_thread(call.thread)
+
+
+def of_thread(thread: int) -> str:
+    """Return the stack of a native thread, innermost call last."""
+    return tracebacks.text(sys._current_frames().get(thread))
 
 
 def harakiri(connection: Any) -> None:
@@ -136,10 +147,11 @@ def harakiri(connection: Any) -> None:
     """
     service, exchange = connection.service, connection.exchange
     since = int(time.time() - (time.monotonic() - connection.began))
+    kind = "greenlet" if connection.call is None else "thread"
     text = (f"*** HARAKIRI ON WORKER {service.worker} (pid: {service.pid}) ***\n"
             f"HARAKIRI [core {exchange.core}] {connection.host} - {exchange.method} "
             f"{exchange.uri} since {since}\n"
-            f"HARAKIRI: stack of the greenlet that serves it:\n{stack(connection.greenlet)}")
+            f"HARAKIRI: stack of the {kind} that serves it:\n{of_request(connection)}")
     if service.timeouts.verbose:
         text += (f"\nHARAKIRI: its environ:\n{tracebacks.request_variables(exchange.environ)}\n"
                  f"HARAKIRI !!! worker {service.worker} status !!!\n"
@@ -154,4 +166,4 @@ def slow(connection: Any) -> None:
     log.warning("slow request: %s %s from %s has been running for %.1f seconds on core %d of "
                 "worker %d (pid: %d), here:\n%s", exchange.method, exchange.uri, connection.peer,
                 time.monotonic() - connection.began, exchange.core, service.worker, service.pid,
-                stack(connection.greenlet))
+                of_request(connection))

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import time
 from typing import Any
 
@@ -19,8 +20,10 @@ from greenlet import GreenletExit
 
 from ...app.applications import Applications
 from ...app.middleware import fail_readiness
+from ...app.wsgi import WsgiExchange
 from ...config.request_log import access_log
 from ...config.settings import Settings
+from ...errors import RequestCancelled
 from ...ipc import scoreboard
 from ...ipc.commands import Child, WorkerCommands
 from ...log.sinks import Sink
@@ -37,6 +40,7 @@ from .hub_monitor import HubMonitor
 from .queue_limit import QueueLimit
 from .settings import service_of
 from .slots import Sweeper
+from .threads import ThreadPool
 from .tracebacker import Tracebacker
 from .uwsgi import UwsgiConnection
 
@@ -62,21 +66,29 @@ def run(settings: Settings, listeners: Sequence[Listener], applications: Applica
     Returns:
         The exit status of the process.
     """
-    return Worker(settings, listeners, applications, child, requests).run()
+    if settings.gevent:
+        return Worker(settings, listeners, applications, child, requests).run()
+    pool = ThreadPool(settings.slots, f"uWSGIWorker{child.id}Core%d", settings.reaper)
+    return pool.run(
+        lambda: Worker(settings, listeners, applications, child, requests, pool).run())
 
 
 class Worker:
     """One worker process, from its first accept to its last response."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener],
-                 applications: Applications, child: Child, requests: Sink | None) -> None:
+                 applications: Applications, child: Child, requests: Sink | None,
+                 pool: ThreadPool | None = None) -> None:
         self.child = child
         self.hub = hub = get_hub()
-        if settings.reaper:
+        self.pool = pool
+        if settings.reaper and pool is None:
             hub.loop.install_sigchld()
         self.access = None if requests is None else access_log(
             settings, requests, hub.loop.run_callback, self._memory)
-        self.service = service_of(settings, listeners, applications, child, hub, self.access)
+        self.service = service_of(settings, listeners, applications, child, hub, self.access, pool)
+        if pool is not None:
+            pool.attach(self.service)
         self.acceptors = [RoutedAcceptor(one, self.service, settings.http_processes)
                           if one.protocol == "routed"
                           else Acceptor(one, CONNECTION_TYPES[one.protocol], self.service)
@@ -89,8 +101,9 @@ class Worker:
                                      client_gone=harakiri.client_gone, log_slow=stacks.slow)
         self.queue_limit = QueueLimit(self.service, hub.loop, child.board, child.row)
         self.service.overload = self.queue_limit.capacity
+        checks = () if pool is None else (partial(harakiri.report_lost, self.service),)
         self.sweeper = Sweeper(hub.loop, self.service.connections, long_requests,
-                               (self._publish, self.queue_limit.log_rejections))
+                               (self._publish, self.queue_limit.log_rejections, *checks))
         self.monitors: list[HubMonitor | Tracebacker] = []
         if settings.block_warning:
             self.monitors.append(HubMonitor(self.service, hub.loop, settings.block_warning))
@@ -112,7 +125,8 @@ class Worker:
         try:
             # It runs after faulthandler, which writes the stacks from C, and names the
             # request, if Python code still runs at all.
-            signal.signal(signal.SIGUSR2, self._on_signal)
+            if self.pool is None:
+                signal.signal(signal.SIGUSR2, self._on_signal)
             self.commands.start()
             self._publish(0.0)
             self.sweeper.start()
@@ -142,6 +156,8 @@ class Worker:
         for connection in tuple(self.service.connections):
             connection.stream.abort()
             later(connection.greenlet.throw, GreenletExit)
+            if self.pool is not None and connection.call is not None:
+                self.pool.interrupt(connection.call, RequestCancelled, 0.0)
         self.service.connections.clear()
         later(self._done.set)
 
@@ -159,14 +175,22 @@ class Worker:
             self.access.close()
 
     def _logvars(self) -> dict[str, str] | None:
-        """Return the log variables of the request that runs in the current greenlet."""
+        """Return the log variables of the current request."""
+        exchange = self._current_exchange()
+        if exchange is None:
+            return None
+        if exchange.logvars is None:
+            exchange.logvars = {}
+        return exchange.logvars
+
+    def _current_exchange(self) -> WsgiExchange | None:
+        """Return the request that runs in the current greenlet or native thread."""
+        if self.pool is not None:
+            return self.pool.current()
         current = getcurrent()
-        for connection in self.service.connections:
-            exchange = connection.exchange
-            if exchange is not None and connection.greenlet is current:
-                if exchange.logvars is None:
-                    exchange.logvars = {}
-                return exchange.logvars
+        for connection in tuple(self.service.connections):
+            if connection.exchange is not None and connection.greenlet is current:
+                return connection.exchange
         return None
 
     # Commands of the master, and signals.
