@@ -32,6 +32,7 @@ class ApiInstance(NamedTuple):
         sockets: descriptors of the listening sockets.
         is_a_reload: whether this is not the first generation.
         mode: the text of the option `mode`, or None.
+        loop: the name of the loop that runs the application, or None.
     """
 
     given: Iterable[tuple[str, str | None]]
@@ -43,6 +44,7 @@ class ApiInstance(NamedTuple):
     sockets: tuple[int, ...]
     is_a_reload: bool
     mode: str | None = None
+    loop: str | None = None
 
 
 class Uwsgi(ModuleType):
@@ -60,15 +62,17 @@ class Uwsgi(ModuleType):
         self.hostname = socket.gethostname().encode()
         self.numproc = instance.processes
         self.cores = instance.slots
-        self.loop = b"gevent"
         self.buffer_size = instance.buffer_size
         self.started_on = int(time.time())
         self.pidfile = os.fsencode(instance.pidfile)
         self.sockets = list(instance.sockets)
         self.has_threads = True
         self.is_a_reload = instance.is_a_reload
-        if instance.mode is not None:   # else there is no such attribute
+        # If they are not set, there are no such attributes.
+        if instance.mode is not None:
             self.mode = instance.mode.encode("utf-8", "surrogateescape")
+        if instance.loop is not None:
+            self.loop = instance.loop.encode()
         self.applications: Any = None
         self.post_fork_hook: Callable[[], object] | None = None
         self.atexit: Callable[[], object] | None = None

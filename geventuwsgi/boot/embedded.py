@@ -35,7 +35,7 @@ from ..log.error import ErrorHandler
 from ..system import kernel
 from . import tls
 from .logs import Logs
-from .process_setup import as_asgi, cores_of, product_of
+from .process_setup import as_asgi, concurrency_of, cores_of, product_of
 from .sockets import Sockets, open_all
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -107,6 +107,8 @@ class Embedded:
         self._pending = 0
         self._interrupted_at = -INTERRUPT_INTERVAL
         self._ended = False
+        # The hub has a thread of its own, so the application cannot block it.
+        self._beside_hub = not (applications.asgi or settings.gevent)
         self._grace_timer: Any = None
         self._previous_handlers: dict[int, Any] = {}
 
@@ -149,10 +151,14 @@ class Embedded:
         child.row.cells[scoreboard.CORES] = cores_of(self.settings)
         assert self.sockets is not None
         self._previous_handlers = {number: signal.getsignal(number) for number in HANDLED}
-        self._worker = WorkerClass(self.settings, self.sockets.listeners, self.applications,
-                                   child, self.logs.requests)
+        arguments = (self.settings, self.sockets.listeners, self.applications, child,
+                     self.logs.requests)
         try:
-            self._worker.run()
+            if self._beside_hub:
+                self._serve_threads(WorkerClass, arguments)
+            else:
+                self._worker = WorkerClass(*arguments)
+                self._worker.run()
         except KeyboardInterrupt:
             self._worker.cut()
             if not self._stop_requests:
@@ -164,6 +170,31 @@ class Embedded:
             child.close()
         logger.info("goodbye to %s.", product_of(self.settings))
 
+    def _serve_threads(self, worker_class: Any, arguments: tuple[Any, ...]) -> None:
+        """Run the application in this thread and others, and the worker's hub in one of its own.
+
+        Only this thread may install signal handlers.
+        """
+        from ..workers.wsgi.threads import ThreadPool
+
+        pool = ThreadPool(self.settings.slots, 1, self.settings.reaper, leave=False)
+        accepting = threading.Event()
+        arguments[3].ready = accepting.set
+
+        def serve() -> int:
+            try:
+                self._worker = worker_class(*arguments, pool)
+                return int(self._worker.run())
+            finally:
+                accepting.set()
+
+        def prepare() -> None:
+            accepting.wait()
+            if self._worker is not None:
+                self._ready()
+
+        pool.run(serve, prepare)
+
     def _ready(self) -> None:
         """Install the signal handlers, after the worker has installed those of its hub.
 
@@ -174,9 +205,8 @@ class Embedded:
                 signal.signal(number, signal.SIG_IGN)
             elif number in STOPS or number == signal.SIGQUIT:
                 signal.signal(number, self._on_signal)
-        cores = cores_of(self.settings)
-        logger.info("ready: this process (pid: %d), %d %s%s at a time", os.getpid(), cores,
-                    "connection" if self.applications.asgi else "request", "s" * (cores != 1))
+        logger.info("ready: this process (pid: %d), with %s", os.getpid(),
+                    concurrency_of(self.settings))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Stop, and at once after a second signal; runs between any two instructions."""
@@ -186,7 +216,8 @@ class Embedded:
         self._pending += 1
         self._worker.hub.loop.run_callback_threadsafe(self._stop)
         now = time.monotonic()
-        if self._pending > 1 and now - self._interrupted_at > INTERRUPT_INTERVAL:
+        if (self._pending > 1 and now - self._interrupted_at > INTERRUPT_INTERVAL
+                and not self._beside_hub):
             self._interrupted_at = now
             if not self.applications.asgi:
                 self._worker.service.cut = True
@@ -237,9 +268,12 @@ def serve(application: Any, given: Mapping[str, object]) -> None:
                 ignored = asgi.found(settings)
                 settings = settings.replace(warnings=(*settings.warnings, *ignored))
             settings = as_asgi(settings)
-            refuse_patched()
+            refuse_patched("an ASGI application runs in a thread of its own",
+                           "serve it in a process that is not")
         elif settings.monkey_patch:
             refuse_threads()
+        elif not settings.gevent:
+            refuse_patched("requests run in native threads", "set gevent instead of threads")
         Embedded(settings, applications).run()
     except ConfigError as error:
         restore_option_name(error, settings)
@@ -287,15 +321,18 @@ def patched(module: str) -> bool:
     return monkey is not None and bool(monkey.is_module_patched(module))
 
 
-def refuse_patched() -> None:
-    """Refuse to run an event loop in a patched process, where its threads would be greenlets.
+def refuse_patched(reason: str, remedy: str) -> None:
+    """Refuse to run native threads in a patched process, where they would be greenlets.
+
+    Args:
+        reason: what needs them.
+        remedy: what to do.
 
     Raises:
         ConfigError: the process is patched.
     """
     if patched("threading") or patched("socket"):
-        raise ConfigError("an ASGI application runs in a thread of its own, but this process is "
-                          "monkey-patched by gevent: serve it in a process that is not")
+        raise ConfigError(f"{reason}, but this process is monkey-patched by gevent: {remedy}")
 
 
 def refuse_threads() -> None:

@@ -146,7 +146,7 @@ class WorkerTemplate:
             settings.given, self.master, settings.processes, cores_of(settings),
             settings.buffer_size, settings.pidfile or "",
             tuple(one.socket.fileno() for one in self.listeners), self.generation > 1,
-            settings.mode))
+            settings.mode, "gevent" if settings.gevent else None))
         # Imported before the fork so that the workers share its memory.
         if settings.interface == "asgi":
             from ..workers.asgi import bridge  # noqa: F401
@@ -162,15 +162,33 @@ class WorkerTemplate:
             return None
         applications = self.load_applications(self.control, wait=True)
         if applications.asgi and settings.interface == "auto":
-            from ..prefork.template import WrongInterface
-
-            # Patching cannot be undone, and an event loop needs an unpatched process.
-            asgi.found(settings)
-            logger.info("the application is ASGI and is loaded again without monkey-patching; "
-                        "interface = asgi avoids this")
-            raise WrongInterface
+            self._found_asgi()
         self._drop_late()
         return applications
+
+    def _found_asgi(self) -> None:
+        """Continue with an application that turned out to be ASGI.
+
+        Raises:
+            WrongInterface: this process is not fit for it. Patching cannot be undone, and threads
+                that the import has started would be missing in the workers.
+        """
+        from ..ipc import channel
+        from ..prefork import template
+
+        warnings = asgi.found(self.settings)
+        patched = self.settings.monkey_patch
+        if patched or template.threads():
+            logger.info("the application is ASGI and is loaded again %s; interface = asgi avoids "
+                        "this", "without monkey-patching" if patched else
+                        "in each worker, as its import starts threads")
+            raise template.WrongInterface
+        for warning in warnings:
+            logger.warning("%s", warning)
+        self.settings = self.settings.replace(interface="asgi")
+        self.template.cores = cores_of(self.settings)
+        channel.send(self.control, channel.FOUND_ASGI)
+        from ..workers.asgi import bridge  # noqa: F401
 
     def _drop_late(self) -> None:
         """Drop root after the application is loaded (`drop-after-apps`)."""
@@ -265,8 +283,11 @@ class WorkerTemplate:
         listeners = map_sockets(self.listeners, settings.map_socket, child.id)
         if not self.broken and (applications.asgi or settings.interface == "asgi"):
             if settings.interface != "asgi":
-                raise AppLoadError("the application is ASGI, but with lazy-apps a worker finds out "
-                                   "too late: set interface = asgi")
+                if settings.monkey_patch:
+                    raise AppLoadError("the application is ASGI, but with lazy-apps a worker finds "
+                                       "out too late: set interface = asgi")
+                for warning in asgi.found(settings):
+                    logger.warning("%s", warning)
             from ..app import debug_pages
             from ..workers.asgi import bridge
             if settings.dev:

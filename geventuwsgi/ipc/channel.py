@@ -8,6 +8,7 @@ means that the other side has gone. A message is one short line of words:
     template -> master   loaded MS           the application is loaded (0 with lazy-apps)
                          failed STATUS WHY   it is not; the template exits with STATUS
                          wrong-interface     start the role's alternative; the template exits
+                         found-asgi          the same, but this template goes on
     both -> master       files PATHS         imported files, separated by NUL (autoreload)
     worker -> master     forked PID          sent on its behalf by the process that forked it
                          pid N               its first own message, before it boots
@@ -46,6 +47,7 @@ PID = b"pid "
 FILES = b"files "
 REPLACE = b"replace "
 WRONG_INTERFACE = b"wrong-interface"
+FOUND_ASGI = b"found-asgi"
 LOG = b"log "
 LIMIT = 4352    # longer than any message: `files ` with one path of PATH_MAX, 4096
 REASON = 1000   # bytes of a reason; the log has all of it

@@ -40,10 +40,11 @@ RESPAWNS = 16           # how often the master replaced the worker
 VSZ = 17                # address space in bytes, as last measured by the worker itself
 CPU_US = 18             # CPU time of this process
 ROUTER = 19             # 1 if the process is a router, not a worker
+FULL_SINCE_NS = 20      # time.monotonic_ns() when the worker last noticed that no slot was free
 
 COUNTERS = range(REQUESTS, RESPAWNS + 1)
 GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US,
-          ROUTER)
+          ROUTER, FULL_SINCE_NS)
 
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 

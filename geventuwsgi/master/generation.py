@@ -245,8 +245,10 @@ class Generation:
                 return
             if message.startswith(channel.LOADED):
                 self._loaded = self._ever_loaded = True
-            elif message == channel.WRONG_INTERFACE and self.role.alternative is not None:
-                self.role, template.superseded = self.role.alternative, True
+            elif message in (channel.WRONG_INTERFACE, channel.FOUND_ASGI) \
+                    and self.role.alternative is not None:
+                self.role = self.role.alternative
+                template.superseded = message == channel.WRONG_INTERFACE
             elif message.startswith(channel.FILES):
                 self.on_imported(channel.parse_files(message))
             elif message.startswith(channel.FAILED) and not self._ever_loaded:

@@ -56,6 +56,9 @@ class Template:
         reopen: called on SIGUSR1; reopens the logs.
         use_log: replaces a log file, by name, by a descriptor that the master opened.
         title: sets the title of a worker's process, given its number.
+
+    Attributes:
+        cores: see above; `load` may change it.
     """
 
     def __init__(self, sock: socket.socket, board: Scoreboard, *, generation: int, master: int,
@@ -66,7 +69,7 @@ class Template:
         self._board = board
         self._generation = generation
         self._master = master
-        self._cores = cores
+        self.cores = cores
         self._reopen = reopen
         self._use_log = use_log
         self._title = title
@@ -204,7 +207,7 @@ class Template:
         # The unpatched class: the hub has nothing to do with it.
         sock = type(self._control)(fileno=descriptor)
         me = child.become(int(number), self._generation, sock, self._board,
-                          self._board.row(int(row)), self._master, self._cores)
+                          self._board.row(int(row)), self._master, self.cores)
         me.first = number not in self._forked
         self._title(me.id)
         try:

@@ -12,6 +12,7 @@ and does not see C code that holds the interpreter's lock.
 import logging
 import sys
 from time import monotonic
+from types import FrameType
 from typing import Any
 
 from gevent.monkey import get_original
@@ -74,7 +75,7 @@ class HubMonitor:
             if late < self._limit + self._period or beat == seen:
                 continue
             seen = beat
-            frame = sys._current_frames().get(self._service.thread)
+            frame = self._blocker()
             if frame is None or stacks.is_at_rest(frame) or tracebacks.in_debugger(frame):
                 continue  # the whole process was stopped, or a debugger waits for its user
             if monotonic() - self._logged_at < LOG_INTERVAL:
@@ -83,6 +84,15 @@ class HubMonitor:
             self._logged_beat, self._logged_at = beat, monotonic()
             error.log_unlocked(logging.WARNING, self._text(frame, late))
             self._not_logged = 0
+
+    def _blocker(self) -> FrameType | None:
+        """Return the frame of the greenlet that blocks the hub, or that of a native thread that
+        keeps the interpreter's lock."""
+        threads = sys._current_frames()
+        if self._service.pool is None:
+            return threads.get(self._service.thread)
+        found = stacks.running_request(self._service)
+        return None if found is None else threads.get(found.call.thread)
 
     def _text(self, frame: Any, late: float) -> str:
         service = self._service

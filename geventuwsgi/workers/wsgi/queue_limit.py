@@ -1,9 +1,11 @@
-"""`queue-limit`: when to accept connections although no slot is free.
+"""When to accept connections although no slot is free.
 
-Without `queue-limit` a worker without a free slot stops accepting, and connections wait in
-the kernel's queue for this worker or another. With it, a worker has to accept, if only to
-respond 503; but while another worker of the instance has a free slot, connections are left
-to that one. Each worker notes in the scoreboard when it becomes full and when it no longer is.
+Without a free slot a worker stops accepting, and connections wait in the kernel's queue for this
+worker or another. There are two reasons to accept nevertheless: with `queue-limit` requests beyond
+it get a 503; and a worker with native threads can read requests, and answer those that need no
+thread (health checks by rules, files). While another worker of the instance has a free slot,
+connections are left to that one. Each worker notes in the scoreboard when it becomes full and when
+it no longer is.
 """
 
 import logging
@@ -17,6 +19,10 @@ log = logging.getLogger("geventuwsgi.error")
 
 # Between two checks whether the other workers are full too, in seconds.
 CHECK_INTERVAL = 0.01
+# Without `queue-limit` a worker that became full less than this ago, in nanoseconds, counts as one
+# that will soon have a free slot. An accepted connection can no longer go to another worker, and
+# would wait for the present request, which may be a long one.
+MIN_FULL = 5_000_000
 # A worker whose last heartbeat is older than this, in nanoseconds, accepts nothing,
 # whatever its row says. It writes four a second.
 MAX_HEARTBEAT_AGE = 1_000_000_000
@@ -43,8 +49,10 @@ class QueueLimit:
 
     def capacity(self) -> int:
         """Return how many connections to accept although no slot is free."""
-        slots = self._service.slots
-        self._row.cells[scoreboard.ACCEPTING] = 0
+        slots, cells = self._service.slots, self._row.cells
+        if cells[scoreboard.ACCEPTING]:
+            cells[scoreboard.ACCEPTING] = 0
+            cells[scoreboard.FULL_SINCE_NS] = monotonic_ns()
         slots.wanted = True  # so that `resumed` is called
         if self._others_accept():
             self._timer.again(self._check)
@@ -71,10 +79,14 @@ class QueueLimit:
             self._service.resume()
 
     def _others_accept(self) -> bool:
-        """Whether another worker accepts connections."""
-        since = monotonic_ns() - MAX_HEARTBEAT_AGE
-        return any(row.cells[scoreboard.ACCEPTING] and row.index != self._row.index
-                   and row.cells[scoreboard.HEARTBEAT_NS] > since for row in self._board.rows())
+        """Whether another worker accepts connections, or will soon."""
+        now = monotonic_ns()
+        full_since = now if self._service.slots.limit else now - MIN_FULL
+        return any(row.index != self._row.index
+                   and row.cells[scoreboard.HEARTBEAT_NS] > now - MAX_HEARTBEAT_AGE
+                   and (row.cells[scoreboard.ACCEPTING]
+                        or row.cells[scoreboard.FULL_SINCE_NS] > full_since)
+                   for row in self._board.rows())
 
     def log_rejections(self, now: float) -> None:
         """Log how many requests were rejected, at most once a second."""

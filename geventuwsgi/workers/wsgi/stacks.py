@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
+from operator import attrgetter
 from time import monotonic
 from types import FrameType
 from typing import Any, NamedTuple
@@ -104,7 +105,12 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def running_request(service: Any) -> Any:
-    """Return the connection whose request is running now. For native threads."""
+    """Return the connection whose request is running now; of several in native threads the one
+    that has run longest. For the threads of monitors."""
+    if service.pool is not None:
+        running = [connection for connection in tuple(service.connections)
+                   if connection.call is not None and connection.call.thread]
+        return min(running, key=attrgetter("began"), default=None)
     for connection in tuple(service.connections):
         if connection.exchange is not None and connection.greenlet.gr_frame is None:
             return connection

@@ -106,7 +106,7 @@ class Call:
     __slots__ = ("pool", "connection", "exchange", "application", "context", "response_defaults",
                  "body", "thread", "submitted", "began", "ended", "begun", "waiting", "error",
                  "failure", "dropped", "counted", "_output", "_released", "_queued", "_sent",
-                 "_room", "_interruption", "_interrupted")
+                 "_sender", "_interruption", "_interrupted")
 
     def __init__(self, pool: Any, connection: Any, exchange: WsgiExchange,
                  application: Application) -> None:
@@ -126,7 +126,7 @@ class Call:
         self._released = False
         self._queued = 0    # octets, counted by the thread
         self._sent = 0      # octets, counted by the greenlet
-        self._room: Any = None  # the lock of a thread that waits to send
+        self._sender: Any = None  # the lock of a thread that waits to send
         self._interruption: type[BaseException] | None = None
         self._interrupted = False
 
@@ -149,7 +149,7 @@ class Call:
             self.error = error
 
     def end(self) -> None:
-        """Tell the hub that the application has finished."""
+        """Report to the hub that the application has finished."""
         self.ended = True
         if self._interruption is not None:
             self._discard_interruption()
@@ -213,11 +213,11 @@ class Call:
         self._queued += size
         self.pool.notify(self)
         if self._queued - self._sent > PENDING:
-            room = allocate_lock()
-            room.acquire()
-            self._room = room
+            sender = allocate_lock()
+            sender.acquire()
+            self._sender = sender
             if self._queued - self._sent > PENDING and self.failure is None:
-                room.acquire()
+                sender.acquire()
             if self.failure is not None:
                 raise self.failure
 
@@ -307,7 +307,7 @@ class Call:
                     self._sent += len(item)
                 else:
                     self._send_file(stream, item)
-                if self._room is not None and self._queued - self._sent <= PENDING // 2:
+                if self._sender is not None and self._queued - self._sent <= PENDING // 2:
                     self._wake_sender()
         except ClientDisconnected as error:
             self.fail(error)
@@ -319,9 +319,9 @@ class Call:
             os.close(region.fd)
 
     def _wake_sender(self) -> None:
-        room, self._room = self._room, None
-        if room is not None:
-            room.release()
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.release()
 
     # On the hub.
 

@@ -68,7 +68,7 @@ def run(settings: Settings, listeners: Sequence[Listener], applications: Applica
     """
     if settings.gevent:
         return Worker(settings, listeners, applications, child, requests).run()
-    pool = ThreadPool(settings.slots, f"uWSGIWorker{child.id}Core%d", settings.reaper)
+    pool = ThreadPool(settings.slots, child.id, settings.reaper)
     return pool.run(
         lambda: Worker(settings, listeners, applications, child, requests, pool).run())
 
