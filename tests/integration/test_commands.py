@@ -122,7 +122,7 @@ def test_the_ini_file(shop):
         assert b"It works" in server.ask("/").body
         assert b"It works" in server.exchange(GET, "uwsgi")
         server.wait_for("getting INI configuration from conf/app.ini")
-        server.wait_for("2 workers, each with 100 requests at a time")
+        server.wait_for("2 workers, each with 100 greenlets, standard library patched")
         server.wait_for("Listening at: http://127.0.0.1:")
         if OWN_NETWORK:
             server.wait_for("Listening at: http://127.0.0.1:8000 (")

@@ -57,7 +57,7 @@ def test_lazy_objects_of_the_application_are_not_evaluated():
         "keep = [Lazy()]\n"
         "assert worker.greenlets() == []\n"
         "service = SimpleNamespace(worker=1, thread=stacks.get_ident(), hub=None, "
-        "connections=())\n"
+        "connections=(), pool=None)\n"
         "list(stacks.sections(service))") == ""
 
 

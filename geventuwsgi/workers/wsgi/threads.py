@@ -292,6 +292,11 @@ class ThreadPool:
             self._slots.lose()
         return found
 
+    def reap_when_idle(self, now: float) -> None:
+        """Reap children that have died since the last request; called in each sweep."""
+        if self._reaper and not any(self.running):
+            reap()
+
     def _run_hub(self, serve: Callable[[], int]) -> None:
         """The body of the hub's thread. Signals are for the main thread."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

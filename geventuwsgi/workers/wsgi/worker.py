@@ -101,7 +101,8 @@ class Worker:
                                      client_gone=harakiri.client_gone, log_slow=stacks.slow)
         self.queue_limit = QueueLimit(self.service, hub.loop, child.board, child.row)
         self.service.overload = self.queue_limit.capacity
-        checks = () if pool is None else (partial(harakiri.report_lost, self.service),)
+        checks = () if pool is None else (partial(harakiri.report_lost, self.service),
+                                          pool.reap_when_idle)
         self.sweeper = Sweeper(hub.loop, self.service.connections, long_requests,
                                (self._publish, self.queue_limit.log_rejections, *checks))
         self.monitors: list[HubMonitor | Tracebacker] = []

@@ -46,9 +46,9 @@ def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
 
 
 def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
-    ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:app\n"
+    ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:app\ngevent = 10\n"
     with Server(tmp_path, ini=ini, app=APP) as server:
-        server.wait_for("interface = asgi avoids this")
+        server.wait_for("without monkey-patching; interface = asgi avoids this")
         assert not json.loads(get(server, "/thread").body)["own"]
         server.send_signal(signal.SIGHUP)
         server.wait_for("ready: 1 worker (generation 2)")
@@ -57,6 +57,35 @@ def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:
         server.send_signal(signal.SIGHUP)
         server.wait_for("route: rules are not run with ASGI")
         server.wait_for("generation 2 keeps serving")
+        assert server.stop() == 0
+
+
+IMPORTED = "print('IMPORTED', flush=True)\n" + APP
+
+
+@pytest.mark.parametrize("option", ["", "threads = 4", "lazy-apps = true"])
+def test_auto_finds_asgi_where_nothing_is_patched(tmp_path: Path, option: str) -> None:
+    """The application is not imported a second time, and serves as with interface = asgi."""
+    ini = f"[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:app\n{option}\n"
+    with Server(tmp_path, ini=ini, app=IMPORTED) as server:
+        assert not json.loads(get(server, "/thread").body)["own"]
+        server.wait_for("ready: 1 worker (generation 1)")
+        assert len(server.find("IMPORTED")) == 1
+        assert ("threads: has no effect with ASGI" in server.log) == ("threads" in option)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: 1 worker (generation 2)")
+        assert get(server, "/hello").body == b"Hello, world!"
+        assert server.stop() == 0
+
+
+def test_auto_loads_asgi_again_if_its_import_starts_threads(tmp_path: Path) -> None:
+    app = ("import threading, time\n"
+           "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n" + IMPORTED)
+    ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nmodule = app:app\n"
+    with Server(tmp_path, ini=ini, app=app) as server:
+        server.wait_for("in each worker, as its import starts threads; interface = asgi avoids")
+        assert get(server, "/hello").body == b"Hello, world!"
+        assert len(server.find("IMPORTED")) == 2
         assert server.stop() == 0
 
 
