@@ -95,18 +95,18 @@ def test_a_file_after_an_argument_wins_with_a_warning(write: Any) -> None:
 # text, attributes
 DERIVED = [
     # application slots: never more than the file was written for
-    ("", {"gevent": 1, "worker_reload_mercy": 60, "worker_timeout": 30,
+    ("", {"slots": 1, "worker_reload_mercy": 60, "worker_timeout": 30,
           "worker_timeout_action": "log", "harakiri": 0}),
-    ("gevent = 100\nthreads = 4\n", {"gevent": 100}),
-    ("async = 50\n", {"gevent": 50}),
-    ("threads = 4\n", {"gevent": 4}),
-    ("threads = true\n", {"gevent": 1}),
-    ("gevent = 0\n", {"gevent": 1}),
-    ("[geventuwsgi]\n", {"gevent": 1000, "worker_reload_mercy": 30,
+    ("gevent = 100\nthreads = 4\n", {"slots": 100}),
+    ("async = 50\n", {"slots": 50}),
+    ("threads = 4\n", {"slots": 4}),
+    ("threads = true\n", {"slots": 1}),
+    ("gevent = 0\n", {"slots": 1}),
+    ("[geventuwsgi]\n", {"slots": 1000, "worker_reload_mercy": 30,
                          "worker_timeout_action": "replace"}),
-    ("[geventuwsgi]\nworker-class = sync\n", {"gevent": 1}),
-    ("[geventuwsgi]\nworker-class = gthread\n", {"gevent": 1}),
-    ("[geventuwsgi]\nworker-class = gthread\nthreads = 3\n", {"gevent": 3}),
+    ("[geventuwsgi]\nworker-class = sync\n", {"slots": 1}),
+    ("[geventuwsgi]\nworker-class = gthread\n", {"slots": 1}),
+    ("[geventuwsgi]\nworker-class = gthread\nthreads = 3\n", {"slots": 3}),
     # the timeout of stuck workers
     ("harakiri = 60\n", {"worker_timeout": 60, "worker_timeout_action": "replace"}),
     ("worker-timeout = 5\n", {"worker_timeout": 5, "worker_timeout_action": "replace"}),
@@ -216,7 +216,7 @@ UNKNOWN = [
     ("user = x\n", "did you mean uid?"),
     ("stats = :9191\n", "nothing listens at :9191: statistics of workers are not served"),
     ("plugins = python3,php\n", "there is no plugin 'php'"),
-    ("threads = 4\n", "4 requests at once in greenlets"),
+    ("threads = 4 ; cores\n", "the inline comment '; cores' is cut off"),
 ]
 
 

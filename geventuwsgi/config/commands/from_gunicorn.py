@@ -22,7 +22,9 @@ from geventuwsgi.config.options.aliases import (
 from geventuwsgi.config.options.application import UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.table import nearest, row
-from geventuwsgi.config.resolve.resolve import COMMAND, SLOTS, resolve
+from geventuwsgi.config.resolve.concurrency import SLOTS
+from geventuwsgi.config.resolve.resolve import COMMAND, resolve
+from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources import ini
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.origin import CastContext, Origin
@@ -32,6 +34,7 @@ from geventuwsgi.errors import ConfigError
 SECTION = "geventuwsgi"
 _CONNECTIONS = 1000  # gunicorn's worker_connections
 _KEEPALIVE = "2"     # seconds, gunicorn's keepalive
+_TIMEOUT = "30"      # seconds, gunicorn's timeout
 _CHANGED = "an INI file cannot contain it: blanks, references or what looks like a comment " \
     "would be lost"
 # The beginnings of references in an INI file, and the placeholders that replace them. `%(` has
@@ -192,11 +195,13 @@ class Conversion:
         entries: the lines that are converted.
         unconverted: the names that are not, including those of `read`.
         added: the lines for gunicorn's defaults.
+        settings: those of the INI file; None if they cannot be resolved.
     """
 
     def __init__(self, entries: Sequence[Entry], unconverted: Iterable[Unconverted]) -> None:
         self.unconverted = list(unconverted)
         self.added = list(_added(entries))
+        self.settings: Settings | None = None
         self._lines: list[_Line] = []
         self._comments: list[Entry] = []
         for entry in entries:
@@ -281,7 +286,7 @@ class Conversion:
                     context = CastContext(entry.origin)
                     if line.option.value_type.cast(entry.text, context) != line.wanted:
                         return line, _CHANGED
-            resolve(reading)
+            self.settings = resolve(reading)
         except ConfigError as error:
             line = by_number.get(error.line or 0)
             if line is not None:
@@ -330,8 +335,13 @@ def _added(entries: Iterable[Entry]) -> Iterable[Added]:
 
 
 def _slots(worker_class: str, texts: dict[str, str]) -> Iterable[Added]:
-    """Yield the line that keeps the number of requests that a worker runs at once."""
+    """Yield the lines that keep how a worker runs requests: how many at once, and how long."""
     if worker_class in ("", "sync", "gthread"):
+        timeout = texts.get("worker-timeout", _TIMEOUT)
+        if worker_class != "gthread" and _number(texts.get("threads", ""), 1) == 1 \
+                and _number(timeout, 0):
+            yield Added("worker_class", "harakiri", timeout, "gunicorn kills a sync worker whose "
+                        "request takes longer than timeout; without this line it may take any time")
         if not worker_class and "threads" not in texts:
             yield Added("worker_class", "threads", "1", "gunicorn's sync worker runs one request "
                         f"at a time; without this line it is {SLOTS} in greenlets")

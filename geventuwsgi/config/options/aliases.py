@@ -134,4 +134,4 @@ GUNICORN_WORKERS = {
     "gunicorn.workers.gthread.ThreadWorker": "gthread",
     "gunicorn.workers.sync.SyncWorker": "sync"}
 # Options whose `difference` from uWSGI is also one from gunicorn.
-GUNICORN_DIFFERENT = frozenset("threads max-requests uid".split())
+GUNICORN_DIFFERENT = frozenset("max-requests uid".split())

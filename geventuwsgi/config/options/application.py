@@ -81,8 +81,8 @@ APPLICATION: tuple[Option, ...] = (
            aliases=("pyimport", "py-import", "python-import")),
     Option("monkey-patch", Boolean(), "patch the standard library for gevent before any code of "
            "the application is imported", _APPLICATION,
-           derived="on for greenlets (see gevent), off for native threads; if it is on, requests "
-                   "run in greenlets"),
+           derived="on with greenlets (see gevent), off with native threads; if it is set, "
+                   "requests run in greenlets"),
     Option("pythonpath", Many(Path(), split=",", split_in_uwsgi=False),
            "add a directory at the front of sys.path; may be repeated, globs are expanded",
            _APPLICATION, default=(), merge=True, aliases=("python-path", "pp"),
@@ -125,11 +125,12 @@ APPLICATION: tuple[Option, ...] = (
            default=(), merge=True, to="pymodule-alias", derived="none"),
     Option("pyargv", ValueType(), "the arguments after the program name in sys.argv, separated by "
            "blanks", _APPLICATION, derived="the arguments of the server"),
-    Option("threads-stack-size", Number(minimum=32, off=True), "the stack size of the "
-           "application's threads, in KiB", _APPLICATION, derived="the system's",
+    Option("threads-stack-size", Number(minimum=32, off=True), "the stack size of native threads, "
+           "in KiB: those of ``threads``, except the main thread, and the application's own",
+           _APPLICATION, derived="the system's",
            aliases=("threads-stacksize", "thread-stack-size", "thread-stacksize"),
-           difference="it applies to native threads; requests run in greenlets, whose stacks "
-                      "grow"),
+           difference="it also applies to threads that the application starts; the stacks of "
+                      "greenlets grow as needed"),
 )
 
 _ASGI = "ASGI"
@@ -191,17 +192,17 @@ UNSUPPORTED: tuple[Option, ...] = (
              "the pid of a worker"),
     *refused("command-mode", f"there is no command mode: {_RUN_IT}"),
     *refused("config-py dot-h cflags", "nothing is compiled: this server is a Python package"),
-    *refused("clock-list clocks-list loop-list loops-list", "there is only one: gevent's loop "
-             "with the system's clock"),
+    *refused("clock-list clocks-list loop-list loops-list", "there is only one: the server's "
+             "loop is gevent's, with the system's clock"),
     *ignored("clock", "the clock is the system's", _ANY),
     *ignored("py-programname py-program-name binary-path py-sys-executable py-executable",
              "sys.executable is the interpreter that runs the server", _ANY),
     *ignored("reload-os-env", "os.environ is that of the process: requests do not change it"),
     *ignored("no-site", "the packages of this interpreter come after those of home"),
-    *ignored("ugreen", "each request runs in a greenlet of gevent"),
+    *ignored("ugreen", "greenlets are gevent's: async = N runs requests in them"),
     *ignored("ugreen-stacksize", "a greenlet's stack grows as needed", _NUMBER),
-    *ignored("no-threads-wait", "a worker ends when its requests are finished; it does not wait "
-             "for threads of the application"),
+    *ignored("no-threads-wait", "a worker ends when its requests are finished, or after "
+             "worker-reload-mercy; it does not wait for threads of the application"),
     *ignored("use-abort", "after a crash the system writes a core file if its limits allow it "
              "(limit core)"),
     *ignored("backtrace-depth", "stacks are logged in full", _NUMBER),

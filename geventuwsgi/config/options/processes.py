@@ -18,19 +18,18 @@ PROCESSES: tuple[Option, ...] = (
     Option("gevent", Number(on=1), "run requests in greenlets, at most N at once in each worker, "
            "with the standard library patched", _PROCESSES, aliases=("async",),
            derived="1000; off with ``threads``, worker-class sync or gthread, or a [uwsgi] "
-                   "section",
+                   "section; 0 turns it off",
            difference="``gevent = 1`` is allowed; a worker at its maximum stops accepting "
                       "instead of busy-waiting"),
-    Option("threads", Number(on=1), "run requests in N native threads of each worker; 1: one at "
-           "a time, in its main thread", _PROCESSES,
-           derived="1 with a [uwsgi] section; otherwise see gevent",
-           difference="with gevent it has no effect, and a warning says so"),
+    Option("threads", Number(on=1), "run requests in N native threads of each worker, with "
+           "nothing patched; 1: one at a time, in its main thread; no effect with gevent",
+           _PROCESSES, derived="1 with a [uwsgi] section; otherwise see gevent"),
     Option("worker-class", Choice("gevent", "sync", "gthread", "asgi", *UVICORN_WORKERS,
                                   eventlet="workers always use gevent",
                                   tornado="workers always use gevent"),
            "gunicorn's worker class: gevent for WSGI in greenlets, sync in the main thread, "
-           "gthread in native threads (see threads), asgi for ASGI", _PROCESSES,
-           default="gevent", letters="k",
+           "gthread in native threads (see threads), asgi for ASGI", _PROCESSES, letters="k",
+           derived="what gevent and threads say",
            difference="uvicorn's worker classes mean asgi; uvicorn does not run"),
     Option("worker-connections", Number(minimum=1), "maximum number of connections a worker keeps "
            "open", _PROCESSES, default=1000),
@@ -64,8 +63,8 @@ PROCESSES: tuple[Option, ...] = (
            default=""),
     Option("procname", ValueType(), "the name of all processes", _PROCESSES, default=""),
     Option("procname-master", ValueType(), "the name of the master", _PROCESSES, default=""),
-    Option("gevent-wait-for-hub", Boolean(), "end a worker only when all greenlets spawned by the "
-           "application have finished", _PROCESSES, default=False,
+    Option("gevent-wait-for-hub", Boolean(), "with gevent, end a worker only when all greenlets "
+           "spawned by the application have finished", _PROCESSES, default=False,
            difference="it does not wait for timers and watchers without a greenlet"),
     Option("add-gid", Many(Account(group=True)), "add a supplementary group for the user of uid; "
            "may be repeated", _PROCESSES, default=(), merge=True),
@@ -277,7 +276,8 @@ OPERATION: tuple[Option, ...] = (
     Option("reaper", Boolean(), "reap processes that the application started and does not wait "
            "for; code that waits for one by its pid may find it already reaped", _OPERATION,
            default=False, letters="r",
-           difference="as soon as they end, not after the next request"),
+           difference="with gevent as soon as they end, otherwise after each request, as in "
+                      "uWSGI"),
     Option("skip-atexit", Boolean(), "do not run the functions that the application registered "
            "with atexit or as uwsgi.atexit when a worker exits", _OPERATION, default=False),
 )

@@ -131,32 +131,36 @@ _STUCK = "Requests: stuck, slow, too many"
 STUCK: tuple[Option, ...] = (
     Option("harakiri", Seconds(), "maximum duration of a request in the application, in seconds; "
            "0: no limit", _STUCK, default=0,
-           difference="the request ends with 504 and the worker keeps running; only a blocked "
-                      "worker is killed"),
+           difference="the request ends with 504 and the worker keeps running; a worker is "
+                      "replaced only if it is blocked, or the request goes on "
+                      "(harakiri-graceful-timeout)"),
     Option("harakiri-path", Many(PathLimit()), "the harakiri of requests whose path has this "
            "prefix, as in /reports/=120, in place of the general one; the longest prefix wins, 0: "
            "no limit; may be repeated", _STUCK, default=(), merge=True),
     Option("harakiri-verbose", Boolean(), "at a harakiri, also log the request's variables and "
-           "the stacks of all greenlets of the worker", _STUCK, default=False,
+           "the stacks of all requests, greenlets and threads of the worker", _STUCK,
+           default=False,
            difference="uWSGI logs the system call and the native stack of the process instead"),
     Option("harakiri-graceful-timeout", Seconds(), "seconds that a request has to end after its "
            "harakiri, before its connection is closed and its worker replaced", _STUCK, default=5,
-           difference="an exception is raised in the request's greenlet; uWSGI sends a signal to "
-                      "the worker"),
+           difference="an exception is raised in the request's greenlet or thread; uWSGI sends a "
+                      "signal to the worker"),
     Option("slow-request", Seconds(), "log the stack of a request that is still running after "
            "this many seconds, once; 0: off", _STUCK, default=0),
-    Option("block-warning", Milliseconds(minimum=10, off=True), "log the stack of a greenlet that "
-           "blocks its worker's hub for this many milliseconds; 0: off", _STUCK,
+    Option("block-warning", Milliseconds(minimum=10, off=True), "log the stack of what blocks "
+           "its worker's hub for this many milliseconds: a greenlet, or in a native thread C code "
+           "that holds the interpreter's lock; 0: off", _STUCK,
            derived="off"),
     Option("py-tracebacker", Path(), "a unix socket per worker, at this path followed by the "
            "worker's number, that sends each client the stacks of the worker's threads and "
            "greenlets", _STUCK,
-           difference="it includes a stack per greenlet, labelled with its request; --stacks "
-                      "PIDFILE asks all workers without a socket"),
-    Option("stacks", Path(), "print the stacks of all greenlets of all workers of the server with "
-           "this pid file, then exit", _STUCK, status="command"),
-    Option("cancel-on-disconnect", Boolean(), "raise geventuwsgi.errors.RequestCancelled in a "
-           "request whose client has disconnected", _STUCK, default=False),
+           difference="it includes a stack per greenlet, and each stack is labelled with its "
+                      "request; --stacks PIDFILE asks all workers without a socket"),
+    Option("stacks", Path(), "print the stacks of all requests, greenlets and threads of all "
+           "workers of the server with this pid file, then exit", _STUCK, status="command"),
+    Option("cancel-on-disconnect", Boolean(), "raise geventuwsgi.errors.RequestCancelled in the "
+           "greenlet or thread of a request whose client has disconnected", _STUCK,
+           default=False),
     Option("queue-limit", Number(), "maximum number of requests that wait for one of a worker's "
            "application slots; further ones get 503 at once; 0 lets them wait, most of them in "
            "the listen queue", _STUCK, default=0),
@@ -219,8 +223,8 @@ RESPONSES: tuple[Option, ...] = (
     Option("disable-sendfile", Boolean(), "send files by reading and writing instead of sendfile",
            _RESPONSES, default=False),
     Option("offload-threads", Number(on=1), "send a file given to wsgi.file_wrapper after the "
-           "application has finished: the application is closed and its slot freed first",
-           _RESPONSES, default=0, aliases=("offload-thread",),
+           "application has finished: the application is closed and its slot freed first; without "
+           "gevent this is always so", _RESPONSES, default=0, aliases=("offload-thread",),
            difference="any number enables it; no thread is used, and files of static-map never "
                       "occupy a slot"),
     Option("http-auto-gzip", Boolean(), "compress a response with the header uWSGI-Encoding: "

@@ -44,10 +44,11 @@ SERVER: tuple[Option, ...] = (
              Plugins()),
     *ignored("plugin-dir plugins-dir dlopen", _NO_PLUGIN, _ANY),
     *ignored("plugin-list plugins-list autoload", _NO_PLUGIN),
-    *ignored("loop", "the event loop is always gevent's", _LOOPS),
+    *ignored("loop", "the server's event loop is always gevent's; gevent, async and threads "
+             "choose how requests run", _LOOPS),
     *ignored("gevent-monkey-patch gevent-early-monkey-patch",
-             "the standard library is patched before the application is imported, unless "
-             "monkey-patch is false"),
+             "with gevent the standard library is patched before the application is imported, "
+             "unless monkey-patch is false; without gevent it is not patched"),
     *ignored("ignore-sigpipe ignore-write-errors write-errors-exception-only "
              "disable-write-exception", _NOT_AN_ERROR),
     *ignored("write-errors-tolerance", _NOT_AN_ERROR, _ANY),

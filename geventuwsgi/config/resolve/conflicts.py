@@ -50,12 +50,14 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
         raise origins["master_fifo"].error("there are only ten slots, 0 to 9")
 
 
-def _line(name: str, value: object, origins: Mapping[str, Origin]) -> str:
+def assignment(name: str, value: object, origins: Mapping[str, Origin]) -> str:
     """Return `name = value (place)` for a message, with the name as it is written there."""
     origin = origins.get(name.replace("-", "_"), _DEFAULT)
+    name = name.replace("_", "-")
     if origin.option is not None and len(origin.option) > 1:    # else it is a letter
         name = origin.option
-    return f"{name} = {value} ({origin.place})"
+    text = str(value).lower() if isinstance(value, bool) else value
+    return f"{name} = {text} ({origin.place})"
 
 
 def _hosts(values: Mapping[str, Any], mounts: Iterable[tuple[str, Origin]]) -> None:
@@ -82,7 +84,7 @@ def _slow_request(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> N
         raise origins["slow_request"].error(
             f"no request runs for {slow:g} seconds: "
             + (f"the longest harakiri-path, {longest:g}," if longest > values["harakiri"]
-               else _line("harakiri", f"{longest:g}", origins)) + " ends it before")
+               else assignment("harakiri", f"{longest:g}", origins)) + " ends it before")
 
 
 def _block_warning(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
@@ -91,7 +93,7 @@ def _block_warning(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> 
             and timeout * 1000 <= warning:
         raise origins["block_warning"].error(
             f"no worker stays blocked for {warning} milliseconds: "
-            f"{_line('worker-timeout', f'{timeout:g}', origins)} replaces it before")
+            f"{assignment('worker-timeout', f'{timeout:g}', origins)} replaces it before")
 
 
 def _access_format(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> None:
@@ -138,7 +140,7 @@ class WorkerConflicts:
 
     def line(self, name: str) -> str:
         """Return `name = value (place)`."""
-        return _line(name.replace("_", "-"), self.values[name], self.origins)
+        return assignment(name.replace("_", "-"), self.values[name], self.origins)
 
     def refuse_unless(self, possible: bool, name: str, message: str, *others: str) -> None:
         """Refuse the value of `name`, or if that is a default of the first other that is not."""

@@ -14,6 +14,7 @@ from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.requests import LOOPBACK, PRIVATE
 from geventuwsgi.config.options.table import NO_SUCH_OPTION, OPTIONS, nearest, row, suggest
 from geventuwsgi.config.resolve import asgi, conflicts, development, hooks, paths, sockets
+from geventuwsgi.config.resolve.concurrency import Concurrency
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.directives import variables
 from geventuwsgi.config.sources.lines import Reading
@@ -31,7 +32,6 @@ SOCKETS = {
     "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
     "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
 }
-SLOTS = 1000          # gunicorn's worker-connections, the limit of its gevent worker
 WORKER_TIMEOUT = 30   # seconds, gunicorn's timeout
 DEFAULT_BIND = "127.0.0.1:8000"  # gunicorn's
 COMMAND = "it is only valid on the command line, and has no effect here"
@@ -180,7 +180,7 @@ class _Defaults:
         """Derive the values that depend on others, and return all of them."""
         self.processes()
         self.interface()
-        self.slots()
+        self.concurrency()
         paths.normalize(self.values, self.origins, self.items, self.uwsgi)
         self.sockets()
         self.trust()
@@ -313,37 +313,13 @@ class _Defaults:
         if self.values["interface"] == "asgi" and "lazy_apps" not in self.written:
             self.values["lazy_apps"] = True
 
-    def slots(self) -> None:
-        """Derive how a worker runs requests, and how many at once: never more than was configured.
-
-        `gevent` stays unset if they run in native threads, of which `threads` is the number.
-        """
-        values, written = self.values, self.written
-        threads = values["threads"] or 1
-        greenlets = "worker_class" in written and values["worker_class"] == "gevent"
-        if not values["gevent"]:
-            if written.get("monkey_patch") or greenlets and values["threads"]:
-                values["gevent"] = threads
-            elif not values["threads"] and not self.uwsgi and (
-                    values["worker_class"] not in ("sync", "gthread")):
-                values["gevent"] = SLOTS
-        values["threads"] = threads
-        if values["monkey_patch"] is None:
-            values["monkey_patch"] = bool(values["gevent"])
-        if values["interface"] == "asgi":
-            return
-        if values["gevent"] and "threads" in written:
-            other = next(name for name in ("gevent", "monkey_patch", "worker_class")
-                         if name in self.origins)
-            self.warnings.append(self.origins["threads"].warning(
-                f"there are no native threads, as {self.origins[other].option} has requests run "
-                f"in greenlets, {values['gevent']} at once"))
-        elif not values["gevent"] and threads == 1 and self.uwsgi:
-            self.notes.append("threads = N runs N requests at once in native threads, gevent = N "
-                              "in greenlets")
-        if values["gevent"] and not values["monkey_patch"]:
-            self.notes.append("the standard library is not patched (monkey-patch): a request that "
-                              "waits delays all others of its worker")
+    def concurrency(self) -> None:
+        """Derive how a worker runs requests, and how many at once."""
+        found = Concurrency(self.values, self.written, self.origins, self.uwsgi)
+        self.values.update(found.derived())
+        if self.values["interface"] != "asgi":
+            self.warnings += found.warnings()
+            self.notes += found.notes()
 
     def worker_timeout(self) -> None:
         harakiri = conflicts.longest_harakiri(self.values)
