@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterable
 
+from ..config.resolve.concurrency import concurrency
 from ..config.settings import Settings
 from ..master.attached.systemd import VARIABLES
 from ..master.posix_spawn import interpreter
@@ -80,16 +81,8 @@ def cores_of(settings: Settings) -> int:
 
 
 def concurrency_of(settings: Settings) -> str:
-    """Return how a worker runs requests, in words that follow "each with" or "with"."""
-    if settings.interface == "asgi":
-        return f"{settings.worker_connections} connections at a time"
-    if settings.gevent:
-        patched = "" if settings.monkey_patch else "not "
-        return (f"{settings.gevent} greenlet{'s' * (settings.gevent != 1)}, standard library "
-                f"{patched}patched")
-    if settings.threads > 1:
-        return f"{settings.threads} threads"
-    return "one request at a time in the main thread"
+    """Return how a worker runs requests, in words that follow "with"."""
+    return concurrency(settings)
 
 
 def as_asgi(settings: Settings) -> Settings:

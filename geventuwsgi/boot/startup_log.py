@@ -2,10 +2,11 @@
 
 import logging
 
+from ..config.resolve.concurrency import summary
 from ..config.settings import Settings
 from ..log.loggers import NAMES as LOGGERS
 from ..system.privileges import Identity, warn_about_root
-from .process_setup import concurrency_of, product_of
+from .process_setup import product_of
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -32,8 +33,8 @@ def log_workers(settings: Settings, identity: Identity) -> None:
     if settings.standalone:
         warn_about_root(identity, product_of(settings))
         return
-    logger.info("%d worker%s, each with %s", settings.processes,
-                "s" * (settings.processes != 1), concurrency_of(settings))
+    logger.info("%d worker%s with %s", settings.processes,
+                "s, each" * (settings.processes != 1), summary(settings))
     for note in settings.notes:
         logger.info("%s", note)
     if not settings.dev:    # which ignores uid

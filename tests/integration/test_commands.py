@@ -181,7 +181,7 @@ def test_a_development_run(shop):
     with Command(shop, "python -m geventuwsgi app:app", start_new_session=True) as server:
         assert server.address() == ("127.0.0.1", 8000)
         assert server.ask("/").body == b"hello"
-        assert server.find("1 worker, each with") and len(server.workers()) == 1
+        assert server.find("1 worker with ") and len(server.workers()) == 1
         assert server.wait_for("GET / 200 5 B")
         os.killpg(server.pid, signal.SIGINT)
         assert server.wait() == 0

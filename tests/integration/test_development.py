@@ -164,7 +164,7 @@ def test_the_log_lists_ignored_options(server):
     for name in ("processes (app.ini:4)", "cheaper (app.ini:5)", "daemonize (app.ini:6)",
                  "pidfile (app.ini:7)", "harakiri (app.ini:8)", "uid (app.ini:9)"):
         assert name in line
-    server.wait_for("1 worker, each with 10 greenlets, standard library patched")
+    server.wait_for("1 worker with 10 greenlets, standard library patched")
     assert [protocol for protocol, _ in server.listeners[:2]] == ["uwsgi", "http"]
     assert server.body("/environment") == b"1"  # so that Flask shows its errors
 

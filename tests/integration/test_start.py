@@ -238,7 +238,7 @@ def test_processes_auto_is_the_number_of_usable_processors(directory):
     cpu = min(os.sched_getaffinity(0))
     server.argv = ("taskset", "-c", str(cpu), *server.argv)
     with server:
-        server.wait_for("1 worker, each with")
+        server.wait_for("1 worker with ")
         assert len(server.workers()) == 1
         assert server.stop() == 0
 

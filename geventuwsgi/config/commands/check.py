@@ -14,7 +14,7 @@ from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.options.aliases import GUNICORN_DIFFERENT
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.table import NO_SUCH_OPTION, row, suggest
-from geventuwsgi.config.resolve.asgi import NO_EFFECT
+from geventuwsgi.config.resolve.concurrency import NO_EFFECT, PER, meaning, summary
 from geventuwsgi.config.resolve.resolve import COMMAND, overridden, resolve
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources.environment import ARGUMENTS
@@ -67,13 +67,15 @@ class ConfigReport:
         lines: its lines with their status.
         files: the files that were read.
         notes: messages that do not belong to a line.
+        requests: how a worker runs requests; None if that is not known.
     """
 
-    def __init__(self, lines: Iterable[Line], files: Sequence[str],
-                 notes: Iterable[str] = ()) -> None:
+    def __init__(self, lines: Iterable[Line], files: Sequence[str], notes: Iterable[str] = (),
+                 requests: str | None = None) -> None:
         self.lines = list(lines)
         self.files = list(dict.fromkeys(files))
         self.notes = list(notes)
+        self.requests = requests
         self.counts = Counter(line.status for line in self.lines)
 
     @property
@@ -86,6 +88,8 @@ class ConfigReport:
         counts = ", ".join(f"{self.counts[status]} {status}" for status in STATUSES
                            if self.counts[status])
         blocks = [str(line) for line in self.lines] + [f"note: {note}" for note in self.notes]
+        if self.requests is not None:
+            blocks.append(f"requests: {self.requests}")
         return "".join(f"{block}\n" for block in blocks) + (
             f"{len(self.lines)} line{'s' if len(self.lines) != 1 else ''}: {counts or 'nothing'}\n")
 
@@ -93,7 +97,7 @@ class ConfigReport:
         """The report as JSON."""
         return json.dumps({
             "files": self.files, "lines": [asdict(line) for line in self.lines],
-            "notes": self.notes,
+            "notes": self.notes, "requests": self.requests,
             "summary": {status: self.counts[status] for status in STATUSES},
             "ok": self.fine}, indent=2) + "\n"
 
@@ -112,24 +116,29 @@ def check(reading: Reading, failure: ConfigError | None,
     lines = [_report(entry, reading) for entry in reading.entries]
     notes: list[str] = []
     failures = [failure] if failure is not None else []
+    settings = None
     if failure is None:
-        notes, failures = _check_combination(reading, lines, converted,
-                                             preflight or (lambda settings: ()))
+        settings, notes, failures = _check_combination(reading, lines, converted,
+                                                       preflight or (lambda settings: ()))
     for one in reversed(reading.skipped):
         lines.insert(one.position, _skipped(one, reading))
     if converted is not None:
         lines += _converted(converted, reading.files[0])
     lines += [Line(one.file, one.line, one.option or "configuration", None, WRONG, (one.message,))
               for one in failures]
-    return ConfigReport(lines, reading.files, notes)
+    requests = None
+    if settings is not None and not settings.standalone:
+        requests = summary(settings, PER).replace("one request at", "one at")
+    return ConfigReport(lines, reading.files, notes, requests)
 
 
 def _check_combination(reading: Reading, lines: list[Line], converted: Conversion | None,
-                       preflight: Preflight) -> tuple[list[str], list[ConfigError]]:
+                       preflight: Preflight,
+                       ) -> tuple[Settings | None, list[str], list[ConfigError]]:
     """Check the lines together, without those that are wrong by themselves.
 
     Returns:
-        The messages and the errors that do not belong to a line.
+        The settings, if there are any, and the messages and errors that do not belong to a line.
     """
     failing = {index for index, line in enumerate(lines) if line.status in FAILING}
     # Without these options others may seem wrong or without effect.
@@ -147,7 +156,7 @@ def _check_combination(reading: Reading, lines: list[Line], converted: Conversio
             at = lines_of(error, reading, failing)
             genuine = not mentioned(missing, error.message)
             if not at:
-                return [], [error] if genuine else []
+                return None, [], [error] if genuine else []
             failing.update(at)
             missing.update(name for index in at for name in names(reading.entries[index]))
             if genuine:
@@ -165,7 +174,22 @@ def _check_combination(reading: Reading, lines: list[Line], converted: Conversio
                 lines[at[-1]] = replace(lines[at[-1]], status=WRONG, reasons=(found.message,))
             else:
                 others.append(found)
-        return notes, others
+        if converted is not None:
+            if converted.settings is None:
+                return None, notes, others
+            settings = converted.settings
+        _add_meanings(settings, reading, lines)
+        return settings, notes, others
+
+
+def _add_meanings(settings: Settings, reading: Reading, lines: list[Line]) -> None:
+    """Add to the lines with an effect what they mean for how requests run."""
+    for index, entry in enumerate(reading.entries):
+        option = row(entry.key, entry.origin.uwsgi)
+        if option is not None and lines[index].status in (TAKEN, DIFFERENT):
+            means = meaning(option, settings)
+            if means:
+                lines[index] = replace(lines[index], reasons=(means, *lines[index].reasons))
 
 
 def lines_of(error: ConfigError, reading: Reading, failing: Collection[int]) -> list[int]:

@@ -12,7 +12,7 @@ from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import AppLoadError, ConfigError
 
-NO_EFFECT = "has no effect with ASGI: "
+NO_EFFECT_WITH_ASGI = "has no effect with ASGI: "
 REFUSED = ("rules are not run with ASGI, so nothing would protect what they protect: use "
            "middleware in the application, or the web server in front")
 _LOOP = "see asgi-loop-timeout, slow-request and --stacks"
@@ -24,6 +24,7 @@ _HOSTS = "the application is chosen by the path only"
 IGNORED = {
     "reaper": "asyncio waits for its own processes",
     "gevent": _SLOTS, "threads": _SLOTS, "queue_limit": _SLOTS,
+    "monkey_patch": "an event loop needs the unpatched standard library",
     "post_buffering": "bodies are streamed to the application",
     "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,
     "cancel_on_disconnect": "the application receives http.disconnect",
@@ -63,7 +64,7 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
     for name, reason in IGNORED.items():
         if name not in origins or not values[name]:
             continue
-        warnings += [place.warning(NO_EFFECT + reason)
+        warnings += [place.warning(NO_EFFECT_WITH_ASGI + reason)
                      for place in items.get(name) or (origins[name],)]
 
 

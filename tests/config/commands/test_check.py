@@ -14,6 +14,7 @@ from geventuwsgi.config.commands import from_gunicorn
 from geventuwsgi.config.commands.check import ConfigReport, Line
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read
+from geventuwsgi.config.resolve.concurrency import PER, summary
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError, UsageError
 
@@ -157,10 +158,13 @@ LINES = [
     ("chdir = /srv", "taken", []),
     ("project = shop", "unknown", ["a placeholder that nothing refers to"]),
     ("set-ph = name=shop", "taken", []),
-    ("gevent = 4", "taken with a difference", ["gevent = 1 is allowed; a worker at its maximum"]),
-    ("processes = 4 ; cores", "taken with a difference", ["the inline comment '; cores' is cut"]),
+    ("gevent = 4", "taken with a difference", [
+        "4 greenlets per worker, standard library", "gevent = 1 is allowed; a worker at its max"]),
+    ("processes = 4 ; cores", "taken with a difference", [
+        "4 workers, each with one request at a time", "the inline comment '; cores' is cut"]),
     ("chdir = '/srv/my app'", "taken with a difference", ["the quotes around '/srv/my app' are"]),
-    ('processes = "4"', "taken with a difference", ['the quotes around "4" are cut off; in uWSGI']),
+    ('processes = "4"', "taken with a difference", [
+        "4 workers, each with", 'the quotes around "4" are cut off; in uWSGI']),
     ('vacuum = "no" # never', "taken with a difference", [
         "the inline comment '# never'", 'the quotes around "no"']),
     ("env = A='b'", "taken", []),
@@ -169,8 +173,9 @@ LINES = [
         "a value above somaxconn is lowered",
         "$(QUEUE) is read as 64; uWSGI replaces no references"]),
     ("set-ph = base=$(QUEUE)", "taken with a difference", ["base=$(QUEUE) is read as base=64"]),
-    ("threads = 3", "taken with a difference", [
-        "requests run in greenlets", "3 requests at once in greenlets, not in native threads"]),
+    ("threads = 3", "taken", ["3 threads per worker"]),
+    ("monkey-patch = true", "taken", ["1 greenlet per worker, standard library patched"]),
+    ("gevent-wait-for-hub = true", "ignored", ["has no effect without gevent: requests run in"]),
     ("master = true", "ignored", ["there is always a master"]),
     ("show-config = true", "ignored", ["it is only valid on the command line"]),
     ("plugins = python3, php", "ignored", ["Python, gevent", "there is no plugin 'php'"]),
@@ -200,6 +205,22 @@ def test_statuses(write: Callable[..., str], line: str, status: str, reasons: li
         assert reason.startswith(beginning)
     assert report.fine == (status not in ("refused", "wrong"))
     assert json.loads(report.json())["summary"][status] >= 1 and f": {status}" in report.text()
+
+
+@pytest.mark.parametrize(("text", "requests"), [
+    ("module = a\n", "one at a time in the main thread; threads = N or gevent = N for more"),
+    ("module = a\nthreads = 4\n", "4 threads per worker"),
+    ("module = a\nthreads = 1\n", "one at a time in the main thread"),
+    ("module = a\ngevent = 9\nthreads = 4\n",
+     "9 greenlets per worker, standard library patched"),
+    ("asgi = m:a\n", "1000 connections at a time"),
+    ("http = :0\nhttp-to = :3031\n", None),   # no workers
+])
+def test_how_requests_run(write: Callable[..., str], text: str, requests: str | None) -> None:
+    report, _ = check([write(text + "http-socket = :0\n" * ("http = " not in text))], {})
+    assert report.fine and json.loads(report.json())["requests"] == requests
+    line = report.text().splitlines()[-2]
+    assert line == f"requests: {requests}" if requests else not line.startswith("requests: ")
 
 
 def test_notes_and_declared_options(write: Callable[..., str]) -> None:
@@ -285,7 +306,21 @@ def converted(tmp_path: Path, text: str) -> tuple[Settings, str]:
 ])
 def test_conversion_keeps_the_concurrency(tmp_path: Path, text: str, slots: int) -> None:
     settings, _ = converted(tmp_path, text)
-    assert settings.gevent == slots
+    assert settings.slots == slots
+    report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
+    assert report.requests == summary(settings, PER).replace("one request at", "one at")
+
+
+@pytest.mark.parametrize(("text", "harakiri"), [
+    ("", 30), ("worker_class = 'sync'", 30), ("timeout = 90", 90), ("timeout = 0", 0),
+    ("worker_class, threads, timeout = 'sync', 1, 7", 7), ("threads = 2", 0),
+    ("worker_class = 'gthread'", 0), ("worker_class = 'gevent'", 0),
+])
+def test_conversion_keeps_the_time_limit_of_sync_workers(tmp_path: Path, text: str,
+                                                         harakiri: int) -> None:
+    """Other workers of gunicorn have no limit for a request either."""
+    settings, _ = converted(tmp_path, text)
+    assert settings.harakiri == harakiri
 
 
 def test_gunicorns_other_defaults_become_lines(tmp_path: Path) -> None:
@@ -302,7 +337,8 @@ def test_gunicorns_other_defaults_become_lines(tmp_path: Path) -> None:
     (tmp_path / "gunicorn.conf.py").write_text("accesslog = None\nthreads = 2\n")
     report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
     found = by_option(report)
-    assert found["threads"].reasons[0].startswith("requests run in greenlets")
+    assert (found["threads"].status, found["threads"].reasons) == (
+        "taken", ("2 threads per worker",))
     assert found["accesslog"].reasons[-1] == "--from writes disable-logging = true"
 
 
