@@ -42,7 +42,8 @@ Processes:
      |                never imports the application or gevent
      |- log           only with `logger`: writes the lines of all other processes
      |- template      a fresh interpreter that loads the application once, then forks
-     |- worker 1..N   a gevent hub: one greenlet per connection, one slot per request
+     |- worker 1..N   a gevent hub: one greenlet per connection, one slot per request; WSGI in
+     |                that greenlet or in native threads
      |- router        only with `http-to`, `http-router` or subscriptions; has its own template
      '- daemons       programs of the operator (`attach-daemon`)
 
@@ -84,8 +85,9 @@ def serve(application: Any, **settings: Any) -> None:
 
     Raises:
         ConfigError: an option is unknown or wrong, or needs a master; this is not the main
-            thread; the application is WSGI, and the process is not monkey-patched but runs
-            threads; the application is ASGI, and the process is monkey-patched.
+            thread; a WSGI application is to run in greenlets, and the process is not
+            monkey-patched but runs threads; the application is ASGI, and the process is
+            monkey-patched.
         AppLoadError: the argument is not an application.
         BindError: a socket cannot be bound.
         BootError: the startup of an ASGI application failed.

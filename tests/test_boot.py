@@ -39,8 +39,8 @@ processes = 2
         assert server.find("getting INI configuration from")[0].endswith("app.ini")
         assert re.search(r"Listening at: http://127\.0\.0\.1:\d+ \(%d\)" % server.pid, server.log)
         assert re.search(r"Listening at: uwsgi://127\.0\.0\.1:\d+", server.log)
-        server.wait_for("2 workers, each with one request at a time in the main thread; threads = N "
-                        "or gevent = N for more")
+        server.wait_for("2 workers, each with one request at a time in the main thread; "
+                        "threads = N or gevent = N for more")
         server.wait_for("application app.py:application loaded in ")
         server.wait_for("spawned geventuwsgi worker 2 (pid: ")
         assert len(server.err) <= 14, server.log

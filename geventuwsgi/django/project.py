@@ -50,7 +50,7 @@ class Command:
             _pop_flag(left, name)
         self.rest = list(_words(left))
         if single:
-            self.rest.append("--gevent=1")
+            self.rest.append("--threads=1")
 
 
 def arguments(command: Command, settings: Any) -> list[str]:

@@ -170,7 +170,7 @@ def test_django_command_lines(project, monkeypatch):
     plain = "--module=shop.wsgi:application"
     assert words() == [plain]
     assert words("8080", "-p", "4") == [plain, "--bind=127.0.0.1:8080", "--processes=4"]
-    assert words("0:80", "--nothreading") == [plain, "--bind=0.0.0.0:80", "--gevent=1"]
+    assert words("0:80", "--nothreading") == [plain, "--bind=0.0.0.0:80", "--threads=1"]
     assert words("-v", "2", "--traceback", "[::1]:1", "--ini=x.ini") == [
         plain, "--bind=[::1]:1", "--ini=x.ini"]
     assert words("--asgi") == ["--asgi=django.core.asgi:get_asgi_application()"]
