@@ -33,8 +33,9 @@ PROCESSES: tuple[Option, ...] = (
            difference="uvicorn's worker classes mean asgi; uvicorn does not run"),
     Option("worker-connections", Number(minimum=1), "maximum number of connections a worker keeps "
            "open", _PROCESSES, default=1000),
-    Option("worker-timeout", Seconds(), "seconds without a heartbeat after which a worker is "
-           "killed and replaced; 0: never", _PROCESSES, letters="t",
+    Option("worker-timeout", Seconds(), "seconds without a heartbeat of its hub after which a "
+           "worker is killed and replaced; a request in a native thread does not stop the "
+           "heartbeat, harakiri limits it; 0: never", _PROCESSES, letters="t",
            gunicorn=("timeout", "timeout-worker-healthcheck"),
            derived="30, or harakiri if that is less; in a [uwsgi] section harakiri if it is "
                    "set, otherwise a worker stuck for 30 seconds is only logged"),
@@ -276,8 +277,8 @@ OPERATION: tuple[Option, ...] = (
     Option("reaper", Boolean(), "reap processes that the application started and does not wait "
            "for; code that waits for one by its pid may find it already reaped", _OPERATION,
            default=False, letters="r",
-           difference="with gevent as soon as they end, otherwise after each request, as in "
-                      "uWSGI"),
+           difference="not only after a request: with gevent as soon as they end, otherwise in an "
+                      "idle worker too"),
     Option("skip-atexit", Boolean(), "do not run the functions that the application registered "
            "with atexit or as uwsgi.atexit when a worker exits", _OPERATION, default=False),
 )
