@@ -167,7 +167,7 @@ def report_lost(service: Any, now: float) -> None:
     for call in service.pool.lost(now):
         log.critical("%s %s ignores its harakiri and keeps its thread; worker %d will be replaced:"
                      "\n%s", call.exchange.method, call.exchange.uri, service.worker,
-                     stacks.of_thread(call.thread))
+                     stacks.of_call(call))
         service.slot_lost()
 
 

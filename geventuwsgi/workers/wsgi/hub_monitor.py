@@ -92,7 +92,7 @@ class HubMonitor:
         if self._service.pool is None:
             return threads.get(self._service.thread)
         found = stacks.running_request(self._service)
-        return None if found is None else threads.get(found.call.thread)
+        return None if found is None else found.call.frame(threads)
 
     def _text(self, frame: Any, late: float) -> str:
         service = self._service

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...ipc import scoreboard
 from .service import WsgiService
+from .slots import ThreadSlots
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -57,8 +58,8 @@ class QueueLimit:
         if self._others_accept():
             self._timer.again(self._check)
             return 0
-        if not slots.limit:
-            return self._service.max_connections
+        if isinstance(slots, ThreadSlots) and not slots.limit:
+            return max(slots.ahead, 0)
         # First fill the queue. Connections beyond it are rejected at the next check; by then
         # another worker may have had a place in its queue.
         places = slots.limit - slots.waiting

@@ -34,8 +34,7 @@ class WsgiService(Service):
         only: the application, if there is just one.
         event_type: an event that blocks what runs the application.
         thread: the identifier of the hub's thread.
-        ahead: how many connections are accepted beyond the free slots, as no other worker takes
-            them.
+        alone: requests may wait for the native threads of this worker, as there is no other.
         cut: the worker stops at once and aborts its requests.
         accepted, rejected: counters since the start.
         overload: returns how many connections to accept although no slot is free.
@@ -61,7 +60,7 @@ class WsgiService(Service):
         self.pool = pool
         self.event_type: Callable[[], Any] = Event if pool is None else threading.Event
         self.thread = get_original("_thread", "get_ident")()
-        self.ahead = 0
+        self.alone = False
         self.cut = False
         self.accepted = 0
         self.rejected = 0
@@ -73,9 +72,12 @@ class WsgiService(Service):
     def capacity(self) -> int:
         """Return how many more connections can be served now. If none, `resume` will be called."""
         spare = self.max_connections - len(self.connections)
-        capacity = min(len(self.slots.free) + self.ahead, spare)
+        capacity = min(len(self.slots.free), spare)
+        if self.alone:
+            capacity = min(capacity + self.slots.ahead, spare)  # type: ignore[attr-defined]
         if capacity <= 0:
-            capacity = self.overload() if spare > 0 and (self.slots.limit or self.pool) else 0
+            capacity = self.overload() if spare > 0 and (
+                self.slots.limit or self.pool and not self.alone) else 0
             if capacity:
                 return min(capacity, spare)
             self.crowded = True

@@ -41,7 +41,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         export_cert=settings.https_export_cert, static=static_of(settings),
         routes=routes_of(settings, child.id))
     if pool is not None and settings.processes == 1 and not settings.queue_limit:
-        service.ahead = settings.worker_connections
+        service.alone = True
     return service
 
 

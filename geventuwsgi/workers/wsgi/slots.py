@@ -19,6 +19,12 @@ from ...errors import Overloaded
 from ...net.deadlines import SWEEP
 
 
+# Requests that may wait for native threads without `queue-limit`: enough to share the cost of a
+# wake-up and to answer health checks, few enough as they are lost if a request ends the process.
+AHEAD = 64
+_LOW = AHEAD // 2   # connections are accepted again
+
+
 class Slots:
     """The application slots of a worker (`gevent = N`; uWSGI calls them cores).
 
@@ -96,13 +102,22 @@ class Slots:
 
 
 class ThreadSlots(Slots):
-    """The slots of native threads. A request without a free one waits in the threads' queue."""
+    """The slots of native threads. A request without a free one waits in the threads' queue.
+
+    Attributes:
+        queued: the number of requests that wait.
+        ahead: how many more requests may be accepted than there are free slots, if any are.
+    """
 
     __slots__ = ("queued",)
 
     def __init__(self, count: int, freed: Callable[[], None], limit: int = 0) -> None:
         super().__init__(count, freed, limit)
         self.queued = 0
+
+    @property
+    def ahead(self) -> int:
+        return AHEAD - self.queued
 
     @property
     def waiting(self) -> int:
@@ -123,9 +138,9 @@ class ThreadSlots(Slots):
         """A request has left its thread."""
         if self.queued:
             self.queued -= 1
-            return
-        self.free.append(0)
-        if self.wanted:
+        else:
+            self.free.append(0)
+        if self.wanted and (self.queued <= _LOW if not self.limit else self.free):
             self.wanted = False
             self._freed()
 

@@ -74,7 +74,8 @@ def sections(service: Any, running: FrameType | None = None) -> Iterator[Section
             continue
         frame, state = connection.greenlet.gr_frame, ""
         if call is not None:
-            frame = threads.pop(call.thread, None)
+            frame = call.frame(threads)
+            threads.pop(call.thread, None)
         elif frame is None:  # the greenlet that runs
             frame, state = running, ", keeping the hub blocked" if blocked else ""
             blocked = False
@@ -138,12 +139,12 @@ def application_error(peer: str, method: str, uri: str, error: BaseException) ->
 def of_request(connection: Any) -> str:
     """Return the stack of the greenlet or thread that runs a request, innermost call last."""
     call = connection.call
-    return tracebacks.text(connection.greenlet.gr_frame) if call is None else of_thread(call.thread)
+    return tracebacks.text(connection.greenlet.gr_frame) if call is None else of_call(call)
 
 
-def of_thread(thread: int) -> str:
-    """Return the stack of a native thread, innermost call last."""
-    return tracebacks.text(sys._current_frames().get(thread))
+def of_call(call: Any) -> str:
+    """Return the stack of a request in a native thread, innermost call last."""
+    return tracebacks.text(call.frame(sys._current_frames()))
 
 
 def harakiri(connection: Any) -> None:

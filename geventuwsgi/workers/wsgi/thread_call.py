@@ -18,10 +18,13 @@ import signal
 import socket
 from _thread import allocate_lock
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from time import monotonic, sleep
+from types import FrameType
 from typing import Any, NamedTuple
+
+from greenlet import getcurrent
 
 from ...app.wsgi import Application, WsgiExchange
 from ...errors import ClientDisconnected, Harakiri
@@ -93,6 +96,7 @@ class Call:
 
     Attributes:
         thread: the identifier of its thread, 0 before it has one.
+        greenlet: the thread's greenlet that called the application.
         began: monotonic seconds at which the thread began.
         ended: the application has finished.
         begun: the response has begun to be sent.
@@ -101,12 +105,14 @@ class Call:
         failure: why nothing can be sent or received any more, None while it can.
         dropped: the client had left before a thread was free.
         counted: its slot was given back.
+        lost: another thread was started in place of its own.
     """
 
-    __slots__ = ("pool", "connection", "exchange", "application", "context", "response_defaults",
-                 "body", "thread", "submitted", "began", "ended", "begun", "waiting", "error",
-                 "failure", "dropped", "counted", "_output", "_released", "_queued", "_sent",
-                 "_sender", "_interruption", "_interrupted")
+    __slots__ = (
+        "pool", "connection", "exchange", "application", "context", "response_defaults", "body",
+        "thread", "greenlet", "submitted", "began", "ended", "begun", "waiting", "error",
+        "failure", "dropped", "counted", "lost", "_output", "_released", "_queued", "_sent",
+        "_sender", "_interruption", "_interrupted")
 
     def __init__(self, pool: Any, connection: Any, exchange: WsgiExchange,
                  application: Application) -> None:
@@ -118,8 +124,10 @@ class Call:
         self.response_defaults = connection.response_defaults
         self.body = connection.body
         self.thread = 0
+        self.greenlet: Any = None
         self.submitted = self.began = monotonic()
-        self.ended = self.begun = self.waiting = self.dropped = self.counted = False
+        self.ended = self.begun = self.waiting = self.dropped = False
+        self.counted = self.lost = False
         self.error: BaseException | None = None
         self.failure: Failure | None = None
         self._output: deque[Any] = deque()  # bytes, (head, body), FileRegion or Question
@@ -141,6 +149,7 @@ class Call:
         if now - self.submitted > LONG_WAIT and connection.disconnected():
             self.dropped = True
             return
+        self.greenlet = getcurrent()
         self.exchange.core = connection.core = core
         connection.began = self.began = now
         try:
@@ -282,12 +291,16 @@ class Call:
             self.waiting = False
             ended_by = self.error or self.failure
             self.fail(RequestOver)
-            # No cycle may keep the greenlet, which can serve another connection.
-            self.connection = self.body = None
+            # No cycle may keep the greenlet, which can serve another connection, nor what the
+            # application has left to be collected (the socket of an upgrade).
+            self.connection = self.body = self.error = None
             if self.ended:
                 self.exchange = None
         if ended_by is not None:
-            raise ended_by
+            try:
+                raise ended_by
+            finally:
+                del ended_by
 
     def _flush(self, stream: Any) -> None:
         output = self._output
@@ -362,6 +375,16 @@ class Call:
         exchange: WsgiExchange = copy(self.exchange)
         exchange.head_sent = self.begun
         return exchange
+
+    def frame(self, threads: Mapping[int, FrameType]) -> FrameType | None:
+        """Return the innermost frame of the application.
+
+        Args:
+            threads: `sys._current_frames()`. An application that uses gevent itself has its
+                thread run a hub, and waits in its greenlet.
+        """
+        waiting: FrameType | None = self.greenlet.gr_frame if self.greenlet is not None else None
+        return waiting or threads.get(self.thread)
 
 
 class ThreadSocket(HandedSocket):

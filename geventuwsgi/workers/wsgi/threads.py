@@ -19,6 +19,7 @@ import threading
 from _thread import allocate_lock, get_ident, stack_size, start_new_thread
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic, sleep
 from typing import Any
 
@@ -149,6 +150,8 @@ class ThreadPool:
                 call.execute(core)
                 running[core] = None
                 call.end()
+                if call.lost and thread != self.main:
+                    return
                 call = None
                 if self._reaper:
                     reap()
@@ -257,7 +260,7 @@ class ThreadPool:
         """
         self._calls.extend(calls)
         try:
-            os.write(self._writer, b"\0" * min(len(calls), self.count))
+            os.write(self._writer, b"\0" * min(len(calls), len(self.running)))
         except BlockingIOError:
             pass  # it is full, so every thread wakes that waits
 
@@ -288,9 +291,21 @@ class ThreadPool:
         """Return the calls whose grace is over, once."""
         found = [call for call, end in self.interrupted.items() if end <= now]
         for call in found:
-            self.interrupted[call] = float("inf")
-            self._slots.lose()
+            self.interrupted[call] = inf
+            if self.count == 1:
+                self._slots.lose()
+            else:
+                self._replace_thread(call)
         return found
+
+    def _replace_thread(self, call: Call) -> None:
+        """Start another thread in place of one that goes on: requests may wait for it. An
+        application for one thread has to wait until that is free."""
+        call.lost = call.counted = True
+        core = len(self.running)
+        self.running.append(None)
+        start_new_thread(self._run_thread, (core,))
+        self._slots.end()
 
     def reap_when_idle(self, now: float) -> None:
         """Reap children that have died since the last request; called in each sweep."""
@@ -312,10 +327,10 @@ class ThreadPool:
         """End the threads; leave without those that go on after their interruption."""
         end = monotonic()
         while any(call in self.interrupted for call in self.running) and (
-                end < max(self.interrupted.values(), default=0.0) < float("inf")):
+                end < max(self.interrupted.values(), default=0.0) < inf):
             sleep(_WAIT_INTERVAL)
             end = monotonic()
-        self._pass_on([None] * self.count)
+        self._pass_on([None] * len(self.running))
         if self._leave and self.running[0] is not None:
             if self._error is not None:
                 log.critical("the worker ended with an error", exc_info=self._error)
