@@ -3,6 +3,7 @@ them, or move many octets. `/NAME?VALUE` calls the function of that name."""
 
 import ctypes
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -62,6 +63,19 @@ def stuck(_):
         library.pthread_mutex_lock(mutex)
 
 
+def fork(how):
+    """Fork a child that leaves as a script would, and does not end by os._exit."""
+    child = os.fork()
+    if child == 0:
+        if how == "exit":
+            sys.exit(3)
+        if how == "raise":
+            raise RuntimeError("in the child")
+        return "child"
+    note("fork.child", child)
+    return "parent"
+
+
 def upload(environ):
     """Count the octets of the body."""
     count = 0
@@ -95,6 +109,7 @@ def application(environ, start_response):
     elif name == "pid":
         text = str(os.getpid())
     else:
-        text = {"wait": wait, "compute": compute, "sleep": sleep, "stuck": stuck}[name](value)
+        text = {"wait": wait, "compute": compute, "sleep": sleep, "stuck": stuck,
+                "fork": fork}[name](value)
     start_response("200 OK", [("Content-Length", str(len(text)))])
     return [text.encode()]

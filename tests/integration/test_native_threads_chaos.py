@@ -1,6 +1,9 @@
 """Kills, reloads, stops and harakiris with native threads, in both models: only the requests that
 they are meant for fail."""
 
+import contextlib
+import http.client
+import os
 import shutil
 import signal
 import threading
@@ -193,6 +196,27 @@ def test_disconnect(served, mode, path):
     server.wait_for("cancelled")
     assert server.body("/") == b"hello"
     assert server.stop() == 0
+
+
+@pytest.mark.xfail(strict=True, reason="the child goes on as a thread of the worker and reads "
+                                       "the pipe that wakes the worker's own threads")
+@both
+@pytest.mark.parametrize("how", ["return", "exit", "raise"])
+def test_forked_child_leaves_the_application(served, mode, how):
+    """A child that does not end by os._exit is no server: the worker goes on alone."""
+    server = served("worker-reload-mercy = 2\n")
+    try:
+        for path, text in ((f"/fork?{how}", b"parent"), *[("/", b"hello")] * 8):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=3)
+            with contextlib.closing(connection):
+                connection.request("GET", path)
+                assert connection.getresponse().read() == text
+        child = int(appears(server, "fork.child"))
+        wait_until(lambda: not alive(child), f"the end of {child}", 3)
+        assert server.stop() == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(appears(server, "fork.child")), signal.SIGKILL)
 
 
 def peak(pid: int) -> int:
