@@ -89,12 +89,22 @@ def pieces(count):
         yield PIECE
 
 
+def held(name):
+    """A response whose head is sent long before its end."""
+    yield b"a"
+    wait(name)
+    yield b"b"
+
+
 def application(environ, start_response):
     """Respond as the path says."""
     name, value = environ["PATH_INFO"][1:], environ["QUERY_STRING"]
     if name == "pieces":
         start_response("200 OK", [("Content-Length", str(int(value) * len(PIECE)))])
         return pieces(value)
+    if name == "held":
+        start_response("200 OK", [("Content-Length", "2")])
+        return held(value)
     if name == "whole":
         start_response("200 OK", [("Content-Length", str(int(value) * len(PIECE)))])
         return [PIECE * int(value)]
