@@ -353,6 +353,12 @@ class Stream:
             pass  # closed already
         self.close()
 
+    def forget(self) -> None:
+        """Close this process's descriptor only: it belongs to the process that has forked it."""
+        if self._reader is not None:
+            self._reader.close()
+        self.sock.close()
+
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
         self.deadline = inf

@@ -274,8 +274,6 @@ def test_spawned_process(servers):
     assert servers["geventuwsgi"].json("/spawn") == servers["gunicorn"].json("/spawn") == [1, 2]
 
 
-@pytest.mark.xfail(strict=True, reason="a child of the application has the worker's handler of "
-                                       "SIGTERM, which does nothing there")
 def test_child_is_terminated(ours):
     """multiprocessing.Pool waits for ever for a process that SIGTERM does not end."""
     assert ours.json("/fork_terminate") is True

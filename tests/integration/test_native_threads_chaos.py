@@ -111,8 +111,6 @@ def test_reload(served):
     assert server.stop() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="after the drain has begun a connection is closed whose "
-                                       "response did not say so")
 @both
 def test_reload_between_head_and_end(served):
     """A connection is not closed after a response that has kept it: a thread makes the head of a
@@ -220,8 +218,6 @@ def test_disconnect(served, mode, path):
     assert server.stop() == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the child goes on as a thread of the worker and reads "
-                                       "the pipe that wakes the worker's own threads")
 @both
 @pytest.mark.parametrize("how", ["return", "exit", "raise"])
 def test_forked_child_leaves_the_application(served, mode, how):

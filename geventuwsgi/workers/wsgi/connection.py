@@ -37,6 +37,7 @@ from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
+from .. import forked
 from ..messages import CONNECTED_ONLY, NO_APPLICATION, NOT_SENT, body_too_large
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
@@ -277,8 +278,7 @@ class Connection(ABC):
                 exchange.run(wrap(context.replacement, context))
             elif app is None:
                 self._no_application(exchange)
-            elif self.service.slots.full:
-                self.rejected = exchange
+            elif self.service.slots.full or pool.interrupted and pool.stuck:
                 raise Overloaded
             else:
                 exchange.app = app.id
@@ -287,7 +287,10 @@ class Connection(ABC):
                 began = call.began
                 if call.dropped:
                     self._drop(exchange)
-        except (Overloaded, Dropped):
+        except Overloaded:
+            self.rejected = exchange
+            raise
+        except Dropped:
             raise
         except BaseException as error:
             if self.call is not None:
@@ -326,6 +329,8 @@ class Connection(ABC):
     def _account(self, exchange: WsgiExchange, duration: float) -> None:
         """Count and log a request that has ended."""
         service = self.service
+        if service.forked:
+            forked.leave(None)
         service.requests += 1
         service.response_time += duration
         service.bytes_sent += exchange.header_size + exchange.body_size
@@ -384,6 +389,8 @@ class Connection(ABC):
         """Handle the exception that ended an exchange: log it and send what can still be sent."""
         exchange.keep_alive = False
         service = self.service
+        if service.forked:
+            forked.leave(error)
         if self.taken:
             return  # an upgrade library owns the connection; frameworks end it by raising
         transport = exchange.transport

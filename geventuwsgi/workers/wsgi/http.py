@@ -44,7 +44,10 @@ class HttpConnection(Connection):
                     continue
                 return False
             if service.draining:
-                return False
+                # The response has promised to keep the connection, as it was begun before.
+                keepalive = service.last_keepalive
+                if not keepalive:
+                    return False
             self.idle = True
             try:
                 data = receive(keepalive)

@@ -95,6 +95,8 @@ class QueueLimit:
         count = service.rejected - self._logged
         if count and now - self._logged_at >= 1.0:
             self._logged, self._logged_at = service.rejected, now
-            log.warning("worker %d: %d requests were refused with 503: all %d slots are busy "
-                        "and %d requests wait (queue-limit)", service.worker, count,
-                        service.slots.count, service.slots.waiting)
+            reason = (f"all {service.slots.count} slots are busy and {service.slots.waiting} "
+                      "requests wait (queue-limit)" if service.slots.limit else
+                      "their thread is kept by a request that ignores its harakiri")
+            log.warning("worker %d: %d requests were refused with 503: %s", service.worker, count,
+                        reason)

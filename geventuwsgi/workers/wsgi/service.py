@@ -35,6 +35,8 @@ class WsgiService(Service):
         event_type: an event that blocks what runs the application.
         thread: the identifier of the hub's thread.
         alone: requests may wait for the native threads of this worker, as there is no other.
+        last_keepalive: see `drain`.
+        forked: this is a process that the application has forked.
         cut: the worker stops at once and aborts its requests.
         accepted, rejected: counters since the start.
         overload: returns how many connections to accept although no slot is free.
@@ -61,6 +63,8 @@ class WsgiService(Service):
         self.event_type: Callable[[], Any] = Event if pool is None else threading.Event
         self.thread = get_original("_thread", "get_ident")()
         self.alone = False
+        self.last_keepalive = 0.0
+        self.forked = False
         self.cut = False
         self.accepted = 0
         self.rejected = 0
@@ -75,6 +79,9 @@ class WsgiService(Service):
         capacity = min(len(self.slots.free), spare)
         if self.alone:
             capacity = min(capacity + self.slots.ahead, spare)  # type: ignore[attr-defined]
+        if self.pool is not None and self.pool.blocked:
+            self.crowded = self.slots.wanted = True
+            return 0
         if capacity <= 0:
             capacity = self.overload() if spare > 0 and (
                 self.slots.limit or self.pool and not self.alone) else 0
@@ -84,9 +91,14 @@ class WsgiService(Service):
             self.slots.wanted = True
         return capacity
 
-    def drain(self) -> None:
-        """Close each connection after its present request, from now on."""
+    def drain(self, last_keepalive: float) -> None:
+        """Close each connection after its present request, from now on.
+
+        Args:
+            last_keepalive: seconds for one more request on connections that were promised it.
+        """
         self.draining = True
+        self.last_keepalive = last_keepalive
         self.persistent = False
         for connection in self.connections:
             connection.persists = False

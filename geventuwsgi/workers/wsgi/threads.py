@@ -24,9 +24,11 @@ from time import monotonic, sleep
 from typing import Any
 
 from ...app.wsgi import Application, WsgiExchange
+from ...errors import Overloaded
+from .. import forked
 from ..service import noop
 from .slots import ThreadSlots
-from .thread_call import INTERRUPT, Call, ThreadSocket
+from .thread_call import INTERRUPT, Call, RequestOver, ThreadSocket
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -53,6 +55,7 @@ class ThreadPool:
         hub: the hub, once its thread has begun.
         main: the identifier of the main thread.
         running: the call that each thread runs, by core.
+        forked: this is a process that the application has forked.
         interrupted: calls that were interrupted and go on, with the monotonic second at which
             their thread is given up (inf afterwards).
     """
@@ -81,6 +84,7 @@ class ThreadPool:
         self._turn = allocate_lock()    # released by the last thread when it is the hub's turn
         self._turn.acquire()
         self._skip = self._skipped = 0
+        self.forked = False
         self._status = 0
         self._error: BaseException | None = None
 
@@ -148,6 +152,8 @@ class ThreadPool:
                 running[core] = call
                 call.thread = thread
                 call.execute(core)
+                if self.forked:
+                    forked.leave(call.error)
                 running[core] = None
                 call.end()
                 if call.lost and thread != self.main:
@@ -217,7 +223,8 @@ class ThreadPool:
             BaseException: what ended the application, or was thrown into the greenlet.
         """
         call = Call(self, connection, exchange, application)
-        exchange.transport = connection.call = call
+        connection.call = call
+        exchange.transport = call   # also afterwards: what the application keeps of it is dead
         if call.body is not None:
             call.body.call = call
         environ = exchange.environ
@@ -227,11 +234,7 @@ class ThreadPool:
         if not self._batch:
             self.hub.loop.run_callback(self._submit)
         self._batch.append(call)
-        try:
-            call.serve()
-        finally:
-            if call.ended:
-                exchange.transport = connection
+        call.serve()
         return call
 
     def _submit(self) -> None:
@@ -294,18 +297,47 @@ class ThreadPool:
             self.interrupted[call] = inf
             if self.count == 1:
                 self._slots.lose()
+                self._reject_all()
             else:
                 self._replace_thread(call)
         return found
 
+    @property
+    def blocked(self) -> bool:
+        """Whether the only thread runs a request that was interrupted: no more connections are
+        accepted, as they may have to go to another worker."""
+        return self.count == 1 and bool(self.interrupted)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the only thread is lost: no request can wait for it."""
+        return self.count == 1 and inf in self.interrupted.values()
+
+    def _reject_all(self) -> None:
+        """Reject the requests that wait for the only thread, which is lost."""
+        for call in tuple(self._calls):
+            if call is not None and call.connection is not None:
+                self.hub.loop.run_callback(call.connection.greenlet.throw, Overloaded)
+
     def _replace_thread(self, call: Call) -> None:
-        """Start another thread in place of one that goes on: requests may wait for it. An
-        application for one thread has to wait until that is free."""
+        """Start another thread in place of one that goes on, for the requests that wait."""
         call.lost = call.counted = True
         core = len(self.running)
         self.running.append(None)
         start_new_thread(self._run_thread, (core,))
         self._slots.end()
+
+    def forget(self) -> tuple[int, ...]:
+        """End all connections with the hub, which a forked process does not have.
+
+        Returns:
+            Descriptors to close.
+        """
+        self.forked = True
+        for call in self.running:
+            if call is not None:
+                call.failure = RequestOver
+        return self._reader, self._writer
 
     def reap_when_idle(self, now: float) -> None:
         """Reap children that have died since the last request; called in each sweep."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import time
 from typing import Any
+from weakref import ref
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -29,6 +30,7 @@ from ...ipc.commands import Child, WorkerCommands
 from ...log.sinks import Sink
 from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
+from .. import forked
 from ..service import MEASURE_EVERY
 from . import harakiri, stacks
 from .acceptor import Acceptor
@@ -113,6 +115,7 @@ class Worker:
                                              self.service))
         self.commands = WorkerCommands(child, hub.loop, self, chain=True)
         self._done = Event()
+        self.ended = False
         self._sweeps = 0
         self._base = child.row.counters
         self._pause = hub.loop.timer(IDLE_ON_RELOAD)  # until idle connections are closed
@@ -120,6 +123,7 @@ class Worker:
         self._wait_for_hub = settings.gevent_wait_for_hub
         self._keepalive = settings.keepalive
         self._readiness = frozenset(settings.readiness_path)
+        os.register_at_fork(after_in_child=partial(after_fork, ref(self)))
 
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
@@ -164,6 +168,7 @@ class Worker:
 
     def _end(self) -> None:
         """Publish the counters, write the log, and close all watchers of the hub."""
+        self.ended = True
         self._publish(0.0)
         self.sweeper.stop()
         self.queue_limit.close()
@@ -174,6 +179,22 @@ class Worker:
             watcher.close()
         if self.access is not None:
             self.access.close()
+
+    def become_ordinary(self) -> None:
+        """Stop to be a server, in a process that the application has forked."""
+        service = self.service
+        service.forked = True
+        for acceptor in self.acceptors:
+            acceptor.stop_accepting()
+        for connection in service.connections:
+            connection.stream.forget()
+        self.sweeper.stop()
+        self.commands.close()
+        descriptors = [acceptor.listener.socket.detach() for acceptor in self.acceptors]
+        descriptors.append(self.child.control.detach())
+        if self.pool is not None:
+            descriptors += self.pool.forget()
+        forked.give_up(fd for fd in descriptors if fd >= 0)
 
     def _logvars(self) -> dict[str, str] | None:
         """Return the log variables of the current request."""
@@ -253,8 +274,11 @@ class Worker:
                 more request for a while; its response has `Connection: close`.
         """
         service = self.service
-        if not service.draining:
-            service.drain()
+        idle = 0.0 if at_once else min(self._keepalive, IDLE_ON_RELOAD)
+        if service.draining:
+            service.last_keepalive = min(service.last_keepalive, idle)
+        else:
+            service.drain(idle)
             self.child.row.cells[scoreboard.ACCEPTING] = 0
             self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
             for acceptor in self.acceptors:
@@ -262,10 +286,10 @@ class Worker:
                     acceptor.wake()  # the connections in the queue are served
                 acceptor.finish()
         # Callbacks run after the first turn of the connections that were just accepted.
-        if at_once or not self._keepalive:
+        if not idle:
             self.hub.loop.run_callback(self._close_idle)
         else:
-            timer = self.hub.loop.timer(min(self._keepalive, IDLE_ON_RELOAD))
+            timer = self.hub.loop.timer(idle)
             timer.start(self._close_idle)
             self._watchers.append(timer)
         self.hub.loop.run_callback(service.end_if_empty)
@@ -305,6 +329,13 @@ class Worker:
 
     def _memory(self) -> tuple[int, int]:
         return self.child.row.memory
+
+
+def after_fork(worker: ref[Worker]) -> None:
+    """Have the child of a fork be no server, if its parent is still one."""
+    present = worker()
+    if present is not None and not present.ended:
+        present.become_ordinary()
 
 
 def greenlets() -> list[gevent.Greenlet]:

@@ -98,7 +98,7 @@ def swallow(environ, start_response):
 
 def gone(environ, start_response):
     disconnected = environ["geventuwsgi.disconnected"]
-    notes.append("waiting")
+    Path("waiting").touch()
     notes.append(["gone", disconnected.wait(10), disconnected()])
     return reply(start_response, b"too late")
 
@@ -124,7 +124,7 @@ def echo(environ, start_response):
 
 def late(environ, start_response):
     """A thread that uses everything of the request after its end."""
-    write = start_response("200 OK", [("Content-Length", "5")])
+    write = start_response("200 OK", [])    # chunked: more could follow
 
     def use():
         while not Path("late").exists():
@@ -139,7 +139,7 @@ def late(environ, start_response):
             except OSError as error:
                 notes.append([name, str(error)])
     threading.Thread(target=use).start()
-    return [b"early"]
+    return iter([b"early"])
 
 
 def stream(environ, start_response):
@@ -208,7 +208,7 @@ def upgrade(environ, start_response):
     """Echo in upper case on the socket, as a WebSocket library does in a thread."""
     sock = environ["gunicorn.socket"]
     sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n\r\n")
-    notes.append(["blocking", sock.getblocking(), type(sock).__module__])
+    notes.append(["blocking", sock.getblocking()])
     while data := sock.recv(65536):
         sock.sendall(data.upper())
     sock.close()

@@ -1,0 +1,55 @@
+"""A process that the application forks is not a server.
+
+It has copies of our descriptors, signal handlers and watchers. Unchanged, it would survive a
+`terminate()`, take the master's messages and other clients' connections, and hold ports and
+connections open that the worker has closed.
+"""
+
+import faulthandler
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterable
+from typing import NoReturn
+
+# Handled by the worker's loop, of which Python knows nothing, or ignored by the worker.
+_OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGQUIT,
+         signal.SIGTTIN, signal.SIGTTOU)
+
+
+def give_up(descriptors: Iterable[int]) -> None:
+    """Reset the signals that are ours, and close descriptors; right after the fork.
+
+    Handlers of the application stay.
+    """
+    faulthandler.unregister(signal.SIGUSR2)
+    for number in _OURS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    for descriptor in descriptors:
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass  # the application has closed it
+
+
+def leave(error: BaseException | None) -> NoReturn:
+    """End a process whose application has returned to the server, as Python ends a program.
+
+    Args:
+        error: what the application raised, None if it returned.
+    """
+    status: int = 0
+    if isinstance(error, SystemExit):
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+        status = 1
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # a pipe whose reader has gone
+    os._exit(status & 0xff)
