@@ -1,4 +1,7 @@
-"""A server for each test module, with its `ARGUMENTS` and the application of `app.py`."""
+"""A server for each test module, with its `ARGUMENTS` and the application of `app.py`.
+
+A module with `THREADS` has its tests run twice: in greenlets, and in so many native threads.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +28,18 @@ disable-logging = true
 OPTIONAL, REQUIRED = 1, 2
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    threads = getattr(metafunc.module, "THREADS", 0)
+    if threads and "server" in metafunc.fixturenames:
+        metafunc.parametrize("server", [(), ("--threads", str(threads))], indirect=True,
+                             scope="module", ids=["greenlets", "threads"])
+
+
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest,
            tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the module's `ARGUMENTS`, one worker unless these say otherwise."""
-    arguments = getattr(request.module, "ARGUMENTS", ())
+    arguments = (*getattr(request.module, "ARGUMENTS", ()), *getattr(request, "param", ()))
     if "--http-socket" not in arguments:
         arguments = ("--http-socket", "127.0.0.1:0", *arguments)
     with Server(tmp_path_factory.mktemp("server"), "app:application", *arguments,

@@ -13,6 +13,7 @@ from tests.workers.wsgi.raw_client import (
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--limit-post", "100000",
              "--disable-logging")
+THREADS = 4
 LIMIT = 100_000
 
 

@@ -12,6 +12,7 @@ from tests.workers.wsgi.raw_client import (
     NEXT_REQUEST, RawClient, connect, get, get_json, packet, request, wait_for_rejection)
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
+THREADS = 4
 
 
 # Errors of the application

@@ -8,6 +8,7 @@ from tests.workers.wsgi.raw_client import HOST, connect, get, packet, request
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0", "--limit-post", "10",
              "--limit-request-line", "300", "--http-headers-timeout", "1")
+THREADS = 4
 
 
 def logged(server: Server, *words: str, start: int = 0) -> str:

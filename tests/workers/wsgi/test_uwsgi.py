@@ -11,6 +11,7 @@ from tests.workers.wsgi.raw_client import connect, get_json, packet, request, wa
 ARGUMENTS = ("--socket", "127.0.0.1:0", "--http-socket", "127.0.0.1:0", "--buffer-size", "8192",
              "--uwsgi-allow-from", "127.0.0.1,10.0.0.0/8", "--limit-post", "100000",
              "--http-headers-timeout", "10", "--socket-timeout", "10")
+THREADS = 4
 GET = packet(request())
 
 

@@ -79,10 +79,13 @@ def raise_nothing(end):
 
 
 def hold(environ, start_response):
-    """Wait for the file of the query string."""
-    notes.append(f"holding {environ['QUERY_STRING']}")
-    while not Path(environ["QUERY_STRING"]).exists():
+    """Wait for the file of the query string; have a file of this thread meanwhile."""
+    name = environ["QUERY_STRING"]
+    mark = Path(f"{name}-{threading.get_ident()}")
+    mark.touch()
+    while not Path(name).exists():
         time.sleep(0.01)
+    mark.unlink()
     return reply(start_response, b"held")
 
 
