@@ -24,6 +24,14 @@ def sleep(environ: Environ, start_response: Start) -> Iterable[bytes]:
     return [HELLO]
 
 
+def spin(environ: Environ, start_response: Start) -> Iterable[bytes]:
+    """Compute for as many seconds as the query string says."""
+    end = time.monotonic() + float(environ["QUERY_STRING"] or 0)
+    while time.monotonic() < end:
+        pass
+    return hello(environ, start_response)
+
+
 def upload(environ: Environ, start_response: Start) -> Iterable[bytes]:
     """Read the body in pieces of 64 KiB; respond with its length."""
     body = environ["wsgi.input"]

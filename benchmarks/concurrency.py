@@ -9,16 +9,19 @@ ratios of the rounds.
 
 import argparse
 import contextlib
+import socket
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from benchmarks import clients, peers
+from benchmarks import clients, measure, peers
 from benchmarks.peers import GEVENTUWSGI, SCRIPTS, Server, Wanted
-from benchmarks.scenarios import Load, _wrk, cpu_per_request
+from benchmarks.scenarios import GIB, IDLE, Load, _wrk, cpu_per_request
 
 HELLO, SLEEP = Wanted("benchmarks.apps:hello"), Wanted("benchmarks.apps:sleep")
+SPIN = Wanted("benchmarks.apps:spin")
 PACKETS = Wanted("benchmarks.apps:hello", protocol="uwsgi")
 THREADS = 8
 CLOSE = {"Connection": "close"}
@@ -91,7 +94,7 @@ def compare(one: Comparison, rounds: int, seconds: float) -> None:
           f"wanted {one.limit:g}{'' if ratio <= one.limit else '   MISSED'}", flush=True)
 
 
-def sleeping(rounds: int, seconds: float) -> None:
+def sleeping(rounds: int, seconds: int) -> None:
     """Print how close threads come to what sleeping requests allow."""
     ideal = THREADS / 0.010
     with peers.running("geventuwsgi", SLEEP, ours(THREADS)) as server:
@@ -100,16 +103,67 @@ def sleeping(rounds: int, seconds: float) -> None:
           f"wanted 0.95", flush=True)
 
 
+def health(rounds: int, seconds: int) -> None:
+    """Print how long a health check takes while a request computes in the main thread."""
+    slowest = 0.0
+    command = ours(1)
+    with peers.running("geventuwsgi", SPIN, lambda wanted: [
+            *command(wanted), "--route", "^/healthz$ return:200"]) as server:
+        for _ in range(rounds):
+            with socket.create_connection(server.address) as busy:
+                busy.sendall(b"GET /?1 HTTP/1.1\r\nHost: a\r\n\r\n")
+                time.sleep(0.1)
+                for _ in range(8):
+                    began = time.monotonic()
+                    with socket.create_connection(server.address) as check:
+                        check.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+                        if b" 200 " not in check.recv(1000):
+                            raise clients.LoadError("the health check failed")
+                    slowest = max(slowest, time.monotonic() - began)
+                busy.recv(1000)
+    print(f"slowest health check beside a request that computes: {1000 * slowest:.1f} ms   "
+          f"wanted 20{'' if slowest <= 0.02 else '   MISSED'}", flush=True)
+
+
+def big(rounds: int, seconds: int) -> None:
+    """Print how much the memory grows while 1 GiB goes up and down."""
+    for threads in (1, THREADS):
+        for name, transfer in (("upload", clients.upload), ("download", clients.download)):
+            wanted = Wanted(f"benchmarks.apps:{name}")
+            with peers.running("geventuwsgi", wanted, ours(threads)) as server:
+                measure.reset_peak(server.pid)
+                before = measure.peak_kb(server.pid)
+                transfer(server.address, GIB)
+                grown = (measure.peak_kb(server.pid) - before) / 1024
+            print(f"1 GiB {name}, threads = {threads}: memory grows by {grown:.1f} MB   "
+                  f"wanted 10{'' if grown <= 10 else '   MISSED'}", flush=True)
+
+
+def idle(rounds: int, seconds: int) -> None:
+    """Print what an idle connection costs, with native threads and with greenlets."""
+    for label, command in (("main thread", ours(1)), ("greenlets", peers.geventuwsgi)):
+        with peers.running("geventuwsgi", HELLO, command) as server:
+            _wrk()(server, 1)
+            before = sum(map(measure.pss_kb, measure.tree(server.pid)))
+            connections = clients.IdleConnections(server.address, IDLE)
+            after = sum(map(measure.pss_kb, measure.tree(server.pid)))
+            connections.close()
+        print(f"an idle connection, {label}: {(after - before) / IDLE:.2f} KB", flush=True)
+
+
+OTHERS = {"sleep": sleeping, "health": health, "big": big, "idle": idle}
+
+
 def main() -> None:
     """Run the comparisons that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("names", nargs="*", default=[*COMPARISONS, "sleep"])
+    parser.add_argument("names", nargs="*", default=[*COMPARISONS, *OTHERS])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=int, default=2)
     arguments = parser.parse_args()
     for name in arguments.names:
-        if name == "sleep":
-            sleeping(arguments.rounds, arguments.seconds)
+        if name in OTHERS:
+            OTHERS[name](arguments.rounds, arguments.seconds)
         else:
             compare(COMPARISONS[name], arguments.rounds, arguments.seconds)
 

@@ -47,7 +47,7 @@ module = app
 http-socket = 127.0.0.1:{port}
 socket = uwsgi.sock
 processes = {workers}
-gevent = 100
+{mode}
 pidfile = server.pid
 disable-logging = true
 logto = server.log
@@ -57,11 +57,12 @@ logto = server.log
 class Server:
     """The server under test, with its figures from /proc."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, mode: str) -> None:
         self.directory = directory
         self.port = free_port()
         (directory / "app.py").write_text(APP)
-        (directory / "app.ini").write_text(INI.format(port=self.port, workers=WORKERS))
+        (directory / "app.ini").write_text(INI.format(
+            port=self.port, workers=WORKERS, mode=mode))
         self.process = subprocess.Popen(
             [*GEVENTUWSGI, "-c", "app.ini"], cwd=directory,
             env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdin=subprocess.DEVNULL)
@@ -167,10 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run both; return 1 if one has failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
     parser.add_argument("--reloads", type=int, default=50, help="default: %(default)s")
+    parser.add_argument("--mode", default="gevent = 100", help="the line of the configuration "
+                        "that says how requests run; default: %(default)s")
     parser.add_argument("--kills", type=int, default=10, help="default: %(default)s")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as directory:
-        server = Server(Path(directory))
+        server = Server(Path(directory), given.mode)
         try:
             passed = reloads(server, given.reloads)
             passed = kills(server, given.kills) and passed
