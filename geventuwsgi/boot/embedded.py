@@ -189,7 +189,13 @@ class Embedded:
                 accepting.set()
 
         def prepare() -> None:
-            accepting.wait()
+            try:
+                accepting.wait()
+            except KeyboardInterrupt:
+                accepting.wait()
+                if self._worker is not None:
+                    self._worker.hub.loop.run_callback_threadsafe(self._worker.cut)
+                return
             if self._worker is not None:
                 self._ready()
 

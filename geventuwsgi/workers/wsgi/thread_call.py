@@ -18,7 +18,7 @@ import signal
 import socket
 from _thread import allocate_lock
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from time import monotonic, sleep
 from types import FrameType
@@ -104,6 +104,7 @@ class Call:
         error: what ended the application, None for a normal end.
         failure: why nothing can be sent or received any more, None while it can.
         dropped: the client had left before a thread was free.
+        interruption: the exception that `interrupt` raises, None if it was not called.
         counted: its slot was given back.
         lost: another thread was started in place of its own.
     """
@@ -112,7 +113,7 @@ class Call:
         "pool", "connection", "exchange", "application", "context", "response_defaults", "body",
         "thread", "greenlet", "submitted", "began", "ended", "begun", "waiting", "error",
         "failure", "dropped", "counted", "lost", "_output", "_released", "_queued", "_sent",
-        "_sender", "_interruption", "_interrupted")
+        "_sender", "interruption", "_interrupted")
 
     def __init__(self, pool: Any, connection: Any, exchange: WsgiExchange,
                  application: Application) -> None:
@@ -135,7 +136,7 @@ class Call:
         self._queued = 0    # octets, counted by the thread
         self._sent = 0      # octets, counted by the greenlet
         self._sender: Any = None  # the lock of a thread that waits to send
-        self._interruption: type[BaseException] | None = None
+        self.interruption: type[BaseException] | None = None
         self._interrupted = False
 
     # In the native thread.
@@ -160,7 +161,7 @@ class Call:
     def end(self) -> None:
         """Report to the hub that the application has finished."""
         self.ended = True
-        if self._interruption is not None:
+        if self.interruption is not None:
             self._discard_interruption()
         self.application = self.context = None  # type: ignore[assignment]
         self.pool.notify(self)
@@ -178,8 +179,8 @@ class Call:
 
     def raise_interruption(self) -> None:
         """Raise the exception of `interrupt`, if it is meant for now; in a signal handler."""
-        if self._interruption is not None and not self.ended:
-            raise self._interruption
+        if self.interruption is not None and not self.ended:
+            raise self.interruption
 
     @property
     def persists(self) -> bool:
@@ -197,6 +198,13 @@ class Call:
     def release(self) -> None:
         """Keep what follows until the end: it is complete, so nothing has to wait for it."""
         self._released = True
+
+    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """`wsgi.early_hints`: send 103 with these fields (RFC 8297)."""
+        exchange = self.exchange
+        if exchange is None:
+            raise RequestOver
+        exchange.early_hints(headers)
 
     def send(self, data: bytes) -> None:
         """Send octets; wait while more than `PENDING` have not been passed to the kernel.
@@ -359,7 +367,7 @@ class Call:
         Returns:
             Whether the application was running.
         """
-        self._interruption = kind
+        self.interruption = kind
         running = not self.ended and self.thread != 0
         if running:
             if self.thread == self.pool.main:

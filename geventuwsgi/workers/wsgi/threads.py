@@ -19,6 +19,7 @@ import threading
 from _thread import allocate_lock, get_ident, stack_size, start_new_thread
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import starmap
 from math import inf
 from time import monotonic, sleep
 from typing import Any
@@ -40,6 +41,7 @@ GIVE_WAY = 0.0005
 MAX_SKIP = 255
 # Seconds between two looks at threads that are to end.
 _WAIT_INTERVAL = 0.01
+_ONCE = ((),)   # the arguments of one call
 
 
 class ThreadPool:
@@ -138,15 +140,18 @@ class ThreadPool:
         take, read, reader = self._calls.popleft, os.read, self._reader
         running, thread = self.running, get_ident()
         self._threads.add(thread)
-        call: Call | None = None
+        # A signal handler of the application may raise between any two instructions. In C code
+        # alone a call goes from the queue to this list, so that none is lost between them.
+        taken: list[Call | None] = []
         while True:
             try:
                 if not self._calls:
                     read(reader, 1)
                 try:
-                    call = take()
+                    taken.extend(starmap(take, _ONCE))
                 except IndexError:
                     continue    # another thread was as quick
+                call = taken[0]
                 if call is None:
                     return
                 running[core] = call
@@ -158,19 +163,21 @@ class ThreadPool:
                 call.end()
                 if call.lost and thread != self.main:
                     return
-                call = None
+                taken.clear()
+                del call    # or it would keep the connection until the next one
                 if self._reaper:
                     reap()
             except BaseException as error:
-                self._finish(core, call, error)
-                call = None
+                self._finish(core, taken, error)
 
-    def _finish(self, core: int, call: Call | None, error: BaseException) -> None:
+    def _finish(self, core: int, taken: list[Call | None], error: BaseException) -> None:
         """Handle an exception that hit this thread outside of the application: a signal handler
         of the application, or an interruption that came late."""
         self.running[core] = None
-        if call is None:
+        call = taken.pop() if taken else None
+        if call is None or call.ended and call.interruption is None:
             log.error("an exception was raised between two requests", exc_info=error)
+        if call is None:
             return
         if not call.ended:
             call.error = call.error or error
@@ -230,6 +237,7 @@ class ThreadPool:
         environ = exchange.environ
         environ["geventuwsgi.socket"] = environ["gunicorn.socket"] = ThreadSocket(
             connection.handed, call)
+        environ["wsgi.early_hints"] = call.early_hints
         self._slots.begin()
         if not self._batch:
             self.hub.loop.run_callback(self._submit)
@@ -274,8 +282,9 @@ class ThreadPool:
             call = events.popleft()
             if call.ended and not call.counted:
                 call.counted = True
-                self.interrupted.pop(call, None)
                 self._slots.end()
+            if call.ended:
+                self.interrupted.pop(call, None)
             if call.waiting:
                 call.waiting = False
                 call.connection.greenlet.switch()
@@ -316,8 +325,12 @@ class ThreadPool:
     def _reject_all(self) -> None:
         """Reject the requests that wait for the only thread, which is lost."""
         for call in tuple(self._calls):
-            if call is not None and call.connection is not None:
-                self.hub.loop.run_callback(call.connection.greenlet.throw, Overloaded)
+            if call is not None:
+                self.hub.loop.run_callback(self._reject, call)
+
+    def _reject(self, call: Call) -> None:
+        if call.waiting:
+            call.connection.greenlet.throw(Overloaded)
 
     def _replace_thread(self, call: Call) -> None:
         """Start another thread in place of one that goes on, for the requests that wait."""

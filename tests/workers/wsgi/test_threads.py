@@ -155,7 +155,7 @@ def test_nothing_of_a_request_works_after_it(server: Server) -> None:
         client.send(b"b" * 150_000)
         assert client.read_response().body == b"150000"
         assert client.get("/sleep?0").body == b"slept"
-    for name in ("read", "write", "socket"):
+    for name in ("read", "write", "socket", "hints"):
         noted(server, [name, "the request is over"])
 
 
