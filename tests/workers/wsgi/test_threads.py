@@ -323,8 +323,9 @@ def test_harakiri(tmp_path: Path, threads: int) -> None:
             began = time.monotonic()
             response = get(server, path)
             assert response.status == 504 and time.monotonic() - began < 2.5
-            _, _, text = "\n".join(server.err).partition(f"GET {path} since")
-            assert "stack of the thread" in text and frame in text
+            server.wait_for(f"GET {path} since")
+            server.wait_for("stack of the thread")
+            server.wait_for(frame)
         assert get(server, "/sleep?0.3").body == b"slept", "the exception hits no other request"
         assert get_json(server, "/facts")["pid"] == worker
         if threads == MAIN:
