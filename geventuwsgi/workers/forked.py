@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Iterable
 from typing import NoReturn
 
+from ..errors import ClientDisconnected
+
 # Handled by the worker's loop, of which Python knows nothing, or ignored by the worker.
 _OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGQUIT,
          signal.SIGTTIN, signal.SIGTTOU)
@@ -39,12 +41,13 @@ def leave(error: BaseException | None) -> NoReturn:
     """End a process whose application has returned to the server, as Python ends a program.
 
     Args:
-        error: what the application raised, None if it returned.
+        error: what the application raised, None if it returned; a response that it returned
+            cannot be sent.
     """
     status: int = 0
     if isinstance(error, SystemExit):
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
+    elif error is not None and not isinstance(error, ClientDisconnected):
         traceback.print_exception(error)
         status = 1
     for stream in (sys.stdout, sys.stderr):

@@ -15,6 +15,7 @@ import _socket
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from copy import copy
 from functools import partial
 from math import inf
 from time import monotonic
@@ -282,10 +283,10 @@ class Connection(ABC):
                 raise Overloaded
             else:
                 exchange.app = app.id
-                call = pool.run_call(self, exchange, app.callable if context is None
+                done = pool.run_call(self, exchange, app.callable if context is None
                                      else wrap(app.callable, context))
-                began = call.began
-                if call.dropped:
+                began = done.began
+                if done.dropped:
                     self._drop(exchange)
         except Overloaded:
             self.rejected = exchange
@@ -293,10 +294,12 @@ class Connection(ABC):
         except Dropped:
             raise
         except BaseException as error:
-            if self.call is not None:
-                began = self.call.began
-                if not self.call.ended:
-                    exchange = self.call.detached()
+            call = self.call
+            if call is not None:
+                began = call.began
+                if not call.ended:
+                    exchange = copy(exchange)   # the thread goes on with the original
+                exchange.head_sent = call.begun
             self._failed(exchange, error)
         finally:
             self.began = inf
@@ -487,7 +490,7 @@ class Connection(ABC):
     @property
     def finished(self) -> bool:
         """Whether the slot was given back: the response is complete and only being sent."""
-        return self.core < 0
+        return self.core < 0 or self.call is not None and self.call.ended
 
     @property
     def taken(self) -> bool:

@@ -144,21 +144,24 @@ def harakiri(connection: Any, running: LongRequest) -> None:
         running.harakiri_at = inf
         _abandon(connection)
         return
+    call = connection.call
+    if call is not None and call.ended and not call.begun:
+        return  # the response is just about to be sent
     running.killed = True
     stacks.harakiri(connection)
-    if connection.call is not None:
-        _interrupt(connection, Harakiri)
+    if call is not None:
+        running.harakiri_at = inf
+        _interrupt(connection, Harakiri, connection.service.timeouts.grace)
         return
     exchange.transport = DeadTransport(connection, exchange.head_sent)
     running.harakiri_at = monotonic() + connection.service.timeouts.grace
     connection.greenlet.throw(Harakiri())
 
 
-def _interrupt(connection: Any, kind: type[BaseException]) -> None:
+def _interrupt(connection: Any, kind: type[BaseException], grace: float) -> None:
     """End a request in a native thread. Its client has a response at once, whatever the thread
-    does; a thread that goes on costs the worker (`ThreadPool.lost`)."""
-    service, call = connection.service, connection.call
-    service.pool.interrupt(call, kind, service.timeouts.grace)
+    does; a thread that goes on for `grace` seconds costs the worker (`ThreadPool.lost`)."""
+    connection.service.pool.interrupt(connection.call, kind, grace)
     connection.greenlet.throw(kind())
 
 
@@ -223,7 +226,9 @@ def client_gone(connection: Any, running: LongRequest) -> None:
     connection.disconnected.set()
     if connection.service.timeouts.cancel and not running.killed:
         if connection.call is not None:
-            _interrupt(connection, RequestCancelled)
+            # It has as long as its harakiri would have left it; without one it may go on.
+            _interrupt(connection, RequestCancelled, running.harakiri_at - monotonic()
+                       + connection.service.timeouts.grace)
         else:
             connection.greenlet.throw(RequestCancelled())
 

@@ -55,6 +55,10 @@ class QueueLimit:
             cells[scoreboard.ACCEPTING] = 0
             cells[scoreboard.FULL_SINCE_NS] = monotonic_ns()
         slots.wanted = True  # so that `resumed` is called
+        pool = self._service.pool
+        if pool is not None and pool.blocked:
+            cells[scoreboard.FULL_SINCE_NS] = 0
+            return 0
         if self._others_accept():
             self._timer.again(self._check)
             return 0
@@ -70,6 +74,8 @@ class QueueLimit:
         if self._service.slots.free:
             self._timer.stop()
             self._row.cells[scoreboard.ACCEPTING] = 1
+        else:   # only the queue is shorter
+            self._service.slots.wanted = True
 
     def close(self) -> None:
         self._timer.close()
@@ -97,6 +103,6 @@ class QueueLimit:
             self._logged, self._logged_at = service.rejected, now
             reason = (f"all {service.slots.count} slots are busy and {service.slots.waiting} "
                       "requests wait (queue-limit)" if service.slots.limit else
-                      "their thread is kept by a request that ignores its harakiri")
+                      "their thread is kept by a request that was ended and goes on")
             log.warning("worker %d: %d requests were refused with 503: %s", service.worker, count,
                         reason)

@@ -34,7 +34,8 @@ class WsgiService(Service):
         only: the application, if there is just one.
         event_type: an event that blocks what runs the application.
         thread: the identifier of the hub's thread.
-        alone: requests may wait for the native threads of this worker, as there is no other.
+        alone: there is no other worker and no `queue-limit`, so requests may wait for native
+            threads here.
         last_keepalive: see `drain`.
         forked: this is a process that the application has forked.
         cut: the worker stops at once and aborts its requests.
@@ -80,8 +81,8 @@ class WsgiService(Service):
         if self.alone:
             capacity = min(capacity + self.slots.ahead, spare)  # type: ignore[attr-defined]
         if self.pool is not None and self.pool.blocked:
-            self.crowded = self.slots.wanted = True
-            return 0
+            self.crowded = True
+            return self.overload()
         if capacity <= 0:
             capacity = self.overload() if spare > 0 and (
                 self.slots.limit or self.pool and not self.alone) else 0

@@ -34,7 +34,8 @@ class Slots:
         limit: the number of requests that may wait for one (`queue-limit`); 0 means no limit.
 
     Attributes:
-        free: the numbers of the free slots; empty while a request waits.
+        free: the numbers of the free slots (for native threads only how many); empty while a
+            request waits.
         wanted: a slot has to be given back by `give`, as a request waits for one or the
             acceptors paused for lack of one. Otherwise appending to `free` is enough.
         lost: the number of slots that will never be given back.

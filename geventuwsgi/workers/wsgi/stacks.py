@@ -70,7 +70,7 @@ def sections(service: Any, running: FrameType | None = None) -> Iterator[Section
     for connection in tuple(service.connections):
         known.add(id(connection.greenlet))
         exchange, call = connection.exchange, connection.call
-        if exchange is None or call is not None and not call.thread:
+        if exchange is None or call is not None and (call.ended or not call.thread):
             continue
         frame, state = connection.greenlet.gr_frame, ""
         if call is not None:
@@ -110,7 +110,8 @@ def running_request(service: Any) -> Any:
     that has run longest. For the threads of monitors."""
     if service.pool is not None:
         running = [connection for connection in tuple(service.connections)
-                   if connection.call is not None and connection.call.thread]
+                   if connection.call is not None and connection.call.thread
+                   and not connection.call.ended]
         return min(running, key=attrgetter("began"), default=None)
     for connection in tuple(service.connections):
         if connection.exchange is not None and connection.greenlet.gr_frame is None:

@@ -7,8 +7,9 @@ Rules:
 
 - No thread but the hub's uses a stream, a watcher or a greenlet.
 - A response in one piece costs one hand-over: it stays in `output` until the call has ended.
-- Each attribute is written by one side. Where both sides decide by two attributes, each writes
-  its own first and then reads the other's; the interpreter's lock orders them.
+- Attributes are written by one side, but for `failure` and the locks. Where both sides decide by
+  two attributes, each writes its own first and then reads the other's; the interpreter's lock
+  orders them.
 - Everything ends with the request: what the application keeps of it raises or does nothing.
 """
 
@@ -19,7 +20,6 @@ import socket
 from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from copy import copy
 from time import monotonic, sleep
 from types import FrameType
 from typing import Any, NamedTuple
@@ -52,9 +52,10 @@ class FileRegion(NamedTuple):
 class Question:
     """A function that a thread wants to have called on the hub."""
 
-    __slots__ = ("function", "answered", "result", "error")
+    __slots__ = ("function", "answered", "abandoned", "result", "error")
 
     def __init__(self, function: Callable[[], Any]) -> None:
+        self.abandoned = False
         self.function = function
         self.answered = allocate_lock()
         self.answered.acquire()
@@ -62,7 +63,9 @@ class Question:
         self.error: Failure | None = None
 
     def answer(self) -> None:
-        """Call the function, and wake the thread."""
+        """Call the function, and wake the thread; not for one that no longer waits."""
+        if self.abandoned:
+            return
         try:
             self.result = self.function()
         except OSError as error:
@@ -72,7 +75,12 @@ class Question:
     def fail(self, error: "Failure") -> None:
         """Wake the thread with an error."""
         self.error = error
-        self.answered.release()
+        if not self.abandoned:
+            self.answered.release()
+
+
+class ReadingInterrupted(BaseException):
+    """The connection's greenlet has to send before it reads on."""
 
 
 class RequestOver(ClientDisconnected):
@@ -101,6 +109,7 @@ class Call:
         ended: the application has finished.
         begun: the response has begun to be sent.
         waiting: its greenlet waits for the thread.
+        reading: its greenlet does what a thread has asked it for.
         error: what ended the application, None for a normal end.
         failure: why nothing can be sent or received any more, None while it can.
         dropped: the client had left before a thread was free.
@@ -113,7 +122,7 @@ class Call:
         "pool", "connection", "exchange", "application", "context", "response_defaults", "body",
         "thread", "greenlet", "submitted", "began", "ended", "begun", "waiting", "error",
         "failure", "dropped", "counted", "lost", "_output", "_released", "_queued", "_sent",
-        "_sender", "interruption", "_interrupted")
+        "_sender", "interruption", "_interrupted", "reading", "_unread")
 
     def __init__(self, pool: Any, connection: Any, exchange: WsgiExchange,
                  application: Application) -> None:
@@ -135,6 +144,8 @@ class Call:
         self._released = False
         self._queued = 0    # octets, counted by the thread
         self._sent = 0      # octets, counted by the greenlet
+        self.reading = False
+        self._unread: bytes = b""   # came for a read that had been given up
         self._sender: Any = None  # the lock of a thread that waits to send
         self.interruption: type[BaseException] | None = None
         self._interrupted = False
@@ -183,8 +194,16 @@ class Call:
             raise self.interruption
 
     @property
+    def has_output(self) -> bool:
+        """Whether something waits to be sent or answered."""
+        return bool(self._output)
+
+    @property
     def persists(self) -> bool:
-        persists: bool = self.connection.persists
+        connection = self.connection
+        if connection is None:
+            raise RequestOver
+        persists: bool = connection.persists
         return persists
 
     @persists.setter
@@ -213,19 +232,25 @@ class Call:
             ClientDisconnected: the client is gone, or the request is over.
             Harakiri: the request was ended.
         """
-        self._put(data, len(data), True)
+        self._put(data, len(data))
 
     def send_pair(self, head: bytes, body: bytes) -> None:
-        """Send a head and the first piece of its body; without a body it waits for the next."""
-        self._put((head, body), len(head) + len(body), bool(body))
+        """Send a head and the first piece of its body, as `send`."""
+        self._put((head, body), len(head) + len(body))
 
     def send_file(self, fd: int, offset: int, count: int) -> None:
         """Have the hub send a file once the application has finished, and may have closed it."""
-        self._put(FileRegion(os.dup(fd), offset, count), 0, False)
+        region = FileRegion(os.dup(fd), offset, count)
+        try:
+            self._append(region)
+        except BaseException:
+            if region not in self._output:
+                os.close(region.fd)
+            raise
 
-    def _put(self, item: Any, size: int, at_once: bool) -> None:
+    def _put(self, item: Any, size: int) -> None:
         self._append(item)
-        if self._released or not at_once:
+        if self._released:
             return
         self._queued += size
         self.pool.notify(self)
@@ -256,7 +281,10 @@ class Call:
         body = self.body
         if body is None:
             raise RequestOver
-        piece: bytes = self.ask(body.receive)
+        piece: bytes = self._unread or self.ask(body.receive)
+        if self._unread and piece is not self._unread:
+            piece = self._unread + piece    # it came before
+        self._unread = b""
         return piece
 
     def ask(self, function: Callable[[], Any]) -> Any:
@@ -269,7 +297,13 @@ class Call:
         question = Question(function)
         self._append(question)
         self.pool.notify(self)
-        question.answered.acquire()
+        try:
+            question.answered.acquire()
+        except BaseException:   # of a signal handler of the application
+            question.abandoned = True
+            self._append(question)  # it ends the wait of the first
+            self.pool.notify(self)
+            raise
         if question.error is not None:
             raise question.error
         return question.result
@@ -285,9 +319,10 @@ class Call:
         stream, switch = self.connection.stream, self.pool.hub.switch
         try:
             while True:
+                ended = self.ended  # before the output, to which the thread adds no more then
                 if self._output:
                     self._flush(stream)
-                elif self.ended:
+                elif ended:
                     break
                 else:
                     self.waiting = True
@@ -297,7 +332,7 @@ class Call:
             raise
         finally:
             self.waiting = False
-            ended_by = self.error or self.failure
+            ended_by = self.failure if self.error is None else self.error
             self.fail(RequestOver)
             # No cycle may keep the greenlet, which can serve another connection, nor what the
             # application has left to be collected (the socket of an upgrade).
@@ -317,10 +352,10 @@ class Call:
                 item = output.popleft()
                 kind = type(item)
                 if kind is Question:
-                    item.answer()
+                    self._answer(item)
                     continue
-                self.begun = True
                 if kind is tuple:
+                    self.begun = True   # a head; early hints are bytes
                     stream.send_pair(*item)
                     self._sent += len(item[0]) + len(item[1])
                 elif kind is bytes:
@@ -332,6 +367,20 @@ class Call:
                     self._wake_sender()
         except ClientDisconnected as error:
             self.fail(error)
+
+    def _answer(self, question: "Question") -> None:
+        """Call the function of a thread; output that comes meanwhile is sent first."""
+        self.reading = True
+        try:
+            question.answer()
+        except ReadingInterrupted:
+            if not question.abandoned:
+                self._output.append(question)
+        finally:
+            self.reading = False
+        if question.abandoned and isinstance(question.result, bytes):
+            self._unread += question.result
+            question.result = None
 
     def _send_file(self, stream: Any, region: Any) -> None:
         try:
@@ -377,13 +426,6 @@ class Call:
         self._interrupted = True
         return running
 
-    def detached(self) -> WsgiExchange:
-        """Return a copy of the request for its response and log line: the thread may go on with
-        the original."""
-        exchange: WsgiExchange = copy(self.exchange)
-        exchange.head_sent = self.begun
-        return exchange
-
     def frame(self, threads: Mapping[int, FrameType]) -> FrameType | None:
         """Return the innermost frame of the application.
 
@@ -391,6 +433,8 @@ class Call:
             threads: `sys._current_frames()`. An application that uses gevent itself has its
                 thread run a hub, and waits in its greenlet.
         """
+        if self.ended:
+            return None
         waiting: FrameType | None = self.greenlet.gr_frame if self.greenlet is not None else None
         return waiting or threads.get(self.thread)
 
@@ -411,8 +455,6 @@ class ThreadSocket(HandedSocket):
         self._call = call
 
     def _take(self) -> socket.socket:
-        cooperative = self._call.ask(self._handed.take)
-        plain = socket.socket(cooperative.family, cooperative.type, cooperative.proto,
-                              fileno=cooperative.detach())
+        plain = socket.socket(fileno=self._call.ask(lambda: self._handed.take().detach()))
         plain.setblocking(True)
         return plain

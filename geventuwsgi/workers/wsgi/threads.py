@@ -29,7 +29,7 @@ from ...errors import Overloaded
 from .. import forked
 from ..service import noop
 from .slots import ThreadSlots
-from .thread_call import INTERRUPT, Call, RequestOver, ThreadSocket
+from .thread_call import INTERRUPT, Call, ReadingInterrupted, RequestOver, ThreadSocket
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -39,6 +39,8 @@ SWITCH_INTERVAL = 0.001
 # See above. After a wait in vain, the next one is left out, then three, up to MAX_SKIP.
 GIVE_WAY = 0.0005
 MAX_SKIP = 255
+# A crash of the hub's thread is reported by faulthandler.
+CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 # Seconds between two looks at threads that are to end.
 _WAIT_INTERVAL = 0.01
 _ONCE = ((),)   # the arguments of one call
@@ -59,7 +61,7 @@ class ThreadPool:
         running: the call that each thread runs, by core.
         forked: this is a process that the application has forked.
         interrupted: calls that were interrupted and go on, with the monotonic second at which
-            their thread is given up (inf afterwards).
+            their thread is given up.
     """
 
     def __init__(self, count: int, worker: int, reaper: bool = False, leave: bool = True) -> None:
@@ -108,25 +110,30 @@ class ThreadPool:
         sys.setswitchinterval(SWITCH_INTERVAL)
         signal.signal(INTERRUPT, self._on_interrupt)
         size = stack_size(0)    # threads-stack-size is for the application
-        start_new_thread(self._run_hub, (serve,))
-        stack_size(size)
-        for core in range(1, self.count):
-            start_new_thread(self._run_thread, (core,))
         try:
+            start_new_thread(self._run_hub, (serve,))
+            stack_size(size)
+            for core in range(1, self.count):
+                start_new_thread(self._run_thread, (core,))
             prepare()
             self._work(0)
         finally:
             self._hub_ended.acquire()
             signal.signal(INTERRUPT, handler)
             sys.setswitchinterval(interval)
+        if not any(self.running):
+            os.close(self._reader)
+            os.close(self._writer)
         if self._error is not None:
             raise self._error
         return self._status
 
     def _run_thread(self, core: int) -> None:
         """The body of a thread other than the main thread, named as uWSGI names it."""
-        threading.current_thread().name = f"uWSGIWorker{self._worker}Core{core}"
+        if self._leave:     # it would stay in the list of threads of a program that goes on
+            threading.current_thread().name = f"uWSGIWorker{self._worker}Core{core}"
         self._work(core)
+        self._threads.discard(get_ident())
 
     def _on_interrupt(self, number: int, frame: Any) -> None:
         call = self.running[0]
@@ -136,57 +143,70 @@ class ThreadPool:
     # On all threads of the application.
 
     def _work(self, core: int) -> None:
-        """The body of a thread: one call after the other."""
+        """The body of a thread.
+
+        A signal handler of the application may raise between any two instructions, and must not
+        end the thread: the handler below does nothing that can be interrupted.
+        """
+        taken: list[Call | None] = []
+        failed: BaseException | None = None
+        while True:
+            try:
+                while True:
+                    if failed is not None:
+                        self._finish(core, taken, failed)
+                        failed = None
+                    self._run_calls(core, taken)
+                    return
+            except BaseException as error:
+                failed = error
+
+    def _run_calls(self, core: int, taken: list[Call | None]) -> None:
+        """Run one call after the other, until a None.
+
+        Args:
+            taken: the present call. In C code alone it goes from the queue to this list, so that
+                it is not lost between two instructions.
+        """
         take, read, reader = self._calls.popleft, os.read, self._reader
         running, thread = self.running, get_ident()
         self._threads.add(thread)
-        # A signal handler of the application may raise between any two instructions. In C code
-        # alone a call goes from the queue to this list, so that none is lost between them.
-        taken: list[Call | None] = []
         while True:
+            if not self._calls:
+                read(reader, 1)
             try:
-                if not self._calls:
-                    read(reader, 1)
-                try:
-                    taken.extend(starmap(take, _ONCE))
-                except IndexError:
-                    continue    # another thread was as quick
-                call = taken[0]
-                if call is None:
-                    return
-                running[core] = call
-                call.thread = thread
-                call.execute(core)
-                if self.forked:
-                    forked.leave(call.error)
-                running[core] = None
-                call.end()
-                if call.lost and thread != self.main:
-                    return
-                taken.clear()
-                del call    # or it would keep the connection until the next one
-                if self._reaper:
-                    reap()
-            except BaseException as error:
-                self._finish(core, taken, error)
+                taken.extend(starmap(take, _ONCE))
+            except IndexError:
+                continue    # another thread was as quick
+            call = taken[0]
+            if call is None:
+                return
+            running[core] = call
+            call.thread = thread
+            call.execute(core)
+            if self.forked:
+                forked.leave(call.error)
+            running[core] = None
+            call.end()
+            if call.lost and thread != self.main:
+                return
+            taken.clear()
+            del call    # or it would keep the connection until the next one
+            if self._reaper:
+                reap()
 
     def _finish(self, core: int, taken: list[Call | None], error: BaseException) -> None:
         """Handle an exception that hit this thread outside of the application: a signal handler
         of the application, or an interruption that came late."""
         self.running[core] = None
-        call = taken.pop() if taken else None
+        call = taken[0] if taken else None
         if call is None or call.ended and call.interruption is None:
             log.error("an exception was raised between two requests", exc_info=error)
-        if call is None:
-            return
-        if not call.ended:
-            call.error = call.error or error
-        while True:
-            try:
-                call.end()  # a second time, if the first one was interrupted
-                return
-            except BaseException:
-                continue
+        if call is not None:
+            if not call.ended and call.error is None:
+                call.error = error
+            call.end()  # a second time, if the first one was interrupted
+        taken.clear()
 
     def notify(self, call: Call) -> None:
         """Have the hub look at a call."""
@@ -247,19 +267,19 @@ class ThreadPool:
 
     def _submit(self) -> None:
         """Pass on the requests of one turn, and let the threads run them before the next."""
-        wait = self._hub_waits = self._skipped >= self._skip
+        wait = self._skipped >= self._skip
+        if wait:
+            self._turn.acquire(blocking=False)  # released too late for the last time
+            self._hub_waits = True
         batch, self._batch = self._batch, []
         self._pass_on(batch)
         if not wait:
             self._skipped += 1
             return
         self._skipped = 0
-        if self._turn.acquire(timeout=GIVE_WAY):
-            self._skip = 0
-        else:
-            self._hub_waits = False
-            self._turn.acquire(blocking=False)  # released just now
-            self._skip = min(2 * self._skip + 1, MAX_SKIP)
+        in_time = self._turn.acquire(timeout=GIVE_WAY)
+        self._skip = 0 if in_time else min(2 * self._skip + 1, MAX_SKIP)
+        self._hub_waits = False
         self._on_events()
 
     def _pass_on(self, calls: Sequence[Call | None]) -> None:
@@ -285,9 +305,13 @@ class ThreadPool:
                 self._slots.end()
             if call.ended:
                 self.interrupted.pop(call, None)
+                if call.connection is None:
+                    call.exchange = None
             if call.waiting:
                 call.waiting = False
                 call.connection.greenlet.switch()
+            elif call.reading and call.has_output:
+                call.connection.greenlet.throw(ReadingInterrupted)
 
     def interrupt(self, call: Call, kind: type[BaseException], grace: float) -> None:
         """End a request whose greenlet does not wait for it any more.
@@ -301,9 +325,9 @@ class ThreadPool:
 
     def lost(self, now: float) -> list[Call]:
         """Return the calls whose grace is over, once."""
-        found = [call for call, end in self.interrupted.items() if end <= now]
+        found = [call for call, end in self.interrupted.items() if end <= now and not call.lost]
         for call in found:
-            self.interrupted[call] = inf
+            call.lost = True
             if self.count == 1:
                 self._slots.lose()
                 self._reject_all()
@@ -320,7 +344,7 @@ class ThreadPool:
     @property
     def stuck(self) -> bool:
         """Whether the only thread is lost: no request can wait for it."""
-        return self.count == 1 and inf in self.interrupted.values()
+        return self.count == 1 and any(call.lost for call in self.interrupted)
 
     def _reject_all(self) -> None:
         """Reject the requests that wait for the only thread, which is lost."""
@@ -329,12 +353,12 @@ class ThreadPool:
                 self.hub.loop.run_callback(self._reject, call)
 
     def _reject(self, call: Call) -> None:
-        if call.waiting:
+        if call.waiting and not call.thread:
             call.connection.greenlet.throw(Overloaded)
 
     def _replace_thread(self, call: Call) -> None:
         """Start another thread in place of one that goes on, for the requests that wait."""
-        call.lost = call.counted = True
+        call.counted = True
         core = len(self.running)
         self.running.append(None)
         start_new_thread(self._run_thread, (core,))
@@ -359,7 +383,7 @@ class ThreadPool:
 
     def _run_hub(self, serve: Callable[[], int]) -> None:
         """The body of the hub's thread. Signals are for the main thread."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - CRASHES)
         try:
             self._status = serve()
         except BaseException as error:
@@ -370,12 +394,13 @@ class ThreadPool:
 
     def _end(self) -> None:
         """End the threads; leave without those that go on after their interruption."""
-        end = monotonic()
-        while any(call in self.interrupted for call in self.running) and (
-                end < max(self.interrupted.values(), default=0.0) < inf):
+        while any(not call.lost and monotonic() < end < inf
+                  for call, end in self.interrupted.items()):
             sleep(_WAIT_INTERVAL)
-            end = monotonic()
+            self._on_events()
         self._pass_on([None] * len(self.running))
+        if not self._leave and not any(self.running):
+            self.hub.destroy(destroy_loop=True)
         if self._leave and self.running[0] is not None:
             if self._error is not None:
                 log.critical("the worker ended with an error", exc_info=self._error)

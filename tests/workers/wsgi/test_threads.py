@@ -210,6 +210,32 @@ def test_errors(server: Server) -> None:
     server.wait_for("ValueError: later")
 
 
+def test_an_exception_without_a_truth_value(server: Server) -> None:
+    assert get(server, "/falsy").status == 500
+    server.wait_for("Falsy: without a truth value")
+
+
+def test_the_head_of_a_stream_is_sent_at_once(server: Server) -> None:
+    path = Path(server.directory, "head")
+    path.unlink(missing_ok=True)
+    with connect(server) as client:
+        assert client.get("/stream?head", method="HEAD").status == 200
+        path.touch()
+        assert client.get("/healthz").status == 200
+
+
+def test_output_does_not_wait_for_input(server: Server) -> None:
+    with connect(server) as client:
+        client.send(b"POST /echo-meanwhile HTTP/1.1\r\n" + HOST
+                    + b"Transfer-Encoding: chunked\r\n\r\n")
+        received = b""
+        while b"ready" not in received:     # before anything of the body was sent
+            received += client.read(1)
+        client.send(b"5\r\nhello\r\n0\r\n\r\n")
+        client.buffered = received + client.buffered
+        assert client.read_response().body == b"readyhello"
+
+
 def test_the_client_leaves(server: Server) -> None:
     before = get_json(server, "/notes").count(["gone", True, True])
     path = Path(server.directory, "waiting")
@@ -285,6 +311,30 @@ def test_signal_handlers_work_in_the_main_thread(tmp_path: Path) -> None:
         server.wait_for("an exception was raised between two requests")
         assert get(server, "/sleep?0").body == b"slept"
         assert server.stop() == 0
+
+
+def test_a_signal_handler_may_raise_at_any_moment(tmp_path: Path) -> None:
+    with serving(tmp_path, MAIN) as server:
+        worker = get_json(server, "/facts")["pid"]
+        assert get(server, "/ticking?0.003").body == b"set"
+        server.wait_for("an exception was raised between two requests", 100)
+        statuses = {get(server, "/ticking?0.003").status for _ in range(50)}
+        assert statuses <= {200, 500}
+        wait_until(lambda: get(server, "/ticking?0").status == 200, "the end of the timer")
+        assert get_json(server, "/facts")["pid"] == worker
+        assert server.stop() == 0
+
+
+def test_a_read_that_a_signal_ends_loses_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, MAIN) as server, connect(server) as client:
+        client.send(b"POST /read-with-alarm HTTP/1.1\r\n" + HOST
+                    + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+        received = b""
+        while b"waiting" not in received:
+            received += client.read(1)
+        client.send(b"3\r\ntwo\r\n0\r\n\r\n")
+        client.buffered = received + client.buffered
+        assert client.read_response().body == b"waitingonetwo"
 
 
 def test_tls(authority: Authority) -> None:
@@ -363,6 +413,25 @@ def test_harakiri_of_what_cannot_be_ended(tmp_path: Path, threads: int) -> None:
 
 
 @pytest.mark.slow
+def test_harakiri_after_early_hints(tmp_path: Path) -> None:
+    with serving(tmp_path, MAIN, "harakiri = 1\n") as server, connect(server) as client:
+        assert client.get("/hints-and-sleep").status == 103
+        assert client.read_response().status == 504
+
+
+@pytest.mark.slow
+def test_a_slow_reader_is_no_slow_request(tmp_path: Path) -> None:
+    with serving(tmp_path, POOL, "slow-request = 0.5\n") as server:
+        with connect(server) as reader:
+            reader.send(f"GET /large?{LARGE} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+            reader.readline()
+            for _ in range(POOL):
+                assert get(server, "/sleep?1").body == b"slept"
+        server.wait_for("slow request: GET /sleep?1", POOL)
+        assert not server.find("slow request: GET /large")
+
+
+@pytest.mark.slow
 def test_a_stop_does_not_wait_for_a_thread_that_never_ends(tmp_path: Path) -> None:
     for threads in (MAIN, POOL):
         with serving(tmp_path, threads, "harakiri = 1\nworker-reload-mercy = 4\n") as server:
@@ -433,6 +502,26 @@ def test_connections_go_to_a_free_worker(tmp_path: Path) -> None:
                 assert second.read_response().body == b"slept"
             assert first.read_response().body == b"slept"
         assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_full_gets_connections_again(tmp_path: Path) -> None:
+    with serving(tmp_path, MAIN, "processes = 2\n") as server:
+        for _ in range(2):
+            burst = [connect(server) for _ in range(12)]
+            for client in burst:
+                client.send(b"GET /sleep?0.05 HTTP/1.1\r\n" + HOST
+                            + b"Connection: close\r\n\r\n")
+            for client in burst:
+                with client:
+                    assert client.read_response().body == b"slept"
+            with connect(server) as slow:
+                slow.send(b"GET /sleep?2 HTTP/1.1\r\n" + HOST + b"\r\n")
+                began = time.monotonic()
+                for _ in range(50):
+                    assert get(server, "/sleep?0").body == b"slept"
+                assert time.monotonic() - began < 1.5, "none of them waits for the long request"
+                assert slow.read_response().body == b"slept"
 
 
 @pytest.mark.slow

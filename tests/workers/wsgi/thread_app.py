@@ -231,6 +231,65 @@ def child(environ, start_response):
     return reply(start_response, b"%d" % pid)
 
 
+def ticking(environ, start_response):
+    """A signal handler that raises every few milliseconds, also between the requests."""
+    def raise_error(*_):
+        raise TimeoutError("of the timer")
+    signal.signal(signal.SIGALRM, raise_error)
+    interval = float(environ["QUERY_STRING"])
+    try:
+        signal.setitimer(signal.ITIMER_REAL, interval, interval)
+    finally:
+        return reply(start_response, b"set")
+
+
+def read_with_alarm(environ, start_response):
+    """Give up a read after a moment, respond, and read on afterwards."""
+    def raise_error(*_):
+        raise TimeoutError
+    signal.signal(signal.SIGALRM, raise_error)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    pieces = []
+    try:
+        while piece := environ["wsgi.input"].read1(10):
+            pieces.append(piece)
+    except TimeoutError:
+        start_response("200 OK", [])
+        yield b"waiting"
+    while piece := environ["wsgi.input"].read1(10):
+        pieces.append(piece)
+    yield b"".join(pieces)
+
+
+def echo_meanwhile(environ, start_response):
+    """A thread reads the body while the request sends."""
+    pieces = queue.SimpleQueue()
+
+    def read():
+        while piece := environ["wsgi.input"].read1(1000):
+            pieces.put(piece)
+        pieces.put(b"")
+    threading.Thread(target=read).start()
+    start_response("200 OK", [])
+    yield b"ready"
+    while piece := pieces.get():
+        yield piece
+
+
+def hints_and_sleep(environ, start_response):
+    environ["wsgi.early_hints"]([("Link", "</style.css>")])
+    time.sleep(30)
+
+
+class Falsy(Exception):
+    def __len__(self):
+        return 0
+
+
+def falsy(environ, start_response):
+    raise Falsy("without a truth value")
+
+
 def get_notes(environ, start_response):
     return as_json(start_response, notes)
 
