@@ -215,18 +215,6 @@ class WsgiExchange(RequestRecord):
         if self.http11 and not self.raw and not self.head_sent:
             self.transport.stream.send(informational(103, headers))
 
-    def replaced(self, status: int, octets: bytes) -> None:
-        """Record for the request log that an error page replaced the response.
-
-        Args:
-            status: of the page.
-            octets: its head and body.
-        """
-        head, _, body = octets.partition(b"\r\n\r\n")
-        self.status = status
-        self.header_count = head.count(b"\r\n")
-        self.header_size, self.body_size = len(head) + 4, len(body)
-
     @property
     def response_headers(self) -> list[tuple[str, str]]:
         """The application's header fields as they were sent."""

@@ -204,7 +204,8 @@ def _abandon(connection: Any) -> None:
                  service.worker)
     if not exchange.head_sent:
         try:
-            connection.stream.send_now(error_response(504, connection.response_defaults))
+            connection.stream.send_now(error_response(504, connection.response_defaults,
+                                                      is_head=exchange.method == "HEAD"))
         except OSError as error:
             log.debug(NOT_SENT, connection.peer, 504, error)
     if exchange.broken_off:

@@ -27,7 +27,8 @@ def reject(connection: Any, error: ProtocolError) -> bool:
     Returns:
         Whether to linger on closing, as the peer may still be sending.
     """
-    is_head = connection.rejected is not None and connection.rejected.method == "HEAD"
+    is_head = "HEAD" == (connection.first_line()[0] if connection.rejected is None
+                         else connection.rejected.method)
     if isinstance(error, Overloaded):
         connection.service.rejected += 1
         octets = error_response(503, connection.response_defaults, is_head=is_head, extra=RETRY)

@@ -79,6 +79,14 @@ def test_an_error_page_is_counted_as_it_was_sent(server: Server, method: str) ->
     assert f"{len(response.headers)} headers in 1" in line and response.status == 500
 
 
+def test_a_rejected_head_request_has_no_body(server: Server) -> None:
+    for head in (b"HEAD /nohost HTTP/1.1\r\n\r\n",
+                 b"HEAD /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n"):
+        with connect(server) as client:
+            client.send(head)
+            assert client.read_response("HEAD").status in (400, 413) and client.closed()
+
+
 def test_served_requests_are_counted_separately(server: Server) -> None:
     start = len(server.out)
     get(server, "/hello")

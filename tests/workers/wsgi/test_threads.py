@@ -457,12 +457,23 @@ def test_cancel_on_disconnect(tmp_path: Path, threads: int) -> None:
 
 @pytest.mark.slow
 def test_slow_request_and_block_warning(tmp_path: Path) -> None:
-    with serving(tmp_path, POOL, "slow-request = 0.5\nblock-warning = 300\n") as server:
+    more = "slow-request = 0.5\nblock-warning = 300\npy-tracebacker = tb\n"
+    with serving(tmp_path, POOL, more) as server:
         assert get(server, "/sleep?1").body == b"slept"
         line = server.wait_for("slow request: GET /sleep?1")
         assert "on core" in line
         server.wait_for("time.sleep(float(environ")
         assert not server.find("is blocked for"), "a thread that waits blocks nothing"
+        assert get(server, "/with-the-lock").body == b"done"
+        server.wait_for("by request GET /with-the-lock")
+        with connect(server) as client, socket.socket(socket.AF_UNIX) as tracebacker:
+            client.send(b"GET /hold?traced HTTP/1.1\r\n" + HOST + b"\r\n")
+            wait_until(lambda: list(tmp_path.glob("traced-*")), "the application has it")
+            tracebacker.connect(str(tmp_path / "tb1"))
+            text = b"".join(iter(lambda: tracebacker.recv(65536), b"")).decode()
+            (tmp_path / "traced").touch()
+            assert client.read_response().body == b"held"
+        assert "GET /hold?traced" in text and "function = hold" in text
         assert server.stop() == 0
 
 

@@ -78,6 +78,12 @@ def raise_nothing(end):
             notes.append(type(error).__name__)
 
 
+def with_the_lock(environ, start_response):
+    """C code that keeps the interpreter's lock."""
+    ctypes.PyDLL(None).usleep(ctypes.c_uint(900_000))
+    return reply(start_response, b"done")
+
+
 def hold(environ, start_response):
     """Wait for the file of the query string; have a file of this thread meanwhile."""
     name = environ["QUERY_STRING"]
