@@ -115,7 +115,7 @@ class Call:
         dropped: the client had left before a thread was free.
         interruption: the exception that `interrupt` raises, None if it was not called.
         counted: its slot was given back.
-        lost: another thread was started in place of its own.
+        lost: it goes on long after its interruption, and its thread is given up.
     """
 
     __slots__ = (
