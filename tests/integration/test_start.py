@@ -376,6 +376,12 @@ def test_a_user_that_does_not_exist(directory, ini, status):
 
 # Logs without a reader.
 
+def accepts(path):
+    """Whether a server listens there: the file exists a moment before that."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(path) == 0
+
+
 @pytest.mark.parametrize("reader", ["asleep", "gone"])
 def test_log_pipes_without_a_reader(directory, reader):
     """Requests, errors, respawns and the stop still work."""
@@ -385,7 +391,7 @@ def test_log_pipes_without_a_reader(directory, reader):
         cwd=directory, env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        wait_until(lambda: os.path.exists(path), "the socket")
+        wait_until(lambda: accepts(path), "the socket")
         assert ask(path, "/who").status == 200
         if reader == "gone":
             server.stdout.close()

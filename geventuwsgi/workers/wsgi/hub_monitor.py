@@ -64,6 +64,11 @@ class HubMonitor:
         if before == self._logged_beat:
             log.warning("the hub of worker %d runs again, after %.0f milliseconds",
                         self._service.worker, (self._beat - before) * 1000)
+        elif self._service.pool is not None and self._beat - before >= self._limit + self._period:
+            # The monitor needs the interpreter's lock too, and did not get it in time.
+            log.warning("the hub of worker %d was blocked for %.0f milliseconds: a native thread "
+                        "kept the interpreter's lock", self._service.worker,
+                        (self._beat - before) * 1000)
 
     def _watch(self) -> None:
         """The body of the thread."""

@@ -200,6 +200,7 @@ def test_a_slow_reader_keeps_no_thread(server: Server, path: str) -> None:
 def test_errors(server: Server) -> None:
     with connect(server) as client:
         assert client.get("/error").status == 500
+    server.wait_for("ValueError: of the application")
     lines = "\n".join(server.err)
     trace = lines[lines.index("Error handling request GET /error from"):]
     assert trace.splitlines()[2].endswith("in application"), "without the server's frames"
@@ -465,7 +466,7 @@ def test_slow_request_and_block_warning(tmp_path: Path) -> None:
         server.wait_for("time.sleep(float(environ")
         assert not server.find("is blocked for"), "a thread that waits blocks nothing"
         assert get(server, "/with-the-lock").body == b"done"
-        server.wait_for("by request GET /with-the-lock")
+        wait_until(lambda: server.find("is blocked for") or server.find("was blocked for"))
         with connect(server) as client, socket.socket(socket.AF_UNIX) as tracebacker:
             client.send(b"GET /hold?traced HTTP/1.1\r\n" + HOST + b"\r\n")
             wait_until(lambda: list(tmp_path.glob("traced-*")), "the application has it")
