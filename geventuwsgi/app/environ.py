@@ -86,11 +86,17 @@ def from_http(base: Environ, parser: RequestParser) -> Environ:
 
 
 def from_packet(base: Environ, parser: PacketParser) -> Environ:
-    """Build the environ from the variables of a uwsgi packet, each as it was sent."""
+    """Build the environ from the variables of a uwsgi packet, each as it was sent.
+
+    Web servers send what their configuration names, so what an environ must have (PEP 3333)
+    gets a default. A request without REQUEST_METHOD is a GET, as for uWSGI and gunicorn.
+    """
     environ = {**base, **parser.vars}
+    if not environ.get("REQUEST_METHOD"):
+        environ["REQUEST_METHOD"] = "GET"
     if "PATH_INFO" not in environ:
         environ["PATH_INFO"] = ""
-    if "SERVER_PROTOCOL" not in environ:
+    if not environ.get("SERVER_PROTOCOL"):
         environ["SERVER_PROTOCOL"] = "HTTP/1.1"
     if "REQUEST_URI" in environ:
         environ["RAW_URI"] = environ["REQUEST_URI"]

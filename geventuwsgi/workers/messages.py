@@ -5,7 +5,6 @@ from ..errors import ProtocolError
 # Formats of log lines.
 GONE_DURING = "%s: client gone during %s: %r"
 CONNECTED_ONLY = "%s: sent nothing for %g seconds; closed"
-EMPTY_PACKET = "Empty python request: a packet without REQUEST_METHOD"
 FORBIDDEN_PEER = "Forbidden uWSGI request from IP %s (see uwsgi-allow-from)"
 FOREIGN_USER = "a process of user %d connected to the socket between router and workers; closed"
 NO_APPLICATION = "--- no python application found for %s, check your startup logs for errors ---"

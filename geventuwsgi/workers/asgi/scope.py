@@ -131,10 +131,10 @@ def from_packet(base: Scope, parser: PacketParser) -> Scope:
     uri = get("REQUEST_URI", "").partition("?")[0]
     scope["raw_path"] = (uri or get("PATH_INFO", "")).encode("latin-1")
     scope["query_string"] = get("QUERY_STRING", "").encode("latin-1")
-    version = get("SERVER_PROTOCOL", "HTTP/1.1").rpartition("/")[2]
+    version = (get("SERVER_PROTOCOL") or "HTTP/1.1").rpartition("/")[2]
     # A front end's "HTTP/2.0" is "2" to ASGI.
     scope["http_version"] = version if version.startswith("1.") else version.partition(".")[0]
-    scope["method"] = variables["REQUEST_METHOD"]
+    scope["method"] = get("REQUEST_METHOD") or "GET"
     scope["scheme"] = scheme_of(variables, True, "http")
     if get("REMOTE_ADDR"):
         scope["client"] = get("REMOTE_ADDR"), _number(get("REMOTE_PORT", ""))

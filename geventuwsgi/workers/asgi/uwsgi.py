@@ -5,7 +5,7 @@ from typing import Any
 
 from ...errors import ProtocolError
 from ...protocol.uwsgi import PONG, PacketParser
-from ..messages import EMPTY_PACKET, FORBIDDEN_PEER, body_too_large
+from ..messages import FORBIDDEN_PEER, body_too_large
 from .connection import Connection
 from .exchange import AsgiExchange
 from .scope import EXTENSIONS, VARIABLES, added_variables, from_packet
@@ -43,8 +43,6 @@ class UwsgiConnection(Connection):
             self.close()
             return
         variables = parser.vars
-        if not variables.get("REQUEST_METHOD"):
-            raise ProtocolError(400, EMPTY_PACKET)
         if variables.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise ProtocolError(400, "a WebSocket handshake over the uwsgi protocol, which cannot "
                                      "carry one: use proxy_pass to an http-socket")

@@ -8,7 +8,7 @@ from ...app.wsgi import WsgiExchange
 from ...errors import ProtocolError
 from ...protocol.response import error_response
 from ...protocol.uwsgi import PONG, PacketParser
-from ..messages import EMPTY_PACKET, FORBIDDEN_PEER
+from ..messages import FORBIDDEN_PEER
 from . import rejections
 from .connection import Connection
 
@@ -35,8 +35,6 @@ class UwsgiConnection(Connection):
             self.stream.send(PONG)
             return False
         environ = environs.from_packet(service.templates[self.listener.url], parser)
-        if not environ.get("REQUEST_METHOD"):
-            raise ProtocolError(400, EMPTY_PACKET)
         exchange = WsgiExchange(
             self, environ, environ["REQUEST_METHOD"], environ.get("REQUEST_URI", ""),
             environ["SERVER_PROTOCOL"], True, True)

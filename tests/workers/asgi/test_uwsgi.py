@@ -83,9 +83,16 @@ def test_a_truncated_body(server: Server) -> None:
     server.wait_for("APP echo gone after 9")
 
 
+def test_a_packet_without_a_method_is_a_get(server: Server) -> None:
+    status, _, body = talk(server, "/scope", REQUEST_METHOD="", SERVER_PROTOCOL="")
+    assert status == 200
+    scope = json.loads(body)
+    assert scope["method"] == "GET" and scope["http_version"] == "1.1"
+
+
 def test_an_invalid_packet(server: Server) -> None:
     with connect(server, "uwsgi") as wire:
-        wire.send(packet({"REQUEST_METHOD": ""}))
+        wire.send(packet(request("/echo", CONTENT_LENGTH="x")))
         assert wire.read_to_end().startswith(b"HTTP/1.1 400 ")
     with connect(server, "uwsgi") as wire:
         wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

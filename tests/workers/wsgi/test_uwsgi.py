@@ -85,6 +85,21 @@ def test_ping(server: Server) -> None:
     assert get_json(server, "/calls") == before
 
 
+@pytest.mark.parametrize("variables", [
+    {"SERVER_PROTOCOL": "HTTP/1.0"}, {"REQUEST_METHOD": "", "SERVER_PROTOCOL": ""}])
+def test_a_packet_without_a_method_is_a_get(server: Server, variables: dict[str, str]) -> None:
+    """nginx's own tests of uwsgi_pass send SERVER_PROTOCOL alone."""
+    with connect(server, "uwsgi") as client:
+        client.send(packet(variables))
+        assert client.read_response().status == 200
+    with connect(server, "uwsgi") as client:
+        client.send(packet({**variables, "PATH_INFO": "/environ"}))
+        environ = json.loads(client.read_response().body)
+    assert environ["REQUEST_METHOD"] == "GET" and environ["SCRIPT_NAME"] == ""
+    assert environ["QUERY_STRING"] == "" and environ["SERVER_NAME"] and environ["SERVER_PORT"]
+    assert environ["SERVER_PROTOCOL"] == (variables["SERVER_PROTOCOL"] or "HTTP/1.1")
+
+
 def block(*pieces: bytes) -> bytes:
     data = b"".join(pieces)
     return struct.pack("<BHB", 0, len(data), 0) + data
@@ -101,7 +116,6 @@ PACKETS = [
     ("value over the end", block(METHOD, b"\x01\0A\xff\0x"), 400, "over the end"),
     ("trailing byte", block(METHOD, b"\x01"), 400, "over the end"),
     ("key without value", block(METHOD, b"\x01\0A"), 400, "over the end"),
-    ("no method", packet({"A": "b"}), 400, "without REQUEST_METHOD"),
     ("oversize", packet(request(HTTP_X=("x" * 8192))), 431, "8192"),
     ("65535 promised", packet(request(), size=65535), 431, "8192"),
     *((f"CONTENT_LENGTH {text!r}", packet(request(CONTENT_LENGTH=text), b"hello"), 400,
