@@ -80,14 +80,14 @@ def stream(loggers: Iterable[tuple[str, Sink]], routes: Iterable[tuple[str, str]
     Args:
         loggers: (name or "", sink) of each.
         routes: (name, expression) of each.
-        encoders: as written.
+        encoders: as written; those without a name apply to every logger, as in uWSGI.
         fallback: opens the target of other lines if there is no logger without a name.
     """
     made = [encoder(text) for text in encoders]
     named: dict[str, RouteTarget] = {}
     unnamed: list[RouteTarget] = []
     for name, sink in loggers:
-        target = RouteTarget(sink, [encode for owner, encode in made if owner == name])
+        target = RouteTarget(sink, [encode for owner, encode in made if owner in ("", name)])
         if name:
             named[name] = target
         else:

@@ -197,7 +197,7 @@ def encoder(text: str) -> tuple[str, Encoder]:
     """Parse `type[:logger] arguments`.
 
     Returns:
-        The name of its logger ("" = those without a name), and the function.
+        The name of its logger ("" = all loggers), and the function.
 
     Raises:
         ValueError: there is no such encoder.

@@ -142,9 +142,9 @@ logger = far rsyslog:127.0.0.1:{udp.getsockname()[1]},app
 log-route = err 404
 log-route = far printed 40[34]
 log-drain = drained
+log-encoder = prefix:err >
 log-encoder = json {{"m": "${{msg}}", "y": "${{strftime:%%Y}}"}}
 log-encoder = nl
-log-encoder = prefix:err >
 req-logger = file:req.log
 req-logger = bad socket:{tmp_path}/log.sock
 log-req-route = bad HTTP/1.. 5..
@@ -157,10 +157,12 @@ log-syslog = app
             for path in ("200", "404", "403", "200?drained", "500", "200?last"):
                 get(int(port), path)
             wait_in(tmp_path / "req.log", "GET /", 5)
-            assert re.match(rb"<29>\w{3} [ \d]\d [\d:]{8} app: printed 404$", udp.recv(9999))
-            assert udp.recv(9999).endswith(b" app: printed 403")
+            assert re.match(rb'<29>\w{3} [ \d]\d [\d:]{8} app: {"m": "printed 404", "y": "\d+"}$',
+                            udp.recv(9999))
+            assert b' app: {"m": "printed 403", ' in udp.recv(9999)
             assert b"GET /500 => " in unix.recv(9999)
-            assert text_of(tmp_path / "err.log") == ">printed 404\n>raw 404\n"
+            assert [json.loads(line)["m"] for line in
+                    text_of(tmp_path / "err.log").splitlines()] == [">printed 404", ">raw 404"]
             requests = text_of(tmp_path / "req.log")
             # Two workers may write their lines in another order than they responded.
             assert sorted(line.split(" => ")[0].split("GET ")[1]

@@ -42,11 +42,19 @@ def test_routes_filters_and_loggers_without_a_name():
     one.dispatch([b"one\n", b"\x1eGET 200 ok\n", b"\x1eGET 500 secret\n", b"ERROR slow\n",
                   b"why\n", b"secret: ERROR\n", b"the end\n"])
     assert found[""].got == [b">one\n", b">the end\n"]
-    assert found["err"].got == [b"ERROR slow!\n"]
-    assert found["slow"].got == [b"ERROR slow\n"]
+    assert found["err"].got == [b">ERROR slow!\n"]
+    assert found["slow"].got == [b">ERROR slow\n"]
     assert requests[""].got == [b"GET 200 ok\n"]
     assert requests["bad"].got == [b"GET 500 secret\n"]
     assert found["raw"].got == []
+
+
+def test_an_encoder_without_a_name_applies_to_every_logger_in_order():
+    found = sinks("", "err")
+    one = stream(found.items(), [("err", "E")], ["format {${msg}}", "suffix:err !", "nl"],
+                 Memory)
+    Dispatcher(one, one).dispatch([b"E\n", b"a\n"])
+    assert found["err"].got == [b"{E}!\n"] and found[""].got == [b"{a}\n"]
 
 
 def test_without_an_unnamed_logger_other_lines_go_to_the_original_destination():

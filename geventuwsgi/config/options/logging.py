@@ -142,7 +142,7 @@ LOG_FILES: tuple[Option, ...] = (
            merge=True,
            difference="lines without a match go to req-logger, or if there is none to the log"),
     Option("log-encoder", Many(_ENCODER), "TYPE[:NAME] ARGUMENTS: change each line of the logger "
-           "NAME, or of all unnamed loggers: prefix, suffix, nl, format, json, gzip, compress"
+           "NAME, or of all loggers: prefix, suffix, nl, format, json, gzip, compress"
            + _ALL, _FILES, default=(), merge=True,
            difference="a suffix comes before the end of the line"),
     Option("log-req-encoder", Many(_ENCODER), "as log-encoder, for request lines", _FILES,
