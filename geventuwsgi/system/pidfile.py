@@ -1,4 +1,8 @@
-"""The pid file: replaced in one step, and removed only while it holds our pid."""
+"""The pid file: replaced in one step, and removed only while it holds our pid.
+
+A file that may be written but not replaced (in a directory of root's, or mounted by itself into
+a container) is written in place, and emptied at the end.
+"""
 
 import logging
 import os
@@ -37,19 +41,37 @@ class PidFile:
                                self.path, other)
             else:
                 logger.info("%s held the pid of a process that is gone (%d)", self.path, other)
-        draft = f"{self.path}.{os.getpid()}"
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise ConfigError(f"cannot write the pid file {self.path}: it is not a regular file")
         try:
-            if os.path.exists(self.path) and not os.path.isfile(self.path):
-                raise ConfigError(f"cannot write the pid file {self.path}: "
-                                  "it is not a regular file")
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._replace()
+        except OSError as error:
+            if not self._overwrite(f"{os.getpid()}\n"):
+                raise ConfigError(
+                    f"cannot write the pid file {self.path}: {error.strerror}") from None
+
+    def _replace(self) -> None:
+        draft = f"{self.path}.{os.getpid()}"
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
             with os.fdopen(fd, "w") as file:
                 if os.geteuid() == 0:
                     os.fchown(fd, *(-1 if one is None else one for one in self._owner))
                 file.write(f"{os.getpid()}\n")
             os.rename(draft, self.path)
-        except OSError as error:
-            raise ConfigError(f"cannot write the pid file {self.path}: {error.strerror}") from None
+        except OSError:
+            os.unlink(draft)
+            raise
+
+    def _overwrite(self, text: str) -> bool:
+        """Write the existing file in place, never through a link; return whether that worked."""
+        try:
+            fd = os.open(self.path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(fd, "w") as file:
+                file.write(text)
+        except OSError:
+            return False
+        return True
 
     def read(self) -> int | None:
         """Return the pid in the file, or None."""
@@ -61,12 +83,14 @@ class PidFile:
         return int(text) if text.isascii() and text.isdigit() else None
 
     def remove(self) -> bool:
-        """Remove the file if it holds our pid; return whether it was removed."""
+        """Remove the file if it holds our pid, or empty it if it must stay; return whether."""
         if self.read() != os.getpid():
             return False
         try:
             os.unlink(self.path)
         except OSError as error:
+            if self._overwrite(""):
+                return True
             logger.warning("cannot remove the pid file %s: %s", self.path, error.strerror)
             return False
         return True

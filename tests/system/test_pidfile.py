@@ -66,6 +66,34 @@ def test_a_file_that_cannot_be_written(tmp_path):
         PidFile(str(tmp_path / "directory")).write()
 
 
+def test_a_file_that_may_be_written_but_not_replaced(tmp_path, monkeypatch):
+    """An administrator's file for a service that may not write to /run."""
+    (tmp_path / "app.pid").write_text("9" * 30)
+
+    def refused(*arguments, **named):
+        raise PermissionError(13, "Permission denied")
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, flags, *more, **named: (
+        refused if flags & os.O_EXCL else real)(path, flags, *more, **named))
+    monkeypatch.setattr(os, "unlink", refused)
+    file = PidFile(str(tmp_path / "app.pid"))
+    file.write()
+    assert (tmp_path / "app.pid").read_text() == f"{os.getpid()}\n"
+    assert file.remove() and (tmp_path / "app.pid").read_text() == ""
+    with pytest.raises(ConfigError, match="Permission denied"):
+        PidFile(str(tmp_path / "none.pid")).write()
+
+
+def test_a_rename_that_fails_leaves_no_draft(tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise PermissionError(1, "Operation not permitted")  # the directory is sticky
+    monkeypatch.setattr(os, "rename", refused)
+    (tmp_path / "app.pid").touch()
+    PidFile(str(tmp_path / "app.pid")).write()
+    assert (tmp_path / "app.pid").read_text() == f"{os.getpid()}\n"
+    assert os.listdir(tmp_path) == ["app.pid"]
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
 def test_a_pid_file_of_another_user(tmp_path):
