@@ -192,7 +192,7 @@ def response_header(record: Any, name: str) -> str:
 NAMESPACE: dict[str, Any] = {
     "plain": escape.plain, "quoted": escape.quoted, "in_json": escape.in_json,
     "local_time": _once_a_second(_local_time), "c_time": _once_a_second(time.ctime),
-    "f_time": _once_a_second(time.ctime), "dated": timestamps.text_of,
+    "f_time": _once_a_second(_local_time), "dated": timestamps.text_of,
     "now": time.time, "memory": memory, "response_header": response_header,
     "empty": {},
 }

@@ -111,7 +111,8 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
         micros, x_forwarded_for: see `uwsgi_line`; only for the default line.
         memory: see `with_memory`; only for the default line.
         strftime: the literal text may contain strftime's conversions (`log-format-strftime`).
-        date: the format of `%(ftime)`; "" = ctime's (`log-date`).
+        date: the format of `%(ftime)` (`log-date`); "" or without `strftime` that of
+            `%(ltime)`, as in uWSGI.
 
     Between double quotes, quotes and backslashes of a value are escaped. A format that starts
     with `{"` is JSON, and its values are escaped for that. A missing or empty value is `-`.
@@ -126,7 +127,7 @@ def compile_format(text: str | None = None, *, style: str | None = None, micros:
     pieces = atoms.split(text, style)
     is_json = text.lstrip().startswith('{"')
     namespace = dict(atoms.NAMESPACE)
-    if date:
+    if date and strftime:
         namespace["f_time"] = lambda timestamp: timestamps.text_of(date, timestamp)
     parts: list[ast.expr] = []
     in_quotes = False

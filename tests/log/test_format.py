@@ -10,6 +10,7 @@ import pytest
 from geventuwsgi.log.format import compile_format
 
 STARTED = time.mktime((2026, 11, 21, 10, 12, 6, 0, 0, -1)) + 0.25
+LOCAL_TIME = time.strftime("%d/Nov/2026:%H:%M:%S %z", time.localtime(STARTED))
 
 
 def record(environ=None, **fields):
@@ -90,7 +91,7 @@ def test_nothing_hostile_of_the_environ_reaches_a_line(name, text):
     ("rsize", "2"), ("hsize", "64"), ("size", "66"), ("cl", "7"), ("micros", "1500"),
     ("msecs", "1"), ("secs", "0.001500"), ("time", str(int(STARTED))),
     ("tmsecs", str(int(STARTED * 1000))), ("tmicros", str(int(STARTED * 1000000))),
-    ("ctime", "Sat Nov 21 10:12:06 2026"), ("ftime", "Sat Nov 21 10:12:06 2026"),
+    ("ctime", "Sat Nov 21 10:12:06 2026"), ("ftime", LOCAL_TIME),
     ("pid", "7701"), ("wid", "1"), ("switches", "1"), ("vars", "16"), ("core", "0"),
     ("pktsize", "142"), ("modifier1", "0"), ("modifier2", "0"), ("headers", "2"),
     ("var.HTTP_HOST", "h.test"), ("var.NONE", "-"), ("tenant", "acme"), ("unset", "-"),
@@ -152,8 +153,14 @@ def test_json_stays_json():
     assert json.loads(format(record(uri="/\xff")))["uri"] == "/\xff"
 
 
+def test_ftime_has_the_form_of_log_date_only_with_strftime():
+    """As in uWSGI, where log-format-strftime decides for all of the format."""
+    assert compile_format("%(ftime)", date="%H+%M")(record()) == LOCAL_TIME + "\n"
+    assert compile_format("%(ftime)", date="%H+%M", strftime=True)(record()) == "10+12\n"
+
+
 def test_strftime_and_the_form_of_ftime():
     """Literal text is strftime's; a percent sign of the client's is not."""
     line = compile_format("<%Y> %(uri) %(ftime)", strftime=True, date="%H+%M")
     assert re.fullmatch(r"<\d{4}> /p\?%Y 10\+12\n", line(record(uri="/p?%Y")))
-    assert compile_format("%Y %(ftime)")(record()) == "%Y Sat Nov 21 10:12:06 2026\n"
+    assert compile_format("%Y %(ftime)")(record()) == f"%Y {LOCAL_TIME}\n"

@@ -106,7 +106,7 @@ LOGGING: tuple[Option, ...] = (
            "strftime format: log-date = %Y-%m-%d %H:%M:%S", _LOGGING, default="",
            aliases=("logdate", "log-prefix"),
            difference="pid and level follow; false means off. In request lines it is %(ftime), "
-                      "as in uWSGI"),
+                      "if log-format-strftime is set, as in uWSGI"),
     Option("log-format-strftime", Boolean(), "expand strftime codes in the literal text of "
            "log-format", _LOGGING, default=False, aliases=("logformat-strftime",),
            difference="values from the request are not expanded"),
