@@ -67,8 +67,8 @@ def load(spelling: str, variables: Mapping[str, str]) -> Any:
 
 
 def file_of(uri: str) -> str:
-    """Return the path of a `config:` URI without its section, "" for others."""
-    return uri.removeprefix("config:").partition("#")[0] if uri.startswith("config:") else ""
+    """Return the path of a `config:` URI, or of an INI file, without its section; "" for others."""
+    return "" if uri.startswith("egg:") else uri.removeprefix("config:").partition("#")[0]
 
 
 def files_of(spellings: Iterable[str | None]) -> list[str]:

@@ -307,9 +307,9 @@ def load_applications(settings: Settings) -> "Applications":
     from ..app import paste
 
     run_hooks(settings, os.environ, "pre-app")
-    if settings.paste_logger:
-        paste.configure_logging(paste.file_of(settings.paste or ""),
-                                paste.variables(settings.paste_global))
+    logged = paste.file_of(settings.paste or "") if settings.paste_logger else ""
+    if logged:
+        paste.configure_logging(logged, paste.variables(settings.paste_global))
     import_all(settings.import_, "import")
     started = time.monotonic()
     applications = _loaded(settings)

@@ -109,11 +109,22 @@ def site(tmp_path):
     return tmp_path
 
 
-def test_a_pipeline(site):
-    with Server(site, "--paste", "config:production.ini#front", "--paste-logger",
+@pytest.mark.parametrize("scheme", ["config:", ""])
+def test_a_pipeline(site, scheme):
+    with Server(site, "--paste", f"{scheme}production.ini#front", "--paste-logger",
                 "--http-socket", "127.0.0.1:0", app=APP) as server:
         assert server.body("/").decode() == f"shop  filtered in {site}"
         server.wait_for("FROM THE INI built with")
+
+
+def test_paste_logger_without_paste_does_not_end_the_start(tmp_path):
+    """As in uWSGI; `paste-logger = %p` stands in many files that now have `module`."""
+    ini = "[uwsgi]\nhttp-socket = 127.0.0.1:0\nwsgi-file = app.py\npaste-logger = %p\n"
+    app = "def application(environ, start_response):\n    start_response('200 OK', [])\n" \
+          "    return [b'ok']\n"
+    with Server(tmp_path, ini=ini, app=app) as server:
+        assert server.body("/") == b"ok"
+        server.wait_for("app.ini:4: paste-logger: has no effect without paste")
 
 
 @pytest.mark.parametrize("option", ["ini-paste", "ini-paste-logged"])

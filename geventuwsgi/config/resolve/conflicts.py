@@ -134,6 +134,7 @@ class WorkerConflicts:
         """
         self._recycling()
         self._cheaper()
+        self.warn_alone("paste_logger", "paste")
         # In a file it is for development runs.
         if self.origins.get("reload_extra_file", _DEFAULT).kind != "file":
             self.warn_alone("reload_extra_file", "py_autoreload")
