@@ -125,6 +125,16 @@ DERIVED = [
                                "limit_request_field_size": 32768}),
     ("buffer-size = 4096\nlimit-request-line = 1000\n",
      {"limit_request_line": 1000, "limit_request_field_size": 4096}),
+    # 0 is gunicorn's "unlimited": as much as a head may have, which is gunicorn's 1 MiB then
+    ("limit-request-line = 0\n", {"head_limit": 1 << 20, "limit_request_line": 1 << 20,
+                                  "limit_request_field_size": 8190, "buffer_size": 65536}),
+    ("limit-request-field_size = 0\nlimit-request-fields = 0\n",
+     {"head_limit": 1 << 20, "limit_request_line": 8190, "limit_request_field_size": 1 << 20,
+      "limit_request_fields": 32768}),
+    ("limit-request-line = 0\nlimit-request-field-size = 0\nbuffer-size = 100000\n",
+     {"head_limit": 100000, "limit_request_line": 100000, "limit_request_field_size": 100000}),
+    ("limit-request-line = 100\nlimit-request-fields = 99999\n",
+     {"limit_request_line": 100, "limit_request_fields": 32768}),
     ("auto-procname = false\nprocname-prefix = x\n", {"auto_procname": True}),
     ("auto-procname = false\n", {"auto_procname": False}),
     # sockets in the order written, each with its protocol

@@ -91,12 +91,14 @@ REQUESTS: tuple[Option, ...] = (
            derived="65536",
            difference="larger by default (uWSGI: 4096), and may exceed 65535; if set, it also "
                       "limits the request line and each header field over HTTP"),
-    Option("limit-request-line", Size(minimum=256), "maximum length of the request line",
+    Option("limit-request-line", Size(), "maximum length of the request line; 0: as much as a "
+           "request head may have, which is then 1 MiB unless buffer-size is set",
            _REQUESTS, default=8190, derived="8190, or buffer-size if that is set"),
-    Option("limit-request-fields", Number(minimum=1, maximum=32768),
-           "maximum number of header fields in a request", _REQUESTS, default=100),
-    Option("limit-request-field-size", Size(minimum=256), "maximum size of a header field in a "
-           "request", _REQUESTS, default=8190, aliases=("limit-request-field_size",),
+    Option("limit-request-fields", Number(), "maximum number of header fields in a request; 0: "
+           "32768, which is also the largest value", _REQUESTS, default=100),
+    Option("limit-request-field-size", Size(), "maximum size of a header field in a request; 0: "
+           "as limit-request-line = 0", _REQUESTS, default=8190,
+           aliases=("limit-request-field_size",),
            derived="8190, or buffer-size if that is set"),
     Option("limit-post", Size(), "maximum size of a request body; the response to a larger one "
            "is 413; 0: no limit", _REQUESTS, default=0),

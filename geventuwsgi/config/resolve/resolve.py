@@ -32,6 +32,9 @@ SOCKETS = {
     "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
     "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
 }
+# What gunicorn reads where limit_request_line is 0.
+UNLIMITED_HEAD = 1 << 20
+MOST_FIELDS = 32768  # gunicorn's MAX_HEADERS
 WORKER_TIMEOUT = 30   # seconds, gunicorn's timeout
 DEFAULT_BIND = "127.0.0.1:8000"  # gunicorn's
 COMMAND = "it is only valid on the command line, and has no effect here"
@@ -337,14 +340,25 @@ class _Defaults:
             self.values["worker_timeout"] = min(harakiri or WORKER_TIMEOUT, WORKER_TIMEOUT)
 
     def limits(self) -> None:
-        """Apply buffer-size, if it is set, to the request line, each header field and the head."""
-        size = self.values["buffer_size"]
-        self.values["head_limit"] = size
+        """Apply buffer-size, if it is set, to the request line, each header field and the head.
+
+        A limit of 0 is gunicorn's "unlimited": only the head as a whole is limited then.
+        """
+        values = self.values
+        size = values["buffer_size"]
+        names = ("limit_request_line", "limit_request_field_size")
         if "buffer_size" in self.written:
-            for name in ("limit_request_line", "limit_request_field_size"):
+            for name in names:
                 if name not in self.written:
-                    self.values[name] = size
+                    values[name] = size
                     self.origins[name] = self.origins["buffer_size"]
+        elif not all(values[name] for name in names):
+            size = max(size, UNLIMITED_HEAD)
+        values["head_limit"] = size
+        for name in names:
+            values[name] = values[name] or size
+        values["limit_request_fields"] = min(values["limit_request_fields"] or MOST_FIELDS,
+                                             MOST_FIELDS)
 
     def variables(self) -> None:
         """Read the directories of envdir; --show-config does not print their values."""

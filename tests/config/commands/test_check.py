@@ -348,7 +348,7 @@ def test_settings_that_cannot_be_converted(tmp_path: Path) -> None:
 import socket, json
 raw_env = ["P=@(/etc/hostname)", "Q=a$(HOME)b", "R=x ", "S= y", "T=1\n2", "U=%(bind)s", "V=5%"]
 workers, worker_class, chdir, bind = "two", "tornado", "/srv/a ;b", "127.0.0.1:0"
-limit_request_line = limit_request_field_size = 0
+limit_request_line = limit_request_field_size = -1
 user, keyfile, config, check_config = "root", "/x", "x", False
 spew = capture_output = syslog = False
 statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
@@ -356,7 +356,7 @@ statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
     assert settings.env == ("P=@(/etc/hostname)", "Q=a$(HOME)b", "R=x ", "V=5%")
     assert (settings.processes, settings.chdir, settings.uid) == (1, None, "root")
     for comment in ("workers = two: 'two' is not", "worker_class = tornado: tornado: workers",
-                    "limit_request_line = 0: '0': must be", "raw_env = S= y: an INI file cannot",
+                    "limit_request_line = -1: '-1': must be", "raw_env = S= y: an INI file cannot",
                     "raw_env = U=%(bind)s: an INI file cannot", "raw_env: 'T=1",
                     "config: it is only", "chdir = /srv/a ;b: an INI file cannot",
                     "keyfile = /x: there is no cert",
