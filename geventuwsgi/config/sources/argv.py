@@ -23,6 +23,9 @@ _COUNT = re.compile(r"\d+|auto")
 # A letter -> the option for a number, and the option for any other value.
 _BY_VALUE = {"w": ("processes", "module"), "b": ("buffer-size", "bind"),
              "p": ("processes", "pidfile")}
+# Beside an application, as users of gunicorn, uvicorn and Flask write it, `-b 8080` and `-p 5000`
+# mean a port. Nobody has so many processes.
+_PORTS = {"b": 0, "p": 1024}
 _INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
 
 
@@ -41,9 +44,30 @@ def parse(arguments: Sequence[str]) -> Iterator[Entry | Command]:
     """Yield the options of a command line from left to right.
 
     Raises:
-        UsageError: for an option that is unknown or lacks its value.
+        UsageError: for an option that is unknown, lacks its value or may mean two things.
     """
-    rest = list(arguments)
+    application = False
+    numbers = []
+    for item in _items(list(arguments)):
+        if isinstance(item, Entry):
+            application = application or item.key == "application"
+            if _maybe_port(item):
+                numbers.append(item)
+        yield item
+    if application and numbers:
+        number = numbers[0]
+        raise number.origin.error(
+            f"{number.text} beside an application: write -b :{number.text} for an address, or "
+            f"--{number.key} {number.text}")
+
+
+def _maybe_port(item: Entry) -> bool:
+    least = _PORTS.get(item.origin.option or "")
+    text = item.text or ""
+    return least is not None and text.isdigit() and least <= int(text) < 65536
+
+
+def _items(rest: list[str]) -> Iterator[Entry | Command]:
     only_positional = False
     while rest:
         argument = rest.pop(0)

@@ -32,6 +32,9 @@ def parse(line: str) -> list[tuple[str, str | None]]:
     ("-b 127.0.0.1:8000 -b [::1]:8000", [("bind", "127.0.0.1:8000"), ("bind", "[::1]:8000")]),
     ("-c x.ini", [("ini", "x.ini")]), ("-t 30", [("worker-timeout", "30")]),
     ("-m 022", [("umask", "022")]), ("-k gevent", [("worker-class", "gevent")]),
+    ("-b 8080 app.ini", [("buffer-size", "8080"), ("ini", "app.ini")]),
+    ("-b 8080 -w app:app", [("buffer-size", "8080"), ("module", "app:app")]),
+    ("-p 4 app:app", [("processes", "4"), ("application", "app:app")]),
     ("-ML -s/run/x", [("master", None), ("disable-logging", None), ("socket", "/run/x")]),
     ("-Ts :1", [("enable-threads", None), ("socket", ":1")]),
     ("--chmod-socket", [("chmod-socket", None)]),
@@ -81,6 +84,11 @@ def test_parse(line: str, expected: list[tuple[str, str | None]]) -> None:
     ("--completion csh", "--completion: 'csh' is not one of bash, zsh, fish"),
     ("-s", "-s: needs a value (ADDRESS)"),
     ("-q", "-q: there is no such option"),
+    ("-b 8080 app:app", "-b: 8080 beside an application: write -b :8080 for an address, or "
+     "--buffer-size 8080"),
+    ("app.py -b8080", "-b: 8080 beside an application"),
+    ("-p 5000 app:app", "-p: 5000 beside an application: write -b :5000 for an address, or "
+     "--processes 5000"),
     ("app.yaml", "app.yaml: only INI files are read"),
     ("--need-app false", "'false' is an argument of its own: write a flag's value as --name=false"),
 ])
