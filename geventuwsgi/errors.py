@@ -119,6 +119,10 @@ class AppLoadError(GeventuwsgiError):
         self.traceback = traceback
 
 
+class NoCallableError(AppLoadError):
+    """A module was imported, but has no application."""
+
+
 class ProtocolError(GeventuwsgiError):
     """The client sent something that the protocol forbids or that exceeds a limit.
 

@@ -28,7 +28,7 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
-from ..errors import AppLoadError
+from ..errors import AppLoadError, NoCallableError
 from ..log import tracebacks
 from . import paste as uris
 from .applications import Application, Applications, origin_of
@@ -65,7 +65,8 @@ def load(*, application: str | None = None, module: str | None = None,
         module: uWSGI's `module`.
         wsgi_file: uWSGI's `wsgi-file`.
         paste: a PasteDeploy URI, `config:app.ini#name`. The first given of these five is
-            mounted at ""; the others are skipped with a warning, as in uWSGI.
+            mounted at ""; the others are skipped with a warning, as in uWSGI. One whose
+            module has no application leaves its place to the next.
         callable: the attribute (or `factory()`) for spellings that name none; the default
             is `application`, then `app`.
         mounts: texts `[HOST|]/prefix=spelling`.
@@ -93,10 +94,14 @@ def load(*, application: str | None = None, module: str | None = None,
         raise AppLoadError("no application is given: name one as module:callable or file.py, "
                            "or set `module`, `wsgi-file`, `asgi`, `paste` or `mount`")
     failures = []
-    for mountpoint, spelling, is_file in wanted:
+    defaults = [spelling for mountpoint, spelling, _ in wanted if not mountpoint]
+    for number, (mountpoint, spelling, is_file) in enumerate(wanted, 1):
         try:
             loading.load(mountpoint, spelling, is_file)
         except AppLoadError as error:
+            if isinstance(error, NoCallableError) and not mountpoint and defaults[number:]:
+                log.warning("%s; %s is loaded instead", error, defaults[number])
+                continue
             if need_app:
                 raise
             failures.append(error)
@@ -272,8 +277,8 @@ def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any
         for name in DEFAULT_NAMES:
             if hasattr(module, name):
                 return getattr(module, name), name
-        raise AppLoadError(f"{source} has no 'application' or 'app'"
-                           + suggest_attribute(module, "application"))
+        raise NoCallableError(f"{source} has no 'application' or 'app'"
+                              + suggest_attribute(module, "application"))
     names, call = parse_attribute(source, attribute)
     found: Any = module
     for depth, name in enumerate(names):
@@ -281,8 +286,8 @@ def evaluate(module: types.ModuleType, source: str, attribute: str) -> tuple[Any
             found = getattr(found, name)
         except AttributeError:
             owner = ":".join([source, ".".join(names[:depth])]) if depth else source
-            raise AppLoadError(f"{owner} has no attribute {name!r}"
-                               + suggest_attribute(found, name)) from None
+            raise NoCallableError(f"{owner} has no attribute {name!r}"
+                                  + suggest_attribute(found, name)) from None
     if call is None:
         return found, attribute
     try:

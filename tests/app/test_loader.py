@@ -141,6 +141,24 @@ def test_a_mountpoint_taken_is_skipped_as_in_uwsgi(
         "mountpoint '/' already configured, not_there is skipped"]
 
 
+def test_a_module_without_a_callable_leaves_its_place_to_the_next(
+        write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    """uWSGI goes on with `wsgi-file`; need-app is satisfied by that."""
+    write("settings.py", "DEBUG = True\n")
+    write("a.py", wsgi(text=b"a"))
+    for callable in (None, "application"):
+        [app] = load(module="settings", wsgi_file="a.py", callable=callable)
+        assert answer(app) == b"a"
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0].startswith("settings has no 'application' or 'app'")
+    assert all(message.endswith("; a.py is loaded instead") for message in messages)
+    assert len(messages) == 2
+    assert "settings has no" in str(failure(module="settings", mounts=["/x=a"]))
+    write("b.py", "1 / 0\n")
+    assert "b cannot be imported" in str(failure(module="b", wsgi_file="a.py"))
+    assert "b.py" in str(failure(module="settings", wsgi_file="b.py"))
+
+
 def table(*mountpoints: str) -> Applications:
     """Make applications whose id is the index into `mountpoints`."""
     return Applications([
