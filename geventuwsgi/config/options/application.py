@@ -10,7 +10,7 @@ from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Seconds, Size
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import (
-    Assignment, Boolean, Choice, Many, Mount, Name, Path, ValueType, Variable,
+    Assignment, Boolean, Choice, Many, Mount, Name, Path, Source, ValueType, Variable,
 )
 
 # The worker classes by which gunicorn runs uvicorn.
@@ -42,10 +42,10 @@ _APPLICATION = "Application"
 APPLICATION: tuple[Option, ...] = (
     Option("optimize", Number(maximum=2), "run the application's Python with -O (1) or -OO (2)",
            _APPLICATION, letters="O", derived="as the server's"),
-    Option("application", Name(), "the application: pkg.module:name, pkg.module:factory(), "
+    Option("application", Source(), "the application: pkg.module:name, pkg.module:factory(), "
            "file.py or file.py:name; on the command line the argument without a dash",
            _APPLICATION, gunicorn=("wsgi-app",), everywhere=False),
-    Option("module", Name(), "the module that contains the application, module:callable or "
+    Option("module", Source(), "the module that contains the application, module:callable or "
            "module:factory()", _APPLICATION, aliases=("wsgi",)),
     Option("wsgi-file", Path(), "the Python file that contains the application", _APPLICATION,
            aliases=("file",)),
@@ -62,7 +62,7 @@ APPLICATION: tuple[Option, ...] = (
            status="directive"),
     Option("ini-paste-logged", Path(), "as ini-paste, with paste-logger", _APPLICATION,
            status="directive"),
-    Option("callable", Name(), "the name of the application in its module", _APPLICATION,
+    Option("callable", Source(), "the name of the application in its module", _APPLICATION,
            derived="``application``, then ``app``"),
     Option("mount", Many(Mount()), "serve an application under a path; with vhost also under a "
            "path of one host; may be repeated", _APPLICATION, default=(), merge=True),
@@ -76,7 +76,7 @@ APPLICATION: tuple[Option, ...] = (
            "the workers fork", _APPLICATION, default=False, aliases=("lazy",),
            derived="false; true for ASGI applications, which may start threads when imported",
            difference="``lazy`` means the same; a reload is not limited to the workers"),
-    Option("import", Many(Name()), "import a module or a Python file before the application; may "
+    Option("import", Many(Source()), "import a module or a Python file before the application; may "
            "be repeated", _APPLICATION, default=(), merge=True,
            aliases=("pyimport", "py-import", "python-import")),
     Option("monkey-patch", Boolean(), "patch the standard library for gevent before any code of "
@@ -115,7 +115,7 @@ APPLICATION: tuple[Option, ...] = (
                       "the workers"),
     Option("pecan", Pecan(), "the application that Pecan builds from a configuration file",
            _APPLICATION, to="module", derived="as module"),
-    Option("shared-import", Many(Name()), "import a module or a Python file once, before the "
+    Option("shared-import", Many(Source()), "import a module or a Python file once, before the "
            "workers fork and before import, also with lazy-apps; may be repeated", _APPLICATION,
            default=(), merge=True,
            aliases=("shared-pyimport", "shared-py-import", "shared-python-import")),
@@ -135,7 +135,7 @@ APPLICATION: tuple[Option, ...] = (
 
 _ASGI = "ASGI"
 ASGI: tuple[Option, ...] = (
-    Option("asgi", Name(), "the ASGI application, module:callable or module:factory()", _ASGI),
+    Option("asgi", Source(), "the ASGI application, module:callable or module:factory()", _ASGI),
     Option("interface", Choice("auto", "wsgi", "asgi",
                                asgi3="write interface = asgi",
                                asgi2="write interface = asgi: both forms are served",

@@ -55,7 +55,7 @@ class ValueType:
         """Cut an inline comment, unless `;` and `#` may be part of the value."""
         if not self.comments or context.origin.kind not in ("file", "environment"):
             return text
-        cut = COMMENT.sub("", text) if context.origin.kind == "file" else text
+        cut = self.without_comment(text) if context.origin.kind == "file" else text
         if cut != text:
             context.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; in uWSGI it "
                          f"is part of the value: put it on a line of its own")
@@ -64,6 +64,10 @@ class ValueType:
                          "value")
             cut = cut[1:-1]
         return cut
+
+    def without_comment(self, text: str) -> str:
+        """Return a text without the inline comment at its end."""
+        return COMMENT.sub("", text)
 
 
 def check_pattern(text: str, context: CastContext) -> None:
@@ -110,6 +114,17 @@ class Name(ValueType):
 
     def value(self, text: str, context: CastContext) -> object:
         return text or context.fail("needs a value")
+
+
+class Source(Name):
+    """A module, a file or the name of an application, maybe the call of a factory."""
+
+    comments = True
+
+    def without_comment(self, text: str) -> str:
+        """Cut an inline comment; within quotes `;` and `#` belong to an argument of a factory."""
+        comment = COMMENT.search(_QUOTED.sub(lambda quoted: "_" * len(quoted[0]), text))
+        return text[:comment.start()] if comment else text
 
 
 class Boolean(ValueType):
@@ -340,7 +355,7 @@ class Header(ValueType):
         return f"{name}: {value.strip()}"
 
 
-class Mount(ValueType):
+class Mount(Source):
     """`/prefix=module:callable`, `/prefix=file.py` or `/prefix=file.ini` (PasteDeploy).
 
     With vhost also `HOST|/prefix=...`.

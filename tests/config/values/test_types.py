@@ -8,7 +8,7 @@ from geventuwsgi.config.values.numbers import Keepalive, Number, Seconds, Size
 from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import (
     Account, Address, Assignment, Boolean, Choice, Header, Many, Mount, Name, Network, Octal, Owner,
-    Path, Plugins, SocketMode, ValueType, Variable,
+    Path, Plugins, SocketMode, Source, ValueType, Variable,
 )
 from geventuwsgi.errors import ConfigError, UsageError
 
@@ -66,6 +66,9 @@ TAKEN = [
     (Octal(), "0o77", 0o077, False),
     (Path(), "/run/x.sock ; the socket", "/run/x.sock", True),
     (Path(), "/run/x;y#z", "/run/x;y#z", False),
+    (Source(), "app:app ; cut", "app:app", True), (Source(), "a:b('; x') # c", "a:b('; x')", True),
+    (Source(), "'app:app' ; cut", "app:app", True),
+    (Source(), 'a:b("x ; y")', 'a:b("x ; y")', False), (Source(), "'app:app'", "app:app", True),
     (Name(), "app:app ; not cut", "app:app ; not cut", False),
     (ValueType(), "%(addr) # %(uri)", "%(addr) # %(uri)", False),
     (Address(), "127.0.0.1:8000", "127.0.0.1:8000", False),
@@ -100,6 +103,7 @@ TAKEN = [
     (PatternSeconds(), "/* $(NOT_SET)", "/* 0", True),
     (Header(), "X-A:  b: c", "X-A: b: c", False),
     (Mount(), "/a=mod:app", "/a=mod:app", False),
+    (Mount(), "/a=mod:f('x ; y') ; z", "/a=mod:f('x ; y')", True),
     (Mount(), "/a = mod:app", "/a=mod:app", False),
     (Plugins(), "python3,http", "python3,http", False),
     (Plugins(), "python311 gevent logfile", "python311 gevent logfile", False),
