@@ -62,7 +62,8 @@ def from_http(base: Environ, parser: RequestParser) -> Environ:
     environ["REQUEST_METHOD"] = parser.method
     environ["SERVER_PROTOCOL"] = parser.version
     environ["REQUEST_URI"] = environ["RAW_URI"] = parser.target
-    path = parser.path
+    # As uWSGI and gunicorn have it, "OPTIONS *" has the PATH_INFO "*".
+    path = parser.path or ("*" if parser.target == "*" else "")
     query = path.find("?")
     if query >= 0:
         environ["QUERY_STRING"] = path[query + 1:]

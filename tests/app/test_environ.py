@@ -33,6 +33,12 @@ def packet(*pairs: tuple[str, str], **variables: str) -> dict[str, Any]:
 
 # The target
 
+def test_the_asterisk_form() -> None:
+    """PATH_INFO is what uWSGI and gunicorn make of it."""
+    environ = http("*", method="OPTIONS")
+    assert (environ["PATH_INFO"], environ["REQUEST_URI"], environ["QUERY_STRING"]) == ("*", "*", "")
+
+
 @pytest.mark.parametrize("target, path", [
     ("/", "/"), ("/a/b", "/a/b"), ("//", "//"), ("//a//b//", "//a//b//"),
     ("/a%2Fb", "/a/b"), ("/a%2fb", "/a/b"), ("/%2F%2Fa", "///a"),
@@ -65,7 +71,6 @@ def test_query_string(target: str, path: str, query: str) -> None:
 
 
 def test_targets_without_a_path() -> None:
-    assert http("*", method="OPTIONS")["PATH_INFO"] == ""
     environ = http("example.com:443", method="CONNECT")
     assert environ["PATH_INFO"] == "" and environ["REQUEST_URI"] == "example.com:443"
 
