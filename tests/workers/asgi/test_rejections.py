@@ -61,7 +61,7 @@ def test_a_rejected_head(server: Server, method: str, rest: bytes, status: int) 
 
 
 @pytest.mark.parametrize("data, status", [
-    (packet({"PATH_INFO": "/"}), 400),
+    (packet(request(HTTP_UPGRADE="websocket")), 400),
     (packet(request(CONTENT_LENGTH="20"), b"x" * 20), 413),
     (packet(request(), size=65535)[:200], 408)])
 def test_over_uwsgi(server: Server, data: bytes, status: int) -> None:
