@@ -90,17 +90,36 @@ class ResponseDefaults:
     Args:
         server: value of the Server field, "" to omit it.
         with_date: whether to send Date (RFC 9110 section 6.6.1).
-        added: further (name, value) pairs, from `add-header`.
+        added: further (name, value) pairs, from `add-header`. A `Server` replaces ours.
+            `Connection: close` closes every connection; its other options, like all fields about
+            one connection, are decided by the server and not sent.
         pages: HTML pages for errors by status, from `error-page`.
+
+    Attributes:
+        close: no connection is kept.
+        raw_server: the Server field for the uwsgi protocol, whose peer has its own; "" if none
+            was added.
     """
 
-    __slots__ = ("server", "date", "added", "pages", "text", "_with_date", "_second")
+    __slots__ = ("server", "date", "added", "pages", "text", "close", "raw_server", "_with_date",
+                 "_second")
 
     def __init__(self, server: str, with_date: bool, added: Iterable[tuple[str, str]] = (),
                  pages: Mapping[int, bytes] = MappingProxyType({})) -> None:
         self.pages = pages
-        self.server = check_fields([("Server", server)]) if server else ""
-        self.added = check_fields(added)
+        fields = []
+        self.close = False
+        self.raw_server = ""
+        for name, value in added:
+            kind = _SPECIAL.get(name.lower(), _PLAIN)
+            if kind == _SERVER:
+                self.raw_server = check_fields([(name, value)])
+            elif kind == _CONNECTION:
+                self.close = self.close or "close" in value.lower()
+            elif kind == _PLAIN:
+                fields.append((name, value))
+        self.server = self.raw_server or (check_fields([("Server", server)]) if server else "")
+        self.added = check_fields(fields)
         self.date = ""
         self._with_date = with_date
         self._second = -1
@@ -255,7 +274,7 @@ class Response:
             else:
                 keep_alive = False
         own = self._own
-        if own & _CLOSE:
+        if own & _CLOSE or defaults.close:
             keep_alive = False
         self.keep_alive = keep_alive
         if not keep_alive:
@@ -265,10 +284,14 @@ class Response:
             framing += KEEP_ALIVE
         text = defaults.text
         if own & (_DATE | _SERVER):
-            text = defaults.without(bool(own & _DATE), bool(own & _SERVER))
+            text = self.default_fields(defaults)
         octets = f"{self._line}{self._fields}{framing}{text}\r\n".encode("latin-1")
         self.head_size = len(octets)
         return octets
+
+    def default_fields(self, defaults: ResponseDefaults) -> str:
+        """Return the fields of all responses without those that this one has itself."""
+        return defaults.without(bool(self._own & _DATE), bool(self._own & _SERVER))
 
     def trailer(self, headers: Iterable[Iterable[bytes]]) -> bytes:
         """End a chunked body with trailer fields (RFC 9112 section 7.1.2).
@@ -298,7 +321,9 @@ class Response:
         if self.length is None and known and not self.bodiless:
             self.remaining = known
             framing = f"Content-Length: {known}\r\n"
-        octets = f"{self._line}{self._fields}{framing}{defaults.added}\r\n".encode("latin-1")
+        server = "" if self._own & _SERVER else defaults.raw_server
+        octets = (f"{self._line}{self._fields}{framing}{server}{defaults.added}\r\n"
+                  .encode("latin-1"))
         self.head_size = len(octets)
         return octets
 

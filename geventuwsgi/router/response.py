@@ -41,7 +41,7 @@ class Response:
     def __init__(self, parser: ResponseParser, defaults: ResponseDefaults, http11: bool,
                  is_head: bool, keep_alive: bool, upgrade: str) -> None:
         self.started = self.touched = self.done = self.tunnel = self._chunked = False
-        self.keep_alive = keep_alive
+        self.keep_alive = keep_alive and not defaults.close
         self._parser = parser
         self._defaults = defaults
         self._http11 = http11
@@ -121,9 +121,11 @@ class Response:
 
     def _added(self, head: ResponseHead) -> str:
         """Return the fields of `add-header`, unless a worker of this instance has added them."""
-        added = self._defaults.added
+        added, server = self._defaults.added, self._defaults.raw_server
         if added and f"\r\n{added}" in f"\r\n{head.fields}":
-            return ""
+            added = ""
+        if server and "\r\nserver:" not in f"\r\n{head.fields}".lower():
+            added = server + added
         return added
 
     def _framed(self, data: bytes) -> bytes:

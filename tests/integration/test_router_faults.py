@@ -110,6 +110,22 @@ def test_added_fields_come_once(tmp_path: Path) -> None:
         assert response.count(b"X-One: 1\r\n") == response.count(b"X-Two: 2\r\n") == 1
 
 
+def test_an_added_server_or_connection_field_is_sent_once_through_the_router(
+        tmp_path: Path) -> None:
+    with our_node(tmp_path / "n", "n") as node, \
+            router(tmp_path, "--http-to", text_of(node.address("uwsgi")),
+                   "--add-header", "Server: mine", "--add-header", "Connection: close") as server:
+        response = server.get("/")
+        assert response.lower().count(b"\r\nserver: ") == 1 and b"\r\nServer: mine" in response
+        assert response.lower().count(b"\r\nconnection: close\r\n") == 1
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--http-router", "--add-header", "Server: mine",
+                "--add-header", "Connection: close", "app", app=APP, ready=False) as server:
+        server.wait_for("ready: ", 2)
+        response = server.get("/")
+        assert response.lower().count(b"\r\nserver: ") == 1 and b"\r\nServer: mine" in response
+        assert response.lower().count(b"\r\nconnection: close\r\n") == 1
+
+
 def test_added_fields_come_from_a_router_alone_too(tmp_path: Path) -> None:
     with our_node(tmp_path / "n", "n") as node, \
             router(tmp_path, "--http-to", text_of(node.address("uwsgi")),

@@ -257,6 +257,31 @@ def test_default_fields() -> None:
     assert head_of(known=0)[1] == ["HTTP/1.1 200 OK", "Content-Length: 0"]
 
 
+def test_added_fields_that_the_server_sends_too_come_once() -> None:
+    defaults = ResponseDefaults("geventuwsgi", True, [("SERVER", "mine"), ("X-Added", "1")])
+    defaults.tick(0)
+    date = "Date: Thu, 01 Jan 1970 00:00:00 GMT"
+    assert head_of(defaults=defaults, known=0)[1][2:] == ["SERVER: mine", date, "X-Added: 1"]
+    assert head_of(headers=[("Server", "app")], defaults=defaults, known=0)[1][1:] == [
+        "Server: app", "Content-Length: 0", date, "X-Added: 1"]
+    raw = Response("200 OK", []).raw_head(defaults, is_head=False)
+    assert raw == b"HTTP/1.1 200 OK\r\nSERVER: mine\r\nX-Added: 1\r\n\r\n"
+    raw = Response("200 OK", [("Server", "app")]).raw_head(defaults, is_head=False)
+    assert raw == b"HTTP/1.1 200 OK\r\nServer: app\r\nX-Added: 1\r\n\r\n"
+
+
+def test_an_added_connection_field_is_a_decision_and_not_a_text() -> None:
+    close = ResponseDefaults("", False, [("connection", "Close"), ("X-Added", "1")])
+    response, lines = head_of(defaults=close, known=0)
+    assert lines[1:] == ["Content-Length: 0", "Connection: close", "X-Added: 1"]
+    assert not response.keep_alive
+    keep = ResponseDefaults("", False, [("Connection", "Keep-Alive"), ("Keep-Alive", "timeout=9")])
+    response, lines = head_of(defaults=keep, known=0)
+    assert lines[1:] == ["Content-Length: 0"] and response.keep_alive
+    assert head_of(headers=[("Connection", "close")], defaults=keep, known=0)[1][1:] == [
+        "Content-Length: 0", "Connection: close"]
+
+
 @pytest.mark.parametrize("server", ["a\r\nb", "\u20ac"])
 def test_default_fields_are_checked_too(server: str) -> None:
     with pytest.raises(ResponseError):

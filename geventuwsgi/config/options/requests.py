@@ -188,7 +188,10 @@ TRUST: tuple[Option, ...] = (
 _RESPONSES = "Responses"
 RESPONSES: tuple[Option, ...] = (
     Option("add-header", Many(Header()), "add a header to each response; may be repeated",
-           _RESPONSES, default=(), merge=True, gunicorn=("header",)),
+           _RESPONSES, default=(), merge=True, gunicorn=("header",),
+           difference="Server replaces the server's own, Connection: close closes the connection, "
+                      "and Content-Length, Transfer-Encoding, Date and others that only the server "
+                      "can know are refused"),
     Option("server-header", Boolean(), "send a Server header", _RESPONSES, default=True),
     Option("date-header", Boolean(), "send a Date header", _RESPONSES, default=True),
     Option("del-header", Many(FieldName()), "remove a header from each response; may be repeated",

@@ -341,6 +341,11 @@ class Variable(Assignment):
         return super().value(line, context)
 
 
+# No fixed text of these is right for every response.
+_FRAMING_FIELDS = ("content-length", "transfer-encoding", "trailer", "te", "upgrade", "date",
+                   "proxy-connection")
+
+
 class Header(ValueType):
     """`Name: value` of a response header (RFC 9110 section 5)."""
 
@@ -352,7 +357,14 @@ class Header(ValueType):
             context.fail(f"{text!r} is not a header of the form 'Name: value'")
         if re.search(r"[\0\r\n]", value):
             context.fail("a header cannot contain CR, LF or NUL")
-        return f"{name}: {value.strip()}"
+        field, value = name.lower(), value.strip()
+        if field in _FRAMING_FIELDS:
+            context.fail(f"{name}: the server writes this field itself, as it differs from "
+                         "response to response")
+        if field == "keep-alive" or (field == "connection" and value.lower() != "close"):
+            context.warn(f"{name}: {value} has no effect: the server itself says whether it keeps "
+                         "a connection (http-keepalive, keepalive)")
+        return f"{name}: {value}"
 
 
 class Mount(Source):

@@ -368,7 +368,8 @@ class WebSocket(Record):
         if own.length is not None or "sec-websocket-" in own.fields.lower():
             raise ResponseError("websocket.accept has header fields of the handshake or of "
                                 "a body")
-        octets = "".join((*lines, own.fields, response_defaults.text, "\r\n")).encode("latin-1")
+        octets = "".join((*lines, own.fields, own.default_fields(response_defaults),
+                          "\r\n")).encode("latin-1")
         # The library's own response is discarded; this one is sent instead.
         self._protocol.send_response(reply)
         self._protocol.data_to_send()
