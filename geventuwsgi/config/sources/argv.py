@@ -24,7 +24,7 @@ _COUNT = re.compile(r"\d+|auto")
 _BY_VALUE = {"w": ("processes", "module"), "b": ("buffer-size", "bind"),
              "p": ("processes", "pidfile")}
 # Beside an application, as users of gunicorn, uvicorn and Flask write it, `-b 8080` and `-p 5000`
-# mean a port. Nobody has so many processes.
+# mean a port: fewer processes than 1024 are a number of processes.
 _PORTS = {"b": 0, "p": 1024}
 _INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
 
