@@ -18,6 +18,60 @@ log = logging.getLogger("geventuwsgi.error")
 # The version of uWSGI that this module follows; applications compare it.
 VERSION = (2, 0, 30, 0, b"")
 
+# Options that a library looks up before it starts threads, and that are always on here.
+ALWAYS_ON = ("master", "enable-threads", "py-call-uwsgi-fork-hooks")
+
+# The functions of uWSGI that this module lacks, by the beginnings of their names, and what does
+# the same. The longest beginning counts.
+MISSING = {
+    "cache_": "use Redis or memcached",
+    "queue_": "use Redis",
+    "sharedarea_": "use multiprocessing.shared_memory",
+    "metric_": "use a client of Prometheus or StatsD",
+    "snmp_": "use a client of Prometheus or StatsD",
+    "websocket_": "use flask-sock, simple-websocket or an ASGI application",
+    "rpc": "use HTTP",
+    "call": "use HTTP",
+    "register_rpc": "use HTTP",
+    "spool": "use Celery, RQ or a program under attach-daemon",
+    "send_to_spooler": "use Celery, RQ or a program under attach-daemon",
+    "set_spooler": "use Celery, RQ or a program under attach-daemon",
+    "mule": "use a program under attach-daemon",
+    "farm": "use a program under attach-daemon",
+    "get_msg": "use a program under attach-daemon",
+    "add_timer": "use a thread, or a program under attach-daemon",
+    "add_rb_timer": "use a thread, or a program under attach-daemon",
+    "add_ms_timer": "use a thread, or a program under attach-daemon",
+    "add_cron": "use cron, a timer of systemd or Celery",
+    "add_file_monitor": "use touch-reload or py-autoreload",
+    "register_signal": "use a message broker, or the channels of the operating system",
+    "signal": "use a message broker, or the channels of the operating system",
+    "lock": "use a lock of multiprocessing, made while the application is loaded",
+    "unlock": "use a lock of multiprocessing, made while the application is loaded",
+    "is_locked": "use a lock of multiprocessing, made while the application is loaded",
+    "reload": "use geventuwsgi --reload PIDFILE, SIGHUP or touch-reload",
+    "stop": "use geventuwsgi --stop PIDFILE or SIGTERM",
+    "async_": "use gevent",
+    "wait_fd_": "use gevent",
+    "suspend": "use gevent",
+    "green_schedule": "use gevent",
+    "set_user_harakiri": "use harakiri-path, or gevent.Timeout",
+    "disconnect": "close the response's iterable, and use a thread for the rest",
+    "sendfile": "return wsgi.file_wrapper",
+    "offload": "return wsgi.file_wrapper with offload-threads",
+    "workers": "use a client of Prometheus, or geventuwsgi --stacks PIDFILE",
+    "total_requests": "use a client of Prometheus, or the request log",
+    "request_id": "use the request log",
+    "mem": "use psutil",
+    "logsize": "use os.stat on the log file",
+    "log_this_request": "use log-format and the options log-4xx, log-slow and others",
+    "alarm": "use a handler of logging",
+    "chunked_read": "read wsgi.input, which decodes chunks",
+    "recv": "read wsgi.input",
+    "send": "use the iterable of the response",
+    "connection_fd": "use environ['geventuwsgi.socket']",
+}
+
 
 class ApiInstance(NamedTuple):
     """Facts about the instance that the module publishes.
@@ -55,8 +109,10 @@ class Uwsgi(ModuleType):
         self._instance = instance
         self._worker = 0
         self._logvars: Callable[[], dict[str, str] | None] = lambda: None
-        self.opt: Mapping[str, bytes] = {
-            name: (text or "").encode("utf-8", "surrogateescape") for name, text in instance.given}
+        self.opt: Mapping[str, bytes | bool] = {
+            **dict.fromkeys(ALWAYS_ON, True),
+            **{name: True if text is None else text.encode("utf-8", "surrogateescape")
+               for name, text in instance.given}}
         self.version = ".".join(map(str, VERSION[:3])).encode()
         self.version_info = VERSION
         self.hostname = socket.gethostname().encode()
@@ -76,6 +132,14 @@ class Uwsgi(ModuleType):
         self.applications: Any = None
         self.post_fork_hook: Callable[[], object] | None = None
         self.atexit: Callable[[], object] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what to use instead of a function of uWSGI that is missing."""
+        found = max((start for start in MISSING if name.startswith(start)), key=len, default="")
+        if found:
+            raise AttributeError(f"uwsgi.{name} is not in geventuwsgi: {MISSING[found]}",
+                                 name=name, obj=self)
+        raise AttributeError(f"module 'uwsgi' has no attribute {name!r}", name=name, obj=self)
 
     def masterpid(self) -> int:
         """Return the pid of the master."""

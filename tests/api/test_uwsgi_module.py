@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from geventuwsgi.api.uwsgi_module import ApiInstance, Uwsgi
 from tests.harness import Program, Server, wait_until
 
 APP = """
@@ -36,7 +37,8 @@ def application(environ, start_response):
     uwsgi.set_logvar(b"shop", environ["QUERY_STRING"])
     start_response("200 OK", [])
     return [json.dumps({
-        "opt": {key: value.decode() for key, value in uwsgi.opt.items()},
+        "opt": {key: value if value is True else value.decode()
+                for key, value in uwsgi.opt.items()},
         "worker": uwsgi.worker_id(), "master": uwsgi.masterpid(), "loaded": loaded_as,
         "forked": forked, "numproc": uwsgi.numproc, "cores": uwsgi.cores,
         "version": uwsgi.version.decode(), "user": uwsgi.get_logvar("who").decode(),
@@ -59,6 +61,9 @@ def test_facts_hooks_and_log_variables(tmp_path, lazy):
     with Server(tmp_path, ini=INI + lazy, app=APP) as server:
         found = json.loads(server.body("/?books"))
         assert found["opt"]["shop.name"] == "/srv/x" and found["opt"]["processes"] == "2"
+        # What sentry-sdk, ddtrace and others check before they start threads.
+        assert found["opt"]["enable-threads"] is found["opt"]["master"] is True
+        assert found["opt"]["py-call-uwsgi-fork-hooks"] is True
         assert found["worker"] in (1, 2) and found["forked"] == [found["worker"]]
         assert found["master"] == server.pid == found["parent"]
         assert found["loaded"] == [found["worker"] if lazy else 0, server.pid]
@@ -70,6 +75,31 @@ def test_facts_hooks_and_log_variables(tmp_path, lazy):
         server.wait_for("forked 1")
         assert server.stop() == 0
         assert sorted(line.split()[-1] for line in server.find("leaving")) == ["1", "2"]
+
+
+def instance(*given):
+    return ApiInstance(given, 1, 1, 1, 4096, "", (), False)
+
+
+def test_options_have_the_values_of_uwsgi():
+    opt = Uwsgi(instance(("lazy", None), ("enable-threads", "false"), ("a", ""))).opt
+    assert (opt["lazy"], opt["enable-threads"], opt["a"]) == (True, b"false", b"")
+    assert opt["master"] is True
+
+
+@pytest.mark.parametrize("name, instead", [
+    ("cache_get", "Redis"), ("spool", "Celery"), ("lock", "multiprocessing"),
+    ("add_timer", "thread"), ("websocket_recv", "flask-sock"), ("reload", "--reload PIDFILE"),
+    ("mule_msg", "attach-daemon"), ("sharedarea_read", "multiprocessing.shared_memory")])
+def test_a_name_that_is_missing_says_what_to_use(name, instead):
+    module = Uwsgi(instance())
+    assert not hasattr(module, name) and getattr(module, name, None) is None
+    with pytest.raises(AttributeError, match=f"uwsgi.{name} is not in geventuwsgi: .*{instead}"):
+        getattr(module, name)
+    with pytest.raises(AttributeError, match="module 'uwsgi' has no attribute 'nonsense'"):
+        module.nonsense
+    with pytest.raises(AttributeError):
+        module.__path__
 
 
 def test_a_hook_that_fails_is_logged(tmp_path):
