@@ -171,6 +171,10 @@ class WsgiExchange(RequestRecord):
             else:
                 self._send_all(result)
             return
+        if isinstance(result, bytes):
+            # As in uWSGI; its iteration would give numbers.
+            self._send_all((result,))
+            return
         try:
             if kind in _SENT:
                 self._send_file(result)

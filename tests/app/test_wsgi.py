@@ -33,6 +33,13 @@ def test_a_list_has_a_length(result: Any, length: int) -> None:
     assert len(wire.octets) == one.header_size + one.body_size
 
 
+@pytest.mark.parametrize("result", [b"hello", Bytes(b"hello"), b""])
+def test_bytes_without_a_list_are_the_body_as_in_uwsgi(result: bytes) -> None:
+    one, wire = run(result)
+    assert b"Content-Length: %d" % len(result) in wire.head and wire.body == result
+    assert one.body_size == len(result) and not one.fault
+
+
 def test_a_complete_response_releases_its_slot_before_it_is_sent() -> None:
     assert run([b"hello"])[1].events == ["release", "send"]
     assert run([b"he", b"llo"])[1].events == ["release", "send"]
