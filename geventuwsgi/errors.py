@@ -164,6 +164,13 @@ class ClientDisconnected(OSError):
     """
 
 
+class RequestOver(ClientDisconnected):
+    """The application uses a request that is over."""
+
+    def __init__(self) -> None:
+        super().__init__("the request is over")
+
+
 class Harakiri(BaseException):
     """A request exceeded `harakiri` seconds; raised in its greenlet.
 

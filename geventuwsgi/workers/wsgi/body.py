@@ -6,11 +6,15 @@ Rules:
   and 100 (Continue) is sent at the application's first read.
 - A body that breaks its framing or a limit stays broken: it never looks complete, and
   no request after it is served.
+- The application's reads end with its request (`close`): the parser and the stream then belong
+  to the next one.
 """
 
 from typing import Any
 
-from ...errors import ClientDisconnected, ProtocolError
+from gevent import get_hub, getcurrent, sleep
+
+from ...errors import ClientDisconnected, ProtocolError, RequestOver
 from ...net.stream import Expired, Stream
 from ...protocol.response import CONTINUE
 from ..limits import DRAIN, ConnectionLimits
@@ -34,9 +38,11 @@ class IncomingBody:
         broken: what is wrong with the body, None while nothing is.
         size: octets decoded so far.
         call: the request in a native thread, None before it is in its queue.
+        over: the request is over.
     """
 
-    __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "call", "_fresh")
+    __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "call", "over",
+                 "_fresh", "_complete", "_waiting")
 
     def __init__(self, stream: Stream, parser: Any, limits: ConnectionLimits,
                  expects: bool) -> None:
@@ -47,7 +53,10 @@ class IncomingBody:
         self.broken: ProtocolError | None = None
         self.size = 0
         self.call: Any = None
+        self.over = False
         self._fresh = True
+        self._complete = False      # at the end of the request
+        self._waiting: Any = None   # the greenlet that waits for octets
 
     @property
     def sound(self) -> bool:
@@ -56,12 +65,23 @@ class IncomingBody:
         return self.broken is None and (not self.expects or self.parser.body_complete)
 
     def receive(self) -> bytes:
-        """Return the next decoded piece of the body, or b"" at its end.
+        """Return the next decoded piece of the body, or b"" at its end; for the application.
 
         Raises:
             ClientDisconnected: the client is gone.
             BrokenBody: the body is cut short, late, malformed or over limit-post.
+            RequestOver: the request ended before the whole body was read.
         """
+        if self.over:
+            return self._after()
+        return self._receive()
+
+    def _after(self) -> bytes:
+        if self._complete:
+            return b""
+        raise RequestOver
+
+    def _receive(self) -> bytes:
         parser = self.parser
         if self.broken is not None:
             raise BrokenBody(self.broken.reason)
@@ -79,6 +99,8 @@ class IncomingBody:
 
     def receive_in_thread(self) -> bytes:
         """As `receive`, which the connection's greenlet calls meanwhile; for a native thread."""
+        if self.over:
+            return self._after()
         piece: bytes = self.call.receive()
         return piece
 
@@ -89,10 +111,13 @@ class IncomingBody:
         if self.expects:
             self.expects = False
             self.stream.send(CONTINUE)
+        self._waiting = getcurrent()
         try:
             data = self.stream.receive(timeout)
         except Expired as error:
             raise no_progress(timeout) from error
+        finally:
+            self._waiting = None
         if not data:
             self.parser.eof()
         return data
@@ -102,6 +127,21 @@ class IncomingBody:
         limit = self.limits.limit_post
         if limit and self.size > limit:
             raise body_too_large(limit)
+
+    def close(self) -> None:
+        """End the application's reads, also one of another greenlet that waits now."""
+        if self.over:
+            return
+        self._complete = self.parser.body_complete
+        self.over = True
+        waiting = self._waiting
+        if waiting is not None and waiting is not getcurrent():
+            get_hub().loop.run_callback(self._end_wait, waiting)
+            sleep(0)    # the callback runs before the sleep ends
+
+    def _end_wait(self, waiting: Any) -> None:
+        if self._waiting is waiting:
+            waiting.throw(RequestOver())
 
     def drain(self) -> bool:
         """Read and discard what the application left, so that the connection can be kept.
@@ -115,7 +155,7 @@ class IncomingBody:
         if length is not None and length - self.size > DRAIN:
             return False
         bound = self.size + DRAIN
-        while self.receive():
+        while self._receive():
             if self.size > bound:
                 return False
         return True

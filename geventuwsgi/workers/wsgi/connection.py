@@ -43,6 +43,7 @@ from ..messages import CONNECTED_ONLY, NO_APPLICATION, NOT_SENT, body_too_large
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
 from .harakiri import DeadTransport, Disconnected, LongRequest
+from .over import OVER
 from .service import WsgiService
 from .thread_call import Call
 from .threads import ThreadPool
@@ -262,6 +263,9 @@ class Connection(ABC):
             self._failed(exchange, error)
         self.began = inf
         self.exchange = None
+        exchange.transport = OVER
+        if self.body is not None:
+            self.body.close()
         if self.core >= 0:
             self.release()
         if context is not None:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from greenlet import getcurrent
 
 from ...app.wsgi import Application, WsgiExchange
-from ...errors import ClientDisconnected, Harakiri
+from ...errors import ClientDisconnected, Harakiri, RequestOver
 from ...net.stream import HandedSocket
 
 # Octets of a response that may wait for a slow client before its thread waits too.
@@ -81,13 +81,6 @@ class Question:
 
 class ReadingInterrupted(BaseException):
     """The connection's greenlet has to send before it reads on."""
-
-
-class RequestOver(ClientDisconnected):
-    """The application uses a request that is over."""
-
-    def __init__(self) -> None:
-        super().__init__("the request is over")
 
 
 Failure = BaseException | type[BaseException]
@@ -332,6 +325,8 @@ class Call:
             raise
         finally:
             self.waiting = False
+            if self.body is not None:
+                self.body.close()
             ended_by = self.failure if self.error is None else self.error
             self.fail(RequestOver)
             # No cycle may keep the greenlet, which can serve another connection, nor what the
@@ -369,7 +364,11 @@ class Call:
             self.fail(error)
 
     def _answer(self, question: "Question") -> None:
-        """Call the function of a thread; output that comes meanwhile is sent first."""
+        """Call the function of a thread; output that comes meanwhile is sent first, and the end
+        of the application ends it."""
+        if self.ended:
+            question.fail(RequestOver)
+            return
         self.reading = True
         try:
             question.answer()

@@ -310,7 +310,7 @@ class ThreadPool:
             if call.waiting:
                 call.waiting = False
                 call.connection.greenlet.switch()
-            elif call.reading and call.has_output:
+            elif call.reading and (call.ended or call.has_output):
                 call.connection.greenlet.throw(ReadingInterrupted)
 
     def interrupt(self, call: Call, kind: type[BaseException], grace: float) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 from wsgiref.validate import validator
 
@@ -318,6 +319,50 @@ def upgrade_and_raise(environ, start_response):
     """End a connection that was taken over as Flask-Sock does under gunicorn."""
     environ["gunicorn.socket"].sendall(b"mine")
     raise StopIteration
+
+
+# Handles of a request that is over. The threads are greenlets where the process is patched.
+
+released = threading.Event()
+
+
+def release(environ, start_response):
+    released.set()
+    return reply(start_response, b"")
+
+
+def use_late(calls):
+    """Note the result of each named call once `/release` was called."""
+    released.clear()
+
+    def use():
+        released.wait(30)
+        for name, call in calls:
+            try:
+                notes.append([name, repr(call())])
+            except Exception as error:
+                notes.append([name, str(error)])
+    threading.Thread(target=use).start()
+
+
+def late_read(environ, start_response):
+    """Read the octets of the query string, and more after the request."""
+    body = environ["wsgi.input"]
+    body.read(int(number(environ)))
+    use_late([("read", lambda: body.read(10)), ("line", body.readline)])
+    return reply(start_response, b"early")
+
+
+def waiting_read(environ, start_response):
+    """A thread waits for the body when the request ends."""
+    def read():
+        try:
+            notes.append(["waited", repr(environ["wsgi.input"].read())])
+        except OSError as error:
+            notes.append(["waited", str(error)])
+    threading.Thread(target=read).start()
+    time.sleep(0.1)
+    return reply(start_response, b"early")
 
 
 def limit_files(environ, start_response):

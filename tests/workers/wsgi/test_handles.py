@@ -1,0 +1,68 @@
+"""What an application keeps of a request works on no other request."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.harness import Server, wait_until
+from tests.workers.wsgi.raw_client import HOST, connect, get, get_json
+
+THREADS = 4
+OVER = "the request is over"
+
+
+@pytest.fixture
+def notes(server: Server) -> Iterator["Notes"]:
+    """What the application notes during the test."""
+    yield Notes(server)
+
+
+class Notes:
+    """The notes from here on."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.start = len(get_json(server, "/notes"))
+
+    def wait(self, count: int) -> list[Any]:
+        """Return the notes when there are so many."""
+        return wait_until(
+            lambda: (found := get_json(self.server, "/notes")[self.start:])[count - 1:] and found,
+            lambda: f"{get_json(self.server, '/notes')[self.start:]}\n{self.server.log}")
+
+
+# The request body
+
+@pytest.mark.parametrize("read, after", [(0, [OVER, OVER]), (1000, [repr(b"a" * 10), OVER]),
+                                         (200_000, ["b''", "b''"])])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_a_body_is_read_by_its_own_request(server: Server, notes: Notes, read: int,
+                                           after: list[str], chunked: bool) -> None:
+    body = b"a" * 200_000
+    framed = (b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+              if chunked else b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    with connect(server) as client:
+        client.send(b"POST /late-read?%d HTTP/1.1\r\n" % read + HOST + framed)
+        assert client.read_response().body == b"early"
+        client.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 150000\r\n\r\n"
+                    + b"s" * 75_000)
+        wait_until(lambda: "POST /echo" in get_json(server, "/calls"))
+        get(server, "/release")
+        found = notes.wait(2)
+        client.send(b"s" * 75_000)
+        assert client.read_response().body == b"s" * 150_000
+    if chunked and read == len(body):   # the last chunk comes with the rest or is never read
+        assert [text for _, text in found] in (after, [OVER, OVER])
+    else:
+        assert [text for _, text in found] == after
+
+
+def test_a_read_that_waits_ends_with_its_request(server: Server, notes: Notes) -> None:
+    with connect(server) as client:
+        client.send(b"POST /waiting-read HTTP/1.1\r\n" + HOST
+                    + b"Content-Length: 100000\r\n\r\n" + b"a" * 50_000)
+        assert client.read_response().body == b"early"
+        assert notes.wait(1) == [["waited", OVER]]
+        client.send(b"a" * 50_000)
+        assert client.get("/hello").body == b"hello"
