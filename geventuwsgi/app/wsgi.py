@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
-from ..errors import ResponseError
+from ..errors import RequestOver, ResponseError
 from ..log.record import RequestRecord
 from ..protocol.response import Response, ResponseDefaults, informational
 from .environ import Environ
@@ -211,6 +211,8 @@ class WsgiExchange(RequestRecord):
 
     def write(self, data: bytes) -> None:
         """PEP 3333 `write`: send at once."""
+        if self.ended:
+            raise RequestOver
         if data:
             self._send(self._started(), data)
 

@@ -19,7 +19,7 @@ from gevent import getcurrent
 from gevent.socket import socket as cooperative_socket
 from greenlet import GreenletExit, greenlet
 
-from ..errors import ClientDisconnected, ProtocolError
+from ..errors import ClientDisconnected, ProtocolError, RequestOver
 from .acceptor import Batch, adopt
 from .deadlines import HALF_PROXY_HEADER, RESET, SENDFILE_SIZE
 
@@ -388,11 +388,15 @@ class HandedSocket:
     Every connection has one, so it must cost nothing: the real cooperative socket, a duplicate
     of the connection's, is created on first use. After that the connection belongs to the
     library, and the server sends nothing more on it.
+
+    Attributes:
+        over: the request is over, and can no longer take the connection.
     """
 
-    __slots__ = ("_stream", "_real")
+    __slots__ = ("over", "_stream", "_real")
 
     def __init__(self, stream: Stream) -> None:
+        self.over = False
         self._stream = stream
         self._real: Any = None
 
@@ -409,6 +413,8 @@ class HandedSocket:
     def take(self) -> Any:
         """Return the real socket; from the first call on the connection is the library's."""
         if self._real is None:
+            if self.over:
+                raise RequestOver
             self._real = self._take()
         return self._real
 

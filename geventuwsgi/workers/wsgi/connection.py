@@ -14,10 +14,10 @@ Rules:
 import _socket
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from copy import copy
 from functools import partial
 from math import inf
+from sys import getrefcount
 from time import monotonic
 from typing import Any, NoReturn
 
@@ -43,7 +43,7 @@ from ..messages import CONNECTED_ONLY, NO_APPLICATION, NOT_SENT, body_too_large
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
 from .harakiri import DeadTransport, Disconnected, LongRequest
-from .over import OVER
+from .over import OVER, OWN_REFERENCES, early_hints
 from .service import WsgiService
 from .thread_call import Call
 from .threads import ThreadPool
@@ -220,8 +220,9 @@ class Connection(ABC):
         """Call the application inside a slot, then count and log the request."""
         service = self.service
         environ = exchange.environ
+        if self.requests:
+            self._renew_handles()
         environ["geventuwsgi.socket"] = environ["gunicorn.socket"] = self.handed
-        environ["wsgi.early_hints"] = self.early_hints
         environ["geventuwsgi.disconnected"] = self.disconnected
         app = service.only
         if app is None:
@@ -251,6 +252,7 @@ class Connection(ABC):
         self.exchange = exchange
         self.greenlet.gr_context = service.context.copy()
         self.began = began = monotonic()
+        environ["wsgi.early_hints"] = exchange.early_hints  # a cycle, until the request is over
         try:
             if context is not None and context.replacement is not None:
                 exchange.run(wrap(context.replacement, context))
@@ -264,6 +266,9 @@ class Connection(ABC):
         self.began = inf
         self.exchange = None
         exchange.transport = OVER
+        environ["wsgi.early_hints"] = early_hints
+        self.handed.over = True
+        self.disconnected.end()
         if self.body is not None:
             self.body.close()
         if self.core >= 0:
@@ -271,6 +276,18 @@ class Connection(ABC):
         if context is not None:
             context.finish()
         self._account(exchange, monotonic() - began)
+
+    def _renew_handles(self) -> None:
+        """Have handles for the next request; those that the last one has left to nobody serve
+        again."""
+        if getrefcount(self.handed) > OWN_REFERENCES:
+            self.handed = type(self.handed)(self.stream)
+        else:
+            self.handed.over = False
+        if getrefcount(self.disconnected) > OWN_REFERENCES:
+            self.disconnected = Disconnected(self.stream, self.service.event_type)
+        else:
+            self.disconnected.renew()
 
     def _call_in_thread(self, pool: ThreadPool, exchange: WsgiExchange, app: Application | None,
                         context: RuleContext | None) -> None:
@@ -309,6 +326,8 @@ class Connection(ABC):
             self.began = inf
             self.core = -1
             self.exchange = self.call = None
+            self.handed.over = True
+            self.disconnected.end()
         if context is not None:
             context.finish()
         self._account(exchange, monotonic() - began)
@@ -474,11 +493,6 @@ class Connection(ABC):
                 slots.give(core)
             else:
                 slots.free.append(core)
-
-    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
-        """`wsgi.early_hints`: send 103 with these fields (RFC 8297)."""
-        if self.exchange is not None:
-            self.exchange.early_hints(headers)
 
     # Called on the hub.
 

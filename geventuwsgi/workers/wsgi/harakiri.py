@@ -237,19 +237,23 @@ def client_gone(connection: Any, running: LongRequest) -> None:
 class Disconnected:
     """`environ['geventuwsgi.disconnected']`: whether the client has gone away.
 
-    A client that only shut down its sending side counts as gone, as in nginx. The object
-    belongs to the connection. It may outlive the request, in a greenlet that the
-    application spawned.
+    A client that only shut down its sending side counts as gone, as in nginx. The object may
+    outlive the request, in a greenlet that the application spawned: it then says True. The next
+    request of the connection gets the same object only if nothing else refers to it.
 
     Args:
         stream: the connection.
         event_type: the class of an event that blocks what runs the application: a greenlet or
             a native thread.
+
+    Attributes:
+        over: the request is over.
     """
 
-    __slots__ = ("_stream", "_event_type", "_event")
+    __slots__ = ("over", "_stream", "_event_type", "_event")
 
     def __init__(self, stream: Any, event_type: Callable[[], Any]) -> None:
+        self.over = False
         self._stream = stream
         self._event_type = event_type
         self._event: Any = None
@@ -257,7 +261,7 @@ class Disconnected:
     def __call__(self) -> bool:
         """Return whether the client is gone now. One system call, and no switch."""
         fd = self._stream.sock.fileno()
-        if fd < 0:
+        if fd < 0 or self.over:
             return True
         poller = poll()
         poller.register(fd, select.POLLRDHUP)
@@ -275,6 +279,16 @@ class Disconnected:
         if self():
             return True
         return bool(self._event.wait(timeout))
+
+    def end(self) -> None:
+        """Say True from now on: the request is over."""
+        self.over = True
+        self.set()
+
+    def renew(self) -> None:
+        """Serve another request."""
+        self.over = False
+        self._event = None
 
     def set(self) -> None:
         """Wake what waits."""

@@ -1,5 +1,6 @@
 """What takes the connection's place for a request that is over."""
 
+import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -18,4 +19,16 @@ def early_hints(headers: Iterable[tuple[str, str]]) -> None:
     raise RequestOver
 
 
+class _Owner:
+    __slots__ = ("handle",)
+
+
+def _own_references() -> int:
+    """Count the references to an object that only an attribute refers to."""
+    owner = _Owner()
+    owner.handle = object()     # type: ignore[attr-defined]
+    return sys.getrefcount(owner.handle)    # type: ignore[attr-defined]
+
+
+OWN_REFERENCES = _own_references()
 OVER: Any = OverTransport()

@@ -449,6 +449,7 @@ class ThreadSocket(HandedSocket):
     __slots__ = ("_handed", "_call")
 
     def __init__(self, handed: HandedSocket, call: Call) -> None:
+        self.over = False   # the call knows it
         self._real = None
         self._handed = handed
         self._call = call

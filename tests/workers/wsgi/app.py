@@ -326,13 +326,13 @@ def upgrade_and_raise(environ, start_response):
 released = threading.Event()
 
 
-def release(environ, start_response):
+def release_late(environ, start_response):
     released.set()
     return reply(start_response, b"")
 
 
 def use_late(calls):
-    """Note the result of each named call once `/release` was called."""
+    """Note the result of each named call once `/release-late` was called."""
     released.clear()
 
     def use():
@@ -351,6 +351,16 @@ def late_read(environ, start_response):
     body.read(int(number(environ)))
     use_late([("read", lambda: body.read(10)), ("line", body.readline)])
     return reply(start_response, b"early")
+
+
+def late_output(environ, start_response):
+    write = start_response("200 OK", [])    # chunked: more could follow
+    early, gone = environ["wsgi.early_hints"], environ["geventuwsgi.disconnected"]
+    sock = environ["geventuwsgi.socket"]
+    use_late([("write", lambda: write(b"INJECTED")), ("hints", lambda: early(hints)),
+              ("gone", gone), ("wait", lambda: gone.wait(5)),
+              ("socket", lambda: sock.sendall(b"INJECTED"))])
+    return iter([b"early"])
 
 
 def waiting_read(environ, start_response):

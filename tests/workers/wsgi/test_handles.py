@@ -48,7 +48,7 @@ def test_a_body_is_read_by_its_own_request(server: Server, notes: Notes, read: i
         client.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 150000\r\n\r\n"
                     + b"s" * 75_000)
         wait_until(lambda: "POST /echo" in get_json(server, "/calls"))
-        get(server, "/release")
+        get(server, "/release-late")
         found = notes.wait(2)
         client.send(b"s" * 75_000)
         assert client.read_response().body == b"s" * 150_000
@@ -66,3 +66,19 @@ def test_a_read_that_waits_ends_with_its_request(server: Server, notes: Notes) -
         assert notes.wait(1) == [["waited", OVER]]
         client.send(b"a" * 50_000)
         assert client.get("/hello").body == b"hello"
+
+
+# Output, the client's presence and its socket
+
+def test_nothing_is_sent_after_the_response(server: Server, notes: Notes) -> None:
+    with connect(server) as client:
+        assert client.get("/late-output").body == b"early"
+        client.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 10\r\n\r\n")
+        wait_until(lambda: "POST /echo" in get_json(server, "/calls"))
+        get(server, "/release-late")
+        found = dict(notes.wait(5))
+        client.send(b"0123456789")
+        assert client.read_response().body == b"0123456789"
+        assert client.get("/hello").body == b"hello"
+    assert found["write"] == found["socket"] == OVER and found["hints"] in (OVER, "None")
+    assert found["gone"] == found["wait"] == "True"
