@@ -382,6 +382,11 @@ def in_greenlets(hub: Any, serve: Callable[..., None]) -> Callable[[Batch], None
     return serve_batch
 
 
+# What says something about a connection without taking it. A descriptor is asked for in order
+# to use it, so `fileno` takes.
+LOOKING = frozenset(("family", "type", "proto", "getpeername", "getsockname", "getsockopt"))
+
+
 class HandedSocket:
     """The connection as a socket for upgrade libraries (`geventuwsgi.socket`).
 
@@ -391,12 +396,13 @@ class HandedSocket:
 
     Attributes:
         over: the request is over, and can no longer take the connection.
+        detached: the application keeps the connection after the request, on purpose.
     """
 
-    __slots__ = ("over", "_stream", "_real")
+    __slots__ = ("over", "detached", "_stream", "_real", "_shut_down")
 
     def __init__(self, stream: Stream) -> None:
-        self.over = False
+        self.over = self.detached = False
         self._stream = stream
         self._real: Any = None
 
@@ -408,7 +414,29 @@ class HandedSocket:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if self._real is None and name in LOOKING:
+            return self._look(name)
+        if name == "detach":
+            self.set_detached()
         return getattr(self.take(), name)
+
+    def _look(self, name: str) -> Any:
+        """Return an attribute that says something about the connection and takes nothing."""
+        if self.over:
+            raise RequestOver
+        return getattr(self._stream.sock, name)
+
+    def set_detached(self) -> None:
+        """Leave the connection open when the request is over."""
+        self.detached = True
+
+    def shut_down(self) -> None:
+        """End a connection that was taken: the library may have kept a duplicate."""
+        if not self.detached:
+            try:
+                self._shut_down(_socket.SHUT_RDWR)
+            except OSError:
+                pass  # the client or the library has ended it
 
     def take(self) -> Any:
         """Return the real socket; from the first call on the connection is the library's."""
@@ -421,6 +449,7 @@ class HandedSocket:
     def _take(self) -> Any:
         stream: Any = self._stream
         sock = stream.sock
+        self._shut_down = sock.shutdown
         stream.sock = HandedOver(sock)
         return cooperative_socket(
             sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))

@@ -204,6 +204,8 @@ class TunnelSocket(HandedSocket):
     def _take(self) -> Any:
         stream: Any = self._stream
         inner, outer = socket.socketpair()
+        # The raw one: gevent's would make the wait of `_copy_out` fail, and reset the connection.
+        self._shut_down = inner._sock.shutdown
         tunnel = _TunnelStream(stream)
         stream.sock = HandedOver(stream.sock)
         inward = spawn(_copy_in, tunnel, inner)

@@ -357,6 +357,11 @@ class Connection(ABC):
         service = self.service
         if service.forked:
             forked.leave(None)
+        if self.handed.taken:
+            self.handed.shut_down()
+            # The library has sent the response, which is not known here.
+            exchange.status = 101 if "HTTP_UPGRADE" in exchange.environ else 200
+            exchange.header_count = exchange.header_size = exchange.body_size = 0
         service.requests += 1
         service.response_time += duration
         service.bytes_sent += exchange.header_size + exchange.body_size

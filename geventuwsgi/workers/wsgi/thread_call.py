@@ -449,10 +449,21 @@ class ThreadSocket(HandedSocket):
     __slots__ = ("_handed", "_call")
 
     def __init__(self, handed: HandedSocket, call: Call) -> None:
-        self.over = False   # the call knows it
+        self.over = self.detached = False   # the call and the other socket know it
         self._real = None
         self._handed = handed
         self._call = call
+
+    def _look(self, name: str) -> Any:
+        def look() -> Any:
+            return getattr(self._handed, name)
+        found = self._call.ask(look)
+        if not callable(found):
+            return found
+        return lambda *arguments: self._call.ask(lambda: found(*arguments))
+
+    def set_detached(self) -> None:
+        self._handed.set_detached()
 
     def _take(self) -> socket.socket:
         plain = socket.socket(fileno=self._call.ask(lambda: self._handed.take().detach()))

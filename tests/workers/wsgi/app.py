@@ -363,6 +363,39 @@ def late_output(environ, start_response):
     return iter([b"early"])
 
 
+def look(environ, start_response):
+    """Look at the socket, and respond as usual."""
+    sock = environ["gunicorn.socket"]
+    return as_json(start_response, [sock.getpeername()[0], sock.getsockname()[0],
+                                    int(sock.family)])
+
+
+kept = []
+
+
+def keep_socket(environ, start_response):
+    """Keep a duplicate of the socket and raise, as a WebSocket library whose handler failed."""
+    sock = environ["gunicorn.socket"]
+    sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\n\r\n")
+    kept.append(sock.dup())
+    raise ValueError("of the handler")
+
+
+def detach_socket(environ, start_response):
+    """Hand the socket on to a thread."""
+    import socket
+    plain = socket.socket(fileno=environ["gunicorn.socket"].detach())
+    plain.setblocking(True)
+
+    def use():
+        released.wait(30)
+        plain.sendall(b"later")
+        plain.close()
+    released.clear()
+    threading.Thread(target=use).start()
+    return []
+
+
 def waiting_read(environ, start_response):
     """A thread waits for the body when the request ends."""
     def read():

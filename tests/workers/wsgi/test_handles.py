@@ -1,5 +1,6 @@
 """What an application keeps of a request works on no other request."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,3 +83,29 @@ def test_nothing_is_sent_after_the_response(server: Server, notes: Notes) -> Non
         assert client.get("/hello").body == b"hello"
     assert found["write"] == found["socket"] == OVER and found["hints"] in (OVER, "None")
     assert found["gone"] == found["wait"] == "True"
+
+
+def test_looking_at_the_socket_takes_nothing(server: Server) -> None:
+    with connect(server) as client:
+        for _ in range(2):
+            assert json.loads(client.get("/look").body) == ["127.0.0.1", "127.0.0.1", 2]
+
+
+@pytest.mark.parametrize("fields, status", [(("Upgrade: echo",), 101), ((), 200)])
+def test_a_taken_connection_ends_with_its_request(server: Server, fields: tuple[str, ...],
+                                                  status: int) -> None:
+    start = len(server.out)
+    with connect(server) as client:
+        assert client.get("/keep-socket", *fields).status == 101
+        assert client.closed()
+    line = wait_until(lambda: [one for one in server.out[start:] if "/keep-socket" in one])[0]
+    assert f" {status}) " in line
+
+
+def test_a_connection_that_was_detached_stays(server: Server) -> None:
+    start = len(server.out)
+    with connect(server) as client:
+        client.send(b"GET /detach-socket HTTP/1.1\r\n" + HOST + b"\r\n")
+        wait_until(lambda: [one for one in server.out[start:] if "/detach-socket" in one])
+        get(server, "/release-late")
+        assert client.read_to_end() == b"later"
