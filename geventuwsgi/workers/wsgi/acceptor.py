@@ -10,10 +10,8 @@ Rules:
 """
 
 import logging
-import sys
 from collections.abc import Callable
 from typing import Any
-from weakref import getweakrefcount
 
 from gevent import getcurrent
 from gevent.server import StreamServer
@@ -22,6 +20,7 @@ from greenlet import GreenletExit, greenlet
 from ...net.acceptor import ABORTED, BACK_OFF, BATCH, SHORTAGE, Pausable, adopt
 from ...net.listener import Listener
 from .connection import Connection
+from .over import has_other_references
 from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
@@ -118,25 +117,3 @@ class Acceptor(StreamServer, Pausable):
             super().start_accepting()
 
     accept_batch = _do_read
-
-
-def has_other_references(candidate: greenlet) -> bool:
-    """Whether anything but the caller can reach this idle greenlet.
-
-    A timer that an application left running, a greenlet that it wants to kill later, a
-    thread-local: all of them belong to one connection and must not reach the next. A
-    greenlet that something still refers to is therefore not used again.
-    """
-    return sys.getrefcount(candidate) > _OWN_REFERENCES or getweakrefcount(candidate) > 0
-
-
-def _own_references() -> int:
-    """Count the references to an object that only a caller's variable refers to."""
-    def count(candidate: object) -> int:
-        return sys.getrefcount(candidate)
-    pool = [object()]
-    candidate = pool.pop()
-    return count(candidate)
-
-
-_OWN_REFERENCES = _own_references()

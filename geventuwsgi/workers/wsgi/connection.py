@@ -43,7 +43,7 @@ from ..messages import CONNECTED_ONLY, NO_APPLICATION, NOT_SENT, body_too_large
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
 from .harakiri import DeadTransport, Disconnected, LongRequest
-from .over import OVER, OWN_REFERENCES, early_hints
+from .over import ATTRIBUTE_REFERENCES, OVER, early_hints
 from .service import WsgiService
 from .thread_call import Call
 from .threads import ThreadPool
@@ -278,13 +278,12 @@ class Connection(ABC):
         self._account(exchange, monotonic() - began)
 
     def _renew_handles(self) -> None:
-        """Have handles for the next request; those that the last one has left to nobody serve
-        again."""
-        if getrefcount(self.handed) > OWN_REFERENCES:
+        """Have handles for the next request: the same, unless the last one still holds them."""
+        if getrefcount(self.handed) > ATTRIBUTE_REFERENCES:
             self.handed = type(self.handed)(self.stream)
         else:
             self.handed.over = False
-        if getrefcount(self.disconnected) > OWN_REFERENCES:
+        if getrefcount(self.disconnected) > ATTRIBUTE_REFERENCES:
             self.disconnected = Disconnected(self.stream, self.service.event_type)
         else:
             self.disconnected.renew()
