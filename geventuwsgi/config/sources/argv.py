@@ -9,7 +9,7 @@ An argument without a dash is an INI file or the application.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from geventuwsgi.config.options.option import Entry, Option
@@ -26,6 +26,9 @@ _BY_VALUE = {"w": ("processes", "module"), "b": ("buffer-size", "bind"),
 # Beside an application, as users of gunicorn, uvicorn and Flask write it, `-b 8080` and `-p 5000`
 # mean a port: fewer processes than 1024 are a number of processes.
 _PORTS = {"b": 0, "p": 1024}
+# uvicorn's options for addresses -> the option, and the form of its text.
+_ADDRESSES = {"host": ("host", "{}"), "port": ("port", "{}"), "uds": ("bind", "unix:{}"),
+              "fd": ("bind", "fd://{}")}
 _INI = re.compile(r".*\.ini(:[^/]+)?", re.DOTALL)
 
 
@@ -48,17 +51,35 @@ def parse(arguments: Sequence[str]) -> Iterator[Entry | Command]:
     """
     application = False
     numbers = []
+    address: dict[str, Entry] = {}
     for item in _items(list(arguments)):
         if isinstance(item, Entry):
+            if item.key in ("host", "port"):
+                if item.key in address:
+                    raise item.origin.error(f"is already {address[item.key].text}; use bind for "
+                                            "several addresses")
+                address[item.key] = item
+                continue
             application = application or item.key == "application"
             if _maybe_port(item):
                 numbers.append(item)
         yield item
+    if address:
+        yield _bind(address)
     if application and numbers:
         number = numbers[0]
         raise number.origin.error(
             f"{number.text} beside an application: write -b :{number.text} for an address, or "
             f"--{number.key} {number.text}")
+
+
+def _bind(address: Mapping[str, Entry]) -> Entry:
+    """Make one address of uvicorn's --host and --port, with its defaults."""
+    parts = {name: item.text or "" for name, item in address.items()}
+    host, port = parts.get("host", "127.0.0.1"), parts.get("port", "8000")
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return Entry("bind", f"{host}:{port}", next(iter(address.values())).origin)
 
 
 def _maybe_port(item: Entry) -> bool:
@@ -100,6 +121,10 @@ def _long(argument: str, rest: list[str]) -> Entry | Command:
     if name == "reload" and _pid_file(text if equals else rest[0] if rest else ""):
         return Command("reload", text if equals else rest.pop(0))
     option = row(name)
+    if option is not None and name in _ADDRESSES:
+        value = text if equals else _argument(option, rest, origin)
+        key, form = _ADDRESSES[name]
+        return Entry(key, form.format(value), origin)
     if option is None and name.startswith("no-") and not equals:
         flag = row(name[3:])
         if flag is not None and flag.status == "taken" and isinstance(flag.value_type, Boolean):

@@ -32,6 +32,10 @@ def parse(line: str) -> list[tuple[str, str | None]]:
     ("-b 127.0.0.1:8000 -b [::1]:8000", [("bind", "127.0.0.1:8000"), ("bind", "[::1]:8000")]),
     ("-c x.ini", [("ini", "x.ini")]), ("-t 30", [("worker-timeout", "30")]),
     ("-m 022", [("umask", "022")]), ("-k gevent", [("worker-class", "gevent")]),
+    ("--host 0.0.0.0 --port 8080 a:b", [("application", "a:b"), ("bind", "0.0.0.0:8080")]),
+    ("--port=8080", [("bind", "127.0.0.1:8080")]), ("--host ::1", [("bind", "[::1]:8000")]),
+    ("--host [::] --port 1", [("bind", "[::]:1")]),
+    ("--uds /run/a.sock", [("bind", "unix:/run/a.sock")]), ("--fd 3", [("bind", "fd://3")]),
     ("-b 8080 app.ini", [("buffer-size", "8080"), ("ini", "app.ini")]),
     ("-b 8080 -w app:app", [("buffer-size", "8080"), ("module", "app:app")]),
     ("-p 4 app:app", [("processes", "4"), ("application", "app:app")]),
@@ -84,6 +88,7 @@ def test_parse(line: str, expected: list[tuple[str, str | None]]) -> None:
     ("--completion csh", "--completion: 'csh' is not one of bash, zsh, fish"),
     ("-s", "-s: needs a value (ADDRESS)"),
     ("-q", "-q: there is no such option"),
+    ("--port", "--port: needs a value"), ("--port 1 --port 2", "--port: is already 1"),
     ("-b 8080 app:app", "-b: 8080 beside an application: write -b :8080 for an address, or "
      "--buffer-size 8080"),
     ("app.py -b8080", "-b: 8080 beside an application"),
