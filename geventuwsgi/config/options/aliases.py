@@ -67,9 +67,10 @@ UVICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option
              Choice("auto", "websockets", "websockets-sansio", "wsproto",
                     none="WebSockets are served if the websockets library is installed")),
     *ignored("reload-dir reload-dirs", "the files of all imported modules are watched", _ANY),
-    *refused("host port", "host and port are one option: write bind = HOST:PORT"),
-    *refused("uds", "write bind = unix:PATH"),
-    *refused("fd", "write bind = fd://NUMBER"),
+    *refused("host port", "host and port are one option: write bind = HOST:PORT (on the "
+             "command line --host and --port do the same)"),
+    *refused("uds", "write bind = unix:PATH (on the command line --uds does the same)"),
+    *refused("fd", "write bind = fd://NUMBER (on the command line --fd does the same)"),
     *refused("env-file", "use env for each variable, or EnvironmentFile of the systemd unit"),
     *refused("no-proxy-headers", "write an empty forwarded-allow-ips"),
     *refused("no-server-header", "write server-header = false"),
