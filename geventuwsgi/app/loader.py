@@ -349,8 +349,18 @@ def _why(source: str, error: BaseException) -> str:
         first, dot, _ = source.partition(".")
         hint = suggest(first, _neighbours("x")) if error.name == first else ""
         return (f"no module named {error.name!r} (looked in {os.getcwd()} and sys.path; see "
-                f"`chdir` and `pythonpath`){hint}")
-    return f"{source} cannot be imported: {_last_line(error)}"
+                f"`chdir` and `pythonpath`){hint}{_unused_environment()}")
+    hint = _unused_environment() if isinstance(error, ModuleNotFoundError) else ""
+    return f"{source} cannot be imported: {_last_line(error)}{hint}"
+
+
+def _unused_environment() -> str:
+    """Name the virtual environment of the shell if its packages cannot be imported."""
+    path = os.environ.get("VIRTUAL_ENV", "")
+    if not path or os.path.realpath(path) == os.path.realpath(sys.prefix) or any(
+            one.startswith(path.rstrip("/") + "/") for one in sys.path):
+        return ""
+    return f"; VIRTUAL_ENV is {path}, whose packages are not used: add --virtualenv {path}"
 
 
 def _last_line(error: BaseException) -> str:

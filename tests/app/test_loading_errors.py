@@ -1,5 +1,6 @@
 """An application that does not load: the message, and the frames in the traceback."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,21 @@ def test_failures_say_what_to_change(
         assert word in str(error)
     assert "loader.py" not in error.traceback and "importlib" not in error.traceback
     assert error.exit_status == 4
+
+
+def test_a_missing_module_names_the_environment_that_is_not_used(
+        write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell has activated one, and the server of another was started."""
+    write("needs.py", "import not_there_at_all\n")
+    hint = "VIRTUAL_ENV is /srv/venv, whose packages are not used: add --virtualenv /srv/venv"
+    monkeypatch.setenv("VIRTUAL_ENV", "/srv/venv")
+    assert hint in str(failure(module="shop")) and hint in str(failure(module="needs"))
+    for used in (sys.prefix, ""):
+        monkeypatch.setenv("VIRTUAL_ENV", used)
+        assert "VIRTUAL_ENV" not in str(failure(module="shop"))
+    monkeypatch.setenv("VIRTUAL_ENV", "/srv/venv")
+    monkeypatch.setattr(sys, "path", [*sys.path, "/srv/venv/lib/python3/site-packages"])
+    assert "VIRTUAL_ENV" not in str(failure(module="shop"))
 
 
 def test_a_failing_factory_shows_its_own_frames(write: Write) -> None:
