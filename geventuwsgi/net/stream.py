@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from gevent import getcurrent
+from gevent.exceptions import ConcurrentObjectUseError
 from gevent.socket import socket as cooperative_socket
 from greenlet import GreenletExit, greenlet
 
@@ -74,15 +75,18 @@ class Stream:
         """Wait for bytes and return them; b"" after the peer's last byte.
 
         Raises:
+            ConcurrentObjectUseError: another greenlet waits for them.
             Expired: nothing came for `timeout` seconds.
             ClientDisconnected: the connection broke.
         """
         while True:
-            self.deadline = monotonic() + timeout
-            self._waiter = getcurrent()
             reader = self._reader
             if reader is None:
                 reader = self._reader = self._hub.loop.io(self.sock.fileno(), READ)
+            elif reader.active:
+                raise ConcurrentObjectUseError("another greenlet receives from this connection")
+            self.deadline = monotonic() + timeout
+            self._waiter = getcurrent()
             try:
                 self._hub.wait(reader)
             finally:

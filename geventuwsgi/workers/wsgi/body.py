@@ -13,6 +13,7 @@ Rules:
 from typing import Any
 
 from gevent import get_hub, getcurrent, sleep
+from gevent.exceptions import ConcurrentObjectUseError
 
 from ...errors import ClientDisconnected, ProtocolError, RequestOver
 from ...net.stream import Expired, Stream
@@ -111,6 +112,8 @@ class IncomingBody:
         if self.expects:
             self.expects = False
             self.stream.send(CONTINUE)
+        if self._waiting is not None:
+            raise ConcurrentObjectUseError("another greenlet reads this request's body")
         self._waiting = getcurrent()
         try:
             data = self.stream.receive(timeout)
