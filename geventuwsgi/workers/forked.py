@@ -10,14 +10,29 @@ import os
 import signal
 import sys
 import traceback
+from _thread import get_ident
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import ClientDisconnected
 
 # Handled by the worker's loop, of which Python knows nothing, or ignored by the worker.
 _OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGQUIT,
          signal.SIGTTIN, signal.SIGTTOU)
+_masks: dict[int, Any] = {}     # of threads that fork
+
+
+def block() -> None:
+    """Block our signals, before a fork: one that arrives in the child before its handlers are reset
+    would be lost, and a `terminate()` with it."""
+    _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+
+
+def restore() -> None:
+    """Restore the signal mask, after a fork in the parent, and after `give_up` in the child."""
+    mask = _masks.pop(get_ident(), None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def give_up(descriptors: Iterable[int]) -> None:

@@ -123,7 +123,8 @@ class Worker:
         self._wait_for_hub = settings.gevent_wait_for_hub
         self._keepalive = settings.keepalive
         self._readiness = frozenset(settings.readiness_path)
-        os.register_at_fork(after_in_child=partial(after_fork, ref(self)))
+        os.register_at_fork(before=forked.block, after_in_parent=forked.restore,
+                            after_in_child=partial(after_fork, ref(self)))
 
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
@@ -336,6 +337,7 @@ def after_fork(worker: ref[Worker]) -> None:
     present = worker()
     if present is not None and not present.ended:
         present.become_ordinary()
+    forked.restore()
 
 
 def greenlets() -> list[gevent.Greenlet]:
