@@ -278,7 +278,7 @@ def test_child_is_terminated(ours):
     """multiprocessing.Pool waits for ever for a process that SIGTERM does not end."""
     assert ours.json("/fork_terminate") is True
     assert ours.json("/busy_pool") is True
-    assert [ours.json("/pool") for _ in range(10)] == [[[0, 1, 4, 9, 16], 49]] * 10
+    assert ours.json("/pool") == [[0, 1, 4, 9, 16], 49]
 
 
 @pytest.mark.parametrize("mode", ["main"], indirect=True)
