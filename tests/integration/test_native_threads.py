@@ -277,6 +277,7 @@ def test_spawned_process(servers):
 def test_child_is_terminated(ours):
     """multiprocessing.Pool waits for ever for a process that SIGTERM does not end."""
     assert ours.json("/fork_terminate") is True
+    assert ours.json("/fork_terminate_at_once") is True
     assert ours.json("/busy_pool") is True
     assert ours.json("/pool") == [[0, 1, 4, 9, 16], 49]
 
