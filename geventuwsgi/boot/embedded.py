@@ -186,6 +186,7 @@ class Embedded:
                 self._worker = worker_class(*arguments, pool)
                 return int(self._worker.run())
             finally:
+                self._close_grace_timer()   # before its hub, which ends with this thread
                 accepting.set()
 
         def prepare() -> None:
@@ -250,10 +251,14 @@ class Embedded:
                      self.settings.worker_reload_mercy)
         self._worker.cut()
 
-    def _restore(self) -> None:
-        """Restore the previous signal handlers."""
+    def _close_grace_timer(self) -> None:
         if self._grace_timer is not None:
             self._grace_timer.close()
+            self._grace_timer = None
+
+    def _restore(self) -> None:
+        """Restore the previous signal handlers."""
+        self._close_grace_timer()
         faulthandler.unregister(signal.SIGUSR2)
         for number, before in self._previous_handlers.items():
             if before is not None:  # None: not installed by Python

@@ -12,7 +12,8 @@ import sys
 import traceback
 from _thread import get_ident
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
+from weakref import WeakSet
 
 from ..errors import ClientDisconnected
 
@@ -20,19 +21,46 @@ from ..errors import ClientDisconnected
 _OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGQUIT,
          signal.SIGTTIN, signal.SIGTTOU)
 _masks: dict[int, Any] = {}     # of threads that fork
+_servers: list[WeakSet[Any]] = []   # empty until the first is watched
 
 
-def block() -> None:
+class Server(Protocol):
+    """What a forked process has a copy of.
+
+    Attributes:
+        ended: it serves no longer.
+    """
+
+    ended: bool
+
+    def become_ordinary(self) -> None:
+        """Stop being a server, in the forked process."""
+
+
+def watch(server: Server) -> None:
+    """Call `become_ordinary` in every process that is forked from now on."""
+    if not _servers:
+        _servers.append(WeakSet())
+        # For good: this cannot be undone.
+        os.register_at_fork(before=_block, after_in_parent=_restore, after_in_child=_after_in_child)
+    _servers[0].add(server)
+
+
+def _block() -> None:
     """Block our signals, before a fork: one that arrives in the child before its handlers are reset
     would be lost, and a `terminate()` with it."""
     _masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
 
 
-def restore() -> None:
-    """Restore the signal mask, after a fork in the parent, and after `give_up` in the child."""
-    mask = _masks.pop(get_ident(), None)
-    if mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+def _restore() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.pop(get_ident()))
+
+
+def _after_in_child() -> None:
+    for server in tuple(_servers[0]):
+        if not server.ended:
+            server.become_ordinary()
+    _restore()
 
 
 def give_up(descriptors: Iterable[int]) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.certificates import Authority
-from tests.harness import ROOT, Program, Server, wait_until
+from tests.harness import ROOT, Program, Server, free_port, wait_until
 
 WSGI = """
 import os, time
@@ -158,6 +158,43 @@ def test_a_second_signal_ends_at_once(tmp_path, path, what):
             assert not received(sock)
         assert server.find("returned") and server.find(f"GET {path} broken off")
         assert not server.find("Error handling request") and not server.find(f"GET {path} =>")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_native_threads(tmp_path, threads):
+    """Twice; nothing is left of the first server, and a fork leaves the signal mask as it was. A
+    request in progress is finished, and ended by a second signal."""
+    source = WSGI + SERVED + f"""
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+for number in range(3):
+    served(application, bind="127.0.0.1:{free_port()}", threads={threads})
+    if number == 0:
+        before = descriptors()
+assert descriptors() == before, (before, descriptors())
+mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+child = os.fork()
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    with Script(tmp_path, source) as server:
+        for number in (1, 2, 3):
+            server.wait_for("ready: this process", number)
+            with start_slow_request(server, "/spin" if number == 3 else "/wait") as sock:
+                server.send_signal(signal.SIGTERM)
+                server.wait_for("graceful shutdown triggered", number)
+                if number == 3:
+                    server.send_signal(signal.SIGTERM)
+                    assert not received(sock)
+                else:
+                    (tmp_path / "go").touch()
+                    assert b"200 OK" in received(sock)
+                    (tmp_path / "go").unlink()
+            server.wait_for("returned", number)
+        assert server.wait() == 0, server.log
 
 
 def test_the_grace_period_ends(tmp_path):

@@ -41,6 +41,8 @@ GIVE_WAY = 0.0005
 MAX_SKIP = 255
 # A crash of the hub's thread is reported by faulthandler.
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+# Seconds that a program which goes on waits for requests that it has ended.
+LAST_WAIT = 1.0
 # Seconds between two looks at threads that are to end.
 _WAIT_INTERVAL = 0.01
 _ONCE = ((),)   # the arguments of one call
@@ -399,8 +401,12 @@ class ThreadPool:
             sleep(_WAIT_INTERVAL)
             self._on_events()
         self._pass_on([None] * len(self.running))
-        if not self._leave and not any(self.running):
-            self.hub.destroy(destroy_loop=True)
+        if not self._leave:
+            end = monotonic() + LAST_WAIT
+            while any(self.running) and monotonic() < end:
+                sleep(_WAIT_INTERVAL)
+            if not any(self.running):
+                self.hub.destroy(destroy_loop=True)
         if self._leave and self.running[0] is not None:
             if self._error is not None:
                 log.critical("the worker ended with an error", exc_info=self._error)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import time
 from typing import Any
-from weakref import ref
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -123,8 +122,7 @@ class Worker:
         self._wait_for_hub = settings.gevent_wait_for_hub
         self._keepalive = settings.keepalive
         self._readiness = frozenset(settings.readiness_path)
-        os.register_at_fork(before=forked.block, after_in_parent=forked.restore,
-                            after_in_child=partial(after_fork, ref(self)))
+        forked.watch(self)
 
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
@@ -182,7 +180,7 @@ class Worker:
             self.access.close()
 
     def become_ordinary(self) -> None:
-        """Stop to be a server, in a process that the application has forked."""
+        """Stop being a server, in a process that the application has forked."""
         service = self.service
         service.forked = True
         for acceptor in self.acceptors:
@@ -330,14 +328,6 @@ class Worker:
 
     def _memory(self) -> tuple[int, int]:
         return self.child.row.memory
-
-
-def after_fork(worker: ref[Worker]) -> None:
-    """Have the child of a fork be no server, if its parent is still one."""
-    present = worker()
-    if present is not None and not present.ended:
-        present.become_ordinary()
-    forked.restore()
 
 
 def greenlets() -> list[gevent.Greenlet]:

@@ -193,20 +193,22 @@ def error_later(environ, start_response):
     raise ValueError("later")
 
 
+def raise_after(seconds, interval=0.0):
+    """Have a signal handler raise TimeoutError in the main thread."""
+    def raise_error(*_):
+        raise TimeoutError("of the timer")
+    signal.signal(signal.SIGALRM, raise_error)
+    signal.setitimer(signal.ITIMER_REAL, seconds, interval)
+
+
 def late_alarm(environ, start_response):
     """A signal handler that raises, possibly after the request."""
-    def raise_error(*_):
-        raise TimeoutError("of the alarm")
-    signal.signal(signal.SIGALRM, raise_error)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    raise_after(0.2)
     return reply(start_response, b"set")
 
 
 def alarm(environ, start_response):
-    def raise_error(*_):
-        raise TimeoutError
-    signal.signal(signal.SIGALRM, raise_error)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    raise_after(0.1)
     try:
         time.sleep(30)
     except TimeoutError:
@@ -239,22 +241,16 @@ def child(environ, start_response):
 
 def ticking(environ, start_response):
     """A signal handler that raises every few milliseconds, also between the requests."""
-    def raise_error(*_):
-        raise TimeoutError("of the timer")
-    signal.signal(signal.SIGALRM, raise_error)
     interval = float(environ["QUERY_STRING"])
     try:
-        signal.setitimer(signal.ITIMER_REAL, interval, interval)
+        raise_after(interval, interval)
     finally:
         return reply(start_response, b"set")
 
 
 def read_with_alarm(environ, start_response):
     """Give up a read after a moment, respond, and read on afterwards."""
-    def raise_error(*_):
-        raise TimeoutError
-    signal.signal(signal.SIGALRM, raise_error)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    raise_after(0.2)
     pieces = []
     try:
         while piece := environ["wsgi.input"].read1(10):
