@@ -28,6 +28,7 @@ from ..app.applications import Application, Applications
 from ..app.interface import check_callable, is_double_callable, single_callable
 from ..config.load import keywords
 from ..config.resolve import asgi
+from ..config.resolve.concurrency import concurrency
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
 from ..ipc import scoreboard
@@ -35,7 +36,7 @@ from ..log.error import ErrorHandler
 from ..system import kernel
 from . import tls
 from .logs import Logs
-from .process_setup import as_asgi, concurrency_of, cores_of, product_of
+from .process_setup import as_asgi, cores_of, product_of
 from .sockets import Sockets, open_all
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -213,7 +214,7 @@ class Embedded:
             elif number in STOPS or number == signal.SIGQUIT:
                 signal.signal(number, self._on_signal)
         logger.info("ready: this process (pid: %d), with %s", os.getpid(),
-                    concurrency_of(self.settings))
+                    concurrency(self.settings))
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Stop, and at once after a second signal; runs between any two instructions."""

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterable
 
-from ..config.resolve.concurrency import concurrency
 from ..config.settings import Settings
 from ..master.attached.systemd import VARIABLES
 from ..master.posix_spawn import interpreter
@@ -78,11 +77,6 @@ def cores_of(settings: Settings) -> int:
     cores: int = (settings.worker_connections if settings.interface == "asgi"
                   else settings.slots)
     return cores
-
-
-def concurrency_of(settings: Settings) -> str:
-    """Return how a worker runs requests, in words that follow "with"."""
-    return concurrency(settings)
 
 
 def as_asgi(settings: Settings) -> Settings:
