@@ -263,7 +263,7 @@ class WsgiExchange(RequestRecord):
             if octets:
                 self.transport.stream.send(octets)
             return
-        head = self._head(response, known)
+        head = self._head(response, len(data) if response.exceeds(len(data)) else known)
         octets = response.encode(data)
         self.body_size += len(data) if response.chunked else len(octets)
         self.transport.stream.send_pair(head, octets)

@@ -253,7 +253,8 @@ class Response:
             http11: the client speaks HTTP/1.1, so a body without length may be chunked.
             is_head: the request's method was HEAD.
             keep_alive: the request allows to keep the connection.
-            known: length of the body in octets if the server has all of it, else None.
+            known: length of the body in octets if the server has all of it, else None; for
+                the first piece of a longer one its length if it `exceeds` Content-Length.
         """
         code = self.code
         length = self.length
@@ -264,6 +265,8 @@ class Response:
             keep_alive = False
         elif length is not None:
             self.remaining = length
+            if known is not None and known != length and not self.bodiless:
+                keep_alive = False  # the response is wrong, and its head already says so
         elif known is not None and (not is_head or known) and code not in (204, 304):
             self.remaining = known
             framing = f"Content-Length: {known}\r\n"
@@ -326,6 +329,10 @@ class Response:
                   .encode("latin-1"))
         self.head_size = len(octets)
         return octets
+
+    def exceeds(self, size: int) -> bool:
+        """Whether so many octets are more than Content-Length allows."""
+        return self.length is not None and size > self.length
 
     def encode(self, data: bytes) -> bytes:
         """Frame a piece of the body; b"" if the response has none (HEAD, 204, 304).

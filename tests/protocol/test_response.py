@@ -124,6 +124,10 @@ CLOSE, KEEP, CHUNKED = "Connection: close", "Connection: keep-alive", "Transfer-
 @pytest.mark.parametrize("http11, keep_alive, length, known, framing, stays", [
     (True, True, "5", None, ["Content-Length: 5"], True),
     (True, True, "5", 5, ["Content-Length: 5"], True),
+    (True, True, "5", 6, ["Content-Length: 5", CLOSE], False),
+    (True, True, "5", 4, ["Content-Length: 5", CLOSE], False),
+    (True, True, "5", 0, ["Content-Length: 5", CLOSE], False),
+    (False, True, "5", 6, ["Content-Length: 5", CLOSE], False),
     (True, True, None, 5, ["Content-Length: 5"], True),
     (True, True, None, 0, ["Content-Length: 0"], True),
     (True, True, None, None, [CHUNKED], True),
@@ -145,6 +149,8 @@ def test_framing(http11: bool, keep_alive: bool, length: str | None, known: int 
 
 @pytest.mark.parametrize("status, is_head, length, known, framing", [
     ("200 OK", True, "5", None, ["Content-Length: 5"]),
+    ("200 OK", True, "5", 6, ["Content-Length: 5"]),
+    ("200 OK", True, "5", 0, ["Content-Length: 5"]),
     ("200 OK", True, None, 5, ["Content-Length: 5"]),
     ("200 OK", True, None, 0, []),       # no body, so its length is unknown
     ("200 OK", True, None, None, []),

@@ -223,7 +223,8 @@ class AsgiExchange(Record):
         if self.head_sent:
             octets = data = response.encode(body)
         else:
-            head = self._head(response, None if more else len(body))
+            size = len(body)
+            head = self._head(response, None if more and not response.exceeds(size) else size)
             octets = response.encode(body)
             data = head + octets
         self.body_size += len(body) if response.chunked else len(octets)
@@ -314,6 +315,8 @@ class AsgiExchange(Record):
         count = rest if count is None else min(count, rest)
         head = b""
         if not self.head_sent:
+            if response.length is not None:
+                count = min(count, response.length)
             head = self._head(response, None if more else count)
         if response.remaining is not None:
             count = min(count, max(response.remaining, 0))

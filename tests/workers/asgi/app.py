@@ -261,7 +261,9 @@ async def short(scope, receive, send):
 
 async def long(scope, receive, send):
     await start(send, (b"content-length", b"4"))
-    await body(send, b"four and more")
+    await body(send, b"four and more", query(scope, "more") == "1")
+    if query(scope, "more"):
+        await body(send)
 
 
 async def empty(scope, receive, send):

@@ -257,8 +257,11 @@ def test_an_error_after_the_response_is_only_logged(server: Server) -> None:
 def test_content_length_is_kept(server: Server) -> None:
     assert not get(server, "/short").whole
     server.wait_for("the body is 6 bytes shorter than its Content-Length")
-    assert get(server, "/long").body == b"four"
-    server.wait_for("the body is 9 bytes longer than its Content-Length")
+    for path in ("/long", "/long?more=1"):
+        with connect(server) as wire:
+            response = wire.get(path)
+            assert response.body == b"four" and response.headers["connection"] == "close"
+            server.wait_for(f"{path}: the body is 9 bytes longer than its Content-Length")
 
 
 def test_early_hints_and_trailers(server: Server) -> None:

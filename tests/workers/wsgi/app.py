@@ -128,7 +128,10 @@ def short(environ, start_response):
 
 
 def long(environ, start_response):
-    return reply(start_response, b"longer than that", ("Content-Length", "6"))
+    pieces = reply(start_response, b"longer than that", ("Content-Length", "6"))
+    if environ["QUERY_STRING"] == "list":
+        return [*pieces, b", and a second piece"]
+    return iter(pieces) if environ["QUERY_STRING"] == "generator" else pieces
 
 
 def close(environ, start_response):

@@ -138,10 +138,14 @@ def test_short_bodies_cut_the_connection(server: Server) -> None:
         server.wait_for(f"{client.name}: GET /short: the body is 5 bytes shorter than its Content-")
 
 
-def test_long_bodies_are_cut(server: Server) -> None:
+@pytest.mark.parametrize("path, excess", [
+    ("/long", 10), ("/long?list", 30), ("/long?generator", 10)])
+def test_long_bodies_are_cut(server: Server, path: str, excess: int) -> None:
     with connect(server) as client:
-        assert client.get("/long").body == b"longer" and client.closed()
-        server.wait_for(f"{client.name}: GET /long: the body is 10 bytes longer than its Content-L")
+        response = client.get(path)
+        assert response.body == b"longer" and response.headers["connection"] == "close"
+        assert client.closed()
+        server.wait_for(f"{client.name}: GET {path}: the body is {excess} bytes longer than its Co")
 
 
 # 100 (Continue)
