@@ -92,12 +92,12 @@ def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Ro
         recycling=recycling_of(settings), cheaper=cheaper_of(settings),
         sockets=listening, stdin=settings.honour_stdin or (settings.dev and os.isatty(0)),
         backlog=backlog_of(settings, sockets.listeners).waiting, product=product_of(settings))
-    if settings.interface != "auto":
+    if settings.interface != "auto" or settings.route:  # which ASGI applications cannot have
         return role
     found = as_asgi(settings)
     return role._replace(alternative=role._replace(
         argv=_command(settings, fd, ", found_to_be_asgi=True"), cores=cores_of(found),
-        grace=grace_of(found)))
+        grace=grace_of(found), preferred=True))
 
 
 def grace_of(settings: Settings) -> float:

@@ -47,7 +47,8 @@ def run_role(plan_fd: int, generation: int, control_fd: int,
         plan_fd: the memfd with the plan of `roles`.
         generation: its number.
         control_fd: its end of the control socket.
-        found_to_be_asgi: an earlier template has found that the application is ASGI.
+        found_to_be_asgi: an earlier template, perhaps of an earlier generation, has found that
+            the application is ASGI.
     """
     import socket
 
@@ -94,6 +95,7 @@ class WorkerTemplate:
         from ..prefork.template import Template
 
         settings = Settings.from_json(plan["settings"])
+        self.interface = settings.interface
         self.settings = settings = as_asgi(settings) if found_to_be_asgi else settings
         self.generation = generation
         self.master: int = plan["master"]
@@ -133,6 +135,7 @@ class WorkerTemplate:
     def load(self) -> "Applications | None":
         """Prepare the process, and load the application unless each worker does so."""
         from ..api import uwsgi_module
+        from ..prefork import template
 
         settings = self.settings
         if settings.pyargv is not None:
@@ -161,10 +164,20 @@ class WorkerTemplate:
             self._drop_late()
             return None
         applications = self.load_applications(self.control, wait=True)
+        if self._is_wsgi_now(applications):
+            raise template.WrongInterface
         if applications.asgi and settings.interface == "auto":
             self._found_asgi()
         self._drop_late()
         return applications
+
+    def _is_wsgi_now(self, applications: "Applications") -> bool:
+        """Whether new code is WSGI, after an earlier generation has found it to be ASGI."""
+        changed = (self.interface == "auto" and self.settings.interface == "asgi"
+                   and not applications.asgi and not self.broken)
+        if changed:
+            logger.info("the application is no longer ASGI, and is loaded again as WSGI")
+        return changed
 
     def _found_asgi(self) -> None:
         """Continue with an application that turned out to be ASGI.
@@ -209,7 +222,7 @@ class WorkerTemplate:
         """
         failed: list[str] = []
         try:
-            return load_applications(self.settings)
+            return load_applications(self.settings.replace(interface=self.interface))
         except AppLoadError as error:
             failed = files_of(error)
             failed += directories_of(failed)
@@ -244,6 +257,7 @@ class WorkerTemplate:
     def work(self, applications: "Applications | None", child: "Child") -> int:
         """Run a worker; return its exit status."""
         from ..api import uwsgi_module
+        from ..ipc import channel
 
         gevent = sys.modules.get("gevent")
         if gevent is not None:
@@ -261,6 +275,9 @@ class WorkerTemplate:
         run_hooks(settings, os.environ, "post-fork")
         if applications is None:
             applications = self.load_applications(child.control, wait=False)
+            if self._is_wsgi_now(applications):
+                channel.send(child.control, channel.WRONG_INTERFACE)
+                return AppLoadError.exit_status
         if settings.py_autoreload:
             child.report_imports = lambda: self.imported.report(child.control)
         uwsgi_module.run_post_fork_hook(self.uwsgi)

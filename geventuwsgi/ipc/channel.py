@@ -7,9 +7,9 @@ means that the other side has gone. A message is one short line of words:
                          die
     template -> master   loaded MS           the application is loaded (0 with lazy-apps)
                          failed STATUS WHY   it is not; the template exits with STATUS
-                         wrong-interface     start the role's alternative; the template exits
-                         found-asgi          the same, but this template goes on
+                         found-asgi          go on with the role's alternative and this template
     both -> master       files PATHS         imported files, separated by NUL (autoreload)
+                         wrong-interface     start the role's alternative; the process exits
     worker -> master     forked PID          sent on its behalf by the process that forked it
                          pid N               its first own message, before it boots
                          ready               it accepts connections

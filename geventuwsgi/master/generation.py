@@ -245,14 +245,25 @@ class Generation:
                 return
             if message.startswith(channel.LOADED):
                 self._loaded = self._ever_loaded = True
-            elif message in (channel.WRONG_INTERFACE, channel.FOUND_ASGI) \
-                    and self.role.alternative is not None:
-                self.role = self.role.alternative
-                template.superseded = message == channel.WRONG_INTERFACE
+            elif message == channel.WRONG_INTERFACE:
+                self._change_role()
+            elif message == channel.FOUND_ASGI and self.role.alternative is not None:
+                self.role = self.role.alternative._replace(preferred=False)
             elif message.startswith(channel.FILES):
                 self.on_imported(channel.parse_files(message))
             elif message.startswith(channel.FAILED) and not self._ever_loaded:
                 self._fail(*channel.parse_failed(message))
+
+    def _change_role(self) -> None:
+        """Continue with the role's alternative, from a new template; nothing serves yet."""
+        if self.role.alternative is None or self.template is None:
+            return
+        self.role = self.role.alternative
+        self.template.superseded = True
+        self._loaded = False
+        self._kill_template()
+        for number in list(self.workers):
+            self._release(number, time.monotonic())
 
     def _template_exited(self, status: int) -> None:
         template, self.template = self.template, None
@@ -369,6 +380,8 @@ class Generation:
                 old = self.workers[worker.id]
                 self._promote(old)
                 self._drain_worker(old, worker.ready_at)
+        elif message == channel.WRONG_INTERFACE and self.state == BOOTING:
+            self._change_role()
         elif message.startswith(channel.REPLACE):
             worker.due_for_replacement = worker.due_for_replacement or channel.parse_replacement(
                 message)

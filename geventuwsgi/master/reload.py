@@ -197,6 +197,9 @@ class Reloads:
         self._last = number = 1 + max([self._last, *(one.number for one in self._generations)])
         for role, count in zip(plan.roles, counts):
             old = self._serving(role.name)
+            if old is not None and old.role.preferred and role.alternative is not None:
+                # If the code has changed its interface, this generation changes back.
+                role = role.alternative._replace(alternative=role._replace(alternative=None))
             logger.info("...gracefully reloading: generation %d of %s starts beside generation %d",
                         number, role.name, old.number if old else 0)
             new = self._start(number, role, count)

@@ -24,6 +24,8 @@ class Role(NamedTuple):
             stacks of its threads are logged.
         alternative: the role to continue with if a template finds, after loading, that the
             application has the wrong interface for it.
+        preferred: it is an alternative: a reload of a generation that changed to it begins
+            with it, so that the application is not loaded twice again.
         recycling: the limits after which a process is replaced; None = never.
         cheaper: how the number follows the load; None = it does not.
         sockets: the listening sockets among `fds`; in cheap mode the master waits there for
@@ -46,6 +48,7 @@ class Role(NamedTuple):
     replace_stuck: bool = True
     recycling: Recycling | None = None
     alternative: "Role | None" = None
+    preferred: bool = False
     cheaper: Cheaper | None = None
     sockets: tuple[int, ...] = ()
     backlog: Callable[[], int] = lambda: 0

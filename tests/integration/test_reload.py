@@ -270,3 +270,49 @@ def test_what_waits_in_the_queue_of_a_socket_that_goes_is_served(serve):
         with sock:
             assert sock.recv(999).startswith(b"HTTP/1.1 200 OK")
     assert server.stop() == 0
+
+
+NATIVE = """
+print("APP imported", flush=True)
+
+async def application(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"native"})
+"""
+OBJECT = """
+import socket
+from gevent.monkey import is_module_patched
+
+class Application:
+    def __call__(self, environ, start_response):
+        start_response("200 OK", [])
+        return [b"patched" if is_module_patched("socket") else b"not patched"]
+
+application = Application()
+"""
+
+
+def test_an_application_found_to_be_asgi_is_not_loaded_twice_at_a_reload(serve):
+    server = serve("gevent = 10\nprocesses = 2\nlifespan = off\n", app=NATIVE)
+    assert server.body() == b"native" and server.find("the application is ASGI and is loaded agai")
+    imported = server.out.count("APP imported")
+    assert reload(server)[0] == 0 and server.body() == b"native"
+    assert len(server.find("the application is ASGI and is loaded again")) == 1
+    assert server.out.count("APP imported") == imported + 2  # each worker, as it is not shared
+
+
+@pytest.mark.parametrize("more", ["", "lazy-apps = false\n"])
+def test_an_application_that_is_no_longer_asgi(serve, more):
+    server = serve("gevent = 10\nprocesses = 2\n" + more, app=NATIVE)
+    for code, body in ((OBJECT, b"patched"), (NATIVE, b"native"), (NATIVE, b"native"),
+                       (OBJECT, b"patched"), (OBJECT, b"patched")):
+        (server.directory / "app.py").write_text(code)
+        assert reload(server) == (0, "")
+        assert server.body() == body
+    # With lazy-apps off a template finds out, otherwise the first worker and maybe the second.
+    assert len(server.find("is no longer ASGI")) in ((2,) if more else (2, 3, 4))
+    assert len(server.find("is ASGI and is loaded again")) == 2
+    (server.directory / "app.py").write_text("application = 1 / 0")
+    status, said = reload(server)
+    assert status == 1 and "division by zero" in said and server.body() == b"patched"
+    assert not server.find("died") and server.stop() == 0
