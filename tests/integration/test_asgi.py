@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -16,6 +17,7 @@ from websockets.sync.client import unix_connect
 
 from tests.harness import Server, installed, wait_until
 from tests.integration.nginx import CONF, PAUSE, Nginx
+from tests.workers.wsgi.raw_client import connect
 
 STARLETTE = '''
 import asyncio, contextlib, threading, time
@@ -117,6 +119,14 @@ def connection():
     finally:
         OPEN.pop()
         print("APP connection closed", flush=True)
+
+@app.post("/form")
+async def form(request: Request):
+    return {"size": len(await request.body())}
+
+@app.post("/sized")
+async def sized(data: dict):
+    return data
 
 @app.get("/async")
 async def asynchronous(n: int = 1):
@@ -223,6 +233,17 @@ urlpatterns = [path("prepare", prepared), path("count", count), path("acount", a
 '''
 
 
+# An application that does not expect http.disconnect.
+RECEIVES_ONCE = '''
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        more = True
+        while more:
+            message = await receive()
+            more = message["more_body"]
+'''
+
+
 def serve(tmp_path: Path, app: str, *arguments: str) -> Server:
     return Server(tmp_path, "--asgi", *arguments, app=app)
 
@@ -285,6 +306,41 @@ def test_fastapi(tmp_path: Path, loop: str) -> None:
             assert json.loads(socket.recv()) == {"hello": "bob", "got": [1]}
         client.close()
         assert server.stop() == 0
+
+
+STREAMED = "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n" \
+           "Content-Type: application/json\r\n\r\n"
+BROKEN_BODIES = [
+    ("400\r\n" + 1024 * "x" + "\r\n1\r\n", 413, "limit-post"),
+    ("5\r\nhello\r\n", 408, "no progress of the request body"),
+    ("5\r\nhello\r\nzz\r\n", 400, "malformed chunk size line")]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize(("app", "path"), [
+    (STARLETTE, "/body"), (FASTAPI, "/form"), (FASTAPI, "/sized"), (RECEIVES_ONCE, "/")],
+    ids=["starlette", "fastapi", "parameter", "careless"])
+def test_a_broken_body_is_its_clients_fault(tmp_path: Path, loop: str, app: str,
+                                            path: str) -> None:
+    """What the framework makes of it, a 500 or 400 of its own, is neither sent nor counted."""
+    with serve(tmp_path, app, "app:app", "--asgi-loop", loop, "--limit-post", "1000",
+               "--socket-timeout", "1", "--reload-on-exception") as server:
+        [worker] = server.workers()
+        for body, status, reason in [*BROKEN_BODIES, ("5\r\nhello\r\n", 400, "the connection "
+                                                      "ended inside the request body")]:
+            with connect(server) as wire:
+                wire.send((STREAMED % path + body).encode())
+                if "ended" in reason:
+                    wire.sock.shutdown(socket.SHUT_WR)
+                answer = wire.read_response()
+                assert answer.status == status and answer.headers["connection"] == "close"
+                assert wire.closed()
+                server.wait_for(f"{wire.name}: ")
+                [line] = server.find(f"{wire.name}: ")
+                assert reason in line and "[INFO]" in line
+        assert server.spawned() == {1: worker}
+        assert server.stop() == 0
+        assert app == RECEIVES_ONCE or not server.find("Traceback"), server.log
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])

@@ -102,7 +102,8 @@ class Connection(StreamProtocol):
         elif self.parser.body_complete:
             self.deadline = min(self.deadline, monotonic() + HALF_CLOSED)
         else:
-            self.fail_body(ProtocolError(400, TRUNCATED_BODY))
+            if exchange.body_error is None:
+                self.fail_body(ProtocolError(400, TRUNCATED_BODY))
             self.deadline = monotonic() + HALF_CLOSED
         return True
 
@@ -255,11 +256,10 @@ class Connection(StreamProtocol):
 
     def fail_body(self, error: ProtocolError) -> None:
         """Handle a body that breaks its framing or a limit: it never looks complete."""
+        log.info("%s: %s; closed", self.peer, error.reason)
         exchange = self.exchange
-        if exchange.body_error is None:
-            exchange.body_error = error
-            log.warning("%s: %s; closed", self.peer, error.reason)
-        exchange.keep_alive = False
+        exchange.body_error = error
+        exchange.persistent = exchange.keep_alive = False
         self.deadline = inf
         self.feed = self._discard
         exchange.wake()
@@ -285,7 +285,7 @@ class Connection(StreamProtocol):
         self.harakiri_at = inf
         self.record(exchange)
         self.exchange = None
-        if exchange.keep_alive and exchange.body_error is None and not self._half_closed:
+        if exchange.keep_alive and not self._half_closed:
             if self.parser.body_complete:
                 self.next_request()
                 return
@@ -327,7 +327,7 @@ class Connection(StreamProtocol):
             log.error("%s: %s: %s", self.peer, exchange.title, exchange.fault)
         if service.access is None:
             return
-        if exchange.gone and not exchange.head_sent and not exchange.killed:
+        if exchange.gone and not exchange.head_sent:
             exchange.status = CLIENT_GONE
         service.complete(exchange, duration)
         self.measure(exchange)
@@ -442,24 +442,17 @@ class Connection(StreamProtocol):
         if exchange is None or exchange.complete:
             self.harakiri_at = inf
             return
-        if not exchange.killed:
-            limit = timeouts.limit(exchange.scope["path"])
-            if now < exchange.began + limit:
-                self.harakiri_at = exchange.began + limit
-                harakiri.log_slow(service.worker, service.pid, self.peer, exchange.title,
-                                  now - exchange.began, exchange.task)
-                return
-            self.harakiri_at = now + timeouts.grace
-            harakiri.log_harakiri(service.worker, service.pid, limit, self.host,
-                                  exchange.method, exchange.uri, exchange.task)
-            service.harakiris += 1
-            exchange.kill()
+        limit = timeouts.limit(exchange.scope["path"])
+        if now < exchange.began + limit:
+            self.harakiri_at = exchange.began + limit
+            harakiri.log_slow(service.worker, service.pid, self.peer, exchange.title,
+                              now - exchange.began, exchange.task)
             return
         self.harakiri_at = inf
-        log.critical("%s: %s ignores its harakiri; the connection is cut", self.peer,
-                     exchange.title)
-        exchange.complete = True
-        if exchange.head_sent:
-            self.transport.abort()
-        else:
-            self.send_error(504)
+        harakiri.log_harakiri(service.worker, service.pid, limit, self.host,
+                              exchange.method, exchange.uri, exchange.task)
+        service.harakiris += 1
+        service.loop.call_later(timeouts.grace, harakiri.log_if_running, self.peer,
+                                exchange.title, exchange.task)
+        exchange.end(504)
+        exchange.task.cancel()

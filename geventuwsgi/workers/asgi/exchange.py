@@ -5,8 +5,9 @@ Rules:
 - It is also the record that the request log formats.
 - A response in one piece is sent in one write. While the client does not read, `send` waits;
   while the application does not receive, nothing is read.
-- When the client is gone, `receive` returns `http.disconnect` and `send` raises an OSError
-  (ASGI, spec_version 2.4 and later). A call out of order is the application's error.
+- When the client is gone, or is not served any more because of a broken body or `harakiri`,
+  `receive` returns `http.disconnect` and `send` raises an OSError (ASGI, spec_version 2.4 and
+  later). A call out of order is the application's error.
 """
 
 import asyncio
@@ -45,7 +46,8 @@ class AsgiExchange(Record):
         persistent: the connection may be kept after the response.
 
     Attributes:
-        body_error: the error of the request's body, or None.
+        body_error: what is wrong with the request's body, or None. An application that asks for
+            the body is not answered any more; one that does not may respond.
         expects: the client waits for 100 (Continue).
         received: octets of the body so far.
     """
@@ -88,9 +90,7 @@ class AsgiExchange(Record):
         except BaseException as error:
             self._failed(error)
         else:
-            if self.killed:
-                self._send_timeout()
-            elif not self.complete and not self.gone:
+            if not self.complete and not self.gone:
                 self._incomplete()
         finally:
             connection = self.connection
@@ -141,14 +141,16 @@ class AsgiExchange(Record):
                 if self.gone and not whole:
                     break
                 return self._next_message(whole)
-            if self.gone or self.body_error is not None:
+            if self.body_error is not None:
+                self.end(self.body_error.status)
+            if self.gone:
                 break
             if self.expects:
                 self.expects = False
                 connection.transport.write(CONTINUE)
             connection.expect_body()
             await self._wait()
-        while not (self.gone or self.body_error is not None or self.complete):
+        while not (self.gone or self.complete):
             await self._wait()
         return {"type": "http.disconnect"}
 
@@ -245,8 +247,7 @@ class AsgiExchange(Record):
         if self.raw:
             octets = response.raw_head(response_defaults, is_head, known)
         else:
-            persistent = (self.persistent and self.body_error is None
-                          and self.connection.service.persistent)
+            persistent = self.persistent and self.connection.service.persistent
             if self.expects and not self.connection.parser.body_complete:
                 persistent = False  # without a 100 the client may or may not send the body
             octets = response.head(response_defaults, self.http11, is_head, persistent,
@@ -370,41 +371,34 @@ class AsgiExchange(Record):
         self.gone = True
         self.wake()
 
+    def end(self, status: int) -> None:
+        """Serve the client no more: it gets an error, or the response that has begun is cut off.
+
+        For the application it is gone.
+        """
+        self._send_error(status)
+        self.client_gone()
+
     def _failed(self, error: BaseException) -> None:
         """The application raised an exception: send an error, and log it if it is its own."""
         connection = self.connection
-        if self.killed:
-            self._send_timeout()
-        elif isinstance(error, asyncio.CancelledError):
-            self._send_error(503 if connection.service.draining else 500)
+        service = connection.service
+        if isinstance(error, asyncio.CancelledError):
+            self._send_error(503 if service.draining else 500)
         elif self.gone and is_disconnect(error):
             log.debug(GONE_DURING, connection.peer, self.title, error)
-        elif self.body_error is not None and not self.head_sent:
-            self._send_error(self.body_error.status)
+        elif self.gone:
+            # Not counted, as a client must not be able to have workers replaced by leaving.
+            harakiri.application_error(connection.peer, self.title, error)
         else:
-            service = connection.service
             service.exceptions += 1
             harakiri.application_error(connection.peer, self.title, error)
             accept = b",".join(value for name, value in self.scope["headers"]
                                if name == b"accept").decode("latin-1")
             self._send_error(500, service.exception_policy.apply(self.title, error, accept))
 
-    def kill(self) -> None:
-        """Cancel the request, which exceeded `harakiri`; discard what it still sends."""
-        self.killed = True
-        self.gone = True
-        self.task.cancel()
-
-    def _send_timeout(self) -> None:
-        if not self.complete:
-            self.gone = self.connection.lost
-            self._send_error(504)
-
     def _incomplete(self) -> None:
         """The application returned before its response was complete."""
-        if self.body_error is not None and self.response is None:
-            self._send_error(self.body_error.status)
-            return
         what = ("without a response" if self.response is None
                 else "before its response was complete")
         log.error("%s: %s: the application returned %s", self.connection.peer, self.title, what)

@@ -39,6 +39,13 @@ def application_error(peer: str, what: str, error: BaseException) -> None:
     log.error("Error handling %s from %s", what, peer, exc_info=tracebacks.exc_info(error))
 
 
+def log_if_running(peer: str, what: str, task: "asyncio.Task[None]") -> None:
+    """Log a request whose task has not ended since its harakiri."""
+    if not task.done():
+        log.critical("%s: %s ignores its harakiri; its task runs on, here:\n%s", peer, what,
+                     task_stack(task))
+
+
 def task_stack(task: "asyncio.Task[None]") -> str:
     """Return the stack of a task: the frames of the coroutines that await each other."""
     lines: list[str] = []

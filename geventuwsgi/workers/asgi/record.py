@@ -21,17 +21,17 @@ class Record(RequestRecord):
         uri: the target as sent.
 
     Attributes:
-        gone: the client has disconnected; nothing can be sent.
+        gone: the client is not served any more, whoever ended it: `receive` says
+            `http.disconnect` and `send` raises.
         complete: the response has been passed to the transport, completely.
         head_sent: its head has.
-        killed: it exceeded `harakiri`.
         recorded: it was counted and logged.
         fault: an error of the response to log, or "".
         task: the application's task.
     """
 
     task: "asyncio.Task[None]"
-    gone = complete = head_sent = killed = recorded = False
+    gone = complete = head_sent = recorded = False
     fault = ""
 
     def __init__(self, connection: Any, scope: Scope, uri: str) -> None:

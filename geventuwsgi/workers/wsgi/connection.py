@@ -483,7 +483,7 @@ class Connection(ABC):
         """Log what is wrong with the request body, even if the application caught the error."""
         broken = self.body.broken if self.body is not None else None
         if broken is not None:
-            log.warning("%s: %s; closed", self.peer, broken.reason)
+            log.info("%s: %s; closed", self.peer, broken.reason)
 
     # For the exchange (app.wsgi.Transport).
 
