@@ -54,16 +54,19 @@ def template(*, errors: Any, file_wrapper: Any, multithread: bool, multiprocess:
 def from_http(base: Environ, parser: RequestParser) -> Environ:
     """Build the environ of the request in `parser`.
 
-    REQUEST_URI (uWSGI) and RAW_URI (gunicorn) are the target as sent. For PATH_INFO the dot
-    segments are removed and the rest is then decoded, as in uWSGI: "//" stays, "%2F" becomes
+    RAW_URI (gunicorn) is the target as sent. So is REQUEST_URI (uWSGI), but of an absolute-form
+    target its path and query only: rules with a path in mind hold for it too. For PATH_INFO the
+    dot segments are removed and the rest is then decoded, as in uWSGI: "//" stays, "%2F" becomes
     "/". Repeated fields are joined by ", ", Cookie by "; " (RFC 9110 5.3, RFC 6265 5.4).
     """
     environ = base.copy()
     environ["REQUEST_METHOD"] = parser.method
     environ["SERVER_PROTOCOL"] = parser.version
-    environ["REQUEST_URI"] = environ["RAW_URI"] = parser.target
-    # As uWSGI and gunicorn have it, "OPTIONS *" has the PATH_INFO "*".
-    path = parser.path or ("*" if parser.target == "*" else "")
+    environ["RAW_URI"] = parser.target
+    path = parser.path
+    environ["REQUEST_URI"] = path or parser.target
+    if not path and parser.target == "*":
+        path = "*"      # as uWSGI and gunicorn have it
     query = path.find("?")
     if query >= 0:
         environ["QUERY_STRING"] = path[query + 1:]

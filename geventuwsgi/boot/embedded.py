@@ -37,7 +37,7 @@ from ..system import kernel
 from . import tls
 from .logs import Logs
 from .process_setup import as_asgi, cores_of, product_of
-from .sockets import Sockets, open_all
+from .sockets import Sockets, allow_proxy_headers, open_all
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -124,6 +124,7 @@ class Embedded:
         tls.check(settings)
         self.sockets = sockets = open_all(settings)
         try:
+            allow_proxy_headers(settings, sockets.pairs)
             tls.attach(settings, sockets.listeners, tls.configs_of(settings, sockets.pairs))
             if not self.applications.asgi:
                 patch(settings)

@@ -20,7 +20,7 @@ from ..net.listen_queue import Backlog
 from . import tls
 from .process_setup import as_asgi, command_of, cores_of, environ_of, product_of
 from .router_process import select_sockets
-from .sockets import Sockets
+from .sockets import Sockets, allow_proxy_headers
 
 if TYPE_CHECKING:
     from ..ipc.scoreboard import Scoreboard
@@ -40,6 +40,7 @@ def write_plan(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboa
     Returns:
         The memfd, and the listening sockets of the role.
     """
+    allow_proxy_headers(settings, sockets.pairs)
     pairs = select_sockets(settings, sockets.pairs, kind == "router")
     configs = dict(zip(map(id, sockets.listeners), tls.configs_of(settings, sockets.pairs)))
     listeners = [listener for _, listener in pairs]

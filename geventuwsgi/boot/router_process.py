@@ -19,6 +19,7 @@ from . import tls
 from .hooks import identity_of
 from .logs import Logs
 from .process_setup import titles_of
+from .sockets import places
 
 if TYPE_CHECKING:
     from ..prefork.child import Child
@@ -193,14 +194,8 @@ def select_sockets(settings: Settings, pairs: Sequence[Pair], routed: bool) -> l
     """Return the sockets of the router (`routed`), or those of the workers.
 
     Inherited sockets that no option names are for the workers; the private socket between router
-    and workers is for both. One text may name several sockets, which are matched in order.
+    and workers is for both.
     """
-    left = [(text, flag) for (text, _), flag in zip(settings.listeners, settings.routed)]
-    found = []
-    for text, listener in pairs:
-        entry = next((entry for entry in left if entry[0] == text), None)
-        if entry is not None:
-            left.remove(entry)
-        if listener.protocol == "routed" or (entry is not None and entry[1]) == routed:
-            found.append((text, listener))
-    return found
+    return [pair for place, pair in zip(places(settings, pairs), pairs)
+            if pair[1].protocol == "routed"
+            or (place is not None and settings.routed[place]) == routed]

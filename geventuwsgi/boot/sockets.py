@@ -115,6 +115,33 @@ def restore_sockets(described: Sequence[Sequence[Any]]) -> Sockets:
     return Sockets([(text, Listener.from_exec(fd, *facts)) for text, fd, *facts in described])
 
 
+def places(settings: Settings, pairs: Sequence[Pair]) -> list[int | None]:
+    """Return the index in `settings.listeners` of each socket; None if no option names it.
+
+    After an upgrade the sockets are those of an earlier configuration, in another order. One
+    text may name several sockets (`127.0.0.1:0`), which are matched in order.
+    """
+    left = list(enumerate(settings.listeners))
+    found: list[int | None] = []
+    for text, _ in pairs:
+        entry = next((entry for entry in left if entry[1][0] == text), None)
+        if entry is not None:
+            left.remove(entry)
+        found.append(None if entry is None else entry[0])
+    return found
+
+
+def allow_proxy_headers(settings: Settings, pairs: Sequence[Pair]) -> None:
+    """Set for each socket whether its clients may begin with a PROXY header.
+
+    Those of the router's own socket never do: the router has read the header of its client.
+    """
+    for place, (_, listener) in zip(places(settings, pairs), pairs):
+        own = place is not None and settings.proxied[place]
+        listener.proxied = listener.protocol not in ("uwsgi", "routed", "statistics") and (
+            settings.enable_proxy_protocol or own)
+
+
 def map_sockets(listeners: Sequence[Listener], rules: Sequence[str], number: int) -> list[Listener]:
     """Return the sockets that a worker accepts from, and close the others (`map-socket`).
 

@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..net.listener import Listener
 from ..net.rebind import Pair
 from ..net.tls_config import TlsConfig
+from .sockets import places
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -38,21 +39,12 @@ def check(settings: Settings) -> None:
 def configs_of(settings: Settings, pairs: Sequence[Pair]) -> list[TlsConfig | None]:
     """Return the TLS configuration of each socket: that of its address, or `certfile`.
 
-    After an upgrade the sockets are those of an earlier configuration, in another order. One
-    text may name several sockets (`127.0.0.1:0`), which are matched in order.
-
     Args:
         settings: the configuration.
         pairs: (address as written, listener); "" for an inherited one that no option names.
     """
-    left = [(text, config) for (text, _), config in zip(settings.listeners, settings.tls)]
-    found: list[TlsConfig | None] = []
-    for text, _ in pairs:
-        own = next((entry for entry in left if entry[0] == text), None)
-        if own is not None:
-            left.remove(own)
-        found.append(settings.tls_bind if own is None else own[1])
-    return found
+    return [settings.tls_bind if place is None else settings.tls[place]
+            for place in places(settings, pairs)]
 
 
 def attach(settings: Settings, listeners: Sequence[Listener],

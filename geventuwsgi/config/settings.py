@@ -16,6 +16,7 @@ class Settings:
     - `listeners`: tuple of (address as written, 'http', 'https' or 'uwsgi'), in the order
       written. Empty only if sockets are inherited (`LISTEN_FDS`).
     - `routed`: for each listener whether it belongs to the router.
+    - `proxied`: for each listener whether `http-enable-proxy-protocol` applies to it.
     - `router`, `standalone`: whether there is a router, and whether there is only a router.
     - `redirect_port`: the port part of the location to which HTTP is redirected.
     - `tls`: for each listener its `net.tls_config.TlsConfig`, None without HTTPS.

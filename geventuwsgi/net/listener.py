@@ -40,7 +40,10 @@ class Listener:
         context: the TLS context for https, in the processes that accept.
         address: the actual address (the port that the kernel chose instead of 0).
         owned: whether this server bound it; an inherited socket is left unchanged.
+        proxied: whether trusted peers may begin with a PROXY header.
     """
+
+    proxied = False
 
     def __init__(self, sock: socket.socket, protocol: str, address: Address, *,
                  inode: tuple[int, int] | None = None, owned: bool = False) -> None:
@@ -76,7 +79,8 @@ class Listener:
 
     def to_json(self) -> str:
         """Serialize it for a process that inherits the descriptor."""
-        return json.dumps({"fd": self.socket.fileno(), "protocol": self.protocol})
+        return json.dumps({"fd": self.socket.fileno(), "protocol": self.protocol,
+                           "proxied": self.proxied})
 
     @classmethod
     def from_json(cls, text: str) -> "Listener":
@@ -85,7 +89,9 @@ class Listener:
         sock = socket.socket(fileno=data["fd"])
         sock.setblocking(False)
         os.set_inheritable(sock.fileno(), False)
-        return cls(sock, data["protocol"], addresses.of_socket(sock))
+        listener = cls(sock, data["protocol"], addresses.of_socket(sock))
+        listener.proxied = data["proxied"]
+        return listener
 
     def describe(self) -> tuple[str, bool, tuple[int, int] | None]:
         """Return the arguments of `from_exec` after the descriptor."""

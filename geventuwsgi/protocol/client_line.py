@@ -16,7 +16,9 @@ from ..errors import ProtocolError
 FIELD = "Geventuwsgi-Client"
 _PREFIX = f"{FIELD}: "
 # Octets that this field and the forwarding fields may add to a head that was within the limits.
-ALLOWANCE = 65536
+# OpenSSL accepts 100 KiB of certificates from a client; here they stand twice, in PEM and
+# percent-encoded.
+ALLOWANCE = 1 << 19
 
 
 class ClientLine(NamedTuple):

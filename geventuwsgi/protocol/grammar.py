@@ -73,4 +73,5 @@ FORBIDDEN_TRAILERS = frozenset((
     b"upgrade", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-ssl"))
 
 # RFC 9112 section 4: status-line = HTTP-version SP status-code SP [ reason-phrase ]
-STATUS = re.compile(r"([1-5][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")
+# Codes from 600 on are no HTTP statuses, but applications use them (RFC 9110 section 15).
+STATUS = re.compile(r"([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f\x7f]*)?")

@@ -17,7 +17,7 @@ from .message import LENGTH_DIGITS, TWO_FRAMINGS, TWO_LENGTHS, UNKNOWN_CODING, L
 # after the code may be left out if there is no reason.
 # Groups: minor version, code, reason, field block.
 HEAD = re.compile(
-    rf"HTTP/1\.([0-9]) ([1-5][0-9]{{2}})(?: ({grammar.FIELD_CHAR}*))?\r\n"
+    rf"HTTP/1\.([0-9]) ([1-9][0-9]{{2}})(?: ({grammar.FIELD_CHAR}*))?\r\n"
     rf"((?:{grammar.TCHAR}+:{grammar.FIELD_CHAR}*\r\n)*)\r\n")
 _START = b"HTTP/1."
 

@@ -3,7 +3,8 @@
 HAProxy's doc/proxy-protocol.txt is the specification.
 
 - The caller checks first whether the peer may send the header at all.
-- Anything but a correct header is an error, as section 2 of the specification demands.
+- A connection that begins with anything else has no header: health probes send none, and uWSGI
+  and gunicorn serve them. Once it has begun, anything but a correct header is an error.
 - Addresses are parsed by `ipaddress` and returned in canonical form.
 """
 
@@ -32,7 +33,7 @@ class Proxied(NamedTuple):
     """A parsed PROXY header.
 
     Attributes:
-        version: 1 or 2.
+        version: 1 or 2; 0 if there is no header.
         source: the client's (host, port); None if the header has no TCP address (LOCAL,
             UNKNOWN, a unix socket), so that the connection's own addresses count.
         destination: the (host, port) that the client connected to, or None.
@@ -41,6 +42,9 @@ class Proxied(NamedTuple):
     version: int
     source: tuple[str, int] | None
     destination: tuple[str, int] | None
+
+
+ABSENT = Proxied(0, None, None)
 
 
 def parse(data: bytes, ended: bool = False) -> tuple[Proxied, int] | None:
@@ -54,15 +58,15 @@ def parse(data: bytes, ended: bool = False) -> tuple[Proxied, int] | None:
         (header, its size in bytes), or None if it is not complete.
 
     Raises:
-        ProtocolError: 400, the bytes are not a valid PROXY header, or not all of one.
+        ProtocolError: 400, the header is not valid, or was cut off.
     """
     found = None
     if data.startswith(V1_START):
         found = _version_1(data)
     elif data.startswith(V2_SIGNATURE):
         found = _version_2(data)
-    elif not (V1_START.startswith(data) or V2_SIGNATURE.startswith(data)):
-        raise ProtocolError(400, "no PROXY protocol header, which is required")
+    elif ended or not (V1_START.startswith(data) or V2_SIGNATURE.startswith(data)):
+        return ABSENT, 0
     if found is None and ended:
         raise ProtocolError(400, "truncated PROXY protocol header")
     return found

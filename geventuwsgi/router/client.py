@@ -164,9 +164,9 @@ class Client:
         return address.host
 
     def _proxied(self) -> bytes:
-        """Read the PROXY header if one is due; return the bytes after it."""
+        """Read the PROXY header if a trusted peer sends one; return the bytes after it."""
         state = self.state
-        if state.proxies is None or (self.host and self.host not in state.proxies):
+        if not self.listener.proxied or (self.host and self.host not in state.proxies):
             return b""
         start, timeout = monotonic(), state.head_timeout
         self.idle = True  # nothing of a request has arrived

@@ -88,8 +88,7 @@ class RouterState:
             server=settings.server_header, date=settings.date_header, added=settings.add_header,
             removed=settings.del_header, pages=settings.error_page)
         self.forwarders = AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips")
-        self.proxies = (AllowList(settings.proxy_allow_ips, "proxy-allow-from")
-                        if settings.enable_proxy_protocol else None)
+        self.proxies = AllowList(settings.proxy_allow_ips, "proxy-allow-from")
         self.clients: set[Client] = set()
         self.draining = False
         self.accepted = self.requests = self.failures = self.refused = self.tunnels = 0

@@ -44,6 +44,8 @@ class Routes:
             return self.only
         host = host_of(parser).lower()
         name = without_port(host)
+        if name.endswith("."):  # the root of the DNS, RFC 3986 section 3.2.2
+            host, name = name[:-1] + host[len(name):], name[:-1]
         path = decode(parser.path.partition("?")[0])  # as an application sees it
         for pattern, prefix, group in self._configured:
             if _matches(pattern, name) and (not prefix or path == prefix

@@ -33,7 +33,7 @@ class ServiceValues(NamedTuple):
         response_defaults: the fields of every response.
         uwsgi_peers: addresses that may speak uwsgi over TCP.
         forwarders: addresses whose X-Forwarded-* fields are trusted.
-        proxies: addresses that must send a PROXY header; None if none may.
+        proxies: addresses whose PROXY header is trusted, where the listener allows any.
         exceptions: what follows an exception of the application, besides the log line.
         worker, pid: the number and the pid of this worker.
     """
@@ -46,7 +46,7 @@ class ServiceValues(NamedTuple):
     response_defaults: ResponseDefaults
     uwsgi_peers: AllowList
     forwarders: AllowList
-    proxies: AllowList | None
+    proxies: AllowList
     exceptions: ExceptionPolicy
     worker: int
     pid: int

@@ -36,8 +36,7 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
             removed=settings.del_header, pages=settings.error_page),
         uwsgi_peers=AllowList(settings.uwsgi_allow_from, "uwsgi-allow-from"),
         forwarders=AllowList(settings.forwarded_allow_ips, "forwarded-allow-ips"),
-        proxies=(AllowList(settings.proxy_allow_ips, "proxy-allow-from")
-                 if settings.enable_proxy_protocol else None),
+        proxies=AllowList(settings.proxy_allow_ips, "proxy-allow-from"),
         exceptions=ExceptionPolicy(
             child.due_for_replacement, expose=settings.catch_exceptions, as_page=settings.dev,
             reload=settings.reload_on_exception,

@@ -12,7 +12,9 @@ import pytest
 import trustme
 
 from tests.harness import Server, free_port, wait_until
-from tests.router.nodes import Scripted, head_of, our_node, router, text_of
+from tests.router.nodes import (
+    APP, Scripted, head_of, our_node, responding, router, text_of,
+)
 from tests.tls import hello
 from tests.workers.wsgi.raw_client import NEXT_REQUEST
 from tests.workers.wsgi.test_hostile import BODIES, CHUNKED, HEADS, SMUGGLED
@@ -218,6 +220,8 @@ def test_routes_by_host_and_path(tmp_path: Path) -> None:
             "--http-route", f"*.wild.example=http://{nodes['w'].address}"))
         for host, path, name in (
                 ("x", "/", "d"), ("a.example", "/", "a"), ("A.Example:80", "/x", "a"),
+                ("a.example.", "/", "a"), ("a.example.:80", "/", "a"),
+                ("b.wild.example.", "/", "w"), (".", "/", "d"),
                 ("x", "/api", "p"), ("x", "/api/more", "p"), ("x", "/apix", "d"),
                 ("x", "/x/../api/a", "p"), ("x", "/%61pi?q", "p"), ("x", "/api/../x", "d"),
                 ("b.wild.example", "/", "w"), ("wild.example", "/", "d")):
@@ -233,6 +237,14 @@ def named(name: str):
     return act
 
 
+def test_statuses_beyond_http_are_passed_on(tmp_path: Path) -> None:
+    """Applications use them (RFC 9110 section 15)."""
+    with Scripted(responding(b"HTTP/1.1 999 Go away\r\nContent-Length: 2\r\n\r\nok")) as node, \
+            router(tmp_path, "--http-to", f"http://{node.address}") as server:
+        response = conversation(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 999 Go away\r\n") and response.endswith(b"\r\n\r\nok")
+
+
 def test_proxy_protocol_names_the_client(tmp_path: Path) -> None:
     with Recorder() as node:
         with router(tmp_path, "--http-to", f"http://{node.address}",
@@ -240,7 +252,10 @@ def test_proxy_protocol_names_the_client(tmp_path: Path) -> None:
             response = conversation(server, b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 80\r\n"
                                     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert b" 200 " in response and b"X-Forwarded-For: 192.0.2.7\r\n" in node.heads[0]
-            assert conversation(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")[9:12] == b"400"
+            assert conversation(server, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                                )[9:12] == b"200"  # a health probe has no header
+            assert b"X-Forwarded-For: 127.0.0.1\r\n" in node.heads[1]
+            assert conversation(server, b"PROXY TCP4 x\r\n\r\n")[9:12] == b"400"
 
 
 def test_more_connections_than_allowed_wait(tmp_path: Path) -> None:
@@ -312,6 +327,23 @@ def test_nodes_get_the_scheme_and_the_certificate(
                     "HTTP_X_FORWARDED_PROTO=https"} <= set(lines)
             assert any(line.startswith("HTTPS_DN=") and "client.example" in line
                        for line in lines)
+
+
+@pytest.mark.parametrize("names", [300, 2000])
+def test_a_large_certificate_does_not_count_as_a_part_of_the_head(
+        tmp_path: Path, authority: trustme.CA, names: int) -> None:
+    issued = authority.issue_cert("localhost")
+    issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    client = authority.issue_cert(*(f"name-{number}.client.example" for number in range(names)))
+    client.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    context.load_cert_chain(tmp_path / "client.pem")
+    with Server(tmp_path, "--https", "127.0.0.1:0,both.pem,both.pem,,ca.pem", "--gevent", "1",
+                "--https-export-cert", "app", app=APP) as server:
+        with secure(server, context) as sock:
+            sock.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
 def test_sni_and_large_bodies_both_ways_over_https(

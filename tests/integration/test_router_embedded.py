@@ -53,6 +53,44 @@ def test_a_request_names_its_client(one_slot: Server) -> None:
         assert not [line for line in lines if "GEVENTUWSGI_CLIENT" in line]
 
 
+HEADER = b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 80\r\n"
+BINARY = (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c" + bytes((192, 0, 2, 7, 192, 0, 2, 1))
+          + b"\x04\xd2\x00\x50")
+ENV = b"GET /env HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("slots", ["1", "5"])
+@pytest.mark.parametrize("option", ["--http-enable-proxy-protocol", "--enable-proxy-protocol"])
+def test_the_proxy_protocol_of_http(tmp_path: Path, slots: str, option: str) -> None:
+    """With a router and without one; on http-socket the header needs enable-proxy-protocol."""
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--http-socket", "127.0.0.1:0", "--gevent",
+                slots, option, "app", app=APP) as server:
+        for header in (HEADER, BINARY):
+            response = server.talk(header + ENV)
+            assert status(response) == 200 and b"\nREMOTE_ADDR=192.0.2.7\n" in response
+            response = server.talk(header + ENV, index=1)
+            if option == "--enable-proxy-protocol":
+                assert b"\nREMOTE_ADDR=192.0.2.7\n" in response
+            else:
+                assert status(response) == 400
+        for index in (0, 1):    # a health probe
+            response = server.talk(ENV, index=index)
+            assert status(response) == 200 and b"\nREMOTE_ADDR=127.0.0.1\n" in response
+
+
+def test_what_the_router_adds_does_not_count(tmp_path: Path) -> None:
+    with Server(tmp_path, "--http", "127.0.0.1:0", "--gevent", "1", "--limit-request-fields",
+                "100", "--http-var", "A=" + "x" * 9000, "app", app=APP) as server:
+        for count, expected in ((99, 200), (100, 200), (101, 431)):
+            head = ENV[:-2] + b"".join(b"X-%d: 1\r\n" % number for number in range(count - 2))
+            assert status(server.talk(head + b"\r\n")) == expected, count
+        whole = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 8000) for number in range(8))
+        for size, expected in ((65536, 200), (65537, 431)):
+            head = ENV[:-2] + whole + b"Z: "
+            head += b"z" * (size - len(head) - 4) + b"\r\n\r\n"
+            assert status(server.talk(head)) == expected, size
+
+
 class HeldRequest:
     """A request that stays in a worker until it is released, on a connection of its own or not."""
 

@@ -55,12 +55,13 @@ WHOLE = [
     (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "HEAD", ([(200, "")], b"", True, b"")),
     (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
      "GET", ([(103, "Link: x\r\n"), (200, "")], b"", True, b"")),
+    (b"HTTP/1.1 999 Go away\r\nContent-Length: 0\r\n\r\n", "GET", ([(999, "")], b"", True, b"")),
     (b"HTTP/1.1 200 OK\r\nConnection: X-Mine, close\r\nX-Mine: 1\r\nX-Yours: 2\r\n"
      b"Content-Length: 0\r\n\r\n", "GET", ([(200, "X-Yours: 2\r\n")], b"", False, b"")),
 ]
 BROKEN = [
     (b"", "without a response"), (b"HTTP/2 200 OK\r\n\r\n", "not an HTTP response"),
-    (b"HTTP/1.1 2x0 OK\r\n\r\n", "malformed"), (b"HTTP/1.1 600 OK\r\n\r\n", "malformed"),
+    (b"HTTP/1.1 2x0 OK\r\n\r\n", "malformed"), (b"HTTP/1.1 099 OK\r\n\r\n", "malformed"),
     (b"HTTP/1.1  200 OK\r\n\r\n", "malformed"), (b"HTTP/1.1 200 O\0K\r\n\r\n", "malformed"),
     (b"HTTP/1.1 200 OK\r\nA b: c\r\n\r\n", "malformed"),
     (b"HTTP/1.1 200 OK\r\n folded\r\n\r\n", "malformed"),

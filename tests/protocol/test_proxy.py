@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from geventuwsgi.errors import ProtocolError
-from geventuwsgi.protocol.proxy import V2_SIGNATURE, Proxied, parse
+from geventuwsgi.protocol.proxy import ABSENT, V2_SIGNATURE, Proxied, parse
 from tests.protocol.pieces import Pieces, splittings
 
 
@@ -70,11 +70,7 @@ def test_headers(header: bytes, version: int, addresses: tuple[object, object]) 
 
 
 @pytest.mark.parametrize("data", [
-    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"proxy TCP4 192.0.2.7 198.51.100.1 1 2\r\n",
-    b"PROXY\r\n",
     b"PROXY \r\n",
-    b"PROXYTCP4 192.0.2.7 198.51.100.1 1 2\r\n",
     b"PROXY TCP4\r\n",
     b"PROXY TCP5 192.0.2.7 198.51.100.1 1 2\r\n",
     b"PROXY UDP4 192.0.2.7 198.51.100.1 1 2\r\n",
@@ -102,7 +98,6 @@ def test_headers(header: bytes, version: int, addresses: tuple[object, object]) 
     b"PROXY UNKNOWN a\nb\r\n",
     b"PROXY UNKNOWN " + b"x" * 92 + b"\r\n",
     b"PROXY " + b"x" * 200,
-    V2_SIGNATURE[:-1] + b"\r" + b"\x21\x11\0\x0c" + FOUR,
     version_2(0x11, 0x11, FOUR),
     version_2(0x22, 0x11, FOUR),
     version_2(0x2f, 0x00, b""),
@@ -121,6 +116,20 @@ def test_headers(header: bytes, version: int, addresses: tuple[object, object]) 
 ], ids=repr)
 def test_rejected(data: bytes) -> None:
     assert outcome(data) == 400
+
+
+@pytest.mark.parametrize("data", [
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\nGET / HTTP/1.1\r\n", b"\x16\x03\x01",
+    b"proxy TCP4 192.0.2.7 198.51.100.1 1 2\r\n", b"PROXY\r\n",
+    b"PROXYTCP4 192.0.2.7 198.51.100.1 1 2\r\n",
+    V2_SIGNATURE[:-1] + b"\r" + b"\x21\x11\0\x0c" + FOUR], ids=repr)
+def test_connections_without_a_header(data: bytes) -> None:
+    assert outcome(data) == (ABSENT, 0)
+
+
+@pytest.mark.parametrize("data", [b"P", b"PROXY", V2_SIGNATURE[:1], V2_SIGNATURE[:-1]])
+def test_the_end_of_the_connection_within_the_first_bytes(data: bytes) -> None:
+    assert parse(data) is None and parse(data, True) == (ABSENT, 0)
 
 
 @pytest.mark.parametrize("header", [

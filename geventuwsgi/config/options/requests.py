@@ -180,7 +180,9 @@ TRUST: tuple[Option, ...] = (
            default=("127.0.0.1", "::1"),
            derived="127.0.0.1, ::1; FORWARDED_ALLOW_IPS in the environment"),
     Option("enable-proxy-protocol", Boolean(), "read the PROXY protocol, versions 1 and 2, on "
-           "HTTP sockets", _TRUST, default=False, gunicorn=("proxy-protocol",)),
+           "HTTP sockets; connections without its header are served as they are", _TRUST,
+           default=False, gunicorn=("proxy-protocol",),
+           difference="version 2 too, and only from proxy-allow-ips"),
     Option("proxy-allow-ips", Many(Network(), split=","), "proxies whose PROXY protocol header "
            "is trusted", _TRUST, default=LOOPBACK, gunicorn=("proxy-allow-from",)),
 )

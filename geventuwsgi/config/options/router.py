@@ -64,8 +64,10 @@ ROUTER: tuple[Option, ...] = (
            "X-Forwarded-For and X-Forwarded-Proto", _ROUTER, default=True,
            difference="headers from a client that is not in forwarded-allow-ips are always "
                       "dropped; uWSGI passes them on"),
-    Option("http-enable-proxy-protocol", Boolean(), "as enable-proxy-protocol", _ROUTER,
-           to="enable-proxy-protocol", derived="as enable-proxy-protocol"),
+    Option("http-enable-proxy-protocol", Boolean(), "as enable-proxy-protocol, for the sockets of "
+           "http, https and http-to-https only", _ROUTER, default=False,
+           difference="version 2 of the protocol too, over HTTPS too, and only from "
+                      "proxy-allow-ips"),
     Option("http-to-https", Many(Redirect()), "listen for HTTP and redirect every client to HTTPS "
            "on the same host and, if given, this port", _ROUTER, default=()),
     Option("http-stats-server", Many(Address()), "serve the router's statistics in JSON, "

@@ -240,6 +240,7 @@ class _Defaults:
             addresses = places(name, self.values, self.origins, self.items)
             positions = self.positions.get(name) or [0] * len(addresses)  # `bind =` has none
             routed = router.routed(name)
+            proxied = self.values["http_enable_proxy_protocol"] and name in router.OWN
             for position, (address, place) in zip(positions, addresses, strict=True):
                 protocol, tls = fixed or chosen or default, None
                 address = sockets.canonical(address, self.values, place)
@@ -257,11 +258,16 @@ class _Defaults:
                 elif protocol == "statistics" and not routed:
                     self.warnings.append(place.warning("has no effect without a router"))
                     continue
-                found.append((position, address, protocol, tls, routed))
+                found.append((position, address, protocol, tls, routed, proxied))
         found = sockets.unique(found)
         self.values["listeners"] = tuple((address, protocol) for _, address, protocol, *_ in found)
-        self.values["tls"] = tuple(tls for *_, tls, _ in found)
-        self.values["routed"] = tuple(routed for *_, routed in found)
+        self.values["tls"] = tuple(tls for *_, tls, _, _ in found)
+        self.values["routed"] = tuple(routed for *_, routed, _ in found)
+        self.values["proxied"] = proxied = tuple(proxied for *_, proxied in found)
+        if self.values["http_enable_proxy_protocol"] and not any(proxied):
+            self.warnings.append(self.origins["http_enable_proxy_protocol"].warning(
+                "has no effect without http or https; for other sockets there is "
+                "enable-proxy-protocol"))
         self.values["tls_bind"] = tls_options.bind
         sockets.check(self.values, self.origins, self.items, self.warnings)
         tls_options.warn_unused(tls_options.bind in self.values["tls"]

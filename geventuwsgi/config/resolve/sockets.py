@@ -36,8 +36,9 @@ def canonical(text: str, values: Mapping[str, Any], origin: Origin) -> str:
     return text
 
 
-# Position among the lines, address, protocol, TLS, whether it is the router's.
-Socket = tuple[int, str, str, TlsConfig | None, bool]
+# Position among the lines, address, protocol, TLS, whether it is the router's, and whether
+# `http-enable-proxy-protocol` applies to it.
+Socket = tuple[int, str, str, TlsConfig | None, bool, bool]
 
 
 def unique(sockets: Iterable[Socket]) -> list[Socket]:
@@ -48,7 +49,7 @@ def unique(sockets: Iterable[Socket]) -> list[Socket]:
     """
     kept: list[Socket] = []
     for item in sorted(sockets, key=lambda item: item[0]):
-        if item[1].endswith(":0") or not any(item[1:] == other[1:] for other in kept):
+        if item[1].endswith(":0") or not any(item[1:5] == other[1:5] for other in kept):
             kept.append(item)
     return kept
 

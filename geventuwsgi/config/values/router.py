@@ -95,7 +95,7 @@ def route(text: str) -> RouteSpec:
     host, slash, path = pattern.strip().partition("/")
     if not equals or not target.strip():
         raise ValueError(f"{text!r} is not of the form HOST/PATH=NODE")
-    host = "" if host == "*" else host.lower()
+    host = "" if host == "*" else host.lower().removesuffix(".")
     if not re.fullmatch(r"(\*\.)?[a-z0-9._\-:\[\]]*", host) or re.search(r"[\s?#*]", path):
         raise ValueError(f"{pattern!r} is not a host (or *.domain) with a path")
     return RouteSpec(host, slash + path if path else "", node(target))

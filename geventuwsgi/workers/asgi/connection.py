@@ -84,9 +84,7 @@ class Connection(StreamProtocol):
         service = self.service
         service.add(self)
         self.deadline = monotonic() + service.limits.head_timeout
-        proxies = service.proxies
-        if (proxies is not None and self.listener.protocol != "uwsgi"
-                and (not self.host or self.host in proxies)):
+        if self.listener.proxied and (not self.host or self.host in service.proxies):
             self.feed = self._feed_proxy
         else:
             self.begin()
@@ -139,11 +137,16 @@ class Connection(StreamProtocol):
     def next_request(self) -> None:
         """A response is complete and the connection stays open."""
 
-    def _feed_proxy(self, data: bytes) -> None:
-        """Read the PROXY header, which must come first."""
+    def _feed_proxy(self, data: bytes, ended: bool = False) -> None:
+        """Read the PROXY header, if there is one.
+
+        Args:
+            data: the next bytes.
+            ended: nothing more will come.
+        """
         self._early = data = self._early + data
         try:
-            found = proxy.parse(data)
+            found = proxy.parse(data, ended)
         except ProtocolError as error:
             self.reject(error)
             return
@@ -162,7 +165,9 @@ class Connection(StreamProtocol):
         """The peer closed its sending side while no request was being answered."""
         try:
             if self._early:
-                proxy.parse(self._early, True)
+                self._feed_proxy(b"", True)
+                if self.transport.is_closing():
+                    return  # it was rejected
             if self.feed != self._linger and hasattr(self, "parser"):
                 self.parser.eof()
         except ProtocolError as error:

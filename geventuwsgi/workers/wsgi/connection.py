@@ -127,7 +127,7 @@ class Connection(ABC):
         self.greenlet = getcurrent()
         linger = False
         try:
-            early = rejections.read_header(self) if service.proxies is not None else b""
+            early = rejections.read_header(self) if self.listener.proxied else b""
             linger = self.serve_requests(early)
         except ProtocolError as error:
             linger = rejections.reject(self, error)

@@ -66,20 +66,18 @@ def send_error(connection: Any, octets: bytes, status: int) -> bool:
     return True
 
 
-# The PROXY header at the start of a connection, which names the real client.
+# The PROXY header that may begin a connection, and names the real client.
 
 def read_header(connection: Any) -> bytes:
-    """Read the PROXY header that has to come first; return the bytes after it.
+    """Read the PROXY header if a trusted peer sends one; return the bytes after it.
 
     The connection takes the addresses that it names for the peer's.
 
     Raises:
-        ProtocolError: 400 for none or a broken one, 408 if it does not come whole in time.
+        ProtocolError: 400 for a broken one, 408 if it does not come whole in time.
     """
     service = connection.service
-    proxies = service.proxies
-    if connection.listener.protocol == "uwsgi" or (
-            connection.host and proxies is not None and connection.host not in proxies):
+    if connection.host and connection.host not in service.proxies:
         return b""
     timeout = service.limits.head_timeout
     start = monotonic()

@@ -367,10 +367,16 @@ def test_the_proxy_protocol(tmp_path: Path) -> None:
             wire.send(b"PROXY TCP4 9.8.7.6 1.1.1.1 4321 80\r\n"
                       b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
             assert json.loads(wire.read_response().body)["client"] == ["9.8.7.6", 4321]
-        with connect(server) as wire:
+        with connect(server) as wire:    # a health probe
             wire.send(b"GET /scope HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert wire.read_response().status == 400
-        server.wait_for("no PROXY protocol header")
+            assert json.loads(wire.read_response().body)["client"][0] == "127.0.0.1"
+        for data, reason in ((b"PROXY TCP4", "truncated PROXY protocol header"),
+                             (b"PRO", "the connection ended inside the request head")):
+            with connect(server) as wire:
+                wire.send(data)
+                wire.sock.shutdown(socket.SHUT_WR)
+                assert wire.read_response().status == 400 and wire.closed()
+            server.wait_for(f"{reason}; closed with 400")
 
 
 def test_half_a_proxy_header_is_a_408(tmp_path: Path) -> None:
