@@ -256,6 +256,8 @@ class Connection(StreamProtocol):
             self.deadline = monotonic() + self.service.limits.io_timeout
         if parser.body_complete:
             self.deadline = inf
+            if parser.buffered:
+                self.transport.pause_reading()
         if piece or parser.body_complete:
             exchange.feed(piece)
 

@@ -1,8 +1,9 @@
 """HTTP/1 connections, plain and through TLS.
 
 One parser reads all requests of a connection. A pipelined request begins when the response
-before it is complete, even if that application still runs (background tasks). A head with
-the same octets as the one before has the same scope.
+before it is complete and the client reads, even if that application still runs (background
+tasks). Nothing is read while it waits. A head with the same octets as the one before has the
+same scope.
 """
 
 import logging
@@ -86,8 +87,11 @@ class HttpConnection(Connection):
         scope["extensions"] = HTTP_EXTENSIONS.copy()
         self.feed = self.feed_body
         self.start(exchange, scope)
-        if not parser.body_complete and self.exchange is exchange:
-            self.feed_body(b"")  # what came with the head
+        if self.exchange is exchange:  # an eager task may have completed it
+            if not parser.body_complete:
+                self.feed_body(b"")  # what came with the head
+            elif parser.buffered:
+                self.transport.pause_reading()
 
     def _scope(self, parser: RequestParser) -> Scope:
         """Build the part of the scope that depends on the head and the peer only."""
@@ -100,26 +104,46 @@ class HttpConnection(Connection):
         return scope
 
     def next_request(self) -> None:
-        self.feed = self._feed_head
-        service = self.service
-        if self.parser.buffered:
-            self.deadline = monotonic() + service.limits.head_timeout
-            service.loop.call_soon(self._feed_buffered, context=service.context.copy())
+        if self.parser.buffered or self.writing_paused:
+            # Nothing is read before the next request has begun: uvloop runs readers before
+            # callbacks that were scheduled earlier, asyncio runs them after.
+            self.feed = self._feed_later
+            self.idle = not self.parser.buffered
+            self.deadline = monotonic() + self.service.limits.head_timeout
+            self.transport.pause_reading()
+            self._schedule_next()
             return
+        self.feed = self._feed_head
         self.idle = True
-        self.deadline = monotonic() + service.limits.keepalive
+        self.deadline = monotonic() + self.service.limits.keepalive
         if not self.transport.is_reading():
             self.resume_reading()
 
-    def _feed_buffered(self) -> None:
-        """Begin the pipelined request that waits in the parser."""
-        if self.lost:
-            return
-        self._feed_head(b"")
+    def _schedule_next(self) -> None:
+        service = self.service
+        service.loop.call_soon(self._begin_next, context=service.context.copy())
+
+    def _begin_next(self) -> None:
+        """Begin the request that waits in the parser, or wait for one."""
+        if self.feed != self._feed_later or self.writing_paused:
+            return  # closed meanwhile, or the client reads none of its responses: `on_written`
         parser = self.parser
-        # While yet another one waits, nothing is read.
-        if not self.lost and not (parser.body_complete and parser.buffered):
+        if not parser.buffered:
+            self.next_request()
+            return
+        self.feed = self._feed_head
+        self._feed_head(b"")
+        if self.feed == self._feed_head or not (parser.buffered or self.feed == self._feed_later):
             self.resume_reading()
+
+    def _feed_later(self, data: bytes) -> None:
+        """Keep bytes while the next request has not begun."""
+        self.parser.buffered += data
+
+    def on_written(self) -> None:
+        super().on_written()
+        if self.feed == self._feed_later:
+            self._schedule_next()
 
     def first_line(self) -> tuple[str, str, str]:
         return self.parser.first_line() if hasattr(self, "parser") else super().first_line()

@@ -31,7 +31,7 @@ class SecureTransport:
     """
 
     __slots__ = ("engine", "_plain", "_connection", "_secured", "_failed", "_parting", "_loop",
-                 "is_reading", "is_closing", "get_write_buffer_size", "get_extra_info",
+                 "_reading", "_held", "is_closing", "get_write_buffer_size", "get_extra_info",
                  "pause_writing", "resume_writing")
 
     is_plain = False
@@ -45,7 +45,8 @@ class SecureTransport:
         self._secured = secured
         self._failed = failed
         self._parting = False
-        self.is_reading = plain.is_reading
+        self._reading = True
+        self._held = False  # the socket is not read before what the engine has was passed on
         self.is_closing = plain.is_closing
         self.get_write_buffer_size = plain.get_write_buffer_size
         self.get_extra_info = plain.get_extra_info
@@ -75,6 +76,7 @@ class SecureTransport:
 
     def eof_received(self) -> None:
         """The peer closed without a close_notify."""
+        self._reading = False
         if self.established or self._parting:
             self._connection.eof_received()
         else:
@@ -108,7 +110,7 @@ class SecureTransport:
         engine = self.engine
         if engine is None:
             return
-        while engine.established and self.is_reading():
+        while engine.established and self._reading:
             try:
                 data = engine.read()
             except ClientDisconnected:
@@ -116,24 +118,37 @@ class SecureTransport:
                 self._plain.close()
                 return
             if data is None:
+                if self._held:
+                    self._held = False
+                    self._plain.resume_reading()
                 return
             if not data:
-                self._plain.pause_reading()
+                self._reading = False
+                self._plain.end_reading()
                 self._connection.eof_received()
                 return
             self._connection.feed(data)
 
     # Called by the connection.
 
+    def is_reading(self) -> bool:
+        """Whether bytes are passed on now."""
+        return self._reading
+
     def pause_reading(self) -> None:
         """Pass on no more bytes."""
+        self._reading = False
         self._plain.pause_reading()
 
     def resume_reading(self) -> None:
-        """Pass on bytes again; those that came already, from a callback of the loop."""
-        self._plain.resume_reading()
-        if self.engine is not None and self.engine.has_input():
+        """Pass on bytes again. Those that came already are first, from a callback of the loop;
+        until then nothing is read, so that the end of the connection cannot overtake them."""
+        self._reading = True
+        if self.established and self.engine.has_input():  # type: ignore[union-attr]
+            self._held = True
             self._loop.call_soon(self._pump)
+        else:
+            self._plain.resume_reading()
 
     def write(self, data: bytes) -> None:
         """Encrypt and send bytes, or keep what the kernel does not accept."""

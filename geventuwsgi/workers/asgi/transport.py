@@ -30,8 +30,8 @@ class SocketTransport:
     """
 
     __slots__ = ("_loop", "_sock", "_fd", "_protocol", "_recv", "_send", "_buffer", "_buffered",
-                 "_reading", "_started", "_reader_added", "_closing", "_closed", "_eof",
-                 "_writable", "_flusher")
+                 "_reading", "_started", "_reader_added", "_ended", "_closing", "_closed",
+                 "_eof", "_writable", "_flusher")
 
     is_plain = True
 
@@ -49,7 +49,7 @@ class SocketTransport:
         self._writable: asyncio.Future[None] | None = None
         self._flusher: asyncio.Future[None] | None = None
         self._reading = True
-        self._started = self._reader_added = False
+        self._started = self._reader_added = self._ended = False
         protocol.connection_made(self)
 
     def _read(self) -> None:
@@ -63,7 +63,7 @@ class SocketTransport:
         if data:
             self._protocol.feed(data)
         else:
-            self.pause_reading()
+            self.end_reading()
             self._protocol.eof_received()
 
     def start(self) -> None:
@@ -94,9 +94,14 @@ class SocketTransport:
             self._reader_added = False
             self._loop.remove_reader(self._fd)
 
+    def end_reading(self) -> None:
+        """Stop reading for ever: the peer has ended its side, which is reported once."""
+        self._ended = True
+        self.pause_reading()
+
     def resume_reading(self) -> None:
         """Start to read again."""
-        if not self._closed:
+        if not (self._closed or self._ended):
             self._reading = True
             if self._started and not self._reader_added:
                 self._reader_added = True

@@ -188,6 +188,7 @@ async def stubborn(scope, receive, send):
 
 
 async def block(scope, receive, send):
+    report("block began")
     time.sleep(float(query(scope, "for", "60")))
     await answer(send, b"unblocked")
 

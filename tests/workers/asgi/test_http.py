@@ -85,6 +85,18 @@ def test_keep_alive_and_pipelining_keep_the_order(server: Server) -> None:
         assert wire.closed()
 
 
+def test_pipelined_requests_keep_their_order_when_the_loop_was_blocked(server: Server) -> None:
+    blocks = len(server.find("APP block began"))
+    with connect(server) as wire:
+        wire.send(b"GET /block?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n"
+                  b"GET /wait?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for("APP block began", blocks + 1)
+        wire.send(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+                  b"GET /unread HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert [wire.read_response().body for _ in range(4)] == [
+            b"unblocked", b"waited", b"Hello, world!", b"unread"]
+
+
 def test_many_pipelined_requests(server: Server) -> None:
     with connect(server) as wire:
         wire.send(b"".join(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n%04d" % n

@@ -1,0 +1,116 @@
+"""The states of a connection, whatever the order in which the loop runs its callbacks."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from tests.certificates import Authority
+from tests.workers.asgi.stepped import Stepped
+
+BODY = re.compile(rb"content-length: \d+\r\n\r\n(\d+);")
+
+
+async def answer(scope, receive, send) -> None:
+    """Answer with the number in the path, after as many turns of the loop."""
+    for _ in range(int(scope["path"][1:]) % 3):
+        await asyncio.sleep(0)
+    body = scope["path"][1:].encode() + b";"
+    await send({"type": "http.response.start", "status": 200,
+                "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def request(number: int) -> bytes:
+    return b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
+
+
+def orders(run) -> Iterator[list[int]]:
+    """Run a test once for each sequence of choices that it makes; yield the choices.
+
+    Args:
+        run: takes a function that chooses among `count` possibilities.
+    """
+    planned: list[tuple[int, int]] = []
+    while True:
+        made: list[tuple[int, int]] = []
+
+        def choose(count: int) -> int:
+            chosen = planned[len(made)][0] if len(made) < len(planned) else 0
+            made.append((chosen, count))
+            return chosen
+        run(choose)
+        yield [chosen for chosen, _ in made]
+        while made and made[-1][0] + 1 == made[-1][1]:
+            made.pop()
+        if not made:
+            return
+        planned = [*made[:-1], (made[-1][0] + 1, made[-1][1])]
+
+
+SEGMENTS = {
+    "two and two": [request(1) + request(2), request(3) + request(4)],
+    "cut in a head": [request(1) + request(2)[:9], request(2)[9:] + request(3), request(4)],
+    "left bodies": [
+        b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab", b"cd" + request(2),
+        request(3) + request(4)],
+}
+
+
+@pytest.fixture(scope="module")
+def contexts(authority: Authority) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The TLS contexts of server and client."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(authority.directory / "here.crt", authority.directory / "here.key")
+    return server, authority.client()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("segments", SEGMENTS.values(), ids=SEGMENTS)
+def test_pipelined_requests_keep_their_order_in_every_order_of_callbacks(
+        segments: list[bytes], secure: bool, contexts) -> None:
+    def run(choose) -> None:
+        stepped = Stepped(answer, contexts if secure else None)
+        waiting = list(segments)
+        try:
+            stepped.transmit(waiting.pop(0))
+            while possible := stepped.possible() + [lambda: stepped.transmit(waiting.pop(0))
+                                                    ] * bool(waiting):
+                possible[choose(len(possible)) if len(possible) > 1 else 0]()
+            stepped.receive()
+            assert BODY.findall(stepped.received) == [b"1", b"2", b"3", b"4"]
+            assert not stepped.errors and not stepped.service.tasks
+        finally:
+            stepped.close()
+    assert sum(1 for _ in orders(run)) >= 9
+
+
+def test_responses_do_not_pile_up_for_a_client_that_only_sends() -> None:
+    begun: list[str] = []
+
+    async def app(scope, receive, send) -> None:
+        begun.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 1_000_000})
+
+    stepped = Stepped(app)
+    try:
+        stepped.transmit(b"".join(map(request, range(20))))
+        while steps := stepped.possible():
+            steps[0]()
+        assert begun == ["/0"]
+        stepped.settle()  # the client reads
+        assert len(begun) == 20 and len(stepped.received) > 20_000_000
+        stepped.transmit(request(20))
+        while steps := stepped.possible():
+            steps[0]()
+        stepped.transmit(request(21))  # not pipelined, but in a segment of its own
+        while steps := stepped.possible():
+            steps[0]()
+        assert begun[20:] == ["/20"]
+        stepped.settle()
+        assert begun[20:] == ["/20", "/21"] and not stepped.errors
+    finally:
+        stepped.close()
