@@ -33,6 +33,7 @@ def check_callable(found: object, source: str, interface: str = "auto") -> bool:
         if interface == "wsgi":
             raise AppLoadError(f"{source} is an ASGI application (its call is a coroutine); "
                                "set `interface = asgi` to serve it")
+        _check_parameters(found, source, "an ASGI", ("scope", "receive", "send"))
         code = getattr(getattr(found, "__call__", None), "__code__", None)
         if inspect.isclass(found) and code is not None and code.co_argcount > 3:
             raise AppLoadError(f"{source} is a class whose objects are ASGI applications; add () "
@@ -47,11 +48,15 @@ def _check_parameters(found: Any, source: str, kind: str, names: tuple[str, ...]
     # accept arguments that their signature does not show.
     if isinstance(found, types.FunctionType):
         code = found.__code__
-        if code.co_argcount < len(names) and not code.co_flags & inspect.CO_VARARGS:
-            hint = "" if code.co_argcount else f"; add () if it is a factory: {source}()"
-            if code.co_argcount == 2 and kind == "an ASGI":
+        count = code.co_argcount
+        if count < len(names) and not code.co_flags & inspect.CO_VARARGS:
+            needed = count - len(found.__defaults__ or ())
+            hint = f"; add () if it is a factory: {source}({'...' if needed else ''})"
+            if count == 2 and needed and kind == "an ASGI":
                 hint = "; set `interface = wsgi` if it is a WSGI application"
-            raise AppLoadError(f"{source} takes {code.co_argcount} arguments where {kind} "
+            elif inspect.iscoroutinefunction(found):
+                hint = ""   # a coroutine is no application either
+            raise AppLoadError(f"{source} takes {count} argument{'s' * (count != 1)} where {kind} "
                                f"application takes {len(names)} ({', '.join(names)}){hint}")
 
 

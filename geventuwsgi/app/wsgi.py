@@ -311,8 +311,9 @@ class WsgiExchange(RequestRecord):
         except TypeError as error:
             if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
                 raise  # it comes from the application's __iter__
-            raise ResponseError("the application returned "
-                                f"{type(result).__name__}, which is not iterable") from None
+            hint = "; add () to the application's name if it is a factory"
+            raise ResponseError(f"the application returned {type(result).__name__}, which is not "
+                                f"iterable{hint if callable(result) else ''}") from None
         for piece in pieces:
             if piece:
                 self._send(self._started(), piece)

@@ -68,7 +68,10 @@ def test_sys_exit_while_importing(write: Write) -> None:
     ({"module": "shop:creat_app"}, ["did you mean 'create_app()'?"]),
     ({"module": "shop:Settings.debgu"}, ["shop:Settings has no attribute 'debgu'", "'debug'"]),
     ({"module": "shop:create_app"}, ["takes 0 arguments", "shop:create_app()"]),
-    ({"module": "shop:one_argument"}, ["takes 1 arguments where a WSGI application takes 2"]),
+    ({"module": "shop:one_argument"}, ["takes 1 argument where a WSGI application takes 2",
+                                       "add () if it is a factory: shop:one_argument(...)"]),
+    ({"module": "shop:optional"}, ["takes 1 argument ", "shop:optional()"]),
+    ({"module": "shop:coroutine"}, ["takes 2 arguments where an ASGI application takes 3"]),
     ({"module": "shop:Settings.debug"}, ["not callable, but of type bool"]),
     ({"module": "shop:json"}, ["is a module, not an application; did you mean 'json'?"]),
     ({"module": "shop:create_app(x)"}, ["cannot understand 'create_app(x)'"]),
@@ -86,6 +89,7 @@ def test_failures_say_what_to_change(
     write("needs.py", "import not_there_at_all\n")
     write("shop/__init__.py", "import json\n\nclass Settings:\n    debug = True\n\n"
           "def create_app():\n    return None\n\ndef one_argument(request):\n    pass\n\n"
+          "def optional(config=None): ...\n\nasync def coroutine(scope, send): ...\n\n"
           "def fails():\n    raise KeyError('SECRET')\n")
     error = failure(**arguments)
     for word in words:

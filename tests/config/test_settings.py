@@ -191,6 +191,14 @@ def test_no_socket_is_set(resolve: Any, environ: dict[str, str], expected: objec
         settings.require_sockets()
 
 
+@pytest.mark.parametrize("file", [
+    None, "[uwsgi]\nmodule = a\nhttp-stats-server = 127.0.0.1:9191\n"])
+def test_a_socket_that_serves_no_application_is_not_one(resolve: Any, file: str | None) -> None:
+    settings = resolve(file, *(() if file else ("app:app", "--http-stats-server=127.0.0.1:9191")),
+                       environ={"PORT": "5000"})
+    assert ("0.0.0.0:5000", "http") in settings.listeners
+
+
 def test_a_socket_that_is_named_twice_is_bound_once(resolve: Any) -> None:
     settings = resolve("[uwsgi]\nmodule = a\nsocket = /run/a.sock\n"
                        "http-socket = $(UWSGI_HTTP_SOCKET)\nsocket = /run/a.sock\n"

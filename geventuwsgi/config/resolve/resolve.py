@@ -226,8 +226,8 @@ class _Defaults:
     def sockets(self) -> None:
         chosen = self.values["protocol"]
         named = [name for name in SOCKETS if self.written.get(name)]
-        if not named:
-            self.unnamed_socket()
+        if all(SOCKETS[name][0] in ("redirect", "statistics") for name in named):
+            self.unnamed_socket()   # these do not serve the application
         elif self.dev and not any((SOCKETS[name][0] or chosen or SOCKETS[name][1])
                                   in development.HTTP for name in named):
             self.values["http_socket"] = (DEFAULT_BIND,)

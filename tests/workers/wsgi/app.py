@@ -172,6 +172,10 @@ def nothing(environ, start_response):
     start_response("200 OK", [])
 
 
+def factory(environ=None, start_response=None):
+    return no_start
+
+
 def no_start(environ, start_response):
     return [b"hello"]
 

@@ -22,6 +22,7 @@ THREADS = 4
     ("/kill_greenlet", "GreenletExit"), ("/inject", "control character in the value of header"),
     ("/inject-status", "malformed status"), ("/text", "str, not bytes"),
     ("/nothing", "the application returned NoneType, which is not iterable"),
+    ("/factory", "the application returned function, which is not iterable; add () to the applic"),
     ("/no-start", "did not call start_response"), ("/status?099+x", "malformed status"),
     ("/status?100+Continue", "100 is not a final status")])
 def test_an_error_before_the_head_is_a_500(server: Server, path: str, message: str) -> None:
