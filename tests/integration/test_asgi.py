@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -228,8 +229,13 @@ async def stream(request):
             await asyncio.sleep(0.01)
     return StreamingHttpResponse(numbers())
 
+async def slow(request):
+    print("APP slow", flush=True)
+    await asyncio.sleep(3)
+    return HttpResponse("slow")
+
 urlpatterns = [path("prepare", prepared), path("count", count), path("acount", acount),
-               path("upload", upload), path("stream", stream)]
+               path("upload", upload), path("stream", stream), path("slow", slow)]
 '''
 
 
@@ -359,8 +365,14 @@ def test_django(tmp_path: Path, loop: str) -> None:
         assert client.post("/upload", content=b"x" * 100_000).text == "100000"
         assert client.get("/stream").text.count("n") == 3
         assert client.get("/nothing").status_code == 404
+        with connect(server) as wire:
+            wire.send(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_for("APP slow")
+            server.send_signal(signal.SIGTERM)
+            answer = wire.read_response()  # Django waits in `receive` during each request
+            assert (answer.status, answer.body) == (200, b"slow")
         client.close()
-        assert server.stop() == 0
+        assert server.wait() == 0
         assert not server.find("Traceback"), server.log
 
 

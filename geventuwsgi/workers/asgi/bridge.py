@@ -36,7 +36,7 @@ from .harakiri import worker_stacks
 from .http import HttpConnection, HttpsConnection
 from .lifespan import Lifespan
 from .loop_thread import FAILED, LoopThread, loop_maker
-from .service import AsgiService
+from .service import END_WAITS, AsgiService
 from .transport import SocketTransport
 from .uwsgi import UwsgiConnection
 
@@ -175,6 +175,7 @@ class Bridge:
         service = self.service
         if not service.draining:
             service.loop.call_later(self._grace, service.cancel)
+            service.loop.call_later(max(self._grace - END_WAITS, 0.0), service.end_waits)
         service.drain(idle_for)
 
     # Called on the hub.

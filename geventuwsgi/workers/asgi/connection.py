@@ -401,15 +401,16 @@ class Connection(StreamProtocol):
         if self.idle and not self.transport.is_closing():
             self.close()
 
-    def drain(self) -> None:
-        """The worker stops: accept no further request, and end an endless stream."""
-        exchange = self.exchange
+    def drain(self, since: float, everything: bool = False) -> None:
+        """The worker stops: end what would not end by itself.
+
+        Args:
+            since, everything: see `AsgiExchange.drain`.
+        """
         if self.websocket is not None:
             self.websocket.drain()
-        elif exchange is not None:
-            exchange.keep_alive = False
-            if exchange.is_event_stream:
-                exchange.end_stream()
+        elif self.exchange is not None:
+            self.exchange.drain(since, everything)
 
     def expire(self, now: float) -> None:
         """Act on the deadline, which has passed, by the state."""

@@ -5,6 +5,8 @@ Rules:
 - It is also the record that the request log formats.
 - A response in one piece is sent in one write. While the client does not read, `send` waits;
   while the application does not receive, nothing is read.
+- A head without Content-Length waits one turn of the loop for the first piece of its body: an
+  event stream may have nothing to send for long, and its client waits for the head.
 - When the client is gone, or is not served any more because of a broken body or `harakiri`,
   `receive` returns `http.disconnect` and `send` raises an OSError (ASGI, spec_version 2.4 and
   later). A call out of order is the application's error.
@@ -48,12 +50,17 @@ class AsgiExchange(Record):
     Attributes:
         body_error: what is wrong with the request's body, or None. An application that asks for
             the body is not answered any more; one that does not may respond.
+        drained: the worker stops, so `receive` says `http.disconnect`. The client is still
+            there: it gets what the application sends, otherwise a 503.
         expects: the client waits for 100 (Continue).
+        listens: the application's own task waits in `receive` after the body, so it does
+            nothing else.
         received: octets of the body so far.
     """
 
     response: Response | None = None
     keep_alive = False
+    drained = listens = False
     expects = False
     body_error: ProtocolError | None = None
     trailers = False
@@ -150,8 +157,12 @@ class AsgiExchange(Record):
                 connection.transport.write(CONTINUE)
             connection.expect_body()
             await self._wait()
-        while not (self.gone or self.complete):
-            await self._wait()
+        while not (self.gone or self.complete or self.drained):
+            self.listens = asyncio.current_task() is self.task
+            try:
+                await self._wait()
+            finally:
+                self.listens = False
         return {"type": "http.disconnect"}
 
     def _next_message(self, whole: bool) -> Message:
@@ -199,6 +210,8 @@ class AsgiExchange(Record):
             self.status = response.code
             self.header_count = response.header_count
             self.trailers = bool(message.get("trailers")) and not self.raw
+            if response.length is None:
+                self.connection.service.send_head_soon(self)
         else:
             await self._send_other(kind, message)
 
@@ -256,6 +269,11 @@ class AsgiExchange(Record):
         self.head_sent = True
         self.header_size = response.head_size
         return octets
+
+    def send_head(self) -> None:
+        """Send the head without the body, if it still waits."""
+        if self.response is not None and not (self.head_sent or self.complete or self.gone):
+            self.connection.transport.write(self._head(self.response, None))
 
     def _finish(self, response: Response) -> None:
         """The response is complete. After a wrong length the connection is closed."""
@@ -366,6 +384,21 @@ class AsgiExchange(Record):
         self.client_gone()
         self.connection.close()
 
+    def drain(self, since: float, everything: bool) -> None:
+        """End an event stream, or a request that only waits for its client to leave.
+
+        Args:
+            since: the latter only if it began before, in monotonic seconds.
+            everything: the latter also if another task of the application waits, which may
+                still compute a response: so do Django and Quart during each request.
+        """
+        self.keep_alive = False
+        if self.is_event_stream:
+            self.end_stream()
+        elif everything or self.listens and self.response is None and self.began <= since:
+            self.drained = True
+            self.wake()
+
     def client_gone(self) -> None:
         """The client has disconnected: `receive` and `send` say so from now on."""
         self.gone = True
@@ -385,8 +418,9 @@ class AsgiExchange(Record):
         service = connection.service
         if isinstance(error, asyncio.CancelledError):
             self._send_error(503 if service.draining else 500)
-        elif self.gone and is_disconnect(error):
+        elif (self.gone or self.drained) and is_disconnect(error):
             log.debug(GONE_DURING, connection.peer, self.title, error)
+            self._send_error(503)
         elif self.gone:
             # Not counted, as a client must not be able to have workers replaced by leaving.
             harakiri.application_error(connection.peer, self.title, error)
@@ -399,6 +433,9 @@ class AsgiExchange(Record):
 
     def _incomplete(self) -> None:
         """The application returned before its response was complete."""
+        if self.drained:
+            self._send_error(503)
+            return
         what = ("without a response" if self.response is None
                 else "before its response was complete")
         log.error("%s: %s: the application returned %s", self.connection.peer, self.title, what)

@@ -18,6 +18,11 @@ from ..service import Callback, Service, ServiceValues, noop
 
 log = logging.getLogger("geventuwsgi.error")
 
+# A request may wait this many seconds for its client to leave, after a drain has begun.
+_WAIT = 1.0
+# Applications that ask for it get http.disconnect this many seconds before they are cancelled.
+END_WAITS = 1.0
+
 
 class AsgiService(Service):
     """The shared side of a worker's connections.
@@ -65,6 +70,8 @@ class AsgiService(Service):
         self.last_sweep = monotonic()
         self.resume: Callback = noop
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._heads: list[Any] = []     # exchanges whose heads wait
+        self._drain_began = 0.0
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the sweep on a loop. Called on its thread."""
@@ -114,6 +121,17 @@ class AsgiService(Service):
         if self.draining:
             self._end_if_empty()
 
+    def send_head_soon(self, exchange: Any) -> None:
+        """Send the head of a response one turn of the loop later, unless its body comes first."""
+        if not self._heads:
+            self.loop.call_soon(self._send_heads, context=self.context)
+        self._heads.append(exchange)
+
+    def _send_heads(self) -> None:
+        heads, self._heads = self._heads, []
+        for exchange in heads:
+            exchange.send_head()
+
     def application_for(self, path: str) -> Application | None:
         """Find the application by the mountpoint of a path."""
         return self.applications.split(path.encode("utf-8", "surrogateescape")
@@ -129,6 +147,9 @@ class AsgiService(Service):
                 connection.expire(now)
             if connection.harakiri_at <= now:
                 connection.harakiri(now)
+        if self.draining and now > self._drain_began + _WAIT:
+            for connection in tuple(self.connections):
+                connection.drain(now - _WAIT)
         self.response_defaults.tick(time())
         if self.access is not None:
             self.access.flush()
@@ -137,7 +158,10 @@ class AsgiService(Service):
     # Draining.
 
     def drain(self, idle_for: float) -> None:
-        """Close each connection after its present request, from now on; end event streams.
+        """Close each connection after its present request, from now on.
+
+        WebSockets, event streams and requests that only wait for their client to leave are
+        ended, also those that begin from now on: the streams at once, the rest a second later.
 
         Args:
             idle_for: seconds for which an idle connection may send one more request.
@@ -145,8 +169,9 @@ class AsgiService(Service):
         if not self.draining:
             self.draining = True
             self.persistent = False
+            self._drain_began = monotonic()
             for connection in tuple(self.connections):
-                connection.drain()
+                connection.drain(0.0)
         if not idle_for:
             self._close_idle()
         else:
@@ -171,6 +196,11 @@ class AsgiService(Service):
     def _close_idle(self) -> None:
         for connection in tuple(self.connections):
             connection.close_if_idle()
+
+    def end_waits(self) -> None:
+        """Give `http.disconnect` to each application that asks for it: the grace ends soon."""
+        for connection in tuple(self.connections):
+            connection.drain(0.0, True)
 
     def cancel(self) -> None:
         """Cancel all tasks of the applications, and abort what is left a second later."""

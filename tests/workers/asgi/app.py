@@ -172,6 +172,38 @@ async def wait(scope, receive, send):
     await answer(send, b"waited")
 
 
+async def quiet_events(scope, receive, send):
+    """An event stream without an event."""
+    await start(send, (b"content-type", b"text/event-stream"))
+    report("quiet events began")
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    report("quiet events ended")
+
+
+async def poll(scope, receive, send):
+    """A long poll that responds even if nothing happens before its client leaves."""
+    report("poll began")
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    await answer(send, b"nothing new")
+
+
+async def listening(scope, receive, send):
+    """Respond while another task waits for the client to leave, as Django and Quart do."""
+    async def left():
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    listener = asyncio.ensure_future(left())
+    work = asyncio.ensure_future(asyncio.sleep(float(query(scope, "for"))))
+    report("listening began")
+    await asyncio.wait((listener, work), return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        await answer(send, b"computed")
+    listener.cancel()
+    work.cancel()
+
+
 async def wait_gone(scope, receive, send):
     report("waiting for the client")
     while (await receive())["type"] != "http.disconnect":

@@ -194,6 +194,55 @@ def test_a_stop_lets_requests_finish_and_ends_long_streams(tmp_path: Path) -> No
         assert server.out.index("APP background ended") < server.out.index("APP shutdown")
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_stop_ends_what_waits_for_its_client(tmp_path: Path, loop: str) -> None:
+    """Event streams, and long polls; not a request whose response is still computed."""
+    with serve(tmp_path, "--asgi-loop", loop, "--worker-reload-mercy", "50") as server:
+        wires = [connect(server) for _ in range(4)]
+        for wire, path in zip(wires, ("quiet_events", "poll", "wait_gone", "listening?for=3"),
+                              strict=True):
+            wire.send(f"GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        for line in ("quiet events began", "poll began", "waiting for the client",
+                     "listening began"):
+            server.wait_for("APP " + line)
+        assert wires[0].readline() == b"HTTP/1.1 200 OK\r\n"
+        server.send_signal(signal.SIGTERM)
+        assert wires[0].read_to_end().endswith(b"\r\n\r\n0\r\n\r\n")
+        server.wait_for("APP quiet events ended")
+        answers = [wire.read_response() for wire in wires[1:]]
+        assert [(one.status, one.body) for one in answers[::2]] == [
+            (200, b"nothing new"), (200, b"computed")]
+        assert answers[1].status == 503
+        assert all(one.headers["connection"] == "close" for one in answers)
+        for wire in wires:
+            wire.sock.close()
+        assert server.wait(20) == 0
+        assert not server.find("without a response")
+
+
+def test_a_reload_ends_event_streams_that_begin_during_it(tmp_path: Path) -> None:
+    with serve(tmp_path, "--worker-reload-mercy", "50") as server, connect(server) as wire, \
+            connect(server) as other:
+        assert wire.get("/hello").status == other.get("/hello").status == 200
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: 1 worker (generation 2)")
+        answer = wire.get("/quiet_events")
+        assert answer.whole and answer.body == b"" and answer.headers["connection"] == "close"
+        answer = other.get("/poll")
+        assert answer.body == b"nothing new"
+        server.wait_for("APP shutdown", deadline=20)
+
+
+def test_at_the_end_of_the_grace_period_a_request_can_end_by_itself(tmp_path: Path) -> None:
+    with serve(tmp_path, "--worker-reload-mercy", "2") as server, connect(server) as wire:
+        wire.send(b"GET /listening?for=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for("APP listening began")
+        server.send_signal(signal.SIGTERM)
+        assert wire.read_response().status == 503
+        assert server.wait() == 0
+        assert not server.find("cancelled")
+
+
 def test_a_drained_websocket_ends_with_the_close_frame_of_its_client(tmp_path: Path) -> None:
     with serve(tmp_path) as server, raw(server) as wire:
         server.send_signal(signal.SIGTERM)

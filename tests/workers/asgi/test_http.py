@@ -211,6 +211,17 @@ def test_streams_are_chunked_or_end_with_the_connection(server: Server) -> None:
         assert answer.body == b"0\n1\n2\n" and "transfer-encoding" not in answer.headers
 
 
+def test_a_head_does_not_wait_for_the_body(server: Server) -> None:
+    """`EventSource.onopen` waits for it."""
+    with connect(server) as wire:
+        wire.send(b"GET /quiet_events HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.readline() == b"HTTP/1.1 200 OK\r\n"
+        while line := wire.readline().strip():
+            assert b"length" not in line
+        wire.sock.shutdown(socket.SHUT_WR)
+        wait_for_app(server, "quiet events ended")
+
+
 def test_responses_without_a_body(server: Server) -> None:
     with connect(server) as wire:
         answer = wire.get("/hello", method="HEAD")
