@@ -16,7 +16,7 @@ from flask.helpers import get_debug_flag
 from .app import loader
 from .config.options.option import Entry
 from .config.options.table import row
-from .config.resolve.resolve import SOCKETS
+from .config.resolve.sockets import SOCKETS
 from .config.sources import argv
 from .errors import AppLoadError, UsageError
 from .paste import exec_server

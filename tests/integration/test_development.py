@@ -13,7 +13,9 @@ import time
 
 import pytest
 
-from tests.harness import GEVENTUWSGI, ROOT, Program, Server, alive, children, wait_until
+from tests.harness import (
+    GEVENTUWSGI, ROOT, Program, Server, alive, children, free_port, wait_until,
+)
 
 DEV = (sys.executable, "-m", "geventuwsgi")
 HTML = "Accept: text/html,*/*;q=0.8\r\n"
@@ -165,7 +167,7 @@ def test_the_log_lists_ignored_options(server):
                  "pidfile (app.ini:7)", "harakiri (app.ini:8)", "uid (app.ini:9)"):
         assert name in line
     server.wait_for("1 worker with 10 greenlets, standard library patched")
-    assert [protocol for protocol, _ in server.listeners[:2]] == ["uwsgi", "http"]
+    assert [protocol for protocol, _ in server.listeners] == ["http"]
     assert server.body("/environment") == b"1"  # so that Flask shows its errors
 
 
@@ -264,6 +266,58 @@ def test_an_application_that_is_broken_from_the_start(tmp_path):
         change(tmp_path / "shop.py", APP)
         wait_for_response(server, b"\r\n\r\ntwo")
         assert server.stop() == 0
+
+
+# The README's, and what is added to it: nothing of that exists on a developer's machine.
+PRODUCTION = """[uwsgi]
+chdir = /srv/no-shop
+module = shop:create_app()
+socket = /run/no-shop/app.sock
+http-socket = 192.0.2.7:80
+https-socket = :443,/etc/ssl/no-shop.crt,/etc/ssl/no-shop.key
+shared-socket = 192.0.2.7:8080
+http-stats-server = 192.0.2.7:9191
+chmod-socket = 660
+chown-socket = no-shop:no-shop
+uid = no-shop
+immediate-gid = no-shop
+processes = 4
+gevent = 100
+harakiri = 60
+vacuum = true
+home = /srv/no-shop/venv
+envdir = /etc/no-shop
+safe-pidfile = /run/no-shop/app.pid
+master-fifo = /run/no-shop/fifo
+py-tracebacker = /run/no-shop/stacks
+flock = /run/no-shop/lock
+logto2 = /var/log/no-shop/app.log
+req-logger = file:/var/log/no-shop/requests.log
+exec-as-root = touch %dhook-ran
+hook-post-fork = chdir:/srv/no-shop
+attach-daemon = touch %ddaemon-ran
+smart-attach-daemon = /run/no-shop/celery.pid touch %ddaemon-ran
+wait-for-socket = 192.0.2.7:5432
+wait-for-interface = no0
+mount-check = /srv/no-shop
+enable-proxy-protocol = true
+limit-as = 1
+cpu-affinity = 1000
+subscribe2 = server=192.0.2.7:4040,key=shop.example
+"""
+
+
+def test_a_file_of_another_machine(tmp_path):
+    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "app.ini").write_text(PRODUCTION)
+    with Dev(tmp_path, "app.ini", ini=PRODUCTION, env={"PORT": str(free_port())}) as server:
+        assert server.get().endswith(b"\r\n\r\none")
+        line, = server.find("not used in a development run: ")
+        kept = ("module", "gevent", "chmod-socket", "vacuum")
+        for name in re.findall(r"(?m)^[\w-]+(?= =)", PRODUCTION):
+            assert (f"{name} (" in line) is (name not in kept), name
+        assert server.stop() == 0
+    assert not list(tmp_path.glob("*-ran"))
 
 
 def test_no_dev(tmp_path):

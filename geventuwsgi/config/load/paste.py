@@ -11,7 +11,8 @@ from typing import NamedTuple
 from geventuwsgi.config.options.aliases import GUNICORN_SETTINGS
 from geventuwsgi.config.options.option import Entry
 from geventuwsgi.config.options.table import NO_SUCH_OPTION, nearest, row
-from geventuwsgi.config.resolve.resolve import COMMAND, SOCKETS, resolve
+from geventuwsgi.config.resolve.resolve import COMMAND, resolve
+from geventuwsgi.config.resolve.sockets import SOCKETS
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.origin import CastContext, Origin
 

@@ -25,13 +25,6 @@ from geventuwsgi.config.values.tls import TlsOptions
 from geventuwsgi.errors import ConfigError, written
 from geventuwsgi.net.address import beyond_loopback, parse
 
-# Options that name sockets: fixed protocol, or None and the protocol if `protocol` is not set.
-SOCKETS = {
-    "http_socket": ("http", "http"), "http": ("http", "http"),
-    "https_socket": ("https", "https"), "https": ("https", "https"),
-    "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
-    "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
-}
 # What gunicorn reads where limit_request_line is 0.
 UNLIMITED_HEAD = 1 << 20
 MOST_FIELDS = 32768  # gunicorn's MAX_HEADERS
@@ -50,7 +43,14 @@ def resolve(reading: Reading, *, dev: bool = False) -> Settings:
     Raises:
         ConfigError: for the first line that is wrong, with the others.
     """
-    return _Defaults(_gather(reading), reading, dev).settings()
+    entries = reading.ordered()
+    omissions = None
+    try:
+        if development.is_on(entries, dev):
+            omissions = development.Omissions(entries)
+    except ConfigError:
+        pass    # of the line with `dev`, which _gather reports with all others
+    return _Defaults(_gather(reading, omissions), reading, omissions).settings()
 
 
 def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
@@ -65,8 +65,8 @@ def overridden(reading: Reading) -> list[tuple[Origin, Origin]]:
     return gathered.lost
 
 
-def _gather(reading: Reading) -> "_Gathered":
-    gathered = _Gathered(reading)
+def _gather(reading: Reading, omissions: development.Omissions | None = None) -> "_Gathered":
+    gathered = _Gathered(reading, omissions)
     errors: list[ConfigError] = []
     for entry in reading.ordered():
         try:
@@ -82,8 +82,9 @@ def _gather(reading: Reading) -> "_Gathered":
 class _Gathered:
     """The values that were set, the last one of each option, with their origins."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, omissions: development.Omissions | None) -> None:
         self.reading = reading
+        self.omissions = omissions
         self.stream = reading.reads_uwsgi
         self.values: dict[str, Any] = {}
         self.origins: dict[str, Origin] = {}
@@ -103,6 +104,9 @@ class _Gathered:
             raise entry.origin.error(option.reason)
         elif option.status == "command":
             CastContext(entry.origin, self.reading.warnings).warn(COMMAND)
+        elif option.status == "taken" and self.omissions is not None \
+                and self.omissions.include(option, entry):
+            pass
         elif option.status in ("taken", "ignored"):
             context = CastContext(entry.origin, self.reading.warnings)
             value = option.value_type.cast(entry.text, context)
@@ -159,7 +163,8 @@ class _Gathered:
 class _Defaults:
     """The values that were not set, and those that follow from others."""
 
-    def __init__(self, gathered: _Gathered, reading: Reading, dev: bool) -> None:
+    def __init__(self, gathered: _Gathered, reading: Reading,
+                 omissions: development.Omissions | None) -> None:
         self.written = gathered.values
         self.origins = gathered.origins
         self.positions = gathered.positions
@@ -168,8 +173,8 @@ class _Defaults:
         self.environ = reading.environ
         self.warnings = reading.warnings
         self.notes: list[str] = []
-        self.dev = bool(self.written.get("dev", dev))
-        self.removed = development.set_aside(self.written, self.origins) if self.dev else []
+        self.dev = omissions is not None
+        self.removed = omissions.lines if omissions is not None else []
         self.dialect = reading.dialect
         self.uwsgi = self.dialect == "uwsgi"
         self.values: dict[str, Any] = {
@@ -225,10 +230,10 @@ class _Defaults:
 
     def sockets(self) -> None:
         chosen = self.values["protocol"]
-        named = [name for name in SOCKETS if self.written.get(name)]
-        if all(SOCKETS[name][0] in ("redirect", "statistics") for name in named):
+        named = [name for name in sockets.SOCKETS if self.written.get(name)]
+        if all(sockets.SOCKETS[name][0] in ("redirect", "statistics") for name in named):
             self.unnamed_socket()   # these do not serve the application
-        elif self.dev and not any((SOCKETS[name][0] or chosen or SOCKETS[name][1])
+        elif self.dev and not any((sockets.SOCKETS[name][0] or chosen or sockets.SOCKETS[name][1])
                                   in development.HTTP for name in named):
             self.values["http_socket"] = (DEFAULT_BIND,)
         tls_options = TlsOptions(self.values, self.origins, self.warnings)
@@ -236,7 +241,7 @@ class _Defaults:
         self.values.update(router=router.wanted, standalone=router.standalone,
                            redirect_port=router.redirect_port())
         found: list[sockets.Socket] = []
-        for name, (fixed, default) in SOCKETS.items():
+        for name, (fixed, default) in sockets.SOCKETS.items():
             addresses = places(name, self.values, self.origins, self.items)
             positions = self.positions.get(name) or [0] * len(addresses)  # `bind =` has none
             routed = router.routed(name)

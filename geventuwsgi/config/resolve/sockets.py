@@ -8,6 +8,13 @@ from geventuwsgi.config.values.origin import Origin, places
 from geventuwsgi.net.address import parse
 from geventuwsgi.net.tls_config import TlsConfig
 
+# Options that name sockets: fixed protocol, or None and the protocol if `protocol` is not set.
+SOCKETS = {
+    "http_socket": ("http", "http"), "http": ("http", "http"),
+    "https_socket": ("https", "https"), "https": ("https", "https"),
+    "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
+    "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
+}
 _SHARED = re.compile(r"=(\d+)(,.*)?", re.DOTALL)
 
 

@@ -5,9 +5,16 @@ from collections.abc import Callable
 import pytest
 
 from geventuwsgi.config.load.arguments import read
+from geventuwsgi.config.options.option import Option
+from geventuwsgi.config.options.table import OPTIONS
 from geventuwsgi.config.resolve.development import DEFAULTS, OVERRIDES
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.errors import UsageError
+from geventuwsgi.config.values.daemons import Daemon
+from geventuwsgi.config.values.hooks import CommandLine, Hook
+from geventuwsgi.config.values.router import Spec
+from geventuwsgi.config.values.tls import ServerName, TlsSocket
+from geventuwsgi.config.values.types import Account, Address, Owner
+from geventuwsgi.errors import ConfigError, UsageError
 
 Resolve = Callable[..., Settings]
 
@@ -40,11 +47,11 @@ def test_production_settings_are_not_used(resolve: Resolve) -> None:
     settings = resolve(PRODUCTION, dev=True)
     for name, value in OVERRIDES.items():
         assert getattr(settings, name) == (None if name == "worker_timeout" else value), name
-    assert settings.listeners == (("127.0.0.1:8000", "http"), ("/run/shop.sock", "uwsgi"))
+    assert settings.listeners == (("127.0.0.1:8000", "http"),)
     assert (settings.dev, settings.reload, settings.py_autoreload) == (True, True, 0.5)
     assert (settings.gevent, settings.block_warning) == (20, 100)
     note = settings.notes[1]
-    assert note.startswith("not used in a development run: processes (")
+    assert note.startswith("not used in a development run: socket (")
     assert "app.ini:4)" in note and "subscribe-to" in note and "block-warning" not in note
     assert not settings.warnings
     ordinary = resolve(PRODUCTION)
@@ -85,8 +92,15 @@ def test_dev_is_switched_off(resolve: Resolve) -> None:
     ("module = a\n", (), {}, ["127.0.0.1:8000"]),
     ("module = a\nhttp-socket = :9000\n", (), {}, [":9000"]),
     ("module = a\nhttp = :9000\n", (), {}, [":9000"]),
-    ("module = a\nsocket = x\nprotocol = http\n", (), {}, ["x"]),
-    ("module = a\nsocket = x\n", ("--bind", ":7000"), {}, ["x", ":7000"]),
+    ("module = a\nsocket = x\nprotocol = http\n", (), {}, ["127.0.0.1:8000"]),
+    ("module = a\nsocket = localhost:7000\nprotocol = http\n", (), {}, ["localhost:7000"]),
+    ("module = a\nsocket = x\n", ("--bind", ":7000"), {}, [":7000"]),
+    ("module = a\n", ("--socket", "x", "--bind", ":7000"), {}, ["x", ":7000"]),
+    ("module = a\nhttp-socket = :80\nhttp-socket = [::1]:5000\n", (), {}, ["[::1]:5000"]),
+    ("module = a\nhttp-socket = 10.0.0.5:8080\nhttps = :8443,a.crt,a.key\n", (), {},
+     ["127.0.0.1:8000"]),
+    ("module = a\nhttp-socket = :80\n", (), {"PORT": "5000"}, ["127.0.0.1:5000"]),
+    ("http = 127.0.0.1:8080\nhttp-to = 127.0.0.1:3031\n", (), {}, ["127.0.0.1:8080"]),
     (None, ("a",), {"PORT": "5000"}, ["127.0.0.1:5000"]),
     (None, ("a",), {"LISTEN_FDS": "1"}, []),
 ])
@@ -96,6 +110,35 @@ def test_sockets(resolve: Resolve, text: str | None, arguments: tuple[str, ...],
     assert [address for address, _ in settings.listeners] == listeners
     exposed = [note for note in settings.notes if "clients that can connect" in note]
     assert len(exposed) == sum(address.startswith(":") for address in listeners)
+
+
+ELSEWHERE = (Account, Address, Daemon, Hook, CommandLine, Owner, Spec, TlsSocket, ServerName)
+TEXTS: dict[type, str] = {Account: "no-such-user", Address: "10.1.2.3:80", Owner: "no-such-user",
+                          TlsSocket: "10.1.2.3:443,/no/crt,/no/key", ServerName: "a /no/crt,/no/k"}
+
+
+@pytest.mark.parametrize("option", [
+    option for option in OPTIONS if option.status == "taken"
+    and isinstance(getattr(option.value_type, "of", option.value_type), ELSEWHERE)],
+    ids=lambda option: option.name)
+def test_nothing_of_another_machine_is_used(resolve: Resolve, option: Option) -> None:
+    """Whatever option of such a type there will be: addresses, accounts, certificates, programs."""
+    kind = getattr(option.value_type, "of", option.value_type)
+    texts = [text for one, text in TEXTS.items() if isinstance(kind, one)]
+    if isinstance(kind, Spec):
+        texts = ["server=10.1.2.3:4040,key=a", "10.1.2.3:80:a", "/a=10.1.2.3:80",
+                 "10.1.2.3:80"]
+    # The form of a value counts, as in every other run.
+    for text in texts or ["exec:/no/program", "/no/program", "cmd=/no/program",
+                          "/no/file exec:/no/program", "/no/file /no/program"]:
+        try:
+            settings = resolve(f"[geventuwsgi]\nmodule = a\n{option.name} = {text}\n", dev=True)
+        except ConfigError:
+            continue
+        assert settings.origin(option.attribute).kind == "default"
+        assert settings.listeners == (("127.0.0.1:8000", "http"),)
+        return
+    raise AssertionError(f"none of {texts} is a value")
 
 
 def test_flags_are_switched_off() -> None:
