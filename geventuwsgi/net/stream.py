@@ -58,7 +58,10 @@ class Stream:
 
     Attributes:
         deadline: monotonic seconds at which the current wait ends, inf outside of waits.
+        buffered: `receive` may have bytes without waiting.
     """
+
+    buffered = False
 
     __slots__ = ("sock", "deadline", "timeout", "_hub", "_reader", "_waiter")
 
@@ -91,6 +94,7 @@ class Stream:
                 self._hub.wait(reader)
             finally:
                 self.deadline = inf
+                self._waiter = None
             try:
                 return self.sock.recv(size)
             except BlockingIOError:
@@ -264,6 +268,7 @@ class Stream:
             self._hub.wait(watcher)
         finally:
             self.deadline = inf
+            self._waiter = None
 
     def expire(self) -> None:
         """End the current wait if its deadline has passed. Only for the hub."""

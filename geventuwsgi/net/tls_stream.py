@@ -145,8 +145,12 @@ class SecureStream(Stream):
         self._close_notify()
         Stream.finish(self)
 
+    @property
+    def buffered(self) -> bool:  # type: ignore[override]
+        return self.engine.has_input()
+
     def readable(self) -> bool:
-        return self.engine.has_input() or Stream.readable(self)
+        return self.buffered or Stream.readable(self)
 
     def linger(self, seconds: float, octets: int) -> None:
         self._close_notify()

@@ -11,7 +11,6 @@ Rules:
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from gevent import getcurrent
 from gevent.server import StreamServer
@@ -20,7 +19,7 @@ from greenlet import GreenletExit, greenlet
 from ...net.acceptor import ABORTED, BACK_OFF, BATCH, SHORTAGE, Pausable, adopt
 from ...net.listener import Listener
 from .connection import Connection
-from .over import has_other_references
+from .over import has_other_references, log_late
 from .service import WsgiService
 
 log = logging.getLogger("geventuwsgi.error")
@@ -72,7 +71,10 @@ class Acceptor(StreamServer, Pausable):
                 elif error.errno not in ABORTED:
                     raise
                 return
-            self._greenlet().switch(adopt(fd, self._family), address)
+            chosen = self._greenlet()   # with one reference more, as after a wait
+            chosen.switch([self._connection_type(self._service, adopt(fd, self._family), address,
+                                                 self.listener)])
+            del chosen
 
     def _greenlet(self) -> greenlet:
         """Return an idle greenlet, or a new one."""
@@ -83,26 +85,42 @@ class Acceptor(StreamServer, Pausable):
                 return candidate
         return greenlet(self._serve, self._hub)
 
-    def _serve(self, sock: Any, address: Any) -> None:
-        """The body of a greenlet: one connection after the other."""
-        connection_type, service, listener = self._connection_type, self._service, self.listener
+    def _serve(self, first: list[Connection]) -> None:
+        """The body of a greenlet: one connection after the other.
+
+        Args:
+            first: the first one, which is taken out; greenlets keep their arguments.
+        """
         idle, wait = self._idle, self._hub.switch
+        connection = first.pop()
         while True:
-            connection_type(service, sock, address, listener).serve()
-            if len(idle) >= MAX_IDLE:
-                return
+            connection.serve()
             current = getcurrent()
             current.gr_context = None
-            idle.append(current)
-            del current, sock, address
-            try:
-                sock, address = wait()
-            except GreenletExit:
-                return  # the acceptor is gone
-            except BaseException as error:  # meant for a request that is over
-                log.debug("%s: a late %s for a connection that is closed",
-                          listener.url, type(error).__name__)
+            if connection.continues:
+                self._hub.loop.run_callback(self._continue, connection)
+            elif len(idle) >= MAX_IDLE:
                 return
+            else:
+                idle.append(current)
+            del current, connection
+            try:
+                connection = wait().pop()
+            except GreenletExit:
+                return  # nothing refers to this greenlet any more
+            except BaseException as error:  # meant for a request that is over
+                log_late(self.listener.url, error)
+                return
+
+    def _continue(self, connection: Connection) -> None:
+        """Serve the next request of a connection in another greenlet, unless only what had
+        switched to its own referred to that."""
+        candidate, connection.greenlet = connection.greenlet, None
+        if self._service.cut:
+            return
+        if has_other_references(candidate):
+            candidate = self._greenlet()
+        candidate.switch([connection])
 
     def _back_off(self, error: OSError) -> None:
         """Leave the waiting connections in the kernel's queue for a moment."""

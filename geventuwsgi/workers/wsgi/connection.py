@@ -43,7 +43,7 @@ from ..messages import CONNECTED_ONLY, NO_APPLICATION, NOT_SENT, body_too_large
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
 from .harakiri import DeadTransport, Disconnected, LongRequest
-from .over import ATTRIBUTE_REFERENCES, OVER, early_hints
+from .over import ATTRIBUTE_REFERENCES, OVER, early_hints, log_late
 from .service import WsgiService
 from .thread_call import Call
 from .threads import ThreadPool
@@ -79,12 +79,13 @@ class Connection(ABC):
         abandoned: the request ignored its harakiri, and the connection was closed.
         core: the number of the slot that the request has; -1 if it has none.
         call: the request in a native thread; None if requests run in greenlets.
+        continues: `serve` has returned and is to be called again, in another greenlet.
     """
 
     __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
                  "requests", "began", "running", "exchange", "greenlet", "response_defaults",
                  "persists", "body", "idle", "handed", "disconnected", "rejected", "abandoned",
-                 "core", "call")
+                 "core", "call", "continues")
 
     parser: Any
 
@@ -113,6 +114,7 @@ class Connection(ABC):
         self.body: IncomingBody | None = None
         self.idle = False
         self.abandoned = False
+        self.continues = False
 
     @property
     def peer(self) -> str:
@@ -120,14 +122,19 @@ class Connection(ABC):
         return self.listener.peer_name(self.host, self.port)
 
     def serve(self) -> None:
-        """The body of the connection's greenlet."""
+        """The body of the connection's greenlet. The application may have left something that
+        refers to it; then the next request is served in another one."""
         service = self.service
-        service.connections.add(self)
-        service.accepted += 1
         self.greenlet = getcurrent()
-        linger = False
+        early, linger = b"", False
         try:
-            early = rejections.read_header(self) if self.listener.proxied else b""
+            if self.continues:
+                self.continues = False
+            else:
+                service.connections.add(self)
+                service.accepted += 1
+                if self.listener.proxied:
+                    early = rejections.read_header(self)
             linger = self.serve_requests(early)
         except ProtocolError as error:
             linger = rejections.reject(self, error)
@@ -135,15 +142,23 @@ class Connection(ABC):
             log.debug("%s: connection lost: %s", self.peer, error)
         except GreenletExit:
             pass  # interrupted by a drain or a stop while idle
-        except Exception:  # unhandled, it would end the worker
-            log.exception("%s: closed because of an internal error", self.peer)
-        finally:
-            if linger:
-                self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
+        except BaseException as error:  # unhandled, it would end the worker
+            if self.idle:
+                log_late(self.peer, error)
+                self.continues = True
             else:
-                self.stream.close()
-            self.disconnected.set()
-            service.closed(self)
+                log.exception("%s: closed because of an internal error", self.peer)
+        finally:
+            if not self.continues:
+                self._close(linger)
+
+    def _close(self, linger: bool) -> None:
+        if linger:
+            self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
+        else:
+            self.stream.close()
+        self.disconnected.set()
+        self.service.closed(self)
 
     @abstractmethod
     def serve_requests(self, early: bytes) -> bool:

@@ -6,6 +6,8 @@ within `http-headers-timeout`, so that a stalled one delays no other connection.
 
 import io
 import logging
+from sys import getrefcount
+from weakref import getweakrefcount
 
 from ...app import environ as environs
 from ...app.wsgi import WsgiExchange
@@ -18,6 +20,7 @@ from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
 from .body import BrokenBody
 from .connection import Connection
+from .over import CURRENT_REFERENCES
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -32,31 +35,42 @@ class HttpConnection(Connection):
     def serve_requests(self, early: bytes) -> bool:
         service = self.service
         keepalive, timeout = service.limits.keepalive, service.limits.head_timeout
-        receive = self.stream.receive
+        stream = self.stream
+        waited = service.waited_references
         # The environ of a head that came twice in a row, copied from the third time on.
         self._repeated_environ: environs.Environ | None = None
-        self.parser = parser = self.new_parser()
-        if not self.first_head(parser, early):
-            return False
-        while self._serve_request(parser):
-            if parser.buffered:
-                if parser.head(b"") or self.stream.read_head(parser, timeout):
-                    continue
+        parser = self.parser
+        if parser is None:
+            self.parser = parser = self.new_parser()
+            if not self.first_head(parser, early):
                 return False
-            if service.draining:
-                # The response has promised to keep the connection, as it was begun before.
-                keepalive = service.last_keepalive
-                if not keepalive:
+        # Idle from the beginning: in another greenlet.
+        while self.idle or self._serve_request(parser):
+            if not self.idle and (getrefcount(self.greenlet) > waited
+                                  or getweakrefcount(self.greenlet) or self.greenlet.__dict__):
+                self.idle = self.continues = True
+                return False
+            references, data = CURRENT_REFERENCES, b""
+            if not parser.buffered:
+                if service.draining:
+                    # The response has promised to keep the connection, as it was begun before.
+                    keepalive = service.last_keepalive
+                    if not keepalive:
+                        return False
+                self.idle = True
+                if not stream.buffered:
+                    references = waited
+                try:
+                    data = stream.receive(keepalive)
+                except Expired:
                     return False
-            self.idle = True
-            try:
-                data = receive(keepalive)
-            except Expired:
-                return False
+                if not data:
+                    return False
             self.idle = False
-            if not data:
+            if not parser.head(data) and not stream.read_head(parser, timeout):
                 return False
-            if not parser.head(data) and not self.stream.read_head(parser, timeout):
+            if getrefcount(self.greenlet) > references:
+                self.continues = True
                 return False
         return bool(not parser.body_complete or parser.buffered)
 
@@ -126,7 +140,11 @@ class HttpsConnection(HttpConnection):
 
     __slots__ = ("_client",)
 
+    _client: dict[str, str]
+
     def serve_requests(self, early: bytes) -> bool:
+        if self.parser is not None:
+            return super().serve_requests(b"")
         timeout = self.service.limits.head_timeout
         data = self.first_data(early, timeout)
         if not data:

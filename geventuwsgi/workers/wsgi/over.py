@@ -3,14 +3,18 @@
 A greenlet or handle that something still refers to is not used for the next request.
 """
 
+import logging
 import sys
 from collections.abc import Iterable
 from typing import Any, NoReturn
 from weakref import getweakrefcount
 
-from greenlet import greenlet
+from gevent import sleep
+from greenlet import getcurrent, greenlet
 
 from ...errors import RequestOver
+
+log = logging.getLogger("geventuwsgi.error")
 
 
 class OverTransport:
@@ -23,6 +27,15 @@ class OverTransport:
 def early_hints(headers: Iterable[tuple[str, str]]) -> None:
     """Take the place of `wsgi.early_hints` in the environ."""
     raise RequestOver
+
+
+def log_late(where: str, error: BaseException) -> None:
+    """Log what was thrown into a greenlet whose request is over.
+
+    Args:
+        where: the connection or the listening socket.
+    """
+    log.debug("%s: a late %s for a request that is over", where, type(error).__name__)
 
 
 class _Owner:
@@ -41,13 +54,14 @@ OVER: Any = OverTransport()
 
 
 def has_other_references(candidate: greenlet) -> bool:
-    """Whether anything but the caller can reach this idle greenlet.
+    """Whether anything but the caller can reach this idle greenlet, or it has attributes.
 
     A timer that an application left running, a greenlet that it wants to kill later, a
-    thread-local: all of them belong to one connection and must not reach the next. A
-    greenlet that something still refers to is therefore not used again.
+    thread-local: all of them belong to one request and must not reach the next. A greenlet
+    that something still refers to is therefore not used again.
     """
-    return sys.getrefcount(candidate) > _VARIABLE_REFERENCES or getweakrefcount(candidate) > 0
+    return (sys.getrefcount(candidate) > _VARIABLE_REFERENCES or getweakrefcount(candidate) > 0
+            or bool(candidate.__dict__))
 
 
 def _references_of_a_variable() -> int:
@@ -59,4 +73,36 @@ def _references_of_a_variable() -> int:
     return count(candidate)
 
 
+def _count_references(counts: list[int]) -> None:
+    """Count the references to the current greenlet that only an attribute refers to, and whatever
+    has switched to it."""
+    owner = _Owner()
+    owner.handle = getcurrent()     # type: ignore[attr-defined]
+    counts.append(sys.getrefcount(owner.handle))    # type: ignore[attr-defined]
+
+
+def _current_references() -> int:
+    counts: list[int] = []
+    greenlet(_count_references).switch(counts)
+    return counts[0]
+
+
+def references_after_wait(hub: Any) -> int:
+    """Return `CURRENT_REFERENCES` for a greenlet that has waited for a watcher: gevent holds some
+    while it switches to it. Blocks the calling greenlet."""
+    counts: list[int] = []
+
+    def count() -> None:
+        with hub.loop.timer(0) as timer:
+            hub.wait(timer)
+        _count_references(counts)
+
+    hub.loop.run_callback(greenlet(count, hub).switch)
+    while not counts:
+        sleep(0)
+    return counts[0]
+
+
 _VARIABLE_REFERENCES = _references_of_a_variable()
+# The least; whatever has switched to the greenlet may hold more.
+CURRENT_REFERENCES = _current_references()

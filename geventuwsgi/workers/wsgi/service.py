@@ -39,6 +39,7 @@ class WsgiService(Service):
         last_keepalive: see `drain`.
         forked: this is a process that the application has forked.
         cut: the worker stops at once and aborts its requests.
+        waited_references: see `over.references_after_wait`.
         accepted, rejected: counters since the start.
         overload: returns how many connections to accept although no slot is free.
         resume: called to accept again.
@@ -67,6 +68,7 @@ class WsgiService(Service):
         self.last_keepalive = 0.0
         self.forked = False
         self.cut = False
+        self.waited_references = 0
         self.accepted = 0
         self.rejected = 0
         self.overload: Callable[[], int] = int

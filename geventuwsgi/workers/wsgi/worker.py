@@ -38,6 +38,7 @@ from .from_router import RoutedAcceptor
 from .harakiri import LongRequests
 from .http import HttpConnection, HttpsConnection
 from .hub_monitor import HubMonitor
+from .over import references_after_wait
 from .queue_limit import QueueLimit
 from .settings import service_of
 from .slots import Sweeper
@@ -127,6 +128,7 @@ class Worker:
     def run(self) -> int:
         """Accept, serve, and return the exit status once everything is done."""
         try:
+            self.service.waited_references = references_after_wait(self.hub)
             # It runs after faulthandler, which writes the stacks from C, and names the
             # request, if Python code still runs at all.
             if self.pool is None:
