@@ -26,7 +26,7 @@ from typing import Any
 
 from ...app.wsgi import Application, WsgiExchange
 from ...errors import Overloaded
-from .. import forked
+from ...system import forked
 from ..service import noop
 from .slots import ThreadSlots
 from .thread_call import INTERRUPT, Call, ReadingInterrupted, RequestOver, ThreadSocket

@@ -29,7 +29,7 @@ from ...ipc.commands import Child, WorkerCommands
 from ...log.sinks import Sink
 from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
-from .. import forked
+from ...system import forked
 from ..service import MEASURE_EVERY
 from . import harakiri, stacks
 from .acceptor import Acceptor

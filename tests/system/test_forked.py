@@ -7,7 +7,7 @@ from tests.harness import ROOT
 
 PROGRAM = """
 import os, signal
-from geventuwsgi.workers import forked
+from geventuwsgi.system import forked
 
 class Fake:
     def __init__(self, name, ended):

@@ -1,4 +1,4 @@
-"""A process that the application forks is not a server.
+"""A process that the application, or a library in it, forks is not a server.
 
 It has copies of our descriptors, signal handlers and watchers. Unchanged, it would survive a
 `terminate()`, take the master's messages and other clients' connections, and hold ports and
