@@ -129,5 +129,6 @@ def watch_modules(autoreload: Autoreload, settings: Settings) -> None:
 
     In a development run also template files and the configuration.
     """
-    files = (*settings.reload_extra_file, *(settings.files if settings.dev else ()))
+    files = (*settings.reload_extra_file,
+             *((*settings.files, *settings.env_file) if settings.dev else ()))
     autoreload.configure(settings.py_autoreload, files, templates=settings.dev)

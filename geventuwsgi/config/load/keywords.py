@@ -51,7 +51,7 @@ REASONS = {
     **dict.fromkeys((_section(application.APPLICATION), "lazy-apps", "need-app"), _GIVEN),
     **dict.fromkeys(("import", "shared-import", "pymodule-alias", "post-pymodule-alias", "pyargv",
                      "pythonpath", "home", "optimize", "threads-stack-size", "chdir", "chdir2",
-                     "env", "unenv", "umask", "uid", "gid", "add-gid", "no-initgroups",
+                     "env", "env-file", "unenv", "umask", "uid", "gid", "add-gid", "no-initgroups",
                      "immediate-uid", "immediate-gid", "drop-after-apps",
                      _section(processes.OPERATION), _section(hooks.LIMITS)), _PROCESS),
     "map-socket": _ONE,

@@ -71,7 +71,6 @@ UVICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option
              "command line --host and --port do the same)"),
     *refused("uds", "write bind = unix:PATH (on the command line --uds does the same)"),
     *refused("fd", "write bind = fd://NUMBER (on the command line --fd does the same)"),
-    *refused("env-file", "use env for each variable, or EnvironmentFile of the systemd unit"),
     *refused("no-proxy-headers", "write an empty forwarded-allow-ips"),
     *refused("no-server-header", "write server-header = false"),
     *refused("no-date-header", "write date-header = false"),

@@ -97,6 +97,9 @@ APPLICATION: tuple[Option, ...] = (
            _APPLICATION),
     Option("env", Many(Variable()), "set an environment variable; may be repeated",
            _APPLICATION, default=(), merge=True, gunicorn=("raw-env",), letters="e"),
+    Option("env-file", Many(Path()), "set the environment variables of a file (``.env``), unless "
+           "the server's environment has them; may be repeated", _APPLICATION, default=(),
+           merge=True, everywhere=False),
     Option("unenv", Many(Name()), "remove an environment variable; may be repeated",
            _APPLICATION, default=(), merge=True),
     Option("vhost", Boolean(), "choose the application by host and path: a mount may begin with a "

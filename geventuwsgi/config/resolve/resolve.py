@@ -16,7 +16,7 @@ from geventuwsgi.config.options.table import NO_SUCH_OPTION, OPTIONS, nearest, r
 from geventuwsgi.config.resolve import asgi, conflicts, development, hooks, paths, sockets
 from geventuwsgi.config.resolve.concurrency import Concurrency
 from geventuwsgi.config.settings import Settings
-from geventuwsgi.config.sources.directives import variables
+from geventuwsgi.config.sources.directives import variables, variables_of_file
 from geventuwsgi.config.sources.lines import Reading
 from geventuwsgi.config.values.numbers import Number
 from geventuwsgi.config.values.origin import CastContext, Origin, places
@@ -372,14 +372,22 @@ class _Defaults:
                                              MOST_FIELDS)
 
     def variables(self) -> None:
-        """Read the directories of envdir; --show-config does not print their values."""
+        """Read env-file and the directories of envdir; --show-config does not print the values."""
+        of_files: dict[str, str] = {}
+        for path, origin in places("env_file", self.values, self.origins, self.items):
+            try:
+                of_files |= variables_of_file(path, {**of_files, **self.environ})
+            except ValueError as error:
+                raise origin.error(str(error)) from None
         found: dict[str, str | None] = {}
         for path, origin in zip(self.values["envdir"], self.items.get("envdir", ())):
             try:
                 found |= variables(path)
             except ValueError as error:
                 raise origin.error(str(error)) from None
-        self.values["early_variables"] = tuple(self.reading.early.items())
+        self.values["early_variables"] = (
+            *((name, text) for name, text in of_files.items() if name not in self.environ),
+            *self.reading.early.items())
         self.values["late_variables"] = tuple(found.items())
 
     def background(self) -> None:

@@ -1,4 +1,4 @@
-"""The directives `declare-option`, `blacklist`, `whitelist`, `envdir` and `resolve`.
+"""`declare-option`, `blacklist`, `whitelist`, `envdir`, `env-file` and `resolve`.
 
 - `declare-option = name=template`: a template is one or more `option=value`, separated by `;`, in
   which `$1`, `$2`, ... are the words of the line that uses the name. References in these words are
@@ -7,17 +7,29 @@
 - `envdir`: a daemontools directory of variables, one per file. An empty file removes the variable;
   newlines at the end of a value are cut, and it ends at a NUL, as in uWSGI. Hidden files and
   subdirectories are skipped.
+- `env-file`: the file of variables that Docker Compose, uvicorn and others call `.env`.
 - `resolve = placeholder=name`: the IPv4 address of a host.
 
 Nothing here knows the place of a line: errors are `ValueError`.
 """
 
 import os
+import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from geventuwsgi.config.options.option import Entry
 
+# A line of a `.env` file; a value in quotes may continue on the next lines.
+_VARIABLE = re.compile(r"""
+    \s* (?: \#[^\n]* | (?:export[ \t]+)? (?P<name>[^\s=#'"]+) [ \t]*=[ \t]* (?:
+        '(?P<single>(?:[^'\\]|\\.)*)' | "(?P<double>(?:[^"\\]|\\.)*)"
+        | (?P<plain>(?!['"])[^\n]*?)
+    ) )? [ \t]* (?:(?<=[ \t])\#[^\n]*)? (?:\r?\n|\Z)""", re.VERBOSE | re.DOTALL)
+_NAMED = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t"}
 _LISTS = ("blacklist", "whitelist")
 
 
@@ -115,6 +127,48 @@ def variables(directory: str) -> dict[str, str | None]:
             found[name] = value if octets else None
     except OSError as error:
         raise ValueError(f"cannot read {error.filename}: {error.strerror}") from None
+    return found
+
+
+def variables_of_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a `.env` file.
+
+    `NAME=VALUE`, maybe after `export`; `#` starts a comment. A value in single quotes is literal; one
+    in double quotes has escapes as in C. `${NAME}` and `${NAME:-DEFAULT}` are replaced, except in
+    single quotes, by the environment or by an earlier line.
+
+    Args:
+        path: the file.
+        environ: the environment.
+
+    Raises:
+        ValueError: it cannot be read, or has a line of another form.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            text = file.read()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    found: dict[str, str] = {}
+    position = 0
+    while position < len(text):
+        match = _VARIABLE.match(text, position)
+        if match is None or "\0" in match[0]:
+            line = text[position:].lstrip()
+            number = text.count("\n", 0, len(text) - len(line)) + 1
+            raise ValueError(f"{path}:{number}: not of the form NAME=VALUE, or a quote is not closed")
+        position = match.end()
+        name, single, double, plain = match.group("name", "single", "double", "plain")
+        if name is None:
+            continue
+        if single is not None:
+            found[name] = re.sub(r"\\(['\\])", r"\1", single)
+            continue
+        known = {**found, **environ}
+        value = _NAMED.sub(lambda one: known.get(one[1]) or one[2] or "",
+                           plain if double is None else double)
+        found[name] = value if double is None else _ESCAPED.sub(
+            lambda one: _CONTROLS.get(one[1], one[1]), value)
     return found
 
 

@@ -90,7 +90,6 @@ def test_names_of_uvicorn(resolve: Any) -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (("--port", "many"), "--port: "),
-    (("--env-file", ".env"), "--env-file: use env"),
     (("--no-server-header",), "write server-header = false"),
     (("--ws", "none"), "--ws: none: WebSockets are served"),
     (("--loop", "uvloop"), "--loop: uvloop: write asgi-loop = uvloop"),

@@ -1,6 +1,7 @@
 """Directives, and other options of the INI dialect."""
 
 import http.server
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pytest
 
 from geventuwsgi.boot.process_setup import environ_of
 from geventuwsgi.cli import main
+from geventuwsgi.config.commands import help
 from geventuwsgi.config.load.arguments import read as settings_of
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources import directives, ini
@@ -125,6 +127,51 @@ def test_a_file_of_variables(tmp_path: Path, write: Write) -> None:
         patch.setenv("GONE", "x")
         environ = environ_of(settings)
     assert (environ["A"], environ["B"]) == ("1", "2") and not {"GONE", ""} & set(environ)
+
+
+DOTENV = r"""# comment
+A=1
+
+  export B = two words # comment
+SINGLE='si#ngle ${A} \n \'quoted\'' # comment
+DOUBLE="dou\"ble ${A}\n\tx\\"
+NAMED=${A}-${NOPE:-default}-${NOPE}-${GIVEN}
+EMPTY=
+HASH=x#y
+PEM="-----BEGIN KEY-----
+MII=
+-----END KEY-----"
+DOLLAR=$A
+with.dots=ok
+A=again
+GIVEN=file"""
+
+
+def test_an_env_file(tmp_path: Path, resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As python-dotenv reads it, with the difference that single quotes are literal."""
+    (tmp_path / ".env").write_text(DOTENV)
+    (tmp_path / "two").write_bytes(b"\xef\xbb\xbfTWO=${A}\r\nB=\xff\r\n")
+    monkeypatch.setenv("GIVEN", "environment")
+    settings = resolve(None, "a:b", f"--env-file={tmp_path}/.env", "--env-file", f"{tmp_path}/two",
+                       "--env=EMPTY=env", environ=dict(os.environ))
+    environ = environ_of(Settings.from_json(settings.to_json()))
+    assert {name: text for name, text in environ.items() if name not in os.environ} == {
+        "A": "again", "B": "\udcff", "SINGLE": r"si#ngle ${A} \n 'quoted'",
+        "DOUBLE": 'dou"ble 1\n\tx\\', "NAMED": "1-default--environment", "EMPTY": "env",
+        "HASH": "x#y", "PEM": "-----BEGIN KEY-----\nMII=\n-----END KEY-----", "DOLLAR": "$A",
+        "with.dots": "ok", "TWO": "again"}
+    assert environ["GIVEN"] == "environment" and "A" not in help.shown(settings)
+
+
+@pytest.mark.parametrize(("text", "number"), [
+    ("A='x\n", 1), ("# c\n\n A B\n", 3), ("=x\n", 1), ('A="x" y\n', 1), ("A=1\nNAME\n", 2),
+    ("A=\0\n", 1)])
+def test_a_wrong_env_file(tmp_path: Path, resolve: Resolve, text: str, number: int) -> None:
+    (tmp_path / ".env").write_text(text)
+    for name, message in ((".env", f".env:{number}: not of the form NAME=VALUE"),
+                          ("none", "none: No such file")):
+        with pytest.raises(ConfigError, match=f"app.ini:3: env-file: .*{message}"):
+            resolve(f"[geventuwsgi]\nmodule = a\nenv-file = {tmp_path}/{name}\n")
 
 
 def test_variables_of_a_log_line_are_not_options(resolve: Resolve) -> None:
