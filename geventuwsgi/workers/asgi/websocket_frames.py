@@ -32,10 +32,21 @@ _HEADS = {kind: tuple(bytes((0x80 | kind, length)) for length in range(126))
           for kind in (TEXT, BINARY)}
 
 
+class Protocol(ServerProtocol or object):  # type: ignore[misc]
+    """The library's protocol, with a close frame between two fragments as RFC 6455 has it."""
+
+    def recv_frame(self, frame: Any) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            # Section 5.4: control frames may be between fragments. The library fails the
+            # connection with 1002 here, if a message is incomplete (`cur_size` before 17).
+            self.current_size = self.cur_size = None
+        super().recv_frame(frame)
+
+
 def protocol(deflate: bool, max_size: int) -> Any:
     """Return the library's protocol of one WebSocket; `max_size` of a message is in octets."""
-    return ServerProtocol(extensions=[Deflate(**_DEFLATE)] if deflate else None,
-                          max_size=max_size, logger=_log)
+    return Protocol(extensions=[Deflate(**_DEFLATE)] if deflate else None,
+                    max_size=max_size, logger=_log)
 
 
 def message(kind: int, data: bytes, extensions: Any) -> bytes:

@@ -32,6 +32,12 @@ async def ws_scope(scope, receive, send):
     await receive()
 
 
+async def ws_fields(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept", "headers": [(b"server", b"own"), (b"Date", b"today")]})
+    await receive()
+
+
 async def ws_refuse(scope, receive, send):
     await receive()
     await send({"type": "websocket.close"})

@@ -154,6 +154,22 @@ def test_the_client_closes_without_a_code(server: Server) -> None:
     server.wait_for("APP disconnect 1005")
 
 
+@pytest.mark.parametrize("more", ["", "Sec-WebSocket-Extensions: permessage-deflate\r\n"])
+def test_the_client_closes_between_two_fragments(server: Server, more: str) -> None:
+    name = f"cut{len(more)}"
+    with raw(server, f"/echo?name={name}", more) as wire:
+        wire.send(frame(Opcode.TEXT, b"half of ", False) + frame(Opcode.CLOSE, b"\x03\xe8"))
+        assert received(wire) == (Opcode.CLOSE, b"\x03\xe8")
+        assert wire.closed()
+    server.wait_for(f"APP disconnect 1000 {name}")
+
+
+def test_no_field_of_the_accept_stands_twice(server: Server) -> None:
+    with opened(server, "/fields") as socket:
+        assert socket.response.headers.get_all("Server") == ["own"]
+        assert socket.response.headers.get_all("Date") == ["today"]
+
+
 def test_the_client_vanishes(server: Server) -> None:
     with raw(server, "/echo?name=vanishing"):
         pass
