@@ -21,6 +21,7 @@ _CACHED_KEYS = 2048
 _keys: dict[str, str] = {
     "Content-Type": "CONTENT_TYPE", "content-type": "CONTENT_TYPE",
     "Content-Length": "CONTENT_LENGTH", "content-length": "CONTENT_LENGTH"}
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 def template(*, errors: Any, file_wrapper: Any, multithread: bool, multiprocess: bool,
@@ -115,15 +116,15 @@ def scheme(environ: Mapping[str, Any], trusted: bool, listener: str) -> str:
         trusted: the peer may set the scheme (`forwarded-allow-ips`).
         listener: the scheme of the listening socket.
 
-    Only "http" and "https" are accepted from a peer. X-Forwarded-Proto wins over
-    X-Forwarded-Ssl; of several values the first one counts.
+    Only "http" and "https" are accepted from a peer, and "ws" and "wss", which Traefik sends for
+    WebSockets, as the same. X-Forwarded-Proto wins over X-Forwarded-Ssl; of several values the
+    first one counts.
     """
     if not trusted:
         return listener
     value = environ.get("UWSGI_SCHEME") or environ.get("HTTP_X_FORWARDED_PROTO")
     if value:
-        value = value.split(",", 1)[0].strip().lower()
-        return value if value in ("http", "https") else listener
+        return _SCHEMES.get(value.split(",", 1)[0].strip().lower(), listener)
     flag = environ.get("HTTPS") or environ.get("HTTP_X_FORWARDED_SSL")
     if flag:
         return "https" if flag == "1" or flag.lower() == "on" else listener

@@ -27,7 +27,7 @@ _CLOSE, _DATE, _SERVER = 8, 16, 32  # flags of `Response._own`: the application 
 _SPECIAL = {
     "content-length": _LENGTH, "connection": _CONNECTION, "upgrade": _UPGRADE,
     "transfer-encoding": _HOP_BY_HOP, "keep-alive": _HOP_BY_HOP, "te": _HOP_BY_HOP,
-    "trailer": _HOP_BY_HOP, "proxy-connection": _HOP_BY_HOP,
+    "proxy-connection": _HOP_BY_HOP,
     "date": _DATE, "server": _SERVER}
 
 # Final responses that have no body whatever the method (RFC 9112 section 6.3).

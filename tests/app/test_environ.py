@@ -192,6 +192,7 @@ def test_a_packet_never_replaces_variables_of_the_server(name: str) -> None:
     ({"HTTP_X_FORWARDED_PROTO": "HTTPS"}, "https"),
     ({"HTTP_X_FORWARDED_PROTO": "https, http"}, "https"),
     ({"HTTP_X_FORWARDED_PROTO": " http , https"}, "http"),
+    ({"HTTP_X_FORWARDED_PROTO": "wss"}, "https"), ({"HTTP_X_FORWARDED_PROTO": "WS"}, "http"),
     ({"HTTP_X_FORWARDED_PROTO": "ftp"}, "http"),
     ({"HTTP_X_FORWARDED_PROTO": "javascript:alert(1)//"}, "http"),
     ({"HTTP_X_FORWARDED_PROTO": "http", "HTTP_X_FORWARDED_SSL": "on"}, "http"),

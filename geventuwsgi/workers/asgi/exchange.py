@@ -26,7 +26,7 @@ from ...protocol.response import CONTINUE, Response, informational
 from ..messages import GONE_DURING
 from . import harakiri
 from .record import Record, is_disconnect
-from .scope import Scope
+from .scope import Scope, accepts_trailers
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -56,6 +56,7 @@ class AsgiExchange(Record):
         listens: the application's own task waits in `receive` after the body, so it does
             nothing else.
         received: octets of the body so far.
+        trailers: trailers were announced, and the last of them was not sent.
     """
 
     response: Response | None = None
@@ -64,6 +65,7 @@ class AsgiExchange(Record):
     expects = False
     body_error: ProtocolError | None = None
     trailers = False
+    _sends_trailers = False
     received = 0
     _body_delivered = False
     _waiters: "list[asyncio.Future[None]] | None" = None
@@ -209,7 +211,9 @@ class AsgiExchange(Record):
                 raise ResponseError(f"{response.code} is not a final status")
             self.status = response.code
             self.header_count = response.header_count
-            self.trailers = bool(message.get("trailers")) and not self.raw
+            if message.get("trailers") and not self.raw:
+                self.trailers = True
+                self._sends_trailers = accepts_trailers(self.scope)
             if response.length is None:
                 self.connection.service.send_head_soon(self)
         else:
@@ -244,7 +248,7 @@ class AsgiExchange(Record):
             data = head + octets
         self.body_size += len(body) if response.chunked else len(octets)
         if not more:
-            if self.trailers and response.chunked and not response.bodiless:
+            if self._sends_trailers and response.chunked and not response.bodiless:
                 self._trailer_fields = []
             elif response.chunked and not response.bodiless:
                 data += response.end()
@@ -264,7 +268,7 @@ class AsgiExchange(Record):
             if self.expects and not self.connection.parser.body_complete:
                 persistent = False  # without a 100 the client may or may not send the body
             octets = response.head(response_defaults, self.http11, is_head, persistent,
-                                   None if self.trailers else known)
+                                   None if self._sends_trailers else known)
             self.keep_alive = response.keep_alive
         self.head_sent = True
         self.header_size = response.head_size
@@ -305,12 +309,13 @@ class AsgiExchange(Record):
         response = self.response
         if response is None or not self.trailers or (
                 self._trailer_fields is None and not self.complete):
-            raise RuntimeError("http.response.trailers was sent without being announced, or "
-                               "before the end of the body")
+            raise RuntimeError("http.response.trailers was sent without being announced, "
+                               "before the end of the body, or after the last one")
+        self.trailers = message.get("more_trailers", False)
         if self._trailer_fields is None:
-            return  # trailers need chunks: not in HTTP/1.0, HEAD or with a Content-Length
+            return  # they need chunks and `TE: trailers` (RFC 9110 section 6.5.1)
         self._trailer_fields += message.get("headers", ())
-        if not message.get("more_trailers", False):
+        if not self.trailers:
             self.connection.transport.write(response.trailer(self._trailer_fields))
             self._finish(response)
 
@@ -360,7 +365,7 @@ class AsgiExchange(Record):
             connection.transport.write(b"\r\n")
         if more:
             return
-        if self.trailers and response.chunked:
+        if self._sends_trailers and response.chunked and not response.bodiless:
             self._trailer_fields = []
             return
         if response.chunked and not response.bodiless:

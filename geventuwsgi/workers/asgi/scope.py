@@ -116,6 +116,12 @@ def is_handshake(scope: Scope) -> bool:
         name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
 
 
+def accepts_trailers(scope: Scope) -> bool:
+    """Whether the client takes trailer fields: `TE: trailers` (RFC 9110 section 10.1.4)."""
+    return any(name == b"te" and b"trailers" in map(bytes.strip, value.lower().split(b","))
+               for name, value in scope["headers"])
+
+
 def from_packet(base: Scope, parser: PacketParser) -> Scope:
     """Build the scope from the variables of a uwsgi packet, whose sender is trusted.
 
@@ -189,13 +195,11 @@ def apply_forwarded(scope: Scope, forwarders: AllowList) -> None:
 
 
 def client_of(addresses: Sequence[str], forwarders: AllowList) -> str:
-    """Return the client's address from X-Forwarded-For, without its port; "" if none."""
+    """Return the client's address from X-Forwarded-For, without its port; "" if none. Empty
+    entries do not count (RFC 9110 section 5.6.1.2)."""
     host = ""
-    for address in reversed(addresses):
-        plain = _without_port(address)
-        if not plain:
-            break
-        host = plain
+    for address in filter(None, map(_without_port, reversed(addresses))):
+        host = address
         if host not in forwarders:
             break
     return host

@@ -338,6 +338,12 @@ async def trailers(scope, receive, send):
     await body(send, b"body")
     await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"17")],
                 "more_trailers": False})
+    if query(scope, "twice"):
+        await asyncio.sleep(0)  # the next request may have begun
+        try:
+            await send({"type": "http.response.trailers", "headers": [(b"x-late", b"1")]})
+        except RuntimeError as error:
+            report(f"trailers: {error}")
 
 
 async def path(scope, receive, send):

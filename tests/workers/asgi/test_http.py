@@ -1,6 +1,7 @@
 """HTTP of ASGI applications: order of messages, framing, backpressure and errors."""
 
 import json
+import re
 import socket
 import time
 from pathlib import Path
@@ -293,7 +294,25 @@ def test_early_hints_and_trailers(server: Server) -> None:
         assert hint.status == 103 and hint.headers["link"] == "</a.css>; rel=preload"
         assert wire.read_response().body == b"hinted"
         wire.send(b"GET /trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\r\n")
-        assert wire.read_to_end().endswith(b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n")
+        received = wire.read_to_end()
+        assert received.endswith(b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n")
+        assert b"\r\ntrailer: x-sum\r\n" in received
+
+
+@pytest.mark.parametrize("te", [b"TE: trailers\r\n", b"TE: gzip , Trailers\r\n", b"TE: gzip\r\n",
+                                b""])
+def test_trailers_are_sent_once_and_if_the_client_takes_them(server: Server, te: bytes) -> None:
+    reports = len(server.find("APP trailers: "))
+    with connect(server) as wire:
+        wire.send(b"GET /trailers?twice=1 HTTP/1.1\r\nHost: a\r\n" + te + b"\r\n"
+                  b"GET /wait?for=0.1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        received = wire.read_to_end()
+    server.wait_for("APP trailers: http.response.trailers was sent without being announced, before "
+                    "the end of the body, or after the last one", reports + 1)
+    assert b"x-late" not in received
+    body, end = re.findall(rb"\r\n\r\n(.*?)HTTP/1.1 200 OK.*\r\n\r\n(.*)", received, re.S)[0]
+    assert end == b"waited"
+    assert body == (b"4\r\nbody\r\n0\r\nx-sum: 17\r\n\r\n" if b"railers" in te else b"body")
 
 
 @pytest.mark.parametrize("size", [0, 10, 3_000_000])
