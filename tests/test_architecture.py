@@ -26,7 +26,7 @@ FLOORS = {
     "app": 3, "config": 3, "system": 3,
     "protocol": 2, "net": 2,
     "log": 1, "ipc": 1, "api": 1, "errors": 1,
-    "geventuwsgi": 0,
+    "rights": 0, "geventuwsgi": 0,
 }
 # The one import that runs up: `from geventuwsgi import serve`, loaded when it is used.
 UPWARD = {("geventuwsgi", "geventuwsgi.boot.embedded")}
@@ -47,7 +47,7 @@ READ_SETTINGS = ("boot", "cli", "paste", "flask", "django", "config",
                  "workers.asgi.bridge", "router.gateway", "router.nodes",
                  "master.attached.announcer")
 IMPORTS_LATE = {"boot"}  # the master must not load what a worker needs
-WITHOUT_GEVENT = ("errors", "protocol", "net", "log", "ipc", "config", "system", "master",
+WITHOUT_GEVENT = ("errors", "rights", "protocol", "net", "log", "ipc", "config", "system", "master",
                   "prefork", "boot", "cli")
 DIGITS_OF_BYTES = ("master.console_client", "config.sources.argv")  # bytes know only ASCII
 BLOCKS_ON_THE_HUB = {"geventuwsgi.net.stream", "geventuwsgi.net.tls_stream"}

@@ -21,7 +21,7 @@ from ..master.attached.hooks import Hook
 from ..master.master import Master
 from ..system.program import ProgramContext
 from .hooks import hooks_of, identity_of, limits_of
-from .logs import files_of
+from .logs import files_of, user_of
 from .process_setup import environ_of
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -102,7 +102,7 @@ def rotate(settings: Settings, *, required: bool = True) -> None:
             found = True
             backup = settings.log_backupname if name == "logto" else None
             try:
-                rename(path, backup or "", int(time.time()))
+                rename(path, backup or "", int(time.time()), user_of(settings))
             except OSError as error:
                 logger.error("cannot rename the log %s: %s", path, error.strerror)
     if not found:

@@ -75,7 +75,8 @@ def run(settings: Settings, reread: Callable[[], Settings], environ: Mapping[str
     if not log or upgrade.VARIABLE in os.environ:
         return Instance(settings, reread, environ).run()
     try:
-        report = detach(log, verbose=not settings.daemonize)
+        report = detach(log, verbose=not settings.daemonize,
+                        user=identity_of(settings).user)
     except OSError as error:
         name = "daemonize" if settings.daemonize else "daemonize2"
         raise settings.origin(name).error(f"{log}: {error.strerror}") from None
@@ -174,12 +175,15 @@ class Instance:
     def _create_files(self, settings: Settings, identity: Identity,
                       handed: Mapping[str, Any]) -> None:
         """Create the files and the memory of the instance, and log what it runs."""
-        self.pid_files = pid_files_of(settings.pidfile, settings.pidfile2, identity)
-        self.safe_pid_files = pid_files_of(settings.safe_pidfile, settings.safe_pidfile2,
-                                           identity)
+        # uWSGI writes only the first before it drops root.
+        names = settings.pidfile, settings.pidfile2, settings.safe_pidfile, settings.safe_pidfile2
+        files = [PidFile(name, identity.owner if place else None, identity.user) if name else None
+                 for place, name in enumerate(names)]
+        self.pid_files = [file for file in files[:2] if file]
+        self.safe_pid_files = [file for file in files[2:] if file]
         for file in self.pid_files:
             file.write()
-        self.fifo = Fifo(settings.master_fifo, (identity.uid, identity.gid))
+        self.fifo = Fifo(settings.master_fifo, identity.owner, identity.user)
         self.fifo.open()
         self.sockets.log_addresses()
         log_workers(settings, identity)
@@ -187,7 +191,7 @@ class Instance:
             2 * (settings.processes + settings.http_processes) + SPARE_ROWS)
         self.subscriptions.restore(handed.get("subscriptions"))
         datagrams = self.subscriptions.prepare(settings)
-        self.subscriptions.commit(datagrams)
+        self.subscriptions.commit(datagrams, settings)
         self.roles = self._roles_of(settings, self.sockets, datagrams)
 
     def _create_master(self, settings: Settings, handed: Mapping[str, Any]) -> None:
@@ -225,7 +229,8 @@ class Instance:
         for name in ("flock", "flock-wait"):
             for path in getattr(self.settings, name.replace("-", "_")):
                 try:
-                    self.locks.lock(path, wait=name == "flock-wait")
+                    self.locks.lock(path, wait=name == "flock-wait",
+                                    user=logs.user_of(self.settings))
                 except ConfigError as error:
                     raise self.settings.origin(name).failure(error.message) from None
 
@@ -261,7 +266,7 @@ class Instance:
         self.service_manager.stopping()
         self.announcer.withdraw()
         self.sockets.close()
-        self.subscriptions.close()
+        self.subscriptions.close(self.settings)
 
     def _on_reload(self, begins: bool) -> None:
         if begins:
@@ -296,7 +301,7 @@ class Instance:
             roles = self._roles_of(settings, change.sockets, datagrams)
         except OSError:
             change.discard()
-            self.subscriptions.discard(datagrams)
+            self.subscriptions.discard(datagrams, settings)
             os.umask(umask)
             raise
         if settings.unsubscribe_on_graceful_reload:
@@ -306,7 +311,7 @@ class Instance:
             self._warn_about_fixed_options(settings)
             change.commit()
             self.announcer.replace(settings, change.sockets.of_uwsgi())
-            self.subscriptions.commit(datagrams)
+            self.subscriptions.commit(datagrams, settings)
             for role in self.roles:
                 os.close(role.fds[0])
             logs_change = logs.signature(settings) != logs.signature(self.settings)
@@ -325,7 +330,7 @@ class Instance:
 
         def discard() -> None:
             change.discard()
-            self.subscriptions.discard(datagrams)
+            self.subscriptions.discard(datagrams, settings)
             self.announcer.reloaded(0.0)
             start_collector(self.collector, self.settings)
             for role in roles:
@@ -417,10 +422,11 @@ class Instance:
         settings = self.settings
         if settings.dev:
             self._terminal.restore()
+        user = logs.user_of(settings)
         self.fifo.close(remove=settings.vacuum)
         for listener in self.sockets.listeners:
             listener.close()
-            if settings.vacuum and listener.vacuum():
+            if settings.vacuum and listener.vacuum(user):
                 logger.info("VACUUM: unix socket %s removed.", listener.address.text)
         if settings.vacuum or settings.dialect != "uwsgi":
             for file in self.pid_files + self.safe_pid_files:
@@ -439,9 +445,3 @@ def check(settings: Settings) -> Identity:
         packages_of(settings)
     tls.check(settings)
     return identity
-
-
-def pid_files_of(own: str | None, users: str | None, identity: Identity) -> list[PidFile]:
-    """Return the pid files of these paths, the second one owned by the user of the workers."""
-    found = [PidFile(own)] if own else []
-    return found + ([PidFile(users, (identity.uid, identity.gid))] if users else [])

@@ -11,13 +11,16 @@ import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .. import rights
 from ..config.request_log import is_address, plan_of, requests_logged, uses_collector
 from ..config.settings import Settings
 from ..errors import ConfigError
 from ..log.error import setup
 from ..log.loggers import logger as parse_logger
 from ..master.attached.log_collector import LogCollectorProcess
+from ..rights import User, acting_as
 from ..system.privileges import Identity
+from .hooks import identity_of
 from .process_setup import command_of, titles_of
 
 if TYPE_CHECKING:
@@ -47,19 +50,21 @@ class Logs:
         from .. import log
         from ..log.sinks import open_sink
 
+        user = user_of(settings)
         self._logto: Sink | None = None
         self.requests: Sink | None = None
         self.reopened_by_master = False
         option = "logto" if settings.logto else "error-logfile"
         try:
             if settings.logto and not uses_collector(settings):
-                self._logto = open_sink(settings.logto, also=(1, 2), warn=logger.warning)
+                self._logto = open_sink(settings.logto, also=(1, 2), user=user, warn=logger.warning)
             option = "error-logfile"
             self._errors = log.setup(settings.log_level, settings.error_logfile,
-                                     settings.log_date)
+                                     settings.log_date, user)
             if requests and requests_logged(settings):
                 option = "access-logfile"
-                self.requests = open_sink(settings.access_logfile or "-", warn=logger.warning)
+                self.requests = open_sink(settings.access_logfile or "-", user=user,
+                                          warn=logger.warning)
         except OSError as error:
             raise ConfigError(f"cannot open {error.filename}: {error.strerror}",
                               option=option) from None
@@ -118,28 +123,27 @@ def open_log_files(settings: Settings) -> list[tuple[str, int]]:
     found = []
     for name, path in files_of(settings):
         try:
-            found.append((name, open_file(path)))
+            found.append((name, open_file(path, user_of(settings)).fd))
         except OSError as error:
             logger.warning("%s cannot be reopened, the old file is kept: %s", path, error.strerror)
     return found
 
 
 def owner_of(settings: Settings) -> tuple[int, int]:
-    """Return (uid, gid) of new log files; -1 leaves either unchanged."""
-    if not settings.logfile_chown:
-        return -1, -1
-    identity = Identity(settings.uid, settings.gid)
-    return (-1 if identity.uid is None else identity.uid,
-            -1 if identity.gid is None else identity.gid)
+    """Return (uid, gid) of log files; -1 leaves either unchanged."""
+    return _identity_of(settings).owner if settings.logfile_chown else (-1, -1)
 
 
-def user_of(settings: Settings) -> tuple[int, int] | None:
-    """Return (uid, gid) to open the file of `logto2` with, None for our own."""
-    identity = Identity(settings.uid, settings.gid)
-    if not (settings.logto2 and identity.leaves_root):
-        return None
-    assert identity.uid is not None
-    return identity.uid, os.getegid() if identity.gid is None else identity.gid
+def user_of(settings: Settings) -> User | None:
+    """Return the user with whose rights root opens log files (`rights`)."""
+    return _identity_of(settings).user
+
+
+def _identity_of(settings: Settings) -> Identity:
+    try:
+        return identity_of(settings)
+    except ConfigError:     # it is reported when the logs are open
+        return Identity(None, None)
 
 
 def create_files(settings: Settings, *, truncate: bool = False) -> None:
@@ -154,26 +158,27 @@ def create_files(settings: Settings, *, truncate: bool = False) -> None:
     Raises:
         ConfigError: a file cannot be opened.
     """
-    from ..log.sinks import acting_as, give, open_file
+    from ..log.sinks import give, open_file
 
     truncate = truncate and settings.log_truncate
+    user = user_of(settings)
     if truncate and settings.logto and uses_collector(settings) and os.path.isfile(settings.logto):
-        os.truncate(settings.logto, 0)
+        os.close(rights.open_file(settings.logto, os.O_WRONLY | os.O_TRUNC, user=user).fd)
     if not (truncate or settings.logfile_chown or settings.logto2
             or settings.logfile_chmod is not None):
         return
     for name, path in files_of(settings):
         second = name == "logto" and settings.logto2
         try:
-            with acting_as(user_of(settings) if second else None):
-                fd = open_file(path)
+            with acting_as(user if second else None):
+                file = open_file(path, user)
         except OSError as error:
             option = "logto2" if second else name.replace("_", "-")
             raise ConfigError(f"cannot open {path}: {error.strerror}", option=option) from None
         if truncate:
-            os.ftruncate(fd, 0)
-        failure = give(fd, settings.logfile_chmod, owner_of(settings))
-        os.close(fd)
+            os.ftruncate(file.fd, 0)
+        failure = give(file, settings.logfile_chmod, owner_of(settings))
+        os.close(file.fd)
         if failure:
             logger.warning("%s: cannot set owner or permissions: %s", path, failure)
 
@@ -184,19 +189,20 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: one cannot; with file, line and option.
     """
-    from ..log.sinks import STANDARD, acting_as, open_file
+    from ..log.sinks import STANDARD, open_file
 
     found = [("logto2" if name == "logto" and settings.logto2 else name, path)
              for name in ("logto", "error_logfile") if (path := getattr(settings, name))
              and not (name == "logto" and is_address(path))]
     found += [(name, one.target) for name in ("logger", "req_logger")
               for one in map(parse_logger, getattr(settings, name)) if one.kind == "file"]
+    user = user_of(settings)
     for name, path in found:
         if path in STANDARD:
             continue
         try:
-            with acting_as(user_of(settings) if name == "logto2" else None):
-                os.close(open_file(path))
+            with acting_as(user if name == "logto2" else None):
+                os.close(open_file(path, user).fd)
         except OSError as error:
             origin = settings.origin(name)  # never a UsageError, even from the command line
             place = origin.file or (None if origin.kind == "argv" else origin.kind)
@@ -230,8 +236,8 @@ def start_collector(collector: LogCollectorProcess, settings: Settings,
     if not (uses_collector(settings) or handed_over or collector.active):
         return
     titles = titles_of(settings)
-    plan = plan_of(settings, owner_of(settings), user_of(settings),
-                   titles.of("log") if titles.on else "")
+    plan = plan_of(settings, owner_of(settings), _identity_of(settings).owner,
+                   user_of(settings), titles.of("log") if titles.on else "")
     kept = [int(one.target) for name in ("logger", "req_logger")
             for one in map(parse_logger, getattr(settings, name)) if one.kind == "fd"]
     try:

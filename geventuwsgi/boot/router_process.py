@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ..config.settings import Settings
 from ..errors import BindError
 from ..net import address as addresses
-from ..net.listener import Listener, clear_stale
+from ..net.listener import Listener, bind_file
 from ..net.rebind import Pair
+from ..rights import User, reaching
+from ..system.privileges import Identity
 from . import tls
 from .hooks import identity_of
-from .logs import Logs
+from .logs import Logs, user_of
 from .process_setup import titles_of
 from .sockets import places
 
@@ -48,21 +50,21 @@ class Subscriptions:
         found: dict[str, socket.socket] = {}
         try:
             for text in wanted:
-                found[text] = self._sockets.get(text) or _bind(text)
+                found[text] = self._sockets.get(text) or _bind(text, identity_of(settings))
         except BindError as error:
-            self.discard(found)
+            self.discard(found, settings)
             raise settings.origin("http-subscription-server").error(str(error)) from None
         if wanted and self.memory < 0:
             from ..router import subscriptions
             self.memory = subscriptions.create()
         return found
 
-    def commit(self, sockets: dict[str, socket.socket]) -> None:
+    def commit(self, sockets: dict[str, socket.socket], settings: Settings) -> None:
         """Use these sockets: close those no longer needed, and log the new ones."""
         before, self._sockets = self._sockets, sockets
         for text, sock in before.items():
             if text not in sockets:
-                _close(sock)
+                _close(sock, user_of(settings))
         for text in sockets.keys() - before.keys():
             logger.info("subscription server on %s", text)
 
@@ -81,18 +83,18 @@ class Subscriptions:
             for fd in self.describe()[1]:
                 os.set_inheritable(fd, False)
 
-    def discard(self, sockets: dict[str, socket.socket]) -> None:
+    def discard(self, sockets: dict[str, socket.socket], settings: Settings) -> None:
         """Close the sockets of `prepare` that are not in use."""
         for text, sock in sockets.items():
             if text not in self._sockets:
-                _close(sock)
+                _close(sock, user_of(settings))
 
-    def close(self) -> None:
+    def close(self, settings: Settings) -> None:
         """Close all sockets."""
-        self.commit({})
+        self.commit({}, settings)
 
 
-def _bind(text: str) -> socket.socket:
+def _bind(text: str, identity: Identity) -> socket.socket:
     address = addresses.parse(text)
     if address.inherited:
         raise BindError(f"{text}: a subscription server needs its own address")
@@ -107,8 +109,12 @@ def _bind(text: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if address.is_unix and not address.path.startswith("\0"):
-            clear_stale(address, address.path, socket.SOCK_DGRAM)
-        sock.bind(name)
+            bind_file(sock, address, address.path, identity.owner, identity.user)
+        else:
+            sock.bind(name)
+    except BindError:
+        sock.close()
+        raise
     except OSError as error:
         sock.close()
         raise BindError(f"cannot bind {text} for subscriptions: {error.strerror}") from None
@@ -116,12 +122,13 @@ def _bind(text: str) -> socket.socket:
     return sock
 
 
-def _close(sock: socket.socket) -> None:
+def _close(sock: socket.socket, user: User | None) -> None:
     name = sock.getsockname() if sock.family == socket.AF_UNIX else ""
     sock.close()
     if name and isinstance(name, str):
         try:
-            os.unlink(name)
+            with reaching(name, user) as path:
+                os.unlink(path)
         except OSError:
             pass  # it was removed already
 

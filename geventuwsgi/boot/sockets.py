@@ -12,6 +12,7 @@ from ..net import rebind
 from ..net.address import Address
 from ..net.listener import Inherited, Listener, bind_all, hint_about_mode
 from ..net.rebind import Pair
+from .hooks import identity_of
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -31,9 +32,12 @@ def wanted_sockets(settings: Settings, private: str = PRIVATE) -> list[tuple[str
 
 def options_of(settings: Settings) -> dict[str, Any]:
     """Return the keyword arguments of `net.listener.bind`."""
+    identity = identity_of(settings)
     return {
         "listen": settings.listen or None, "reuse_port": settings.reuse_port,
         "chmod": _mode(settings), "chown": settings.chown_socket,
+        # uWSGI binds after it has dropped root.
+        "owner": identity.owner, "user": identity.user,
         "keepalive": settings.so_keepalive, "sndbuf": settings.socket_sndbuf,
         "rcvbuf": settings.socket_rcvbuf, "freebind": settings.freebind,
         "fast_open": settings.tcp_fast_open}
@@ -213,7 +217,7 @@ class SocketChange:
         for listener in self._removed:
             if listener.protocol != "routed":
                 logger.info("no longer listening at: %s", listener.url)
-            listener.vacuum()
+            listener.vacuum(self._options["user"])
             listener.close()
         Sockets([("", listener) for listener in self._added]).log_addresses()
 
@@ -221,7 +225,7 @@ class SocketChange:
         """Close the new sockets."""
         for listener in self._added:
             listener.close()
-            listener.vacuum()
+            listener.vacuum(self._options["user"])
 
 
 _NOTHING_INHERITED = Inherited({}, 0)

@@ -11,6 +11,7 @@ from geventuwsgi.log.access import AccessLog, SelectiveLog, Wanted, selection
 from geventuwsgi.log.collector import REQUEST
 from geventuwsgi.log.format import Formatter, colours, compile_format, marked, short_line
 from geventuwsgi.log.sinks import STANDARD, Sink
+from geventuwsgi.rights import User
 
 _SELECTION = ("log_4xx", "log_5xx", "log_slow", "log_big", "log_zero", "log_sendfile",
               "log_ioerror")
@@ -83,14 +84,15 @@ def marks_requests(settings: Settings) -> bool:
             and (not path or STANDARD.get(path) is not None))
 
 
-def plan_of(settings: Settings, owner: tuple[int, int], user: tuple[int, int] | None,
-            title: str) -> str:
+def plan_of(settings: Settings, owner: tuple[int, int], logger_owner: tuple[int, int],
+            user: User | None, title: str) -> str:
     """Return the plan of the log collector (`log.collector`) as JSON.
 
     Args:
         settings: the settings.
-        owner: user and group to give its files to, -1 = as they are.
-        user: user and group with whose rights it opens the file of `logto`; None = its own.
+        owner: user and group to give the file of `logto` to, -1 = as it is.
+        logger_owner: those of the files of `logger` and `req-logger`.
+        user: the one of `uid`, see `rights`.
         title: its process title; "" = none.
     """
     file = settings.logto if uses_collector(settings) else None
@@ -106,5 +108,5 @@ def plan_of(settings: Settings, owner: tuple[int, int], user: tuple[int, int] | 
         "file": file if datagrams or file is None else os.path.abspath(file),
         "datagrams": datagrams, "maxsize": settings.log_maxsize,
         "backup": backup and os.path.abspath(backup) or "",
-        "mode": settings.logfile_chmod, "owner": owner, "user": user,
+        "mode": settings.logfile_chmod, "owner": owner, "logger_owner": logger_owner, "user": user,
         "packet": settings.rsyslog_packet_size, "split": settings.rsyslog_split_messages})

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from geventuwsgi.log.datagrams import open_datagrams
 from geventuwsgi.log.loggers import Encoder, Logger, encoder, logger, routed
 from geventuwsgi.log.sinks import RotatedFile, Sink, StreamSink, Warn, open_sink
+from geventuwsgi.rights import User
 
 REQUEST = b"\x1e"   # a control character, which no request line contains (`log.escape`)
 COMMAND = b"\x1d"   # in front of a command
@@ -186,6 +187,8 @@ class Loggers:
     def __init__(self, plan: Mapping[str, Any], warn: Warn) -> None:
         self._plan = plan
         self._warn = warn
+        user = plan["user"]
+        self._user = user and User(user[0], user[1], tuple(user[2]))
         self._files: dict[str, Sink] = {}
         self._stdio: dict[int, Sink] = {}
 
@@ -222,11 +225,11 @@ class Loggers:
 
     def _file(self, path: str, one: Logger) -> Sink:
         if os.path.exists(path) and not os.path.isfile(path):
-            return open_sink(path, warn=self._warn)
-        user = self._plan["user"] if one.target == self._plan["file"] else None
+            return open_sink(path, user=self._user, warn=self._warn)
+        # That of `logto` is opened before uWSGI drops root.
+        owner = self._plan["owner" if one.target == self._plan["file"] else "logger_owner"]
         return RotatedFile(path, maxsize=one.maxsize, backup=one.backup, mode=self._plan["mode"],
-                           owner=tuple(self._plan["owner"]), user=user and tuple(user),
-                           warn=self._warn)
+                           owner=tuple(owner), user=self._user, warn=self._warn)
 
     def stdio(self, fd: int) -> Sink:
         """Return the original destination of lines."""
@@ -243,7 +246,8 @@ def dispatcher(plan: Mapping[str, Any], warn: Warn) -> Dispatcher:
             `request_routes`, `log_encoders`, `request_encoders`, `drains`, `filters`: as
             written; `file`: the destination of lines without a logger, None = standard
             error; `datagrams`: whether that is the path of a socket; `maxsize`, `backup`,
-            `user`: of that file; `mode`, `owner`: of all files; `packet`, `split`: of rsyslog.
+            `owner`: of that file; `logger_owner`: of all others; `mode`: of all files; `user`:
+            see `rights`; `packet`, `split`: of rsyslog.
         warn: called with one sentence when something is wrong.
     """
     loggers = Loggers(plan, warn)

@@ -15,6 +15,7 @@ import os
 from geventuwsgi.log import escape
 from geventuwsgi.log.sinks import Sink, open_sink
 from geventuwsgi.log.timestamps import text_of
+from geventuwsgi.rights import User
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING,
           "error": logging.ERROR, "critical": logging.CRITICAL}
@@ -80,13 +81,14 @@ class ErrorHandler(logging.Handler):
 
 
 def setup(level: str = "info", error_logfile: str | None = None,
-          date: str = "") -> ErrorHandler:
+          date: str = "", user: User | None = None) -> ErrorHandler:
     """Set up the error log of this process, replacing an earlier one.
 
     Args:
         level: one of `LEVELS`, in any case.
         error_logfile: a path, or None or "-" for stderr.
         date: see `ErrorFormatter`.
+        user: the one of `uid`, see `rights`.
 
     Returns:
         The handler; call its `sink.reopen()` after a log rotation.
@@ -100,7 +102,8 @@ def setup(level: str = "info", error_logfile: str | None = None,
         raise ValueError(f"no log level {level!r}; there are {', '.join(LEVELS)}")
     target = 2 if error_logfile in (None, "-") else error_logfile
     # A warning about standard error would go to standard error and be lost as well.
-    handler = ErrorHandler(open_sink(target, warn=None if target == 2 else logger.warning), date)
+    handler = ErrorHandler(open_sink(target, user=user,
+                                     warn=None if target == 2 else logger.warning), date)
     for old in list(logger.handlers):
         logger.removeHandler(old)
         if isinstance(old, ErrorHandler):

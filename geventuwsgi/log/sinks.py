@@ -15,8 +15,10 @@ import select
 import stat
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+
+from geventuwsgi import rights
+from geventuwsgi.rights import Opened, User
 
 PIPE_BUF = select.PIPE_BUF
 MAX_WAITING = 1 << 20
@@ -84,19 +86,21 @@ class FileSink(Sink):
         fd: a descriptor instead of a path; the caller closes it.
         also: descriptors that become duplicates of the file, after a `reopen` as well (1 and
             2 for `logto`).
+        user: the one of `uid`, see `rights`.
 
     Raises:
         OSError: the path cannot be opened.
     """
 
     def __init__(self, path: str | None = None, *, fd: int = -1, also: tuple[int, ...] = (),
-                 warn: Warn | None = None) -> None:
+                 user: User | None = None, warn: Warn | None = None) -> None:
         super().__init__(warn)
         # The working directory may change before a rotation (`chdir`).
         self.path = None if path is None else os.path.abspath(path)
         self._also = also
+        self._user = user
         self._torn = False
-        self._fd = fd if self.path is None else open_file(self.path)
+        self._fd = fd if self.path is None else self._open(self.path)
         self._duplicate()
 
     def write(self, data: bytes) -> None:
@@ -117,6 +121,9 @@ class FileSink(Sink):
         if missing:
             self._drop(data[-missing:], f"{self._name()}: only a part could be written")
 
+    def _open(self, path: str) -> int:
+        return open_file(path, self._user).fd
+
     def _name(self) -> str:
         return self.path or f"fd {self._fd}"
 
@@ -125,7 +132,7 @@ class FileSink(Sink):
         if self.path is None:
             return
         try:
-            fd = open_file(self.path)
+            fd = self._open(self.path)
         except OSError as error:
             if self._warn is not None:
                 self._warn(f"{self.path} cannot be reopened, the old file stays: {error.strerror}")
@@ -231,25 +238,31 @@ def _cut(data: bytes, start: int) -> int:
     return data.rfind(b"\n", start, limit) + 1 or limit
 
 
-def open_file(path: str) -> int:
+def open_file(path: str, user: User | None = None) -> Opened:
     """Open a log file for appending; a FIFO can be opened without a reader.
+
+    Args:
+        path: the file.
+        user: the one of `uid`, see `rights`.
 
     Raises:
         OSError: it cannot be opened or created.
     """
-    flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    flags = os.O_APPEND | os.O_CREAT | os.O_NOCTTY
     if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
-        return os.open(path, flags | os.O_RDWR | os.O_NONBLOCK)
-    return os.open(path, flags | os.O_WRONLY, FILE_MODE)
+        return rights.open_file(path, flags | os.O_RDWR | os.O_NONBLOCK, user=user)
+    return rights.open_file(path, flags | os.O_WRONLY, FILE_MODE, user)
 
 
-def open_sink(target: str | int, *, also: tuple[int, ...] = (), warn: Warn | None = None) -> Sink:
+def open_sink(target: str | int, *, also: tuple[int, ...] = (), user: User | None = None,
+              warn: Warn | None = None) -> Sink:
     """Open a log by its path, by a descriptor or by "-" (standard output).
 
     Args:
         target: `/dev/stdout` and `/dev/stderr` are the descriptors 1 and 2: if those are
             sockets, as under systemd, the path itself cannot be opened.
         also: see `FileSink`; only for a path.
+        user: see `FileSink`.
         warn: see `Sink`.
 
     Raises:
@@ -262,11 +275,11 @@ def open_sink(target: str | int, *, also: tuple[int, ...] = (), warn: Warn | Non
             return FileSink(fd=target, warn=warn)
         return StreamSink(target, warn=warn)
     if os.path.exists(target) and not stat.S_ISREG(os.stat(target).st_mode):
-        fd = open_file(target)
+        fd = open_file(target, user).fd
         for other in also:
             os.dup2(fd, other)
         return StreamSink(fd, warn=warn)
-    return FileSink(target, also=also, warn=warn)
+    return FileSink(target, also=also, user=user, warn=warn)
 
 
 class RotatedFile(FileSink):
@@ -281,22 +294,19 @@ class RotatedFile(FileSink):
         backup: the name it is renamed to; "" = the path with the time appended, as in uWSGI.
         mode: its permissions; None = 0640.
         owner: its user and group; -1 = unchanged.
-        user: user and group with whose rights it is opened and renamed; None = ours.
+        user: see `FileSink`.
         warn: see `Sink`.
     """
 
     def __init__(self, path: str, *, maxsize: int = 0, backup: str = "", mode: int | None = None,
-                 owner: tuple[int, int] = (-1, -1), user: tuple[int, int] | None = None,
+                 owner: tuple[int, int] = (-1, -1), user: User | None = None,
                  warn: Warn | None = None) -> None:
         self._maxsize = maxsize
         self._backup = os.path.abspath(backup) if backup else ""
         self._mode = mode
         self._owner = owner
-        self._user = user
-        self._size = 0
-        with acting_as(user):
-            super().__init__(path, warn=warn)
-        self._measure()
+        super().__init__(path, user=user, warn=warn)
+        self._size = os.fstat(self._fd).st_size
 
     def write(self, data: bytes) -> None:
         if self._maxsize and self._size >= self._maxsize:
@@ -312,8 +322,7 @@ class RotatedFile(FileSink):
         super().write(f"{time.ctime(now)} - logsize: {self._size}, triggering rotation to "
                       f"{self._backup or f'{self.path}.{now}'}...\n".encode())
         try:
-            with acting_as(self._user):
-                rename(self.path, self._backup, now)
+            rename(self.path, self._backup, now, self._user)
         except OSError as error:
             if self._warn is not None:
                 self._warn(f"cannot rename the log {self.path}: {error.strerror}")
@@ -322,36 +331,16 @@ class RotatedFile(FileSink):
         self.reopen()
 
     def reopen(self) -> None:
-        with acting_as(self._user):
-            super().reopen()
-        self._measure()
-
-    def _measure(self) -> None:
+        super().reopen()
         self._size = os.fstat(self._fd).st_size
-        give(self._fd, self._mode, self._owner)
+
+    def _open(self, path: str) -> int:
+        file = open_file(path, self._user)
+        give(file, self._mode, self._owner)
+        return file.fd
 
 
-@contextmanager
-def acting_as(user: tuple[int, int] | None) -> Iterator[None]:
-    """Use the rights of another user: root must not open files where that user can put links.
-
-    Args:
-        user: user and group; None = no change.
-    """
-    if user is None:
-        yield
-        return
-    own = os.geteuid(), os.getegid()
-    os.setegid(user[1])
-    try:
-        os.seteuid(user[0])
-        yield
-    finally:
-        os.seteuid(own[0])
-        os.setegid(own[1])
-
-
-def rename(path: str, backup: str, now: int) -> None:
+def rename(path: str, backup: str, now: int, user: User | None = None) -> None:
     """Rename a log file.
 
     Args:
@@ -359,6 +348,7 @@ def rename(path: str, backup: str, now: int) -> None:
         backup: its new name; a file of that name is overwritten, as in uWSGI. "" = the path
             with the time appended, and a number if there is such a file.
         now: the time.
+        user: the one of `uid`, see `rights`.
 
     Raises:
         OSError: it cannot be renamed.
@@ -368,16 +358,18 @@ def rename(path: str, backup: str, now: int) -> None:
     while not backup and os.path.lexists(name):
         number += 1
         name = f"{path}.{now}.{number}"
-    os.rename(path, name)
+    rights.rename(path, name, user)
 
 
-def give(fd: int, mode: int | None, owner: tuple[int, int]) -> str:
+def give(file: Opened, mode: int | None, owner: tuple[int, int]) -> str:
     """Set permissions and owner of an open file; return the error, "" if there is none."""
+    if not file.certain and (mode is not None or owner != (-1, -1)):
+        return "another user's file in a directory that the application's user can write"
     try:
         if mode is not None:
-            os.fchmod(fd, mode)
+            os.fchmod(file.fd, mode)
         if owner != (-1, -1):
-            os.fchown(fd, *owner)
+            os.fchown(file.fd, *owner)
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import BindError
+from ..rights import User, acting_as, give_away, reaching, rights_for
 from . import address as addresses
 from .address import Address
 
@@ -115,18 +116,23 @@ class Listener:
         """Close the descriptor of this process."""
         self.socket.close()
 
-    def vacuum(self) -> bool:
+    def is_ours(self, found: os.stat_result) -> bool:
+        """Whether this is our socket file; another server may have replaced it."""
+        return (found.st_dev, found.st_ino) == self._inode
+
+    def vacuum(self, user: User | None = None) -> bool:
         """Remove our socket file; return whether that was done.
 
-        The inode shows whether another server has replaced the file.
+        Args:
+            user: the one of `uid`, see `rights`.
         """
         if self._inode is None:
             return False
         try:
-            found = os.stat(self.address.path)
-            if (found.st_dev, found.st_ino) != self._inode:
-                return False
-            os.unlink(self.address.path)
+            with reaching(self.address.path, user) as path:
+                if not self.is_ours(os.lstat(path)):
+                    return False
+                os.unlink(path)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 logger.warning("cannot remove the socket file %s: %s",
@@ -155,8 +161,9 @@ def backlog_of(wanted: int | None) -> int:
 
 def bind(address: Address, protocol: str, *, listen: int | None = None,
          reuse_port: bool = False, chmod: int | None = None, chown: str | None = None,
-         keepalive: bool = False, sndbuf: int | None = None, rcvbuf: int | None = None,
-         freebind: bool = False, fast_open: int | None = None) -> Listener:
+         owner: tuple[int, int] = (-1, -1), user: User | None = None, keepalive: bool = False,
+         sndbuf: int | None = None, rcvbuf: int | None = None, freebind: bool = False,
+         fast_open: int | None = None) -> Listener:
     """Bind a socket, set its options and listen.
 
     Args:
@@ -166,6 +173,8 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
         reuse_port: set SO_REUSEPORT, so that another instance may bind the same address.
         chmod: mode of the unix socket's file; None = the umask's.
         chown: its owner, `user[:group]`, names or numbers.
+        owner: (uid, gid) of the file without `chown`; -1 leaves either unchanged.
+        user: the one of `uid`, see `rights`.
         keepalive: SO_KEEPALIVE on accepted connections.
         sndbuf: SO_SNDBUF in bytes.
         rcvbuf: SO_RCVBUF in bytes.
@@ -178,7 +187,7 @@ def bind(address: Address, protocol: str, *, listen: int | None = None,
     if address.inherited:
         listener = _adopt_number(address, protocol)
     elif address.is_unix:
-        listener = _bind_unix(address, protocol, chmod, chown)
+        listener = _bind_unix(address, protocol, chmod, owner_of(chown) if chown else owner, user)
     else:
         listener = _bind_tcp(address, protocol, reuse_port, freebind)
     sock = listener.socket
@@ -276,19 +285,21 @@ def bind_all(wanted: Sequence[tuple[str, str]], inherited: Inherited,
     except BindError:
         for listener in bound:
             listener.close()
-            listener.vacuum()
+            listener.vacuum(options.get("user"))  # type: ignore[arg-type]
         raise
     return bound
 
 
 def hint_about_mode(listener: Listener) -> None:
-    """Warn if the mode of a unix socket keeps the web server, usually another user, out."""
+    """Warn if a unix socket keeps the web server, usually another user, out."""
     if listener.owned and listener.is_unix and not listener.address.path.startswith("\0"):
-        mode = stat.S_IMODE(os.stat(listener.address.path).st_mode)
-        if not mode & (stat.S_IWGRP | stat.S_IWOTH):
-            logger.warning("%s has mode %03o: only its owner can connect; use chmod-socket = 660 "
-                           "and chown-socket to let the web server connect",
-                           listener.address.text, mode)
+        found = os.stat(listener.address.path)
+        mode = stat.S_IMODE(found.st_mode)
+        # A group of root's has no other members, so its permission admits no web server.
+        if not mode & (stat.S_IWOTH | (stat.S_IWGRP if found.st_gid else 0)):
+            logger.warning("%s has mode %03o and belongs to %s: only its owner can connect; use "
+                           "chmod-socket = 660 and chown-socket to let the web server connect",
+                           listener.address.text, mode, _names_of(found))
 
 
 def _bind_tcp(address: Address, protocol: str, reuse_port: bool, freebind: bool) -> Listener:
@@ -325,8 +336,21 @@ def _resolve(address: Address) -> tuple[int, tuple[str, int]]:
     return family, (str(name[0]), address.port)
 
 
-def _bind_unix(address: Address, protocol: str, chmod: int | None,
-               chown: str | None) -> Listener:
+def _names_of(found: os.stat_result) -> str:
+    import grp
+    import pwd
+    try:
+        user = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        user = str(found.st_uid)
+    try:
+        return f"{user}:{grp.getgrgid(found.st_gid).gr_name}"
+    except KeyError:
+        return f"{user}:{found.st_gid}"
+
+
+def _bind_unix(address: Address, protocol: str, chmod: int | None, owner: tuple[int, int],
+               user: User | None) -> Listener:
     if address.path.startswith("\0"):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -336,31 +360,53 @@ def _bind_unix(address: Address, protocol: str, chmod: int | None,
             raise _bind_error(address, error) from None
         return Listener(sock, protocol, address, owned=True)
     path = os.path.abspath(address.path)  # the process may change its directory
-    owner = None if chown is None else owner_of(chown)
-    clear_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(path if len(os.fsencode(path)) <= addresses.PATH_LIMIT else address.path)
         # No process can connect before listen(2), so the first mode does not matter.
-        if chmod is not None:
-            os.chmod(path, chmod)
-        if owner is not None:
-            os.chown(path, *owner)
-        made = os.stat(path)
-    except OSError as error:
+        made = bind_file(sock, address, path, owner, user, chmod)
+    except BindError:
         sock.close()
-        raise _bind_error(address, error) from None
+        raise
     return Listener(sock, protocol, Address(socket.AF_UNIX, path=path), owned=True,
                     inode=(made.st_dev, made.st_ino))
 
 
-def clear_stale(address: Address, path: str, kind: int = socket.SOCK_STREAM) -> None:
+def bind_file(sock: socket.socket, address: Address, path: str, owner: tuple[int, int],
+              user: User | None, chmod: int | None = None) -> os.stat_result:
+    """Bind a unix socket to a file; replace that of a server that has ended.
+
+    Args:
+        sock: the socket.
+        address: the address, as it was written.
+        path: its file.
+        owner: (uid, gid) of the file; -1 leaves either unchanged.
+        user: the one of `uid`, see `rights`.
+        chmod: mode of the file; None = the umask's.
+
+    Returns:
+        What the file is.
+
+    Raises:
+        BindError: with the address and the reason.
+    """
+    clear_stale(address, path, sock.type, user)
+    try:
+        with acting_as(rights_for(path, user)):
+            sock.bind(path if len(os.fsencode(path)) <= addresses.PATH_LIMIT else address.path)
+        return give_away(path, owner, chmod, user)
+    except OSError as error:
+        raise _bind_error(address, error) from None
+
+
+def clear_stale(address: Address, path: str, kind: int = socket.SOCK_STREAM,
+                user: User | None = None) -> None:
     """Remove the socket file of a server that has ended.
 
     Args:
         address: the address to bind, for messages.
         path: its file.
         kind: the type of the socket to bind.
+        user: the one of `uid`, see `rights`.
 
     Raises:
         BindError: another process listens on it, or it is not a socket.
@@ -376,7 +422,8 @@ def clear_stale(address: Address, path: str, kind: int = socket.SOCK_STREAM) -> 
     try:
         probe.connect(path)
     except ConnectionRefusedError:
-        os.unlink(path)
+        with reaching(path, user) as name:
+            os.unlink(name)
         logger.info("replaced the stale socket file %s", address.text)
         return
     except FileNotFoundError:

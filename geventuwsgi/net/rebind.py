@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 
 from ..errors import BindError
+from ..rights import User, give_away
 from . import address as addresses
 from .address import Address
 from .listener import Listener, backlog_of, bind_name, owner_of
@@ -51,7 +52,7 @@ def _same(bound: Address, wanted: Address) -> bool:
 
 def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: str | None,
            keepalive: bool, sndbuf: int | None, rcvbuf: int | None,
-           fast_open: int | None = None, **_: object) -> None:
+           fast_open: int | None = None, user: User | None = None, **_: object) -> None:
     """Set the options of an open socket; errors are logged.
 
     An option that is no longer configured keeps its value, except for the length of the queue
@@ -66,6 +67,7 @@ def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: 
         sndbuf: SO_SNDBUF in bytes.
         rcvbuf: SO_RCVBUF in bytes.
         fast_open: TCP_FASTOPEN.
+        user: the one of `uid`, see `rights`.
     """
     sock = listener.socket
     try:
@@ -81,9 +83,10 @@ def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: 
             if size:
                 sock.setsockopt(socket.SOL_SOCKET, option, size)
         if listener.has_file:
-            if chmod is not None:
-                os.chmod(listener.address.path, chmod)
-            if chown is not None:
-                os.chown(listener.address.path, *owner_of(chown))
+            path = listener.address.path
+            if chmod is not None or chown is not None:
+                if not listener.is_ours(os.lstat(path)):
+                    raise BindError("its file has been replaced")
+                give_away(path, owner_of(chown) if chown else (-1, -1), chmod, user)
     except (OSError, BindError) as error:
         logger.error("%s: its options cannot be changed: %s", listener.address.text, error)

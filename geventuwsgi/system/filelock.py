@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 
 from ..errors import ConfigError
+from ..rights import User, open_file
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -30,18 +31,19 @@ class FileLocks:
             os.set_inheritable(fd, False)
             self.fds.append(fd)
 
-    def lock(self, path: str, *, wait: bool) -> None:
+    def lock(self, path: str, *, wait: bool, user: User | None = None) -> None:
         """Lock a file; create it if it does not exist.
 
         Args:
             path: the file.
             wait: wait until another process releases it, instead of failing.
+            user: the one of `uid`, see `rights`.
 
         Raises:
             ConfigError: it cannot be opened, or another process has locked it.
         """
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = open_file(path, os.O_RDWR | os.O_CREAT, 0o644, user).fd
         except OSError as error:
             raise ConfigError(f"cannot lock {path}: {error.strerror}") from None
         self.fds.append(fd)

@@ -8,6 +8,7 @@ import logging
 import os
 
 from ..errors import ConfigError
+from ..rights import User, open_file, reaching, rename
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -17,12 +18,16 @@ class PidFile:
 
     Args:
         path: made absolute at once, because the current directory may change.
-        owner: (uid, gid) of the file, set if this process is root; None leaves either unchanged.
+        owner: (uid, gid) of the file, set if this process is root; None = ours, -1 leaves either
+            unchanged.
+        user: the one of `uid`, see `rights`.
     """
 
-    def __init__(self, path: str, owner: tuple[int | None, int | None] = (None, None)) -> None:
+    def __init__(self, path: str, owner: tuple[int, int] | None = None,
+                 user: User | None = None) -> None:
         self.path = os.path.abspath(path)
         self._owner = owner
+        self._user = user
 
     def write(self) -> None:
         """Write our pid, replacing the file of an earlier process.
@@ -52,21 +57,24 @@ class PidFile:
 
     def _replace(self) -> None:
         draft = f"{self.path}.{os.getpid()}"
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            with os.fdopen(fd, "w") as file:
-                if os.geteuid() == 0:
-                    os.fchown(fd, *(-1 if one is None else one for one in self._owner))
+        fd = open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, self._user).fd
+        with os.fdopen(fd, "w") as file:
+            try:
                 file.write(f"{os.getpid()}\n")
-            os.rename(draft, self.path)
-        except OSError:
-            os.unlink(draft)
-            raise
+                file.flush()
+                rename(draft, self.path, self._user)
+            except OSError:
+                with reaching(draft, self._user) as name:
+                    os.unlink(name)
+                raise
+            if os.geteuid() == 0:   # last, as in a sticky directory a user renames only their own
+                os.fchown(fd, *self._owner or (os.geteuid(), os.getegid()))
 
     def _overwrite(self, text: str) -> bool:
         """Write the existing file in place, never through a link; return whether that worked."""
         try:
-            fd = os.open(self.path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = open_file(self.path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW,
+                           user=self._user).fd
             with os.fdopen(fd, "w") as file:
                 file.write(text)
         except OSError:
@@ -87,7 +95,8 @@ class PidFile:
         if self.read() != os.getpid():
             return False
         try:
-            os.unlink(self.path)
+            with reaching(self.path, self._user) as name:
+                os.unlink(name)
         except OSError as error:
             if self._overwrite(""):
                 return True

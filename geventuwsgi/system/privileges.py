@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 
 from ..errors import BootError, ConfigError
+from ..rights import User
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -32,7 +33,7 @@ class Identity:
         self.initgroups = initgroups
         self.uid: int | None = None
         self.gid: int | None = None
-        self.user: str | None = None
+        self.name: str | None = None
         if uid is not None and uid != "":
             self._find_user(str(uid))
         if gid is not None and gid != "":
@@ -54,12 +55,37 @@ class Identity:
                 raise ConfigError(f"there is no user {text!r}", option="uid") from None
             self.uid = int(text)  # a container's random uid has no entry (OpenShift)
             return
-        self.uid, self.gid, self.user = entry.pw_uid, entry.pw_gid, entry.pw_name
+        self.uid, self.gid, self.name = entry.pw_uid, entry.pw_gid, entry.pw_name
 
     @property
     def leaves_root(self) -> bool:
         """Whether `assume` changes root to another user."""
         return os.geteuid() == 0 and bool(self.uid)
+
+    @property
+    def user(self) -> User | None:
+        """The user with whose rights root uses paths (`rights`); None if root is kept."""
+        if not self.leaves_root:
+            return None
+        assert self.uid is not None
+        gid = os.getegid() if self.gid is None else self.gid
+        return User(self.uid, gid, tuple(self._all_groups()))
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """(uid, gid) of what is created for this user; -1 leaves either unchanged."""
+        if os.geteuid() != 0:
+            return -1, -1
+        return (-1 if self.uid is None else self.uid, -1 if self.gid is None else self.gid)
+
+    def _all_groups(self) -> list[int]:
+        """Return all groups that `assume` sets."""
+        groups = set(self.groups)
+        if self.gid is not None:
+            groups.add(self.gid)
+            if self.name is not None and self.initgroups:
+                groups.update(os.getgrouplist(self.name, self.gid))
+        return sorted(groups)
 
     def assume(self, *, python: bool = True) -> None:
         """Change to this user and these groups for good.
@@ -77,14 +103,9 @@ class Identity:
             return
         try:
             if self.gid is not None or self.uid is not None:
-                groups = set(self.groups)
+                os.setgroups(self._all_groups())
                 if self.gid is not None:
-                    if self.user is not None and self.initgroups:
-                        groups.update(os.getgrouplist(self.user, self.gid))
-                    os.setgroups(sorted(groups | {self.gid}))
                     os.setresgid(self.gid, self.gid, self.gid)
-                else:
-                    os.setgroups(sorted(groups))
             elif self.groups:
                 os.setgroups(sorted({*self.groups, *os.getgroups()}))
             if self.uid is not None:

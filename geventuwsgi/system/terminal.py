@@ -11,10 +11,13 @@ that would end the starter is passed on to the server.
 import os
 import select
 import signal
+import stat
 import sys
 import termios
 from types import FrameType
 from typing import Any, BinaryIO
+
+from ..rights import User, open_file
 
 FOLLOW_INTERVAL = 0.1   # seconds between two reads of the log
 NO_REPORT = 3           # exit status for a server that ended without reporting one
@@ -64,12 +67,13 @@ class StartupPipe:
             os.close(fd)
 
 
-def detach(log: str, *, verbose: bool) -> StartupPipe | int:
+def detach(log: str, *, verbose: bool, user: User | None = None) -> StartupPipe | int:
     """Run in the background.
 
     Args:
         log: the file for all output, opened here so that an error is reported at once.
         verbose: the starter prints the log until the server is ready (`daemonize2`).
+        user: the one of `uid`, see `rights`.
 
     Returns:
         In the server, the pipe to its starter; in the starter, its exit status.
@@ -77,8 +81,9 @@ def detach(log: str, *, verbose: bool) -> StartupPipe | int:
     Raises:
         OSError: the log cannot be opened, or the fork failed.
     """
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    start = os.lseek(output, 0, os.SEEK_END) if os.path.isfile(log) else -1
+    output = open_file(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640, user).fd
+    regular = stat.S_ISREG(os.fstat(output).st_mode)
+    start = os.lseek(output, 0, os.SEEK_END) if regular else -1
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -97,12 +102,11 @@ def detach(log: str, *, verbose: bool) -> StartupPipe | int:
         _redirect_output(output, starter)
         return StartupPipe(theirs)
     os.close(theirs)
-    os.close(output)
     os.waitpid(child, 0)
-    with os.fdopen(ours, "rb", 0) as report:
+    with os.fdopen(ours, "rb", 0) as report, os.fdopen(output, "wb", 0):
         if start < 0:
             return _wait(report, None, verbose)
-        with open(log, "rb", 0) as file:
+        with open(f"/proc/self/fd/{output}", "rb", 0) as file:  # the path may lead elsewhere now
             file.seek(start)
             return _wait(report, file, verbose)
 

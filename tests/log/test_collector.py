@@ -10,6 +10,7 @@ from geventuwsgi.log.collector import MAX_LINE, Dispatcher, LineSplitter, stream
 from geventuwsgi.log.datagrams import DatagramSink, open_datagrams
 from geventuwsgi.log.loggers import logger
 from geventuwsgi.log.sinks import RotatedFile, Sink
+from geventuwsgi.rights import User
 
 
 class Memory(Sink):
@@ -120,7 +121,8 @@ def test_root_opens_the_file_of_a_user_with_the_rights_of_that_user(open_path):
     secret.chmod(0o600)
     os.chown(theirs, 65534, 65534)
     warnings = []
-    sink = RotatedFile(str(theirs / "a.log"), user=(65534, 65534), warn=warnings.append)
+    user = User(65534, 65534, (65534,))
+    sink = RotatedFile(str(theirs / "a.log"), user=user, warn=warnings.append)
     sink.write(b"one\n")
     sink.rotate()
     assert (theirs / "a.log").stat().st_uid == 65534 and os.geteuid() == 0
@@ -131,7 +133,7 @@ def test_root_opens_the_file_of_a_user_with_the_rights_of_that_user(open_path):
     assert secret.read_text() == "s" and "Permission denied" in warnings[0]
     sink.close()
     with pytest.raises(PermissionError):
-        RotatedFile(str(theirs / "a.log"), user=(65534, 65534))
+        RotatedFile(str(theirs / "a.log"), user=user)
     assert os.geteuid() == 0
 
 

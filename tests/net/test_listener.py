@@ -109,8 +109,22 @@ def test_unix(bound, tmp_path, messages):
     assert listener.url == f"uwsgi://unix:{path}"
     client, connection = accepted(listener)
     client.close(), connection.close()
-    listeners.hint_about_mode(listener)
-    assert not messages.records
+    if path.stat().st_gid:
+        listeners.hint_about_mode(listener)
+        assert not messages.records
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+@pytest.mark.parametrize("owner, mode, hint", [
+    ((0, 0), 0o660, "mode 660 and belongs to root:root: only its owner can connect"),
+    ((65534, 65534), 0o660, ""), ((0, 65534), 0o620, ""), ((0, 0), 0o666, ""),
+    ((65534, 65533), 0o755, "mode 755 and belongs to nobody:65533: only its owner can connect"),
+])
+def test_a_hint_about_the_owner_and_mode_of_a_unix_socket(bound, tmp_path, messages, owner, mode,
+                                                          hint):
+    listeners.hint_about_mode(bound(str(tmp_path / "a.sock"), chmod=mode, owner=owner))
+    assert hint in messages.text and bool(hint) == bool(messages.records)
 
 
 def test_the_mode_of_a_unix_socket_follows_the_umask_with_a_warning(bound, tmp_path, messages):

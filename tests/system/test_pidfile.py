@@ -97,7 +97,7 @@ def test_a_rename_that_fails_leaves_no_draft(tmp_path, monkeypatch):
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
 def test_a_pid_file_of_another_user(tmp_path):
-    file = PidFile(str(tmp_path / "app.pid"), (65534, None))
+    file = PidFile(str(tmp_path / "app.pid"), (65534, -1))
     file.write()
     assert (tmp_path / "app.pid").stat().st_uid == 65534
     assert file.remove()

@@ -19,6 +19,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 
 from ...errors import ConfigError
+from ...rights import User, give_away, reaching
 from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -32,17 +33,19 @@ class Fifo(Attached):
 
     Args:
         paths: the slots, in order.
-        owner: (uid, gid) of the file, if we are root; None = not changed.
+        owner: (uid, gid) of the file; -1 leaves either unchanged.
+        user: the one of `uid`, see `rights`.
 
     Attributes:
         commands: what each character does.
     """
 
-    def __init__(self, paths: Sequence[str],
-                 owner: tuple[int | None, int | None] = (None, None)) -> None:
+    def __init__(self, paths: Sequence[str], owner: tuple[int, int] = (-1, -1),
+                 user: User | None = None) -> None:
         self.paths = [os.path.abspath(path) for path in paths]
         self.commands: Mapping[str, Callable[[], object]] = {}
-        self._owner = tuple(-1 if one is None else one for one in owner)
+        self._owner = owner
+        self._user = user
         self._slot = 0
         self._fd = -1
         self._made: tuple[int, int] | None = None   # device and inode of our file
@@ -63,25 +66,28 @@ class Fifo(Attached):
         """
         if not self.paths:
             return
-        path = self.path
+        try:
+            with reaching(self.path, self._user) as path:
+                self._remove_old(path)
+                os.mkfifo(path, 0o600)
+                self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            made = give_away(self.path, self._owner, user=self._user)
+        except OSError as error:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+            raise ConfigError(f"cannot make the FIFO {self.path}: {error.strerror}",
+                              option="master-fifo") from None
+        self._made = made.st_dev, made.st_ino
+
+    def _remove_old(self, path: str) -> None:
         try:
             if not stat.S_ISFIFO(os.lstat(path).st_mode):
-                raise ConfigError(f"cannot make {path}: the file exists and is not a FIFO",
+                raise ConfigError(f"cannot make {self.path}: the file exists and is not a FIFO",
                                   option="master-fifo")
             os.unlink(path)
         except FileNotFoundError:
             pass
-        except OSError as error:
-            raise _failure(path, error) from None
-        try:
-            os.mkfifo(path, 0o600)
-            fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            raise _failure(path, error) from None
-        if os.geteuid() == 0:
-            os.fchown(fd, *self._owner)
-        made = os.fstat(fd)
-        self._fd, self._made = fd, (made.st_dev, made.st_ino)
 
     def listen(self, selector: selectors.BaseSelector,
                commands: Mapping[str, Callable[[], object]]) -> None:
@@ -109,7 +115,8 @@ class Fifo(Attached):
         os.close(self._fd)
         self._fd = -1
         if remove and self._is_ours():
-            os.unlink(self.path)
+            with reaching(self.path, self._user) as path:
+                os.unlink(path)
 
     def _is_ours(self) -> bool:
         """Whether the file at our path is the one that we created."""
@@ -175,7 +182,3 @@ class Fifo(Attached):
     def stop(self, now: float) -> None:
         """Stop checking."""
         self._due = float("inf")
-
-
-def _failure(path: str, error: OSError) -> ConfigError:
-    return ConfigError(f"cannot make the FIFO {path}: {error.strerror}", option="master-fifo")
