@@ -13,6 +13,7 @@ never in a circle: not at import time, not inside a function, not under `TYPE_CH
          wsgi          a WSGI worker: acceptor, connections, application slots
          asgi          an ASGI worker: the hub accepts, an asyncio thread serves
        router          the HTTP(S) router and load balancer: clients on one side, nodes on the other
+       monitor         serves statistics of the whole instance, from the scoreboard
        master          the master's loop: signals, children, generations, reloads; knows no HTTP
          attached      what the master has beside workers: daemons, hooks, file watches, log
        prefork         the template and its children: the only code between fork and worker
@@ -45,6 +46,7 @@ Processes:
      |- worker 1..N   a gevent hub: one greenlet per connection, one slot per request; WSGI in
      |                that greenlet or in native threads
      |- router        only with `http-to`, `http-router` or subscriptions; has its own template
+     |- monitor       only with `stats` or `metrics`; has its own template, too
      '- daemons       programs of the operator (`attach-daemon`)
 
 The template forks twice, so that the workers are children of the master. Therefore the death of a

@@ -82,7 +82,13 @@ class UsageError(ConfigError):
 
 
 class BindError(GeventuwsgiError):
-    """A socket could not be bound or inherited (exit status 1)."""
+    """A socket could not be bound or inherited (exit status 1).
+
+    Attributes:
+        address: of the socket, as it was written; "" if it is not known.
+    """
+
+    address = ""
 
 
 class BootError(GeventuwsgiError):

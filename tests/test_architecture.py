@@ -22,7 +22,7 @@ FLOORS = {
     "__main__": 7,
     "cli": 6,
     "boot": 5, "flask": 5, "django": 5,
-    "workers": 4, "router": 4, "master": 4, "prefork": 4, "paste": 4,
+    "workers": 4, "router": 4, "monitor": 4, "master": 4, "prefork": 4, "paste": 4,
     "app": 3, "config": 3, "system": 3,
     "protocol": 2, "net": 2,
     "log": 1, "ipc": 1, "api": 1, "errors": 1,
@@ -44,13 +44,14 @@ CONFIG_USERS = ("boot", "cli", "paste", "flask", "django")  # these start a serv
 # Modules that read settings; all others take plain arguments.
 READ_SETTINGS = ("boot", "cli", "paste", "flask", "django", "config",
                  "workers.settings", "workers.wsgi.worker", "workers.wsgi.settings",
-                 "workers.asgi.bridge", "router.gateway", "router.nodes",
+                 "workers.asgi.bridge", "router.gateway", "router.nodes", "monitor.process",
                  "master.attached.announcer")
 IMPORTS_LATE = {"boot"}  # the master must not load what a worker needs
 WITHOUT_GEVENT = ("errors", "rights", "protocol", "net", "log", "ipc", "config", "system", "master",
                   "prefork", "boot", "cli")
 DIGITS_OF_BYTES = ("master.console_client", "config.sources.argv")  # bytes know only ASCII
-BLOCKS_ON_THE_HUB = {"geventuwsgi.net.stream", "geventuwsgi.net.tls_stream"}
+BLOCKS_ON_THE_HUB = {"geventuwsgi.net.stream", "geventuwsgi.net.tls_stream",
+                     "geventuwsgi.net.report_server"}
 # A configuration only describes sockets (`socket` itself has gethostname).
 NO_SOCKETS = {"config": {"socketserver", "ssl", "selectors", "asyncio", "gevent"}}
 IO_MODULES = {"asyncio", "concurrent", "ctypes", "fcntl", "gevent", "greenlet", "io", "logging",

@@ -95,7 +95,7 @@ def test_the_ini_of_the_readme_reads_without_a_warning(tmp_path):
 
 def test_conf_router_ini_is_strict():
     settings, _ = read(["-c", str(PROJECT / "conf/router.ini"), "--strict"], {})
-    assert settings.standalone and settings.routed == (True, True)
+    assert settings.standalone and settings.owners == ("router", "router")
 
 
 def test_conf_app_ini_is_strict(tmp_path):

@@ -142,6 +142,11 @@ class Applications:
     def __iter__(self) -> Iterator[Application]:
         return iter(self.all)
 
+    @property
+    def loading_seconds(self) -> int:
+        """How long loading all of them took."""
+        return sum(app.milliseconds for app in self.all) // 1000
+
     def place(self, environ: dict[str, Any]) -> None:
         """With manage-script-name, set SCRIPT_NAME and PATH_INFO of a request by its path.
         As in uWSGI this comes before everything else that reads them."""

@@ -14,7 +14,7 @@ from typing import Any
 from .. import __version__
 from ..config.request_log import uses_collector
 from ..config.settings import Settings
-from ..errors import ConfigError, GeventuwsgiError
+from ..errors import BindError, ConfigError, GeventuwsgiError
 from ..ipc import scoreboard
 from ..master import upgrade
 from ..master.attached import announcer
@@ -32,15 +32,17 @@ from ..system.limits import set_open_files
 from ..system.pidfile import PidFile
 from ..system.privileges import Identity
 from ..system.terminal import TerminalModes, detach
-from . import logs, tls
+from . import logs, monitor_process, tls
 from .attached import AttachedServices, rotate, watch_files, watch_modules
 from .hooks import START_PHASES, identity_of, require_directory, run_hooks, wait_for_resources
 from .logs import create_collector, start_collector
 from .operator_commands import bindings_of, commands_of
 from .process_setup import environ_of, packages_of, product_of, titles_of
-from .roles import router_role, worker_role
+from .roles import monitor_role, router_role, worker_role
 from .router_process import Subscriptions
-from .sockets import SocketChange, Sockets, describe_sockets, open_all, restore_sockets
+from .sockets import (
+    SocketChange, Sockets, bind_error, describe_sockets, open_all, restore_sockets,
+)
 from .startup_log import log_configuration, log_workers
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -129,7 +131,10 @@ class Instance:
         handed = upgrade.handed_over(os.environ) or {}
         self.upgraded = bool(handed)
         identity = self._prepare(settings, handed)
-        self.sockets = restore_sockets(handed["sockets"]) if handed else open_all(settings)
+        try:
+            self.sockets = restore_sockets(handed["sockets"]) if handed else open_all(settings)
+        except BindError as error:
+            raise bind_error(settings, error) from None
         try:
             self._create_files(settings, identity, handed)
             self._create_master(settings, handed)
@@ -246,6 +251,8 @@ class Instance:
             roles.append(router_role(
                 settings, sockets, self.board, [one.fileno() for one in datagrams.values()],
                 self.subscriptions.memory))
+        if settings.stats or settings.metrics:
+            roles.append(monitor_role(settings, sockets, self.board))
         return roles
 
     def _on_ready(self) -> None:
@@ -435,7 +442,7 @@ class Instance:
 
 
 def check(settings: Settings) -> Identity:
-    """Check user, virtual environment and certificates; return the user of the roles.
+    """Check what a start needs besides sockets; return the user of the roles.
 
     Raises:
         ConfigError: one does not exist or cannot be used; with the option.
@@ -444,4 +451,5 @@ def check(settings: Settings) -> Identity:
     if settings.home:
         packages_of(settings)
     tls.check(settings)
+    monitor_process.check(settings)
     return identity

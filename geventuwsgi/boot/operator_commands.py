@@ -20,6 +20,8 @@ logger = logging.getLogger("geventuwsgi.error")
 
 STATES = {scoreboard.STATE_BOOTING: "starting", scoreboard.STATE_READY: "ready",
           scoreboard.STATE_DRAINING: "draining"}
+ROLES = {scoreboard.ROLE_WORKER: "worker", scoreboard.ROLE_ROUTER: "router",
+         scoreboard.ROLE_MONITOR: "monitor"}
 
 
 def commands_of(commands: Mapping[str, Callable[[], None]], *, rotate: Callable[[], None],
@@ -73,7 +75,7 @@ def log_statistics(board: Scoreboard) -> None:
         cells = row.cells
         logger.info(
             "%s %d (pid: %d, generation %d): %s, %d requests, %d in progress, %d connections, "
-            "%d MB, up for %d seconds", "router" if cells[scoreboard.ROUTER] else "worker",
+            "%d MB, up for %d seconds", ROLES[cells[scoreboard.ROLE]],
             cells[scoreboard.WORKER], cells[scoreboard.PID], cells[scoreboard.GENERATION],
             _state(cells), cells[scoreboard.REQUESTS],
             cells[scoreboard.IN_PROGRESS], cells[scoreboard.CONNECTIONS],
@@ -82,7 +84,7 @@ def log_statistics(board: Scoreboard) -> None:
 
 def _state(cells: memoryview) -> str:
     state = STATES.get(cells[scoreboard.STATE], "gone")
-    accepts = cells[scoreboard.ACCEPTING] or cells[scoreboard.ROUTER]
+    accepts = cells[scoreboard.ACCEPTING] or cells[scoreboard.ROLE] != scoreboard.ROLE_WORKER
     return state if accepts or state != "ready" else "paused"
 
 

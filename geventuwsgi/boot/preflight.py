@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
 from ..log import loggers
-from . import tls
+from . import monitor_process, tls
 from .process_setup import packages_of
 
 _LOG_OPTIONS = ("daemonize", "daemonize2", "logto", "logto2", "access_logfile", "error_logfile")
@@ -34,6 +34,7 @@ def _paths(settings: Settings) -> Iterator[tuple[str, str]]:
         except ConfigError as error:
             yield "home", error.message
     try:
+        monitor_process.check(settings)
         tls.check(settings)
     except ConfigError as error:
         if "Permission denied" not in error.message:  # root may read it

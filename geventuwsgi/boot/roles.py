@@ -1,4 +1,4 @@
-"""The roles of an instance: a `Role` for workers and for routers, from the settings.
+"""The roles of an instance: a `Role` for workers, routers and the monitor, from the settings.
 
 Each role gets a plan: a memfd from which `worker_process.run_role` reads settings and sockets.
 The functions at the end decide how many workers there are and when they are replaced.
@@ -19,14 +19,14 @@ from ..master.role import Role
 from ..net.listen_queue import Backlog
 from . import tls
 from .process_setup import as_asgi, command_of, cores_of, environ_of, product_of
-from .router_process import select_sockets
+from .role_template import select_sockets
 from .sockets import Sockets, allow_proxy_headers
 
 if TYPE_CHECKING:
     from ..ipc.scoreboard import Scoreboard
     from ..net.listener import Listener
 
-ROUTER_TIMEOUT = 30.0   # seconds without a heartbeat until a router is replaced
+ROUTER_TIMEOUT = 30.0   # seconds without a heartbeat until a router or monitor is replaced
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -41,7 +41,7 @@ def write_plan(kind: str, settings: Settings, sockets: Sockets, board: "Scoreboa
         The memfd, and the listening sockets of the role.
     """
     allow_proxy_headers(settings, sockets.pairs)
-    pairs = select_sockets(settings, sockets.pairs, kind == "router")
+    pairs = select_sockets(settings, sockets.pairs, kind)
     configs = dict(zip(map(id, sockets.listeners), tls.configs_of(settings, sockets.pairs)))
     listeners = [listener for _, listener in pairs]
     plan = json.dumps({
@@ -79,6 +79,15 @@ def router_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
         fds=(fd, board.fd, *listening, *datagrams, *([memory] if memory >= 0 else [])),
         environ=environ_of(settings), grace=settings.worker_reload_mercy, timeout=ROUTER_TIMEOUT,
         front=True, product=product_of(settings))
+
+
+def monitor_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
+    """Return the role of the monitor, which serves `stats` and `metrics`."""
+    fd, listening = write_plan("monitor", settings, sockets, board)
+    return Role(
+        name="monitor", processes=1, argv=_command(settings, fd), fds=(fd, board.fd, *listening),
+        environ=environ_of(settings), timeout=ROUTER_TIMEOUT, auxiliary=True,
+        product=product_of(settings))
 
 
 def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:

@@ -7,21 +7,18 @@ master, so that they outlive a router and a reload.
 import logging
 import os
 import socket
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config.settings import Settings
 from ..errors import BindError
 from ..net import address as addresses
-from ..net.listener import Listener, bind_file
-from ..net.rebind import Pair
+from ..net.listener import bind_file
 from ..rights import User, reaching
 from ..system.privileges import Identity
 from . import tls
 from .hooks import identity_of
-from .logs import Logs, user_of
-from .process_setup import titles_of
-from .sockets import places
+from .logs import user_of
+from .role_template import RoleTemplate
 
 if TYPE_CHECKING:
     from ..prefork.child import Child
@@ -133,33 +130,20 @@ def _close(sock: socket.socket, user: User | None) -> None:
             pass  # it was removed already
 
 
-class RouterTemplate:
-    """The process of the routers' template, and the objects that routers inherit.
+class RouterTemplate(RoleTemplate):
+    """The process of the routers' template, and the objects that routers inherit."""
 
-    Args:
-        plan: the plan that `roles.router_role` wrote.
-        generation: its number.
-        sock: its end of the control socket.
-    """
+    kind = "router"
 
-    def __init__(self, plan: dict[str, Any], generation: int, sock: Any) -> None:
-        from ..ipc.scoreboard import Scoreboard
-        from ..prefork.template import Template
-
-        self.settings = settings = Settings.from_json(plan["settings"])
-        self.logs = Logs(settings)
-        titles = titles_of(settings)
-        titles.set(f"router template {generation}")
-        listeners = [Listener.from_json(text) for text in plan["listeners"]]
-        tls.attach(settings, listeners, plan["tls"])
+    def prepare(self, plan: dict[str, Any]) -> None:
+        """Take the sockets between the roles, and those of subscriptions, from the plan."""
+        tls.attach(self.settings, self.listeners, plan["tls"])
         self.local: addresses.Address | None = None
-        self.listeners: list[Listener] = []
-        for listener in listeners:
+        for listener in tuple(self.listeners):
             if listener.protocol == "routed":
                 self.local = listener.address
                 listener.close()
-            else:
-                self.listeners.append(listener)
+                self.listeners.remove(listener)
         self.datagrams = [socket.socket(fileno=fd) for fd in plan["datagrams"]]
         for one in self.datagrams:
             os.set_inheritable(one.fileno(), False)
@@ -167,42 +151,14 @@ class RouterTemplate:
         self.memory: int = plan["memory"]
         if self.memory >= 0:
             os.set_inheritable(self.memory, False)
-        board = Scoreboard.open(plan["board"])
-        os.set_inheritable(board.fd, False)
-        identity = identity_of(settings)
-        self.logs.reopened_by_master = identity.leaves_root
-        identity.assume()
-        self.template = Template(
-            sock, board, generation=generation, master=plan["master"], cores=1,
-            reopen=self.logs.reopen, use_log=self.logs.replace,
-            title=lambda number: titles.set(f"router {number}"))
-
-    def run(self) -> int:
-        """Fork routers until the master ends the template; return the exit status."""
-        return self.template.run(self.load, self.work)
 
     def load(self) -> None:
         """Import the code of the routers once for all of them."""
         from ..router import gateway  # noqa: F401
 
-    def work(self, _: None, child: "Child") -> int:
+    def serve(self, child: "Child") -> int:
         """Run a router; return its exit status."""
-        import gevent
-
         from ..router import gateway
 
-        gevent.reinit()  # after an os.fork() that gevent did not see
-        child.reopen, child.use_log = self.logs.reopen, self.logs.replace
         return gateway.run(self.settings, self.listeners, child, self.local, self.datagrams,
                            self.memory)
-
-
-def select_sockets(settings: Settings, pairs: Sequence[Pair], routed: bool) -> list[Pair]:
-    """Return the sockets of the router (`routed`), or those of the workers.
-
-    Inherited sockets that no option names are for the workers; the private socket between router
-    and workers is for both.
-    """
-    return [pair for place, pair in zip(places(settings, pairs), pairs)
-            if pair[1].protocol == "routed"
-            or (place is not None and settings.routed[place]) == routed]

@@ -17,7 +17,8 @@ from .hooks import identity_of
 logger = logging.getLogger("geventuwsgi.error")
 
 # Options whose value is an address.
-_ADDRESS_OPTIONS = ("http_socket", "socket", "uwsgi_socket", "bind", "http", "http_stats_server")
+_ADDRESS_OPTIONS = ("http_socket", "socket", "uwsgi_socket", "bind", "http", "http_stats_server",
+                    "stats", "metrics")
 
 # The abstract socket on which the workers listen for the router of this instance. It needs no
 # writable directory; the workers check the uid of the client (SO_PEERCRED).
@@ -205,7 +206,7 @@ class SocketChange:
                 pairs.append((text, found))
         except BindError as error:
             self.discard()
-            raise _bind_error(settings, text, str(error)) from None
+            raise bind_error(settings, error) from None
         unnamed = [pair for pair in left if not pair[0]]
         self._removed = [listener for text, listener in left if text]
         self.sockets = Sockets(pairs + unnamed)
@@ -231,14 +232,15 @@ class SocketChange:
 _NOTHING_INHERITED = Inherited({}, 0)
 
 
-def _bind_error(settings: Settings, text: str, message: str) -> ConfigError:
-    """Return the error with file, line and name of the option that has this address."""
+def bind_error(settings: Settings, error: BindError) -> ConfigError:
+    """Return an error with file, line and name of the option that has its address."""
+    text, message = error.address, str(error)
     for name in _ADDRESS_OPTIONS:
         if text in getattr(settings, name):
-            return settings.origin(name).error(message)
+            return settings.origin(name).failure(message)
     if any(text == line.partition(",")[0].strip() for line in settings.http_to_https):
-        return settings.origin("http-to-https").error(message)
+        return settings.origin("http-to-https").failure(message)
     for name in ("https_socket", "https"):
         if text in [endpoint(line).address for line in getattr(settings, name)]:
-            return settings.origin(name).error(message)
+            return settings.origin(name).failure(message)
     return ConfigError(message)

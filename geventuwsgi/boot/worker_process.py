@@ -26,9 +26,11 @@ from .hooks import (
     START_PHASES, accepting_phases, identity_of, limits_of, run_hooks, wait_for_resources,
 )
 from .logs import Logs
+from .monitor_process import MonitorTemplate
 from .process_setup import (
     as_asgi, change_directory, cores_of, import_all, prepare_modules, prepare_paths, titles_of,
 )
+from .role_template import RoleTemplate
 from .router_process import RouterTemplate
 from .sockets import map_sockets
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from ..prefork.child import Child
 
 logger = logging.getLogger("geventuwsgi.error")
+
+_TEMPLATES: dict[str, type[RoleTemplate]] = {"router": RouterTemplate, "monitor": MonitorTemplate}
 
 
 def run_role(plan_fd: int, generation: int, control_fd: int,
@@ -63,7 +67,7 @@ def run_role(plan_fd: int, generation: int, control_fd: int,
         plan = json.loads(os.pread(plan_fd, os.fstat(plan_fd).st_size, 0)
                           .decode("utf-8", "surrogateescape"))
         sys.argv = plan["argv"]
-        role = (RouterTemplate(plan, generation, sock) if plan["kind"] == "router"
+        role = (_TEMPLATES[plan["kind"]](plan, generation, sock) if plan["kind"] in _TEMPLATES
                 else WorkerTemplate(plan, generation, sock, found_to_be_asgi))
         status = role.run()
     except GeventuwsgiError as error:

@@ -13,9 +13,10 @@ class Settings:
 
     Further attributes:
 
-    - `listeners`: tuple of (address as written, 'http', 'https' or 'uwsgi'), in the order
-      written. Empty only if sockets are inherited (`LISTEN_FDS`).
-    - `routed`: for each listener whether it belongs to the router.
+    - `listeners`: tuple of (address as written, protocol), in the order written. Protocols are
+      'http', 'https', 'uwsgi', and one for each other purpose. Those of workers and routers are
+      missing only if sockets are inherited (`LISTEN_FDS`).
+    - `owners`: for each listener the role that accepts from it: 'worker', 'router' or 'monitor'.
     - `proxied`: for each listener whether `http-enable-proxy-protocol` applies to it.
     - `router`, `standalone`: whether there is a router, and whether there is only a router.
     - `redirect_port`: the port part of the location to which HTTP is redirected.
@@ -126,7 +127,7 @@ class Settings:
         Raises:
             ConfigError: with how to set one.
         """
-        if not self.listeners and not self.inherits:
+        if not {"worker", "router"} & set(self.owners) and not self.inherits:
             raise ConfigError("no socket is named: write http-socket = 127.0.0.1:8000, or "
                               "socket = /run/app.sock for nginx's uwsgi_pass",
                               file=self.files[0] if self.files else None)

@@ -39,13 +39,17 @@ RESPONSE_TIME_US = 15   # sum over all requests
 RESPAWNS = 16           # how often the master replaced the worker
 VSZ = 17                # address space in bytes, as last measured by the worker itself
 CPU_US = 18             # CPU time of this process
-ROUTER = 19             # 1 if the process is a router, not a worker
+ROLE = 19               # one of ROLE_*
 FULL_SINCE_NS = 20      # time.monotonic_ns() when the worker last noticed that no slot was free
+PROCESS_REQUESTS = 21   # requests of this process alone
+LOADED_S = 22           # seconds that the applications took to load
+APP_REQUESTS = range(23, 31)    # requests of this process by application, the first eight
 
 COUNTERS = range(REQUESTS, RESPAWNS + 1)
 GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US,
-          ROUTER, FULL_SINCE_NS)
+          FULL_SINCE_NS, PROCESS_REQUESTS, LOADED_S, *APP_REQUESTS)
 
+ROLE_WORKER, ROLE_ROUTER, ROLE_MONITOR = range(3)
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 
 CELLS = 32              # 256 bytes: rows of two workers share no cache line
@@ -83,7 +87,7 @@ class Row:
         self.cells[CONNECTIONS] = connections
 
     def publish(self, before: Sequence[int], connections: int, in_progress: int,
-                counters: Sequence[int]) -> None:
+                counters: Sequence[int], by_application: Sequence[int] = ()) -> None:
         """Write a heartbeat and the worker's numbers.
 
         Args:
@@ -91,12 +95,16 @@ class Row:
             connections: open now.
             in_progress: requests inside the application now.
             counters: what the process has counted itself, from REQUESTS on.
+            by_application: its requests by application.
         """
         self.beat(connections)
         cells = self.cells
         cells[IN_PROGRESS] = in_progress
         for field, base, value in zip(COUNTERS, before, counters):
             cells[field] = base + value
+        cells[PROCESS_REQUESTS] = counters[0]
+        for field, value in zip(APP_REQUESTS, by_application):
+            cells[field] = value
 
     def measure(self) -> None:
         """Write the memory and CPU time of this process, which owns the row."""

@@ -160,7 +160,8 @@ class Master:
     @property
     def healthy(self) -> bool:
         """Whether at least one worker serves."""
-        return any(worker.ready for one in self.generations if one.state == SERVING
+        return any(worker.ready for one in self.generations
+                   if one.state == SERVING and not one.role.auxiliary
                    for worker in one.workers.values())
 
     @property
@@ -430,7 +431,7 @@ class Master:
 
     def _resize(self, difference: int) -> None:
         for generation in self.generations:
-            if generation.state == DRAINING or generation.role.front:
+            if generation.state == DRAINING or generation.role.fixed:
                 continue
             count = generation.count + difference
             least, most = generation.role.bounds

@@ -31,8 +31,8 @@ class Role(NamedTuple):
         sockets: the listening sockets among `fds`; in cheap mode the master waits there for
             a connection.
         backlog: returns how many connections wait on these sockets.
-        front: it passes requests to the other roles: it stops before them, and TTIN and TTOU
-            do not change its number.
+        auxiliary: it serves the operator and no clients, so the server is healthy without it.
+        front: it passes requests to the other roles: it stops before them.
         stdin: whether it has the server's standard input; otherwise it has /dev/null.
         product: what the log calls this server (`log-dialect`).
     """
@@ -52,9 +52,15 @@ class Role(NamedTuple):
     cheaper: Cheaper | None = None
     sockets: tuple[int, ...] = ()
     backlog: Callable[[], int] = lambda: 0
+    auxiliary: bool = False
     front: bool = False
     stdin: bool = False
     product: str = "geventuwsgi"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether TTIN and TTOU leave the number of processes as it is."""
+        return self.front or self.auxiliary
 
     @property
     def initial(self) -> int:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 
 _TCP_INFO_SIZE = 104            # what every kernel since 2.6 has
-_UNACKED = 24                   # offset of tcpi_unacked in struct tcp_info
+_UNACKED = 24                   # offset of tcpi_unacked, and after it tcpi_sacked
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = 1                    # NLM_F_REQUEST
@@ -46,17 +46,27 @@ class Backlog:
 
 def length(sock: socket.socket) -> int | None:
     """Return the number of connections in a socket's queue, None if it cannot be read."""
+    found = measure(sock)
+    return None if found is None else found[0]
+
+
+def measure(sock: socket.socket) -> tuple[int, int] | None:
+    """Return how many connections are in a socket's queue and how many may be.
+
+    Returns:
+        None if it cannot be read.
+    """
     try:
         if sock.family == socket.AF_UNIX:
             return _unix(os.fstat(sock.fileno()).st_ino)
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-        waiting: int = struct.unpack_from("=I", info, _UNACKED)[0]
-        return waiting
+        waiting, maximum = struct.unpack_from("=II", info, _UNACKED)
+        return waiting, maximum
     except (OSError, struct.error):
         return None
 
 
-def _unix(inode: int) -> int | None:
+def _unix(inode: int) -> tuple[int, int] | None:
     request = _DIAG_REQUEST.pack(socket.AF_UNIX, 0, 0, _ANY, inode, _SHOW_QUEUE, _ANY, _ANY)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
         netlink.settimeout(0.1)
@@ -70,7 +80,7 @@ def _unix(inode: int) -> int | None:
     while at + _ATTRIBUTE.size <= size:
         span, number = _ATTRIBUTE.unpack_from(response, at)
         if number == _QUEUE:
-            waiting: int = struct.unpack_from("=I", response, at + _ATTRIBUTE.size)[0]
-            return waiting
+            waiting, maximum = struct.unpack_from("=II", response, at + _ATTRIBUTE.size)
+            return waiting, maximum
         at += max(span + 3 & ~3, _ATTRIBUTE.size)
     return None

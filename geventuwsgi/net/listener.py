@@ -282,10 +282,11 @@ def bind_all(wanted: Sequence[tuple[str, str]], inherited: Inherited,
             address = addresses.parse(text)
             adopted = inherited.adopt(address, protocol) if inherited else None
             bound.append(adopted or bind(address, protocol, **options))  # type: ignore[arg-type]
-    except BindError:
+    except BindError as error:
         for listener in bound:
             listener.close()
             listener.vacuum(options.get("user"))  # type: ignore[arg-type]
+        error.address = text
         raise
     return bound
 

@@ -11,6 +11,7 @@ import resource
 import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import inf
 from time import monotonic, time
 from typing import Any
@@ -28,13 +29,14 @@ from ..net.address import Address
 from ..net.allowlist import AllowList
 from ..net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ..net.listener import Listener
+from ..net.report_server import Document, ReportServer, Request
 from ..net.stream import in_greenlets
 from ..protocol.message import Limits
 from .client import Client
 from .nodes import NodeTable
 from .request import ForwardingOptions
 from .routes import Routes
-from .statistics import StatisticsServer, snapshot
+from .statistics import document, snapshot
 from .subscriptions import Registry, SubscriptionServer
 
 log = logging.getLogger("geventuwsgi.error")
@@ -144,7 +146,7 @@ class Gateway:
                         for sock in datagrams] if self.registry is not None else []
         urls = [acceptor.listener.address.text for acceptor in self.acceptors]
         self.statistics = [
-            StatisticsServer(hub, one, lambda: snapshot(state, nodes, self.registry, urls))
+            ReportServer(hub, one, partial(self._statistics, urls))
             for one in listeners if one.protocol == "statistics"]
         self._parts: list[Any] = [*self.acceptors, *self.servers, *self.statistics]
         self._keepalive = settings.keepalive
@@ -157,7 +159,7 @@ class Gateway:
     def run(self) -> int:
         """Accept, route, and return the exit status once everything is done."""
         self.commands.start()
-        self.child.row.cells[scoreboard.ROUTER] = 1
+        self.child.row.cells[scoreboard.ROLE] = scoreboard.ROLE_ROUTER
         self._sweep()
         timer = self.hub.loop.timer(SWEEP, SWEEP)
         timer.start(self._sweep)
@@ -178,6 +180,10 @@ class Gateway:
 
     def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
         Client(self.state, sock, address, listener).serve()
+
+    def _statistics(self, urls: list[str], request: Request) -> Document:
+        """Return the document of the `http-stats-server`."""
+        return document(snapshot(self.state, self.nodes, self.registry, urls), request)
 
     def _free(self) -> int:
         return self._limit - len(self.state.clients)
@@ -286,7 +292,7 @@ class Gateway:
     def _capacity(self) -> int:
         """Return how many requests the workers of this instance serve at once, as of now."""
         return sum(row.cells[scoreboard.CORES] for row in self.child.board.rows()
-                   if row.cells[scoreboard.PID] and not row.cells[scoreboard.ROUTER]
+                   if row.cells[scoreboard.ROLE] == scoreboard.ROLE_WORKER
                    and row.cells[scoreboard.STATE] == scoreboard.STATE_READY)
 
     def _beat(self) -> None:

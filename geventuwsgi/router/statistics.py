@@ -1,26 +1,14 @@
-"""The statistics of a router process: uWSGI's JSON, and the text format of Prometheus.
-
-Rules: uWSGI's stats servers send at once, without a request, so a client that sends nothing
-within a moment gets bare JSON; one that sends GET gets HTTP, and under /metrics the text format.
-"""
+"""The statistics of a router process: uWSGI's JSON, and the text format of Prometheus."""
 
 import json
 import os
-from collections.abc import Callable
 from typing import Any
 
-from greenlet import GreenletExit
-
 from .. import __version__
-from ..errors import ClientDisconnected
-from ..net.acceptor import Acceptor
-from ..net.listener import Listener
-from ..net.stream import Expired, Stream, in_greenlets
+from ..net.report_server import Document, Request
 from .nodes import NodeTable
 from .subscriptions import Registry
 
-_REQUEST_TIMEOUT = 0.3      # seconds until a client without a request gets bare JSON
-_CONNECTIONS = 64
 # Name, type, help, and the key of `Node.statistics`.
 _OF_NODES = (
     ("requests_total", "counter", "Requests sent to the node.", "hits"),
@@ -73,64 +61,11 @@ def metrics(figures: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-class StatisticsServer:
-    """Serves the statistics on one socket (`http-stats-server`).
-
-    Args:
-        hub: the hub of this thread.
-        listener: the socket.
-        figures: returns a snapshot.
-    """
-
-    def __init__(self, hub: Any, listener: Listener, figures: Callable[[], dict[str, Any]]) -> None:
-        self._hub = hub
-        self._figures = figures
-        self._streams: set[Stream] = set()
-        self._acceptor = Acceptor(listener, in_greenlets(hub, self._serve),
-                                  lambda: _CONNECTIONS - len(self._streams), hub.loop)
-
-    def start(self) -> None:
-        """Start accepting."""
-        self._acceptor.start()
-
-    def close(self) -> None:
-        """Stop accepting."""
-        self._acceptor.close()
-
-    def poll(self, now: float) -> None:
-        """End waits whose deadline has passed; accept again."""
-        for stream in tuple(self._streams):
-            if stream.deadline <= now:
-                self._hub.loop.run_callback(stream.expire)
-        self._acceptor.resume()
-
-    def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
-        stream = Stream(sock, self._hub, 5.0)
-        self._streams.add(stream)
-        try:
-            try:
-                request = stream.receive(_REQUEST_TIMEOUT)
-            except Expired:
-                request = b""
-            stream.send(self._response(request))
-            stream.linger(1.0, 65536)
-        except (ClientDisconnected, GreenletExit):
-            pass  # the client has disconnected
-        finally:
-            self._streams.discard(stream)
-            stream.close()
-
-    def _response(self, request: bytes) -> bytes:
-        figures = self._figures()
-        text = json.dumps(figures, indent=1).encode()
-        if not request.startswith((b"GET ", b"HEAD ")):
-            return text
-        kind = "application/json"
-        if request.split(b" ", 2)[1].partition(b"?")[0] == b"/metrics":
-            kind, text = "text/plain; version=0.0.4; charset=utf-8", metrics(figures).encode()
-        head = (f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(text)}\r\n"
-                "Connection: close\r\n\r\n").encode()
-        return head if request.startswith(b"HEAD") else head + text
+def document(figures: dict[str, Any], request: Request) -> Document:
+    """Return a snapshot in the format that a request asks for."""
+    if request.path == "/metrics":
+        return Document(metrics(figures).encode(), "text/plain; version=0.0.4; charset=utf-8")
+    return Document(json.dumps(figures, indent=1).encode())
 
 
 def _quoted(text: str) -> str:

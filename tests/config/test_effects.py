@@ -126,6 +126,10 @@ EFFECTS = {
         "pythonpath": "test_paths_and_environment",
         "virtualenv": "test_a_virtualenv_of_another_python_exits_with_1",
     },
+    "integration/test_statistics.py": {
+        "stats": "test_uwsgitop_shows_the_workers",
+        "stats-http": "test_the_options_of_stats",
+    },
     "test_cli.py": {
         "show-config": "test_show_config",
     },
@@ -133,7 +137,7 @@ EFFECTS = {
 IGNORED = {
     "die-on-term", "disable-write-exception", "enable-threads", "gevent-early-monkey-patch",
     "ignore-sigpipe", "ignore-write-errors", "log-master", "master", "plugin",
-    "plugin-dir", "plugins", "single-interpreter", "stats", "stats-http",
+    "plugin-dir", "plugins", "single-interpreter",
     "thunder-lock"}
 
 

@@ -32,7 +32,6 @@ STATIC: Differences = {
 TYPED: Differences = {
     "*: content-type": ("text/plain", "responses of rules have a Content-Type")}
 _WHEEL = "the wheel's Python has read its environment before the file's env; ours after it"
-_STATS = "statistics of workers are not served"
 _BLANK = "blanks around a variable's name and value are not part of them"
 _HOME = "the wheel runs inside a Python that was started without the home"
 _ROUTER = "our router passes the client's address and scheme to the application"
@@ -100,8 +99,7 @@ ENTRIES: tuple[Entry, ...] = (
     # Pyramid
     Entry("srv/board/production.ini", {"/run/uwsgi/board.sock": PYRAMID}),
     Entry(APPS + "board-paste.ini", {"6543": PYRAMID}),
-    Entry(APPS + "board-script.ini", {"uwsgi:3032": PYRAMID},
-          differs={"*: tmp/board-stats.sock": (None, _STATS)}),
+    Entry(APPS + "board-script.ini", {"uwsgi:3032": PYRAMID}),
     # Plain callables, several applications
     Entry(APPS + "many.ini", {
         "8000": (*get("/", "/shop/where", "/shop/slashed", "/blog/where", "/blog", "/api",

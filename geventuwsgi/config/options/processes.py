@@ -283,6 +283,22 @@ OPERATION: tuple[Option, ...] = (
            "with atexit or as uwsgi.atexit when a worker exits", _OPERATION, default=False),
 )
 
+_STATISTICS = "Statistics"
+STATISTICS: tuple[Option, ...] = (
+    Option("stats", Many(Address()), "serve statistics in uWSGI's JSON, which uwsgitop reads; "
+           "may be repeated", _STATISTICS, default=(), aliases=("stats-server",),
+           difference="a client that sends an HTTP request gets an HTTP response without "
+                      "stats-http too, and under /metrics the text format of Prometheus"),
+    Option("stats-http", Boolean(), "send every client of stats an HTTP response", _STATISTICS,
+           default=False),
+    Option("stats-minified", Boolean(), "leave blanks and line breaks out of the JSON",
+           _STATISTICS, default=False, aliases=("stats-min",)),
+    Option("stats-no-cores", Boolean(), "leave the cores of workers out of the JSON", _STATISTICS,
+           default=False),
+    Option("metrics", Many(Address()), "serve metrics for Prometheus under /metrics, and the "
+           "statistics under /; may be repeated", _STATISTICS, default=()),
+)
+
 UNSUPPORTED: tuple[Option, ...] = (
     *ignored("safe-fd fd-safe", "descriptors that the server was started with stay open, across "
              "reloads too", Number()),

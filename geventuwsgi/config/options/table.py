@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from geventuwsgi.config.options import (
-    aliases, application, configuration, hooks, logging, processes, requests, router, rules,
-    sockets, static, unsupported,
+    aliases, application, configuration, hooks, logging, processes, requests, router,
+    rules, sockets, static, unsupported,
 )
 from geventuwsgi.config.options.option import Option
 
@@ -31,6 +31,7 @@ OPTIONS: tuple[Option, ...] = (
     *hooks.DAEMONS,
     *hooks.LIMITS,
     *processes.OPERATION,
+    *processes.STATISTICS,
     *requests.REQUESTS,
     *requests.STUCK,
     *requests.TRUST,

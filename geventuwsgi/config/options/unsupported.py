@@ -6,29 +6,16 @@ runs, a limit or a right that is not set), so the server does not start and says
 """
 
 from geventuwsgi.config.options.option import SHARED, Option, ignored, refused
-from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.config.values.types import Choice, Plugins, ValueType
 
 _NO_LOOP = "the event loop is always gevent's; for ASGI workers use asgi-loop"
 _LOOPS = Choice("gevent", "simple", "async", asyncio=_NO_LOOP, uv=_NO_LOOP, greenlet=_NO_LOOP,
                 auto="write asgi-loop = auto", uvloop="write asgi-loop = uvloop")
 _NO_LOCK = "each worker accepts through its own event loop; there is no lock to choose"
-_NO_STATISTICS = "statistics of workers are not served: http-stats-server serves those of the " \
-    "router, also for Prometheus; the duration of requests is in the request log"
 _NO_PLUGIN = "there are no plugins to load"
 _NOT_AN_ERROR = "a client that disconnects is not logged as an error"
 _NO_LOGGER = "workers write whole lines themselves; no line passes through the master"
 _ANY = ValueType()
-
-
-class _Statistics(ValueType):
-    """The address of uWSGI's statistics server; the warning says that nothing listens there."""
-
-    metavar = "ADDRESS"
-
-    def value(self, text: str, context: CastContext) -> object:
-        context.warn(f"nothing listens at {text}: statistics of workers are not served")
-        return text
 
 
 SERVER: tuple[Option, ...] = (
@@ -72,10 +59,9 @@ SERVER: tuple[Option, ...] = (
     *ignored("preload preload-app",
              "the application is always loaded before the workers fork, unless lazy-apps is set"),
     *ignored("worker-tmp-dir", "the heartbeats of workers are in shared memory", _ANY),
-    *ignored("stats stats-server", _NO_STATISTICS, _Statistics()),
-    *ignored("stats-http stats-minified stats-min stats-no-cores stats-no-metrics",
-             _NO_STATISTICS),
-    *ignored("stats-push stats-pusher-default-freq stats-pushers-default-freq", _NO_STATISTICS,
+    *ignored("stats-no-metrics", "the statistics in uWSGI's JSON never contain its metrics"),
+    *ignored("stats-push stats-pusher-default-freq stats-pushers-default-freq",
+             "statistics are not sent: metrics serves them for Prometheus, stats in uWSGI's JSON",
              _ANY),
     *ignored("harakiri-graceful-signal",
              "at a harakiri an exception is raised in the request; no signal is sent", _ANY),

@@ -20,7 +20,8 @@ from geventuwsgi.errors import BindError
 from geventuwsgi.net.address import parse
 
 SOCKETS = ("http_socket", "http", "https_socket", "https", "http_to_https", "http_stats_server",
-           "uwsgi_socket", "socket", "bind", "http_subscription_server", "http_to")
+           "stats", "metrics", "uwsgi_socket", "socket", "bind", "http_subscription_server",
+           "http_to")
 FILES = ("pidfile2", "safe_pidfile", "safe_pidfile2", "daemonize2", "master_fifo", "touch_reload",
          "touch_chain_reload", "touch_logreopen", "touch_logrotate", "mount_check",
          "py_tracebacker", "access_logfile", "error_logfile", "reload_extra_file")

@@ -231,7 +231,7 @@ class _Defaults:
     def sockets(self) -> None:
         chosen = self.values["protocol"]
         named = [name for name in sockets.SOCKETS if self.written.get(name)]
-        if all(sockets.SOCKETS[name][0] in ("redirect", "statistics") for name in named):
+        if all(sockets.SOCKETS[name][0] in sockets.WITHOUT_APPLICATION for name in named):
             self.unnamed_socket()   # these do not serve the application
         elif self.dev and not any((sockets.SOCKETS[name][0] or chosen or sockets.SOCKETS[name][1])
                                   in development.HTTP for name in named):
@@ -244,7 +244,7 @@ class _Defaults:
         for name, (fixed, default) in sockets.SOCKETS.items():
             addresses = places(name, self.values, self.origins, self.items)
             positions = self.positions.get(name) or [0] * len(addresses)  # `bind =` has none
-            routed = router.routed(name)
+            owner = "monitor" if name in sockets.OF_MONITOR else router.owner(name)
             proxied = self.values["http_enable_proxy_protocol"] and name in router.OWN
             for position, (address, place) in zip(positions, addresses, strict=True):
                 protocol, tls = fixed or chosen or default, None
@@ -260,14 +260,14 @@ class _Defaults:
                     protocol, tls = "https", tls_options.bind
                 elif protocol == "redirect":
                     address = address.partition(",")[0].strip()
-                elif protocol == "statistics" and not routed:
+                elif protocol == "statistics" and owner != "router":
                     self.warnings.append(place.warning("has no effect without a router"))
                     continue
-                found.append((position, address, protocol, tls, routed, proxied))
+                found.append((position, address, protocol, tls, owner, proxied))
         found = sockets.unique(found)
         self.values["listeners"] = tuple((address, protocol) for _, address, protocol, *_ in found)
         self.values["tls"] = tuple(tls for *_, tls, _, _ in found)
-        self.values["routed"] = tuple(routed for *_, routed, _ in found)
+        self.values["owners"] = tuple(owner for *_, owner, _ in found)
         self.values["proxied"] = proxied = tuple(proxied for *_, proxied in found)
         if self.values["http_enable_proxy_protocol"] and not any(proxied):
             self.warnings.append(self.origins["http_enable_proxy_protocol"].warning(

@@ -13,8 +13,11 @@ SOCKETS = {
     "http_socket": ("http", "http"), "http": ("http", "http"),
     "https_socket": ("https", "https"), "https": ("https", "https"),
     "http_to_https": ("redirect", "redirect"), "http_stats_server": ("statistics", "statistics"),
+    "stats": ("stats", "stats"), "metrics": ("metrics", "metrics"),
     "uwsgi_socket": ("uwsgi", "uwsgi"), "socket": (None, "uwsgi"), "bind": (None, "http"),
 }
+OF_MONITOR = ("stats", "metrics")
+WITHOUT_APPLICATION = ("redirect", "statistics", *OF_MONITOR)   # protocols
 _SHARED = re.compile(r"=(\d+)(,.*)?", re.DOTALL)
 
 
@@ -43,9 +46,9 @@ def canonical(text: str, values: Mapping[str, Any], origin: Origin) -> str:
     return text
 
 
-# Position among the lines, address, protocol, TLS, whether it is the router's, and whether
+# Position among the lines, address, protocol, TLS, the role whose processes accept, and whether
 # `http-enable-proxy-protocol` applies to it.
-Socket = tuple[int, str, str, TlsConfig | None, bool, bool]
+Socket = tuple[int, str, str, TlsConfig | None, str, bool]
 
 
 def unique(sockets: Iterable[Socket]) -> list[Socket]:
@@ -66,7 +69,7 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
     """Warn of an unused `shared-socket`, and refuse an impossible `map-socket`.
 
     Args:
-        values: the settings by attribute, including `listeners` and `routed`.
+        values: the settings by attribute, including `listeners` and `owners`.
         origins, items: where they were set.
         warnings: receives the warnings.
 
@@ -81,7 +84,7 @@ def check(values: Mapping[str, Any], origins: Mapping[str, Origin],
     if values["map_socket"] and values["cheaper"]:
         warnings.append(origins["map_socket"].warning(
             "while the workers of a socket are stopped by cheaper, no worker accepts from it"))
-    sockets = sum(not routed for routed in values["routed"])
+    sockets = values["owners"].count("worker")
     for rule, place in places("map_socket", values, origins, items):
         socket, _, workers = rule.partition(":")
         most = max(map(int, workers.split(",")))

@@ -244,9 +244,10 @@ class RouterOptions:
             raise origins["http_subscription_fallback_key"].error(
                 "it needs http-subscription-server")
 
-    def routed(self, option: str) -> bool:
-        """Whether the sockets of an option are the router's."""
-        return self.wanted and option in (*self.OWN, "http_stats_server")
+    def owner(self, option: str) -> str:
+        """Return the role that accepts from the sockets of an option: "router" or "worker"."""
+        routed = self.wanted and option in (*self.OWN, "http_stats_server")
+        return "router" if routed else "worker"
 
     def redirect_port(self) -> str:
         """Return the port part of a redirect's location, ":8443" or "".

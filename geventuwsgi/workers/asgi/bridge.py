@@ -96,6 +96,7 @@ class Bridge:
         self._stuck_logged = False
         self._ticks = 0
         self._base = child.row.counters
+        child.row.cells[scoreboard.LOADED_S] = applications.loading_seconds
 
     def run(self) -> int:
         """Start the application, serve, and return the exit status once everything is done."""
@@ -254,7 +255,7 @@ class Bridge:
         """Write heartbeat and counters to the scoreboard."""
         service = self.service
         self.child.row.publish(self._base, service.opened - service.closed, service.in_progress,
-                               service.counters())
+                               service.counters(), service.app_requests[:-1])
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         if self._ticks % MEASURE_EVERY == 0:
             self.child.row.measure()

@@ -118,6 +118,7 @@ class Worker:
         self.ended = False
         self._sweeps = 0
         self._base = child.row.counters
+        child.row.cells[scoreboard.LOADED_S] = applications.loading_seconds
         self._pause = hub.loop.timer(IDLE_ON_RELOAD)  # until idle connections are closed
         self._watchers: list[Any] = [self._pause]
         self._wait_for_hub = settings.gevent_wait_for_hub
@@ -318,7 +319,7 @@ class Worker:
         """Write heartbeat and counters to the scoreboard; update the Date field."""
         service = self.service
         self.child.row.publish(self._base, len(service.connections), service.slots.busy,
-                               service.counters())
+                               service.counters(), service.app_requests[:-1])
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         service.response_defaults.tick(time())
         if self.access is not None:

@@ -189,8 +189,8 @@ LINES = [
     ("harakiri = soon", "wrong", ["'soon' is not a number of seconds"]),
     ("declare-option = two=processes=$1;chdir=/", "taken with a difference",
      ["it also applies to lines before it"]),
-    ("stats = :9191", "ignored", ["statistics of workers are not served", "nothing listens at"]),
-    ("stats-http = true", "ignored", ["statistics of workers are not served: http-stats-server"]),
+    ("stats = :9191", "taken with a difference", ["a client that sends an HTTP request"]),
+    ("stats-push = file:/x", "ignored", ["statistics are not sent: metrics serves them"]),
     ("x = 1", "unknown", ["a placeholder that nothing refers to"]),
 ]
 

@@ -56,7 +56,7 @@ def test_wrong_lines(resolve: Any, text: str, line: int, reason: str) -> None:
 
 def test_an_http_socket_counts_unless_the_router_serves_it(resolve: Any) -> None:
     text = "http = :80\nhttp-socket = :81\nmap-socket = 1:1\n"
-    assert resolve("[geventuwsgi]\n" + APP + text).routed == (False, False)
+    assert resolve("[geventuwsgi]\n" + APP + text).owners == ("worker", "worker")
     with pytest.raises(ConfigError, match="have no socket 1, only 0 to 0"):
         resolve(APP + "http-router = true\n" + text)
 

@@ -86,22 +86,25 @@ def test_wrong_subscriptions_in_the_long_form(text: str) -> None:
         router.subscribe2(text)
 
 
-@pytest.mark.parametrize("lines, router, standalone, routed", [
-    ("http = :1\nmodule = a", True, False, (True,)),           # one slot: a router
-    ("http = :1\nmodule = a\ngevent = 5", False, False, (False,)),
-    ("http = :1\nmodule = a\ngevent = 5\nhttp-router = true", True, False, (True,)),
-    ("http = :1\nmodule = a\nhttp-router = false", False, False, (False,)),
-    ("http-socket = :1\nmodule = a", False, False, (False,)),
-    ("socket = :2\nhttp = :1\nmodule = a\nhttp-to = a:3", True, False, (False, True)),
-    ("http = :1\nhttp-to = 127.0.0.1:3", True, True, (True,)),
-    ("http = :1\nhttp-route = /a=127.0.0.1:3", True, True, (True,)),
-    ("http = :1\nhttp-subscription-server = :9", True, True, (True,)),
-    ("https = :1,c,k\nhttp-to-https = :2,443\nmodule = a\ngevent = 9", True, False, (True, True)),
+@pytest.mark.parametrize("lines, router, standalone, owners", [
+    ("http = :1\nmodule = a", True, False, ("router",)),           # one slot: a router
+    ("http = :1\nmodule = a\ngevent = 5", False, False, ("worker",)),
+    ("http = :1\nmodule = a\ngevent = 5\nhttp-router = true", True, False, ("router",)),
+    ("http = :1\nmodule = a\nhttp-router = false", False, False, ("worker",)),
+    ("http-socket = :1\nmodule = a", False, False, ("worker",)),
+    ("socket = :2\nhttp = :1\nmodule = a\nhttp-to = a:3", True, False, ("worker", "router")),
+    ("http = :1\nhttp-to = 127.0.0.1:3", True, True, ("router",)),
+    ("http = :1\nhttp-route = /a=127.0.0.1:3", True, True, ("router",)),
+    ("http = :1\nhttp-subscription-server = :9", True, True, ("router",)),
+    ("https = :1,c,k\nhttp-to-https = :2,443\nmodule = a\ngevent = 9", True, False,
+     ("router", "router")),
+    ("stats = :8\nhttp = :1\nmodule = a\nmetrics = :9", True, False,
+     ("monitor", "router", "monitor")),
 ])
 def test_when_there_is_a_router(resolve: Any, lines: str, router: bool, standalone: bool,
-                                routed: tuple[bool, ...]) -> None:
+                                owners: tuple[str, ...]) -> None:
     found = resolve(lines)
-    assert (found.router, found.standalone, found.routed) == (router, standalone, routed)
+    assert (found.router, found.standalone, found.owners) == (router, standalone, owners)
 
 
 @pytest.mark.parametrize("lines, word", [
