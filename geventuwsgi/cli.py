@@ -130,8 +130,13 @@ def _execute(command: Command, settings: Settings | None, arguments: Sequence[st
         return 0 if report.fine else 1
     if command.name in ("ping", "ping-timeout", "connect-and-read"):
         return _probe(arguments)
-    _write(_text_of(command, settings))
-    refusals = settings.refusals if settings is not None else ()
+    if command.name == "from":
+        conversion = Conversion(*from_gunicorn.read(command.about or ""))
+        _write(conversion.ini())
+        refusals = conversion.refusals
+    else:
+        _write(_text_of(command, settings))
+        refusals = list(settings.refusals) if settings is not None else []
     for text in refusals:
         print(f"geventuwsgi: error: {text}", file=sys.stderr)
     return 1 if refusals else 0
@@ -177,9 +182,7 @@ def _write(text: str) -> None:
 
 
 def _text_of(command: Command, settings: Settings | None) -> str:
-    """Return the output of --help, --version, --completion, --from or --show-config."""
-    if command.name == "from":
-        return Conversion(*from_gunicorn.read(command.about or "")).ini()
+    """Return the output of --help, --version, --completion or --show-config."""
     if command.name == "completion":
         return completion.script(command.about or "")
     if command.name == "dump-options":

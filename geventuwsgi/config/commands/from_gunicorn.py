@@ -95,21 +95,24 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unc
     key = GUNICORN_SETTINGS.get(name, name.replace("_", "-"))
     option = row(key)
     if name in GUNICORN_HOOKS and callable(value):
-        yield Unconverted(name, origin, "a hook in Python, which is not converted")
+        yield Unconverted(name, origin, "a function in Python is not converted: "
+                          + GUNICORN_HOOKS[name])
     elif value is None or name.startswith("_"):
         pass
-    elif option is None or name not in GUNICORN_NAMES | GUNICORN_HOOKS:
+    elif option is None or name not in GUNICORN_NAMES | GUNICORN_HOOKS.keys():
         # A name of the file itself, which gunicorn ignores too; reported if it looks mistyped.
         close = nearest(name, among=GUNICORN_NAMES, cutoff=_CUTOFF)
         if close is not None and isinstance(value, str | int | float | list | tuple):
             yield Unconverted(name, origin, f"there is no such setting; did you mean {close}?",
                               "unknown")
     elif option.status == "refused":
-        if value and value != GUNICORN_DEFAULTS.get(name):
+        default = GUNICORN_DEFAULTS.get(name)
+        if value and value != default and not _is_part_of(value, default):
             yield Unconverted(name, origin, option.reason)
         else:
-            yield Unconverted(name, origin, "it is gunicorn's default, and changes nothing",
-                              "ignored")
+            why = option.reason if isinstance(value, dict) and value else (
+                "it is gunicorn's default, and changes nothing")
+            yield Unconverted(name, origin, why, "ignored")
     elif key == "config":
         yield Unconverted(name, origin, COMMAND, "ignored")
     else:
@@ -121,6 +124,13 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unc
                 yield Entry(key, text, origin)
             except TypeError:
                 yield Unconverted(name, origin, f"{one!r} cannot be written in an INI file")
+
+
+def _is_part_of(value: object, default: object) -> bool:
+    """Whether a dictionary of header fields has nothing that the default has not."""
+    if not isinstance(value, dict) or not isinstance(default, dict):
+        return False
+    return {str(name).upper(): text for name, text in value.items()}.items() <= default.items()
 
 
 def _line_numbers(path: str) -> dict[str, int]:
@@ -216,6 +226,12 @@ class Conversion:
         kept = [line.entry for line in self._lines] + self._comments
         return sorted(kept, key=lambda entry: entry.origin.line or 0)
 
+    @property
+    def refusals(self) -> list[str]:
+        """The errors about settings that an INI file cannot have."""
+        return [str(one.origin.error(one.reason)) for one in self.unconverted
+                if one.status in ("refused", "wrong")]
+
     def ini(self) -> str:
         """Return the INI file, with the first name of each option."""
         lines = [*self._texts(self._lines)]
@@ -252,8 +268,6 @@ class Conversion:
             self._lines.append(_Line(entry, option, _escaped(text), wanted))
 
     def _reject(self, entry: Entry, reason: str) -> None:
-        if entry.key.startswith("limit-request") and entry.text == "0":
-            reason += "; in gunicorn 0 means no limit, here there always is one"
         status = "refused" if reason == _CHANGED else "wrong"
         self.unconverted.append(Unconverted(entry.origin.option or entry.key, entry.origin, reason,
                                             status, entry.text))

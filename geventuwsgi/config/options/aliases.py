@@ -13,6 +13,8 @@ from geventuwsgi.config.values.types import Choice, ValueType
 _ANY = ValueType()
 _LOGGING = "set up logging with log-format, access-logfile, error-logfile and log-level, or in " \
     "the application"
+_SSL = "use certfile, keyfile, ciphers and ssl-version"
+_DIRTY = "use a task queue for long tasks"
 _HTTP2 = "HTTP/2 is for the web server in front"
 GUNICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option in (
     *ignored("initgroups", "the supplementary groups of the user are always used"),
@@ -50,9 +52,9 @@ GUNICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for optio
              "syslog-prefix syslog-facility", "use logger = syslog:NAME,FACILITY, or logger = "
              "rsyslog:HOST:PORT,NAME,FACILITY"),
     *refused("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent to statsd"),
-    *refused("ssl-context", "use certfile, keyfile, ciphers and ssl-version"),
+    *refused("ssl-context", _SSL),
     *refused("dirty-app dirty-apps dirty-workers dirty-timeout dirty-threads "
-             "dirty-graceful-timeout", "use a task queue for long tasks"),
+             "dirty-graceful-timeout", _DIRTY),
 ))
 UVICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option in (
     *ignored("access-log", "requests are logged, unless disable-logging is set"),
@@ -85,13 +87,33 @@ UVICORN_NAMES = frozenset("""
 app-dir header limit-max-requests limit-max-requests-jitter no-access-log
 timeout-graceful-shutdown timeout-keep-alive timeout-worker-healthcheck
 """.split())
-# gunicorn's server hooks, which a settings file may define too: Python functions that have no
-# process here to run in.
-GUNICORN_HOOKS = frozenset("""
-on_starting on_reload when_ready pre_fork post_fork post_worker_init worker_int worker_abort
-pre_exec pre_request post_request child_exit worker_exit nworkers_changed on_exit ssl_context
-on_dirty_starting dirty_post_fork dirty_worker_init dirty_worker_exit logconfig_dict
-""".split())
+_MIDDLEWARE = "wrap the application in a middleware"
+_EXIT = "register the function with atexit in the application"
+# gunicorn's server hooks, which a settings file may define too -> what to use instead. They are
+# Python functions that have no process here to run in: the master loads no code of the application.
+GUNICORN_HOOKS: Mapping[str, str] = {
+    "on_starting": "use hook-asap = exec:COMMAND, which runs before anything else",
+    "on_reload": "use hook-as-user = exec:COMMAND, which runs at the start and at each reload",
+    "when_ready": "use hook-accepting1-once = exec:COMMAND, which runs before the first worker "
+                  "accepts connections, or Type=notify in the systemd unit",
+    "pre_fork": "call os.register_at_fork(before=FUNCTION) in the application, without lazy-apps",
+    "post_fork": "call os.register_at_fork(after_in_child=FUNCTION) in the application, without "
+                 "lazy-apps; with lazy-apps its module runs in each worker",
+    "post_worker_init": "do it at the end of the application's module, with lazy-apps = true",
+    "worker_int": _EXIT,
+    "worker_abort": "the stack of a worker that is stuck is logged before it is killed",
+    "pre_exec": "use hook-asap = exec:COMMAND, which a new version runs too",
+    "pre_request": f"{_MIDDLEWARE}, or use route-run",
+    "post_request": f"{_MIDDLEWARE} whose result has close(), or use log-format for the log",
+    "child_exit": f"{_EXIT}; the log has a line for each worker that ends",
+    "worker_exit": _EXIT,
+    "nworkers_changed": "the log has a line for each change",
+    "on_exit": "use hook-as-user-atexit = exec:COMMAND",
+    "ssl_context": _SSL,
+    "logconfig_dict": _LOGGING,
+    **dict.fromkeys(("on_dirty_starting", "dirty_post_fork", "dirty_worker_init",
+                     "dirty_worker_exit"), _DIRTY),
+}
 # The name of a setting -> its option, where they differ.
 GUNICORN_SETTINGS = {
     "accesslog": "access-logfile", "errorlog": "error-logfile", "loglevel": "log-level",

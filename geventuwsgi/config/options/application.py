@@ -166,7 +166,7 @@ ASGI: tuple[Option, ...] = (
            "pings", _ASGI, default=20),
     Option("ws-ping-timeout", Seconds(), "seconds to wait for the pong; 0: no limit", _ASGI,
            default=20),
-    Option("ws-max-size", Size(minimum=1), "maximum size of a WebSocket message", _ASGI,
+    Option("ws-max-size", Size(), "maximum size of a WebSocket message; 0: no limit", _ASGI,
            default=16 * 1024 ** 2, gunicorn=("websocket-max-message-size",)),
     Option("ws-max-queue", Number(minimum=1), "maximum number of messages of a WebSocket that "
            "wait for the application before reading pauses", _ASGI, default=32),

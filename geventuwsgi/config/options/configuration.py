@@ -30,7 +30,8 @@ CONFIGURATION: tuple[Option, ...] = (
     Option("format", Choice("text", "json"), "the output format of --check-config",
            _CONFIGURATION, status="command", everywhere=False),
     Option("from", Path(), "convert a gunicorn.conf.py to an INI file on standard output, then "
-           "exit", _CONFIGURATION, status="command", everywhere=False),
+           "exit; status 1 if a setting is refused", _CONFIGURATION, status="command",
+           everywhere=False),
     Option("completion", Choice("bash", "zsh", "fish"), "print the completion script for a shell, "
            "then exit: source <(geventuwsgi --completion bash)", _CONFIGURATION,
            status="command", everywhere=False),

@@ -133,9 +133,9 @@ def variables(directory: str) -> dict[str, str | None]:
 def variables_of_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a `.env` file.
 
-    `NAME=VALUE`, maybe after `export`; `#` starts a comment. A value in single quotes is literal; one
-    in double quotes has escapes as in C. `${NAME}` and `${NAME:-DEFAULT}` are replaced, except in
-    single quotes, by the environment or by an earlier line.
+    `NAME=VALUE`, maybe after `export`; `#` starts a comment. A value in single quotes is literal,
+    one in double quotes has escapes as in C. `${NAME}` and `${NAME:-DEFAULT}` are replaced, except
+    in single quotes, by the environment or by an earlier line.
 
     Args:
         path: the file.
@@ -156,7 +156,8 @@ def variables_of_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
         if match is None or "\0" in match[0]:
             line = text[position:].lstrip()
             number = text.count("\n", 0, len(text) - len(line)) + 1
-            raise ValueError(f"{path}:{number}: not of the form NAME=VALUE, or a quote is not closed")
+            raise ValueError(f"{path}:{number}: not of the form NAME=VALUE, or a quote is not "
+                             "closed")
         position = match.end()
         name, single, double, plain = match.group("name", "single", "double", "plain")
         if name is None:

@@ -8,6 +8,7 @@ starts: otherwise both would import modules at the same time and deadlock in the
 import gc
 import logging
 import os
+import sys
 from collections.abc import Callable, Sequence
 from time import monotonic, monotonic_ns
 from typing import Any
@@ -269,8 +270,9 @@ def service_of(settings: Settings, applications: Applications, child: Child,
     return AsgiService(
         values_of(settings, child), applications,
         websockets=WebSocketLimits(
-            settings.ws_ping_interval, settings.ws_ping_timeout, settings.ws_max_size,
-            settings.ws_max_queue, settings.ws_per_message_deflate),
+            settings.ws_ping_interval, settings.ws_ping_timeout,
+            settings.ws_max_size or sys.maxsize, settings.ws_max_queue,
+            settings.ws_per_message_deflate),
         access=None if requests is None else lambda schedule: access_log(
             settings, requests, schedule, lambda: child.row.memory),
         root_path=settings.root_path.rstrip("/"))

@@ -1,6 +1,7 @@
 """--check-config: a status for each line, of INI files and of gunicorn's settings files."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from geventuwsgi.config.commands import from_gunicorn
 from geventuwsgi.config.commands.check import ConfigReport, Line
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read
+from geventuwsgi.config.options.aliases import GUNICORN_HOOKS
+from geventuwsgi.config.options.table import row
 from geventuwsgi.config.resolve.concurrency import PER, summary
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError, UsageError
@@ -143,14 +146,47 @@ def test_a_settings_file_of_gunicorn(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert found["post_fork"].status == "refused" and found["timeout"].line == 18
     assert found["secure_scheme_headers"].status == "refused"
     assert "helper" not in found and "graceful-timeout" not in found and not report.fine
-    assert main(["--from", str(path)]) == 0
-    text = capsys.readouterr().out
+    assert main(["--from", str(path)]) == 1
+    text, errors = capsys.readouterr()
+    assert errors == (
+        f"geventuwsgi: error: {path}:12: secure_scheme_headers: X-Forwarded-Proto and "
+        "X-Forwarded-Ssl are used, if they come from forwarded-allow-ips\n"
+        f"geventuwsgi: error: {path}:14: post_fork: a function in Python is not converted: call "
+        "os.register_at_fork(after_in_child=FUNCTION) in the application, without lazy-apps; "
+        "with lazy-apps its module runs in each worker\n")
     (tmp_path / "same.ini").write_text(text)
     settings, _ = read(["-c", str(tmp_path / "same.ini"), "app:app"], {})
     assert settings is not None
     assert (settings.processes, settings.worker_timeout, settings.log_level) == (5, 60, "debug")
     assert settings.listeners == (("127.0.0.1:8000", "http"), ("unix:/tmp/x.sock", "http"))
-    assert "; post_fork: a hook in Python, which is not converted" in text
+    assert "; post_fork: a function in Python is not converted: call os.register" in text
+
+
+@pytest.mark.parametrize(("headers", "status"), [
+    ({"X-FORWARDED-PROTOCOL": "ssl", "X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"}, 0),
+    ({"X-Forwarded-Proto": "https"}, 0), ({}, 0), ({"X-FORWARDED-SSL": "off"}, 1),
+    ({"X-FORWARDED-PROTO": "https", "X-SSL": "on"}, 1)])
+def test_a_part_of_gunicorns_secure_scheme_headers(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], headers: dict[str, str],
+        status: int) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(f"secure_scheme_headers = {headers}\n")
+    assert main(["--from", str(path)]) == status
+    assert bool(capsys.readouterr().err) is bool(status)
+    report, _ = check(["--check-config", str(path)], {})
+    assert report.fine is not bool(status)
+
+
+def test_each_hook_of_gunicorn_says_what_to_use(tmp_path: Path) -> None:
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text("".join(f"def {name}(*_): ...\n" for name in GUNICORN_HOOKS))
+    found = by_option(check(["--check-config", str(path)], {})[0])
+    for name in GUNICORN_HOOKS:
+        said = found[name].reasons[0]
+        assert said == f"a function in Python is not converted: {GUNICORN_HOOKS[name]}"
+        for option in re.findall(r"\b(hook-[\w-]+|[\w-]+(?= = )|route-run|log-format)\b", said):
+            known = row(option)
+            assert known is not None and known.status == "taken", option
 
 
 LINES = [
@@ -271,7 +307,7 @@ def test_an_unusual_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[
         "logconfig_dict": (14, "ignored"),
         **dict.fromkeys(("worker_class", "preload_app", "accesslog"),
                         (None, "taken with a difference"))}
-    assert main(["--from", str(path)]) == 0
+    assert main(["--from", str(path)]) == 1
     printed = capsys.readouterr()
     assert "noise" not in printed.out and "noise" in printed.err
     assert "umask = 027\n" in printed.out and "log-format = %(h)s %%{X}i 50%%\n" in printed.out

@@ -8,6 +8,8 @@ import pytest
 from geventuwsgi.config.options.aliases import GUNICORN_HOOKS, GUNICORN_NAMES, GUNICORN_SETTINGS
 from geventuwsgi.config.options.names import ALSO_GUNICORN, NOT_UWSGI, by_server
 from geventuwsgi.config.options.table import OPTIONS, row
+from geventuwsgi.config.values.origin import CastContext, Origin
+from geventuwsgi.errors import UsageError
 from tests.harness import reference_uwsgi
 
 ROWS = [option for option in OPTIONS if option.section and option.section != "INI logic"]
@@ -33,7 +35,9 @@ def test_gunicorns_flags() -> None:
             assert len(flag) == 2 or row(flag[2:]), flag
         key = GUNICORN_SETTINGS.get(setting.name, setting.name.replace("_", "-"))
         assert row(key) or setting.name in GUNICORN_HOOKS, setting.name
-        assert setting.name in GUNICORN_NAMES | GUNICORN_HOOKS, setting.name
+        assert setting.name in GUNICORN_NAMES | GUNICORN_HOOKS.keys(), setting.name
+        if setting.section == "Server Hooks":
+            assert GUNICORN_HOOKS[setting.name]
 
 
 def test_gunicorns_names() -> None:
@@ -43,6 +47,26 @@ def test_gunicorns_names() -> None:
     for option in ROWS:
         for name in (option.name, *option.aliases):
             assert (name in known) == (name in ALSO_GUNICORN), name
+
+
+# 0 processes or connections serve nothing.
+MEANINGLESS = {("workers", 0), ("worker_connections", 0)}
+
+
+def test_gunicorns_numbers() -> None:
+    """Each number that gunicorn's validators accept is accepted, 0 among them."""
+    config = pytest.importorskip("gunicorn.config")
+    for setting in config.KNOWN_SETTINGS:
+        option = row(GUNICORN_SETTINGS.get(setting.name, setting.name.replace("_", "-")))
+        if type(setting.default) is not int or option is None or option.status != "taken":
+            continue
+        for number in {0, 1, setting.default}:
+            setting.validator(number)
+            text = f"{number:03o}" if option.value_type.octal else str(number)
+            try:
+                option.value_type.cast(text, CastContext(Origin("argv", option=setting.name)))
+            except UsageError:
+                assert (setting.name, number) in MEANINGLESS
 
 
 @pytest.mark.parametrize(("name", "found"), [

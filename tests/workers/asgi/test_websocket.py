@@ -289,3 +289,11 @@ def test_a_line_in_the_request_log(server: Server) -> None:
     with opened(server, "/echo?logged=1"):
         pass
     assert "(HTTP/1.1 101)" in server.wait_for("GET /echo?logged=1 =>")
+
+
+def test_messages_without_a_limit(tmp_path: Path) -> None:
+    message = b"x" * (17 << 20)     # the default is 16 MiB
+    with Server(tmp_path, "--asgi", "app:app", "--ws-max-size", "0", app=APP) as server, \
+            opened(server, compression=None) as socket:
+        socket.send(message)
+        assert socket.recv() == message
