@@ -34,7 +34,8 @@ UPWARD = {("geventuwsgi", "geventuwsgi.boot.embedded")}
 LAYERS = {
     "geventuwsgi.config": ("load", "commands", "resolve", "request_log", "settings", "sources",
                            "options", "values"),
-    "geventuwsgi.workers": ("wsgi asgi", "settings", "service", "limits", "messages"),
+    "geventuwsgi.workers": ("wsgi asgi", "settings", "service", "limits", "messages",
+                            "hangups"),
     "geventuwsgi.app": ("rules static", ""),    # its folders, then its modules
 }
 # What the rest of the package imports of config. Values are plain data.
@@ -61,7 +62,7 @@ IO_MODULES = {"asyncio", "concurrent", "ctypes", "fcntl", "gevent", "greenlet", 
 SHORTEST, LONGEST, LONGEST_FUNCTION, MOST_FILES = 40, 600, 60, 20
 # Shorter than SHORTEST on purpose: entry points, and one small idea with several users.
 SHORT = {"__main__", "log.timestamps", "config.sources.environment", "net.deadlines",
-         "net.credentials",
+         "net.credentials", "workers.hangups",
          "django.apps", "django.management.commands.rungeventuwsgi"}
 # A module name that stands twice is one topic in several layers.
 TOPICS = {

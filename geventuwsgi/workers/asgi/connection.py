@@ -24,6 +24,7 @@ from ...net.listener import Listener
 from ...protocol import proxy
 from ...protocol.message import TRUNCATED_BODY
 from ...protocol.response import Response, error_response
+from ..hangups import CLOSED
 from ..limits import DRAIN
 from ..messages import NO_APPLICATION, body_too_large, no_head, no_progress
 from . import harakiri
@@ -411,6 +412,35 @@ class Connection(StreamProtocol):
             self.websocket.drain()
         elif self.exchange is not None:
             self.exchange.drain(since, everything)
+
+    def is_unwatched(self, since: float) -> bool:
+        """Whether the reader may not notice that the client leaves.
+
+        Nothing is read while pipelined octets or messages of a WebSocket wait; and uvloop calls
+        the reader of a socket with an error only once, when there may be data in front of it.
+
+        Args:
+            since: a request that began later is not checked, in monotonic seconds.
+        """
+        if self.exchange is not None:
+            return bool(self.exchange.began <= since)
+        return self.websocket is not None and not self.transport.is_reading()
+
+    def hung_up(self, events: int) -> None:
+        """The client has closed the connection, or its sending side; called by the sweep.
+
+        Args:
+            events: see `hangups.hung_up`.
+        """
+        transport = self.transport
+        exchange = self.exchange
+        if events & CLOSED:
+            transport.abort()
+        elif (exchange is not None and self.parser.body_complete
+                and not (transport.is_reading() or transport.is_closing() or self._half_closed
+                         or transport.get_write_buffer_size())):
+            exchange.client_gone()
+            self.close()
 
     def expire(self, now: float) -> None:
         """Act on the deadline, which has passed, by the state."""

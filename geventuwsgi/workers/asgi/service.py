@@ -13,6 +13,7 @@ from typing import Any
 from ...app.applications import Application, Applications
 from ...log.access import AccessLog
 from ...net.deadlines import SWEEP
+from ..hangups import GONE_AGE, hung_up
 from ..limits import WebSocketLimits
 from ..service import Callback, Service, ServiceValues, noop
 
@@ -142,11 +143,16 @@ class AsgiService(Service):
     def _sweep(self) -> None:
         """Check all deadlines; update the Date field and flush the request log."""
         now = self.last_sweep = monotonic()
+        polled = {}
         for connection in tuple(self.connections):
             if connection.deadline <= now:
                 connection.expire(now)
             if connection.harakiri_at <= now:
                 connection.harakiri(now)
+            if connection.is_unwatched(now - GONE_AGE) and not connection.lost:
+                polled[connection.transport.get_extra_info("socket").fileno()] = connection
+        for descriptor, events in hung_up(polled):
+            polled[descriptor].hung_up(events)
         if self.draining and now > self._drain_began + _WAIT:
             for connection in tuple(self.connections):
                 connection.drain(now - _WAIT)

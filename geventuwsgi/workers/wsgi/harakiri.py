@@ -11,27 +11,19 @@ Rules:
 """
 
 import logging
-import select
 from collections.abc import Callable, Iterable
 from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
-from gevent.monkey import get_original
-
 from ...errors import Harakiri, RequestCancelled
 from ...protocol.response import error_response
+from ..hangups import GONE_AGE, hung_up
 from ..limits import RequestTimeouts
 from ..messages import NOT_SENT
 from . import stacks
 
 log = logging.getLogger("geventuwsgi.error")
-
-# gevent's own would switch to the hub, which is where this runs.
-poll = get_original("select", "poll")
-# A client that goes away sooner is not checked for, in seconds.
-GONE_AGE = 0.5
-
 
 class LongRequest:
     """The record of one request that has been running for a while.
@@ -100,7 +92,6 @@ class LongRequests:
     def check(self, connections: Iterable[Connection], now: float) -> None:
         """Check requests that have been running for at least `age` seconds."""
         later = self._loop.run_callback
-        poller = poll()
         polled = {}
         for connection in connections:
             running = connection.running
@@ -116,14 +107,11 @@ class LongRequests:
             if not running.gone:
                 fd = connection.stream.sock.fileno()
                 if fd >= 0:
-                    # POLLHUP and POLLERR are always reported, poll(2).
-                    poller.register(fd, select.POLLRDHUP)
                     polled[fd] = connection, running
-        if polled:
-            for fd, _ in poller.poll(0):
-                connection, running = polled[fd]
-                running.gone = True
-                later(self._client_gone, connection, running)
+        for fd, _ in hung_up(polled):
+            connection, running = polled[fd]
+            running.gone = True
+            later(self._client_gone, connection, running)
 
     def _begin(self, connection: Connection) -> LongRequest:
         path = ""
@@ -263,9 +251,7 @@ class Disconnected:
         fd = self._stream.sock.fileno()
         if fd < 0 or self.over:
             return True
-        poller = poll()
-        poller.register(fd, select.POLLRDHUP)
-        return bool(poller.poll(0))
+        return bool(hung_up((fd,)))
 
     is_set = __call__
 

@@ -106,6 +106,12 @@ async def length(scope, receive, send):
     await answer(send, f"{len(whole)} {gone}".encode())
 
 
+async def slow_echo(scope, receive, send):
+    """Wait, then answer with the length of the body."""
+    await asyncio.sleep(float(query(scope, "for")))
+    await length(scope, receive, send)
+
+
 async def slow_reader(scope, receive, send):
     """Receive the first piece of the body, wait, then answer without reading the rest."""
     await receive()

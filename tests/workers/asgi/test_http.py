@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geventuwsgi.net.deadlines import RESET
 from tests.harness import Server, settled
 from tests.workers.wsgi.raw_client import (
     Response, connect, get, get_json, wait_for_rejection)
@@ -154,6 +155,41 @@ def test_a_disconnect_is_reported(server: Server) -> None:
         wire.send(b"GET /wait_gone HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_for_app(server, "waiting for the client")
     wait_for_app(server, "the client left")
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["close", "reset"])
+@pytest.mark.parametrize("more", [b"", b"G", b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_disconnect_behind_pipelined_octets_is_reported(server: Server, more: bytes,
+                                                          reset: bool) -> None:
+    waits, gone = (len(server.find(f"APP {text}")) for text in (
+        "waiting for the client", "the client left"))
+    with connect(server) as wire:
+        wire.send(b"GET /wait_gone HTTP/1.1\r\nHost: a\r\n\r\n" + more)
+        server.wait_for("APP waiting for the client", waits + 1)
+        if reset:
+            wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    server.wait_for("APP the client left", gone + 1)
+
+
+def test_a_request_and_a_reset_at_once(server: Server) -> None:
+    blocks, gone = (len(server.find(f"APP {text}")) for text in ("block began", "the client left"))
+    with connect(server) as wire, connect(server) as other:
+        assert wire.get("/hello").status == 200
+        other.send(b"GET /block?for=0.2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for("APP block began", blocks + 1)
+        wire.send(b"GET /wait_gone HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        wire.sock.close()
+    server.wait_for("APP the client left", gone + 1)
+
+
+def test_an_upload_is_received_after_the_client_has_closed_its_sending_side(
+        server: Server) -> None:
+    with connect(server) as wire:  # much of it is unread when the sweep looks
+        wire.send(b"POST /slow_echo?for=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n"
+                  + b"x" * 900_000)
+        wire.sock.shutdown(socket.SHUT_WR)
+        assert wire.read_response().body == b"900000 False"
 
 
 def test_a_truncated_body_never_looks_complete(server: Server) -> None:
