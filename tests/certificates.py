@@ -5,6 +5,7 @@ import ssl
 from pathlib import Path
 
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 
 class Authority:
@@ -34,6 +35,13 @@ class Authority:
         key.write_bytes(leaf.private_key_pem.bytes())
         key.chmod(0o600)
         return str(cert), str(key)
+
+    def encrypt(self, key: str, passphrase: str) -> None:
+        """Encrypt a private key in place."""
+        found = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+        Path(key).write_bytes(found.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(passphrase.encode())))
 
     def client(self, cert: tuple[str, str] | None = None,
                only: ssl.TLSVersion | None = None) -> ssl.SSLContext:

@@ -5,6 +5,7 @@ root, forks, or patches anything (see `net.tls`).
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..errors import ConfigError
 from ..net.listener import Listener
 from ..net.rebind import Pair
 from ..net.tls_config import TlsConfig
+from .hooks import identity_of
+from .process_setup import environ_of
 from .sockets import places
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -27,7 +30,7 @@ def check(settings: Settings) -> None:
     for config in filter(None, dict.fromkeys((*settings.tls, settings.tls_bind))):
         from ..net import tls
         try:
-            tls.context_of(config)
+            tls.context_of(config, identity_of(settings).user, environ_of(settings))
             exposed = tls.exposed_keys(config)
         except ConfigError as error:
             raise _with_place(settings, error) from None
@@ -59,6 +62,7 @@ def attach(settings: Settings, listeners: Sequence[Listener],
     Raises:
         ConfigError: as `check`.
     """
+    user = identity_of(settings).user
     for listener, fields in zip(listeners, configs, strict=True):
         if listener.protocol != "https":
             continue
@@ -67,9 +71,16 @@ def attach(settings: Settings, listeners: Sequence[Listener],
                               "is missing")
         from ..net import tls
         try:
-            listener.context = tls.context_of(TlsConfig.from_json(fields))
+            listener.context = tls.context_of(TlsConfig.from_json(fields), user)
         except ConfigError as error:
             raise _with_place(settings, error) from None
+
+
+def forget_passphrase(settings: Settings) -> None:
+    """Remove the passphrase from the environment of this process, for the application."""
+    kind, _, name = settings.ssl_keyfile_password.partition(":")
+    if kind == "env":
+        os.environ.pop(name, None)
 
 
 def _with_place(settings: Settings, error: ConfigError) -> ConfigError:

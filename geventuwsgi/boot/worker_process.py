@@ -123,6 +123,7 @@ class WorkerTemplate:
         limits_of(settings).apply()
         # The keys may be readable by root only.
         tls.attach(settings, self.listeners, plan["tls"])
+        tls.forget_passphrase(settings)
         self.identity = identity_of(settings)
         self.logs.reopened_by_master = self.identity.leaves_root
         if not settings.drop_after_apps:

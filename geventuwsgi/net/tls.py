@@ -12,12 +12,14 @@ import os
 import re
 import ssl
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..errors import ConfigError
+from ..rights import User, open_file
 from .tls_config import Certificate, TlsConfig
 
 _PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -25,6 +27,11 @@ _PEM = re.compile("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.
 _pems: WeakKeyDictionary[ssl.SSLContext, str] = WeakKeyDictionary()
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 VERIFY = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+MAX_PASSPHRASE = 1023   # bytes, `ssl.SSLContext.load_cert_chain`
+_PASSPHRASE = "ssl-keyfile-password"
+# The reasons of a key that belongs to another certificate; the second and third are for key types
+# that differ: OpenSSL keeps a pair for each type.
+_MISMATCHES = ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "KEY_TYPE_MISMATCH")
 HANDSHAKE = 0x16  # the first byte of a TLS connection (RFC 8446 section 5.1)
 # The response to http:// on an HTTPS port, or to nginx's `proxy_pass http://`.
 PLAIN_HTTP = "A plain HTTP request came to a port that speaks HTTPS: write https:// instead."
@@ -41,17 +48,24 @@ _SHORT = {
     "streetAddress": "street"}
 
 
-def context_of(config: TlsConfig) -> ssl.SSLContext:
+def context_of(config: TlsConfig, user: User | None = None,
+               environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """Make the context of a listener.
+
+    Args:
+        config: its configuration.
+        user: the one of `uid`, see `rights`: its processes will have the key in their memory.
+        environ: may have the passphrase of the key.
 
     Raises:
         ConfigError: a file is missing, unreadable or malformed.
     """
     first, *others = config.certificates()
-    context = _context(config, first)
+    files = _Files(config.passphrase, user, environ)
+    context = _context(config, first, files)
     if others:
         context.sni_callback = _sni_callback(context, [  # type: ignore[assignment]
-            (other, _context(config, other)) for other in others])
+            (other, _context(config, other, files)) for other in others])
     return context
 
 
@@ -61,7 +75,44 @@ def exposed_keys(config: TlsConfig) -> list[str]:
     return [key for key in dict.fromkeys(keys) if os.stat(key).st_mode & stat.S_IROTH]
 
 
-def _context(config: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
+class _Files(NamedTuple):
+    """How files are read; the fields are the arguments of `context_of`."""
+
+    passphrase: str
+    user: User | None
+    environ: Mapping[str, str]
+
+    @contextmanager
+    def opened(self, path: str, what: str, option: str) -> Iterator[str]:
+        """Open a file, and yield a name under which OpenSSL reads the same one meanwhile."""
+        try:
+            file = open(open_file(path, os.O_RDONLY, user=self.user).fd, "rb")
+        except OSError as error:
+            raise ConfigError(f"cannot read {what} {path}: {error.strerror}",
+                              option=option) from None
+        with file:
+            yield f"/proc/self/fd/{file.fileno()}" if self.user else path
+
+    def secret(self) -> bytes:
+        """Read the passphrase.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        kind, _, name = self.passphrase.partition(":")
+        if kind == "env":
+            text = os.fsencode(self.environ.get(name, ""))
+        else:
+            with self.opened(name, "the passphrase", _PASSPHRASE) as path, \
+                    open(path, "rb") as file:
+                text = file.readline(MAX_PASSPHRASE + 2).rstrip(b"\r\n")
+        if not 0 < len(text) <= MAX_PASSPHRASE:
+            raise ConfigError(f"{self.passphrase} has no passphrase in its first line, or one of "
+                              f"more than {MAX_PASSPHRASE} bytes", option=_PASSPHRASE)
+        return text
+
+
+def _context(config: TlsConfig, certificate: Certificate, files: _Files) -> ssl.SSLContext:
     """Make a context for one certificate.
 
     Each context of a listener gets the authorities and the verify mode: OpenSSL uses those of
@@ -71,7 +122,12 @@ def _context(config: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
     context.minimum_version = VERSIONS[config.minimum]
     context.options |= ssl.OP_NO_RENEGOTIATION | config.options
     context.set_alpn_protocols(["http/1.1"])
-    _load_certificate(context, certificate)
+    with files.opened(certificate.cert, "the certificate", certificate.option) as cert:
+        _load_certificate(context, certificate, files, cert)
+        with open(cert, encoding="ascii", errors="replace") as file:
+            found = _PEM.search(file.read())  # the private key may come first
+    if found:
+        _pems[context] = found[0] + "\n"
     if certificate.ciphers:
         try:
             context.set_ciphers(certificate.ciphers)
@@ -79,52 +135,62 @@ def _context(config: TlsConfig, certificate: Certificate) -> ssl.SSLContext:
             raise ConfigError(f"no cipher of {certificate.ciphers!r} is known to "
                               f"{ssl.OPENSSL_VERSION}", option=certificate.option) from None
     if config.ca:
-        _check_readable(config.ca, "the file of client authorities", certificate.option)
-        try:
-            context.load_verify_locations(config.ca)
-        except ssl.SSLError as error:
-            raise ConfigError(f"{config.ca} holds no certificate of an authority in PEM form "
-                              f"({_short_reason(error)})", option=certificate.option) from None
+        with files.opened(config.ca, "the file of client authorities",
+                          certificate.option) as name:
+            try:
+                context.load_verify_locations(name)
+            except ssl.SSLError as error:
+                raise ConfigError(f"{config.ca} holds no certificate of an authority in PEM form "
+                                  f"({_short_reason(error)})",
+                                  option=certificate.option) from None
     context.verify_mode = VERIFY[config.verify]
-    with open(certificate.cert, encoding="ascii", errors="replace") as file:
-        found = _PEM.search(file.read())  # the private key may come first
-    if found:
-        _pems[context] = found[0] + "\n"
     return context
 
 
-def _load_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
+def _load_certificate(context: ssl.SSLContext, certificate: Certificate, files: _Files,
+                      opened: str) -> None:
+    """Load certificate and key.
+
+    Args:
+        context: the context.
+        certificate: the certificate.
+        files: how to read the key.
+        opened: a name of the certificate's file.
+    """
     cert, key, option = certificate.cert, certificate.key, certificate.option
-    _check_readable(cert, "the certificate", option)
-    if key:
-        _check_readable(key, "the private key", option)
+    used = []
 
-    def passphrase() -> str:  # OpenSSL would prompt on the terminal
-        raise ConfigError(f"the private key {key or cert} is encrypted with a passphrase: store "
-                          "it without one, readable only by root", option=option)
+    def passphrase() -> bytes:  # OpenSSL would prompt on the terminal
+        if not files.passphrase:
+            raise ConfigError(f"the private key {key or cert} is encrypted with a passphrase: "
+                              "ssl-keyfile-password says where that is", option=option)
+        used.append(True)
+        return files.secret()
 
-    try:
-        context.load_cert_chain(cert, key or None, passphrase)
-    except ssl.SSLError as error:
-        reason = _short_reason(error)
-        # The second reason is for key types that differ: OpenSSL keeps a pair for each type.
-        if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED", "KEY_TYPE_MISMATCH"):
-            message = f"the private key {key or cert} does not belong to the certificate {cert}"
-        elif not _holds(cert, "CERTIFICATE"):
-            message = f"{cert} holds no certificate in PEM form"
-        elif not _holds(key or cert, "PRIVATE KEY"):
-            message = f"{key or cert} holds no private key in PEM form"
-        else:
-            message = f"cannot use {cert}" + (f" with {key}" if key else "") + f": {reason}"
-        raise ConfigError(message, option=option) from None
+    with files.opened(key or cert, "the private key", option) as opened_key:
+        try:
+            context.load_cert_chain(opened, opened_key, passphrase)
+        except ssl.SSLError as error:
+            if used and error.reason not in _MISMATCHES:
+                raise ConfigError(f"the passphrase in {files.passphrase} does not open the private "
+                                  f"key {key or cert}", option=_PASSPHRASE) from None
+            raise _load_error(certificate, opened, opened_key, error) from None
 
 
-def _check_readable(path: str, what: str, option: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise ConfigError(f"cannot read {what} {path}: {error.strerror}", option=option) from None
+def _load_error(certificate: Certificate, opened: str, opened_key: str,
+                error: ssl.SSLError) -> ConfigError:
+    """Say what is wrong with a certificate or key; `opened` are names of the files."""
+    cert, key, option = certificate.cert, certificate.key, certificate.option
+    if error.reason in _MISMATCHES:
+        message = f"the private key {key or cert} does not belong to the certificate {cert}"
+    elif not _holds(opened, "CERTIFICATE"):
+        message = f"{cert} holds no certificate in PEM form"
+    elif not _holds(opened_key, "PRIVATE KEY"):
+        message = f"{key or cert} holds no private key in PEM form"
+    else:
+        message = (f"cannot use {cert}" + (f" with {key}" if key else "")
+                   + f": {_short_reason(error)}")
+    return ConfigError(message, option=option)
 
 
 def _holds(path: str, what: str) -> bool:

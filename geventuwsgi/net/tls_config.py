@@ -43,6 +43,7 @@ class TlsConfig(NamedTuple):
         verify: "none", "optional" or "required": whether clients need a certificate.
         minimum: "TLSv1.2" or "TLSv1.3".
         options: further SSL_OP_* bits.
+        passphrase: `file:PATH` or `env:NAME`, where that of encrypted keys is; "" = nowhere.
     """
 
     certificate: Certificate
@@ -53,6 +54,7 @@ class TlsConfig(NamedTuple):
     verify: str = "none"
     minimum: str = "TLSv1.2"
     options: int = 0
+    passphrase: str = ""
 
     @classmethod
     def from_json(cls, data: Sequence[Any]) -> "TlsConfig":

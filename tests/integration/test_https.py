@@ -95,6 +95,53 @@ def test_a_client_that_wants_small_records(server, authority):
     assert len(done.stdout.partition(b"\r\n\r\n")[2]) == 1 << 20, done.stderr
 
 
+PASSPHRASE = """
+import os
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": repr(os.environ.get("SECRET")).encode()})
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [repr(os.environ.get("SECRET")).encode()]
+"""
+
+
+@pytest.mark.parametrize("place", ["env:SECRET", "file:secret"])
+@pytest.mark.parametrize("option, more", [
+    ("https-socket", "module = app:wsgi\n"), ("https-socket", "asgi = app:asgi\n"),
+    ("https", "module = app:wsgi\nhttp-router = true\n")])
+def test_a_key_with_a_passphrase(tmp_path, option, more, place):
+    """Also after a reload with a new key; a wrong passphrase keeps the old workers."""
+    authority = Authority(tmp_path)
+    (tmp_path / "secret").write_text("geheim\n")
+
+    def issue(passphrase):
+        _, key = authority.issue("here", "localhost", "127.0.0.1")
+        authority.encrypt(key, passphrase)
+    issue("geheim")
+    ini = (f"[uwsgi]\n{option} = 127.0.0.1:0,here.crt,here.key\n{more}"
+           f"ssl-keyfile-password = {place}\n")
+    with Server(tmp_path, ini=ini, app=PASSPHRASE, env={"SECRET": "geheim"},
+                start_new_session=True) as server:
+        def serves():
+            code, out, err = curl(server, authority, "/")
+            assert (code, out) == (0, b"None" if place == "env:SECRET" else b"'geheim'"), err
+        serves()
+        issue("geheim")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: ", 2)
+        serves()
+        issue("another")
+        server.send_signal(signal.SIGHUP)
+        line = server.wait_for(f"the passphrase in {place} does not open the private key here.key")
+        assert "app.ini:" in line and "ssl-keyfile-password" in line
+        serves()
+        assert server.stop() == 0
+
+
 def test_curl_with_another_authority(server, authority, tmp_path):
     code, _, err = curl(server, authority, "/probe/who", ca=Authority(tmp_path).pem)
     assert code == 60, err  # CURLE_PEER_FAILED_VERIFICATION

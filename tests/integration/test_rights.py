@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import stat
 from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority
 from tests.harness import Program, Server, reference_uwsgi, wait_until
 from tests.integration.nginx import NOBODY, Nginx, ask
 from tests.integration.test_start import readable_interpreter
@@ -197,6 +199,27 @@ def test_root_reopens_no_link_of_the_applications_user(open_path: Path, theirs: 
             assert ask(str(open_path / "http.sock"), f"/{number}").body == b"ok"
         assert server.stop() == 0
     assert facts(secret) == before and secret.read_text() == "precious\n"
+
+
+def test_root_loads_no_key_that_a_link_names(open_path: Path, theirs: Path) -> None:
+    """The workers would have another service's key in their memory; root's own file is used."""
+    other, own = Authority(open_path, "other-"), Authority(theirs)
+    _, key = other.issue("secret", "localhost")
+    shutil.copy(open_path / "secret.crt", theirs / "here.crt")
+    (theirs / "here.key").symlink_to(key)
+    ini = INI + "https-socket = 127.0.0.1:0,theirs/here.crt,theirs/here.key\n"
+    with server_of(open_path, ini, ready=False) as server:
+        assert server.wait() == 1
+        assert server.find("app.ini:6: https-socket: cannot read the private key theirs/here.key: "
+                           "Permission denied for uid 65534"), server.log
+    (theirs / "here.key").unlink()
+    own.issue("here", "localhost")      # owned by root, mode 0600
+    with server_of(open_path, ini) as server:
+        (theirs / "here.key").unlink()
+        (theirs / "here.key").symlink_to(key)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("cannot read the private key theirs/here.key: Permission denied")
+        assert server.stop() == 0
 
 
 def answers(directory: Path) -> bool:

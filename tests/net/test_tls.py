@@ -1,7 +1,6 @@
 """TLS contexts: versions, the choice by host name, and errors about files."""
 
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from geventuwsgi.errors import ConfigError
 from geventuwsgi.net import tls
 from geventuwsgi.net.tls_config import Certificate, TlsConfig
 from tests.certificates import Authority
-from tests.harness import installed
 
 
 @pytest.fixture
@@ -192,12 +190,43 @@ def test_bad_files_are_named(authority: Authority, kind: str) -> None:
 
 def test_an_encrypted_key_does_not_prompt_on_the_terminal(authority: Authority,
                                                           tmp_path: Path) -> None:
-    cert, key = authority.issue("a", "a.test")
-    locked = tmp_path / "locked.key"
-    subprocess.run([installed("openssl"), "pkey", "-in", key, "-out", str(locked), "-aes256",
-                    "-passout", "pass:secret"], check=True, capture_output=True)
-    with pytest.raises(ConfigError, match="locked.key is encrypted with a passphrase"):
-        tls.context_of(TlsConfig(Certificate(cert, str(locked), option="certfile")))
+    cert, key = authority.issue("locked", "a.test")
+    authority.encrypt(key, "secret")
+    config = TlsConfig(Certificate(cert, key, option="certfile"))
+    with pytest.raises(ConfigError, match="locked.key is encrypted with a passphrase: "
+                                          "ssl-keyfile-password says"):
+        tls.context_of(config)
+    (tmp_path / "secret").write_text("secret\nmore\n")
+    for place in (f"file:{tmp_path}/secret", "env:SECRET"):
+        context = tls.context_of(config._replace(passphrase=place), None, {"SECRET": "secret"})
+        do_handshake(context, authority.client())
+    open_key = TlsConfig(certificate(authority, "a.test"), passphrase="env:NONE")
+    do_handshake(tls.context_of(open_key, None, {}), authority.client())
+
+
+@pytest.mark.parametrize("place, message", [
+    ("env:NONE", "env:NONE has no passphrase"), ("env:EMPTY", "env:EMPTY has no passphrase"),
+    ("env:LONG", "env:LONG has no passphrase in its first line, or one of more than 1023"),
+    ("env:WRONG", "the passphrase in env:WRONG does not open the private key .*locked.key"),
+    ("file:/nowhere", "cannot read the passphrase /nowhere: No such file"),
+    ("file:/", "cannot read the passphrase /: Is a directory"),
+    ("file:/dev/null", "file:/dev/null has no passphrase")])
+def test_a_passphrase_that_is_missing_or_wrong(authority: Authority, place: str,
+                                               message: str) -> None:
+    cert, key = authority.issue("locked", "a.test")
+    authority.encrypt(key, "secret")
+    with pytest.raises(ConfigError, match=message) as caught:
+        tls.context_of(TlsConfig(Certificate(cert, key), passphrase=place), None,
+                       {"EMPTY": "", "WRONG": "other", "LONG": "x" * 1024})
+    assert caught.value.option == "ssl-keyfile-password"
+
+
+def test_an_encrypted_key_of_another_certificate(authority: Authority) -> None:
+    cert, _ = authority.issue("a", "a.test")
+    _, key = authority.issue("locked", "b.test")
+    authority.encrypt(key, "secret")
+    with pytest.raises(ConfigError, match="does not belong to the certificate"):
+        tls.context_of(TlsConfig(Certificate(cert, key), passphrase="env:S"), None, {"S": "secret"})
 
 
 def test_keys_that_all_users_can_read(authority: Authority) -> None:

@@ -14,7 +14,7 @@ asgi interface factory root-path asgi-loop asgi-loop-timeout lifespan
 lifespan-startup-timeout lifespan-shutdown-timeout ws-ping-interval ws-ping-timeout ws-max-size
 ws-max-queue ws-per-message-deflate
 bind certfile ssl-certfile ssl-certificate keyfile ssl-keyfile ca-certs ssl-ca-certs cert-reqs
-ssl-cert-reqs ciphers ssl-ciphers ssl-version
+ssl-cert-reqs ciphers ssl-ciphers ssl-version ssl-keyfile-password keyfile-password
 worker-class worker-connections worker-timeout
 http-router http-route http-lb http-connections http-node-connections http-queue
 http-upgrade-timeout http-buffer http-x-forwarded-for

@@ -8,7 +8,7 @@ import re
 from geventuwsgi.config.options.option import Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Size
 from geventuwsgi.config.values.origin import CastContext
-from geventuwsgi.config.values.tls import OneOf, ServerName, SslOption, TlsSocket
+from geventuwsgi.config.values.tls import OneOf, Passphrase, ServerName, SslOption, TlsSocket
 from geventuwsgi.config.values.types import (
     Address, Boolean, Choice, Many, Name, Octal, Owner, Path, SocketMode, ValueType,
 )
@@ -131,6 +131,9 @@ TLS: tuple[Option, ...] = (
     Option("sni-dir-ciphers", Name(), "the ciphers for the certificates of sni-dir", _TLS),
     Option("https-export-cert", Boolean(), "pass the client's certificate to the application "
            "in HTTPS_CC, in addition to its subject in HTTPS_DN", _TLS, default=False),
+    Option("ssl-keyfile-password", Passphrase(), "where the passphrase of encrypted keys is: the "
+           "first line of a file, or an environment variable, which is removed before the "
+           "application is loaded", _TLS, default="", aliases=("keyfile-password",)),
     Option("ssl-option", Many(SslOption()), "set bits of OpenSSL's SSL_OP_*, as a number; may be "
            "repeated", _TLS, default=()),
 )
@@ -148,7 +151,5 @@ UNSUPPORTED: tuple[Option, ...] = (
              "http-headers-timeout, without delaying the others"),
     *ignored("suppress-ragged-eofs", "a connection closed without close_notify counts as closed; "
              "a truncated body is always an error"),
-    *refused("ssl-keyfile-password", "store the key without a passphrase, readable by root only: "
-             "openssl pkey -in OLD -out NEW"),
     *refused("ssl-enable3 ssl-enable-sslv3 ssl-enable-tlsv1", _OLD),
 )

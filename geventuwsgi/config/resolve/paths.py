@@ -27,6 +27,7 @@ FILES = ("pidfile2", "safe_pidfile", "safe_pidfile2", "daemonize2", "master_fifo
          "py_tracebacker", "access_logfile", "error_logfile", "reload_extra_file")
 # gunicorn opens these after its chdir too.
 GUNICORN = ("pidfile", "certfile", "keyfile", "ca_certs")
+PASSPHRASES = ("ssl_keyfile_password",)
 TOUCHED = ("hook_touch", "touch_exec")      # FILE ACTION
 LOGGERS = ("logger", "req_logger")
 _LOGGER = re.compile(r"((?:[A-Za-z0-9]+\s+)?(?:file|(socket)):)(.*)", re.DOTALL)
@@ -51,6 +52,7 @@ def normalize(values: dict[str, Any], origins: Mapping[str, Origin],
     directory = os.path.abspath(values["chdir"])
     changes: dict[str, Callable[[str, str], str]] = {
         **dict.fromkeys(FILES + (() if uwsgi else GUNICORN), joined),
+        **dict.fromkeys(() if uwsgi else PASSPHRASES, _passphrase),
         **dict.fromkeys(TOUCHED, _file_and_action), **dict.fromkeys(LOGGERS, _logger)}
     if not values["abstract_socket"]:
         changes |= dict.fromkeys(SOCKETS, address)
@@ -100,6 +102,11 @@ def address(text: str, directory: str) -> str:
     path = joined(place, directory)
     parse(path)
     return f"{scheme}{path}{rest}"
+
+
+def _passphrase(text: str, directory: str) -> str:
+    kind, _, name = text.partition(":")
+    return f"file:{joined(name, directory)}" if kind == "file" else text
 
 
 def _file_and_action(text: str, directory: str) -> str:

@@ -126,6 +126,21 @@ class OneOf(ValueType):
                      f"{text!r} is not one of {', '.join(self.words)}")
 
 
+class Passphrase(ValueType):
+    """Where a passphrase is: `file:PATH` or `env:NAME`."""
+
+    metavar = "file:PATH|env:NAME"
+    comments = True
+
+    def value(self, text: str, context: CastContext) -> object:
+        kind, _, name = text.partition(":")
+        if kind not in ("file", "env") or not name or "\0" in name or (
+                kind == "env" and "=" in name):
+            context.fail("say where the passphrase is, file:PATH or env:NAME: other users can "
+                         "read one that is written here")
+        return text
+
+
 class SslOption(ValueType):
     """Bits of OpenSSL's SSL_OP_*, decimal or with 0x."""
 
@@ -205,7 +220,7 @@ class TlsOptions:
         values = self.values
         return TlsConfig(certificate, self._named, values["sni_dir"] or "",
                          values["sni_dir_ciphers"] or "", ca, verify, values["ssl_version"],
-                         self._bits)
+                         self._bits, values["ssl_keyfile_password"])
 
     def _names(self, attribute: str, pattern: bool) -> list[Certificate]:
         found = []

@@ -69,7 +69,19 @@ def test_host_names(resolve: Any) -> None:
               Certificate("c.crt", "c.key", "", "*.c.test", option="sni"),
               Certificate("d.crt", "d.key", "", r"^d\d", True, "sni-regexp"))
     assert [tls[1:] for tls in settings.tls] == 2 * [
-        (others, "/etc/certs", "HIGH", "", "none", "TLSv1.2", 0x4008)]
+        (others, "/etc/certs", "HIGH", "", "none", "TLSv1.2", 0x4008, "")]
+
+
+def test_where_the_passphrase_of_a_key_is(resolve: Any) -> None:
+    line = INI + "https-socket = :8443,a.crt,a.key\nchdir = /srv\nssl-keyfile-password = %s\n"
+    assert resolve(line % "env:NAME").tls[0].passphrase == "env:NAME"
+    assert resolve(line % "file:a").tls[0].passphrase == "file:a"   # as uWSGI's certificates
+    own = "[geventuwsgi]\n" + line % "file:a"
+    assert resolve(own).tls[0].passphrase == "file:/srv/a"
+    for wrong in ("secret", "env:", "file:", "env:A=B"):
+        with pytest.raises(ConfigError, match="file:PATH or env:NAME") as caught:
+            resolve(line % wrong)
+        assert caught.value.line == 5
 
 
 def test_json(resolve: Any) -> None:
