@@ -18,6 +18,7 @@ from .. import __version__
 from ..config.resolve import asgi
 from ..config.settings import Settings
 from ..errors import AppLoadError, BootError, GeventuwsgiError
+from ..ipc.commands import flush_streams
 from ..master.attached.autoreload import Imported, directories_of, files_of
 from ..system import kernel
 from ..system.limits import bind_processors
@@ -77,8 +78,7 @@ def run_role(plan_fd: int, generation: int, control_fd: int,
         logger.exception("a role could not start")
         channel.send(sock, channel.failed(status, "a role could not start"))
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_streams()
         os._exit(status)
 
 

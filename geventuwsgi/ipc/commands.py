@@ -29,6 +29,17 @@ from .scoreboard import Row, Scoreboard
 logger = logging.getLogger("geventuwsgi.error")
 
 
+def flush_streams() -> None:
+    """Flush standard output and error before `os._exit`. The application may have closed or
+    replaced them."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except Exception as error:
+            logger.debug("a standard stream cannot be flushed: %r", error)
+
+
 class Child(Protocol):
     """The present process, as workers and routers see it.
 
@@ -133,8 +144,7 @@ class WorkerCommands:
                          self._child.id)
         if message in (b"", channel.DIE):
             self._target.write_out()
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush_streams()
             os._exit(0)
         elif message == channel.UNREADY:
             self._target.fail_readiness()

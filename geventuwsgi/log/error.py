@@ -11,6 +11,7 @@ blocks the process. Lines are never coloured.
 import _thread
 import logging
 import os
+from typing import Any
 
 from geventuwsgi.log import escape
 from geventuwsgi.log.sinks import Sink, open_sink
@@ -21,6 +22,31 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
           "error": logging.ERROR, "critical": logging.CRITICAL}
 
 logger = logging.getLogger("geventuwsgi.error")
+
+
+class ServerLogger(logging.Logger):
+    """The logger of this server, which an application's configuration of `logging` does not switch
+    off: `disable_existing_loggers`, the default, `logging.disable` or a record factory that raises.
+    """
+
+    @property
+    def disabled(self) -> bool:     # type: ignore[override]
+        return False
+
+    @disabled.setter
+    def disabled(self, disabled: bool) -> None:
+        """Stay enabled."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        return level >= self.getEffectiveLevel()
+
+    def makeRecord(self, name: str, level: int, fn: str, lno: int, msg: object, args: Any,
+                   exc_info: Any, func: str | None = None, extra: Any = None,
+                   sinfo: str | None = None) -> logging.LogRecord:
+        return logging.LogRecord(name, level, fn, lno, msg, args, exc_info, func, sinfo)
+
+
+logger.__class__ = ServerLogger
 
 
 class ErrorFormatter(logging.Formatter):

@@ -27,6 +27,7 @@ from typing import TypeVar
 
 from ..errors import BootError, GeventuwsgiError
 from ..ipc import channel
+from ..ipc.commands import flush_streams
 from ..ipc.scoreboard import Scoreboard
 from ..system import kernel, signals
 from . import child
@@ -238,12 +239,7 @@ def log_failure(error: Exception, what: str) -> int:
 def finish() -> None:
     """Run the functions registered with `atexit` and flush, as Python does when it exits."""
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            pass  # a pipe whose reader has gone
+    flush_streams()
 
 
 # Fork hazards: what the import of an application left running

@@ -8,7 +8,6 @@ connections open that the worker has closed.
 import faulthandler
 import os
 import signal
-import sys
 import traceback
 from _thread import get_ident
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
 from ..errors import ClientDisconnected
+from ..ipc.commands import flush_streams
 
 # Handled by the worker's loop, of which Python knows nothing, or ignored by the worker.
 _OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGQUIT,
@@ -93,9 +93,5 @@ def leave(error: BaseException | None) -> NoReturn:
     elif error is not None and not isinstance(error, ClientDisconnected):
         traceback.print_exception(error)
         status = 1
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            pass  # a pipe whose reader has gone
+    flush_streams()
     os._exit(status & 0xff)

@@ -26,6 +26,7 @@ from typing import Any
 
 from ...app.wsgi import Application, WsgiExchange
 from ...errors import Overloaded
+from ...ipc.commands import flush_streams
 from ...system import forked
 from ..service import noop
 from .slots import ThreadSlots
@@ -411,8 +412,7 @@ class ThreadPool:
             if self._error is not None:
                 log.critical("the worker ended with an error", exc_info=self._error)
             log.error("the worker ends while its main thread still runs a request")
-            sys.stdout.flush()
-            sys.stderr.flush()
+            flush_streams()
             os._exit(1 if self._error is not None else self._status)
 
 
