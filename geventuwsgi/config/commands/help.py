@@ -7,7 +7,7 @@ if that file is stale.
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from geventuwsgi.config.options.aliases import UVICORN_NAMES
+from geventuwsgi.config.options.aliases import NAMES_OF
 from geventuwsgi.config.options.names import by_server
 from geventuwsgi.config.options.option import SHARED, Option
 from geventuwsgi.config.options.table import BY_LETTER, NO_SUCH_OPTION, OPTIONS, nearest, row
@@ -136,8 +136,8 @@ Options
 Each option may be set in a file (``name = value`` under ``[uwsgi]`` or
 ``[geventuwsgi]``), on the command line (``--name value`` or ``--name=value``) and in the
 environment (``GEVENTUWSGI_NAME``, and uWSGI's ``UWSGI_NAME``). ``--no-name`` switches a flag
-off. The names of gunicorn and uvicorn are valid everywhere except in ``[uwsgi]`` sections,
-where they are placeholders.
+off. The names of gunicorn, uvicorn, granian and hypercorn are valid everywhere except in
+``[uwsgi]`` sections, where they are placeholders.
 
 Times are in seconds, or written as ``90s``, ``5m`` or ``1h``; sizes are in bytes, or written as
 ``64k``, ``10M`` or ``1G``. A flag without a value is true.
@@ -146,7 +146,7 @@ _IGNORED_HEAD = """\
 Options without effect
 ----------------------
 
-These options of uWSGI, gunicorn and uvicorn are accepted and have no effect.
+These options of uWSGI and other servers are accepted and have no effect.
 """
 _REFUSED_HEAD = """\
 Options that are refused
@@ -211,9 +211,9 @@ def facts_of(option: Option, quoted: str) -> Iterator[tuple[str, str]]:
               for letter in letters_of(option)]
     if names:
         yield "Also", ", ".join(names) + "."
-    for server, of_uvicorn in (("gunicorn", False), ("uvicorn", True)):
-        names = [quoted.format(name) for name in option.gunicorn
-                 if (name in UVICORN_NAMES) is of_uvicorn]
+    others = frozenset().union(*NAMES_OF.values())
+    for server, known in (("gunicorn", frozenset(option.gunicorn) - others), *NAMES_OF.items()):
+        names = [quoted.format(name) for name in option.gunicorn if name in known]
         if names:
             yield server, ", ".join(names) + "."
     if option.difference:
@@ -267,7 +267,7 @@ def plain(text: str, quoted: str) -> str:
 
 def sentence(text: str) -> str:
     # These names keep their lower case.
-    names = ("uWSGI", "gunicorn", "uvicorn")
+    names = ("uWSGI", "gunicorn", *NAMES_OF)
     return (text if text.startswith(names) else text[0].upper() + text[1:]) + "."
 
 

@@ -1,4 +1,4 @@
-"""gunicorn's and uvicorn's options: those without effect here, and the names in their files.
+"""Other servers' options: those without effect here, and the names in gunicorn's files.
 
 Those with an effect are names of other options. In a [uwsgi] section all of these names are
 placeholders, as under uWSGI.
@@ -82,11 +82,52 @@ UVICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option
     *refused("reload-exclude", "use py-autoreload-ignore"),
     *refused("reload-delay", "use py-autoreload = SECONDS"),
 ))
-# Names of other options that are uvicorn's and not gunicorn's, for the reference.
-UVICORN_NAMES = frozenset("""
+GRANIAN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option in (
+    *ignored("blocking-threads-idle-timeout runtime-threads runtime-blocking-threads runtime-mode "
+             "task-impl http1-pipeline-flush", "there is no such runtime", _ANY),
+    *ignored("http2-adaptive-window http2-initial-connection-window-size http2-keep-alive-interval "
+             "http2-initial-stream-window-size http2-keep-alive-timeout http2-max-headers-size "
+             "http2-max-send-buffer-size", _HTTP2, _ANY),
+    *ignored("respawn-failed-workers reload-ignore-worker-failure", "a worker that ends is always "
+             "replaced"),
+    *ignored("respawn-interval", "a worker that ends is replaced at once", _ANY),
+    *ignored("rss-sample-interval rss-samples", "memory is measured twice a second", _ANY),
+    *ignored("log", "the log is always written; see log-level"),
+    *ignored("reload-paths", "the files of all imported modules are watched, and those of "
+             "reload-extra-file", _ANY),
+    *refused("backpressure", "use gevent = N or threads = N for WSGI, worker-connections for ASGI"),
+    *refused("http1-header-read-timeout", "use http-headers-timeout, in seconds"),
+    *refused("http1-keep-alive no-http1-keep-alive", "use keepalive = SECONDS; 0 is off"),
+    *refused("access-log-fmt", "use log-format or access-logformat, whose variables differ"),
+    *refused("ssl-client-verify", "use cert-reqs = required"),
+    *refused("ssl-crl", "certificates that were revoked cannot be listed: use nginx in front"),
+    *refused("url-path-prefix", "use mount = /PREFIX=MODULE"),
+    *refused("static-path-route static-path-mount", "use static-map = /ROUTE=DIRECTORY"),
+    *refused("static-path-dir-to-file", "use static-index"),
+    *refused("static-path-expires", "use static-expires"),
+    *refused("metrics-address metrics-port metrics-scrape-interval", "use metrics = HOST:PORT"),
+    *refused("reload-ignore-dirs reload-ignore-patterns reload-ignore-paths",
+             "use py-autoreload-ignore"),
+    *refused("reload-tick", "use py-autoreload = SECONDS"),
+))
+HYPERCORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for option in (
+    *refused("debug", "use dev, or log-level = debug"),
+    *refused("insecure-bind", "use http-socket for HTTP beside bind with certfile"),
+    *refused("quic-bind", "HTTP/3 is for the web server in front"),
+    *refused("server-name", "check the Host header in the web server in front, or in the "
+             "application"),
+))
+# Names of rows above and in other modules that no other server has before it, for the reference.
+NAMES_OF: Mapping[str, frozenset[str]] = {
+    "uvicorn": frozenset("""
 app-dir header limit-max-requests limit-max-requests-jitter no-access-log
 timeout-graceful-shutdown timeout-keep-alive timeout-worker-healthcheck
-""".split())
+""".split()),
+    "granian": frozenset("""
+blocking-threads env-files http1-buffer-size pid-file process-name ssl-ca ssl-protocol-min
+uds-permissions workers-kill-timeout workers-lifetime workers-max-rss working-dir
+""".split()),
+    "hypercorn": frozenset("error-log read-timeout verify-mode websocket-ping-interval".split())}
 _MIDDLEWARE = "wrap the application in a middleware"
 _EXIT = "register the function with atexit in the application"
 # gunicorn's server hooks, which a settings file may define too -> what to use instead. They are

@@ -92,14 +92,16 @@ APPLICATION: tuple[Option, ...] = (
            difference="the interpreter remains the one that runs the server; an environment of "
                       "another Python version is an error"),
     Option("chdir", Path(), "change to this directory before the application is loaded",
-           _APPLICATION),
+           _APPLICATION,
+           gunicorn=("working-dir",)),
     Option("chdir2", Path(), "change to this directory after the application is loaded",
            _APPLICATION),
     Option("env", Many(Variable()), "set an environment variable; may be repeated",
            _APPLICATION, default=(), merge=True, gunicorn=("raw-env",), letters="e"),
     Option("env-file", Many(Path()), "set the environment variables of a file (``.env``), unless "
            "the server's environment has them; may be repeated", _APPLICATION, default=(),
-           merge=True, everywhere=False),
+           merge=True, everywhere=False,
+           gunicorn=("env-files",)),
     Option("unenv", Many(Name()), "remove an environment variable; may be repeated",
            _APPLICATION, default=(), merge=True),
     Option("vhost", Boolean(), "choose the application by host and path: a mount may begin with a "
@@ -163,7 +165,8 @@ ASGI: tuple[Option, ...] = (
     Option("lifespan-shutdown-timeout", Seconds(), "maximum duration of the shutdown, in seconds",
            _ASGI, default=30),
     Option("ws-ping-interval", Seconds(), "seconds between two pings on a WebSocket; 0 sends no "
-           "pings", _ASGI, default=20),
+           "pings", _ASGI, default=20,
+           gunicorn=("websocket-ping-interval",)),
     Option("ws-ping-timeout", Seconds(), "seconds to wait for the pong; 0: no limit", _ASGI,
            default=20),
     Option("ws-max-size", Size(), "maximum size of a WebSocket message; 0: no limit", _ASGI,

@@ -81,7 +81,7 @@ LOGGING: tuple[Option, ...] = (
     Option("access-logfile", Path(), "the file for request lines; - is standard output",
            _LOGGING, derived="standard output"),
     Option("error-logfile", Path(), "the file for all other lines; - is standard error",
-           _LOGGING, gunicorn=("log-file",), derived="standard error"),
+           _LOGGING, gunicorn=("log-file", "error-log"), derived="standard error"),
     Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
            "the minimum level that is logged", _LOGGING, default="info"),
     Option("log-dialect", Choice("geventuwsgi", "uwsgi"), "what the log and the process titles "

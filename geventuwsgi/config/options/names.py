@@ -1,10 +1,10 @@
-"""Which server has an option of this name: uWSGI, gunicorn or uvicorn, for `--help OPTION`.
+"""Which server has an option of this name: uWSGI, gunicorn or another, for `--help OPTION`.
 
 An option's first name and its aliases are uWSGI's, except for those listed here.
 `tests/config/options/test_names.py` compares the lists with the programs themselves.
 """
 
-from geventuwsgi.config.options.aliases import UVICORN_NAMES
+from geventuwsgi.config.options.aliases import NAMES_OF
 from geventuwsgi.config.options.option import Option
 
 # First names and aliases that uWSGI does not have.
@@ -43,9 +43,11 @@ def by_server(option: Option) -> dict[str, list[str]]:
     """Return the names of an option by server; aliases that no other server has are "Also"."""
     plain = (option.name, *option.aliases)
     uwsgi = [name for name in plain if option.everywhere and name not in NOT_UWSGI]
+    others_of = {server: [name for name in option.gunicorn if name in names]
+                 for server, names in NAMES_OF.items()}
     gunicorn = [name for name in plain if name in ALSO_GUNICORN]
-    gunicorn += [name for name in option.gunicorn if name not in UVICORN_NAMES]
+    gunicorn += [name for name in option.gunicorn
+                 if not any(name in names for names in others_of.values())]
     others = [name for name in option.aliases if name not in uwsgi and name not in gunicorn]
-    found = {"Also": others, "uWSGI": uwsgi, "gunicorn": gunicorn,
-             "uvicorn": [name for name in option.gunicorn if name in UVICORN_NAMES]}
+    found = {"Also": others, "uWSGI": uwsgi, "gunicorn": gunicorn, **others_of}
     return {server: names for server, names in found.items() if names}

@@ -60,8 +60,8 @@ class Option:
         section: its heading in `--help` and in the reference.
         default: the value if it is not set; None also if `resolve` derives it.
         aliases: further names, uWSGI's or ours; valid everywhere.
-        gunicorn: gunicorn's and uvicorn's names. In a [uwsgi] section they are placeholders, as
-            under uWSGI: real files have placeholders called `user`, `name` and `timeout`.
+        gunicorn: the names of gunicorn, uvicorn, granian and hypercorn. In a [uwsgi] section they
+            are placeholders, as under uWSGI: real files have some called `user` or `timeout`.
         letters: single letters of the command line.
         uwsgi_default: the default if the settings come from a [uwsgi] section or `UWSGI_*`.
         derived: how the default is found if it is not constant, for the reference.

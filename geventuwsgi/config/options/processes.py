@@ -23,7 +23,8 @@ PROCESSES: tuple[Option, ...] = (
                       "instead of busy-waiting"),
     Option("threads", Number(on=1), "run requests in N native threads of each worker, with "
            "nothing patched; 1: one at a time, in its main thread; no effect with gevent",
-           _PROCESSES, derived="1 with a [uwsgi] section; otherwise see gevent"),
+           _PROCESSES, derived="1 with a [uwsgi] section; otherwise see gevent",
+           gunicorn=("blocking-threads",)),
     Option("worker-class", Choice("gevent", "sync", "gthread", "asgi", *UVICORN_WORKERS,
                                   eventlet="workers always use gevent",
                                   tornado="workers always use gevent"),
@@ -41,7 +42,7 @@ PROCESSES: tuple[Option, ...] = (
                    "set, otherwise a worker stuck for 30 seconds is only logged"),
     Option("worker-reload-mercy", Seconds(), "seconds that requests in progress have to finish "
            "when a worker is stopped or reloaded", _PROCESSES, default=30, uwsgi_default=60,
-           gunicorn=("graceful-timeout", "timeout-graceful-shutdown"),
+           gunicorn=("graceful-timeout", "timeout-graceful-shutdown", "workers-kill-timeout"),
            difference="it also applies to a stop by signal, where uWSGI aborts the requests"),
     Option("uid", Account(), "the user to change to before the application is loaded", _PROCESSES,
            gunicorn=("user",), letters="u",
@@ -49,7 +50,7 @@ PROCESSES: tuple[Option, ...] = (
     Option("gid", Account(group=True), "the group to change to", _PROCESSES, gunicorn=("group",),
            letters="g"),
     Option("pidfile", Path(), "write the master's process id to this file", _PROCESSES,
-           gunicorn=("pid",)),
+           gunicorn=("pid", "pid-file")),
     Option("pidfile2", Path(), "as pidfile, written as the user of uid", _PROCESSES),
     Option("safe-pidfile", Path(), "as pidfile, once the workers are started", _PROCESSES),
     Option("safe-pidfile2", Path(), "as pidfile2, once the workers are started",
@@ -59,7 +60,7 @@ PROCESSES: tuple[Option, ...] = (
     Option("procname-prefix", ValueType(), "a text before the process names", _PROCESSES,
            default=""),
     Option("procname-prefix-spaced", ValueType(), "a text and a blank before the process names",
-           _PROCESSES, default="", gunicorn=("name", "proc-name"), letters="n"),
+           _PROCESSES, default="", gunicorn=("name", "proc-name", "process-name"), letters="n"),
     Option("procname-append", ValueType(), "a text after the process names", _PROCESSES,
            default=""),
     Option("procname", ValueType(), "the name of all processes", _PROCESSES, default=""),
@@ -154,13 +155,15 @@ RECYCLING: tuple[Option, ...] = (
            "of its requests or its memory", _RECYCLING, default=10),
     Option("max-worker-lifetime", Seconds(), "the age at which a worker is replaced; 0: no "
            "limit", _RECYCLING, default=0,
-           difference=_SOON + ", and an idle worker is replaced as well"),
+           difference=_SOON + ", and an idle worker is replaced as well",
+           gunicorn=("workers-lifetime",)),
     Option("max-worker-lifetime-delta", Seconds(), "additional lifetime of each worker compared "
            "with the previous one", _RECYCLING, default=0),
     Option("reload-on-rss", Megabytes(), "the resident memory at which a worker is replaced; 0: "
            "no limit", _RECYCLING, default=0,
            difference=_SOON + ". A worker that exceeds it from the start is replaced only after "
-           "it has grown, with a warning"),
+           "it has grown, with a warning",
+           gunicorn=("workers-max-rss",)),
     Option("reload-on-as", Megabytes(), "as reload-on-rss, for its address space", _RECYCLING,
            default=0,
            difference="as reload-on-rss"),

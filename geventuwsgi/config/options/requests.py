@@ -90,7 +90,8 @@ REQUESTS: tuple[Option, ...] = (
            _REQUESTS, default=65536,
            derived="65536",
            difference="larger by default (uWSGI: 4096), and may exceed 65535; if set, it also "
-                      "limits the request line and each header field over HTTP"),
+                      "limits the request line and each header field over HTTP",
+           gunicorn=("http1-buffer-size",)),
     Option("limit-request-line", Size(), "maximum length of the request line; 0: as much as a "
            "request head may have, which is then 1 MiB unless buffer-size is set",
            _REQUESTS, default=8190, derived="8190, or buffer-size if that is set"),
@@ -112,7 +113,8 @@ REQUESTS: tuple[Option, ...] = (
            "off, 1 or true is on, a larger number is seconds", _REQUESTS, to="keepalive",
            derived="as keepalive"),
     Option("socket-timeout", Seconds(), "seconds without progress in reading a body or writing "
-           "a response; 0: no limit", _REQUESTS, default=30, letters="z"),
+           "a response; 0: no limit", _REQUESTS, default=30, letters="z",
+           gunicorn=("read-timeout",)),
     Option("chunked-input-timeout", Seconds(), "seconds without progress in reading a chunked "
            "body", _REQUESTS, derived="socket-timeout"),
     Option("socket-send-timeout", Seconds(), "seconds without progress in writing a response",

@@ -54,6 +54,8 @@ OPTIONS: tuple[Option, ...] = (
     *unsupported.DEPLOYMENT,
     *aliases.GUNICORN,
     *aliases.UVICORN,
+    *aliases.GRANIAN,
+    *aliases.HYPERCORN,
 )
 
 BY_NAME: Mapping[str, Option] = MappingProxyType(
@@ -112,6 +114,8 @@ def suggest(key: str, text: str | None, uwsgi: bool) -> str:
     if colon and not text and row(name, uwsgi):
         return f"did you mean {name} = {rest}?"
     foreign = row(key) if uwsgi else None
+    if foreign is not None and foreign.status in ("ignored", "refused"):
+        return ""   # most likely a placeholder: another server's option that has no effect here
     if foreign is not None and foreign.name == key:
         return f"in a [geventuwsgi] section and on the command line it is {foreign.name}"
     close = foreign.name if foreign is not None else nearest(key, uwsgi)

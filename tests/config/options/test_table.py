@@ -9,7 +9,7 @@ import pytest
 
 import geventuwsgi
 from geventuwsgi.config.commands import help
-from geventuwsgi.config.options.aliases import UVICORN_NAMES
+from geventuwsgi.config.options.aliases import NAMES_OF
 from geventuwsgi.config.options.option import Option, shared
 from geventuwsgi.config.options.table import BY_NAME, OPTIONS, nearest, row, suggest
 from geventuwsgi.errors import ConfigError
@@ -84,7 +84,7 @@ def test_names_of_uvicorn(resolve: Any) -> None:
     assert settings.pythonpath[-1].endswith("src") and settings.disable_logging
     assert len(settings.add_header) == 1
     assert settings.certfile == "a.pem" and settings.ws_ping_interval == 7
-    for name in UVICORN_NAMES:  # a file of uWSGI may use them as placeholders
+    for name in frozenset().union(*NAMES_OF.values()):  # a [uwsgi] section may have placeholders
         assert row(name) is not None and row(name, uwsgi=True) is None
 
 
@@ -99,6 +99,28 @@ def test_uvicorns_options_with_another_name(resolve: Any, arguments: tuple[str, 
     with pytest.raises(ConfigError) as caught:
         resolve(None, *arguments, "a:b")
     assert words in str(caught.value)
+
+
+def test_names_of_granian_and_hypercorn(resolve: Any) -> None:
+    settings = resolve(None, "--uds-permissions", "660", "--blocking-threads", "3", "--working-dir",
+                       "/", "--http1-buffer-size", "9000", "--pid-file", "p", "--process-name", "x",
+                       "--ssl-certificate", "c", "--ssl-ca", "a", "--verify-mode", "CERT_REQUIRED",
+                       "--ssl-protocol-min", "tls1.3", "--workers-lifetime", "1h",
+                       "--workers-max-rss", "512", "--workers-kill-timeout", "9", "--task-impl",
+                       "rust", "--error-log", "-", "--read-timeout", "7",
+                       "--websocket-ping-interval", "5", "a:b")
+    assert (settings.chmod_socket, settings.threads, settings.chdir, settings.buffer_size) == (
+        0o660, 3, "/", 9000)
+    assert (settings.pidfile, settings.procname_prefix_spaced) == ("/p", "x")
+    assert (settings.cert_reqs, settings.ssl_version) == ("required", "TLSv1.3")
+    assert (settings.max_worker_lifetime, settings.reload_on_rss) == (3600, 512)
+    assert (settings.worker_reload_mercy, settings.socket_timeout) == (9, 7)
+    assert (settings.error_logfile, settings.ws_ping_interval) == ("-", 5)
+    assert not settings.warnings
+    for name in ("backpressure", "no-http1-keep-alive", "static-path-mount", "debug", "quic-bind"):
+        with pytest.raises(ConfigError, match=f"--{name}: "):
+            resolve(None, f"--{name}", "a:b")
+    assert suggest("debug", "true", uwsgi=True) == "" == suggest("log", "x", uwsgi=True)
 
 
 def test_gunicorns_names_are_placeholders_in_uwsgi_sections() -> None:
