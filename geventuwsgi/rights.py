@@ -97,7 +97,7 @@ def reaching(path: str, user: User | None) -> Iterator[str]:
 
 
 def open_file(path: str, flags: int, mode: int = 0o666, user: User | None = None) -> Opened:
-    """Open a file, as above.
+    """Open a file, as above; a FIFO of the user's does not delay that.
 
     Args:
         path: the file.
@@ -111,7 +111,9 @@ def open_file(path: str, flags: int, mode: int = 0o666, user: User | None = None
     try:
         with reaching(path, user) as name:
             as_root = os.geteuid() == 0
-            fd = os.open(name, flags | os.O_CLOEXEC, mode)
+            fd = os.open(name, flags | os.O_CLOEXEC | (0 if as_root else os.O_NONBLOCK), mode)
+            if not as_root:
+                os.set_blocking(fd, not flags & os.O_NONBLOCK)
     except OSError as error:
         error.filename = path
         place = _redirectable(path, user)

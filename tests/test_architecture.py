@@ -50,7 +50,8 @@ READ_SETTINGS = ("boot", "cli", "paste", "flask", "django", "config",
 IMPORTS_LATE = {"boot"}  # the master must not load what a worker needs
 WITHOUT_GEVENT = ("errors", "rights", "protocol", "net", "log", "ipc", "config", "system", "master",
                   "prefork", "boot", "cli")
-DIGITS_OF_BYTES = ("master.console_client", "config.sources.argv")  # bytes know only ASCII
+# Bytes know only ASCII.
+DIGITS_OF_BYTES = ("master.console_client", "config.sources.argv", "system.pidfile")
 BLOCKS_ON_THE_HUB = {"geventuwsgi.net.stream", "geventuwsgi.net.tls_stream",
                      "geventuwsgi.net.report_server"}
 # A configuration only describes sockets (`socket` itself has gethostname).

@@ -76,6 +76,15 @@ def test_links_lead_to_nothing_that_the_user_could_not_open(open_path: Path,
     assert not os.listdir(only / "below") and not (open_path / "new").exists()
 
 
+def test_a_fifo_of_the_user_delays_nothing(theirs: Path) -> None:
+    os.mkfifo(theirs / "a.log")
+    os.chown(theirs / "a.log", 65534, 65534)
+    assert written(theirs / "a.log") == "OSError"
+    fd = os.open(theirs / "a.log", os.O_RDWR)
+    assert written(theirs / "a.log") == "65534"
+    os.close(fd)
+
+
 def test_roots_own_groups_are_not_used(open_path: Path, theirs: Path) -> None:
     """A file of root's group is not open to the user."""
     (open_path / "secret").chmod(0o660)

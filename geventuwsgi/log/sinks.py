@@ -10,6 +10,7 @@
 """
 
 import _socket  # not patched by gevent
+import errno
 import os
 import select
 import stat
@@ -122,7 +123,13 @@ class FileSink(Sink):
             self._drop(data[-missing:], f"{self._name()}: only a part could be written")
 
     def _open(self, path: str) -> int:
-        return open_file(path, self._user).fd
+        return self._regular(open_file(path, self._user)).fd
+
+    def _regular(self, file: Opened) -> Opened:
+        if not stat.S_ISREG(os.fstat(file.fd).st_mode):     # writing to it might wait
+            os.close(file.fd)
+            raise OSError(errno.EINVAL, "it is not a regular file", self.path)
+        return file
 
     def _name(self) -> str:
         return self.path or f"fd {self._fd}"
@@ -335,7 +342,7 @@ class RotatedFile(FileSink):
         self._size = os.fstat(self._fd).st_size
 
     def _open(self, path: str) -> int:
-        file = open_file(path, self._user)
+        file = self._regular(open_file(path, self._user))
         give(file, self._mode, self._owner)
         return file.fd
 

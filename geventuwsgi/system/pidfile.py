@@ -83,12 +83,7 @@ class PidFile:
 
     def read(self) -> int | None:
         """Return the pid in the file, or None."""
-        try:
-            with open(self.path) as file:
-                text = file.read(32).strip()
-        except (OSError, UnicodeDecodeError):
-            return None
-        return int(text) if text.isascii() and text.isdigit() else None
+        return read(self.path)
 
     def remove(self) -> bool:
         """Remove the file if it holds our pid, or empty it if it must stay; return whether."""
@@ -103,6 +98,17 @@ class PidFile:
             logger.warning("cannot remove the pid file %s: %s", self.path, error.strerror)
             return False
         return True
+
+
+def read(path: str) -> int | None:
+    """Return the pid in a file, or None; another user may have put a FIFO there."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb", 0) as file:
+            text = (file.read(32) or b"").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None    # of bytes: ASCII only
 
 
 def alive(pid: int) -> bool:

@@ -32,8 +32,10 @@ safe-pidfile2 = theirs/safe2
 logger = file:theirs/all.log
 req-logger = file:theirs/requests.log
 master-fifo = theirs/fifo
+stats = theirs/stats.sock
 """
-NAMES = ("a.sock", "pidfile", "pidfile2", "safe", "safe2", "all.log", "requests.log", "fifo")
+NAMES = ("a.sock", "pidfile", "pidfile2", "safe", "safe2", "all.log", "requests.log", "fifo",
+         "stats.sock")
 
 
 @pytest.fixture
@@ -96,9 +98,9 @@ def test_what_is_created_in_directories_of_roots(open_path: Path, theirs: Path) 
     for name in ("roots", "theirs/roots"):
         ini = INI + CREATED.replace("theirs/", f"{name}/") + "vacuum = true\n"
         if name == "theirs/roots":      # there only the user binds
-            ini = ini.replace("theirs/roots/a.sock", "theirs/a.sock")
+            ini = ini.replace("roots/a.sock", "a.sock").replace("roots/stats", "stats")
         with server_of(open_path, ini, ready=False) as server:
-            found = owners(open_path / name, NAMES[1 if "/" in name else 0:])
+            found = owners(open_path / name, NAMES[1:-1] if "/" in name else NAMES)
             assert {entry[:2] for entry in found.values()} == {(0, 0), (NOBODY, NOBODY)}
             assert [one for one, entry in found.items() if not entry[0]] == ["pidfile"]
             assert server.stop() == 0

@@ -70,6 +70,19 @@ def test_a_file_that_cannot_be_reopened_stays(tmp_path):
     assert len(warnings) == 1 and "cannot be reopened" in warnings[0]
 
 
+def test_a_file_that_became_a_fifo_stays(tmp_path):
+    """Its reader could let every process wait."""
+    warnings = []
+    sink = sinks.open_sink(str(tmp_path / "a.log"), warn=warnings.append)
+    (tmp_path / "a.log").rename(tmp_path / "old.log")
+    os.mkfifo(tmp_path / "a.log")
+    sink.reopen()
+    sink.write(b"one\n")
+    sink.close()
+    assert (tmp_path / "old.log").read_bytes() == b"one\n"
+    assert len(warnings) == 1 and "the old file stays: it is not a regular file" in warnings[0]
+
+
 def test_a_path_is_absolute_from_the_start(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     sink = sinks.open_sink("a.log")

@@ -94,6 +94,14 @@ def test_a_rename_that_fails_leaves_no_draft(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["app.pid"]
 
 
+def test_a_fifo_in_its_place_delays_nothing(tmp_path):
+    os.mkfifo(tmp_path / "app.pid")
+    file = PidFile(str(tmp_path / "app.pid"))
+    assert file.read() is None and not file.remove()
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        file.write()
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
 def test_a_pid_file_of_another_user(tmp_path):

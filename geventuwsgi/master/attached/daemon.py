@@ -313,17 +313,12 @@ class Daemon:
         kept across a restart soon belongs to a worker.
         """
         path = self.spec.pidfile
-        try:
-            with open(os.path.join(self.context.directory or "", path)) as file:
-                text = file.read(32).strip()
-        except (OSError, UnicodeDecodeError):
-            return 0
-        pid = int(text) if text.isascii() and text.isdigit() else 0
+        pid = pidfile.read(os.path.join(self.context.directory or "", path)) or 0
         if pid and _is_daemon(pid):
             return pid
-        if first:
+        if first and os.path.exists(os.path.join(self.context.directory or "", path)):
             logger.info("[uwsgi-daemons] %s is stale: it names no running daemon (%s)", path,
-                        text or "it is empty")
+                        pid or "it has no pid")
         return 0
 
 
