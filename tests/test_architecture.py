@@ -67,9 +67,9 @@ SHORT = {"__main__", "log.timestamps", "config.sources.environment", "net.deadli
          "django.apps", "django.management.commands.rungeventuwsgi"}
 # A module name that stands twice is one topic in several layers.
 TOPICS = {
-    "acceptor", "attached", "connection", "daemons", "development", "environment", "exchange",
-    "from_router", "harakiri", "hooks", "http", "limits", "paste", "record", "response", "router",
-    "rules", "service", "settings", "sockets", "stacks", "tls", "uwsgi"}
+    "acceptor", "attached", "connection", "cron", "daemons", "development", "environment",
+    "exchange", "from_router", "harakiri", "hooks", "http", "limits", "paste", "record",
+    "response", "router", "rules", "service", "settings", "sockets", "stacks", "tls", "uwsgi"}
 # Words that say what a person does instead of what the code does, with those to use.
 WORDS = {
     "house": "package, project", "room": "module (or: capacity)", "rooms": "modules",

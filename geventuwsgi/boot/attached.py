@@ -6,13 +6,15 @@ Called in the master only. The hooks of the start are in `hooks`.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from ..config.settings import Settings
 from ..log.sinks import rename
 from ..master.attached.attached import Attached
 from ..master.attached.autoreload import Autoreload
+from ..master.attached.cron import Crons, CronSpec
 from ..master.attached.daemon import DaemonSpec
 from ..master.attached.daemons import Daemons
 from ..master.attached.file_watch import Mounts, Watch
@@ -28,18 +30,20 @@ logger = logging.getLogger("geventuwsgi.error")
 
 
 class AttachedServices:
-    """Daemons, hooks and mount checks of one instance.
+    """Daemons, scheduled commands, hooks and mount checks of one instance.
 
     Args:
         settings: the configuration at the start.
         watch: watches files of the instance.
         rotate: renames the log files.
+        handed_over: what `crons.hand_over` of the previous version returned.
 
     Attributes:
         attached: the objects for the master, in the order in which they stop.
     """
 
-    def __init__(self, settings: Settings, watch: Watch, rotate: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, watch: Watch, rotate: Callable[[], None],
+                 handed_over: Mapping[str, Any]) -> None:
         self._rotate = rotate
         context = program_context_of(settings)
         self.watch = watch
@@ -48,7 +52,9 @@ class AttachedServices:
                                       hooks_of(settings, "as-user-atexit"), context,
                                       settings.worker_reload_mercy)
         self.mounts = Mounts(settings.mount_check)
-        self.attached: tuple[Attached, ...] = (self.daemons, self.hook_runner, self.mounts)
+        self.crons = Crons(cron_specs_of(settings), context, handed_over)
+        self.attached: tuple[Attached, ...] = (
+            self.daemons, self.hook_runner, self.mounts, self.crons)
 
     def watch_files(self, settings: Settings, master: Master) -> None:
         """Add the files of `touch-logreopen`, `touch-logrotate`, `hook-touch` and daemons."""
@@ -70,6 +76,7 @@ class AttachedServices:
                              time.monotonic())
         self.hook_runner.replace(hooks_of(settings, "as-user-atexit"), context,
                                  settings.worker_reload_mercy)
+        self.crons.replace(cron_specs_of(settings), context)
 
     def rotate(self, master: Master) -> None:
         """Rotate the log files and have all processes reopen them."""
@@ -87,6 +94,11 @@ def program_context_of(settings: Settings) -> ProgramContext:
 def daemon_specs_of(settings: Settings) -> list[DaemonSpec]:
     """Return the daemons of the settings."""
     return [DaemonSpec(**dict(fields)) for fields in settings.daemons]
+
+
+def cron_specs_of(settings: Settings) -> list[CronSpec]:
+    """Return the scheduled commands of the settings."""
+    return [CronSpec(**dict(fields)) for fields in settings.crons]
 
 
 def rotate(settings: Settings, *, required: bool = True) -> None:

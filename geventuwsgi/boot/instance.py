@@ -207,7 +207,8 @@ class Instance:
                                    lambda: self.board.total(scoreboard.IN_PROGRESS))
         self.autoreload = Autoreload(settings.py_autoreload, lambda: self.master.reload())
         watch_modules(self.autoreload, settings)
-        self.services = AttachedServices(settings, self.watch, self._rotate)
+        self.services = AttachedServices(settings, self.watch, self._rotate,
+                                         handed.get("crons", {}))
         self.service_manager = ServiceManager(os.environ, os.getpid(), lambda: self.master.healthy)
         inherited = InheritedDaemons(handed.get("daemons", ()), settings.reload_mercy)
         self.master = Master(
@@ -384,6 +385,7 @@ class Instance:
             state = self.master.hand_over()
             state["sockets"] = describe_sockets(self.sockets)
             state["daemons"] = self.services.daemons.pids
+            state["crons"] = self.services.crons.hand_over()
             state["version"] = __version__
             state["subscriptions"], fds = self.subscriptions.describe()
             fds += [listener.socket.fileno() for listener in self.sockets.listeners]

@@ -30,7 +30,7 @@ class Settings:
     - `notes`: further lines for the startup log.
     - `head_limit`: maximum size of a request head in bytes.
     - `worker_timeout_action`: 'replace', or 'log' for a stuck worker that is only logged.
-    - `hooks`, `touch_hooks`, `bindings`, `daemons`: see `resolve.hooks`.
+    - `hooks`, `touch_hooks`, `bindings`, `daemons`, `crons`: see `resolve.hooks`.
     - `early_variables`, `late_variables`: of early-envdir and envdir, to be set before and
       after `env`, as (name, value), where None removes.
     - `given`: every line that was read, as (name, text or None), for the `uwsgi` module.

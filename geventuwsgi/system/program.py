@@ -188,6 +188,15 @@ def run(argv: list[str], context: ProgramContext) -> int:
         raise
 
 
+def kill_group(pid: int) -> None:
+    """Kill a program that was started in a session of its own and not reaped yet; 0 is none."""
+    if pid:
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            os.kill(pid, signal.SIGKILL)  # it has no group of its own yet
+
+
 def describe_status(status: int) -> str:
     """Describe how a process ended; `status` is that of `os.waitstatus_to_exitcode`."""
     if status == 127:

@@ -6,7 +6,8 @@ docs/hooks.rst describes when each hook runs, and in which process.
 import re
 
 from geventuwsgi.config.options.option import Option, ignored, refused
-from geventuwsgi.config.values import daemons
+from geventuwsgi.config.values import cron, daemons
+from geventuwsgi.config.values.cron import Cron
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import (
     NO_MOUNTS, ApplicationHook, CommandLine, Hook, MasterHook, TouchCommand, TouchHook,
@@ -82,6 +83,7 @@ HOOKS: tuple[Option, ...] = (
 )
 
 _DAEMONS = "Daemons"
+_CRON = "it runs when the minute begins, and not at the start of the server"
 DAEMONS: tuple[Option, ...] = (
     Option("attach-daemon", Many(Daemon(daemons.simple, "COMMAND")), "run a program beside the "
            "workers, and restart it when it ends; may be repeated", _DAEMONS, default=(),
@@ -107,6 +109,17 @@ DAEMONS: tuple[Option, ...] = (
            _DAEMONS, default=False),
     Option("reload-mercy", Seconds(minimum=1), "seconds that daemons have to stop", _DAEMONS,
            default=3),
+    Option("cron", Many(Cron(cron.listed, "MINUTE HOUR DAY MONTH WEEKDAY COMMAND")), "run a "
+           "command at these times: -1 is any, -N each that N divides, weekday 0 and 7 are Sunday; "
+           "may be repeated", _DAEMONS, default=(), merge=True, difference=_CRON),
+    Option("unique-cron", Many(Cron(cron.unique, "MINUTE HOUR DAY MONTH WEEKDAY COMMAND")),
+           "as cron, but not while the command still runs; may be repeated", _DAEMONS, default=(),
+           merge=True, difference=_CRON),
+    Option("cron2", Many(Cron(cron.keyed, "KEY=VALUE,... COMMAND")), "as cron, in key-value form: "
+           "minute, hour, day, month, week, unique, harakiri; may be repeated", _DAEMONS,
+           default=(), merge=True, difference=_CRON),
+    Option("cron-harakiri", Seconds(), "seconds after which a scheduled command is killed; 0: "
+           "never", _DAEMONS, default=0),
     Option("daemonize", Path(), "run in the background and write all logs to this file", _DAEMONS,
            letters="d",
            difference="the command returns when the server is ready, or with the exit status of "

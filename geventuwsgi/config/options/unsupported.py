@@ -83,8 +83,6 @@ SERVER: tuple[Option, ...] = (
     *refused("cgi-mode", "CGI is not supported: use module"),
 )
 
-_TIMER = ("there are no timers: use a systemd timer or crontab, or run a scheduler such as "
-          "APScheduler with attach-daemon")
 _MULE = "there are no mules: run the program with attach-daemon; for messages use redis or a socket"
 _SPOOLER = ("there is no spooler: use a task queue such as Celery, RQ or Huey, and run its worker "
             "with attach-daemon")
@@ -117,8 +115,6 @@ _SPOOLERS = (
     "spooler-ordered spooler-chdir spooler-processes spooler-quiet spooler-max-tasks "
     "spooler-harakiri spooler-frequency spooler-freq spooler-reload-mercy spooler-cheap")
 BACKGROUND: tuple[Option, ...] = (
-    *refused("cron cron2 unique-cron", _TIMER),
-    *ignored("cron-harakiri", _NO.format("cron"), _ANY),
     *refused("timer signal-timer rbtimer signal-rbtimer fs-signal signal", _SIGNAL),
     *ignored("signal-bufsize signals-bufsize", "there are no uWSGI signals", _ANY),
     *refused("mule mules farm", _MULE),

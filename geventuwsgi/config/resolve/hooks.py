@@ -9,6 +9,7 @@ from typing import Any
 
 from geventuwsgi.config.options.hooks import DAEMONS, PHASES
 from geventuwsgi.config.resolve.paths import joined
+from geventuwsgi.config.values.cron import Cron
 from geventuwsgi.config.values.daemons import Daemon
 from geventuwsgi.config.values.hooks import FUNCTIONS, parsed
 from geventuwsgi.config.values.origin import CastContext, Origin
@@ -28,7 +29,7 @@ def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> 
         `hooks`: (phase, place, action, argument, private) of each;
         `touch_hooks`: (file, place, action, argument, private) of each;
         `bindings`: (signal, command of the master) of each unix_signal;
-        `daemons`: the fields of each as (name, value) pairs.
+        `daemons`, `crons`: the fields of each as (name, value) pairs.
     """
     def written(name: str) -> list[tuple[str, Origin]]:
         attribute = name.replace("-", "_")
@@ -53,16 +54,23 @@ def derive(values: Mapping[str, Any], items: Mapping[str, Sequence[Origin]]) -> 
     for text, origin in written("touch-exec"):
         path, _, command = text.partition(" ")
         touched.append((path, _place(origin), "exec", command, False))
+    crons = []
     for option in DAEMONS:
-        if isinstance(option.value_type, Many) and isinstance(option.value_type.of, Daemon):
-            for text, origin in written(option.name):
-                fields = option.value_type.of.parse(text, CastContext(origin))
-                if values["chdir"]:
-                    _make_absolute(os.path.abspath(values["chdir"]), fields)
-                fields["stdin"] = fields.get("stdin", values["daemons_honour_stdin"])
-                daemons.append((("place", _place(origin)), *fields.items()))
+        kind = option.value_type.of if isinstance(option.value_type, Many) else None
+        if not isinstance(kind, (Daemon, Cron)):
+            continue
+        for text, origin in written(option.name):
+            fields = {"place": _place(origin), **kind.parse(text, CastContext(origin))}
+            if isinstance(kind, Cron):
+                fields.setdefault("harakiri", values["cron_harakiri"])
+                crons.append(tuple(fields.items()))
+                continue
+            if values["chdir"]:
+                _make_absolute(os.path.abspath(values["chdir"]), fields)
+            fields["stdin"] = fields.get("stdin", values["daemons_honour_stdin"])
+            daemons.append(tuple(fields.items()))
     return {"hooks": tuple(hooks), "touch_hooks": tuple(touched), "bindings": tuple(bindings),
-            "daemons": tuple(daemons)}
+            "daemons": tuple(daemons), "crons": tuple(crons)}
 
 
 def _make_absolute(directory: str, fields: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ as the application's user.
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Sequence
 
@@ -77,7 +76,7 @@ class HookRunner(Attached):
                 logger.warning("%s is taking too much time, killing it", run.waiting[0].place)
                 run.waiting[1:] = []
                 run.deadline = None
-                _kill(run.pid)
+                program.kill_group(run.pid)
         return min((run.deadline for run in self._runs if run.deadline is not None),
                    default=now + 1.0)
 
@@ -158,12 +157,3 @@ class HookRunner(Attached):
             run.waiting.clear()
             self.exit_status = 1
             logger.critical("FATAL hook failed, destroying instance")
-
-
-def _kill(pid: int) -> None:
-    """Kill a run's process, which was not reaped yet, and its group."""
-    if pid:
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            os.kill(pid, signal.SIGKILL)  # it has no group of its own yet

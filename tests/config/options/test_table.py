@@ -59,8 +59,8 @@ def test_where_pip_puts_the_files_beside_the_package(
 
 
 # Families whose attribute names are composed where they are read.
-FAMILIES = ("hook_", "exec_", "attach_", "smart_attach_", "touch_exec", "static_expires_",
-            "wait_for_")
+FAMILIES = ("hook_", "exec_", "attach_", "smart_attach_", "unique_cron", "touch_exec",
+            "static_expires_", "wait_for_")
 
 
 def test_each_taken_option_is_read_somewhere() -> None:

@@ -14,9 +14,6 @@ APP = "module = app\nhttp-socket = 127.0.0.1:0\n"
 
 
 @pytest.mark.parametrize(("line", "instead"), [
-    ("cron2 = minute=5 /srv/clean", "systemd timer"),
-    ("cron = 0 2 -1 -1 -1 backup", "attach-daemon"),
-    ("unique-cron = 0 2 -1 -1 -1 backup", "crontab"),
     ("timer = 1 60", "systemd timer"),
     ("fs-signal = /tmp/x 17", "hook-touch"),
     ("mule = worker.py", "attach-daemon"),
