@@ -25,6 +25,7 @@ from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
 from ..messages import GONE_DURING
 from . import harakiri
+from .flow_control import Waiters
 from .record import Record, is_disconnect
 from .scope import Scope, accepts_trailers
 
@@ -68,7 +69,7 @@ class AsgiExchange(Record):
     _sends_trailers = False
     received = 0
     _body_delivered = False
-    _waiters: "list[asyncio.Future[None]] | None" = None
+    _waiters: Waiters | None = None
     _trailer_fields: list[Any] | None = None
 
     def __init__(self, connection: Any, scope: Scope, uri: str, http11: bool, raw: bool,
@@ -122,23 +123,23 @@ class AsgiExchange(Record):
 
     def wake(self) -> None:
         """Wake the calls that wait in `receive`."""
-        if self._waiters is not None:
-            waiters, self._waiters = self._waiters, None
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if self._waiters:
+            self._waiters.wake()
 
     async def _wait(self) -> None:
-        waiter = self.connection.service.loop.create_future()
         if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
-        await waiter
+            self._waiters = Waiters()
+        self._waiters.append(waiter := self.connection.service.loop.create_future())
+        try:
+            await waiter
+        except BaseException:
+            self._waiters.discard(waiter)
+            raise
 
     @property
     def awaits_body(self) -> bool:
         """Whether the application waits for more of the body."""
-        return self._waiters is not None and not self._body_delivered
+        return bool(self._waiters) and not self._body_delivered
 
     async def receive(self) -> Message:
         """ASGI's `receive`: the body in pieces, then `http.disconnect`."""

@@ -19,6 +19,35 @@ from .service import AsgiService
 _COPY = 65536  # octets of a file that are read at a time where there is no sendfile
 
 
+class Waiters(list["asyncio.Future[None]"]):
+    """The futures of the calls that wait for one event.
+
+    `await` one as a call that may be cancelled, which leaves nothing here then:
+
+        waiters.append(future := loop.create_future())
+        try:
+            await future
+        except BaseException:
+            waiters.discard(future)
+            raise
+    """
+
+    __slots__ = ()
+
+    def discard(self, future: "asyncio.Future[None]") -> None:
+        """Remove the future of a call that was cancelled."""
+        if future in self:
+            self.remove(future)
+
+    def wake(self) -> None:
+        """Let all calls continue that wait now."""
+        futures = self[:]
+        self.clear()
+        for future in futures:
+            if not future.done():
+                future.set_result(None)
+
+
 class StreamProtocol(ABC, asyncio.Protocol):
     """One accepted connection, as bytes.
 
@@ -44,7 +73,7 @@ class StreamProtocol(ABC, asyncio.Protocol):
         self.deadline = inf
         self.lost = False
         self.writing_paused = False
-        self._writers: list[asyncio.Future[None]] | None = None
+        self._writers: Waiters | None = None
         self._unsent = 0
         self._half_closed = False
         self._remaining = 0
@@ -67,10 +96,8 @@ class StreamProtocol(ABC, asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has read enough."""
         self.writing_paused = False
-        writers, self._writers = self._writers, None
-        for writer in writers or ():
-            if not writer.done():
-                writer.set_result(None)
+        if self._writers:
+            self._writers.wake()
         if not self.lost:
             self.on_written()
 
@@ -81,11 +108,14 @@ class StreamProtocol(ABC, asyncio.Protocol):
     async def writable(self) -> None:
         """Wait until the client has read enough, or is gone."""
         while self.writing_paused and not self.lost:
-            writer = self.service.loop.create_future()
             if self._writers is None:
-                self._writers = []
-            self._writers.append(writer)
-            await writer
+                self._writers = Waiters()
+            self._writers.append(writer := self.service.loop.create_future())
+            try:
+                await writer
+            except BaseException:
+                self._writers.discard(writer)
+                raise
 
     async def send_file(self, file: int, offset: int, count: int) -> int:
         """Send octets of a file; return how many were sent."""

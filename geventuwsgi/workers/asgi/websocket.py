@@ -24,6 +24,7 @@ from ...protocol.response import Response
 from ..limits import CLOSE_TIMEOUT
 from ..messages import GONE_DURING
 from . import harakiri, websocket_frames
+from .flow_control import Waiters
 from .record import Record, is_disconnect
 from .scope import WEBSOCKET_EXTENSIONS, Scope
 from .websocket_frames import BINARY, CLOSE, CONT, PONG, TEXT
@@ -58,7 +59,7 @@ class WebSocket(Record):
         self._queued = 0
         self._pieces = bytearray()  # not a list: a client may send any number of empty fragments
         self._piece_kind = BINARY
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters = Waiters()
         self._ping: bytes | None = None
         self._code = _ABNORMAL
         self._reason = ""
@@ -196,7 +197,7 @@ class WebSocket(Record):
         self.status = 400
         self.connection.record(self)
         self.gone = True
-        self._wake()
+        self._waiters.wake()
         self.connection.reject(ProtocolError(400, "data before the WebSocket was accepted"))
 
     def _message(self, kind: int, data: Any) -> None:
@@ -215,18 +216,12 @@ class WebSocket(Record):
         queue = self._queue
         queue.append(item)
         self._queued += len(item[1])
-        if self._waiters is not None:
-            self._wake()
+        if self._waiters:
+            self._waiters.wake()
             return
         limits = self.connection.service.websockets
         if len(queue) >= limits.max_queue or self._queued > limits.max_size:
             self.connection.transport.pause_reading()
-
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _closing_done(self) -> None:
         """The closing handshake is complete, whichever side began it."""
@@ -235,7 +230,7 @@ class WebSocket(Record):
             self._code, self._reason = protocol.close_rcvd.code, protocol.close_rcvd.reason
         self._state = _CLOSED
         self.gone = True
-        self._wake()
+        self._waiters.wake()
 
     def _protocol_failed(self, error: BaseException) -> None:
         """The client broke the protocol; the library has sent a close frame with the reason."""
@@ -247,7 +242,7 @@ class WebSocket(Record):
                         self._code)
         self._state = _CLOSED
         self.gone = True
-        self._wake()
+        self._waiters.wake()
         self._flush()
 
     def _pong_received(self, data: bytes) -> None:
@@ -271,7 +266,7 @@ class WebSocket(Record):
         """The connection is closed."""
         self.gone = True
         self._state = _CLOSED
-        self._wake()
+        self._waiters.wake()
         if not self.recorded:
             self.connection.record(self)
 
@@ -285,9 +280,12 @@ class WebSocket(Record):
             if self._state == _CLOSED or self.gone:
                 return {"type": "websocket.disconnect", "code": self._code,
                         "reason": self._reason}
-            waiter = self.connection.service.loop.create_future()
-            self._waiters = [waiter] if self._waiters is None else [*self._waiters, waiter]
-            await waiter
+            self._waiters.append(waiter := self.connection.service.loop.create_future())
+            try:
+                await waiter
+            except BaseException:
+                self._waiters.discard(waiter)
+                raise
         kind, data = queue.popleft()
         self._queued -= len(data)
         connection = self.connection
@@ -428,7 +426,7 @@ class WebSocket(Record):
         if self._state == _OPEN:
             self._close(_RESTART, "")
             self.gone = True  # to the application; the client's close frame is still awaited
-            self._wake()
+            self._waiters.wake()
         elif self._state == _CONNECTING:
             self.gone = True
             self._reject(503)
@@ -458,5 +456,5 @@ class WebSocket(Record):
             self._protocol.fail(self._code, self._reason)
             self._state = _CLOSED
             self.gone = True
-            self._wake()
+            self._waiters.wake()
             self._flush()

@@ -25,6 +25,7 @@ from . import stacks
 
 log = logging.getLogger("geventuwsgi.error")
 
+
 class LongRequest:
     """The record of one request that has been running for a while.
 

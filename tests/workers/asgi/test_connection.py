@@ -1,6 +1,8 @@
 """The states of a connection, whatever the order in which the loop runs its callbacks."""
 
 import asyncio
+import contextlib
+import gc
 import re
 import ssl
 from collections.abc import Iterator
@@ -112,5 +114,52 @@ def test_responses_do_not_pile_up_for_a_client_that_only_sends() -> None:
         assert begun[20:] == ["/20"]
         stepped.settle()
         assert begun[20:] == ["/20", "/21"] and not stepped.errors
+    finally:
+        stepped.close()
+
+
+HANDSHAKE = (b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+
+
+def futures() -> int:
+    gc.collect()
+    return sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("opening", [request(1), HANDSHAKE], ids=["http", "websocket"])
+@pytest.mark.parametrize("sends", [False, True], ids=["receive", "send"])
+def test_a_cancelled_call_leaves_nothing(opening: bytes, sends: bool) -> None:
+    counts: list[int] = []
+
+    async def app(scope, receive, send) -> None:
+        await receive()
+        data: dict[str, object] = {"type": "http.response.body", "body": b"x", "more_body": True}
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            data = {"type": "websocket.send", "text": "x"}
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        blocked = False
+        while sends and not blocked:
+            task = asyncio.ensure_future(send({**data, "body": b"x" * 65536, "text": "x" * 65536}))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            blocked = not task.done()
+        counts.append(futures())
+        for _ in range(200):
+            waiter = asyncio.ensure_future(send(data) if sends else receive())
+            await asyncio.sleep(0)
+            assert waiter.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiter
+        counts.append(futures())
+
+    stepped = Stepped(app)
+    try:
+        stepped.transmit(opening)
+        while steps := stepped.possible():
+            steps[0]()
+        assert not stepped.errors and counts[1] - counts[0] < 10
     finally:
         stepped.close()
