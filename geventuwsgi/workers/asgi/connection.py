@@ -208,7 +208,7 @@ class Connection(StreamProtocol):
         scope["state"] = service.states[app.id].copy()
         if service.has_timeouts:
             self.harakiri_at = exchange.began + service.timeouts.first(scope["path"])
-        exchange.task = service.run(exchange.run(app.callable))
+        service.run(exchange, app.callable)
 
     def start_websocket(self, websocket: Any, scope: Scope) -> None:
         """Call the application for a WebSocket whose handshake is valid."""
@@ -222,7 +222,7 @@ class Connection(StreamProtocol):
             return
         websocket.app = app.id
         scope["state"] = service.states[app.id].copy()
-        websocket.task = service.run(websocket.run(app.callable))
+        service.run(websocket, app.callable)
 
     def _choose(self, scope: Scope) -> Any:
         """Find the application by the path; add its mountpoint to root_path."""

@@ -3,7 +3,6 @@
 Nothing is computed before a line is written.
 """
 
-import asyncio
 from time import monotonic
 from typing import Any
 
@@ -27,10 +26,10 @@ class Record(RequestRecord):
         head_sent: its head has.
         recorded: it was counted and logged.
         fault: an error of the response to log, or "".
-        task: the application's task.
+        task: the application's task, from its first step on at the latest.
     """
 
-    task: "asyncio.Task[None]"
+    task: Any = None  # asyncio.Task[None]
     gone = complete = head_sent = recorded = False
     fault = ""
 

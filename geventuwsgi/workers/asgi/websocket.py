@@ -117,6 +117,8 @@ class WebSocket(Record):
         Raises:
             asyncio.CancelledError: the task was cancelled.
         """
+        if self.task is None:  # with asyncio.eager_task_factory
+            self.task = asyncio.current_task()
         try:
             await application(self.scope, self.receive, self.send)
         except asyncio.CancelledError:

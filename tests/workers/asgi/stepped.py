@@ -48,6 +48,10 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         """Run one of these."""
         self._run(self.handles(fd)[index])
 
+    def is_running(self) -> bool:
+        """Whether a callback runs; eager tasks ask for it."""
+        return asyncio._get_running_loop() is self
+
     def _run(self, handle: asyncio.Handle) -> None:
         asyncio._set_running_loop(self)
         try:

@@ -1,5 +1,6 @@
 """An ASGI worker: drains, deadlines, blocked loops, and native threads."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -43,6 +44,30 @@ def test_threads_processes_and_signals(tmp_path: Path, loop: str) -> None:
         assert get(server, "/signals").body in (b"ValueError", b"RuntimeError")
         assert get(server, "/resolve").body == b"True"
         assert server.stop() == 0
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="Python 3.12 has it")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_eager_tasks_are_not_kept(tmp_path: Path, loop: str) -> None:
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+        if (3, 13) <= sys.version_info < (3, 13, 3):
+            pytest.skip("uvloop passes an argument that this Python's factory does not know")
+    app = APP.replace('report("startup")', """report("startup")
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)""")
+    with Server(tmp_path, "--asgi", "app:app", "--asgi-loop", loop, app=app) as server:
+        with connect(server) as wire:
+            for path, body in (("/hello", b"Hello, world!"), ("/stream?n=2", b"0\n1\n"),
+                               ("/wait?for=0.01", b"waited"), ("/background?for=0.01", b"done")):
+                assert wire.get(path).body == body
+            wire.send(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" * 3)
+            assert [wire.read_response().body for _ in range(3)] == [b"abc"] * 3
+        with raw(server) as wire:
+            wire.send(frame(Opcode.TEXT, b"eager"))
+            assert received(wire) == (Opcode.TEXT, b"eager")
+        server.wait_for("APP disconnect")
+        assert server.stop() == 0
+        assert not server.find("did not end in time") and not server.find("Traceback")
 
 
 def test_auto_finds_asgi_and_patches_nothing(tmp_path: Path) -> None:

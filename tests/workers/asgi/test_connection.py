@@ -25,6 +25,10 @@ async def answer(scope, receive, send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+HANDSHAKE = (b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+
+
 def request(number: int) -> bytes:
     return b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number
 
@@ -69,12 +73,19 @@ def contexts(authority: Authority) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, authority.client()
 
 
+EAGER = getattr(asyncio, "eager_task_factory", None)
+needs_eager = pytest.mark.skipif(EAGER is None, reason="eager tasks came with Python 3.12")
+
+
+@pytest.mark.parametrize("factory", [None, pytest.param(EAGER, marks=needs_eager)],
+                         ids=["usual", "eager"])
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("segments", SEGMENTS.values(), ids=SEGMENTS)
 def test_pipelined_requests_keep_their_order_in_every_order_of_callbacks(
-        segments: list[bytes], secure: bool, contexts) -> None:
+        segments: list[bytes], secure: bool, factory, contexts) -> None:
     def run(choose) -> None:
         stepped = Stepped(answer, contexts if secure else None)
+        stepped.loop.set_task_factory(factory)
         waiting = list(segments)
         try:
             stepped.transmit(waiting.pop(0))
@@ -87,6 +98,21 @@ def test_pipelined_requests_keep_their_order_in_every_order_of_callbacks(
         finally:
             stepped.close()
     assert sum(1 for _ in orders(run)) >= 9
+
+
+@pytest.mark.parametrize("opening", [request(1), HANDSHAKE], ids=["http", "websocket"])
+def test_a_task_that_never_runs_is_not_kept(opening: bytes) -> None:
+    stepped = Stepped(answer)
+    try:
+        stepped.transmit(opening)
+        stepped.loop.run_ready()  # the start of the transport
+        for task in stepped.service.tasks:
+            task.cancel()
+        stepped.settle()
+        stepped.service._sweep()
+        assert not stepped.service.tasks and not stepped.errors
+    finally:
+        stepped.close()
 
 
 def test_responses_do_not_pile_up_for_a_client_that_only_sends() -> None:
@@ -116,10 +142,6 @@ def test_responses_do_not_pile_up_for_a_client_that_only_sends() -> None:
         assert begun[20:] == ["/20", "/21"] and not stepped.errors
     finally:
         stepped.close()
-
-
-HANDSHAKE = (b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 
 
 def futures() -> int:
