@@ -9,6 +9,7 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from mmap import PAGESIZE
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ class Output(Protocol):
 
     def send(self, data: bytes) -> None: ...
     def send_pair(self, head: bytes, body: bytes) -> None: ...
-    def send_file(self, fd: int, offset: int, count: int) -> None: ...
+    def send_file(self, fd: int, offset: int, count: int) -> int: ...
 
 
 class IncomingBody(Protocol):
@@ -95,9 +96,14 @@ class FileWrapper:
             offset = file.tell()
         except (OSError, ValueError):
             return None
-        if not stat.S_ISREG(info.st_mode):
+        if not stat.S_ISREG(info.st_mode) or size_unknown(info):
             return None
         return file.fileno(), offset, max(info.st_size - offset, 0)
+
+
+def size_unknown(info: os.stat_result) -> bool:
+    """Whether a file has to be read to know its size: those of /proc say 0, of /sys one page."""
+    return not info.st_blocks and info.st_size <= PAGESIZE
 
 
 class OffloadedWrapper(FileWrapper):
@@ -336,21 +342,21 @@ class WsgiExchange(RequestRecord):
             return
         self.via = "sendfile()"
         if type(wrapper) is OffloadedWrapper:
-            self._send_offloaded(wrapper, fd, offset, count)
+            sent = self._send_offloaded(wrapper, fd, offset, count)
         else:
-            self.transport.stream.send_file(fd, offset, count)
-        self.body_size = count
+            sent = self.transport.stream.send_file(fd, offset, count)
+        self.body_size = sent
         if response.remaining is not None:
-            response.remaining -= count
+            response.remaining -= sent
 
     def _send_offloaded(self, wrapper: OffloadedWrapper, fd: int, offset: int,
-                        count: int) -> None:
+                        count: int) -> int:
         """Release everything but the open file, then send it."""
         own = os.dup(fd)
         try:
             wrapper.close()
             self.transport.release()
-            self.transport.stream.send_file(own, offset, count)
+            return self.transport.stream.send_file(own, offset, count)
         finally:
             os.close(own)
 

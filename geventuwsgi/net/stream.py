@@ -237,29 +237,34 @@ class Stream:
         finally:
             writer.close()
 
-    def send_file(self, fd: int, offset: int, count: int) -> None:
+    def send_file(self, fd: int, offset: int, count: int) -> int:
         """Send `count` octets of a regular file from `offset`, by sendfile.
 
+        Returns:
+            How many were sent: fewer if the file has become shorter.
+
         Raises:
-            ClientDisconnected: the connection broke, or the file is shorter than expected.
+            ClientDisconnected: the connection broke.
         """
+        left = count
         out = self.sock.fileno()
         writer = self._hub.loop.io(out, WRITE)
         try:
-            while count:
+            while left:
                 try:
-                    sent = os.sendfile(out, fd, offset, min(count, SENDFILE_SIZE))
+                    sent = os.sendfile(out, fd, offset, min(left, SENDFILE_SIZE))
                 except BlockingIOError:
                     self._await(writer)
                     continue
                 except OSError as error:
                     raise ClientDisconnected(*error.args) from error
                 if sent == 0:
-                    raise ClientDisconnected(f"the file ended {count} bytes early")
+                    break
                 offset += sent
-                count -= sent
+                left -= sent
         finally:
             writer.close()
+        return count - left
 
     def _await(self, watcher: Any) -> None:
         self.deadline = monotonic() + self.timeout

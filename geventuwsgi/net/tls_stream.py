@@ -109,15 +109,14 @@ class SecureStream(Stream):
         Stream.send_pair(self, b"", engine.output())
         self._send_records(view, RECORD)
 
-    def send_file(self, fd: int, offset: int, count: int) -> None:
+    def send_file(self, fd: int, offset: int, count: int) -> int:
         """Send a part of a file; it has to be read, as sendfile cannot encrypt it."""
-        while count:
-            data = os.pread(fd, min(count, RECORD), offset)
-            if not data:
-                raise ClientDisconnected(f"the file ended {count} bytes early")
+        left = count
+        while left and (data := os.pread(fd, min(left, RECORD), offset)):
             self.send(data)
             offset += len(data)
-            count -= len(data)
+            left -= len(data)
+        return count - left
 
     def send_now(self, data: bytes) -> None:
         self.engine.encrypt(data)

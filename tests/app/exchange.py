@@ -41,9 +41,11 @@ class Wire:
     def send_pair(self, head: bytes, body: bytes) -> None:
         self.send(head + body)
 
-    def send_file(self, fd: int, offset: int, count: int) -> None:
+    def send_file(self, fd: int, offset: int, count: int) -> int:
         self.events.append("sendfile")
-        self.octets += os.pread(fd, count, offset)
+        found = os.pread(fd, count, offset)
+        self.octets += found
+        return len(found)
 
     @property
     def head(self) -> bytes:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.app.wsgi import FileWrapper
-from tests.app.exchange import OK, TYPE, Body, exchange, run
+from geventuwsgi.app.wsgi import FileWrapper, OffloadedWrapper
+from tests.app.exchange import OK, TYPE, Body, exchange, returning, run
 
 
 @pytest.fixture
@@ -42,6 +42,38 @@ def test_a_region_by_content_length(path: Path) -> None:
     with open(path, "rb") as file:
         one, wire = run(FileWrapper(file), ("Content-Length", "11"))
         assert wire.body == b"0123456789" and not one.keep_alive and "shorter" in one.fault
+
+
+@pytest.mark.parametrize("name", ["/proc/self/status", "/proc/sys/kernel/ostype",
+                                  "/sys/kernel/mm/transparent_hugepage/enabled"])
+def test_files_of_proc_and_sys_are_read(name: str) -> None:
+    """Their size is 0, or 4096, whatever is in them."""
+    with open(name, "rb") as file:
+        expected = file.read()
+        file.seek(0)
+        one, wire = run(FileWrapper(file))
+        assert file.closed and "sendfile" not in wire.events and one.keep_alive and not one.fault
+    assert b"Transfer-Encoding: chunked" in wire.head and b"Content-Length" not in wire.head
+    size, _, rest = wire.body.partition(b"\r\n")
+    assert int(size, 16) == len(rest) - len(b"\r\n0\r\n\r\n") > 0
+    assert rest.split()[0] == expected.split()[0]
+
+
+@pytest.mark.parametrize("kind", [FileWrapper, OffloadedWrapper])
+@pytest.mark.parametrize("length", [None, ("Content-Length", "10")])
+def test_a_file_that_becomes_shorter(path: Path, kind: Any, length: tuple[str, str] | None) -> None:
+    one, wire = exchange()
+    send_pair = wire.send_pair
+
+    def shrink(head: bytes, body: bytes) -> None:
+        send_pair(head, body)
+        os.truncate(path, 4)
+    wire.send_pair = shrink  # type: ignore[method-assign]
+    with open(path, "rb") as file:
+        one.run(returning(kind(file), *[length] if length else []))
+    assert wire.head.endswith(b"Content-Length: 10") and wire.body == b"0123"
+    assert not one.keep_alive and one.body_size == 4
+    assert one.fault == "the body is 6 bytes shorter than its Content-Length"
 
 
 def test_gzip_is_read_not_sent_as_the_compressed_file(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Any
 
 from ...app.debug_pages import USUAL, Page
+from ...app.wsgi import size_unknown
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
 from ..messages import GONE_DURING
@@ -338,6 +339,9 @@ class AsgiExchange(Record):
             raise ResponseError("pathsend and zerocopysend need a regular file")
         if offset is None:
             offset = os.lseek(file, 0, os.SEEK_CUR)
+        if size_unknown(found):
+            self._body(_content(file, offset, count), more)
+            return
         rest = max(found.st_size - offset, 0)
         count = rest if count is None else min(count, rest)
         head = b""
@@ -460,3 +464,13 @@ class AsgiExchange(Record):
         else:
             self.connection.send_error(status, page)
         self.wake()
+
+
+def _content(file: int, offset: int, count: int | None) -> bytes:
+    """Read a file from an offset to its end, or at most `count` octets of it."""
+    data = b""
+    while (count is None or len(data) < count) and (
+            piece := os.pread(file, 65536 if count is None else count - len(data),
+                              offset + len(data))):
+        data += piece
+    return data

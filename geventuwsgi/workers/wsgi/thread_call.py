@@ -231,7 +231,7 @@ class Call:
         """Send a head and the first piece of its body, as `send`."""
         self._put((head, body), len(head) + len(body))
 
-    def send_file(self, fd: int, offset: int, count: int) -> None:
+    def send_file(self, fd: int, offset: int, count: int) -> int:
         """Have the hub send a file once the application has finished, and may have closed it."""
         region = FileRegion(os.dup(fd), offset, count)
         try:
@@ -240,6 +240,7 @@ class Call:
             if region not in self._output:
                 os.close(region.fd)
             raise
+        return count
 
     def _put(self, item: Any, size: int) -> None:
         self._append(item)
@@ -383,9 +384,14 @@ class Call:
 
     def _send_file(self, stream: Any, region: Any) -> None:
         try:
-            stream.send_file(*region)
+            missing = region.octets - stream.send_file(*region)
         finally:
             os.close(region.fd)
+        if missing:     # the application, which believes that all was sent, may have ended
+            if self.exchange is not None:
+                self.exchange.body_size -= missing
+                self.exchange.fault = f"the file ended {missing} bytes early"
+            raise ClientDisconnected(f"the file ended {missing} bytes early")
 
     def _wake_sender(self) -> None:
         sender, self._sender = self._sender, None

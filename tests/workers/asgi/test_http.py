@@ -365,6 +365,16 @@ def test_files_are_sent_by_sendfile(server: Server, tmp_path: Path, size: int) -
     assert get(server, "/path?file=/nowhere").status == 500
 
 
+def test_files_of_proc(server: Server) -> None:
+    """Their size is 0, or that of a page."""
+    with connect(server) as wire:
+        answer = wire.get("/path?file=/proc/self/status")
+        assert b"VmRSS" in answer.body and answer.whole
+        assert int(answer.headers["content-length"]) == len(answer.body)
+        answer = wire.get("/path?file=/sys/kernel/mm/transparent_hugepage/enabled")
+        assert b"never" in answer.body and answer.whole
+
+
 def test_a_part_of_a_file_between_other_pieces(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"0123456789")

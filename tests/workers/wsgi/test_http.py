@@ -1,6 +1,7 @@
 """HTTP: keep-alive, pipelining, 1.0, HEAD, framing, 100 and 103."""
 
 import json
+import os
 import re
 import time
 
@@ -128,6 +129,24 @@ def test_files(server: Server) -> None:
     server.wait_for(f"GET /file?{path} =>", 2)
     for version, line in zip(("1.1", "1.0"), server.find(f"GET /file?{path} =>")):
         assert f"via sendfile() (HTTP/{version} 200)" in line
+
+
+def test_files_whose_size_is_wrong(server: Server) -> None:
+    """Those of /proc are complete, one that becomes shorter cuts the connection; both are logged
+    with what was sent."""
+    path = server.directory / "shrinking"
+    path.write_bytes(b"x" * 20_000_000)
+    with connect(server) as client:
+        response = client.get("/file?/proc/self/status")
+        assert b"VmRSS" in response.body and response.whole
+        assert client.get("/hello").body == b"hello"
+        client.send(get_of(f"/file?{path}"))
+        client.sock.recv(1)
+        os.truncate(path, 10_000_000)
+        rest = client.read_to_end()
+        assert len(rest) < 11_000_000 and client.ended
+        server.wait_for(f"GET /file?{path}: the body is 10000000 bytes shorter than its Content-")
+        server.wait_for("generated 10000000 bytes")
 
 
 def test_short_bodies_cut_the_connection(server: Server) -> None:

@@ -197,6 +197,18 @@ def test_a_slow_reader_keeps_no_thread(server: Server, path: str) -> None:
             assert client.read_response().body == bytes(LARGE) if path == "/file" else b"x" * LARGE
 
 
+def test_a_file_that_becomes_shorter(server: Server) -> None:
+    """The application ended before that; the connection is cut, with a line."""
+    path = server.directory / "shrinking"
+    path.write_bytes(b"x" * 20_000_000)
+    with connect(server) as client:
+        client.send(b"GET /file?shrinking HTTP/1.1\r\nHost: test\r\n\r\n")
+        client.sock.recv(1)
+        os.truncate(path, 10_000_000)
+        assert len(client.read_to_end()) < 11_000_000
+        server.wait_for("GET /file?shrinking: the file ended 10000000 bytes early")
+
+
 def test_errors(server: Server) -> None:
     with connect(server) as client:
         assert client.get("/error").status == 500

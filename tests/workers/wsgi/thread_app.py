@@ -180,7 +180,7 @@ def large(environ, start_response):
 
 def file(environ, start_response):
     start_response("200 OK", [])
-    return environ["wsgi.file_wrapper"](open("large", "rb"))
+    return environ["wsgi.file_wrapper"](open(environ["QUERY_STRING"] or "large", "rb"))
 
 
 def error(environ, start_response):
