@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance, preflight
-from geventuwsgi.config.commands import completion, from_gunicorn, help
+from geventuwsgi.config.commands import completion, from_gunicorn, help, show
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read, value_of
 from geventuwsgi.config.resolve import development
@@ -192,4 +192,4 @@ def _text_of(command: Command, settings: Settings | None) -> str:
     if settings is None:
         return f"geventuwsgi (version {__version__})\n"
     print_warnings(settings.warnings)
-    return help.shown(settings)
+    return show.shown(settings)

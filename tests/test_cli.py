@@ -86,7 +86,7 @@ def test_show_config(tmp_path: Path) -> None:
     assert result.returncode == 0
     assert "processes = 3 ; app.ini:3 (workers)" in lines
     assert "harakiri = 5 ; command line" in lines
-    assert "socket-timeout = 30 ; default" in lines
+    assert "; socket-timeout = 30 ; default" in lines
     assert result.stderr == (
         "geventuwsgi: warning: app.ini:4: vaccum: there is no such option, it is a placeholder "
         "that nothing refers to; did you mean vacuum?\n")

@@ -9,7 +9,6 @@ log.
 
 import ast
 import contextlib
-import re
 import runpy
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +26,7 @@ from geventuwsgi.config.resolve.resolve import COMMAND, resolve
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources import ini
 from geventuwsgi.config.sources.lines import Reading
+from geventuwsgi.config.sources.references import escaped, placeholders
 from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import Account
 from geventuwsgi.errors import ConfigError
@@ -37,10 +37,6 @@ _KEEPALIVE = "2"     # seconds, gunicorn's keepalive
 _TIMEOUT = "30"      # seconds, gunicorn's timeout
 _CHANGED = "an INI file cannot contain it: blanks, references or what looks like a comment " \
     "would be lost"
-# The beginnings of references in an INI file, and the placeholders that replace them. `%(` has
-# none, as it begins a placeholder itself.
-_ESCAPES = {"$(": ("dollar", "$"), "@(": ("at", "@")}
-_BLANK = "nothing"  # an empty placeholder, where a blank would be stripped
 _CUTOFF = 0.85  # a Python file has names of its own: `helper` does not mean `help`
 
 
@@ -263,9 +259,9 @@ class Conversion:
                 return
             # The account may exist on the machine where the server will run; a server that does
             # not start is better than one that keeps root.
-            self._lines.append(_Line(entry, option, _escaped(text), None, here=False))
+            self._lines.append(_Line(entry, option, escaped(text), None, here=False))
         else:
-            self._lines.append(_Line(entry, option, _escaped(text), wanted))
+            self._lines.append(_Line(entry, option, escaped(text), wanted))
 
     def _reject(self, entry: Entry, reason: str) -> None:
         status = "refused" if reason == _CHANGED else "wrong"
@@ -275,10 +271,7 @@ class Conversion:
     def _texts(self, lines: Iterable[_Line]) -> list[str]:
         """Return the section: the placeholders that the lines need, and the lines."""
         texts = [f"{line.option.name} = {line.written}" for line in lines]
-        names = (*_ESCAPES.values(), (_BLANK, ""))
-        needed = [f"set-ph = {name}={text}" for name, text in names
-                  if any(f"%({name})" in one for one in texts)]
-        return [f"[{SECTION}]", *needed, *texts]
+        return [f"[{SECTION}]", *placeholders(texts), *texts]
 
     def _misread(self) -> tuple[_Line, str] | None:
         """Read back the INI file, and return a line that changed its meaning, and the reason."""
@@ -306,19 +299,6 @@ class Conversion:
             if line is not None:
                 return line, error.message
         return None
-
-
-def _escaped(text: str) -> str:
-    """Escape a text so that no reference in it is replaced and no blank around it is lost."""
-    # A `%` is a magic variable of an INI file unless a parenthesis follows.
-    text = re.sub(r"%(?!\()", "%%", text)
-    for opening, (name, _) in _ESCAPES.items():
-        text = text.replace(opening, f"%({name})(")
-    if text != text.lstrip():
-        text = f"%({_BLANK})" + text
-    if text != text.rstrip():
-        text += f"%({_BLANK})"
-    return text
 
 
 def _added(entries: Iterable[Entry]) -> Iterable[Added]:

@@ -1,4 +1,4 @@
-"""`--help`, `--help OPTION`, `--show-config` and the reference, generated from the option table.
+"""`--help`, `--help OPTION` and the reference, generated from the option table.
 
 `python -m geventuwsgi.config.commands.help` prints the reference, docs/options.rst; a test fails
 if that file is stale.
@@ -11,7 +11,6 @@ from geventuwsgi.config.options.aliases import NAMES_OF
 from geventuwsgi.config.options.names import by_server
 from geventuwsgi.config.options.option import SHARED, Option
 from geventuwsgi.config.options.table import BY_LETTER, NO_SUCH_OPTION, OPTIONS, nearest, row
-from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import UsageError
 
 WIDTH = 80
@@ -104,27 +103,6 @@ def reference() -> str:
         lines.append(head)
         lines += _reasons(status)
     return "\n".join(lines).rstrip() + "\n"
-
-
-def shown(settings: Settings) -> str:
-    """Return each value and its origin, as INI lines with comments."""
-    lines = []
-    for option in OPTIONS:
-        if option.status != "taken" or option.to:
-            continue
-        value = getattr(settings, option.attribute)
-        origin = settings.origin(option.attribute)
-        place = origin.place
-        if origin.option and origin.option != option.name:
-            place += f" ({origin.option})"
-        items = value if isinstance(value, tuple) else (value,)
-        # An option without a value is a comment, as an empty value would mean something else.
-        lines += [f"{option.name} = {_written(option, item)}".ljust(44) + f" ; {place}"
-                  for item in items if item is not None and item != ""]
-        if not items or items in ((None,), ("",)):
-            lines.append(f"; {option.name} =".ljust(44) + f" ; {place}")
-    listening = (f"; listens: {address} ({protocol})" for address, protocol in settings.listeners)
-    return "\n".join(["[geventuwsgi]", *listening, *lines]) + "\n"
 
 
 _REFERENCE_HEAD = """\
@@ -236,10 +214,10 @@ def _constant(option: Option, value: object, quoted: str) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     items = value if isinstance(value, tuple) else (value,)
-    return ", ".join(quoted.format(_written(option, item)) for item in items)
+    return ", ".join(quoted.format(as_written(option, item)) for item in items)
 
 
-def _written(option: Option, item: object) -> str:
+def as_written(option: Option, item: object) -> str:
     """Return a value as it is written in a file."""
     if isinstance(item, bool):
         return "true" if item else "false"

@@ -49,14 +49,15 @@ def normalize(values: dict[str, Any], origins: Mapping[str, Origin],
     """
     if not values["chdir"]:
         return
-    directory = os.path.abspath(values["chdir"])
+    directory, start = os.path.abspath(values["chdir"]), os.path.abspath(".")
     changes: dict[str, Callable[[str, str], str]] = {
-        **dict.fromkeys(FILES + (() if uwsgi else GUNICORN), joined),
+        **dict.fromkeys(FILES, joined),
+        **dict.fromkeys(GUNICORN, (lambda path, _: joined(path, start)) if uwsgi else joined),
         **dict.fromkeys(() if uwsgi else PASSPHRASES, _passphrase),
         **dict.fromkeys(TOUCHED, _file_and_action), **dict.fromkeys(LOGGERS, _logger)}
     if not values["abstract_socket"]:
         changes |= dict.fromkeys(SOCKETS, address)
-        start = os.path.abspath(".")    # uWSGI binds these first
+        # uWSGI binds these first.
         values["shared_socket"] = _each(values["shared_socket"], start, address, [])
     for name, change in changes.items():
         value = values[name]

@@ -353,7 +353,8 @@ class _Defaults:
     def limits(self) -> None:
         """Apply buffer-size, if it is set, to the request line, each header field and the head.
 
-        A limit of 0 is gunicorn's "unlimited": only the head as a whole is limited then.
+        A limit of 0 is gunicorn's "unlimited": only the head as a whole is limited then. Without
+        buffer-size a head may be as large as one of its parts.
         """
         values = self.values
         size = values["buffer_size"]
@@ -363,8 +364,8 @@ class _Defaults:
                 if name not in self.written:
                     values[name] = size
                     self.origins[name] = self.origins["buffer_size"]
-        elif not all(values[name] for name in names):
-            size = max(size, UNLIMITED_HEAD)
+        else:
+            size = max(size, *(values[name] or UNLIMITED_HEAD for name in names))
         values["head_limit"] = size
         for name in names:
             values[name] = values[name] or size

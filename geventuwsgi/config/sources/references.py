@@ -8,7 +8,7 @@ unknown `%(name)`.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from geventuwsgi.config.sources.ini import content
 from geventuwsgi.errors import ConfigError
@@ -17,6 +17,10 @@ from geventuwsgi.errors import ConfigError
 _MAX_REPLACEMENTS = 1000
 _MAX_LENGTH = 1 << 20
 Warn = Callable[[str], None]
+# The beginnings of references in an INI file, and the placeholders that replace them. `%(` has
+# none, as it begins a placeholder itself.
+_ESCAPES = {"$(": ("dollar", "$"), "@(": ("at", "@")}
+_BLANK = "nothing"  # an empty placeholder, where a blank would be stripped
 _OPERATORS = ("+", "-", "*", "/")
 _NUMBER = re.compile(r"\s*([+-]?[0-9]+)")
 _DIGITS = re.compile(r"[0-9]+")  # `-2` would be the name of an option
@@ -59,6 +63,26 @@ def options(text: str, values: Mapping[str, str], warn: Warn | None = None) -> s
     def look_up(name: str) -> str | None:
         return _expression(name.split(), values) if " " in name else values.get(name)
     return _replace(text, "%(", look_up, warn)
+
+
+def escaped(text: str) -> str:
+    """Escape a text so that no reference in it is replaced and no blank around it is lost."""
+    # A `%` is a magic variable of an INI file unless a parenthesis follows.
+    text = re.sub(r"%(?!\()", "%%", text)
+    for opening, (name, _) in _ESCAPES.items():
+        text = text.replace(opening, f"%({name})(")
+    if text != text.lstrip():
+        text = f"%({_BLANK})" + text
+    if text != text.rstrip():
+        text += f"%({_BLANK})"
+    return text
+
+
+def placeholders(lines: Iterable[str]) -> list[str]:
+    """Return the lines that define what `escaped` has put into these ones."""
+    text = "\n".join(lines)
+    return [f"set-ph = {name}={value}" for name, value in (*_ESCAPES.values(), (_BLANK, ""))
+            if f"%({name})" in text]
 
 
 def _replace(text: str, opening: str, look_up: Callable[[str], str | None],

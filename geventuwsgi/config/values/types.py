@@ -20,7 +20,7 @@ from geventuwsgi.net import address
 
 TRUE = ("true", "on", "yes")
 FALSE = ("false", "off", "no")
-COMMENT = re.compile(r"\s+[;#].*$", re.DOTALL)
+COMMENT = re.compile(r"(^|\s+)[;#].*$", re.DOTALL)
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _PORTLESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost")
 _ONE_OF_SEVERAL = re.compile(r"^[/@]|:\d+$")
@@ -56,12 +56,13 @@ class ValueType:
         if not self.comments or context.origin.kind not in ("file", "environment"):
             return text
         cut = self.without_comment(text) if context.origin.kind == "file" else text
-        if cut != text:
+        if cut != text and context.origin.uwsgi:
             context.warn(f"the inline comment {text[len(cut):].strip()!r} is cut off; in uWSGI it "
                          f"is part of the value: put it on a line of its own")
         if _QUOTED.fullmatch(cut):
-            context.warn(f"the quotes around {cut} are cut off; in uWSGI they are part of the "
-                         "value")
+            if context.origin.uwsgi:
+                context.warn(f"the quotes around {cut} are cut off; in uWSGI they are part of the "
+                             "value")
             cut = cut[1:-1]
         return cut
 

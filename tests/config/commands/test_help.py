@@ -1,7 +1,6 @@
 """Help and reference are generated from the table; docs/options.rst is up to date."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -50,15 +49,3 @@ def test_about_one_option(name: str, pieces: tuple[str, ...]) -> None:
 def test_about_an_unknown_option() -> None:
     with pytest.raises(UsageError, match="did you mean --processes?"):
         help.about("--proceses")
-
-
-def test_shown_settings(resolve: Any) -> None:
-    text = help.shown(resolve("module = a\nsocket = x.sock\nsocket = :1\nchmod-socket = 660\n"
-                              "workers = 3\n", "-L"))
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    for piece in ("socket = x.sock ; ", "socket = :1 ; ", "chmod-socket = 660 ; ",
-                  "processes = 3 ; ", "disable-logging = true ; command line (L)",
-                  "harakiri = 0 ; default", "; chdir = ; default"):
-        assert any(line.startswith(piece) for line in lines), piece
-    assert any(line.endswith("app.ini:6 (workers)") for line in lines)
-    assert "; listens: x.sock (uwsgi)" in lines

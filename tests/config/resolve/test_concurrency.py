@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.config.commands.help import shown
+from geventuwsgi.config.commands.show import shown
 from geventuwsgi.config.options.table import row
 from geventuwsgi.config.resolve.concurrency import PER, concurrency, meaning, summary
 

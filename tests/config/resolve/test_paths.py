@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from geventuwsgi.config.commands.help import shown
+from geventuwsgi.config.commands.show import shown
 from geventuwsgi.errors import ConfigError
 
 APP = "module = app\nchdir = /srv/app\n"
@@ -25,7 +25,8 @@ APP = "module = app\nchdir = /srv/app\n"
      ((os.path.abspath("app.sock"), "uwsgi"),)),
     ("http = :0\nhttp-to = http://node.sock,weight=2", "http_to",
      ("http:///srv/app/node.sock,weight=2",)),
-    ("pidfile = x", "pidfile", "x"), ("logto = x", "logto", "x"), ("home = x", "home", "x"),
+    ("pidfile = x", "pidfile", os.path.abspath("x")), ("logto = x", "logto", "x"),
+    ("home = x", "home", "x"),
     ("daemonize = x", "daemonize", "x"), ("flock = x", "flock", ("x",)),
     ("wsgi-file = x.py", "wsgi_file", "x.py"),
     ("static-map = /a=x", "static_map", ("/a=x",)),

@@ -11,7 +11,7 @@ import pytest
 
 from geventuwsgi.boot.process_setup import environ_of
 from geventuwsgi.cli import main
-from geventuwsgi.config.commands import help
+from geventuwsgi.config.commands.show import shown
 from geventuwsgi.config.load.arguments import read as settings_of
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.config.sources import directives, ini
@@ -160,7 +160,7 @@ def test_an_env_file(tmp_path: Path, resolve: Resolve, monkeypatch: pytest.Monke
         "DOUBLE": 'dou"ble 1\n\tx\\', "NAMED": "1-default--environment", "EMPTY": "env",
         "HASH": "x#y", "PEM": "-----BEGIN KEY-----\nMII=\n-----END KEY-----", "DOLLAR": "$A",
         "with.dots": "ok", "TWO": "again"}
-    assert environ["GIVEN"] == "environment" and "A" not in help.shown(settings)
+    assert environ["GIVEN"] == "environment" and "A" not in shown(settings)
 
 
 @pytest.mark.parametrize(("text", "number"), [
