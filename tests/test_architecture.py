@@ -51,7 +51,8 @@ IMPORTS_LATE = {"boot"}  # the master must not load what a worker needs
 WITHOUT_GEVENT = ("errors", "rights", "protocol", "net", "log", "ipc", "config", "system", "master",
                   "prefork", "boot", "cli")
 # Bytes know only ASCII.
-DIGITS_OF_BYTES = ("master.console_client", "config.sources.argv", "system.pidfile")
+DIGITS_OF_BYTES = ("master.console_client", "master.reports", "config.sources.argv",
+                   "system.pidfile")
 BLOCKS_ON_THE_HUB = {"geventuwsgi.net.stream", "geventuwsgi.net.tls_stream",
                      "geventuwsgi.net.report_server"}
 # A configuration only describes sockets (`socket` itself has gethostname).
@@ -63,7 +64,7 @@ IO_MODULES = {"asyncio", "concurrent", "ctypes", "fcntl", "gevent", "greenlet", 
 SHORTEST, LONGEST, LONGEST_FUNCTION, MOST_FILES = 40, 600, 60, 20
 # Shorter than SHORTEST on purpose: entry points, and one small idea with several users.
 SHORT = {"__main__", "log.timestamps", "config.sources.environment", "net.deadlines",
-         "net.credentials", "workers.hangups",
+         "workers.hangups",
          "django.apps", "django.management.commands.rungeventuwsgi"}
 # A module name that stands twice is one topic in several layers.
 TOPICS = {

@@ -75,7 +75,7 @@ def log_statistics(board: Scoreboard) -> None:
         cells = row.cells
         logger.info(
             "%s %d (pid: %d, generation %d): %s, %d requests, %d in progress, %d connections, "
-            "%d MB, up for %d seconds", ROLES[cells[scoreboard.ROLE]],
+            "%d MB, up for %d seconds", ROLES.get(cells[scoreboard.ROLE], "process"),
             cells[scoreboard.WORKER], cells[scoreboard.PID], cells[scoreboard.GENERATION],
             _state(cells), cells[scoreboard.REQUESTS],
             cells[scoreboard.IN_PROGRESS], cells[scoreboard.CONNECTIONS],

@@ -3,7 +3,8 @@
 A SOCK_SEQPACKET pair per process: a message arrives whole or not at all, and end-of-file
 means that the other side has gone. A message is one short line of words:
 
-    master -> template   fork ID ROW         with the worker's control socket as SCM_RIGHTS
+    master -> template   fork ID ROW         with the worker's control socket, and the memory of
+                                             its row, as SCM_RIGHTS
                          die
     template -> master   loaded MS           the application is loaded (0 with lazy-apps)
                          failed STATUS WHY   it is not; the template exits with STATUS
@@ -11,7 +12,8 @@ means that the other side has gone. A message is one short line of words:
     both -> master       files PATHS         imported files, separated by NUL (autoreload)
                          wrong-interface     start the role's alternative; the process exits
     worker -> master     forked PID          sent on its behalf by the process that forked it
-                         pid N               its first own message, before it boots
+                         pid N               its first own message, before it boots; the master
+                                             takes the pid from the kernel (SO_PASSCRED)
                          ready               it accepts connections
                          failed STATUS WHY   it could not boot; it exits with STATUS
                          replace WHY         it keeps serving, but should be replaced
@@ -26,10 +28,15 @@ means that the other side has gone. A message is one short line of words:
     master -> both       log NAME            a log file that it opened for them, as SCM_RIGHTS
 
 `drain` and `die` never change: a later version of the master sends them to older workers.
+
+The master may be root, and the others not: what it accepts from them is in `master.reports`.
 """
 
 import array
 import socket
+from collections.abc import Sequence
+
+from . import credentials
 
 DRAIN = b"drain"
 STOP = b"stop"
@@ -63,25 +70,9 @@ def failed(status: int, reason: str) -> bytes:
     return FAILED + b"%d %s" % (status, reason.encode("utf-8", "replace")[:REASON])
 
 
-def parse_failed(message: bytes) -> tuple[int, str]:
-    """Return (status, reason) of a `failed` message."""
-    _, status, reason = message.split(b" ", 2)
-    return int(status), reason.decode("utf-8", "replace")
-
-
 def due_for_replacement(reason: str) -> bytes:
     """Return a `replace` message."""
     return REPLACE + reason.encode("utf-8", "replace")[:REASON]
-
-
-def parse_replacement(message: bytes) -> str:
-    """Return the reason of a `replace` message."""
-    return message.removeprefix(REPLACE).decode("utf-8", "replace")
-
-
-def parse_files(message: bytes) -> list[str]:
-    """Return the paths of a `files` message."""
-    return message.removeprefix(FILES).decode("utf-8", "surrogateescape").split("\0")
 
 
 def send(sock: socket.socket, message: bytes, *, wait: bool = False) -> bool:
@@ -99,7 +90,12 @@ def send(sock: socket.socket, message: bytes, *, wait: bool = False) -> bool:
 
 def send_with_descriptor(sock: socket.socket, message: bytes, fd: int) -> bool:
     """Send one message together with a descriptor; otherwise as `send`."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+    return send_with_descriptors(sock, message, (fd,))
+
+
+def send_with_descriptors(sock: socket.socket, message: bytes, fds: Sequence[int]) -> bool:
+    """Send one message together with descriptors; otherwise as `send`."""
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
     try:
         sock.sendmsg([message], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     except OSError:
@@ -107,14 +103,20 @@ def send_with_descriptor(sock: socket.socket, message: bytes, fd: int) -> bool:
     return True
 
 
-def receive(sock: socket.socket) -> bytes | None:
-    """Return the next message, b"" at end-of-file, None if there is none yet."""
+def receive_with_sender(sock: socket.socket) -> tuple[bytes | None, int, int]:
+    """Return the next message, and pid and uid of its sender as the kernel says.
+
+    The message is b"" at end-of-file, None if there is none yet; one that is too long is cut
+    to more than LIMIT bytes. The socket was prepared by `credentials.require`.
+    """
     try:
-        return sock.recv(LIMIT, socket.MSG_DONTWAIT)
+        message, ancillary, _, _ = sock.recvmsg(LIMIT + 1, credentials.SPACE, socket.MSG_DONTWAIT)
     except (BlockingIOError, InterruptedError):
-        return None
+        return None, 0, 0
     except OSError:  # ECONNRESET: it died before it had read our messages
-        return b""
+        return b"", 0, 0
+    pid, uid, _ = credentials.sender(ancillary)
+    return message, pid, uid
 
 
 def peer_closed(sock: socket.socket) -> bool:
@@ -128,19 +130,30 @@ def peer_closed(sock: socket.socket) -> bool:
 
 
 def receive_with_descriptor(sock: socket.socket) -> tuple[bytes | None, int | None]:
-    """Return the next message, as `receive`, and the descriptor that came with it.
+    """Return the next message, and the descriptor that came with it, if one did.
 
-    A blocking socket waits for one.
+    The message is b"" at end-of-file, None if there is none yet; a blocking socket waits.
     """
-    size = array.array("i").itemsize
+    message, fds = receive_with_descriptors(sock, 1)
+    return message, fds[0] if fds else None
+
+
+def receive_with_descriptors(sock: socket.socket, most: int) -> tuple[bytes | None, list[int]]:
+    """Return the next message, as `receive_with_descriptor`, and the descriptors with it.
+
+    Args:
+        most: how many are taken. CMSG_LEN, not CMSG_SPACE: in the space of the padding the
+            kernel would put further ones, which stay open.
+    """
+    found = array.array("i")
     try:
-        message, ancillary, _, _ = sock.recvmsg(LIMIT, socket.CMSG_SPACE(size),
+        message, ancillary, _, _ = sock.recvmsg(LIMIT, socket.CMSG_LEN(most * found.itemsize),
                                                 socket.MSG_CMSG_CLOEXEC)
     except (BlockingIOError, InterruptedError):
-        return None, None
-    except OSError:  # ECONNRESET, as in `receive`
-        return b"", None
+        return None, []
+    except OSError:  # ECONNRESET, as in `receive_with_sender`
+        return b"", []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            return message, array.array("i", data[:size])[0]
-    return message, None
+            found.frombytes(data[:len(data) - len(data) % found.itemsize])
+    return message, found.tolist()

@@ -72,7 +72,7 @@ class Child(Protocol):
         """Ask for another worker in place of this one."""
 
     def received(self) -> bytes | None:
-        """Return the next message; see `channel.receive`."""
+        """Return the next message; see `channel.receive_with_descriptor`."""
 
     def answer(self, text: str) -> None:
         """Send the stacks that the last message asked for."""

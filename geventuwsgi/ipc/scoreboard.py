@@ -3,10 +3,15 @@
 A table of signed 64-bit cells, one row per worker process. It is in a memfd, which needs no
 disk (a read-only container will do) and disappears with its last user.
 
+Every process can write the table, so what it says of a worker may be another's word. The
+master acts on a memory of one row that it shares with that worker alone (`create_row`), and
+from which the worker copies its row to the table (`Row.share`).
+
 Rules:
 
 - A row is written by the process that owns it, and by the master only while it has no
   owner (`Row.vacate`, `Scoreboard.retire`).
+- The size of a memory is sealed: a process that cut it would have the others killed by SIGBUS.
 - Row 0 belongs to the master: the counters of retired rows are added to it, so that the
   `total` of a counter never decreases.
 - An aligned 8-byte store through a memoryview of format 'q' is a single store on every
@@ -14,6 +19,7 @@ Rules:
   stores, but never half a number.
 """
 
+import fcntl
 import mmap
 import os
 import time
@@ -48,12 +54,27 @@ APP_REQUESTS = range(23, 31)    # requests of this process by application, the f
 COUNTERS = range(REQUESTS, RESPAWNS + 1)
 GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US,
           FULL_SINCE_NS, PROCESS_REQUESTS, LOADED_S, *APP_REQUESTS)
+OWN = (*range(REQUESTS), *range(VSZ, APP_REQUESTS.stop))     # all but the counters
 
 ROLE_WORKER, ROLE_ROUTER, ROLE_MONITOR = range(3)
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 
 CELLS = 32              # 256 bytes: rows of two workers share no cache line
+SIZE = CELLS * 8
+GREATEST = 2 ** 63 - 1
 PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _memory(name: str, size: int) -> int:
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    return fd
+
+
+def create_row() -> int:
+    """Create the memory that the master shares with one worker; return its descriptor."""
+    return _memory("geventuwsgi-row", SIZE)
 
 
 class Row:
@@ -62,49 +83,66 @@ class Row:
     Attributes:
         index: the row's number in the table.
         cells: the numbers, a writable memoryview of format 'q'; index it with the
-            constants of this module.
+            constants of this module. Of a row that is `owned` they are in its own memory, and
+            the counters begin at 0.
     """
 
-    __slots__ = ("cells", "index")
+    __slots__ = ("_before", "_table", "cells", "index")
 
     def __init__(self, index: int, cells: memoryview) -> None:
         self.index = index
-        self.cells = cells
+        self.cells = self._table = cells
+        self._before = [0] * len(COUNTERS)  # in the table, by the processes before this one
+
+    def owned(self, fd: int) -> "Row":
+        """Return this row with its cells in the memory of `create_row`."""
+        row = Row(self.index, self._table)
+        row.cells = memoryview(mmap.mmap(fd, SIZE)).cast("q")
+        row._before = [min(max(self._table[field], 0), GREATEST // 2) for field in COUNTERS]
+        return row
 
     @property
     def memory(self) -> tuple[int, int]:
         """Virtual and resident bytes of the owner, as last measured."""
         return self.cells[VSZ], self.cells[RSS]
 
-    @property
-    def counters(self) -> list[int]:
-        """The counters: of a process that takes over a row, those of the processes before."""
-        return [self.cells[field] for field in COUNTERS]
+    def set(self, field: int, value: int) -> None:
+        """Write one field, at once also for the other processes."""
+        self.cells[field] = self._table[field] = value
+
+    def share(self) -> None:
+        """Copy the row to the table, where other processes read it."""
+        cells, table = self.cells, self._table
+        if cells is not table:
+            for field in OWN:
+                table[field] = cells[field]
+            for field in COUNTERS[:-1]:
+                table[field] = self._before[field - REQUESTS] + cells[field]
 
     def beat(self, connections: int) -> None:
         """Write a heartbeat and the number of open connections."""
         self.cells[HEARTBEAT_NS] = time.monotonic_ns()
         self.cells[CONNECTIONS] = connections
+        self.share()
 
-    def publish(self, before: Sequence[int], connections: int, in_progress: int,
-                counters: Sequence[int], by_application: Sequence[int] = ()) -> None:
+    def publish(self, connections: int, in_progress: int, counters: Sequence[int],
+                by_application: Sequence[int] = ()) -> None:
         """Write a heartbeat and the worker's numbers.
 
         Args:
-            before: `counters` when the process took over the row.
             connections: open now.
             in_progress: requests inside the application now.
             counters: what the process has counted itself, from REQUESTS on.
             by_application: its requests by application.
         """
-        self.beat(connections)
         cells = self.cells
         cells[IN_PROGRESS] = in_progress
-        for field, base, value in zip(COUNTERS, before, counters):
-            cells[field] = base + value
+        for field, value in enumerate(counters, REQUESTS):
+            cells[field] = value
         cells[PROCESS_REQUESTS] = counters[0]
         for field, value in zip(APP_REQUESTS, by_application):
             cells[field] = value
+        self.beat(connections)
 
     def measure(self) -> None:
         """Write the memory and CPU time of this process, which owns the row."""
@@ -114,10 +152,25 @@ class Row:
         self.cells[RSS] = int(pages[1]) * PAGE
         self.cells[CPU_US] = time.process_time_ns() // 1000
 
+    @property
+    def respawns(self) -> int:
+        """How often the master replaced the worker; set by the master only."""
+        return self._table[RESPAWNS]
+
+    @respawns.setter
+    def respawns(self, times: int) -> None:
+        self._table[RESPAWNS] = _sum(times, 0)
+
     def vacate(self) -> None:
-        """Clear the owner and its gauges, but not the counters. Master only."""
+        """Forget the owner's memory, and clear its gauges in the table. Master only."""
+        self.cells = self._table
         for cell in GAUGES:
-            self.cells[cell] = 0
+            self._table[cell] = 0
+
+
+def _sum(first: int, second: int) -> int:
+    """Add numbers of the table, whatever a process has written there."""
+    return max(0, min(first + second, GREATEST))
 
 
 class Scoreboard:
@@ -131,20 +184,18 @@ class Scoreboard:
     def __init__(self, fd: int, memory: mmap.mmap) -> None:
         self.fd = fd
         self._memory = memory
-        self._count = len(memory) // (CELLS * 8)
-        self._cells = memoryview(memory)[:CELLS * 8 * self._count].cast("q")
+        self._count = len(memory) // SIZE
+        self._cells = memoryview(memory)[:SIZE * self._count].cast("q")
 
     @classmethod
     def create(cls, rows: int) -> "Scoreboard":
         """Make a board with `rows` rows for workers (1 to `rows`) and the master's row 0."""
-        fd = os.memfd_create("geventuwsgi-scoreboard", os.MFD_CLOEXEC)
-        os.ftruncate(fd, (rows + 1) * CELLS * 8)
-        return cls.open(fd)
+        return cls.open(_memory("geventuwsgi-scoreboard", (rows + 1) * SIZE))
 
     @classmethod
     def alone(cls) -> "Scoreboard":
         """Make a board of one row for a process without a master."""
-        return cls(-1, mmap.mmap(-1, 2 * CELLS * 8))
+        return cls(-1, mmap.mmap(-1, 2 * SIZE))
 
     @classmethod
     def open(cls, fd: int) -> "Scoreboard":
@@ -179,6 +230,6 @@ class Scoreboard:
         """Add the counters of row `index` to row 0, and clear it. Master only."""
         row, past = self.row(index), self.row(0)
         for cell in COUNTERS:
-            past.cells[cell] += row.cells[cell]
+            past.cells[cell] = _sum(past.cells[cell], row.cells[cell])
         for cell in range(CELLS):
             row.cells[cell] = 0

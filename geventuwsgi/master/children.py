@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 from ..ipc import channel, scoreboard
 from ..ipc.scoreboard import Row, Scoreboard
+from . import reports
+from .reports import Reports
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -45,16 +47,21 @@ class Throttle:
 class Process:
     """A template."""
 
+    order = reports.TEMPLATE
+
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self.pid = pid              # 0 = not known yet
+        self.reaped = False         # its pid may belong to another process
         self.control = sock
+        self.reports = Reports(sock, self.order, pid)
         self.started = time.monotonic()
         self.deadline: float | None = None  # when it is killed
         self.superseded = False     # it asked for the role's alternative
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if its pid is known."""
-        kill(self.pid, number)
+        """Send it a signal, if its pid is known and still its own."""
+        if not self.reaped:
+            kill(self.pid, number)
 
     def reopen_logs(self, handed: Sequence[tuple[str, int]]) -> None:
         """Have it reopen its logs, or use these, by name and descriptor."""
@@ -75,11 +82,16 @@ class Worker(Process):
         cheaped: it exits because there is not enough work for it.
         jitter: a random number from 0 to 1, so that the limits of workers differ.
         first_memory: (resident, virtual) bytes when it became ready.
-        forked: pids of the worker and of the process that forked it, as these report them.
+        forked: pids of the worker and of the process that forked it, as these report them, and
+            the uid of who reported it.
     """
 
-    def __init__(self, number: int, row: Row, sock: socket.socket, name: str = "worker") -> None:
-        super().__init__(0, sock)
+    order = reports.WORKER
+
+    def __init__(self, number: int, row: Row, sock: socket.socket, name: str = "worker",
+                 pid: int = 0, template: Process | None = None) -> None:
+        super().__init__(pid, sock)
+        self.template = template    # forks it
         self.id = number
         self.name = name
         self.row = row
@@ -87,25 +99,28 @@ class Worker(Process):
         self.stop_requested_at: float | None = None     # to drain or to exit
         self.stacks_at: float | None = None     # SIGUSR2 because it is stuck
         self.failure: tuple[int, str] | None = None
-        self.forked: set[int] = set()
+        self.forked: dict[int, int] = {}
         self.due_for_replacement = ""
         self.cheaped = False
         self.jitter = random.random()
         self.first_memory = (0, 0)
-        self._requests_before = row.cells[scoreboard.REQUESTS]
 
-    def kill_unnamed(self, parents: Sequence[int]) -> None:
+    def kill_unnamed(self) -> bool:
         """Kill what was forked for it but never sent its pid: a library hangs in the fork.
 
-        Args:
-            parents: its possible parents, besides the master; with any other parent the pid
-                has been reused.
+        Only a child of ours can be killed, which a child of the template becomes with the
+        template's end; and only if it runs as the user that reported it.
+
+        Returns:
+            Whether there is such a process.
         """
-        for pid in self.forked:
-            if _parent(pid) in (os.getpid(), *parents):
-                logger.error("%s %d (pid: %d) has hung since it was forked, killing it", self.name,
-                             self.id, pid)
-                kill(pid, signal.SIGKILL)
+        found = [pid for pid, uid in self.forked.items()
+                 if reports.is_child(pid) and _runs_as(pid, uid)]
+        for pid in found:
+            logger.error("%s %d (pid: %d) has hung since it was forked, killing it", self.name,
+                         self.id, pid)
+            kill(pid, signal.SIGKILL)
+        return bool(found)
 
     @property
     def ready(self) -> bool:
@@ -115,7 +130,7 @@ class Worker(Process):
     @property
     def requests(self) -> int:
         """How many requests this process has served, as last published."""
-        return self.row.cells[scoreboard.REQUESTS] - self._requests_before
+        return self.row.cells[scoreboard.REQUESTS]
 
     @property
     def busy(self) -> int:
@@ -204,13 +219,14 @@ def kill(pid: int, number: int) -> None:
             pass
 
 
-def _parent(pid: int) -> int:
-    """Return the parent of a process, 0 if it has gone."""
+def _runs_as(pid: int, uid: int) -> bool:
+    """Whether all uids of a process are this one; root may name any process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (OSError, IndexError):
-        return 0
+        with open(f"/proc/{pid}/status", "rb") as file:
+            found = next(line.split()[1:] for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return False
+    return uid == 0 or {int(one) for one in found} == {uid}
 
 
 def how(status: int) -> str:

@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..ipc import channel
-from ..net.credentials import peer_credentials
+from ..ipc.credentials import peer_credentials
 
 logger = logging.getLogger("geventuwsgi.error")
 

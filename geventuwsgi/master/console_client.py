@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ..errors import ConfigError, GeventuwsgiError
-from ..net.credentials import peer_credentials
+from ..ipc.credentials import peer_credentials
 from . import console
 
 RESPONSE_TIMEOUT = 600.0    # seconds for the result: an application may load slowly

@@ -21,11 +21,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import BootError
-from ..ipc import channel, scoreboard
+from ..ipc import channel
 from .children import Process, Rows, Throttle, Worker, how, log_delay
 from .heartbeat import SILENT_TIME, STACK_TIME, check
 from .posix_spawn import request_fork, spawn
 from .recycling import Recycler, next_to_replace
+from .reports import END, Report, ReportError
 from .role import Role
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -122,7 +123,9 @@ class Generation:
         due += [throttle.due for number, throttle in self._throttles.items()
                 if number not in self.workers and self.wants(number)]
         for worker in self.all_workers():
-            check(worker, self.role, self.template, now, awake)
+            if not check(worker, self.role, now, awake):
+                self._worker_exited(worker, None)
+                continue
             due += [at for at in (worker.deadline, worker.stacks_at and
                                   worker.stacks_at + STACK_TIME) if at is not None]
         return min([now + 1.0, *(at for at in due if at > now)])
@@ -210,16 +213,17 @@ class Generation:
 
     def exited(self, pid: int, status: int) -> bool:
         """Record the exit of a reaped process; return False if it is not one of ours."""
+        found = False
         if self.template is not None and self.template.pid == pid:
+            self.template.reaped = found = True
             self._read_template(self.template)
             self._template_exited(status)
-            return True
         for worker in self.all_workers():
             if worker.pid == pid:
-                self._read_worker(worker, reaped=True)
+                worker.reaped = found = True
+                self._read_worker(worker)
                 self._worker_exited(worker, status)
-                return True
-        return False
+        return found
 
     # The template
 
@@ -238,21 +242,27 @@ class Generation:
         self._watch(ours, lambda: self._read_template(template))
 
     def _read_template(self, template: Process) -> None:
-        while (message := channel.receive(template.control)) is not None:
-            if message == b"":
-                self._unwatch(template.control)
-                template.signal(signal.SIGKILL)  # it is of no use without its socket
-                return
-            if message.startswith(channel.LOADED):
-                self._loaded = self._ever_loaded = True
-            elif message == channel.WRONG_INTERFACE:
-                self._change_role()
-            elif message == channel.FOUND_ASGI and self.role.alternative is not None:
-                self.role = self.role.alternative._replace(preferred=False)
-            elif message.startswith(channel.FILES):
-                self.on_imported(channel.parse_files(message))
-            elif message.startswith(channel.FAILED) and not self._ever_loaded:
-                self._fail(*channel.parse_failed(message))
+        try:
+            for report in template.reports.read():
+                self._dispatch_template(template, report)
+        except ReportError as error:
+            logger.error("the template (pid: %d) is killed: %s", template.pid, error)
+            self._dispatch_template(template, END)
+
+    def _dispatch_template(self, template: Process, report: Report) -> None:
+        if report is END:
+            self._unwatch(template.control)
+            template.signal(signal.SIGKILL)  # it is of no use without its socket
+        elif report.kind == channel.LOADED:
+            self._loaded = self._ever_loaded = True
+        elif report.kind == channel.WRONG_INTERFACE:
+            self._change_role()
+        elif report.kind == channel.FOUND_ASGI and self.role.alternative is not None:
+            self.role = self.role.alternative._replace(preferred=False)
+        elif report.kind == channel.FILES:
+            self.on_imported(report.value)
+        elif report.kind == channel.FAILED and not self._ever_loaded:
+            self._fail(*report.value)
 
     def _change_role(self) -> None:
         """Continue with the role's alternative, from a new template; nothing serves yet."""
@@ -327,39 +337,50 @@ class Generation:
             if not self._rows:
                 return None
             index = self._rows.take()
+        made = None
         try:
-            ours = request_fork(self.template.control, number, index)
+            made = request_fork(self.template.control, number, self._rows.board.row(index))
         except OSError as error:
             self._refused_until = time.monotonic() + FORK_RETRY
-            ours, reason = None, f"cannot start {self.role.name} {number}: {error.strerror}"
+            reason = f"cannot start {self.role.name} {number}: {error.strerror}"
             logger.error("%s", reason)
             if self.state == BOOTING:
                 self._fail(BootError.exit_status, reason)
-        if ours is None:
+        if made is None:
             if index != self._row_of.get(number):
                 self._rows.give_back(index)
             return None
-        worker = Worker(number, self._rows.board.row(index), ours, self.role.name)
-        self._watch(ours, lambda: self._read_worker(worker))
+        worker = Worker(number, made[1], made[0], self.role.name, template=self.template)
+        self._watch(worker.control, lambda: self._read_worker(worker))
         return worker
 
-    def _read_worker(self, worker: Worker, reaped: bool = False) -> None:
-        while (message := channel.receive(worker.control)) is not None:
-            if message == b"":
-                self._unwatch(worker.control)
-                if not worker.pid:
-                    self._worker_exited(worker, None)
-                elif not reaped:
-                    late = time.monotonic() + SILENT_TIME
-                    worker.deadline = min(worker.deadline or late, late)
-                return
-            self._dispatch(worker, message)
+    def _read_worker(self, worker: Worker) -> None:
+        try:
+            for report in worker.reports.read():
+                if report is END:
+                    self._end_of(worker)
+                else:
+                    self._dispatch(worker, report)
+        except ReportError as error:
+            logger.error("%s %d (pid: %d) is killed: %s", worker.name, worker.id, worker.pid,
+                         error)
+            worker.signal(signal.SIGKILL)
+            self._end_of(worker)
 
-    def _dispatch(self, worker: Worker, message: bytes) -> None:
-        if message.startswith(channel.FORKED):
-            worker.forked.add(int(message[7:]))
-        elif message.startswith(channel.PID):
-            worker.pid = int(message[4:])
+    def _end_of(self, worker: Worker) -> None:
+        """Stop reading a worker's control socket, and wait for its exit."""
+        self._unwatch(worker.control)
+        if not worker.pid:
+            self._worker_exited(worker, None)
+        elif not worker.reaped:
+            late = time.monotonic() + SILENT_TIME
+            worker.deadline = min(worker.deadline or late, late)
+
+    def _dispatch(self, worker: Worker, report: Report) -> None:
+        if report.kind == channel.FORKED:
+            worker.forked[report.value] = report.uid
+        elif report.kind == channel.PID:
+            worker.pid = report.value
             if worker.id in self._throttles or worker.id in self.replacements:
                 logger.info("Respawned %s %s %d (new pid: %d)", self.role.product, worker.name,
                             worker.id, worker.pid)
@@ -368,9 +389,9 @@ class Generation:
                             worker.name, worker.id, worker.pid, self.role.cores)
             if worker.stop_requested_at is not None:
                 worker.signal(signal.SIGTERM)
-        elif message.startswith(channel.FILES):
-            self.on_imported(channel.parse_files(message))
-        elif message == channel.READY:
+        elif report.kind == channel.FILES:
+            self.on_imported(report.value)
+        elif report.kind == channel.READY:
             worker.ready_at = time.monotonic()
             worker.first_memory = worker.memory
             self.ever_ready = True
@@ -380,21 +401,20 @@ class Generation:
                 old = self.workers[worker.id]
                 self._promote(old)
                 self._drain_worker(old, worker.ready_at)
-        elif message == channel.WRONG_INTERFACE and self.state == BOOTING:
+        elif report.kind == channel.WRONG_INTERFACE and self.state == BOOTING:
             self._change_role()
-        elif message.startswith(channel.REPLACE):
-            worker.due_for_replacement = worker.due_for_replacement or channel.parse_replacement(
-                message)
-        elif message.startswith(channel.FAILED):
-            worker.failure = channel.parse_failed(message)
+        elif report.kind == channel.REPLACE:
+            worker.due_for_replacement = worker.due_for_replacement or report.value
+        elif report.kind == channel.FAILED:
+            worker.failure = report.value
 
     def _promote(self, old: Worker) -> None:
         """Give the number of a worker to its replacement."""
         self._replacement_throttle = Throttle()
         self.workers[old.id] = worker = self.replacements.pop(old.id)
         self._row_of[old.id] = worker.row.index
-        worker.row.cells[scoreboard.RESPAWNS] += old.row.cells[scoreboard.RESPAWNS] + 1
-        old.row.cells[scoreboard.RESPAWNS] = 0
+        worker.row.respawns += old.row.respawns + 1
+        old.row.respawns = 0
 
     def _release(self, number: int, now: float) -> list[Worker]:
         """Drain the worker with a number, and its replacement; return them."""
@@ -435,7 +455,7 @@ class Generation:
             del self.workers[worker.id]
             throttle = self._throttles.setdefault(worker.id, Throttle())
             delay = throttle.died(now, now - worker.started, worker.ready)
-            worker.row.cells[scoreboard.RESPAWNS] += 1
+            worker.row.respawns += 1
             if status and self.state == BOOTING:
                 self._fail(*(worker.failure or (
                     BootError.exit_status, f"{worker.name} {worker.id} ended before it was ready "

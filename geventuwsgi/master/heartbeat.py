@@ -8,29 +8,34 @@ import logging
 import signal
 
 from ..ipc import scoreboard
-from .children import Process, Worker
+from .children import Worker
 from .role import Role
 
 logger = logging.getLogger("geventuwsgi.error")
 
 STACK_TIME = 1.0        # seconds between SIGUSR2, to write the stacks, and SIGKILL
 SILENT_TIME = 5.0       # seconds a worker may live after closing its control socket
+ORPHAN_TIME = 0.1       # seconds for a template to die and its children to become ours
 FORK_TIMEOUT = 30.0     # seconds until a template that does not fork is replaced
 
 
-def check(worker: Worker, role: Role, template: Process | None, now: float,
-          awake: float) -> None:
+def check(worker: Worker, role: Role, now: float, awake: float) -> bool:
     """Kill a worker that is overdue or stuck.
 
     Args:
         worker: the worker.
         role: its role, with the timeout.
-        template: the process that forks it.
         now: time.monotonic().
         awake: since when the master has been running without a suspension.
+
+    Returns:
+        Whether to wait for its end: not for one without a pid that cannot be found, which
+        would keep the instance from stopping.
     """
     if worker.deadline is not None:
-        if now >= worker.deadline and worker.pid:
+        if now >= worker.deadline and not worker.pid:
+            return _end_unnamed(worker, now)
+        if now >= worker.deadline:
             if role.stdin:      # it may be in a debugger, which the user at the terminal knows
                 logger.info("%s %d (pid: %d) is still busy after %g seconds, killing it",
                             worker.name, worker.id, worker.pid, role.grace)
@@ -39,18 +44,26 @@ def check(worker: Worker, role: Role, template: Process | None, now: float,
                                "NO MERCY !!!", worker.name, worker.id, worker.pid)
             worker.signal(signal.SIGKILL)
             worker.deadline = now + SILENT_TIME
-        elif now >= worker.deadline:
-            worker.kill_unnamed(() if template is None else (template.pid,))
-            worker.deadline = now + SILENT_TIME
-        return
-    if not worker.pid:
-        if now - worker.started > FORK_TIMEOUT and template is not None:
-            logger.error("the template (pid: %d) does not fork, replacing it", template.pid)
-            template.signal(signal.SIGKILL)
-            worker.deadline = now   # kills what it may have forked
-        return
-    if role.timeout and worker.ready:
+    elif not worker.pid:
+        if now - worker.started > FORK_TIMEOUT:
+            return _end_unnamed(worker, now)
+    elif role.timeout and worker.ready:
         _check_heartbeat(worker, role.timeout, role.replace_stuck, now, awake)
+    return True
+
+
+def _end_unnamed(worker: Worker, now: float) -> bool:
+    """Kill what was forked for a worker, or its template; return whether there is either."""
+    template = worker.template
+    if worker.kill_unnamed():
+        worker.deadline = now + SILENT_TIME
+    elif template is not None and not template.reaped:
+        logger.error("the template (pid: %d) does not fork, replacing it", template.pid)
+        template.signal(signal.SIGKILL)     # what it has forked becomes our child
+        worker.deadline = now + ORPHAN_TIME
+    else:
+        return False
+    return True
 
 
 def _check_heartbeat(worker: Worker, timeout: float, replace: bool, now: float,

@@ -20,6 +20,7 @@ from ..ipc.scoreboard import Scoreboard
 from .attached.attached import Attached
 from .children import Process, Rows, Worker, kill
 from .generation import DRAINING, SERVING, Generation
+from .reports import AT_ONCE, is_child
 from .role import Role
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -75,8 +76,7 @@ class InheritedGeneration(Generation):
     def _adopt(self, description: dict[str, Any], rows: Rows) -> None:
         index = rows.take()
         worker = Worker(description["id"], rows.board.row(index),
-                        socket.socket(fileno=description["fd"]))
-        worker.pid = description["pid"]
+                        socket.socket(fileno=description["fd"]), pid=description["pid"])
         worker.ready_at = time.monotonic()
         worker.stop_requested_at = description["asked_at"]
         worker.deadline = description["deadline"]
@@ -101,11 +101,19 @@ class InheritedGeneration(Generation):
     def _fill(self, now: float) -> None:
         """Start nothing."""
 
-    def _dispatch(self, worker: Worker, message: bytes) -> None:
-        if message.startswith(channel.PID):
-            worker.pid = int(message[4:])
-            if worker.stop_requested_at is not None:
-                channel.send(worker.control, channel.DRAIN)
+    def _read_worker(self, worker: Worker) -> None:
+        """Read a pid, and the end; the rest may be messages of another version."""
+        for _ in range(AT_ONCE):
+            message, pid, _ = channel.receive_with_sender(worker.control)
+            if message is None:
+                return
+            if message == b"":
+                self._end_of(worker)
+                return
+            if message.startswith(channel.PID) and not worker.pid and is_child(pid):
+                worker.pid = pid
+                if worker.stop_requested_at is not None:
+                    channel.send(worker.control, channel.DRAIN)
 
     def _worker_exited(self, worker: Worker, status: int | None) -> None:
         super()._worker_exited(worker, status)

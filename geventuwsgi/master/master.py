@@ -364,8 +364,11 @@ class Master:
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            if not any(generation.exited(pid, code) for generation in self.generations):
-                any(one.exited(pid, code) for one in self._attached)
+            # All of them: whoever still had the pid would signal the next process that gets it.
+            for generation in self.generations:
+                generation.exited(pid, code)
+            for attached in self._attached:
+                attached.exited(pid, code)
 
     def _reload_command(self, caller: Caller, arguments: Sequence[str]) -> None:
         if self.exit_on_reload:

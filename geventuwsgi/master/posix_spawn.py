@@ -11,7 +11,8 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
-from ..ipc import channel
+from ..ipc import channel, credentials, scoreboard
+from ..ipc.scoreboard import Row
 from .role import Role
 
 
@@ -46,6 +47,7 @@ def spawn(role: Role, generation: int) -> tuple[socket.socket, int]:
         OSError: the system refuses another process or descriptor.
     """
     ours, theirs = channel.pair()
+    credentials.require(ours)
     try:
         with theirs:
             return ours, _exec(role, generation, theirs.fileno())
@@ -67,26 +69,33 @@ def _exec(role: Role, generation: int, fd: int) -> int:
                           setsigmask=signal.valid_signals())
 
 
-def request_fork(template: socket.socket, number: int, index: int) -> socket.socket | None:
-    """Have a template fork a worker; return our end of the worker's control socket.
+def request_fork(template: socket.socket, number: int,
+                 row: Row) -> tuple[socket.socket, Row] | None:
+    """Have a template fork a worker; return our end of its control socket, and its own row.
 
     Args:
         template: the template's control socket.
         number: the worker's.
-        index: of its row on the scoreboard.
+        row: its row of the scoreboard's table.
 
     Returns:
         None if the template does not read its messages now.
     Raises:
         OSError: the system refuses another descriptor.
     """
-    ours, theirs = channel.pair()
-    with theirs:
-        if channel.send_with_descriptor(template, channel.FORK + b"%d %d" % (number, index),
-                                        theirs.fileno()):
-            return ours
-    ours.close()
-    return None
+    memory = scoreboard.create_row()
+    try:
+        owned = row.owned(memory)
+        ours, theirs = channel.pair()
+        credentials.require(ours)   # before the first message is sent
+        with theirs:
+            if channel.send_with_descriptors(template, channel.FORK + b"%d %d" % (
+                    number, row.index), (theirs.fileno(), memory)):
+                return ours, owned
+        ours.close()
+        return None
+    finally:
+        os.close(memory)
 
 
 def spawn_plain(argv: Sequence[str], environ: Mapping[str, str], errors: int) -> int:

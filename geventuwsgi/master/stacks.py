@@ -140,8 +140,8 @@ class Stacks(Attached):
                 continue
             query.signalled = True
             query.due += SIGNAL_TIMEOUT - ANSWER_TIMEOUT
-            try:
-                os.kill(query.worker.pid, signal.SIGUSR2)
-            except ProcessLookupError:
+            if query.worker.reaped:
                 self._give_up(query, "ended")
+            else:
+                query.worker.signal(signal.SIGUSR2)
         return min((query.due for query in self._queries), default=now + 3600.0)

@@ -48,6 +48,7 @@ class Child:
         self.row = row
         self.master = master
         self._question: int | None = None
+        self._asked_for_replacement = False
         self.reopen: Callable[[], None] = lambda: None
         self.use_log: Callable[[str, int], None] = lambda name, fd: os.close(fd)
         self.report_imports: Callable[[], None] = lambda: None
@@ -58,8 +59,8 @@ class Child:
     def ready(self) -> None:
         """Report that connections are accepted, with the first heartbeat."""
         self.accepting()
-        self.row.cells[scoreboard.STATE] = scoreboard.STATE_READY
-        self.row.cells[scoreboard.HEARTBEAT_NS] = time.monotonic_ns()
+        self.row.set(scoreboard.STATE, scoreboard.STATE_READY)
+        self.row.set(scoreboard.HEARTBEAT_NS, time.monotonic_ns())
         channel.send(self.control, channel.READY)
 
     def failed(self, status: int, reason: str) -> None:
@@ -67,8 +68,10 @@ class Child:
         channel.send(self.control, channel.failed(status, reason))
 
     def due_for_replacement(self, reason: str) -> None:
-        """Ask for a replacement; this worker keeps serving until that is ready."""
-        channel.send(self.control, channel.due_for_replacement(reason))
+        """Ask for a replacement, once; this worker keeps serving until that is ready."""
+        if not self._asked_for_replacement:
+            self._asked_for_replacement = True
+            channel.send(self.control, channel.due_for_replacement(reason))
 
     def received(self) -> bytes | None:
         """Return the master's next message, b"" if it has gone, None if there is none.
@@ -118,7 +121,7 @@ def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
         generation: its generation.
         sock: its end of the control socket.
         board: the scoreboard.
-        row: its row there.
+        row: its row there, owned.
         master: the master's pid.
         cores: its application slots, for the row.
     """
@@ -136,6 +139,7 @@ def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
     cells[scoreboard.CORES] = cores
     cells[scoreboard.STATE] = scoreboard.STATE_BOOTING
     cells[scoreboard.PID] = os.getpid()
+    row.share()
     channel.send(sock, channel.PID + b"%d" % os.getpid())
     return Child(number, generation, sock, board, row, master)
 

@@ -22,7 +22,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..errors import BootError, GeventuwsgiError
@@ -134,21 +134,21 @@ class Template:
                     if signal.SIGUSR1 in self._pipe.read():
                         self._reopen()
                     continue
-                message, descriptor = channel.receive_with_descriptor(self._control)
+                message, descriptors = channel.receive_with_descriptors(self._control, 2)
                 if message in (b"", channel.DIE):
                     return 0
-                if message is None or descriptor is None:
+                if message is None or not descriptors:
                     continue
                 if message.startswith(channel.LOG):
-                    self._use_log(message.removeprefix(channel.LOG).decode(), descriptor)
+                    self._use_log(message.removeprefix(channel.LOG).decode(), descriptors[0])
                 else:
-                    self._fork(message, descriptor, loaded, work)
+                    self._fork(message, descriptors, loaded, work)
 
-    def _fork(self, message: bytes, descriptor: int, loaded: Loaded,
+    def _fork(self, message: bytes, descriptors: Sequence[int], loaded: Loaded,
               work: Callable[[Loaded, Child], int]) -> None:
         """Fork twice, so that the worker becomes the master's child.
 
-        If a fork fails, the descriptor is closed everywhere, and the master sees the end of
+        If a fork fails, the control socket is closed everywhere, and the master sees the end of
         a worker that never sent its pid.
         """
         fork, waitpid = kernel.original("os", "fork"), kernel.original("os", "waitpid")
@@ -158,17 +158,18 @@ class Template:
         try:
             intermediate = fork()
             if intermediate == 0:
-                self._intermediate(fork, message, descriptor, loaded, work)
-            self._report_forked(descriptor, intermediate)
+                self._intermediate(fork, message, descriptors, loaded, work)
+            self._report_forked(descriptors[0], intermediate)
             waitpid(intermediate, 0)
             self._forked.add(number)
         except OSError as error:
             logger.error("cannot fork a worker: %s", error.strerror)
         finally:
-            kernel.original("os", "close")(descriptor)  # gevent's waits for the hub
+            for fd in descriptors:
+                kernel.original("os", "close")(fd)  # gevent's waits for the hub
             signals.unblock_all()
 
-    def _intermediate(self, fork: Callable[[], int], message: bytes, descriptor: int,
+    def _intermediate(self, fork: Callable[[], int], message: bytes, descriptors: Sequence[int],
                       loaded: Loaded, work: Callable[[Loaded, Child], int]) -> None:
         """Run the process between template and worker, and the worker; never return."""
         status = 1
@@ -179,9 +180,9 @@ class Template:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 worker = fork()
             if worker != 0:
-                self._report_forked(descriptor, worker)
+                self._report_forked(descriptors[0], worker)
                 os._exit(0)
-            status = self._worker(message, descriptor, loaded, work)
+            status = self._worker(message, descriptors, loaded, work)
         except OSError as error:
             logger.error("cannot fork a worker: %s", error.strerror)
         except BaseException:
@@ -199,16 +200,18 @@ class Template:
         channel.send(sock, channel.FORKED + b"%d" % pid)
         sock.detach()
 
-    def _worker(self, message: bytes, descriptor: int, loaded: Loaded,
+    def _worker(self, message: bytes, descriptors: Sequence[int], loaded: Loaded,
                 work: Callable[[Loaded, Child], int]) -> int:
         """Run a worker, and return its exit status."""
         self._pipe.close()
         self._control.close()
         _, number, row = message.split()
         # The unpatched class: the hub has nothing to do with it.
-        sock = type(self._control)(fileno=descriptor)
-        me = child.become(int(number), self._generation, sock, self._board,
-                          self._board.row(int(row)), self._master, self.cores)
+        sock = type(self._control)(fileno=descriptors[0])
+        owned = self._board.row(int(row)).owned(descriptors[1])
+        kernel.original("os", "close")(descriptors[1])
+        me = child.become(int(number), self._generation, sock, self._board, owned, self._master,
+                          self.cores)
         me.first = number not in self._forked
         self._title(me.id)
         try:

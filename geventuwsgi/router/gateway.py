@@ -159,7 +159,7 @@ class Gateway:
     def run(self) -> int:
         """Accept, route, and return the exit status once everything is done."""
         self.commands.start()
-        self.child.row.cells[scoreboard.ROLE] = scoreboard.ROLE_ROUTER
+        self.child.row.set(scoreboard.ROLE, scoreboard.ROLE_ROUTER)
         self._sweep()
         timer = self.hub.loop.timer(SWEEP, SWEEP)
         timer.start(self._sweep)

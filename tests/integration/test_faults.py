@@ -229,8 +229,8 @@ def application(environ, start_response):
         wait_until(lambda: len(server.workers()) == 3, lambda: server.log)
         assert console_client.call(pid_file, ["reload"], print) == 0
         wait_until(lambda: len(children(server.pid)) == 4, "the end of the old workers")
-        # One more, for the control socket of the third worker.
-        wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) == count + 1, lambda:
+        # Two more, for the control socket and the row of the third worker.
+        wait_until(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) == count + 2, lambda:
                    [os.readlink(one.path) for one in os.scandir(f"/proc/{server.pid}/fd")])
         assert server.stop() == 0
         assert not server.find("Traceback")

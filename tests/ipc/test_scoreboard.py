@@ -1,6 +1,7 @@
 """The scoreboard: what one process writes, another reads."""
 
 import os
+import struct
 import subprocess
 import sys
 
@@ -15,6 +16,13 @@ def board():
     board = Scoreboard.create(3)
     yield board
     os.close(board.fd)
+
+
+@pytest.fixture
+def memory():
+    fd = scoreboard.create_row()
+    yield fd
+    os.close(fd)
 
 
 def test_rows_do_not_overlap(board):
@@ -60,15 +68,52 @@ def test_vacating_keeps_the_counters(board):
     assert row.cells[scoreboard.IN_PROGRESS] == 0
 
 
-def test_publish_adds_to_the_counters_of_the_process_before(board):
-    row = board.row(1)
-    row.cells[scoreboard.REQUESTS] = 5
-    before = row.counters
+def test_publish_adds_to_the_counters_of_the_process_before(board, memory):
+    table = board.row(1)
+    table.cells[scoreboard.REQUESTS] = 5
+    row = table.owned(memory)
     for own in ((1, 0, 0, 100, 7), (3, 1, 0, 200, 9)):
-        row.publish(before, 4, 2, own)
-    assert row.counters[:5] == [8, 1, 0, 200, 9]
-    assert row.cells[scoreboard.CONNECTIONS] == 4 and row.cells[scoreboard.IN_PROGRESS] == 2
-    assert row.cells[scoreboard.HEARTBEAT_NS] > 0
+        row.publish(4, 2, own)
+    counters = slice(scoreboard.REQUESTS, scoreboard.RESPAWNS)
+    assert table.cells[counters].tolist() == [8, 1, 0, 200, 9]
+    assert row.cells[counters].tolist() == [3, 1, 0, 200, 9]
+    for one in (table, row):
+        assert one.cells[scoreboard.CONNECTIONS] == 4 and one.cells[scoreboard.IN_PROGRESS] == 2
+        assert one.cells[scoreboard.HEARTBEAT_NS] > 0
+
+
+def test_what_others_write_does_not_reach_the_memory_of_a_row(board, memory):
+    row = board.row(1).owned(memory)
+    row.publish(1, 1, (5, 0, 0, 0, 0))
+    board.row(1).cells[:] = memoryview(struct.pack("q", -1) * scoreboard.CELLS).cast("q")
+    assert row.cells[scoreboard.REQUESTS] == 5
+    row.publish(1, 1, (6, 0, 0, 0, 0))
+    assert board.row(1).cells[scoreboard.REQUESTS] == 6
+
+
+@pytest.mark.parametrize("number", [scoreboard.GREATEST, -scoreboard.GREATEST - 1, 2 ** 62])
+def test_no_number_of_another_process_breaks_the_master(board, memory, number):
+    """The master adds to counters that every process can write."""
+    for index in range(3):
+        cells = board.row(index).cells
+        for field in range(scoreboard.CELLS):
+            cells[field] = number
+    row = board.row(1).owned(memory)
+    row.respawns += 1
+    row.publish(0, 0, (1, 1, 1, 1, 1))
+    assert 0 <= row.respawns <= scoreboard.GREATEST
+    row.vacate()
+    for index in (1, 2):
+        board.retire(index)
+    assert 0 <= board.row(0).cells[scoreboard.REQUESTS] <= scoreboard.GREATEST
+
+
+def test_no_process_can_cut_a_memory(board, memory):
+    """The next access of the master would be SIGBUS."""
+    for fd in (board.fd, memory):
+        for size in (0, 1 << 20):
+            with pytest.raises(PermissionError):
+                os.ftruncate(fd, size)
 
 
 def test_measure_fills_memory_and_cpu_time(board):

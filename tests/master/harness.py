@@ -59,7 +59,7 @@ def serve(plan: dict, me) -> int:
     signal.signal(signal.SIGUSR1, lambda *_: write_line(f"worker {me.id} reopened"))
     me.ready()
     while not drains:
-        me.row.cells[scoreboard.HEARTBEAT_NS] = time.monotonic_ns()
+        me.row.beat(0)
         me.row.cells[scoreboard.REQUESTS] += 0 if "still" in plan else 1
         me.row.cells[scoreboard.IN_PROGRESS] = number_in(plan, "busy")
         me.row.cells[scoreboard.RSS] = number_in(plan, "rss") or me.row.cells[scoreboard.RSS]

@@ -38,6 +38,7 @@ TEXTS = (*ENDINGS, ".txt", ".xml")          # within DIRECTORIES
 DIRECTORIES = ("templates", "jinja2", "views")  # of Django and Flask, Jinja in Django, Bottle
 MAX_FILES = 2000    # scanning them takes about 10 ms
 MAX_DEPTH = 6
+MOST_PATHS = 20_000     # reported files and directories; checking them takes about 20 ms
 
 Stamp = tuple[int, int, int]    # modification time, inode, size
 
@@ -154,6 +155,7 @@ class Autoreload(Attached):
         self._patterns: dict[str, dict[str, Stamp | None]] = {}
         self._templates: Templates | None = None
         self._due = 0.0
+        self._full = False      # reached MOST_PATHS
         self._read_since = time.time_ns()
 
     def configure(self, every: float, patterns: Iterable[str] = (), *,
@@ -181,6 +183,12 @@ class Autoreload(Attached):
         read before that.
         """
         for path in paths:
+            if len(self._seen) + len(self._awaited) >= MOST_PATHS:
+                if not self._full:
+                    self._full = True
+                    logger.warning("more than %d files were reported as imported: the rest is not "
+                                   "checked for changes", MOST_PATHS)
+                return
             if path.endswith("/"):
                 self._awaited.setdefault(path, _modules_in(path))
             elif path not in self._seen:

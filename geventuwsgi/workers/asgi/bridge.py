@@ -96,7 +96,6 @@ class Bridge:
         self._status = 0
         self._stuck_logged = False
         self._ticks = 0
-        self._base = child.row.counters
         child.row.cells[scoreboard.LOADED_S] = applications.loading_seconds
 
     def run(self) -> int:
@@ -116,7 +115,7 @@ class Bridge:
         self._publish()
         for acceptor in self.acceptors:
             acceptor.start()
-        self.child.row.cells[scoreboard.ACCEPTING] = 1
+        self.child.row.set(scoreboard.ACCEPTING, 1)
         self.child.ready()
         try:
             self._done.wait()
@@ -207,7 +206,7 @@ class Bridge:
             for acceptor in self.acceptors:
                 (acceptor.suspend if suspended else acceptor.wake)()
             self.thread.call_in_loop(self.service.suspend, suspended, IDLE_ON_RELOAD)
-            self.child.row.cells[scoreboard.ACCEPTING] = not suspended
+            self.child.row.set(scoreboard.ACCEPTING, not suspended)
 
     def reopen(self) -> None:
         """Reopen the logs."""
@@ -227,8 +226,8 @@ class Bridge:
             at_once: a stop, which closes idle connections now; in a reload each may send one
                 more request for a while, whose response has `Connection: close`.
         """
-        self.child.row.cells[scoreboard.ACCEPTING] = 0
-        self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
+        self.child.row.set(scoreboard.ACCEPTING, 0)
+        self.child.row.set(scoreboard.STATE, scoreboard.STATE_DRAINING)
         for acceptor in self.acceptors:
             acceptor.finish()
         self.thread.call_in_loop(self._drain_loop,
@@ -249,13 +248,13 @@ class Bridge:
                          "its stack:\n%s", self.child.id, os.getpid(), silent,
                          self.thread.stack())
             # The master replaces a worker whose heartbeat is worker-timeout seconds old.
-            self.child.row.cells[scoreboard.HEARTBEAT_NS] = monotonic_ns() - int(
-                1e9 * (max(self._master_timeout, silent) + 1))
+            self.child.row.set(scoreboard.HEARTBEAT_NS, monotonic_ns() - int(
+                1e9 * (max(self._master_timeout, silent) + 1)))
 
     def _publish(self) -> None:
         """Write heartbeat and counters to the scoreboard."""
         service = self.service
-        self.child.row.publish(self._base, service.opened - service.closed, service.in_progress,
+        self.child.row.publish(service.opened - service.closed, service.in_progress,
                                service.counters(), service.app_requests[:-1])
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         if self._ticks % MEASURE_EVERY == 0:

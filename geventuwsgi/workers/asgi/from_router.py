@@ -9,7 +9,7 @@ import logging
 import os
 from typing import Any
 
-from ...net.credentials import peer_credentials
+from ...ipc.credentials import peer_credentials
 from ...protocol import client_line
 from ...protocol.client_line import ClientLine
 from ...protocol.http1 import RequestParser

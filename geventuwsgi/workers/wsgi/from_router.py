@@ -18,7 +18,7 @@ import select
 from gevent.monkey import get_original
 
 from ...app import environ as environs
-from ...net.credentials import peer_credentials
+from ...ipc.credentials import peer_credentials
 from ...net.listener import Listener
 from ...protocol import client_line
 from ...protocol.http1 import RequestParser

@@ -50,14 +50,14 @@ class QueueLimit:
 
     def capacity(self) -> int:
         """Return how many connections to accept although no slot is free."""
-        slots, cells = self._service.slots, self._row.cells
-        if cells[scoreboard.ACCEPTING]:
-            cells[scoreboard.ACCEPTING] = 0
-            cells[scoreboard.FULL_SINCE_NS] = monotonic_ns()
+        slots, row = self._service.slots, self._row
+        if row.cells[scoreboard.ACCEPTING]:
+            row.set(scoreboard.ACCEPTING, 0)
+            row.set(scoreboard.FULL_SINCE_NS, monotonic_ns())
         slots.wanted = True  # so that `resumed` is called
         pool = self._service.pool
         if pool is not None and pool.blocked:
-            cells[scoreboard.FULL_SINCE_NS] = 0
+            row.set(scoreboard.FULL_SINCE_NS, 0)
             return 0
         if self._others_accept():
             self._timer.again(self._check)
@@ -73,7 +73,7 @@ class QueueLimit:
         """A slot is free again."""
         if self._service.slots.free:
             self._timer.stop()
-            self._row.cells[scoreboard.ACCEPTING] = 1
+            self._row.set(scoreboard.ACCEPTING, 1)
         else:   # only the queue is shorter
             self._service.slots.wanted = True
 

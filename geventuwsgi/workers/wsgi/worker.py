@@ -117,7 +117,6 @@ class Worker:
         self._done = Event()
         self.ended = False
         self._sweeps = 0
-        self._base = child.row.counters
         child.row.cells[scoreboard.LOADED_S] = applications.loading_seconds
         self._pause = hub.loop.timer(IDLE_ON_RELOAD)  # until idle connections are closed
         self._watchers: list[Any] = [self._pause]
@@ -141,7 +140,7 @@ class Worker:
                 acceptor.start()
             for monitor in self.monitors:
                 monitor.start()
-            self.child.row.cells[scoreboard.ACCEPTING] = 1
+            self.child.row.set(scoreboard.ACCEPTING, 1)
             self.child.ready()
             self._done.wait()
             while self.service.connections:
@@ -232,7 +231,7 @@ class Worker:
             self._pause.stop()
             if suspended:
                 self._pause.start(self._close_idle)
-            self.child.row.cells[scoreboard.ACCEPTING] = not suspended
+            self.child.row.set(scoreboard.ACCEPTING, not suspended)
 
     def reopen(self) -> None:
         """Reopen the logs."""
@@ -281,8 +280,8 @@ class Worker:
             service.last_keepalive = min(service.last_keepalive, idle)
         else:
             service.drain(idle)
-            self.child.row.cells[scoreboard.ACCEPTING] = 0
-            self.child.row.cells[scoreboard.STATE] = scoreboard.STATE_DRAINING
+            self.child.row.set(scoreboard.ACCEPTING, 0)
+            self.child.row.set(scoreboard.STATE, scoreboard.STATE_DRAINING)
             for acceptor in self.acceptors:
                 if acceptor.suspended:
                     acceptor.wake()  # the connections in the queue are served
@@ -318,7 +317,7 @@ class Worker:
     def _publish(self, now: float) -> None:
         """Write heartbeat and counters to the scoreboard; update the Date field."""
         service = self.service
-        self.child.row.publish(self._base, len(service.connections), service.slots.busy,
+        self.child.row.publish(len(service.connections), service.slots.busy,
                                service.counters(), service.app_requests[:-1])
         service.others_requests = self.child.board.total(scoreboard.REQUESTS) - service.requests
         service.response_defaults.tick(time())

@@ -8,9 +8,10 @@ import types
 
 import pytest
 
-from geventuwsgi.ipc import channel
+from geventuwsgi.ipc import credentials
 from geventuwsgi.master.attached import autoreload
 from geventuwsgi.master.attached.autoreload import Autoreload, Imported, directories_of, files_of
+from geventuwsgi.master.reports import TEMPLATE, Reports
 
 
 class Clock:
@@ -179,11 +180,13 @@ def test_all_files_arrive(paths):
     found, more = [], paths
     with ours, theirs:
         ours.setblocking(False)
+        credentials.require(theirs)
+        reports = Reports(theirs, TEMPLATE, os.getpid())
         while len(found) < len(paths):
             imported.report(ours, more)
             more = ()   # those of a failed import are given once
             before = len(found)
-            while message := channel.receive(theirs):
-                found += channel.parse_files(message)
+            for report in reports.read():
+                found += report.value
             assert len(found) > before, "the rest was not reported again"
     assert found == paths

@@ -4,7 +4,7 @@ import os
 import socket
 import struct
 
-from geventuwsgi.net.credentials import peer_credentials
+from geventuwsgi.ipc.credentials import peer_credentials
 
 
 class FakeSocket:
