@@ -5,8 +5,11 @@ there is nothing on a page to click, run or load.
 """
 
 import html
+import itertools
 import linecache
+import os
 import re
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -23,6 +26,10 @@ FIELDS = (("Cache-Control", "no-store"),
 MOST_EXCEPTIONS = 20
 MOST_FRAMES = 60    # of one exception, the innermost: a recursion has a thousand
 
+# Of these files nobody has to change a line; `<frozen importlib._bootstrap>` is one.
+_LIBRARIES = ("<frozen ", *(os.path.join(path, "") for path in {
+    sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}))
+_INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")
 _HTML = re.compile(r"text/html\s*(;[^,]*)?(,|$)")
 _REFUSED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
 _PAGE = """<!DOCTYPE html>
@@ -35,6 +42,7 @@ body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0
 h1 {{ font-size: 1.4em }} h2 {{ font-size: 1.1em; color: #a00; overflow-wrap: anywhere }}
 pre {{ background: #f4f4f4; padding: .5em; overflow: auto; font-size: .85em }}
 pre b {{ display: block; background: #fdd }} .where {{ margin-bottom: 0; font-size: .9em }}
+details {{ margin: 1em 0 }} summary {{ font-size: .9em; color: #555; cursor: pointer }}
 </style>
 <h1>{title}</h1>
 {body}
@@ -167,8 +175,28 @@ def _exception(shown: traceback.TracebackException) -> str:
     parts = [f"<h2>{html.escape(''.join(shown.format_exception_only()).strip())}</h2>\n"]
     if left_out > 0:
         parts.append(f"<p>{left_out} outer calls are left out.</p>\n")
-    parts += map(_frame, frames[-MOST_FRAMES:])
+    groups = [(library, list(group)) for library, group in itertools.groupby(
+        frames[-MOST_FRAMES:], lambda frame: _is_library(frame.filename))]
+    alone = all(library for library, _ in groups)
+    for library, group in groups:
+        inner = "".join(map(_frame, group))
+        if library:
+            inner = (f"<details{' open' * alone}>\n<summary>{_summary(group)}</summary>\n{inner}"
+                     "</details>\n")
+        parts.append(inner)
     return "".join(parts)
+
+
+def _is_library(path: str) -> bool:
+    """Whether a file is Python's own or of an installed package."""
+    return path.startswith(_LIBRARIES) or _INSTALLED.search(path) is not None
+
+
+def _summary(frames: Iterable[traceback.FrameSummary]) -> str:
+    """Return what stands for the folded calls of libraries: how many, and of which."""
+    found = [_INSTALLED.search(frame.filename) for frame in frames]
+    names = dict.fromkeys(match[1].removesuffix(".py") if match else "Python" for match in found)
+    return html.escape(f"{len(found)} call{'s' * (len(found) != 1)} in {', '.join(names)}")
 
 
 def _frame(frame: traceback.FrameSummary) -> str:

@@ -1,5 +1,7 @@
 """Error pages are escaped and bounded, and only clients that ask for HTML get HTML."""
 
+import json
+import re
 import sys
 
 import pytest
@@ -71,6 +73,36 @@ def test_a_deep_recursion_is_cut():
     text = debug_pages.of_request(raised(failing, 500), "text/html", "x").content.decode()
     assert text.count('class="where"') == debug_pages.MOST_FRAMES
     assert "442 outer calls are left out." in text
+
+
+def called(*files):
+    """Return a chain of functions, each in one of these files and calling the next."""
+    call = failing
+    for path in reversed(files):
+        names = {"call": call}
+        exec(compile("def run():\n    call()", path, "exec"), names)
+        call = names["run"]
+    return call
+
+
+def test_calls_of_libraries_are_folded():
+    packages = "/venv/lib/python3/site-packages/"
+    error = raised(called(packages + "flask/app.py", packages + "flask/ctx.py", json.__file__,
+                          "/srv/shop/views.py", packages + "six.py"))
+    text = debug_pages.of_request(error, "text/html", "x").content.decode()
+    outer, inner = re.findall(r"(?s)<details>.*?</details>", text)
+    assert "<summary>3 calls in flask, Python</summary>" in outer and outer.count("where") == 3
+    assert "<summary>1 call in six</summary>" in inner and packages + "six.py, line 2" in inner
+    open_ones = re.sub(r"(?s)<details>.*?</details>", "", text)
+    assert "/srv/shop/views.py, line 2" in open_ones and __file__ in open_ones
+    assert text.index("flask/app.py") < text.index("views.py") < text.index("six.py")
+
+
+def test_calls_of_libraries_alone_are_open():
+    error = raised(json.loads, "{")
+    error.__traceback__ = error.__traceback__.tb_next   # not this test's frame
+    text = debug_pages.of_request(error, "text/html", "x").content.decode()
+    assert "<details open>" in text and "<details>" not in text and "json" in text
 
 
 def test_without_source_there_are_frames_all_the_same():

@@ -77,6 +77,7 @@ class Kibibytes(Number):
     """A size in KiB; the value is in bytes."""
 
     metavar = "KIB"
+    noun = "number of KiB"
 
     def value(self, text: str, context: CastContext) -> object:
         number = super().value(text, context)
