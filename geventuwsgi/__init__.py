@@ -64,7 +64,13 @@ Three trips through the package:
   load, the old ones keep serving.
 """
 
+import sys
 from typing import Any
+
+if sys.platform != "linux":
+    # Otherwise a module that is missing there, such as fcntl, would be the only message.
+    raise ImportError(f"geventuwsgi runs only on Linux, and this is {sys.platform}: use a "
+                      "container, or WSL on Windows")
 
 __version__ = "1.0.0rc1"
 

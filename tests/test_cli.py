@@ -168,3 +168,14 @@ def test_exit_statuses(error: GeventuwsgiError, status: int,
 
     assert cli.main(["a:b", "--bind", "127.0.0.1:0"], run=run) == status
     assert capsys.readouterr().err == f"geventuwsgi: error: {error}\n"
+
+
+@pytest.mark.parametrize("program", ["import geventuwsgi", "import geventuwsgi.flask",
+                                     "from geventuwsgi import __main__"])
+def test_another_platform_is_reported_at_once(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.platform = 'darwin'\n{program}"],
+        cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == (
+        "ImportError: geventuwsgi runs only on Linux, and this is darwin: use a container, or WSL "
+        "on Windows")

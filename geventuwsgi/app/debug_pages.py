@@ -26,7 +26,7 @@ FIELDS = (("Cache-Control", "no-store"),
 MOST_EXCEPTIONS = 20
 MOST_FRAMES = 60    # of one exception, the innermost: a recursion has a thousand
 
-# Of these files nobody has to change a line; `<frozen importlib._bootstrap>` is one.
+# The beginnings of Python's own files, such as `<frozen importlib._bootstrap>`.
 _LIBRARIES = ("<frozen ", *(os.path.join(path, "") for path in {
     sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}))
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")
