@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..errors import BootError, GeventuwsgiError
-from ..ipc import channel
+from ..ipc import channel, scoreboard
 from ..ipc.commands import flush_streams
 from ..ipc.scoreboard import Scoreboard
 from ..system import kernel, signals
@@ -219,8 +219,11 @@ class Template:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
         except Exception as error:
-            status = log_failure(error, f"worker {me.id} could not boot")
-            me.failed(status, str(error))
+            booting = me.row.cells[scoreboard.STATE] == scoreboard.STATE_BOOTING
+            status = log_failure(error, f"worker {me.id} " + (
+                "could not boot" if booting else "ended with an error"))
+            if booting:
+                me.failed(status, str(error))
         finish()
         return status
 

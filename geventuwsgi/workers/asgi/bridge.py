@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic, monotonic_ns
 from typing import Any
 
@@ -28,6 +29,7 @@ from ...log.sinks import Sink
 from ...net.acceptor import Acceptor, Batch, adopt
 from ...net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ...net.listener import Listener
+from ..hub_errors import HubErrors
 from ..limits import WebSocketLimits
 from ..service import MEASURE_EVERY
 from ..settings import values_of
@@ -65,7 +67,11 @@ def run(settings: Settings, listeners: Sequence[Listener], applications: Applica
     Raises:
         BootError: the application's startup failed.
     """
-    return Bridge(settings, listeners, applications, child, requests).run()
+    bridge = Bridge(settings, listeners, applications, child, requests)
+    errors = HubErrors(bridge.hub, child)
+    bridge.wait = errors.wait
+    bridge.thread.on_exit = partial(errors.report, "a task")
+    return bridge.run()
 
 
 class Bridge:
@@ -92,6 +98,7 @@ class Bridge:
         self._started = Event()
         self.commands = WorkerCommands(child, hub.loop, self)
         self._done = Event()
+        self.wait: Callable[[Event], object] = Event.wait
         self._failure: BaseException | None = None
         self._status = 0
         self._stuck_logged = False
@@ -103,7 +110,7 @@ class Bridge:
         tick = self.hub.loop.timer(SWEEP, SWEEP)
         tick.start(self._tick)
         self.thread.start(self._main)
-        self._started.wait()
+        self.wait(self._started)
         if self._failure is not None:
             tick.close()
             self.thread.join(1.0)
@@ -118,7 +125,7 @@ class Bridge:
         self.child.row.set(scoreboard.ACCEPTING, 1)
         self.child.ready()
         try:
-            self._done.wait()
+            self.wait(self._done)
         finally:
             self.commands.close()
             tick.close()

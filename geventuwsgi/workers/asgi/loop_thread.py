@@ -58,12 +58,17 @@ class LoopThread:
         hub: the hub of the main thread.
         make_loop: creates the loop.
         on_failure: called on the hub if the loop ends with an error.
+
+    Attributes:
+        on_exit: called on the hub with a SystemExit or KeyboardInterrupt of a task of the
+            application, after which the loop runs on; None: the loop ends with it.
     """
 
     def __init__(self, hub: Any, make_loop: Callable[[], asyncio.AbstractEventLoop],
                  on_failure: Callable[[], object]) -> None:
         self.loop = make_loop()
         self._on_failure = on_failure
+        self.on_exit: Callable[[BaseException], object] | None = None
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._waker = hub.loop.async_()
         self._waker.start(self._run_calls)
@@ -112,13 +117,22 @@ class LoopThread:
         loop = self.loop
         asyncio.set_event_loop(loop)
         try:
-            loop.run_until_complete(self._main())
+            self._run_main(loop.create_task(self._main()))
             _cancel_rest(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
         except BaseException:
             log.critical(FAILED, exc_info=True)
             self.call_in_hub(self._on_failure)
+
+    def _run_main(self, main: asyncio.Task[None]) -> None:
+        while not main.done():
+            try:
+                self.loop.run_until_complete(main)
+            except (SystemExit, KeyboardInterrupt) as error:
+                if self.on_exit is None or main.done():
+                    raise
+                self.call_in_hub(self.on_exit, error)
 
 
 def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:

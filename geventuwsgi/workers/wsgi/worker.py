@@ -30,6 +30,7 @@ from ...log.sinks import Sink
 from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
 from ...system import forked
+from ..hub_errors import HubErrors
 from ..service import MEASURE_EVERY
 from . import harakiri, stacks
 from .acceptor import Acceptor
@@ -69,7 +70,9 @@ def run(settings: Settings, listeners: Sequence[Listener], applications: Applica
         The exit status of the process.
     """
     if settings.gevent:
-        return Worker(settings, listeners, applications, child, requests).run()
+        worker = Worker(settings, listeners, applications, child, requests)
+        worker.wait = HubErrors(worker.hub, child, worker.only_request).wait
+        return worker.run()
     pool = ThreadPool(settings.slots, child.id, settings.reaper)
     return pool.run(
         lambda: Worker(settings, listeners, applications, child, requests, pool).run())
@@ -115,6 +118,7 @@ class Worker:
                                              self.service))
         self.commands = WorkerCommands(child, hub.loop, self, chain=True)
         self._done = Event()
+        self.wait: Callable[[Event], object] = Event.wait
         self.ended = False
         self._sweeps = 0
         child.row.cells[scoreboard.LOADED_S] = applications.loading_seconds
@@ -142,11 +146,11 @@ class Worker:
                 monitor.start()
             self.child.row.set(scoreboard.ACCEPTING, 1)
             self.child.ready()
-            self._done.wait()
+            self.wait(self._done)
             while self.service.connections:
                 # The last one ended while the acceptors finished, and these accepted more.
                 self._done.clear()
-                self._done.wait()
+                self.wait(self._done)
             if self._wait_for_hub:
                 wait_for_greenlets(self.child.id)
         finally:
@@ -215,6 +219,13 @@ class Worker:
             if connection.exchange is not None and connection.greenlet is current:
                 return connection.exchange
         return None
+
+    def only_request(self) -> Connection | None:
+        """Return the connection with a request inside the application, if there can be just one."""
+        if self.service.slots.count > 1:
+            return None
+        return next((one for one in tuple(self.service.connections)
+                     if one.exchange is not None and not one.finished and not one.taken), None)
 
     # Commands of the master, and signals.
 
