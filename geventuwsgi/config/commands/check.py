@@ -5,10 +5,12 @@ Nothing is started.
 """
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.options.aliases import GUNICORN_DIFFERENT
@@ -31,8 +33,23 @@ WRONG = "wrong"
 SKIPPED = "not read here"
 STATUSES = (TAKEN, DIFFERENT, IGNORED, SKIPPED, REFUSED, UNKNOWN, WRONG)
 FAILING = (REFUSED, WRONG)
-# Yields the errors that would stop the startup on this machine.
-Preflight = Callable[[Settings], Iterable[ConfigError]]
+
+
+class Finding(NamedTuple):
+    """Something that this machine lacks.
+
+    Attributes:
+        error: what, and for which option.
+        value: the value that needs it, if the option may be repeated; "" = the last.
+        stops: whether it would stop the startup.
+    """
+
+    error: ConfigError
+    value: str = ""
+    stops: bool = True
+
+
+Preflight = Callable[[Settings], Iterable[Finding]]
 
 
 @dataclass(frozen=True)
@@ -111,7 +128,7 @@ def check(reading: Reading, failure: ConfigError | None,
         failure: the error that ended the reading early, if there was one.
         converted: set for a settings file of gunicorn, which needs neither an application nor a
             socket.
-        preflight: yields the errors that would stop the startup on this machine.
+        preflight: yields what this machine lacks.
     """
     lines = [_report(entry, reading) for entry in reading.entries]
     notes: list[str] = []
@@ -169,11 +186,17 @@ def _check_combination(reading: Reading, lines: list[Line], converted: Conversio
                                   if not mentioned(missing, warning)), lines, prefixes)
         others = []
         for found in preflight(settings):
-            at = lines_of(found, reading, failing)
-            if at:
-                lines[at[-1]] = replace(lines[at[-1]], status=WRONG, reasons=(found.message,))
+            at = _lines_of_value(found.value, lines_of(found.error, reading, failing), reading)
+            if not at and found.stops:
+                others.append(found.error)
+            elif not at:
+                notes.append(found.error.message)
+            elif found.stops:
+                lines[at[-1]] = replace(lines[at[-1]], status=WRONG,
+                                        reasons=(found.error.message,))
             else:
-                others.append(found)
+                lines[at[-1]] = replace(lines[at[-1]], reasons=(*lines[at[-1]].reasons,
+                                                                found.error.message))
         if converted is not None:
             if converted.settings is None:
                 return None, notes, others
@@ -197,6 +220,19 @@ def lines_of(error: ConfigError, reading: Reading, failing: Collection[int]) -> 
     place = (error.file, error.line, error.option)
     return [index for index, entry in enumerate(reading.entries) if index not in failing
             and (_file(entry.origin), entry.origin.line, entry.origin.option) == place]
+
+
+def _lines_of_value(value: str, at: list[int], reading: Reading) -> list[int]:
+    """Find the line with a value of an option that has others in the lines `at`; a relative path
+    in it may have been made absolute."""
+    if not (value and at):
+        return at
+    option = names(reading.entries[at[-1]])
+    same = [index for index, entry in enumerate(reading.entries) if names(entry) == option]
+    for part in (value, os.path.basename(value)):
+        if found := [index for index in same if part in (reading.entries[index].text or "")]:
+            return found
+    return at
 
 
 def _file(origin: Origin) -> str | None:

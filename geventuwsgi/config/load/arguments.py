@@ -77,7 +77,7 @@ def check(arguments: Sequence[str], environ: Mapping[str, str],
         arguments: a command line with --check-config: options, an INI file, or a settings
             file of gunicorn (a Python file).
         environ: the environment.
-        preflight: yields the errors that would stop the startup on this machine.
+        preflight: yields what this machine lacks.
     Returns:
         The report, and whether it is to be printed as JSON.
     Raises:

@@ -146,13 +146,16 @@ def summary(settings: Settings, per: str = "") -> str:
 
 
 def meaning(option: Option, settings: Settings) -> str:
-    """Return what a line of --check-config means for how requests run, "" for other options.
+    """Return what a line of --check-config means for how requests run or come, or "".
 
     Args:
         option: the option of the line, which nothing overrides.
         settings: the settings of the whole configuration.
     """
     name = option.attribute
+    if name in ("http", "https"):
+        return ("a router process accepts the connections, and passes requests on" if
+                settings.router else "the workers accept the connections; there is no router")
     if name == "processes":
         return _of_processes(settings)
     if name not in _DECIDING or settings.interface == "asgi":

@@ -534,7 +534,7 @@ def test_errors_of_the_preflight(tmp_path: Path, write: Callable[..., str]) -> N
     for option, reason in {
             "wsgi-file": "there.txt: no such file in ",
             "home": "is not a virtual environment",
-            "logto": "/no/dir/x cannot be opened: there is no directory /no/dir",
+            "logto": "/no/dir/x cannot be created: there is no directory /no/dir",
             "callable": "cannot understand '1x'", "module": "'a b' is not the name of a module",
             "https-socket": "/no/c.pem: No such file", "chdir2": "cannot change to none",
             "mount": "none.py: no such file", "req-logger": "there is no directory /no"}.items():
@@ -546,3 +546,42 @@ def test_errors_of_the_preflight(tmp_path: Path, write: Callable[..., str]) -> N
     # A hook may create it.
     report, _ = check([write(good + "chdir = /no/where\nhook-asap = exec:true\n")], {}, failures)
     assert report.fine
+
+
+def test_directories_of_what_would_be_created(tmp_path: Path, write: Callable[..., str]) -> None:
+    """Each is reported for its own line; what is below /run may come with the service."""
+    (tmp_path / "there").mkdir()
+    lines = ["socket = /no/a.sock", f"socket = {tmp_path}/there/a.sock", "http-socket = /no/b.sock",
+             "http-socket = 127.0.0.1:0", "uwsgi-socket = @abstract", "shared-socket = :0",
+             "http-socket = =0", "https-socket = /no/c.sock,a.crt,a.key", "pidfile = /no/pid",
+             "pidfile2 = there/pid", "safe-pidfile = no/pid", "master-fifo = /no/fifo",
+             f"master-fifo = {tmp_path}/there/fifo", "flock = /no/lock", "stats = /no/stats",
+             "logger = file:/no/all.log", f"logger = x file:{tmp_path}/there/x.log",
+             "py-tracebacker = /no/tb", "http-subscription-server = /no/subscriptions",
+             "http = /no/http.sock"]
+    run = ["socket = /run/no-such-service/a.sock", "pidfile = /var/run/no-such-service/pid"]
+    text = f"[uwsgi]\nchdir = {tmp_path}\nmodule = a\n"
+    report, _ = check([write(text + "\n".join(lines + run[:1]))], {}, failures)
+    wrong = [(f"{line.option} = {line.text}", line.reasons[0]) for line in report.lines
+             if line.status == "wrong" and "there is no directory" in line.reasons[0]]
+    assert [line for line, _ in wrong] == [
+        line for line in lines if "= /no/" in line or "= no/" in line or ":/no/" in line]
+    for line, reason in wrong:
+        assert reason.startswith((f"{line.rpartition('/no/')[1]}", f"{tmp_path}/no/pid")), reason
+    report, _ = check([write(text + "\n".join(run))], {}, failures)
+    assert report.fine
+    assert [line.reasons[-1] for line in report.lines[-2:]] == [
+        f"{one.partition(' = ')[2]} cannot be created: there is no directory "
+        f"{one.partition(' = ')[2].rpartition('/')[0]} now (systemd: RuntimeDirectory)"
+        for one in run]
+
+
+@pytest.mark.parametrize("more, means", [
+    ("", "a router process accepts the connections"),
+    ("threads = 4\n", "the workers accept the connections; there is no router"),
+    ("http-router = true\nthreads = 4\n", "a router process accepts the connections"),
+    ("http-router = false\n", "the workers accept the connections; there is no router")])
+def test_who_accepts_from_http(write: Callable[..., str], more: str, means: str) -> None:
+    report, _ = check([write("[uwsgi]\nhttp = :8080\nmodule = a\n" + more)], {})
+    line, = [line for line in report.lines if line.option == "http"]
+    assert line.reasons[0].startswith(means)
