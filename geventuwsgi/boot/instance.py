@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import __version__
@@ -23,6 +23,7 @@ from ..master.attached.autoreload import Autoreload
 from ..master.attached.fifo import Fifo
 from ..master.attached.file_watch import Watch
 from ..master.attached.systemd import ServiceManager
+from ..master.console import Caller
 from ..master.inherited import InheritedDaemons, descriptors
 from ..master.master import Master
 from ..master.role import ReloadPlan, Role
@@ -213,6 +214,7 @@ class Instance:
         inherited = InheritedDaemons(handed.get("daemons", ()), settings.reload_mercy)
         self.master = Master(
             self.roles, self.board, reopen=self.reopen_logs, ready=self._on_ready,
+            commands={"pid-files": self._name_pid_files},
             stopping=self._on_stop, renew=self.plan_reload, reloading=self._on_reload,
             attached=[self.collector, self.service_manager, inherited, self.announcer, self.watch,
                       self.autoreload, self.upgrade, self.fifo, *self.services.attached],
@@ -225,6 +227,12 @@ class Instance:
             subscriptions=self.announcer.toggle, board=self.board,
             pid_files=self.pid_files + self.safe_pid_files))
         self._watch_files(settings)
+
+    def _name_pid_files(self, caller: Caller, arguments: Sequence[str]) -> None:
+        """Send the paths of the pid files (`console.Command`)."""
+        for file in self.pid_files + self.safe_pid_files:
+            caller.write(file.path + "\n")
+        caller.end()
 
     def _lock_files(self) -> None:
         """Lock the files of `flock` and `flock-wait`.

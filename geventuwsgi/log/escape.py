@@ -51,6 +51,11 @@ def json_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
+def lines(text: str) -> str:
+    """Escape all control characters but line breaks and tabs: text for a terminal."""
+    return text if text.isprintable() else _CONTROL.sub(_code, text)
+
+
 def message(text: str) -> str:
     r"""Escape a message of the error log, which may have many lines.
 
@@ -59,4 +64,4 @@ def message(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return _RECORD_LOOKALIKE.sub("\n ", _CONTROL.sub(_code, text))
+    return _RECORD_LOOKALIKE.sub("\n ", lines(text))

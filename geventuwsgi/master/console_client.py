@@ -3,16 +3,22 @@
 Runs in a process of its own (`geventuwsgi --stop FILE`). A pid file may be out of date: the
 process has gone, or its pid belongs to another program. Both are reported, and nothing is
 sent to a process that is not a master of this server.
+
+The application's user may be able to write the file, and names a master of root's there. So what
+root is asked to do by a file that others can change is done only if the master says that the file
+is its own. What a master answers is escaped, since it may be any process.
 """
 
 import os
 import select
 import socket
+import stat
 import time
 from collections.abc import Callable, Sequence
 
 from ..errors import ConfigError, GeventuwsgiError
 from ..ipc.credentials import peer_credentials
+from ..log import escape
 from . import console
 
 RESPONSE_TIMEOUT = 600.0    # seconds for the result: an application may load slowly
@@ -26,8 +32,10 @@ def pid_in(path: str) -> int:
         ConfigError: the file cannot be read, or contains no pid.
     """
     try:
-        with open(path, "rb") as file:
-            text = file.read(64).strip()
+        # Another user may have put a FIFO there.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb", 0) as file:
+            text = (file.read(64) or b"").strip()
     except OSError as error:
         raise ConfigError(f"cannot read the pid file {path}: {error.strerror}") from None
     if not text.isdigit() or not 0 < int(text) < 2 ** 31:
@@ -54,6 +62,48 @@ def call(path: str, words: Sequence[str], write: Callable[[str], object], *,
     """
     pid = pid_in(path)
     deadline = time.monotonic() + timeout
+    if os.geteuid() == 0 and not _only_root_changes(path):
+        _check_pid_file(pid, path, deadline)
+    _run(pid, path, words, write, until_gone, deadline)
+    if until_gone:
+        _wait_until_gone(pid, deadline)
+    return 0
+
+
+def _check_pid_file(pid: int, path: str, deadline: float) -> None:
+    """Check that a master regards a file as its pid file.
+
+    Raises:
+        GeventuwsgiError: it does not.
+    """
+    found: list[str] = []
+    _run(pid, path, ["pid-files"], found.append, False, deadline)
+    own = "".join(found).split("\n")[:-1]
+    if os.path.abspath(path) not in own:
+        raise GeventuwsgiError(
+            f"the pid file {path} can be written by other users than root, and process {pid} is "
+            f"a master with {' and '.join(own) or 'no pid file'}: nothing was sent to it")
+
+
+def _only_root_changes(path: str) -> bool:
+    """Whether only root can change a file, and the way to it."""
+    for name in (os.path.abspath(path), os.path.realpath(path)):
+        while name != "/":
+            try:
+                found = os.lstat(name)
+            except OSError:     # it has just gone
+                return False
+            open_to_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not (
+                stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_ISVTX)
+            if found.st_uid != 0 or open_to_others:
+                return False
+            name = os.path.dirname(name)
+    return True
+
+
+def _run(pid: int, path: str, words: Sequence[str], write: Callable[[str], object],
+         until_gone: bool, deadline: float) -> None:
+    """Send one command, and write its result; with `until_gone` it may have none."""
     with _connect(pid, path) as sock:
         try:
             sock.send(" ".join(words).encode())
@@ -64,29 +114,25 @@ def call(path: str, words: Sequence[str], write: Callable[[str], object], *,
             try:
                 message = _receive(sock)
             except TimeoutError:
-                raise GeventuwsgiError(
-                    f"process {pid} has not finished {words[0]!r} after {timeout:.0f} seconds; "
-                    "see its log") from None
+                raise GeventuwsgiError(f"process {pid} has not finished {words[0]!r} in time; see "
+                                       "its log") from None
             except OSError:
                 message = b""
-            kind, _, rest = message.decode("utf-8", "replace").partition(" ")
+            kind, _, rest = escape.lines(message.decode("utf-8", "replace")).partition(" ")
             if kind == "out":
                 write(rest)
                 continue
             break
     if kind == "end":
         status, _, reason = rest.partition(" ")
-        if int(status):
+        if status != "0":
             failure = GeventuwsgiError(reason)
-            failure.exit_status = int(status)
+            failure.exit_status = int(status) if status in ("1", "2", "3", "4") else 1
             raise failure
     elif not until_gone:
         what = "disconnected" if os.path.exists(f"/proc/{pid}") else "exited"
         raise GeventuwsgiError(f"process {pid} {what} before it had finished {words[0]!r}; its "
                                "log may say why")
-    if until_gone:
-        _wait_until_gone(pid, deadline)
-    return 0
 
 
 def _receive(sock: socket.socket) -> bytes:

@@ -9,6 +9,7 @@ Nothing waits here. Each query has a socket pair of its own, so a worker that di
 shows as end-of-file.
 """
 
+import fcntl
 import logging
 import os
 import selectors
@@ -110,10 +111,14 @@ class Stacks(Attached):
         if fd is None:
             self._give_up(query, "ended")
             return
-        with os.fdopen(fd, "rb") as file:
-            file.seek(0)    # the position is shared with its writer
-            text = file.read(MAX_SIZE).decode("utf-8", "replace")
-        # ASCII: it can be cut anywhere, and has no terminal escape sequences.
+        with os.fdopen(fd, "rb", 0):
+            try:
+                fcntl.fcntl(fd, fcntl.F_GET_SEALS)  # only memory has them: reading never waits
+            except OSError:
+                self._give_up(query, "sent something else than memory")
+                return
+            text = os.pread(fd, MAX_SIZE, 0).decode("utf-8", "replace")
+        # ASCII can be cut anywhere.
         text = text.encode("ascii", "backslashreplace").decode()
         query.request.caller.write(text + "\n")
         self._close(query)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.harness import Server, alive, wait_until
+from tests.harness import GEVENTUWSGI, Server, alive, wait_until
 from tests.integration.test_start import as_root, readable_interpreter
 
 pytestmark = [pytest.mark.root, as_root]
@@ -40,8 +40,26 @@ def application(environ, start_response):
             os.ftruncate(child().board.fd, 0)
         except PermissionError:
             pass
+    elif kind == "answer":
+        import signal
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        child().answer = lambda ignored: answer(text)
+    elif kind == "pidfile":
+        os.unlink("pid")
+        with open("pid", "w") as file:
+            file.write(text)
     start_response("200 OK", [])
     return [b"%d" % os.getpid()]
+
+def answer(text):
+    from geventuwsgi.ipc import channel
+    me = child()
+    if text == "pipe":
+        fd = os.pipe()[0]
+    else:
+        fd = os.memfd_create("answer")
+        os.write(fd, text.encode())
+    channel.send_with_descriptor(type(me.control)(fileno=me._question), b"answer", fd)
 """
 
 
@@ -125,3 +143,34 @@ def test_it_cannot_cut_the_scoreboard(hostile):
         server.kill(server.workers()[0])
         server.wait_for("Respawned geventuwsgi worker")
         assert server.stop() == 0
+
+
+def test_stacks_are_memory_and_printed_without_escape_sequences(hostile):
+    """The master would wait for a pipe; a terminal executes what root prints there."""
+    with hostile("--processes", "1") as server:
+        for text, expected in (("pipe", "sent something else than memory"),
+                               ("\x1b]0;x\x07", "\\x1b]0;x\\x07")):
+            assert b"200 OK" in post(server, b"answer", text)
+            done = command(server, "--stacks")
+            assert expected in done.stdout and "\x1b" not in done.stdout + done.stderr
+        assert server.stop() == 0
+
+
+def command(server, option):
+    """Run a command of root's for the pid file of a server."""
+    return subprocess.run([*GEVENTUWSGI, option, server.directory / "pid"], text=True,
+                          capture_output=True, timeout=60)
+
+
+def test_root_stops_no_other_instance_by_the_pid_file_of_one(hostile, tmp_path):
+    with hostile() as server, Server(tmp_path, "-w", "app", "--pidfile", tmp_path / "pid",
+                                     app=APP) as other:
+        server.directory.chmod(0o777)
+        assert b"200 OK" in post(server, b"pidfile", str(other.pid))
+        done = command(server, "--stop")
+        assert done.returncode == 1 and f"is a master with {tmp_path / 'pid'}" in done.stderr
+        assert b"200 OK" in post(server, b"pidfile", str(server.pid))
+        done = command(server, "--stop")
+        assert done.returncode == 0, done.stderr
+        assert server.wait() == 0
+        assert alive(other.pid) and other.stop() == 0

@@ -245,19 +245,24 @@ class Daemon:
             self.deadline = now + grace
 
     def _signal_smart(self, number: int) -> None:
-        """Signal a smart one, if it runs as the configured user.
+        """Signal a smart one with the rights of the configured user.
 
-        Otherwise a user who may write the pid file could have root signal any process.
+        Otherwise a user who may write the pid file could have root signal any process, as no
+        process of ours can check first: the pid may be another's then.
         """
-        try:
-            owner = os.stat(f"/proc/{self.pid}").st_uid
-        except OSError:
+        identity, pid = self.context.identity, self.pid
+        if identity is None or not identity.leaves_root:
+            _signal(pid, number)
             return
-        if os.geteuid() != 0 or owner == self._owner()[0]:
-            _signal(self.pid, number)
-        else:
-            logger.warning("[uwsgi-daemons] %s names a process of uid %d (pid: %d), which gets "
-                           "no signal", self.spec.pidfile, owner, self.pid)
+
+        def task() -> None:
+            identity.assume(python=False)
+            _signal(pid, number, quiet=False)
+        try:
+            program.fork(task)
+        except OSError as error:
+            logger.warning("[uwsgi-daemons] %s names process %d, which gets no signal: %s",
+                           self.spec.pidfile, pid, error.strerror)
 
     def _spawn(self, now: float) -> None:
         spec = self.spec
@@ -322,14 +327,20 @@ class Daemon:
         return 0
 
 
-def _signal(pid: int, number: int) -> None:
-    """Send a signal to a daemon's process group, or to it alone if it leads none."""
+def _signal(pid: int, number: int, *, quiet: bool = True) -> None:
+    """Send a signal to a daemon's process group, or to it alone if it leads none.
+
+    Raises:
+        OSError: that is not possible, and not to be `quiet`.
+    """
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):
         try:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError) as error:
+            if not quiet:
+                raise
             logger.debug("cannot signal daemon %d: %s", pid, error.strerror)
 
 
