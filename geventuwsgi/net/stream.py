@@ -365,20 +365,26 @@ class Stream:
             self.sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, RESET)
         except OSError:
             pass  # closed already
-        self.close()
+        self.deadline = inf
+        self.forget()
 
     def forget(self) -> None:
-        """Close this process's descriptor only: it belongs to the process that has forked it."""
+        """Close this process's descriptor only: another process may have the connection."""
         if self._reader is not None:
             self._reader.close()
         self.sock.close()
 
     def close(self) -> None:
-        """Close the connection; a second call does nothing."""
+        """Close the connection; a second call does nothing.
+
+        It ends even if a process that the application has forked still has a copy.
+        """
         self.deadline = inf
-        if self._reader is not None:
-            self._reader.close()
-        self.sock.close()
+        try:
+            self.sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed already, or handed over to the application
+        self.forget()
 
 
 def in_greenlets(hub: Any, serve: Callable[..., None]) -> Callable[[Batch], None]:

@@ -29,6 +29,7 @@ from ...log.sinks import Sink
 from ...net.acceptor import Acceptor, Batch, adopt
 from ...net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ...net.listener import Listener
+from ...system import forked
 from ..hub_errors import HubErrors
 from ..limits import WebSocketLimits
 from ..service import MEASURE_EVERY
@@ -104,6 +105,8 @@ class Bridge:
         self._stuck_logged = False
         self._ticks = 0
         child.row.cells[scoreboard.LOADED_S] = applications.loading_seconds
+        self.ended = False
+        forked.watch(self)
 
     def run(self) -> int:
         """Start the application, serve, and return the exit status once everything is done."""
@@ -114,6 +117,7 @@ class Bridge:
         if self._failure is not None:
             tick.close()
             self.thread.join(1.0)
+            self.ended = True
             raise self._failure
         # All objects of now live as long as the worker: exclude them from collections.
         gc.collect()
@@ -130,8 +134,19 @@ class Bridge:
             self.commands.close()
             tick.close()
         self.thread.join(2.0)
+        self.ended = True
         self._publish()
         return self._status
+
+    def become_ordinary(self) -> None:
+        """Stop being a server, in a process that the application has forked."""
+        self.service.forked = True
+        self.thread.forget()
+        for connection in self.service.connections:
+            connection.forget()
+        descriptors = [acceptor.listener.socket.detach() for acceptor in self.acceptors]
+        descriptors.append(self.child.control.detach())
+        forked.give_up(fd for fd in descriptors if fd >= 0)
 
     def cut(self) -> None:
         """End without waiting for anything; requests in progress are aborted."""

@@ -395,6 +395,13 @@ class Connection(StreamProtocol):
         """Return method, target and version of a request whose head was rejected."""
         return "-", "-", "-"
 
+    def forget(self) -> None:
+        """Leave the connection to the process that has forked this one."""
+        self.transport.forget()
+        running = self.exchange or self.websocket
+        if running is not None:
+            running.gone = True
+
     # Draining, and deadlines: called by the service and its sweep.
 
     def close_if_idle(self) -> None:

@@ -24,6 +24,7 @@ from ...app.debug_pages import USUAL, Page
 from ...app.wsgi import size_unknown
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
+from ...system import forked
 from ..messages import GONE_DURING
 from . import harakiri
 from .flow_control import Waiters
@@ -105,6 +106,8 @@ class AsgiExchange(Record):
         else:
             if not self.complete and not self.gone:
                 self._incomplete()
+            elif self.connection.service.forked:
+                forked.leave(None)
         finally:
             connection = self.connection
             if not self.recorded:
@@ -428,6 +431,8 @@ class AsgiExchange(Record):
         """The application raised an exception: send an error, and log it if it is its own."""
         connection = self.connection
         service = connection.service
+        if service.forked:
+            forked.leave(error)
         if isinstance(error, asyncio.CancelledError):
             self._send_error(503 if service.draining else 500)
         elif (self.gone or self.drained) and is_disconnect(error):

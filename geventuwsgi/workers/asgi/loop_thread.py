@@ -10,16 +10,20 @@ Rules:
 """
 
 import asyncio
+import concurrent.futures
 import importlib
 import logging
+import os
+import select
 import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 from ...errors import ConfigError
+from ...system import forked
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -74,6 +78,7 @@ class LoopThread:
         self._waker.start(self._run_calls)
         self._thread = threading.Thread(target=self._run, name="asgi-loop", daemon=True)
         self._main: Callable[[], Coroutine[Any, Any, None]]
+        self._forked = False
 
     def start(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine function on the loop; the thread ends with it."""
@@ -100,6 +105,23 @@ class LoopThread:
             self._waker.close()
         return ended
 
+    def forget(self) -> None:
+        """Detach a forked process from the loop, and end it when it returns to the loop.
+
+        Both processes have the same queue of events in the kernel: what this one adds or removes
+        there would be added or removed for the other too.
+        """
+        self._forked = True
+        loop: Any = self.loop
+        selector = getattr(loop, "_selector", None)
+        with select.epoll() as own:
+            os.dup2(own.fileno(), loop._get_backend_id() if selector is None
+                    else selector.fileno(), False)
+        if threading.get_ident() == self._thread.ident:
+            loop.call_soon(forked.leave, RuntimeError(
+                "a forked process cannot wait in the event loop of its parent"))
+        loop.call_soon_threadsafe = _leave_thread
+
     def stack(self) -> str:
         """Return the present stack of the loop's thread, innermost call last."""
         frame = sys._current_frames().get(self._thread.ident or 0)
@@ -121,7 +143,9 @@ class LoopThread:
             _cancel_rest(loop)
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
-        except BaseException:
+        except BaseException as error:
+            if self._forked:
+                forked.leave(error)
             log.critical(FAILED, exc_info=True)
             self.call_in_hub(self._on_failure)
 
@@ -133,6 +157,19 @@ class LoopThread:
                 if self.on_exit is None or main.done():
                     raise
                 self.call_in_hub(self.on_exit, error)
+
+
+def _leave_thread(*call: Any, **_: Any) -> NoReturn:
+    """Take the place of `call_soon_threadsafe` in a process that an executor's thread has forked.
+
+    There it reports that the application has returned.
+    """
+    for argument in call:
+        if isinstance(argument, BaseException):
+            forked.leave(argument)
+        if isinstance(argument, concurrent.futures.Future):
+            forked.leave(argument.exception())
+    forked.leave(None)
 
 
 def _cancel_rest(loop: asyncio.AbstractEventLoop) -> None:

@@ -42,6 +42,7 @@ class AsgiService(Service):
         tasks: the applications' tasks, including those that outlive their request.
         last_sweep: monotonic seconds of the last sweep, the loop's heartbeat.
         opened, closed: connections accepted and ended since the start.
+        forked: this is a process that the application has forked.
         has_timeouts: whether requests are checked for how long they run.
         in_progress: requests and WebSockets inside the application.
         ended: a future, done when everything has ended after a drain.
@@ -68,6 +69,7 @@ class AsgiService(Service):
         self.opened = 0
         self.closed = 0
         self.in_progress = 0
+        self.forked = False
         self.last_sweep = monotonic()
         self.resume: Callback = noop
         self._sweep_timer: asyncio.TimerHandle | None = None

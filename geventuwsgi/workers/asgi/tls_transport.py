@@ -59,6 +59,10 @@ class SecureTransport:
         """Whether the handshake is complete and neither side has closed."""
         return self.engine is not None and self.engine.established
 
+    def forget(self) -> None:
+        """As that of the socket's transport."""
+        self._plain.forget()
+
     # Called by the socket's transport.
 
     def feed(self, data: bytes) -> None:

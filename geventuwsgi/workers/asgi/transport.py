@@ -238,6 +238,14 @@ class SocketTransport:
         """Whether it is closed, or will be once all is sent."""
         return self._closing or self._closed
 
+    def forget(self) -> None:
+        """Close this process's descriptor only: it belongs to the process that has forked it.
+
+        The loop is not asked: it shares its queue in the kernel with that process.
+        """
+        self._closed = self._closing = True
+        self._sock.close()
+
     def close(self) -> None:
         """Close once all is sent."""
         if not self._closing:
@@ -257,9 +265,15 @@ class SocketTransport:
                 self._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, RESET)
             except OSError:
                 pass  # the peer has closed already
-            self._close(None)
+            self._close(None, False)
 
-    def _close(self, error: OSError | None) -> None:
+    def _close(self, error: OSError | None, shut_down: bool = True) -> None:
+        """Close the socket.
+
+        Args:
+            error: why, None if nothing failed.
+            shut_down: end the connection even if a forked process has a copy of the descriptor.
+        """
         if self._closed:
             return
         self._closed = self._closing = True
@@ -272,6 +286,11 @@ class SocketTransport:
             for waiter in (self._writable, self._flusher):
                 if waiter is not None and not waiter.done():
                     waiter.set_result(None)
+        if shut_down:
+            try:
+                self._sock.shutdown(_socket.SHUT_RDWR)
+            except OSError:
+                pass  # the peer has closed already
         self._sock.close()
         self._protocol.connection_lost(error)
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import Response
+from ...system import forked
 from ..limits import CLOSE_TIMEOUT
 from ..messages import GONE_DURING
 from . import harakiri, websocket_frames
@@ -125,6 +126,8 @@ class WebSocket(Record):
             self._end(503, _RESTART)
             raise
         except BaseException as error:
+            if self.connection.service.forked:
+                forked.leave(error)
             if self.gone and is_disconnect(error):
                 log.debug(GONE_DURING, self.connection.peer, self.title, error)
             else:
@@ -132,6 +135,8 @@ class WebSocket(Record):
                 harakiri.application_error(self.connection.peer, self.title, error)
             self._end(500, _ERROR)
         else:
+            if self.connection.service.forked:
+                forked.leave(None)
             if self._state == _CONNECTING:
                 log.error("%s: %s: the application returned without accepting the handshake",
                           self.connection.peer, self.title)

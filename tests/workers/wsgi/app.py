@@ -5,6 +5,7 @@ read to its end, and `/notes` what the functions noted. These three are not reco
 other paths are the functions below.
 """
 
+import ctypes
 import io
 import json
 import os
@@ -49,6 +50,16 @@ def environ_(environ, start_response):
 
 def pid(environ, start_response):
     return reply(start_response, b"%d" % os.getpid())
+
+
+def fork_without_hooks(environ, start_response):
+    """A fork that Python does not notice, as by a library in C."""
+    libc = ctypes.CDLL(None)
+    child = libc.fork()
+    if child == 0:
+        libc.sleep(60)
+        libc._exit(0)
+    return reply(start_response, b"%d" % child)
 
 
 def echo(environ, start_response):

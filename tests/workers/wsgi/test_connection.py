@@ -1,18 +1,30 @@
 """Errors of the application, connections that are handed over, and the PROXY protocol."""
 
 import json
+import os
+import signal
 import struct
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, wait_until
+from tests.harness import Server, alive, wait_until
 from tests.workers.wsgi.conftest import APP
 from tests.workers.wsgi.raw_client import (
     NEXT_REQUEST, RawClient, connect, get, get_json, packet, request, wait_for_rejection)
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0")
 THREADS = 4
+
+
+def test_a_connection_ends_although_a_child_has_a_copy(server: Server) -> None:
+    with connect(server) as wire:
+        child = int(wire.get("/fork_without_hooks", "Connection: close").body)
+        try:
+            wire.sock.settimeout(20)
+            assert wire.closed() and alive(child)
+        finally:
+            os.kill(child, signal.SIGKILL)
 
 
 # Errors of the application
