@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from geventuwsgi import __version__
 from geventuwsgi.boot import instance, preflight
+from geventuwsgi.boot.status import show_status
 from geventuwsgi.config.commands import completion, from_gunicorn, help, show
 from geventuwsgi.config.commands.from_gunicorn import Conversion
 from geventuwsgi.config.load.arguments import check, read, value_of
@@ -124,6 +125,8 @@ def _execute(command: Command, settings: Settings | None, arguments: Sequence[st
         text, status = value_of(arguments, environ, command.about or "")
         _write(text)
         return status
+    if command.name in ("status", "format") and "status" in (given := _given(arguments)):
+        return show_status(given["status"], given.get("format") == "json", _write)
     if command.name in ("check-config", "format"):
         report, in_json = check(arguments, environ, preflight.failures)
         _write(report.json() if in_json else report.text())
@@ -158,13 +161,18 @@ def _reread(arguments: Sequence[str], environ: Mapping[str, str], dev: bool) -> 
     return settings
 
 
+def _given(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the commands of a command line, each with its argument."""
+    return {item.name: item.about or "" for item in parse(arguments) if isinstance(item, Command)}
+
+
 def _probe(arguments: Sequence[str]) -> int:
     """Carry out --ping or --connect-and-read; return 0.
 
     Raises:
         GeventuwsgiError: there is no response.
     """
-    given = {item.name: item.about or "" for item in parse(arguments) if isinstance(item, Command)}
+    given = _given(arguments)
     if "ping" in given:
         probe.ping(given["ping"], float(given.get("ping-timeout", PING_TIMEOUT)), _write)
     elif "connect-and-read" in given:

@@ -45,6 +45,7 @@ from .sockets import (
     SocketChange, Sockets, bind_error, describe_sockets, open_all, restore_sockets,
 )
 from .startup_log import log_configuration, log_workers
+from .status import StatusCommand
 
 logger = logging.getLogger("geventuwsgi.error")
 
@@ -226,6 +227,9 @@ class Instance:
             self.master.operations, rotate=lambda: self.services.rotate(self.master),
             subscriptions=self.announcer.toggle, board=self.board,
             pid_files=self.pid_files + self.safe_pid_files))
+        self.master.console.commands["status"] = StatusCommand(
+            lambda: monitor_process.instance_of(self.settings, os.getpid(),
+                                                self.sockets.listeners), self.board, self.master)
         self._watch_files(settings)
 
     def _name_pid_files(self, caller: Caller, arguments: Sequence[str]) -> None:

@@ -1,9 +1,11 @@
 """The template of the monitor's process, and whether its requirements are installed."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..config.settings import Settings
+from ..monitor.figures import Instance
 from ..net.listener import Listener
 from .role_template import RoleTemplate
 
@@ -37,8 +39,24 @@ class MonitorTemplate(RoleTemplate):
         """Run the monitor; return its exit status."""
         from ..monitor import process
 
-        return process.run(self.settings, self.listeners, self.observed, child, self.master,
+        return process.run(self.settings, self.listeners,
+                           instance_of(self.settings, self.master, self.observed), child,
                            self.exposition)
+
+
+def instance_of(settings: Settings, master: int, listeners: Sequence[Listener]) -> Instance:
+    """Return what the statistics take from the configuration.
+
+    Args:
+        settings: the configuration.
+        master: the pid of the master.
+        listeners: the sockets of clients, and others, which are left out.
+    """
+    named = [""] if any((settings.application, settings.module, settings.wsgi_file, settings.asgi,
+                         settings.paste)) else []
+    mounted = (mount.partition("=")[0].strip() for mount in settings.mount)
+    clients = [one for one in listeners if one.protocol not in ("routed", *MONITORED)]
+    return Instance(master, settings.processes, (*named, *mounted), settings.chdir or "", clients)
 
 
 def check(settings: Settings) -> None:

@@ -158,6 +158,12 @@ class Generation:
         return (self.state != DRAINING and number in self.wanted and number > self.handed_over
                 and (self.limit is None or number <= self.limit))
 
+    @property
+    def failing(self) -> dict[int, int]:
+        """The numbers whose processes die early, again and again; and how often in a row."""
+        return {number: throttle.failures for number, throttle in self._throttles.items()
+                if throttle.failures > 1 and not self.is_ready(number)}
+
     def has(self, number: int) -> bool:
         """Whether there is a worker with this number, in any state."""
         return any(worker.id == number for worker in self.all_workers())

@@ -165,6 +165,17 @@ class Master:
                    for worker in one.workers.values())
 
     @property
+    def state(self) -> str:
+        """What the instance is doing: starting, ready, reloading, paused or stopping."""
+        if not self._running:
+            return "stopping"
+        if not self._announced:
+            return "starting"
+        if self.reloads.underway:
+            return "reloading"
+        return "paused" if self.pause.paused else "ready"
+
+    @property
     def _running(self) -> bool:
         """Whether no stop has begun or is scheduled."""
         return self._status is None and self._stop_at is None

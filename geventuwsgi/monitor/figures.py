@@ -17,7 +17,7 @@ class Instance(NamedTuple):
         workers: how many there are to be.
         mountpoints: of the applications, in the order of the configuration.
         directory: that of the applications, "" if it was not set.
-        listeners: the sockets of workers, which the monitor only looks at.
+        listeners: sockets of clients, which are only looked at.
     """
 
     master: int

@@ -23,29 +23,19 @@ Exposition = Callable[[Instance, Scoreboard, str], tuple[bytes, str]]
 _NOT_FOUND = Document(b"not found\n", "text/plain", "404 Not Found")
 
 
-def run(settings: Settings, listeners: Sequence[Listener], observed: Sequence[Listener],
-        child: Child, master: int, exposition: Exposition | None) -> int:
+def run(settings: Settings, listeners: Sequence[Listener], instance: Instance, child: Child,
+        exposition: Exposition | None) -> int:
     """Serve statistics until the process is to end; return its exit status.
 
     Args:
         settings: the resolved configuration.
         listeners: of `stats` and `metrics`.
-        observed: the sockets of workers, which others accept from.
+        instance: what the statistics take from the configuration.
         child: this process.
-        master: the pid of the master.
         exposition: formats metrics, given also the request's `Accept`; None without
             prometheus_client.
     """
-    instance = Instance(
-        master, settings.processes, mountpoints_of(settings), settings.chdir or "", observed)
     return Monitor(settings, listeners, instance, child, exposition).run()
-
-
-def mountpoints_of(settings: Settings) -> tuple[str, ...]:
-    """Return the mountpoints of the applications, in the order in which they are loaded."""
-    named = [""] if any((settings.application, settings.module, settings.wsgi_file, settings.asgi,
-                         settings.paste)) else []
-    return (*named, *(mount.partition("=")[0].strip() for mount in settings.mount))
 
 
 class Monitor:

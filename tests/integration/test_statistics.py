@@ -10,13 +10,14 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.harness import (
-    Server, Program, alive, children, free_port, reference_uwsgi, wait_until,
+    GEVENTUWSGI, ROOT, Program, Server, alive, children, free_port, reference_uwsgi, wait_until,
 )
 
 APP = """
@@ -267,6 +268,91 @@ def test_a_reload_adds_and_removes_the_monitor(server: Server) -> None:
     server.wait_for("ready: 1 monitor (generation 3)")
     wait_until(lambda: not refused((host, port)), "the sockets are open again")
     assert json.loads(metrics(server, "/"))["pid"] == server.pid
+
+
+def run_status(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*GEVENTUWSGI, "--status", *arguments], cwd=directory, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Iterator[Server]:
+    """A server with a pid file, whose second worker dies at the start while a file exists."""
+    with Server(tmp_path, ini=INI + "pidfile = run.pid\nlazy-apps = true\n", ready=False, app="""
+import os, uwsgi
+if uwsgi.worker_id() == 2 and os.path.exists("broken"):
+    os._exit(1)
+""" + APP) as server:
+        server.wait_for("ready: ", 2)
+        yield server
+
+
+def test_status(named: Server) -> None:
+    host, port = named.address("stats", 1)
+    named.get()
+    for name in ("run.pid", f"{host}:{port}", "stats.sock"):
+        result = run_status(named.directory, name)
+        assert (result.returncode, result.stderr) == (0, "")
+        first, *rest = result.stdout.splitlines()
+        assert first == (f"OK: ready (pid: {named.pid}), 2 of 2 workers ready, 0 requests in "
+                         "progress")
+        assert [line.split()[1] for line in rest[-2:]] == [str(pid) for pid in named.workers()]
+        assert len({len(line) for line in rest[-3:]}) == 1
+        for order in ((name, "--format", "json"), (name, "--format=json")):
+            found = json.loads(run_status(named.directory, *order).stdout)
+            assert (found["status"], found["state"], found["problems"]) == (0, "ready", [])
+            assert len(found["workers"]) == 2
+
+
+def test_status_of_workers_that_keep_dying(named: Server) -> None:
+    (named.directory / "broken").touch()
+    named.kill(named.workers()[1])
+    result = wait_until(
+        lambda: (found := run_status(named.directory, "run.pid")).returncode == 1 and found,
+        "it is noticed that the worker keeps dying")
+    assert result.stdout.startswith("DEGRADED: ready")
+    assert "! worker 2 has died " in result.stdout
+    (named.directory / "broken").unlink()
+    wait_until(lambda: run_status(named.directory, "run.pid").returncode == 0,
+               "the worker is there again")
+
+
+def test_status_of_a_full_queue(tmp_path: Path) -> None:
+    with Server(tmp_path, ini=INI + "pidfile = run.pid\nlisten = 1\n", app=APP,
+                ready=False) as server:
+        server.wait_for("ready: ", 2)
+        for pid in server.workers():
+            os.kill(pid, signal.SIGSTOP)
+        waiting = [server.connect() for _ in range(2)]
+        assert run_status(server.directory, "run.pid").returncode == 1
+        result = run_status(server.directory, "stats.sock")
+        assert result.returncode == 1 and "is full (2)" in result.stdout
+        for pid in server.workers():
+            os.kill(pid, signal.SIGCONT)
+        for sock in waiting:
+            sock.close()
+
+
+@pytest.mark.parametrize("name, reason", [
+    ("stale.pid", "is stale"), ("nowhere.pid", "nowhere.pid"), ("a:b:c", "a:b:c")])
+def test_status_of_a_server_that_is_gone(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "stale.pid").write_text("1\n")
+    result = run_status(tmp_path, name)
+    assert (result.returncode, result.stderr) == (2, "")
+    assert result.stdout.startswith("DOWN: ") and reason in result.stdout
+    found = json.loads(run_status(tmp_path, name, "--format", "json").stdout)
+    assert found["status"] == 2 and reason in found["problems"][0]
+
+
+@pytest.mark.parametrize("document", [b"{}", b"", b"[1]", b'{"workers": [1], "sockets": []}'])
+def test_status_of_another_program(tmp_path: Path, document: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, ThreadPoolExecutor(1) as pool:
+        other.settimeout(30)
+        result = pool.submit(run_status, tmp_path, "127.0.0.1:%d" % other.getsockname()[1])
+        with other.accept()[0] as sock:
+            sock.sendall(document)
+        assert result.result().returncode == 2
+        assert "does not send the statistics" in result.result().stdout
 
 
 def refused(address: tuple[str, int]) -> bool:

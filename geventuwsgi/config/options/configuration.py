@@ -27,7 +27,7 @@ CONFIGURATION: tuple[Option, ...] = (
     Option("check-config", Boolean(), "report how each line of the configuration is treated, "
            "then exit; also for a gunicorn.conf.py; status 1 if a line is refused or wrong",
            _CONFIGURATION, status="command"),
-    Option("format", Choice("text", "json"), "the output format of --check-config",
+    Option("format", Choice("text", "json"), "the output format of --check-config and --status",
            _CONFIGURATION, status="command", everywhere=False),
     Option("from", Path(), "convert a gunicorn.conf.py to an INI file on standard output, then "
            "exit; status 1 if a setting is refused", _CONFIGURATION, status="command",

@@ -9,7 +9,7 @@ from geventuwsgi.config.options.option import Option
 
 # First names and aliases that uWSGI does not have.
 NOT_UWSGI = frozenset("""
-check-config format from application monkey-patch completion paste-global env-file
+check-config status format from application monkey-patch completion paste-global env-file
 asgi interface factory root-path asgi-loop asgi-loop-timeout lifespan
 lifespan-startup-timeout lifespan-shutdown-timeout ws-ping-interval ws-ping-timeout ws-max-size
 ws-max-queue ws-per-message-deflate

@@ -298,6 +298,9 @@ STATISTICS: tuple[Option, ...] = (
            _STATISTICS, default=False, aliases=("stats-min",)),
     Option("stats-no-cores", Boolean(), "leave the cores of workers out of the JSON", _STATISTICS,
            default=False),
+    Option("status", ValueType(), "print how the server with this pid file or stats address is, "
+           "then exit with 0: fine, 1: degraded or 2: down; with --format json for scripts",
+           _STATISTICS, status="command", everywhere=False),
     Option("metrics", Many(Address()), "serve metrics for Prometheus under /metrics, and the "
            "statistics under /; may be repeated", _STATISTICS, default=()),
 )
