@@ -127,8 +127,8 @@ def become(number: int, generation: int, sock: socket.socket, board: Scoreboard,
     """
     signal.set_wakeup_fd(-1)
     signals.reset((signal.SIGTERM, signal.SIGCHLD))
-    signals.reset((signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
-                   signal.SIGTTIN, signal.SIGTTOU), signal.SIG_IGN)
+    signals.ignore((signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2,
+                    signal.SIGTTIN, signal.SIGTTOU))
     signals.unblock_all()
     sock.setblocking(False)
     _await_adoption(master, sock)

@@ -88,7 +88,8 @@ class Template:
         Returns:
             The template's exit status; the workers never return.
         """
-        self._pipe.install((signal.SIGUSR1,), IGNORED)
+        self._pipe.install((signal.SIGUSR1,))
+        signals.ignore(IGNORED)
         signals.unblock_all()
         try:
             kernel.die_with_parent()
@@ -108,7 +109,8 @@ class Template:
         except Exception as error:
             return self._failed(error)
         # Again: the application may have set handlers of its own while it was imported.
-        self._pipe.install((signal.SIGUSR1,), IGNORED)
+        self._pipe.install((signal.SIGUSR1,))
+        signals.ignore(IGNORED)
         warn_of_hazards(self._control.fileno())
         # What is alive now stays alive. A collector that ignores it does not write to its
         # pages, and so does not copy them into every worker.

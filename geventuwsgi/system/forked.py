@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from ..errors import ClientDisconnected
 from ..ipc.commands import flush_streams
+from .signals import noop
 
 # Handled by the worker's loop, of which Python knows nothing, or ignored by the worker.
 _OURS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT, signal.SIGQUIT,
@@ -70,7 +71,7 @@ def give_up(descriptors: Iterable[int]) -> None:
     """
     faulthandler.unregister(signal.SIGUSR2)
     for number in _OURS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, None):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, noop, None):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_DFL)
     for descriptor in descriptors:

@@ -31,7 +31,7 @@ class SignalPipe:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         for number in handled:
-            signal.signal(number, _noop)
+            signal.signal(number, noop)
 
     def read(self) -> list[int]:
         """Return the signals that have arrived, each once, in order of first arrival."""
@@ -47,8 +47,19 @@ class SignalPipe:
         os.close(self._write_end)
 
 
-def _noop(number: int, frame: FrameType | None) -> None:
+def noop(number: int, frame: FrameType | None) -> None:
     """Do nothing; installed so that the interpreter writes the byte."""
+
+
+def ignore(numbers: Iterable[int]) -> None:
+    """Ignore signals here, but not in the programs that the application starts.
+
+    exec keeps SIG_IGN, and resets handlers. SIGTTIN and SIGTTOU have no handler, with which Python
+    would try a write to a terminal again and again that these signals interrupt.
+    """
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN if number in (signal.SIGTTIN, signal.SIGTTOU)
+                      else noop)
 
 
 def reset(numbers: Iterable[int], action: Callable[..., object] | int = signal.SIG_DFL) -> None:

@@ -94,6 +94,7 @@ class ThreadPool:
         self.forked = False
         self._status = 0
         self._error: BaseException | None = None
+        self._mask: set[int] = set()
 
     # On the main thread.
 
@@ -112,6 +113,7 @@ class ThreadPool:
         interval, handler = sys.getswitchinterval(), signal.getsignal(INTERRUPT)
         sys.setswitchinterval(SWITCH_INTERVAL)
         signal.signal(INTERRUPT, self._on_interrupt)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         size = stack_size(0)    # threads-stack-size is for the application
         try:
             start_new_thread(self._run_hub, (serve,))
@@ -135,6 +137,8 @@ class ThreadPool:
         """The body of a thread other than the main thread, named as uWSGI names it."""
         if self._leave:     # it would stay in the list of threads of a program that goes on
             threading.current_thread().name = f"uWSGIWorker{self._worker}Core{core}"
+        # That of the hub, which may start one, blocks all signals, also in programs it starts.
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         self._work(core)
         self._threads.discard(get_ident())
 
