@@ -4,6 +4,7 @@ Rules: names and types are uWSGI's, strings are bytes. A hook that fails is logg
 end the worker.
 """
 
+import importlib
 import logging
 import os
 import socket
@@ -20,6 +21,8 @@ VERSION = (2, 0, 30, 0, b"")
 
 # Options that a library looks up before it starts threads, and that are always on here.
 ALWAYS_ON = ("master", "enable-threads", "py-call-uwsgi-fork-hooks")
+
+ENGINEIO_DRIVER = "engineio.async_drivers.gevent_uwsgi"
 
 # The functions of uWSGI that this module lacks, by the beginnings of their names, and what does
 # the same. The longest beginning counts.
@@ -183,10 +186,27 @@ class Uwsgi(ModuleType):
         return variables
 
 
+class EngineioDriver(ModuleType):
+    """What python-engineio (Flask-SocketIO) imports as its driver for uWSGI.
+
+    It prefers that driver wherever it finds a module `uwsgi` and gevent. But the driver has no
+    WebSockets without uWSGI's functions for them, and native threads cannot wait for its queues.
+    The drivers for gevent and for threads have WebSockets, by simple-websocket.
+    """
+
+    def __init__(self, name: str, loop: str | None) -> None:
+        super().__init__(name)
+        self._other = f"engineio.async_drivers.{loop or 'threading'}"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._other), name)
+
+
 def install(instance: ApiInstance) -> Uwsgi:
     """Create the module and register it in `sys.modules`."""
     module = Uwsgi(instance)
     sys.modules["uwsgi"] = module
+    sys.modules[ENGINEIO_DRIVER] = EngineioDriver(ENGINEIO_DRIVER, instance.loop)
     return module
 
 

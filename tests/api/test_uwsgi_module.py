@@ -1,11 +1,14 @@
 """`import uwsgi` in real workers: the facts it publishes, its hooks, and log variables."""
 
+import importlib
 import json
 import os
+import sys
+import types
 
 import pytest
 
-from geventuwsgi.api.uwsgi_module import ApiInstance, Uwsgi
+from geventuwsgi.api.uwsgi_module import ENGINEIO_DRIVER, ApiInstance, Uwsgi, install
 from tests.harness import Program, Server, wait_until
 
 APP = """
@@ -122,3 +125,22 @@ def test_outside_a_server_the_import_fails():
                  env=dict(os.environ)) as program:
         assert program.wait() == 1
         wait_until(lambda: "No module named 'uwsgi'" in program.log, "the error")
+
+
+@pytest.mark.parametrize("loop, driver", [("gevent", "gevent"), (None, "threading")])
+def test_engineio_gets_the_driver_of_what_runs_requests(monkeypatch, loop, driver):
+    """Its own for uWSGI has no WebSockets here, and blocks native threads."""
+    for name in ("engineio", "engineio.async_drivers", "engineio.async_drivers.gevent",
+                 "engineio.async_drivers.threading"):
+        module = types.ModuleType(name)
+        module.__path__ = []
+        module._async = {"driver": name.rpartition(".")[2]}
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setitem(sys.modules, ENGINEIO_DRIVER, None)
+    monkeypatch.setitem(sys.modules, "uwsgi", None)
+    install(instance()._replace(loop=loop))
+    # As engineio.base_server imports it.
+    assert importlib.import_module(ENGINEIO_DRIVER)._async == {"driver": driver}
+    monkeypatch.setitem(sys.modules, f"engineio.async_drivers.{driver}", None)  # cannot be imported
+    with pytest.raises(ImportError):
+        importlib.import_module(ENGINEIO_DRIVER)._async
