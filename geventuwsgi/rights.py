@@ -161,6 +161,32 @@ def give_away(path: str, owner: tuple[int, int], mode: int | None = None,
         os.close(fd)
 
 
+@contextmanager
+def pinned(path: str, user: User | None) -> Iterator[str]:
+    """Yield a name of a file or directory that meanwhile means no other, to change it as root.
+
+    Raises:
+        OSError: it does not exist, or a link that the user may have placed leads to it.
+    """
+    place = _redirectable(path, user)
+    if place is None:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    else:
+        at = _descend(*place)
+        try:
+            fd = os.open(place[1][-1], os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        finally:
+            os.close(at)
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISLNK(found.st_mode) or (
+                place is not None and not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1):
+            raise OSError(errno.ELOOP, "a link that another user may have placed leads there")
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
 def rename(path: str, target: str, user: User | None) -> None:
     """Rename a file, as above.
 

@@ -92,4 +92,4 @@ def run_hooks(settings: Settings, environ: Mapping[str, str], *phases: str) -> N
     for phase in phases:
         found = hooks_of(settings, phase)
         if found:
-            hooks.run(found, phase, ProgramContext(environ))
+            hooks.run(found, phase, ProgramContext(environ), identity_of(settings).user)

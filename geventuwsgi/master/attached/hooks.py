@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from ...errors import HookError
+from ...rights import User, open_file, pinned, reaching
 from ...system import probe, program
 from ...system.program import ProgramContext
 
 logger = logging.getLogger("geventuwsgi.error")
+
+Action = Callable[[str, User | None], None]
 
 WAIT_TIMEOUT = 60.0     # seconds of wait_for_file and the like, as in uWSGI
 
@@ -67,13 +70,15 @@ class Hook(NamedTuple):
         return self.action == "safeexec"
 
 
-def run(hooks: Iterable[Hook], phase: str, context: ProgramContext) -> None:
+def run(hooks: Iterable[Hook], phase: str, context: ProgramContext,
+        user: User | None = None) -> None:
     """Run the hooks of a phase, one after another, in this process.
 
     Args:
         hooks: those of all phases.
         phase: which of them.
         context: environment, user and directory of programs.
+        user: the one of `uid`, if this process is still root: see `rights`.
 
     Raises:
         HookError: one failed; the hooks after it do not run.
@@ -84,7 +89,7 @@ def run(hooks: Iterable[Hook], phase: str, context: ProgramContext) -> None:
             if hook.is_program:
                 _run_program(hook, context)
             else:
-                act(hook)
+                act(hook, user)
 
 
 def _run_program(hook: Hook, context: ProgramContext) -> None:
@@ -110,81 +115,94 @@ def check(hook: Hook, status: int) -> None:
     logger.warning("%s", error)
 
 
-def act(hook: Hook) -> None:
+def act(hook: Hook, user: User | None = None) -> None:
     """Run a hook that is not a program.
+
+    Args:
+        hook: the hook.
+        user: as of `run`.
 
     Raises:
         HookError: it failed.
     """
     try:
-        ACTIONS[hook.action](hook.argument)
+        ACTIONS[hook.action](hook.argument, user)
     except OSError as error:
         raise hook.failed(error.strerror or str(error)) from None
     except KeyError as error:  # of pwd and grp
         raise hook.failed(str(error).strip("'\"")) from None
 
 
-def _print(argument: str) -> None:
+def _print(argument: str, user: User | None) -> None:
     logger.info("%s", argument)
 
 
-def _touch(argument: str) -> None:
-    os.close(os.open(argument, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666))
-    os.utime(argument)
-
-
-def _create(argument: str) -> None:
-    os.close(os.open(argument, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666))
-
-
-def _put(argument: str, flags: int, end: str = "") -> None:
-    """Write the text after the file's name."""
-    path, _, text = argument.partition(" ")
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o666)
-    with os.fdopen(fd, "wb", 0) as file:
-        file.write((text + end).encode("utf-8", "surrogateescape"))
-
-
-def _write_fifo(argument: str) -> None:
+def _touch(argument: str, user: User | None) -> None:
+    fd = open_file(argument, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, user=user).fd
     try:
-        _put(argument, os.O_NONBLOCK)
+        os.utime(fd)
+    finally:
+        os.close(fd)
+
+
+def _create(argument: str, user: User | None) -> None:
+    os.close(open_file(argument, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, user=user).fd)
+
+
+def _put(flags: int, end: str = "") -> Action:
+    """Return the action that writes the text after the file's name."""
+    def put(argument: str, user: User | None) -> None:
+        path, _, text = argument.partition(" ")
+        with os.fdopen(open_file(path, os.O_WRONLY | flags, user=user).fd, "wb", 0) as file:
+            file.write((text + end).encode("utf-8", "surrogateescape"))
+    return put
+
+
+def _write_fifo(argument: str, user: User | None) -> None:
+    try:
+        _put(os.O_NONBLOCK)(argument, user)
     except OSError as error:
         if error.errno != errno.ENXIO:  # it has no reader
             raise
 
 
-def _unlink(argument: str) -> None:
+def _unlink(argument: str, user: User | None) -> None:
     try:
-        os.unlink(argument)
+        with reaching(argument, user) as name:
+            os.unlink(name)
     except FileNotFoundError:
         pass
 
 
-def _mkdir(argument: str) -> None:
+def _mkdir(argument: str, user: User | None) -> None:
     try:
-        os.mkdir(argument)
+        with reaching(argument, user) as name:
+            os.mkdir(name)
     except FileExistsError:
         if not os.path.isdir(argument):
             raise
 
 
-def _chmod(argument: str) -> None:
+def _chmod(argument: str, user: User | None) -> None:
     path, _, mode = argument.rpartition(" ")
-    os.chmod(path, int(mode, 8))
+    with pinned(path, user) as name:
+        os.chmod(name, int(mode, 8))
 
 
-def _sticky(argument: str) -> None:
-    os.chmod(argument, stat.S_IMODE(os.stat(argument).st_mode) | stat.S_ISVTX)
+def _sticky(argument: str, user: User | None) -> None:
+    with pinned(argument, user) as name:
+        os.chmod(name, stat.S_IMODE(os.stat(name).st_mode) | stat.S_ISVTX)
 
 
-def _chown(argument: str) -> None:
-    path, user, group = argument.rsplit(" ", 2)
-    uid = int(user) if user.isascii() and user.isdigit() else pwd.getpwnam(user).pw_uid
+def _chown(argument: str, user: User | None) -> None:
+    path, name, group = argument.rsplit(" ", 2)
+    uid = int(name) if name.isascii() and name.isdigit() else pwd.getpwnam(name).pw_uid
     gid = int(group) if group.isascii() and group.isdigit() else grp.getgrnam(group).gr_gid
-    os.chown(path, uid, gid)
+    with pinned(path, user) as file:
+        os.chown(file, uid, gid)
 
 
-def _chdir(argument: str) -> None:
+def _chdir(argument: str, user: User | None) -> None:
     """Change the directory, in sys.path too, as with uWSGI's `.`."""
     before = os.getcwd()
     os.chdir(argument)
@@ -192,17 +210,17 @@ def _chdir(argument: str) -> None:
         sys.path[sys.path.index(before)] = os.getcwd()
 
 
-def _wait_for(kind: str) -> Callable[[str], None]:
-    return lambda argument: probe.wait_for(kind, argument, WAIT_TIMEOUT)
+def _wait_for(kind: str) -> Action:
+    return lambda argument, user: probe.wait_for(kind, argument, WAIT_TIMEOUT)
 
 
 _NEW, _MORE = os.O_CREAT | os.O_TRUNC, os.O_CREAT | os.O_APPEND
 PROGRAMS = ("exec", "run", "safeexec")
-ACTIONS: Mapping[str, Callable[[str], None]] = {
+ACTIONS: Mapping[str, Action] = {
     "print": _print, "log": _print, "touch": _touch,
     "create": _create, "creat": _create,
-    "write": lambda text: _put(text, _NEW), "writen": lambda text: _put(text, _NEW, "\n"),
-    "append": lambda text: _put(text, _MORE), "appendn": lambda text: _put(text, _MORE, "\n"),
+    "write": _put(_NEW), "writen": _put(_NEW, "\n"),
+    "append": _put(_MORE), "appendn": _put(_MORE, "\n"),
     "writefifo": _write_fifo, "unlink": _unlink, "mkdir": _mkdir, "chmod": _chmod,
     "sticky": _sticky, "chown": _chown, "chown2": _chown, "cd": _chdir, "chdir": _chdir,
     **{f"wait_for_{kind}": _wait_for(kind) for kind in ("fs", "file", "dir", "socket")},

@@ -9,6 +9,7 @@ import pytest
 from geventuwsgi.errors import HookError
 from geventuwsgi.master.attached import hooks
 from geventuwsgi.master.attached.hooks import Hook
+from geventuwsgi.rights import User
 from geventuwsgi.system.program import ProgramContext
 
 CONTEXT = ProgramContext({"PATH": os.environ["PATH"]})
@@ -124,3 +125,48 @@ def test_a_private_hook_keeps_its_argument_out_of_the_log():
         hooks.run([Hook("asap", "app.ini:7: hook-asap", "exec", "test secret = x", True)],
                   "asap", CONTEXT)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+@pytest.mark.parametrize("way", ["file", "directory"])
+@pytest.mark.parametrize("action, more", [
+    ("touch", ""), ("create", ""), ("write", " x"), ("writen", " x"), ("append", " x"),
+    ("appendn", " x"), ("writefifo", " x"), ("unlink", ""), ("mkdir", ""), ("chmod", " 777"),
+    ("sticky", ""), ("chown", " 65534 65534"), ("chown2", " 65534 65534")])
+def test_hooks_of_root_follow_no_link_of_the_user(open_path, action, more, way):
+    """They work on what is really there, and on paths that the user cannot change."""
+    user, theirs, secrets = User(65534, 65534, ()), open_path / "theirs", open_path / "secrets"
+    for path in (theirs, secrets):
+        path.mkdir(mode=0o755)
+    os.chown(theirs, 65534, 65534)
+    secret = secrets / "file"
+    secret.write_text("s")
+    secret.chmod(0o600)
+    before, listed = secret.stat(), os.listdir(secrets)
+    (theirs / "file").symlink_to(secret)
+    (theirs / "way").symlink_to(secrets)
+    name = theirs / "file" if way == "file" else theirs / "way" / (
+        "new" if action in ("create", "mkdir", "touch") else "file")
+
+    def act(path):
+        hooks.run([Hook("as-root", "a.ini:1: hook-as-root", action, f"{path}{more}")], "as-root",
+                  CONTEXT, user)
+    if (action, way) == ("unlink", "file"):
+        act(name)       # the link itself
+        assert not name.is_symlink()
+    else:
+        with pytest.raises(HookError):
+            act(name)
+    after = secret.stat()
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (
+        before.st_mode, before.st_uid, before.st_mtime_ns)
+    assert secret.read_text() == "s" and os.listdir(secrets) == listed
+    for directory in (theirs, secrets):
+        path = directory / "real"
+        if action != "mkdir":
+            path.touch()
+        act(path)
+        assert path.exists() == (action != "unlink")
+        if "chown" in action:
+            assert path.stat().st_uid == 65534
