@@ -259,7 +259,8 @@ class Instance:
     def _roles_of(self, settings: Settings, sockets: Sockets,
                   datagrams: Mapping[str, socket.socket]) -> list[Role]:
         """Return the roles of these settings."""
-        roles = [] if settings.standalone else [worker_role(settings, sockets, self.board)]
+        roles = [] if settings.standalone else [
+            worker_role(settings, sockets, self.board, self.collector.requests)]
         if settings.router:
             roles.append(router_role(
                 settings, sockets, self.board, [one.fileno() for one in datagrams.values()],

@@ -37,6 +37,7 @@ class Logs:
     Args:
         settings: the resolved configuration.
         requests: also open the request log, as a role does before it drops root.
+        pipe: the log collector's for separate request lines; -1 = there is none.
 
     Attributes:
         requests: the sink of the request log, or None.
@@ -46,7 +47,7 @@ class Logs:
         ConfigError: a file cannot be opened.
     """
 
-    def __init__(self, settings: Settings, *, requests: bool = False) -> None:
+    def __init__(self, settings: Settings, *, requests: bool = False, pipe: int = -1) -> None:
         from .. import log
         from ..log.sinks import open_sink
 
@@ -63,8 +64,9 @@ class Logs:
                                      settings.log_date, user)
             if requests and requests_logged(settings):
                 option = "access-logfile"
-                self.requests = open_sink(settings.access_logfile or "-", user=user,
-                                          warn=logger.warning)
+                self.requests = open_sink(
+                    settings.access_logfile or "-" if pipe < 0 else pipe, user=user,
+                    warn=logger.warning)
         except OSError as error:
             raise ConfigError(f"cannot open {error.filename}: {error.strerror}",
                               option=option) from None

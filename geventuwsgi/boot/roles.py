@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..config.request_log import separates_requests
 from ..config.settings import Settings
 from ..master.cheaper_algorithms import Busyness, Cheaper
 from ..master.recycling import Recycling
@@ -90,12 +91,22 @@ def monitor_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> R
         product=product_of(settings))
 
 
-def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard") -> Role:
-    """Return the role of the workers; with `interface = auto` also that for an ASGI application."""
-    fd, listening = write_plan("worker", settings, sockets, board)
+def worker_role(settings: Settings, sockets: Sockets, board: "Scoreboard",
+                requests: int) -> Role:
+    """Return the role of the workers; with `interface = auto` also that for an ASGI application.
+
+    Args:
+        settings: the configuration.
+        sockets: all sockets of the instance.
+        board: the scoreboard.
+        requests: the log collector's pipe for separate request lines, or -1.
+    """
+    requests = requests if separates_requests(settings) else -1
+    fd, listening = write_plan("worker", settings, sockets, board, requests=requests)
     role = Role(
         name="worker", processes=settings.processes,
-        argv=_command(settings, fd), fds=(fd, board.fd, *listening),
+        argv=_command(settings, fd),
+        fds=(fd, board.fd, *listening, *([requests] if requests >= 0 else [])),
         environ=environ_of(settings), cores=cores_of(settings),
         grace=grace_of(settings), timeout=settings.worker_timeout,
         replace_stuck=settings.worker_timeout_action == "replace",

@@ -106,7 +106,9 @@ class WorkerTemplate:
         self.broken = False     # an error page was loaded instead of the application
         self.control = sock
         self.imported = Imported(settings.py_autoreload_ignore)
-        self.logs = Logs(settings, requests=True)
+        self.logs = Logs(settings, requests=True, pipe=plan["requests"])
+        if plan["requests"] >= 0:
+            os.set_inheritable(plan["requests"], False)
         if found_to_be_asgi:    # perhaps by an earlier generation, for another configuration
             for warning in asgi.found(settings):
                 logger.warning("%s", warning)

@@ -8,8 +8,7 @@ from typing import Any
 from geventuwsgi.config.settings import Settings
 from geventuwsgi.errors import ConfigError
 from geventuwsgi.log.access import AccessLog, SelectiveLog, Wanted, selection
-from geventuwsgi.log.collector import REQUEST
-from geventuwsgi.log.format import Formatter, colours, compile_format, marked, short_line
+from geventuwsgi.log.format import Formatter, colours, compile_format, short_line
 from geventuwsgi.log.sinks import STANDARD, Sink
 from geventuwsgi.rights import User
 
@@ -38,8 +37,6 @@ def access_log(settings: Settings, sink: Sink, schedule: Callable[[Any], object]
         ConfigError: the format has an error.
     """
     line = _line(settings, memory)
-    if marks_requests(settings):
-        line = marked(line, REQUEST.decode())
     if not settings.disable_logging:
         return AccessLog(line, sink, schedule)
     return SelectiveLog(line, sink, schedule, wanted=_wanted(settings))
@@ -77,8 +74,8 @@ def uses_collector(settings: Settings) -> bool:
             or is_address(settings.logto) or bool(settings.log_maxsize and settings.logto))
 
 
-def marks_requests(settings: Settings) -> bool:
-    """Whether request lines need a mark that distinguishes them from others."""
+def separates_requests(settings: Settings) -> bool:
+    """Whether request lines go to the log collector by a pipe of their own."""
     path = settings.access_logfile
     return (any(getattr(settings, name) for name in _REQUESTS)
             and (not path or STANDARD.get(path) is not None))

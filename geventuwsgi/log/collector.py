@@ -2,8 +2,10 @@
 
 It does the work of uWSGI's master logging when lines go to uWSGI's loggers, or to a file that
 is rotated by its size. The standard output and error of every process are then one pipe that
-the collector reads; waiting for a disk delays no other process. It ends at the end of the
-pipe, when the last process that could write is gone.
+the collector reads; waiting for a disk delays no other process. Request lines come by a pipe of
+their own if options treat them separately (`req-logger`, `log-req-route`, `log-req-encoder`), and
+orders of the master by a third: what an application prints is neither. The collector ends at the
+end of its pipes, when the last process that could write is gone.
 
     a line of the log        dropped if it matches log-drain, or if there is a log-filter and
                              none matches
@@ -11,14 +13,16 @@ pipe, when the last process that could write is gone.
     -> otherwise             every logger without a name, or the original destination
     -> encoders              those of that logger, one after the other
 
-Request lines begin with `REQUEST` if options treat them separately (`req-logger`,
-`log-req-route`, `log-req-encoder`); filters then do not apply to them, as in uWSGI. Commands
-are lines of the same pipe, so that they take effect between the lines before and after them.
+Filters do not apply to separate request lines, as in uWSGI. An order takes effect after the lines
+that were in the pipes before.
 """
 
+import fcntl
 import os
 import re
 import select
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
@@ -29,11 +33,7 @@ from geventuwsgi.log.loggers import Encoder, Logger, encoder, logger, routed
 from geventuwsgi.log.sinks import RotatedFile, Sink, StreamSink, Warn, open_sink
 from geventuwsgi.rights import User
 
-REQUEST = b"\x1e"   # a control character, which no request line contains (`log.escape`)
-COMMAND = b"\x1d"   # in front of a command
-REOPEN = COMMAND + b"reopen\n"
-ROTATE = COMMAND + b"rotate\n"
-PLAN = COMMAND + b"plan\n"
+REOPEN, ROTATE, PLAN = b"o", b"r", b"p"     # orders
 MAX_LINE = 65536    # bytes; longer lines are split
 PIPE_SIZE = 65536       # bytes read at a time: the usual size of a pipe
 LAST = 0.5          # seconds at the end for lines that are waiting
@@ -105,7 +105,7 @@ class Dispatcher:
 
     Args:
         log: for all lines.
-        requests: for the lines that begin with `REQUEST`.
+        requests: for separate request lines.
         drains, filters: expressions of log-drain and log-filter.
     """
 
@@ -116,35 +116,39 @@ class Dispatcher:
         self._drains = [re.compile(text.encode()) for text in drains]
         self._filters = [re.compile(text.encode()) for text in filters]
 
-    def dispatch(self, lines: Iterable[bytes]) -> None:
-        """Pass on whole lines; neighbours with the same targets are written together."""
-        for targets, group in groupby(lines, self._targets):
+    def dispatch(self, lines: Iterable[bytes], requests: bool = False) -> None:
+        """Pass on whole lines; neighbours with the same targets are written together.
+
+        Args:
+            lines: the lines.
+            requests: whether they are separate request lines.
+        """
+        for targets, group in groupby(lines, self._targets_of_request if requests
+                                      else self._targets):
             messages = list(group)
-            if messages[0].startswith(REQUEST):
-                messages = [message[1:] for message in messages]
             for target in targets:
                 target.send(messages)
 
     def _targets(self, line: bytes) -> tuple[RouteTarget, ...]:
-        if line.startswith(REQUEST):
-            stream = self._requests
-        else:
-            stream = self._log
-            if any(one.search(line) for one in self._drains) or (
-                    self._filters and not any(one.search(line) for one in self._filters)):
-                return ()
-        if stream.routes:
-            found = tuple(dict.fromkeys(
-                target for target, expression in stream.routes if expression.search(line)))
-            if found:
-                return found
-        return stream.unnamed
+        if any(one.search(line) for one in self._drains) or (
+                self._filters and not any(one.search(line) for one in self._filters)):
+            return ()
+        return _routed(self._log, line)
+
+    def _targets_of_request(self, line: bytes) -> tuple[RouteTarget, ...]:
+        return _routed(self._requests, line)
 
     def sinks(self) -> tuple[Sink, ...]:
         """Return every sink, once."""
         return tuple(dict.fromkeys(
             target.sink for one in (self._log, self._requests)
             for target in (*one.named.values(), *one.unnamed)))
+
+
+def _routed(stream: Stream, line: bytes) -> tuple[RouteTarget, ...]:
+    found = tuple(dict.fromkeys(
+        target for target, expression in stream.routes if expression.search(line)))
+    return found or stream.unnamed
 
 
 class LineSplitter:
@@ -276,36 +280,72 @@ class LogCollector:
     """Read lines until no process is left that could write any.
 
     Args:
-        fd: the pipe.
-        plan: returns the plan, see `dispatcher`; called again for the command `PLAN`.
+        log: the pipe of all lines.
+        requests: the pipe of separate request lines.
+        orders: the master's pipe.
+        plan: returns the plan, see `dispatcher`; called again for the order `PLAN`.
     """
 
-    def __init__(self, fd: int, plan: Callable[[], Mapping[str, Any]]) -> None:
-        self._fd = fd
+    def __init__(self, log: int, requests: int, orders: int,
+                 plan: Callable[[], Mapping[str, Any]]) -> None:
+        self._requests = requests
+        self._orders = orders
         self._plan = plan
         self._errors = StreamSink(2)
         self._lines = dispatcher(plan(), self._warn)
-        self._splitter = LineSplitter()
+        self._splitters = {log: LineSplitter(), requests: LineSplitter()}   # of the open pipes
+        self._poll = select.poll()
+        for fd in (log, requests, orders):
+            self._poll.register(fd, select.POLLIN)
 
     def _warn(self, text: str) -> None:
         self._errors.write(f"geventuwsgi: log: {text}\n".encode())
 
     def run(self) -> None:
-        """Pass on lines until the end of the pipe."""
-        splitter = self._splitter
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
+        """Pass on lines until the end of the pipes."""
         waiting = False
-        while True:
-            if (waiting or splitter.pending) and not poll.poll(RETRY * 1000):
-                self._lines.dispatch(splitter.rest())
-            elif data := os.read(self._fd, PIPE_SIZE):
-                self._process(splitter.split(data))
-            else:
-                break
+        while self._splitters:
+            waiting = waiting or any(one.pending for one in self._splitters.values())
+            ready = [fd for fd, _ in self._poll.poll(RETRY * 1000 if waiting else None)]
+            if not ready:
+                for fd, splitter in self._splitters.items():
+                    self._pass_on(fd, splitter.rest())
+            orders = b""
+            if self._orders in ready:
+                orders = os.read(self._orders, PIPE_SIZE)
+                if not orders:
+                    self._poll.unregister(self._orders)
+            for fd in tuple(self._splitters):
+                if orders:
+                    self._read_all(fd)
+                elif fd in ready:
+                    self._read(fd, PIPE_SIZE)
+            for order in (REOPEN, ROTATE, PLAN):
+                if order in orders:
+                    self._execute(order)
             waiting = not self._flushed()
-        self._lines.dispatch(splitter.rest())
         self._end()
+
+    def _read_all(self, fd: int) -> None:
+        """Pass on what is in a pipe now."""
+        left = int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+        while left > 0:
+            left -= self._read(fd, min(left, PIPE_SIZE))
+
+    def _read(self, fd: int, size: int) -> int:
+        """Pass on what can be read, up to `size` bytes; return how many."""
+        data = os.read(fd, size)
+        splitter = self._splitters[fd]
+        if data:
+            self._pass_on(fd, splitter.split(data))
+        else:
+            self._pass_on(fd, splitter.rest())
+            self._poll.unregister(fd)
+            del self._splitters[fd]
+        return len(data)
+
+    def _pass_on(self, fd: int, lines: list[bytes]) -> None:
+        self._lines.dispatch(lines, requests=fd == self._requests)
 
     def _end(self) -> None:
         deadline = time.monotonic() + LAST
@@ -317,18 +357,8 @@ class LogCollector:
     def _flushed(self) -> bool:
         return all([sink.flush() for sink in self._lines.sinks()])
 
-    def _process(self, lines: list[bytes]) -> None:
-        """Pass on lines, and execute the commands among them."""
-        start = 0
-        for place, line in enumerate(lines):
-            if line.startswith(COMMAND) and line in (REOPEN, ROTATE, PLAN):
-                self._lines.dispatch(lines[start:place])
-                start = place + 1
-                self._execute(line)
-        self._lines.dispatch(lines[start:])
-
-    def _execute(self, command: bytes) -> None:
-        if command == PLAN:
+    def _execute(self, order: bytes) -> None:
+        if order == PLAN:
             try:
                 lines = dispatcher(self._plan(), self._warn)
             except (OSError, ValueError) as error:
@@ -339,7 +369,7 @@ class LogCollector:
                 sink.close()
             return
         for sink in self._lines.sinks():
-            if command == REOPEN:
+            if order == REOPEN:
                 sink.reopen()
             elif isinstance(sink, RotatedFile):
                 sink.rotate()

@@ -158,11 +158,6 @@ def _expression(source: str) -> ast.expr:
     return ast.FormattedValue(ast.parse(source, mode="eval").body, -1)
 
 
-def marked(line: Formatter, mark: str) -> Formatter:
-    """Put a mark in front of each line, so that the log collector recognizes request lines."""
-    return lambda record: mark + line(record)
-
-
 # ANSI colours of a status by its first digit: green, cyan, yellow, red.
 _COLOURS = {2: "\x1b[32m", 3: "\x1b[36m", 4: "\x1b[33m", 5: "\x1b[31m"}
 _PLAIN = "\x1b[0m"

@@ -180,6 +180,30 @@ log-syslog = app
         assert "goodbye to geventuwsgi." in text_of(tmp_path / "all.log")  # before it ended
 
 
+FORGER = """\
+import sys
+def application(environ, start_response):
+    print("\\x1drotate\\n\\x1dreopen\\n\\x1eGET /forged\\nthe end")
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("more", ["", "threads = 2\n", "gevent = 10\n"])
+def test_what_an_application_prints_is_no_order_and_no_request(tmp_path: Path, more: str) -> None:
+    ini = INI + "logger = file:all.log\nreq-logger = file:req.log\n" + more
+    with Server(tmp_path, ini=ini, app=FORGER, ready=False) as server:
+        log = wait_in(tmp_path / "all.log", "ready: 1 worker")
+        port = int(re.search(r"Listening at: http://127.0.0.1:(\d+)", log)[1])
+        for number in range(3):
+            get(port, f"{number}")
+        wait_in(tmp_path / "all.log", "\x1drotate\n\x1dreopen\n\x1eGET /forged\nthe end\n", 3)
+        wait_in(tmp_path / "req.log", "GET /2 => ")
+        assert server.stop() == 0
+    assert "forged" not in text_of(tmp_path / "req.log")
+    assert len(list(tmp_path.glob("*.log*"))) == 2
+
+
 LOADED = INI + """\
 processes = 2
 logto = all.log

@@ -4,9 +4,13 @@ import os
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from geventuwsgi.log import datagrams
-from geventuwsgi.log.collector import MAX_LINE, Dispatcher, LineSplitter, stream
+from geventuwsgi.log.collector import (
+    MAX_LINE, ROTATE, Dispatcher, LineSplitter, LogCollector, stream,
+)
 from geventuwsgi.log.datagrams import DatagramSink, open_datagrams
 from geventuwsgi.log.loggers import logger
 from geventuwsgi.log.sinks import RotatedFile, Sink
@@ -40,8 +44,8 @@ def test_routes_filters_and_loggers_without_a_name():
                ["prefix >", "suffix:err !"], lambda: found["raw"]),
         stream(requests.items(), [("bad", " 5.. ")], [], lambda: found["raw"]),
         drains=["secret"], filters=["e", "E"])
-    one.dispatch([b"one\n", b"\x1eGET 200 ok\n", b"\x1eGET 500 secret\n", b"ERROR slow\n",
-                  b"why\n", b"secret: ERROR\n", b"the end\n"])
+    one.dispatch([b"one\n", b"ERROR slow\n", b"why\n", b"secret: ERROR\n", b"the end\n"])
+    one.dispatch([b"GET 200 ok\n", b"GET 500 secret\n"], requests=True)
     assert found[""].got == [b">one\n", b">the end\n"]
     assert found["err"].got == [b">ERROR slow!\n"]
     assert found["slow"].got == [b">ERROR slow\n"]
@@ -63,6 +67,56 @@ def test_without_an_unnamed_logger_other_lines_go_to_the_original_destination():
     one = stream([("err", err)], [("err", "E")], [], lambda: raw)
     Dispatcher(one, one).dispatch([b"E\n", b"a\n", b"b\n", b"E2\n"])
     assert (raw.got, err.got) == ([b"a\n", b"b\n"], [b"E\n", b"E2\n"])
+
+
+def collect(tmp_path, *steps):
+    """Run a collector whose pipes get these (pipe, bytes), and their end; return its files."""
+    plan = {"log": ["file:all.log"], "requests": ["file:req.log"], "log_routes": [],
+            "request_routes": [], "log_encoders": [], "request_encoders": [], "drains": [],
+            "filters": [], "file": None, "datagrams": False, "maxsize": 0, "backup": "",
+            "mode": None, "owner": (-1, -1), "logger_owner": (-1, -1), "user": None,
+            "packet": 1024, "split": False}
+    pipes = {name: os.pipe() for name in ("log", "requests", "orders")}
+    for name, data in steps:
+        os.write(pipes[name][1], data)
+    for _, writer in pipes.values():
+        os.close(writer)
+    before = os.getcwd()
+    os.chdir(tmp_path)
+    try:
+        LogCollector(*(reader for reader, _ in pipes.values()), lambda: plan).run()
+    finally:
+        os.chdir(before)
+        for reader, _ in pipes.values():
+            os.close(reader)
+    return {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_what_is_printed_is_no_order_and_no_request(tmp_path):
+    printed = b"\x1drotate\n\x1dreopen\n\x1dplan\n\x1eGET /forged\no\nr\np\n"
+    found = collect(tmp_path, ("log", printed), ("requests", b"GET /\n\x1drotate\n"))
+    assert found == {"all.log": printed, "req.log": b"GET /\n\x1drotate\n"}
+
+
+def test_an_order_comes_after_the_lines_before(tmp_path):
+    lines = b"".join(b"line %d\n" % number for number in range(5000))
+    found = collect(tmp_path, ("log", lines), ("requests", b"GET /\n"), ("orders", ROTATE))
+    assert found.pop("all.log") == found.pop("req.log") == b""
+    assert [text.startswith(lines) for name, text in sorted(found.items())] == [True, False]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["log", "requests", "orders"]),
+                          st.binary(min_size=1, max_size=200)), max_size=10))
+def test_any_bytes_on_any_pipe(tmp_path_factory, steps):
+    """Each line is in the file of its pipe, and nothing raises."""
+    steps = [(name, data.replace(ROTATE, b"") if name == "orders" else data)
+             for name, data in steps]
+    found = collect(tmp_path_factory.mktemp("collected"), *steps)
+    for name, file in (("log", "all.log"), ("requests", "req.log")):
+        data = b"".join(data for pipe, data in steps if pipe == name)
+        if data and not data.endswith(b"\n"):
+            data += b"\n"
+        assert found[file] == data
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

@@ -1,9 +1,9 @@
 """Runs the log collector (`log.collector`) in a process of its own.
 
 Standard output and error of the master, and so of all its children, become a pipe that the
-collector reads. The master keeps the reading end open, so that no write fails while the
-collector is restarted. `run_collector` is the program of that process; everything else runs
-in the master.
+collector reads; request lines have one of their own, and so have the master's orders. The master
+keeps the reading ends open, so that no write fails while the collector is restarted.
+`run_collector` is the program of that process; everything else runs in the master.
 """
 
 import atexit
@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...log.collector import PLAN, REOPEN, ROTATE, LogCollector
-from ...log.sinks import StreamSink
 from ...system.title import Titles
 from .attached import Attached
 
@@ -34,13 +33,15 @@ class LogCollectorProcess(Attached):
     """The collector's process; it exits after all others, so it is always `done`.
 
     Args:
-        command: what to execute; the number of the plan's descriptor is appended.
+        command: what to execute; the numbers of the descriptors are appended: of the plan,
+            of the pipe of request lines, and of that of orders.
         release: called at the end, when standard output and error have been restored: has
             the error log close the pipe.
 
     Attributes:
         pid: of the process; 0 while there is none.
         active: whether output goes through it, from the first plan on.
+        requests: the descriptor for separate request lines; -1 while it is not active.
     """
 
     def __init__(self, command: Sequence[str], release: Callable[[], object]) -> None:
@@ -50,7 +51,7 @@ class LogCollectorProcess(Attached):
         self._again = math.inf      # when it is to be started
         self._kept: tuple[int, ...] = ()
         self._plan = ""
-        self._commands: StreamSink
+        self.requests = -1
         self.active = False
         self.pid = 0
 
@@ -69,40 +70,44 @@ class LogCollectorProcess(Attached):
         if self.active:
             if plan != self._plan:
                 self._write(plan)
-                self._commands.write(PLAN)
+                self._order(PLAN)
             return
         self._kept = tuple(kept)
         if handed_over:
             self.pid, *fds = handed_over
-            self._reader, self._memory, *self._originals = fds
+            self._readers = fds[:3]
+            self.requests, self._orders, self._memory, *self._originals = fds[3:]
             for fd in fds:
                 os.set_inheritable(fd, False)
         else:
             self._memory = os.memfd_create("geventuwsgi-logs", os.MFD_CLOEXEC)
-            self._reader = self._divert()
+            (log, writer), (requests, self.requests), (orders, self._orders) = (
+                _pipe() for _ in range(3))
+            os.set_blocking(self._orders, False)
+            self._readers = [log, requests, orders]
+            self._divert(writer)
         self.active = True
-        self._commands = StreamSink(2)
         self._write(plan)
         atexit.register(self.finish)
         if handed_over:
-            self._commands.write(PLAN)
+            self._order(PLAN)
         else:
             self._start()
 
-    def _divert(self) -> int:
-        """Replace standard output and error by a pipe; return its reading end."""
-        reader, writer = os.pipe2(os.O_CLOEXEC)
-        try:
-            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:
-            pass  # the limit of the user is used up; the pipe is smaller
+    def _divert(self, writer: int) -> None:
+        """Replace standard output and error by a pipe."""
         self._originals = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (1, 2)]
         sys.stdout.flush()
         sys.stderr.flush()
         for fd in (1, 2):
             os.dup2(writer, fd)
         os.close(writer)
-        return reader
+
+    def _order(self, order: bytes) -> None:
+        try:
+            os.write(self._orders, order)
+        except BlockingIOError:
+            logger.error("the log process reads no orders")
 
     def _write(self, plan: str) -> None:
         octets = plan.encode("utf-8", "surrogateescape")
@@ -112,45 +117,43 @@ class LogCollectorProcess(Attached):
 
     def _start(self) -> None:
         output, errors = self._originals
+        log, *pipes = self._readers
         actions: list[tuple[int, ...]] = [
-            (os.POSIX_SPAWN_DUP2, one, one) for one in (self._memory, *self._kept)]
-        actions += [(os.POSIX_SPAWN_DUP2, self._reader, 0), (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, one, one) for one in (self._memory, *pipes, *self._kept)]
+        actions += [(os.POSIX_SPAWN_DUP2, log, 0), (os.POSIX_SPAWN_DUP2, output, 1),
                     (os.POSIX_SPAWN_DUP2, errors, 2)]
         # Signals stay blocked until it ignores them: those to the group are not for it.
         self.pid = os.posix_spawn(
-            self._command[0], [*self._command, str(self._memory)], os.environ,
+            self._command[0], [*self._command, *map(str, (self._memory, *pipes))], os.environ,
             file_actions=actions, setsigmask=signal.valid_signals())  # type: ignore[arg-type]
 
     def reopen(self) -> None:
         """Have it reopen its files, after all lines so far."""
         if self.active:
-            self._commands.write(REOPEN)
+            self._order(REOPEN)
 
     def rotate(self) -> None:
         """Have it rotate its files (`touch-logrotate`)."""
         if self.active:
-            self._commands.write(ROTATE)
+            self._order(ROTATE)
 
     def hand_over(self) -> tuple[list[int], list[int]]:
         """Return the state for the next version, and the descriptors that stay open."""
         if not self.active:
             return [], []
-        fds = [self._reader, self._memory, *self._originals]
+        fds = [*self._readers, self.requests, self._orders, self._memory, *self._originals]
         return [self.pid, *fds], fds
 
     def poll(self, now: float) -> float:
         """Restart it if that is due."""
-        if not self.active:
-            return math.inf
-        waits = not self._commands.flush()
-        if now >= self._again:
+        if self.active and now >= self._again:
             self._again = math.inf
             try:
                 self._start()
             except OSError as error:
                 self._again = now + RESTART_DELAY
                 logger.error("cannot start the log process: %s", error.strerror)
-        return now + RESTART_DELAY if waits else self._again
+        return self._again
 
     def exited(self, pid: int, status: int) -> bool:
         """Record its unexpected exit; meanwhile the pipe holds the output."""
@@ -163,11 +166,10 @@ class LogCollectorProcess(Attached):
 
     def finish(self) -> None:
         """Let it write what is in the pipe; the last action of the master."""
-        if os.getpid() != self._master or self._reader < 0:
+        if os.getpid() != self._master or not self._readers:
             return
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        self._commands.close()
         if not self.pid:
             try:
                 self._start()
@@ -176,8 +178,9 @@ class LogCollectorProcess(Attached):
         for fd, original in zip((1, 2), self._originals):
             os.dup2(original, fd)
         self._release()
-        os.close(self._reader)
-        self._reader = -1
+        for fd in (*self._readers, self.requests, self._orders):
+            os.close(fd)
+        self._readers.clear()
         deadline = time.monotonic() + DRAIN_TIMEOUT
         while time.monotonic() < deadline:
             try:
@@ -188,12 +191,24 @@ class LogCollectorProcess(Attached):
             time.sleep(0.005)
 
 
-def run_collector(memory: int) -> None:
+def _pipe() -> tuple[int, int]:
+    """Return both ends of a pipe, as large as the system allows."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:
+        pass  # the limit of the user is used up; the pipe is smaller
+    return reader, writer
+
+
+def run_collector(memory: int, requests: int, orders: int) -> None:
     """Run the collector; it ignores signals and exits when all writers have.
 
     Args:
-        memory: the memfd with the plan; fd 0 is the pipe, 1 and 2 are the original output
-            and error of the server.
+        memory: the memfd with the plan.
+        requests: the pipe of request lines.
+        orders: the pipe of orders; fd 0 is that of all other lines, 1 and 2 are the original
+            output and error of the server.
     """
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1,
                    signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
@@ -207,5 +222,5 @@ def run_collector(memory: int) -> None:
 
     title = plan()["title"]
     Titles("", on=bool(title), name=title).set("log")
-    LogCollector(0, plan).run()
+    LogCollector(0, requests, orders, plan).run()
     os._exit(0)
