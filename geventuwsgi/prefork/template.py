@@ -30,6 +30,7 @@ from ..ipc import channel, scoreboard
 from ..ipc.commands import flush_streams
 from ..ipc.scoreboard import Scoreboard
 from ..system import kernel, signals
+from ..system.threads import wait_for_threads
 from . import child
 from .child import Child
 
@@ -226,7 +227,7 @@ class Template:
                 "could not boot" if booting else "ended with an error"))
             if booting:
                 me.failed(status, str(error))
-        finish()
+        finish(f"worker {me.id}")
         return status
 
 
@@ -244,8 +245,9 @@ def log_failure(error: Exception, what: str) -> int:
     return BootError.exit_status
 
 
-def finish() -> None:
+def finish(process: str) -> None:
     """Run the functions registered with `atexit` and flush, as Python does when it exits."""
+    wait_for_threads(process)
     atexit._run_exitfuncs()
     flush_streams()
 

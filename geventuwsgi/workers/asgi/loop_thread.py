@@ -136,6 +136,8 @@ class LoopThread:
             function(*arguments)
 
     def _run(self) -> None:
+        # Nothing waits for a loop that does not end, but for threads of the application.
+        self._thread._daemonic = False  # type: ignore[attr-defined]
         loop = self.loop
         asyncio.set_event_loop(loop)
         try:

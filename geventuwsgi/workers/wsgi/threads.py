@@ -136,7 +136,9 @@ class ThreadPool:
     def _run_thread(self, core: int) -> None:
         """The body of a thread other than the main thread, named as uWSGI names it."""
         if self._leave:     # it would stay in the list of threads of a program that goes on
-            threading.current_thread().name = f"uWSGIWorker{self._worker}Core{core}"
+            thread = threading.current_thread()
+            thread.name = f"uWSGIWorker{self._worker}Core{core}"
+            thread._daemonic = False    # type: ignore[attr-defined]  # threads inherit it
         # That of the hub, which may start one, blocks all signals, also in programs it starts.
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         self._work(core)

@@ -14,7 +14,7 @@ from time import time
 from typing import Any
 
 import gevent
-from gevent import get_hub, getcurrent
+from gevent import get_hub, getcurrent, threading
 from gevent.event import Event
 from greenlet import GreenletExit
 
@@ -30,6 +30,7 @@ from ...log.sinks import Sink
 from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
 from ...system import forked
+from ...system.threads import wait_for_threads
 from ..hub_errors import HubErrors
 from ..service import MEASURE_EVERY
 from . import harakiri, stacks
@@ -71,6 +72,8 @@ def run(settings: Settings, listeners: Sequence[Listener], applications: Applica
     """
     if settings.gevent:
         worker = Worker(settings, listeners, applications, child, requests)
+        # Requests are no threads to `threading`, and what they start would be a daemon like them.
+        threading._DummyThread._daemonic = False
         worker.wait = HubErrors(worker.hub, child, worker.only_request).wait
         return worker.run()
     pool = ThreadPool(settings.slots, child.id, settings.reaper)
@@ -152,6 +155,7 @@ class Worker:
                 self._done.clear()
                 self.wait(self._done)
             if self._wait_for_hub:
+                wait_for_threads(f"worker {self.child.id}")  # an idle one of an executor ends
                 wait_for_greenlets(self.child.id)
         finally:
             self._end()
