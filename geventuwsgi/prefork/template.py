@@ -30,7 +30,7 @@ from ..ipc import channel, scoreboard
 from ..ipc.commands import flush_streams
 from ..ipc.scoreboard import Scoreboard
 from ..system import kernel, signals
-from ..system.threads import wait_for_threads
+from ..system.left_threads import wait_for_threads
 from . import child
 from .child import Child
 

@@ -30,7 +30,7 @@ from ...log.sinks import Sink
 from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
 from ...system import forked
-from ...system.threads import wait_for_threads
+from ...system.left_threads import wait_for_threads
 from ..hub_errors import HubErrors
 from ..service import MEASURE_EVERY
 from . import harakiri, stacks
