@@ -109,9 +109,10 @@ class HttpConnection(Connection):
             # callbacks that were scheduled earlier, asyncio runs them after.
             self.feed = self._feed_later
             self.idle = not self.parser.buffered
-            self.deadline = monotonic() + self.service.limits.head_timeout
             self.transport.pause_reading()
-            self._schedule_next()
+            if not self.writing_paused:  # else `on_written` does, and the client's deadline runs
+                self.deadline = monotonic() + self.service.limits.head_timeout
+                self._schedule_next()
             return
         self.feed = self._feed_head
         self.idle = True

@@ -164,6 +164,8 @@ class SecureTransport:
                 engine.encrypt(memoryview(data)[start:start + RECORD] if len(data) > RECORD
                                else data)
                 self._flush()
+            if self._connection.writing_paused:
+                self.pause_writing()  # again, as its deadline compares with all that is unsent
         except ClientDisconnected:
             self._plain.close()
 
