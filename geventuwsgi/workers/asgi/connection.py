@@ -454,7 +454,8 @@ class Connection(StreamProtocol):
         self.deadline = inf
         unsent = self.transport.get_write_buffer_size()
         exchange = self.exchange
-        if self.websocket is not None and not self.transport.is_closing():
+        if (self.websocket is not None and self.feed != self._linger
+                and not self.transport.is_closing()):
             self.websocket.expire(now)
         elif self._half_closed and exchange is not None:
             exchange.client_gone()

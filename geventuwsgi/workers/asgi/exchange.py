@@ -27,7 +27,7 @@ from ...protocol.response import CONTINUE, Response, informational
 from ...system import forked
 from ..messages import GONE_DURING
 from . import harakiri
-from .flow_control import Waiters
+from .flow_control import BURST, MESSAGE, Waiters
 from .record import Record, is_disconnect
 from .scope import Scope, accepts_trailers
 
@@ -206,9 +206,13 @@ class AsgiExchange(Record):
             raise ClientDisconnected("the client is gone")
         if kind == "http.response.body":
             more = message.get("more_body", False)
-            self._body(message.get("body", b""), more)
-            if more and self.connection.writing_paused:
-                await self.connection.writable()
+            body = message.get("body", b"")
+            self._body(body, more)
+            if more:
+                connection = self.connection
+                connection.burst += len(body) + MESSAGE  # as `must_wait`, without the call
+                if connection.writing_paused or connection.burst > BURST:
+                    await connection.writable()
         elif kind == "http.response.start":
             if self.response is not None:
                 raise RuntimeError("http.response.start was sent twice")
@@ -225,6 +229,8 @@ class AsgiExchange(Record):
                 self.connection.service.send_head_soon(self)
         else:
             await self._send_other(kind, message)
+            if not self.complete:
+                await self.connection.writable()
 
     @property
     def response_headers(self) -> list[tuple[str, str]]:

@@ -198,6 +198,19 @@ class WebSocket(Record):
             self._protocol_failed(protocol.parser_exc)
         if protocol.writes:
             self._flush()
+            if self.connection.writing_paused:
+                self.connection.transport.pause_reading()  # pings of a client that reads no pong
+
+    def _read_on(self) -> None:
+        """Read again, unless too much waits for the application or for the client."""
+        connection = self.connection
+        if connection.writing_paused or self._state not in (_OPEN, _CLOSING):
+            return
+        if (self._state == _CLOSING
+                or len(self._queue) <= connection.service.websockets.max_queue // 2):
+            connection.resume_reading()
+            if self._ping is not None and self._state == _OPEN:
+                self._expect_pong()
 
     def _reject_early(self) -> None:
         """Reject data before the handshake is answered (RFC 6455 section 4.1)."""
@@ -258,10 +271,14 @@ class WebSocket(Record):
             self.resume()
 
     def resume(self) -> None:
-        """Set the deadline of the next ping: neither a pong nor a write is pending."""
+        """Set the deadline of the next ping, and read: neither a pong nor a write is pending."""
         if self._state == _OPEN:
             interval = self.connection.service.websockets.ping_interval
             self.connection.deadline = monotonic() + interval if interval else inf
+        elif self._state == _DENYING:
+            self.connection.deadline = inf
+        if not self.connection.transport.is_reading():
+            self._read_on()
 
     def end_of_input(self) -> None:
         """The client has closed its sending side."""
@@ -295,12 +312,8 @@ class WebSocket(Record):
                 raise
         kind, data = queue.popleft()
         self._queued -= len(data)
-        connection = self.connection
-        if (not connection.transport.is_reading() and self._state == _OPEN
-                and len(queue) <= connection.service.websockets.max_queue // 2):
-            connection.resume_reading()
-            if self._ping is not None:
-                self._expect_pong()
+        if not self.connection.transport.is_reading():
+            self._read_on()
         return {"type": "websocket.receive", kind: data}
 
     # To the client.
@@ -328,7 +341,7 @@ class WebSocket(Record):
                 self.body_size += len(octets)
                 connection = self.connection
                 connection.transport.write(octets)
-                if connection.writing_paused:
+                if connection.must_wait(len(octets)):
                     await connection.writable()
             elif kind == "websocket.close":
                 self._close(message.get("code") or _NORMAL, message.get("reason") or "")
@@ -338,6 +351,8 @@ class WebSocket(Record):
             self._answer_handshake(kind, message)
         elif self._state == _DENYING:
             self._deny(kind, message)
+            if self._state == _DENYING and self.connection.must_wait(len(message.get("body", b""))):
+                await self.connection.writable()
         elif self.gone:
             raise ClientDisconnected("the WebSocket is closed")
         elif kind != "websocket.close":
@@ -427,6 +442,8 @@ class WebSocket(Record):
         self._code, self._reason = code, reason
         self.connection.deadline = monotonic() + CLOSE_TIMEOUT
         self._flush()
+        if not self.connection.transport.is_reading():
+            self._read_on()  # the client's close frame
 
     def drain(self) -> None:
         """Close with 1012 (service restart), as the worker stops."""
@@ -447,7 +464,10 @@ class WebSocket(Record):
     def expire(self, now: float) -> None:
         """Act on the deadline, which has passed, by the state."""
         connection = self.connection
-        if self._state != _OPEN:
+        if self._state == _DENYING:
+            if connection.stalled():
+                connection.abort()
+        elif self._state != _OPEN:
             connection.abort()  # the client did not take part in closing
         elif connection.writing_paused and connection.stalled():
             self._code = _ABNORMAL

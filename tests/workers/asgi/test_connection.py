@@ -6,9 +6,12 @@ import gc
 import re
 import ssl
 from collections.abc import Iterator
+from time import monotonic
 
 import pytest
+from websockets.frames import Frame, Opcode
 
+from geventuwsgi.workers.limits import ConnectionLimits
 from tests.certificates import Authority
 from tests.workers.asgi.stepped import Stepped
 
@@ -183,5 +186,130 @@ def test_a_cancelled_call_leaves_nothing(opening: bytes, sends: bool) -> None:
         while steps := stepped.possible():
             steps[0]()
         assert not stepped.errors and counts[1] - counts[0] < 10
+    finally:
+        stepped.close()
+
+
+def senders(data: bytes):
+    """Applications that only send, by name: (opening octets, messages before, the message)."""
+    start = {"status": 200, "headers": []}
+    return {
+        "body": (request(1), [{"type": "http.response.start", **start}],
+                 {"type": "http.response.body", "body": data, "more_body": True}),
+        "body of HEAD": (request(1).replace(b"GET", b"HEAD"),
+                         [{"type": "http.response.start", **start}],
+                         {"type": "http.response.body", "body": data, "more_body": True}),
+        "early hints": (request(1), [], {"type": "http.response.early_hint", "links": [data]}),
+        "messages": (HANDSHAKE, [{"type": "websocket.accept"}],
+                     {"type": "websocket.send", "bytes": data}),
+        "denial": (HANDSHAKE, [{"type": "websocket.http.response.start", **start}],
+                   {"type": "websocket.http.response.body", "body": data, "more_body": True})}
+
+
+@pytest.mark.parametrize("size", [1, 60_000])
+@pytest.mark.parametrize("kind", senders(b""))
+def test_an_application_that_only_sends_gives_way(kind: str, size: int) -> None:
+    opening, before, message = senders(b"x" * size)[kind]
+    sent = 0
+
+    async def app(scope, receive, send) -> None:
+        nonlocal sent
+        for each in before:
+            await send(each)
+        while sent < 20_000:
+            await send(message)
+            sent += 1
+
+    stepped = Stepped(app)
+    stepped.transport._send = len  # the client reads faster than the application sends
+    try:
+        stepped.transmit(opening)
+        most = 0
+        for _ in range(30):
+            earlier = sent
+            stepped.possible()[0]()
+            most = max(most, sent - earlier)
+        assert 0 < most * (size + 1024) <= 262144 + size + 1024
+        task, = stepped.service.tasks
+        task.cancel()
+        stepped.settle()
+        assert task.done() and sent < 20_000
+    finally:
+        stepped.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in senders(b"") if "HEAD" not in kind])
+def test_no_response_piles_up_for_a_client_that_does_not_read(kind: str) -> None:
+    opening, before, message = senders(b"x" * 10_000)[kind]
+    ended = False
+
+    async def app(scope, receive, send) -> None:
+        nonlocal ended
+        for each in [*before, *[message] * 1000]:
+            await send(each)
+        ended = True
+
+    stepped = Stepped(app)
+    try:
+        stepped.transmit(opening)
+        while steps := stepped.possible():
+            steps[0]()
+        assert not ended and 65536 < stepped.transport.get_write_buffer_size() < 90_000
+        stepped.settle()  # the client reads
+        assert ended and len(stepped.received) > 10_000_000 and not stepped.errors
+    finally:
+        stepped.close()
+
+
+def test_pongs_do_not_pile_up_for_a_client_that_does_not_read() -> None:
+    async def app(scope, receive, send) -> None:
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+
+    stepped = Stepped(app)
+    try:
+        stepped.transmit(HANDSHAKE)
+        stepped.settle()
+        head = len(stepped.received)
+        pings = 20_000
+        stepped.transmit(Frame(Opcode.PING, b"p" * 125).serialize(mask=True) * pings)
+        for _ in range(1000):
+            stepped.transmit(b"")
+            if steps := stepped.possible():
+                steps[0]()
+        assert stepped.transport.get_write_buffer_size() < 200_000
+        stepped.settle()
+        assert len(stepped.received) - head == pings * 127
+        stepped.transmit(Frame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True))
+        stepped.settle()
+        assert stepped.received.endswith(b"\x88\x02\x03\xe8") and stepped.ended
+        assert not stepped.errors and not stepped.service.tasks
+    finally:
+        stepped.close()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_a_slow_reader_of_a_kept_connection_has_time_while_it_reads(secure: bool,
+                                                                    contexts) -> None:
+    async def app(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 5_000_000})
+
+    stepped = Stepped(app, contexts if secure else None,
+                      limits=ConnectionLimits(head_timeout=1.0, io_timeout=30.0))
+    try:
+        stepped.transmit(request(1))
+        while steps := stepped.possible():
+            steps[0]()
+        assert stepped.connection.deadline > monotonic() + 20
+        while stepped.receive():
+            pass
+        while steps := stepped.possible():
+            steps[0]()
+        stepped.connection.deadline = 0.0
+        stepped.service._sweep()
+        stepped.settle()
+        assert len(stepped.received) > 5_000_000 and not stepped.ended
     finally:
         stepped.close()
