@@ -51,7 +51,18 @@ PROCESS_REQUESTS = 21   # requests of this process alone
 LOADED_S = 22           # seconds that the applications took to load
 APP_REQUESTS = range(23, 31)    # requests of this process by application, the first eight
 
-COUNTERS = range(REQUESTS, RESPAWNS + 1)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
+STATUSES = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
+# Upper bounds of the durations of requests, without upgraded connections; in seconds. A longer
+# one is in the last cell.
+BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+RESPONSES = range(32, 32 + len(METHODS) * len(STATUSES))    # by method, then status
+DURATIONS = range(RESPONSES.stop, RESPONSES.stop + len(BOUNDS) + 1)
+DURATION_US = DURATIONS.stop    # sum of these durations
+
+# What a worker counts itself.
+OF_PROCESS = (*range(REQUESTS, RESPAWNS), *RESPONSES, *DURATIONS, DURATION_US)
+COUNTERS = (*OF_PROCESS, RESPAWNS)
 GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US,
           FULL_SINCE_NS, PROCESS_REQUESTS, LOADED_S, *APP_REQUESTS)
 OWN = (*range(REQUESTS), *range(VSZ, APP_REQUESTS.stop))     # all but the counters
@@ -59,7 +70,7 @@ OWN = (*range(REQUESTS), *range(VSZ, APP_REQUESTS.stop))     # all but the count
 ROLE_WORKER, ROLE_ROUTER, ROLE_MONITOR = range(3)
 STATE_DEAD, STATE_BOOTING, STATE_READY, STATE_DRAINING = range(4)
 
-CELLS = 32              # 256 bytes: rows of two workers share no cache line
+CELLS = 96              # 768 bytes: rows of two workers share no cache line
 SIZE = CELLS * 8
 GREATEST = 2 ** 63 - 1
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -92,13 +103,13 @@ class Row:
     def __init__(self, index: int, cells: memoryview) -> None:
         self.index = index
         self.cells = self._table = cells
-        self._before = [0] * len(COUNTERS)  # in the table, by the processes before this one
+        self._before: list[int] = []    # OF_PROCESS, by the processes before this one
 
     def owned(self, fd: int) -> "Row":
         """Return this row with its cells in the memory of `create_row`."""
         row = Row(self.index, self._table)
         row.cells = memoryview(mmap.mmap(fd, SIZE)).cast("q")
-        row._before = [min(max(self._table[field], 0), GREATEST // 2) for field in COUNTERS]
+        row._before = [min(max(self._table[field], 0), GREATEST // 2) for field in OF_PROCESS]
         return row
 
     @property
@@ -116,8 +127,8 @@ class Row:
         if cells is not table:
             for field in OWN:
                 table[field] = cells[field]
-            for field in COUNTERS[:-1]:
-                table[field] = self._before[field - REQUESTS] + cells[field]
+            for field, before in zip(OF_PROCESS, self._before):
+                table[field] = before + cells[field]
 
     def beat(self, connections: int) -> None:
         """Write a heartbeat and the number of open connections."""
@@ -132,12 +143,12 @@ class Row:
         Args:
             connections: open now.
             in_progress: requests inside the application now.
-            counters: what the process has counted itself, from REQUESTS on.
+            counters: what the process has counted itself, in the order of OF_PROCESS.
             by_application: its requests by application.
         """
         cells = self.cells
         cells[IN_PROGRESS] = in_progress
-        for field, value in enumerate(counters, REQUESTS):
+        for field, value in zip(OF_PROCESS, counters):
             cells[field] = value
         cells[PROCESS_REQUESTS] = counters[0]
         for field, value in zip(APP_REQUESTS, by_application):

@@ -58,7 +58,7 @@ def workers(board: Scoreboard) -> dict[int, list[Row]]:
     return found
 
 
-def status(row: Row | None) -> str:
+def status_of(row: Row | None) -> str:
     """Return the state of a worker in uWSGI's words: idle, busy, pause or cheap."""
     if row is None or not row.cells[scoreboard.PID]:
         return "cheap"

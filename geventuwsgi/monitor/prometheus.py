@@ -3,18 +3,21 @@
 Counters are sums over all workers there were, so no reload sets them back.
 """
 
+import itertools
 import platform
 from collections.abc import Iterator
 
 from gevent import __version__ as gevent_version
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from .. import __version__
 from ..ipc import scoreboard
 from ..ipc.scoreboard import Scoreboard
-from .figures import Instance, queues, status, workers
+from .figures import Instance, queues, status_of, workers
 
 # Name, help, cell, and by how much the cell is divided.
 _COUNTERS = (
@@ -22,7 +25,6 @@ _COUNTERS = (
     ("exceptions", "Exceptions of the application.", scoreboard.EXCEPTIONS, 1),
     ("harakiris", "Requests ended by harakiri.", scoreboard.HARAKIRIS, 1),
     ("sent_bytes", "Bytes of responses.", scoreboard.BYTES_SENT, 1),
-    ("request_seconds", "Time that requests took.", scoreboard.RESPONSE_TIME_US, 1e6),
     ("respawns", "Workers replaced after they died or reached a limit.", scoreboard.RESPAWNS, 1))
 _OF_WORKERS = (
     ("slots", "Requests that the worker can run at once.", scoreboard.CORES, 1),
@@ -53,6 +55,7 @@ class InstanceCollector(Collector):
         for name, text, cell, unit in _COUNTERS:
             yield CounterMetricFamily(f"geventuwsgi_{name}", text,
                                       value=self._board.total(cell) / unit)
+        yield from self._responses()
         yield from self._workers()
         waiting = GaugeMetricFamily("geventuwsgi_listen_queue", "Connections that wait to be "
                                     "accepted.", labels=("socket",))
@@ -64,11 +67,28 @@ class InstanceCollector(Collector):
         yield waiting
         yield maximum
 
+    def _responses(self) -> Iterator[Metric]:
+        responses = CounterMetricFamily("geventuwsgi_responses", "Requests by method and status.",
+                                        labels=("method", "status"))
+        labels = itertools.product(scoreboard.METHODS, scoreboard.STATUSES)
+        for label, cell in zip(labels, scoreboard.RESPONSES):
+            if total := self._board.total(cell):
+                responses.add_metric(label, total)
+        yield responses
+        durations = HistogramMetricFamily(
+            "geventuwsgi_request_duration_seconds", "Time that requests took, without upgraded "
+            "connections.")
+        counts = itertools.accumulate(map(self._board.total, scoreboard.DURATIONS))
+        bounds = (*map(str, scoreboard.BOUNDS), "+Inf")
+        durations.add_metric((), list(zip(bounds, counts)),
+                             self._board.total(scoreboard.DURATION_US) / 1e6)
+        yield durations
+
     def _workers(self) -> Iterator[Metric]:
         newest = {str(number): rows[0] for number, rows in workers(self._board).items()
                   if rows[0].cells[scoreboard.PID]}
         states = GaugeMetricFamily("geventuwsgi_workers", "Workers by state.", labels=("state",))
-        found = [status(row) for row in newest.values()]
+        found = [status_of(row) for row in newest.values()]
         found += ["cheap"] * (self._instance.workers - len(found))
         for state in ("idle", "busy", "pause", "cheap"):
             states.add_metric((state,), found.count(state))

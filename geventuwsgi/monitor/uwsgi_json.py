@@ -1,11 +1,12 @@
 """Statistics in the JSON of uWSGI's stats server, which uwsgitop and exporters read.
 
-The keys and their order are those of uWSGI 2.0.30 without its optional parts; a worker's own
-follow (`generation`, `state`, ...). Slots have no numbers here: as many `cores` as there are
-requests in progress are `in_request`, and the first core has the counters of its worker. Variables
-of requests (`vars`) are never shown: they contain cookies and passwords.
+The keys and their order are those of uWSGI 2.0.30 without its optional parts; ours follow them
+(`responses`; `generation`, `state` and more of a worker). Slots have no numbers here: as many
+`cores` as there are requests in progress are `in_request`, and the first core has the counters of
+its worker. Variables of requests (`vars`) are never shown: they contain cookies and passwords.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from .. import __version__
 from ..ipc import scoreboard
 from ..ipc.scoreboard import Row, Scoreboard
-from .figures import Instance, queues, status, workers
+from .figures import Instance, queues, status_of, workers
 
 _LOCKS = ("user 0", "signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
 _STATES = {scoreboard.STATE_BOOTING: "booting", scoreboard.STATE_READY: "ready",
@@ -42,6 +43,9 @@ def snapshot(instance: Instance, board: Scoreboard, cores: bool) -> dict[str, An
         for one in queues(instance.listeners)]
     waiting = sum(one["queue"] for one in sockets)
     running = workers(board)
+    responses = dict.fromkeys(scoreboard.STATUSES, 0)
+    for status, cell in zip(itertools.cycle(scoreboard.STATUSES), scoreboard.RESPONSES):
+        responses[status] += board.total(cell)
     numbers = sorted({*range(1, instance.workers + 1), *running})
     return {
         "version": __version__, "listen_queue": waiting, "listen_queue_errors": 0,
@@ -49,7 +53,8 @@ def snapshot(instance: Instance, board: Scoreboard, cores: bool) -> dict[str, An
         "gid": os.getgid(), "cwd": os.getcwd(), "locks": [{name: 0} for name in _LOCKS],
         "sockets": sockets,
         "workers": [_worker(number, running.get(number, ()), instance, cores)
-                    for number in numbers]}
+                    for number in numbers],
+        "responses": responses}
 
 
 def _worker(number: int, rows: Sequence[Row], instance: Instance, cores: bool) -> dict[str, Any]:
@@ -63,7 +68,7 @@ def _worker(number: int, rows: Sequence[Row], instance: Instance, cores: bool) -
         "requests": requests, "delta_requests": cells[scoreboard.PROCESS_REQUESTS],
         "exceptions": counters[scoreboard.EXCEPTIONS],
         "harakiri_count": counters[scoreboard.HARAKIRIS], "signals": 0, "signal_queue": 0,
-        "status": status(rows[0] if rows else None), "rss": cells[scoreboard.RSS],
+        "status": status_of(rows[0] if rows else None), "rss": cells[scoreboard.RSS],
         "vsz": cells[scoreboard.VSZ], "running_time": running_time,
         "last_spawn": cells[scoreboard.STARTED],
         "respawn_count": counters[scoreboard.RESPAWNS] + bool(rows),

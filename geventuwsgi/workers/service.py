@@ -5,12 +5,14 @@ are plain numbers.
 """
 
 import contextvars
+from bisect import bisect_left
 from collections.abc import Callable
 from time import time
 from typing import Any, NamedTuple
 
 from ..app.applications import Applications
 from ..app.exceptions import ExceptionPolicy
+from ..ipc import scoreboard
 from ..log.record import RequestRecord
 from ..net.allowlist import AllowList
 from ..protocol.message import Limits
@@ -19,6 +21,7 @@ from .limits import ConnectionLimits, RequestTimeouts
 
 # Sweeps between two measurements of the process's memory.
 MEASURE_EVERY = 4
+SHORT = scoreboard.BOUNDS[0]
 
 
 class ServiceValues(NamedTuple):
@@ -52,6 +55,13 @@ class ServiceValues(NamedTuple):
     pid: int
 
 
+class Responses(dict[str, list[int]]):
+    """Counters by method; those that have no counters of their own share the last ones."""
+
+    def __missing__(self, method: str) -> list[int]:
+        return self[scoreboard.METHODS[-1]]
+
+
 class Service:
     """What all connections of a worker share. Has the attributes of `ServiceValues` too.
 
@@ -67,6 +77,10 @@ class Service:
         persistent: connections may be kept alive.
         requests, exceptions, harakiris, bytes_sent, response_time: counters since the start,
             the last in seconds.
+        responses: counters since the start by method and first digit of the status.
+        durations: the same by `ipc.scoreboard.BOUNDS`, without those up to the first bound,
+            `SHORT`, and without upgraded connections.
+        upgraded_time: of upgraded connections, in seconds.
         others_requests: requests of the other workers.
         crowded: the acceptors have paused and resume when a connection ends.
     """
@@ -88,6 +102,9 @@ class Service:
         self.harakiris = 0
         self.bytes_sent = 0
         self.response_time = 0.0
+        self.responses = Responses((method, [0] * 10) for method in scoreboard.METHODS)
+        self.durations = [0] * len(scoreboard.DURATIONS)
+        self.upgraded_time = 0.0
 
     def complete(self, record: RequestRecord, duration: float) -> None:
         """Set what the request log takes from the worker; the request has been counted.
@@ -102,10 +119,22 @@ class Service:
         record.app_requests = self.app_requests[record.app]
         record.total_requests = self.requests + self.others_requests
 
-    def counters(self) -> tuple[int, int, int, int, int]:
-        """Return the counters in the order of `ipc.scoreboard.COUNTERS`."""
-        return (self.requests, self.exceptions, self.harakiris, self.bytes_sent,
-                int(self.response_time * 1e6))
+    def count_long(self, status: int, duration: float) -> None:
+        """Count a request that took longer than `SHORT` seconds."""
+        if status == 101:
+            self.upgraded_time += duration
+        else:
+            self.durations[bisect_left(scoreboard.BOUNDS, duration)] += 1
+
+    def counters(self) -> list[int]:
+        """Return the counters in the order of `ipc.scoreboard.OF_PROCESS`."""
+        responses = [number for counts in self.responses.values()
+                     for number in (counts[0] + sum(counts[6:]), *counts[1:6])]
+        upgraded = sum(counts[1] for counts in self.responses.values())
+        short = self.requests - upgraded - sum(self.durations)
+        return [self.requests, self.exceptions, self.harakiris, self.bytes_sent,
+                int(self.response_time * 1e6), *responses, short, *self.durations[1:],
+                int((self.response_time - self.upgraded_time) * 1e6)]
 
 
 def noop() -> None:

@@ -137,6 +137,65 @@ def test_requests_of_any_kind(shared: Server, request_: bytes, status: bytes) ->
     assert request_.startswith(b"HEAD") == response.endswith(b"\r\n\r\n")
 
 
+ASGI_APP = """
+import asyncio
+async def application(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        return
+    assert scope["type"] == "http"
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.03)
+    status = 200 if scope["method"] == "GET" else 404
+    await send({"type": "http.response.start", "status": status,
+                "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+WSGI_APP = """
+import time
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.03)
+    status = "200 OK" if environ["REQUEST_METHOD"] == "GET" else "404 Not Found"
+    start_response(status, [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("mode", ["gevent = 4", "threads = 2", "asgi = app:application"])
+def test_durations_and_statuses(tmp_path: Path, mode: str) -> None:
+    of_asgi = mode.startswith("asgi")
+    application = mode if of_asgi else f"{mode}\nmodule = app"
+    with Server(tmp_path, app=ASGI_APP if of_asgi else WSGI_APP, ready=False, ini=f"""
+[uwsgi]
+http-socket = 127.0.0.1:0
+metrics = 127.0.0.1:0
+lifespan = off
+{application}
+""") as server:
+        server.wait_for("ready: ", 2)
+        if of_asgi:
+            with server.connect() as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: "
+                             b"Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+                             b"dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+                assert sock.recv(100).startswith(b"HTTP/1.1 101 ")
+        server.get("/slow")
+        server.get("/")
+        server.talk(b"BREW / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        name = "geventuwsgi_request_duration_seconds"
+        wait_until(lambda: metric(server, f"{name}_count") == 3, "all are counted")
+        assert metric(server, rf'{name}_bucket{{le="0.025"}}') == 2
+        assert 0.03 <= metric(server, f"{name}_sum") < 10
+        found = dict(re.findall(r'^geventuwsgi_responses_total\{method="(\w+)",status="(\w+)"\}',
+                                metrics(server), re.MULTILINE))
+        assert found == {"GET": "2xx", "other": "4xx"}
+        assert bool(re.search('method="GET",status="1xx"} 1.0', metrics(server))) is of_asgi
+
+
 def test_a_reload_keeps_the_sums(server: Server) -> None:
     for _ in range(5):
         server.get()

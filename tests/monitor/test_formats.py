@@ -108,6 +108,26 @@ def test_counters_outlive_their_workers(board: Scoreboard, instance: Instance) -
     assert requests() == 15
 
 
+def test_durations_and_responses(board: Scoreboard, instance: Instance) -> None:
+    cells = board.row(2).cells
+    for index, count in ((0, 5), (3, 2), (13, 1)):      # up to 1 ms, up to 10 ms, over 10 s
+        cells[scoreboard.DURATIONS[index]] = count
+    cells[scoreboard.DURATION_US] = 150
+    cells[scoreboard.RESPONSES[2]] = 7                          # GET 2xx
+    cells[scoreboard.RESPONSES[2 * len(scoreboard.STATUSES) + 5]] = 1      # POST 5xx
+    text, _ = prometheus.exposition(instance, board, "")
+    samples = {(sample.name, *sample.labels.values()): sample.value
+               for family in parse(text.decode()) for sample in family.samples}
+    name = "geventuwsgi_request_duration_seconds"
+    assert [samples[f"{name}_bucket", le] for le in ("0.001", "0.005", "0.01", "10.0", "+Inf")] == [
+        5, 5, 7, 7, 8]
+    assert (samples[f"{name}_count",], samples[f"{name}_sum",]) == (8, 150 / 1e6)
+    assert {key[1:]: value for key, value in samples.items()
+            if key[0] == "geventuwsgi_responses_total"} == {("GET", "2xx"): 7, ("POST", "5xx"): 1}
+    assert uwsgi_json.snapshot(instance, board, cores=False)["responses"] == {
+        "other": 0, "1xx": 0, "2xx": 7, "3xx": 0, "4xx": 0, "5xx": 1}
+
+
 def test_openmetrics(board: Scoreboard, instance: Instance) -> None:
     text, content_type = prometheus.exposition(
         instance, board, "application/openmetrics-text; version=1.0.0")

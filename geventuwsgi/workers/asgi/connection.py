@@ -27,6 +27,7 @@ from ...protocol.response import Response, error_response
 from ..hangups import CLOSED
 from ..limits import DRAIN
 from ..messages import NO_APPLICATION, body_too_large, no_head, no_progress
+from ..service import SHORT
 from . import harakiri
 from .exchange import AsgiExchange
 from .flow_control import StreamProtocol
@@ -326,17 +327,20 @@ class Connection(StreamProtocol):
         service = self.service
         now = monotonic()
         duration = now - exchange.began
+        if exchange.gone and not exchange.head_sent:
+            exchange.status = CLIENT_GONE
         service.in_progress -= 1
         service.requests += 1
         service.response_time += duration
         service.bytes_sent += exchange.header_size + exchange.body_size
         service.app_requests[exchange.app] += 1
+        service.responses[exchange.method][exchange.status // 100] += 1
+        if duration > SHORT:
+            service.count_long(exchange.status, duration)
         if exchange.fault:
             log.error("%s: %s: %s", self.peer, exchange.title, exchange.fault)
         if service.access is None:
             return
-        if exchange.gone and not exchange.head_sent:
-            exchange.status = CLIENT_GONE
         service.complete(exchange, duration)
         self.measure(exchange)
         service.access.add(exchange)

@@ -40,6 +40,7 @@ from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
 from ...system import forked
 from ..messages import CONNECTED_ONLY, NO_APPLICATION, NOT_SENT, body_too_large
+from ..service import SHORT
 from . import rejections, stacks
 from .body import BrokenBody, IncomingBody
 from .harakiri import DeadTransport, Disconnected, LongRequest
@@ -380,6 +381,9 @@ class Connection(ABC):
         service.response_time += duration
         service.bytes_sent += exchange.header_size + exchange.body_size
         service.app_requests[exchange.app] += 1
+        service.responses[exchange.method][exchange.status // 100] += 1
+        if duration > SHORT:
+            service.count_long(exchange.status, duration)
         if exchange.fault:
             log.error("%s: %s %s: %s", self.peer, exchange.method, exchange.uri,
                       exchange.fault)
