@@ -339,6 +339,15 @@ def forbidden(text: str) -> Iterator[tuple[int, str]]:
             yield from ((number, word) for word in WORD.findall(line) if word.lower() in WORDS)
 
 
+def test_a_fork_makes_no_server() -> None:
+    """Each process that reads the master's messages, or the log's lines, gives up in its forks."""
+    problems = [f"{module} has no forked.watch(...)" for module in MODULES
+                if re.search(r"[= ](WorkerCommands|LogCollector)\(", source(module))
+                and "forked.watch(" not in source(module)
+                and not re.search(r"(?m)^class (WorkerCommands|LogCollector)", source(module))]
+    failing(problems, "A process that serves has to stop being a server in its forks.")
+
+
 @pytest.mark.parametrize("text, words", [
     ("class WaitingRoom: ...", ["Room"]), ("def _tend_all(): ...", ["tend"]),
     ("# a room\nTOLD_AT = 1", ["room", "TOLD"]), ("extended roomy company_name", ["company"]),

@@ -15,6 +15,7 @@ from ..ipc.scoreboard import Scoreboard
 from ..net.deadlines import SWEEP
 from ..net.listener import Listener
 from ..net.report_server import Document, ReportServer, Request
+from ..system import forked
 from . import uwsgi_json
 from .figures import Instance
 
@@ -53,23 +54,35 @@ class Monitor:
             hub, one, self._respond, at_once=one.protocol == "stats",
             bare=one.protocol == "stats" and not settings.stats_http) for one in listeners]
         self.commands = WorkerCommands(child, hub.loop, self, "monitor")
+        self._timer = hub.loop.timer(SWEEP, SWEEP)
         self._draining = False
         self._done = Event()
+        self.ended = False
+        forked.watch(self)
 
     def run(self) -> int:
         """Serve, and return the exit status."""
         self.child.row.cells[scoreboard.ROLE] = scoreboard.ROLE_MONITOR
         self.commands.start()
         self._sweep()
-        timer = self.hub.loop.timer(SWEEP, SWEEP)
-        timer.start(self._sweep)
+        self._timer.start(self._sweep)
         for server in self._servers:
             server.start()
         self.child.ready()
         self._done.wait()
-        timer.close()
+        self.ended = True
+        self._timer.close()
         self.commands.close()
         return 0
+
+    def become_ordinary(self) -> None:
+        """Stop being a server, in a process that a library has forked."""
+        for server in self._servers:
+            server.forget()
+        self.commands.close()
+        self._timer.close()
+        forked.give_up([self.child.control.detach(),
+                        *(one.socket.detach() for one in self._instance.listeners)])
 
     def _respond(self, request: Request) -> Document:
         """Return the document for a request; "" is a client that has sent none."""

@@ -89,6 +89,12 @@ class ReportServer:
         """Stop accepting."""
         self._acceptor.close()
 
+    def forget(self) -> None:
+        """Close this process's descriptors only, in a forked process."""
+        self._acceptor.close()
+        for stream in self._streams:
+            stream.forget()
+
     def poll(self, now: float) -> None:
         """End waits whose deadline has passed; accept again."""
         for stream in tuple(self._streams):

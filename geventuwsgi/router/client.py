@@ -81,6 +81,12 @@ class Client:
         """The client's name in logs."""
         return self.listener.peer_name(self.host, self.port)
 
+    def forget(self) -> None:
+        """Close this process's descriptors only, in a forked process."""
+        self.stream.forget()
+        if self.node_connection is not None:
+            self.node_connection.stream.forget()
+
     def serve(self) -> None:
         """Serve until the connection ends."""
         state = self.state

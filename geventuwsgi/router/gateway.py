@@ -32,6 +32,7 @@ from ..net.listener import Listener
 from ..net.report_server import Document, ReportServer, Request
 from ..net.stream import in_greenlets
 from ..protocol.message import Limits
+from ..system import forked
 from .client import Client
 from .nodes import NodeTable
 from .request import ForwardingOptions
@@ -155,6 +156,8 @@ class Gateway:
         self._done = Event()
         self._sweeps = 0
         self._watchers: list[Any] = []
+        self.ended = False
+        forked.watch(self)
 
     def run(self) -> int:
         """Accept, route, and return the exit status once everything is done."""
@@ -173,10 +176,23 @@ class Gateway:
             self._done.clear()
             self._done.wait()
         self._beat()
+        self.ended = True
         self.commands.close()
         for watcher in self._watchers:
             watcher.close()
         return 0
+
+    def become_ordinary(self) -> None:
+        """Stop being a server, in a process that a library has forked."""
+        for acceptor in self.acceptors:
+            acceptor.close()
+        others: list[Any] = [*self.servers, *self.statistics, *self.state.clients, self.nodes]
+        for one in others:
+            one.forget()
+        self.commands.close()
+        for watcher in self._watchers:
+            watcher.close()
+        forked.give_up([self.child.control.detach()])
 
     def _serve(self, sock: Any, address: Any, listener: Listener) -> None:
         Client(self.state, sock, address, listener).serve()

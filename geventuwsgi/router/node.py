@@ -201,6 +201,11 @@ class Node:
         while pool and pool[0].idle_since < before:
             pool.popleft().stream.close()
 
+    def forget(self) -> None:
+        """Close this process's descriptors only, in a forked process."""
+        while self._pool:
+            self._pool.pop().stream.forget()
+
     # Health.
 
     def available(self, now: float) -> bool:

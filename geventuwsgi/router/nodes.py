@@ -96,6 +96,12 @@ class NodeTable:
             if local.limit > before and self.default is not None:
                 self.default.notify_all()
 
+    def forget(self) -> None:
+        """Close this process's descriptors only, in a forked process."""
+        for group in self.groups():
+            for node in (*group.nodes, *group.fallback):
+                node.forget()
+
     def _nodes(self, texts: Iterable[str]) -> list[Node]:
         return self._nodes_of(router.node(text) for text in texts)
 

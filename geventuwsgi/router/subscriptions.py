@@ -275,6 +275,8 @@ class SubscriptionServer:
         self._watcher.close()
         self._sock.close()
 
+    forget = close
+
     def _on_readable(self) -> None:
         for _ in range(_BATCH):
             try:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...log.collector import PLAN, REOPEN, ROTATE, LogCollector
+from ...system import forked
 from ...system.title import Titles
 from .attached import Attached
 
@@ -201,6 +202,20 @@ def _pipe() -> tuple[int, int]:
     return reader, writer
 
 
+class _Descriptors:
+    """What a process that a library in the collector forks has to give up."""
+
+    ended = False
+
+    def __init__(self, *descriptors: int) -> None:
+        self._descriptors = descriptors
+
+    def become_ordinary(self) -> None:
+        """Close the pipes and the plan, in the forked process."""
+        forked.give_up((0, *self._descriptors))
+        os.open(os.devnull, os.O_RDONLY)    # as descriptor 0
+
+
 def run_collector(memory: int, requests: int, orders: int) -> None:
     """Run the collector; it ignores signals and exits when all writers have.
 
@@ -222,5 +237,7 @@ def run_collector(memory: int, requests: int, orders: int) -> None:
 
     title = plan()["title"]
     Titles("", on=bool(title), name=title).set("log")
+    descriptors = _Descriptors(memory, requests, orders)    # which `forked` refers to weakly
+    forked.watch(descriptors)
     LogCollector(0, requests, orders, plan).run()
     os._exit(0)
