@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+NOT_REGULAR = "it is not a regular file"
 MAX_LINKS = 40  # on the way to a file, as in Linux, path_resolution(7)
+NO_GROUP = 65534  # nogroup
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -35,6 +37,24 @@ class User(NamedTuple):
     uid: int
     gid: int
     groups: tuple[int, ...]
+
+
+def user_of(uid: str | None) -> User | None:
+    """Return the user that root changes to, for reading files; None if root is kept.
+
+    Args:
+        uid: a name or number, or nothing.
+    """
+    import pwd
+    if not uid or os.geteuid() != 0:
+        return None
+    number = int(uid) if uid.isascii() and uid.isdigit() else None
+    try:
+        entry = pwd.getpwnam(uid) if number is None else pwd.getpwuid(number)
+    except KeyError:    # a number is enough for a container's user
+        return None if number is None else User(number, NO_GROUP, ())
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return User(entry.pw_uid, entry.pw_gid, tuple(groups)) if entry.pw_uid else None
 
 
 class Opened(NamedTuple):
@@ -125,6 +145,18 @@ def open_file(path: str, flags: int, mode: int = 0o666, user: User | None = None
             raise PermissionError(error.errno, f"{error.strerror} for uid {user.uid}, which can "
                                   "change where this path leads", path) from None
     return Opened(fd, user is None or as_root or os.fstat(fd).st_uid == user.uid)
+
+
+def read_file(path: str, user: User | None) -> bytes:
+    """Read a file, as above; a FIFO of the user's does not delay that.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.fdopen(open_file(path, os.O_RDONLY, user=user).fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and rights_for(path, user):
+            raise OSError(errno.EINVAL, NOT_REGULAR, path)
+        return file.read()
 
 
 def give_away(path: str, owner: tuple[int, int], mode: int | None = None,

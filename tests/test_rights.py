@@ -85,6 +85,24 @@ def test_a_fifo_of_the_user_delays_nothing(theirs: Path) -> None:
     os.close(fd)
 
 
+def test_reading(open_path: Path, theirs: Path) -> None:
+    assert rights.user_of("nobody") == rights.user_of("65534") == NOBODY
+    assert rights.user_of("root") is rights.user_of("") is rights.user_of("no-such-user") is None
+    assert rights.user_of("4000000") == User(4000000, 65534, ())
+    (theirs / "roots").write_text("own")
+    (theirs / "roots").chmod(0o600)
+    (theirs / "link").symlink_to(open_path / "secret")
+    (theirs / "open").symlink_to(theirs / "roots")
+    assert rights.read_file(str(theirs / "roots"), NOBODY) == b"own"
+    assert rights.read_file(str(open_path / "secret"), NOBODY) == b"s"
+    os.mkfifo(theirs / "fifo", 0o666)
+    fd = os.open(theirs / "fifo", os.O_RDWR)
+    for name in ("link", "open", "fifo"):
+        with pytest.raises(OSError):
+            rights.read_file(str(theirs / name), NOBODY)
+    os.close(fd)
+
+
 def test_roots_own_groups_are_not_used(open_path: Path, theirs: Path) -> None:
     """A file of root's group is not open to the user."""
     (open_path / "secret").chmod(0o660)

@@ -128,7 +128,7 @@ class FileSink(Sink):
     def _regular(self, file: Opened) -> Opened:
         if not stat.S_ISREG(os.fstat(file.fd).st_mode):     # writing to it might wait
             os.close(file.fd)
-            raise OSError(errno.EINVAL, "it is not a regular file", self.path)
+            raise OSError(errno.EINVAL, rights.NOT_REGULAR, self.path)
         return file
 
     def _name(self) -> str:

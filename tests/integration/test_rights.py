@@ -241,3 +241,23 @@ def test_a_log_that_uwsgi_left_as_roots(open_path: Path, theirs: Path) -> None:
         assert server.stop() == 0
     assert facts(theirs / "a.log") == (0, 0, "640")
     assert (theirs / "a.log").read_text().startswith("old\n")
+
+
+@pytest.mark.parametrize("line, name", [
+    ("env-file = theirs/env", "theirs/env"), ("envdir = theirs/directory", "theirs/directory/X")])
+def test_root_reads_no_variables_through_a_link(open_path: Path, theirs: Path, line: str,
+                                                name: str) -> None:
+    """They would be in the environment of the application."""
+    secret = open_path / "secret"
+    secret.write_text("PASSWORD=1\n")
+    secret.chmod(0o600)
+    (theirs / "directory").mkdir()
+    os.chown(theirs / "directory", NOBODY, NOBODY)
+    ini = INI.replace("[uwsgi]", "[geventuwsgi]") + f"http-socket = 127.0.0.1:0\n{line}\n"
+    (open_path / name).write_text("A=1\n")
+    with server_of(open_path, ini) as server:
+        (open_path / name).unlink()
+        (open_path / name).symlink_to(secret)
+        server.send_signal(signal.SIGHUP)
+        server.wait_for(f"{line.partition(' ')[0]}: cannot read {name}: Permission denied for uid")
+        assert server.stop() == 0

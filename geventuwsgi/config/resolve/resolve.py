@@ -24,6 +24,7 @@ from geventuwsgi.config.values.router import RouterOptions
 from geventuwsgi.config.values.tls import TlsOptions
 from geventuwsgi.errors import ConfigError, written
 from geventuwsgi.net.address import beyond_loopback, parse
+from geventuwsgi.rights import user_of
 
 # What gunicorn reads where limit_request_line is 0.
 UNLIMITED_HEAD = 1 << 20
@@ -374,16 +375,17 @@ class _Defaults:
 
     def variables(self) -> None:
         """Read env-file and the directories of envdir; --show-config does not print the values."""
+        user = user_of(self.values["uid"])
         of_files: dict[str, str] = {}
         for path, origin in places("env_file", self.values, self.origins, self.items):
             try:
-                of_files |= variables_of_file(path, {**of_files, **self.environ})
+                of_files |= variables_of_file(path, {**of_files, **self.environ}, user)
             except ValueError as error:
                 raise origin.error(str(error)) from None
         found: dict[str, str | None] = {}
         for path, origin in zip(self.values["envdir"], self.items.get("envdir", ())):
             try:
-                found |= variables(path)
+                found |= variables(path, user)
             except ValueError as error:
                 raise origin.error(str(error)) from None
         self.values["early_variables"] = (

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from geventuwsgi.config.options.option import Entry
+from geventuwsgi.rights import User, read_file
 
 # A line of a `.env` file; a value in quotes may continue on the next lines.
 _VARIABLE = re.compile(r"""
@@ -107,8 +108,12 @@ class Permission:
                              f"{', '.join(sorted(allowed)) or 'nothing'} here")
 
 
-def variables(directory: str) -> dict[str, str | None]:
+def variables(directory: str, user: User | None = None) -> dict[str, str | None]:
     """Return the variables of a directory; None removes one.
+
+    Args:
+        directory: where each file is a variable.
+        user: the one of `uid`, who will see them: see `rights`.
 
     Raises:
         ValueError: the directory or a file cannot be read, or a file name has a `=`.
@@ -121,8 +126,7 @@ def variables(directory: str) -> dict[str, str | None]:
                 continue
             if "=" in name:
                 raise ValueError(f"{path}: the name of a variable cannot contain '='")
-            with open(path, "rb") as file:
-                octets = file.read()
+            octets = read_file(path, user)
             value = os.fsdecode(octets.partition(b"\0")[0].rstrip(b"\n"))
             found[name] = value if octets else None
     except OSError as error:
@@ -130,7 +134,8 @@ def variables(directory: str) -> dict[str, str | None]:
     return found
 
 
-def variables_of_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
+def variables_of_file(path: str, environ: Mapping[str, str],
+                      user: User | None = None) -> dict[str, str]:
     """Return the variables of a `.env` file.
 
     `NAME=VALUE`, maybe after `export`; `#` starts a comment. A value in single quotes is literal,
@@ -140,15 +145,16 @@ def variables_of_file(path: str, environ: Mapping[str, str]) -> dict[str, str]:
     Args:
         path: the file.
         environ: the environment.
+        user: the one of `uid`, who will see them: see `rights`.
 
     Raises:
         ValueError: it cannot be read, or has a line of another form.
     """
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-            text = file.read()
+        text = read_file(path, user).decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    text = text.replace("\r\n", "\n")
     found: dict[str, str] = {}
     position = 0
     while position < len(text):

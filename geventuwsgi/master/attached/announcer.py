@@ -19,6 +19,7 @@ from ...errors import ConfigError, ProtocolError
 from ...net.address import Address
 from ...protocol import subscription
 from ...protocol.subscription import Announcement
+from ...rights import read_file, user_of
 from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -59,6 +60,7 @@ class Announcer(Attached):
         check(settings, subscriptions, sockets)
         self._subscriptions = subscriptions
         self._sockets = list(sockets)
+        self._user = user_of(settings.uid)
         self._frequency: float = settings.subscribe_freq
         self._cores = settings.processes * settings.slots
         if self._started:
@@ -138,13 +140,12 @@ class Announcer(Attached):
         if not key.startswith("@"):
             return [key]
         try:
-            with open(key[1:], encoding="utf-8") as file:
-                keys = [line.strip() for line in file if line.strip()]
+            text = read_file(key[1:], self._user).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             self._log_once(key, f"cannot read the keys of {key[1:]}: {error}")
             return []
         self._logged.pop(key, None)
-        return keys
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
     def _log_once(self, where: str, message: str) -> None:
         if self._logged.get(where) != message:
