@@ -196,6 +196,7 @@ class Instance:
         log_workers(settings, identity)
         self.board = scoreboard.Scoreboard.create(
             2 * (settings.processes + settings.http_processes) + SPARE_ROWS)
+        self.board.add(handed.get("counters", {}))
         self.subscriptions.restore(handed.get("subscriptions"))
         datagrams = self.subscriptions.prepare(settings)
         self.subscriptions.commit(datagrams, settings)
@@ -399,6 +400,7 @@ class Instance:
             state["sockets"] = describe_sockets(self.sockets)
             state["daemons"] = self.services.daemons.pids
             state["crons"] = self.services.crons.hand_over()
+            state["counters"] = self.board.sums()
             state["version"] = __version__
             state["subscriptions"], fds = self.subscriptions.describe()
             fds += [listener.socket.fileno() for listener in self.sockets.listeners]

@@ -23,7 +23,7 @@ import fcntl
 import mmap
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 # Indexes into `Row.cells`.
 PID = 0                 # of the process that owns the row; 0 = none
@@ -63,6 +63,10 @@ DURATION_US = DURATIONS.stop    # sum of these durations
 # What a worker counts itself.
 OF_PROCESS = (*range(REQUESTS, RESPAWNS), *RESPONSES, *DURATIONS, DURATION_US)
 COUNTERS = (*OF_PROCESS, RESPAWNS)
+# Their names for another version of this server, which may have other cells.
+_NAMES: Mapping[str, Sequence[int]] = {
+    "counters": range(REQUESTS, RESPAWNS + 1), "responses": RESPONSES,
+    f"durations {BOUNDS}": (*DURATIONS, DURATION_US)}
 GAUGES = (PID, STATE, HEARTBEAT_NS, ACCEPTING, CONNECTIONS, IN_PROGRESS, RSS, VSZ, CPU_US,
           FULL_SINCE_NS, PROCESS_REQUESTS, LOADED_S, *APP_REQUESTS)
 OWN = (*range(REQUESTS), *range(VSZ, APP_REQUESTS.stop))     # all but the counters
@@ -236,6 +240,17 @@ class Scoreboard:
     def total(self, field: int) -> int:
         """Return the sum of a field over all rows, retired ones included."""
         return sum(self._cells[field::CELLS])
+
+    def sums(self) -> dict[str, list[int]]:
+        """Return the totals of all counters for `add` of the next version of this server."""
+        return {name: [self.total(field) for field in fields] for name, fields in _NAMES.items()}
+
+    def add(self, sums: Mapping[str, Sequence[int]]) -> None:
+        """Add the totals of an earlier board. Master only."""
+        past = self.row(0).cells
+        for name, fields in _NAMES.items():
+            for field, value in zip(fields, sums.get(name, ())):
+                past[field] = _sum(past[field], value)
 
     def retire(self, index: int) -> None:
         """Add the counters of row `index` to row 0, and clear it. Master only."""

@@ -209,6 +209,19 @@ def test_a_reload_keeps_the_sums(server: Server) -> None:
                "the new workers are shown")
 
 
+def test_an_upgrade_keeps_the_sums(server: Server) -> None:
+    for _ in range(5):
+        server.get()
+    wait_until(lambda: metric(server, "geventuwsgi_requests_total") == 5, "the sum")
+    server.send_signal(signal.SIGUSR2)
+    server.wait_for("after an upgrade")
+    server.wait_for("ready: 2 workers (generation 2)")
+    found = wait_until(lambda: metrics(server), "the new monitor answers")
+    assert "geventuwsgi_requests_total 5.0" in found
+    assert 'method="GET",status="2xx"} 5.0' in found
+    assert 'geventuwsgi_request_duration_seconds_bucket{le="+Inf"} 5.0' in found
+
+
 def test_a_monitor_that_dies_is_replaced(server: Server) -> None:
     server.get()
     wait_until(lambda: metric(server, "geventuwsgi_requests_total") == 1, "the sum")
