@@ -77,7 +77,7 @@ def run(settings: Settings, reread: Callable[[], Settings], environ: Mapping[str
         Identity(settings.immediate_uid, settings.immediate_gid).assume()
     log = settings.daemonize or settings.daemonize2
     if not log or upgrade.VARIABLE in os.environ:
-        return Instance(settings, reread, environ).run()
+        return _run_in_foreground(settings, Instance(settings, reread, environ))
     try:
         report = detach(log, verbose=not settings.daemonize,
                         user=identity_of(settings).user)
@@ -96,6 +96,29 @@ def run(settings: Settings, reread: Callable[[], Settings], environ: Mapping[str
         status = 0
     finally:
         report.report(status)
+    return status
+
+
+def _run_in_foreground(settings: Settings, instance: "Instance") -> int:
+    """Run an instance; report on the original standard error why it ends, if the log is elsewhere.
+
+    Without this, a failed start would say nothing at a terminal or in the journal of systemd.
+    """
+    places = [place for place in (settings.logto, settings.error_logfile, *settings.logger)
+              if place and place != "-"]
+    original = os.dup(2)
+    try:
+        status = instance.run()
+    except GeventuwsgiError as error:
+        if places and hasattr(instance, "logs"):
+            logger.critical("%s", error)    # the caller prints it on the standard error
+        raise
+    finally:
+        os.dup2(original, 2)
+        os.close(original)
+    if status and places:
+        print(f"geventuwsgi: error: the server could not start (exit status {status}); the reason "
+              f"is in the log: {places[0]}", file=sys.stderr)
     return status
 
 

@@ -75,6 +75,22 @@ def test_an_application_that_does_not_load(tmp_path):
                  for name in BAD for lazy in (False, True)), at_once=4)
 
 
+@pytest.mark.parametrize("option", ["logto = app.log", "error-logfile = app.log",
+                                    "logger = file:app.log", "daemonize = app.log"])
+def test_a_failed_start_is_not_silent_if_the_log_is_a_file(tmp_path, option):
+    """At a terminal, or in the journal of systemd."""
+    (tmp_path / "app.py").write_text("raise ValueError('no database')")
+    log = tmp_path / "app.log"
+    ini = f"[uwsgi]\nmodule = app\nhttp-socket = 127.0.0.1:0\n{option}\n"
+    status, lines = failed_start(tmp_path, app=None, ini=ini)
+    assert status == 4 and "exit status 4)" in lines[-1] and "ValueError" in log.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, lines = failed_start(tmp_path, app=None, ini=ini.replace(":0\n", f":{port}\n"))
+        assert status == 1 and f"127.0.0.1:{port}" in log.read_text()
+        assert any("geventuwsgi: error: " in line for line in lines)
+
+
 def test_an_application_that_need_not_load(directory):
     """need-app = false: the server starts, warns, and sends 500."""
     with Server(directory, app=BAD["missing module"][0],

@@ -278,11 +278,11 @@ UNSUPPORTED: tuple[Option, ...] = (
              "log; use the SDK of your error tracker in the application"),
     *refused("harakiri-queue-threshold", "a request ends at its harakiri regardless of the queue: "
              "use harakiri-path for requests that may take long"),
-    *refused("carbon carbon-freq carbon-hostname-dots carbon-id carbon-idle-avg carbon-max-retry "
+    *ignored("carbon carbon-freq carbon-hostname-dots carbon-id carbon-idle-avg carbon-max-retry "
              "carbon-name-resolve carbon-no-workers carbon-resolve-names carbon-retry-delay "
              "carbon-root carbon-timeout carbon-use-metrics rrdtool rrdtool-freq rrdtool-lib",
-             "metrics are not pushed to Carbon or stored in a database: let a collector read the "
-             "request log"),
+             "metrics are not pushed to Carbon or stored in a database: metrics serves them for "
+             "Prometheus, stats in uWSGI's JSON", _ANY),
     *refused("nagios", "let the check send an HTTP request, as a client does"),
     *refused("extract", "nothing is embedded in this server: use cat, or curl"),
     *refused("symcall symcall-post-fork symcall-register-rpc symcall-use-next",

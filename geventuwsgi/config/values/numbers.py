@@ -102,9 +102,11 @@ class Number(ValueType):
 
     def bounded(self, number: int | float, text: str, context: CastContext) -> int | float | None:
         """Return the number if it is within the bounds."""
+        unset = _UNSET.fullmatch(text)
+        given = f"{unset[1]} is not set in the environment" if unset else repr(text)
         unit = self.noun.removeprefix("number").replace(" of", "", 1)
         if number < 0 or (number < self.minimum and not (self.off and number == 0)):
-            context.fail(f"{text!r}: must be at least {self.minimum}{unit}")
+            context.fail(f"{given}: must be at least {self.minimum}{unit}")
         if self.maximum is not None and number > self.maximum:
             context.fail(f"{text!r}: must be at most {self.maximum}{unit}")
         return None if self.off and number == 0 else number

@@ -31,6 +31,7 @@ def test_values(resolve: Resolve) -> None:
     ("collect-header = X-User", "is not of the form NAME VARIABLE"),
     ("pull-header = X-User wsgi.input", "is not of the form NAME VARIABLE"),
     ("websocket-max-size = 0", "must be at least 1 KiB"),
+    ("workers = $(WORKERS)", "workers: WORKERS is not set in the environment: must be at least 1"),
     ("block-warning = 1", "block-warning: '1': must be at least 10 milliseconds"),
     ("harakiri = -1", "must be at least 0 seconds"),
     ("reload-on-rss = -1", "must be at least 0 megabytes"),
