@@ -1,5 +1,6 @@
 """What the scoreboard and the listening sockets say at one moment, as plain numbers."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -7,6 +8,9 @@ from ..ipc import scoreboard
 from ..ipc.scoreboard import Row, Scoreboard
 from ..net import listen_queue
 from ..net.listener import Listener
+
+
+SILENT_NS = 5 * 10 ** 9     # a worker whose last heartbeat is older does not respond
 
 
 class Instance(NamedTuple):
@@ -55,6 +59,26 @@ def workers(board: Scoreboard) -> dict[int, list[Row]]:
     for rows in found.values():
         rows.sort(key=lambda row: (row.cells[scoreboard.GENERATION],
                                    row.cells[scoreboard.STARTED]), reverse=True)
+    return found
+
+
+def checks(board: Scoreboard, readiness: bool, stopping: bool) -> dict[str, bool]:
+    """Return which checks of the workers pass, by name.
+
+    Args:
+        board: the scoreboard.
+        readiness: also check whether they accept requests.
+        stopping: a stop is near.
+    """
+    since = time.monotonic_ns() - SILENT_NS
+    live = [row.cells for rows in workers(board).values() for row in rows
+            if row.cells[scoreboard.PID] and row.cells[scoreboard.HEARTBEAT_NS] > since]
+    found = {"a worker responds": bool(live)}
+    if readiness:
+        found["a worker accepts"] = any(
+            cells[scoreboard.STATE] == scoreboard.STATE_READY and cells[scoreboard.ACCEPTING]
+            for cells in live)
+        found["no stop is near"] = not stopping
     return found
 
 

@@ -1,5 +1,6 @@
 """The monitor's process: serves the statistics on its sockets until it is to end."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -17,7 +18,7 @@ from ..net.listener import Listener
 from ..net.report_server import Document, ReportServer, Request
 from ..system import forked
 from . import uwsgi_json
-from .figures import Instance
+from .figures import Instance, checks
 
 Exposition = Callable[[Instance, Scoreboard, str], tuple[bytes, str]]
 
@@ -55,7 +56,7 @@ class Monitor:
             bare=one.protocol == "stats" and not settings.stats_http) for one in listeners]
         self.commands = WorkerCommands(child, hub.loop, self, "monitor")
         self._timer = hub.loop.timer(SWEEP, SWEEP)
-        self._draining = False
+        self._draining = self._stopping = False
         self._done = Event()
         self.ended = False
         forked.watch(self)
@@ -92,7 +93,19 @@ class Monitor:
         if request.path == "/metrics" and self._exposition is not None:
             return Document(*self._exposition(
                 self._instance, self.child.board, request.field("Accept")))
+        if request.path in ("/healthz", "/readyz"):
+            return self._check(request)
         return _NOT_FOUND
+
+    def _check(self, request: Request) -> Document:
+        """Return whether the workers live, or whether they are ready for requests."""
+        found = checks(self.child.board, request.path == "/readyz", self._stopping)
+        status = "200 OK" if all(found.values()) else "503 Service Unavailable"
+        if "json" in request.field("Accept"):
+            return Document(json.dumps(found).encode(), status=status)
+        failed = [name for name, passed in found.items() if not passed]
+        text = f"failed: {', '.join(failed)}\n" if failed else "ok\n"
+        return Document(text.encode(), "text/plain", status)
 
     def _sweep(self) -> None:
         now = monotonic()
@@ -112,7 +125,8 @@ class Monitor:
         self._draining = True
 
     def fail_readiness(self) -> None:
-        """Do nothing: workers respond to readiness checks."""
+        """Fail `/readyz`, as a stop is near."""
+        self._stopping = True
 
     def suspend(self, suspended: bool) -> None:
         """Do nothing: a pause concerns workers."""

@@ -196,6 +196,42 @@ lifespan = off
         assert bool(re.search('method="GET",status="1xx"} 1.0', metrics(server))) is of_asgi
 
 
+def check(server: Server, path: str, accept: str = "*/*") -> tuple[int, str]:
+    response = server.talk(f"GET {path} HTTP/1.1\r\nAccept: {accept}\r\n\r\n".encode(), "metrics")
+    head, _, body = response.decode().partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def test_health_and_readiness(tmp_path: Path) -> None:
+    with Server(tmp_path, app=APP, ini=INI + "shutdown-delay = 60\npidfile = run.pid\n",
+                ready=False) as server:
+        server.wait_for("ready: ", 2)
+        assert check(server, "/healthz") == check(server, "/readyz") == (200, "ok\n")
+        subprocess.run([*GEVENTUWSGI, "--pause", "run.pid"], cwd=tmp_path, check=True,
+                       env={**os.environ, "PYTHONPATH": str(ROOT)})
+        wait_until(lambda: check(server, "/readyz") == (503, "failed: a worker accepts\n"),
+                   "a pause is noticed")
+        assert check(server, "/healthz")[0] == 200
+        subprocess.run([*GEVENTUWSGI, "--resume", "run.pid"], cwd=tmp_path, check=True,
+                       env={**os.environ, "PYTHONPATH": str(ROOT)})
+        wait_until(lambda: check(server, "/readyz")[0] == 200, "so is its end")
+        for pid in server.workers():
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: check(server, "/healthz") == (503, "failed: a worker responds\n"),
+                   "no worker responds", 15)
+        for pid in server.workers():
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: check(server, "/healthz")[0] == 200, "they do again")
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: check(server, "/readyz") == (503, "failed: no stop is near\n"),
+                   "the stop is known")
+        status, body = check(server, "/readyz", "application/json")
+        assert (status, json.loads(body)) == (503, {
+            "a worker responds": True, "a worker accepts": True, "no stop is near": False})
+        assert check(server, "/healthz")[0] == 200
+        server.send_signal(signal.SIGTERM)
+
+
 def test_a_reload_keeps_the_sums(server: Server) -> None:
     for _ in range(5):
         server.get()
