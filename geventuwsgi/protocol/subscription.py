@@ -15,6 +15,7 @@ from . import uwsgi
 MODIFIER = 224
 LARGEST = 4096          # core/subscription.c
 LONGEST_KEY = 255       # the longest key that uWSGI's router looks up
+LONGEST_ADDRESS = 255   # and the longest address of a node that it takes
 SUBSCRIBE, LEAVE = 0, 1
 _GREATEST = 1 << 31
 
@@ -30,6 +31,7 @@ class Announcement(NamedTuple):
         cores: how many requests it can serve at once; 0 = unknown.
         load: how many requests it serves now.
         weight: its share among the nodes of its key.
+        uid: of the process that sent it, where the kernel says so; set by the receiver.
     """
 
     leaves: bool
@@ -40,6 +42,7 @@ class Announcement(NamedTuple):
     cores: int = 0
     load: int = 0
     weight: int = 1
+    uid: int | None = None
 
 
 def parse(data: bytes) -> Announcement:
@@ -54,8 +57,8 @@ def parse(data: bytes) -> Announcement:
         raise ProtocolError(400, "a subscription of a wrong size")
     pairs = _pairs(data)
     key, address = pairs.get("key", ""), pairs.get("address", "")
-    if not key or len(key) > LONGEST_KEY or not address:
-        raise ProtocolError(400, "a subscription without key or address")
+    if not key or len(key) > LONGEST_KEY or not address or len(address) > LONGEST_ADDRESS:
+        raise ProtocolError(400, "a subscription without key or address, or with a longer one")
     if any(ord(char) < 33 or ord(char) == 127 for char in key + address):
         raise ProtocolError(400, "a control character in a subscription")
     return Announcement(

@@ -12,7 +12,10 @@ Rules:
   is killed while it writes has changed nothing.
 - Times are `time.monotonic`, which all processes of a machine share.
 - Without a signature the sender of a datagram may claim anything, so only this machine may
-  announce: over loopback, and over Unix sockets, whose file has permissions.
+  announce: over loopback, and over Unix sockets, whose file has permissions. There the kernel says
+  who sends, and a node that was announced is that user's.
+- All that is read at a time is one change of the table, and a router spends no more than a share of
+  its time on announcements.
 """
 
 import fcntl
@@ -23,11 +26,12 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
 from ..errors import BindError, ProtocolError
+from ..ipc import credentials
 from ..net import address as addresses
 from ..net.stream import READ
 from ..protocol import subscription
@@ -41,7 +45,10 @@ log = logging.getLogger("geventuwsgi.error")
 
 SIZE = 2 << 20          # bytes of the memory, for some 5,000 nodes
 _NUMBER = struct.Struct("Q")    # the version; and before each half, the length of its JSON
-_BATCH = 64             # datagrams read in one iteration of the loop
+_BATCH = 256            # datagrams read at a time
+_TIME_SHARE = 4              # one part in four of a router's time, at most, is for announcements
+MOST_KEYS = 2000
+MOST_NODES = 1000       # of one key
 _RENEW = 1.0            # seconds: an unchanged announcement within that time is not recorded
 
 Table = dict[str, dict[str, dict[str, Any]]]    # key -> address -> what was announced
@@ -92,29 +99,27 @@ class Registry:
 
     # Called for announcements.
 
-    def announce(self, announcement: Announcement) -> None:
-        """Add, renew or remove a node."""
-        self._refresh()  # another process may just have received its subscription
-        key, address = announcement.key, announcement.address
-        known = self._table.get(key, {}).get(address)
-        if announcement.leaves:
-            if known is not None:
-                self._change(lambda table: _remove(table, key, address))
-                log.info("[uwsgi-subscription] %s => removing node %s", key, address)
-            return
-        if known is None:
-            try:
-                found = addresses.parse(address)
-                if found.inherited or addresses.looks_like_tcp(found):
-                    raise BindError(f"{address!r} is not the address of a node")
-            except BindError as error:
-                log.warning("[uwsgi-subscription] %s: %s", key, error)
-                return
-            log.info("[uwsgi-subscription] %s => new node: %s (weight: %d)", key, address,
-                     announcement.weight)
-        elif known["seen"] > monotonic() - _RENEW and known["weight"] == announcement.weight:
-            return
-        self._change(lambda table: _add(table, announcement))
+    def announce(self, *announcements: Announcement) -> list[str]:
+        """Add, renew or remove nodes; return the reasons for which some were rejected."""
+        self._refresh()  # another process may just have received a subscription
+        news = [one for one in announcements if self._is_news(one)]
+        if not news:
+            return []
+        recorded: list[tuple[bool, str]] = []
+        if not self._change(lambda table: _record_all(table, news, recorded)):
+            recorded = [(False, "the table is full: another node cannot subscribe")]
+            known = [one for one in news if one.address in self._table.get(one.key, ())]
+            self._change(lambda table: _record_all(table, known, recorded))
+        for accepted, text in recorded:
+            if accepted and text:
+                log.info("[uwsgi-subscription] %s", text)
+        return [text for accepted, text in recorded if not accepted]
+
+    def _is_news(self, one: Announcement) -> bool:
+        known = self._table.get(one.key, {}).get(one.address)
+        if one.leaves or known is None:
+            return known is not None or not one.leaves
+        return known["seen"] <= monotonic() - _RENEW or known["weight"] != one.weight
 
     def poll(self, now: float) -> None:
         """Apply changes of other processes; remove nodes that no longer announce themselves."""
@@ -154,8 +159,8 @@ class Registry:
 
     # The memory.
 
-    def _change(self, change: Callable[[Table], None]) -> None:
-        """Change the table in the memory, and apply it."""
+    def _change(self, change: Callable[[Table], None]) -> bool:
+        """Change the table in the memory, and apply it; return False if it does not fit."""
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
             version, table = self._read()
@@ -163,8 +168,7 @@ class Registry:
             data = json.dumps(table).encode()
             at = _half(version + 1)
             if len(data) > _half(1) - _half(0) - _NUMBER.size:
-                log.error("[uwsgi-subscription] the table is full: another node cannot subscribe")
-                return
+                return False
             _NUMBER.pack_into(self._memory, at, len(data))
             at += _NUMBER.size
             self._memory[at:at + len(data)] = data
@@ -173,6 +177,7 @@ class Registry:
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
         self._version = version + 1
         self._apply(table)
+        return True
 
     def _refresh(self) -> None:
         version, = _NUMBER.unpack_from(self._memory, 0)
@@ -197,7 +202,7 @@ class Registry:
 
     def _apply(self, table: Table) -> None:
         """Make the groups of this process match the table; keep the nodes that stay."""
-        self._table = table
+        before, self._table = self._table, table
         groups = self._groups
         for key in [key for key in groups if key not in table]:
             group = groups.pop(key)
@@ -206,6 +211,8 @@ class Registry:
             group.nodes = []
             group.notify_all()
         for key, nodes in table.items():
+            if nodes == before.get(key):
+                continue
             if key not in groups:
                 groups[key] = self._nodes.group(key)
             group = groups[key]
@@ -237,11 +244,49 @@ def create() -> int:
     return fd
 
 
-def _add(table: Table, announcement: Announcement) -> None:
-    table.setdefault(announcement.key, {})[announcement.address] = {
-        "modifier1": announcement.modifier1, "modifier2": announcement.modifier2,
-        "cores": announcement.cores, "load": announcement.load, "weight": announcement.weight,
-        "seen": monotonic()}
+def _record_all(table: Table, announcements: Iterable[Announcement],
+                recorded: list[tuple[bool, str]]) -> None:
+    """Record announcements in a table; add to `recorded` whether each is accepted, and a text."""
+    for one in announcements:
+        try:
+            recorded.append((True, _record(table, one)))
+        except BindError as error:
+            recorded.append((False, str(error)))
+
+
+def _record(table: Table, one: Announcement) -> str:
+    """Record one announcement; return what to log.
+
+    Raises:
+        BindError: it is rejected.
+    """
+    nodes = table.get(one.key, {})
+    known = nodes.get(one.address)
+    if known is not None and known["uid"] is not None and one.uid not in (0, known["uid"]):
+        raise BindError(f"{one.key}: another user announced the node {one.address}")
+    if one.leaves:
+        _remove(table, one.key, one.address)
+        return f"{one.key} => removing node {one.address}" if known is not None else ""
+    if known is None:
+        _check_node(one, len(nodes), len(table))
+    table.setdefault(one.key, {})[one.address] = {
+        "modifier1": one.modifier1, "modifier2": one.modifier2, "cores": one.cores,
+        "load": one.load, "weight": one.weight, "uid": one.uid, "seen": monotonic()}
+    return (f"{one.key} => new node: {one.address} (weight: {one.weight})" if known is None
+            else "")
+
+
+def _check_node(one: Announcement, nodes: int, keys: int) -> None:
+    """Check a new node.
+
+    Raises:
+        BindError: its address is none, or there are too many.
+    """
+    found = addresses.parse(one.address)
+    if found.inherited or addresses.looks_like_tcp(found) or not (found.is_unix or found.port):
+        raise BindError(f"{one.key}: {one.address!r} is not the address of a node")
+    if nodes >= MOST_NODES or not nodes and keys >= MOST_KEYS:
+        raise BindError(f"{one.key}: there are too many {'nodes' if nodes else 'keys'}")
 
 
 def _remove(table: Table, key: str, address: str) -> None:
@@ -263,8 +308,12 @@ class SubscriptionServer:
     def __init__(self, hub: Any, sock: socket.socket, registry: Registry) -> None:
         self._sock = sock
         self._registry = registry
+        self._loop = hub.loop
         self._watcher = hub.loop.io(sock.fileno(), READ)
+        self._pause = hub.loop.timer(0.0)
         self._warned_at = 0.0
+        if sock.family == socket.AF_UNIX:
+            credentials.require(sock)
 
     def start(self) -> None:
         """Start receiving."""
@@ -273,35 +322,61 @@ class SubscriptionServer:
     def close(self) -> None:
         """Stop receiving."""
         self._watcher.close()
+        self._pause.close()
         self._sock.close()
 
     forget = close
 
     def _on_readable(self) -> None:
+        started = monotonic()
+        self.receive()
+        self._watcher.stop()
+        self._pause.close()
+        self._pause = self._loop.timer((monotonic() - started) * (_TIME_SHARE - 1))
+        self._pause.start(self.start)
+
+    def receive(self) -> None:
+        """Take what has arrived, up to a number of datagrams, as one change."""
+        found: dict[tuple[str, str, int | None], Announcement] = {}
         for _ in range(_BATCH):
             try:
-                data, sender = self._sock.recvfrom(subscription.LARGEST + 1)
+                data, ancillary, _, sender = self._sock.recvmsg(subscription.LARGEST + 1,
+                                                                credentials.SPACE)
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 log.debug("subscription server: %s", error)
-                return
-            if not _of_this_machine(sender):
-                self._reject(sender, "it is from another machine, and announcements are not signed")
-                continue
+                break
             try:
-                announcement = subscription.parse(data)
+                one = self._checked(data, ancillary, sender)
             except ProtocolError as error:
                 self._reject(sender, error.reason)
                 continue
-            self._registry.announce(announcement)
+            found[one.key, one.address, one.uid] = one      # the last of each
+        for reason in self._registry.announce(*found.values()):
+            self._reject(None, reason)
+
+    def _checked(self, data: bytes, ancillary: list[tuple[int, int, bytes]],
+                 sender: Any) -> Announcement:
+        """Return the announcement in a datagram.
+
+        Raises:
+            ProtocolError: it is none, or the sender may not announce.
+        """
+        if not _of_this_machine(sender):
+            raise ProtocolError(403, "it is from another machine, and announcements are not signed")
+        announcement = subscription.parse(data)
+        if self._sock.family != socket.AF_UNIX:
+            return announcement
+        return announcement._replace(uid=credentials.sender(ancillary)[1])
 
     def _reject(self, sender: Any, reason: str) -> None:
         now = monotonic()
         if now - self._warned_at >= 1.0:  # at most one line a second
             self._warned_at = now
-            source = f"{sender[0]}:{sender[1]}" if isinstance(sender, tuple) else "a Unix socket"
-            log.warning("announcement from %s rejected: %s", source, reason)
+            source = (f" from {sender[0]}:{sender[1]}" if isinstance(sender, tuple) else
+                      " from a Unix socket" if isinstance(sender, str) else "")
+            log.warning("announcement%s rejected: %s", source, reason)
 
 
 def _of_this_machine(sender: Any) -> bool:
