@@ -292,12 +292,14 @@ class AsgiExchange(Record):
         if self.response is not None and not (self.head_sent or self.complete or self.gone):
             self.connection.transport.write(self._head(self.response, None))
 
-    def _finish(self, response: Response) -> None:
-        """The response is complete. After a wrong length the connection is closed."""
+    def _finish(self, response: Response, fault: str = "") -> None:
+        """The response has ended. After a fault or a wrong length the connection is closed."""
         self.complete = True
         if response.remaining and not response.bodiless:
+            fault = fault or response.length_error
+        if fault:
             self.keep_alive = False
-            self.fault = response.length_error
+            self.fault = fault
         self.connection.request_done(self)
         self.wake()
 
@@ -372,9 +374,11 @@ class AsgiExchange(Record):
             self.body_size += sent
             if response.remaining is not None:
                 response.remaining -= sent
+            if sent < count and self.gone:
+                raise ClientDisconnected("the client is gone")
             if sent < count:
-                raise ClientDisconnected(f"the file ended {count - sent} bytes early"
-                                         if not self.gone else "the client is gone")
+                self._finish(response, f"the file ended {count - sent} bytes early")
+                return
         elif response.bodiless:
             response.remaining = None
         if chunked:

@@ -1,6 +1,7 @@
 """HTTP of ASGI applications: order of messages, framing, backpressure and errors."""
 
 import json
+import os
 import re
 import socket
 import time
@@ -373,6 +374,19 @@ def test_files_of_proc(server: Server) -> None:
         assert int(answer.headers["content-length"]) == len(answer.body)
         answer = wire.get("/path?file=/sys/kernel/mm/transparent_hugepage/enabled")
         assert b"never" in answer.body and answer.whole
+
+
+def test_a_file_that_becomes_shorter(server: Server, tmp_path: Path) -> None:
+    """The connection is cut, and the application is not to blame."""
+    file = tmp_path / "shrinking"
+    file.write_bytes(b"x" * 20_000_000)
+    with connect(server) as wire:
+        wire.send(f"GET /path?file={file} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert wire.read(1)
+        os.truncate(file, 10_000_000)
+        assert len(wire.read_to_end()) < 11_000_000 and wire.ended
+        server.wait_for("shrinking: the file ended 10000000 bytes early")
+    assert not server.find("Error handling GET /path?file")
 
 
 def test_a_part_of_a_file_between_other_pieces(server: Server, tmp_path: Path) -> None:
