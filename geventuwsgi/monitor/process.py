@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
@@ -22,7 +23,7 @@ from .figures import Instance, checks
 
 Exposition = Callable[[Instance, Scoreboard, str], tuple[bytes, str]]
 
-_NOT_FOUND = Document(b"not found\n", "text/plain", "404 Not Found")
+_NOT_FOUND = Document(b"not found\n", "text/plain", HTTPStatus.NOT_FOUND)
 
 
 def run(settings: Settings, listeners: Sequence[Listener], instance: Instance, child: Child,
@@ -100,7 +101,7 @@ class Monitor:
     def _check(self, request: Request) -> Document:
         """Return whether the workers live, or whether they are ready for requests."""
         found = checks(self.child.board, request.path == "/readyz", self._stopping)
-        status = "200 OK" if all(found.values()) else "503 Service Unavailable"
+        status = HTTPStatus.OK if all(found.values()) else HTTPStatus.SERVICE_UNAVAILABLE
         if "json" in request.field("Accept"):
             return Document(json.dumps(found).encode(), status=status)
         failed = [name for name, passed in found.items() if not passed]

@@ -5,6 +5,7 @@ nothing within a moment gets the document, one that sends an HTTP request gets a
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -27,12 +28,12 @@ class Document(NamedTuple):
     Attributes:
         body: in octets.
         content_type: of the body.
-        status: code and reason phrase.
+        status: its code.
     """
 
     body: bytes
     content_type: str = "application/json"
-    status: str = "200 OK"
+    status: HTTPStatus = HTTPStatus.OK
 
 
 class Request(NamedTuple):
@@ -144,10 +145,12 @@ class ReportServer:
         if request.method in ("", "GET", "HEAD"):
             document = self._respond(request)
         else:
-            document = Document(b"GET and HEAD only\n", "text/plain", "405 Method Not Allowed")
-        head = (f"HTTP/1.1 {document.status}\r\nContent-Type: {document.content_type}\r\n"
+            document = Document(b"GET and HEAD only\n", "text/plain",
+                                HTTPStatus.METHOD_NOT_ALLOWED)
+        head = (f"HTTP/1.1 {document.status:d} {document.status.phrase}\r\n"
+                f"Content-Type: {document.content_type}\r\n"
                 f"Content-Length: {len(document.body)}\r\nCache-Control: no-store\r\n"
-                + "Allow: GET, HEAD\r\n" * document.status.startswith("405")
+                + "Allow: GET, HEAD\r\n" * (document.status == HTTPStatus.METHOD_NOT_ALLOWED)
                 + "Connection: close\r\n\r\n").encode()
         return head if request.method == "HEAD" else head + document.body
 
