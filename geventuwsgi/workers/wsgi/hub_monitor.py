@@ -1,5 +1,8 @@
 """`block-warning`: log the stack of a greenlet while it blocks the hub.
 
+Without that option only a block in `multiprocessing` is logged, which gevent does not patch: its
+pools wait for ever in greenlets.
+
 The monitor is a native thread. It uses nothing of gevent, no lock of the application and
 no log handler that might block.
 
@@ -27,6 +30,11 @@ _start_new_thread = get_original("_thread", "start_new_thread")
 # Between two stacks in the log, in seconds: an application that blocks in every request
 # would log the same stack for every request.
 LOG_INTERVAL = 1.0
+# Milliseconds; see above.
+MULTIPROCESSING_BLOCK = 1000.0
+_MULTIPROCESSING = ("multiprocessing.", "concurrent.futures.process")
+_HINT = ("\nmultiprocessing waits in calls that gevent does not patch: use threads instead of "
+         "gevent for this application (docs/workers.rst)")
 
 
 class HubMonitor:
@@ -36,10 +44,13 @@ class HubMonitor:
         service: the worker's.
         loop: the hub's.
         milliseconds: how long the hub must be blocked.
+        only_multiprocessing: log nothing else.
     """
 
-    def __init__(self, service: Any, loop: Any, milliseconds: float) -> None:
+    def __init__(self, service: Any, loop: Any, milliseconds: float,
+                 only_multiprocessing: bool = False) -> None:
         self._service = service
+        self._only_multiprocessing = only_multiprocessing
         self._limit = milliseconds / 1000
         # A block begins at most one period after the last beat, so a last beat older than
         # the limit plus a period means a block of at least the limit.
@@ -83,6 +94,8 @@ class HubMonitor:
             frame = self._blocker()
             if frame is None or stacks.is_at_rest(frame) or tracebacks.in_debugger(frame):
                 continue  # the whole process was stopped, or a debugger waits for its user
+            if self._only_multiprocessing and not _in_multiprocessing(frame):
+                continue
             if monotonic() - self._logged_at < LOG_INTERVAL:
                 self._not_logged += 1
                 continue
@@ -107,4 +120,13 @@ class HubMonitor:
         more = f" ({self._not_logged} more blocks since the last stack)" if self._not_logged else ""
         return (f"the hub of worker {service.worker} (pid: {service.pid}) is blocked for "
                 f"{late * 1000:.0f} milliseconds by {source}, here{more}:\n"
-                f"{tracebacks.text(frame)}")
+                f"{tracebacks.text(frame)}{_HINT if _in_multiprocessing(frame) else ''}")
+
+
+def _in_multiprocessing(frame: FrameType | None) -> bool:
+    """Whether a stack has a call in `multiprocessing`."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(_MULTIPROCESSING):
+            return True
+        frame = frame.f_back
+    return False

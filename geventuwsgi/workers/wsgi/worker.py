@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import time
@@ -31,6 +32,7 @@ from ...net.deadlines import IDLE_ON_RELOAD
 from ...net.listener import Listener
 from ...system import forked
 from ...system.left_threads import wait_for_threads
+from .. import running_loop
 from ..hub_errors import HubErrors
 from ..service import MEASURE_EVERY
 from . import harakiri, stacks
@@ -39,7 +41,7 @@ from .connection import Connection
 from .from_router import RoutedAcceptor
 from .harakiri import LongRequests
 from .http import HttpConnection, HttpsConnection
-from .hub_monitor import HubMonitor
+from .hub_monitor import MULTIPROCESSING_BLOCK, HubMonitor
 from .over import references_after_wait
 from .queue_limit import QueueLimit
 from .settings import service_of
@@ -90,8 +92,10 @@ class Worker:
         self.child = child
         self.hub = hub = get_hub()
         self.pool = pool
-        if settings.reaper and pool is None:
-            hub.loop.install_sigchld()
+        if pool is None:
+            running_loop.install()
+            if settings.reaper:
+                hub.loop.install_sigchld()
         self.access = None if requests is None else access_log(
             settings, requests, hub.loop.run_callback, self._memory)
         self.service = service_of(settings, listeners, applications, child, hub, self.access, pool)
@@ -109,11 +113,13 @@ class Worker:
                                      client_gone=harakiri.client_gone, log_slow=stacks.slow)
         self.queue_limit = QueueLimit(self.service, hub.loop, child.board, child.row)
         self.service.overload = self.queue_limit.capacity
-        checks = () if pool is None else (partial(harakiri.report_lost, self.service),
-                                          pool.reap_when_idle)
+        self.monitors: list[HubMonitor | Tracebacker] = []
+        checks: tuple[Callable[[float], None], ...] = (self._monitor_multiprocessing,)
+        if pool is not None:
+            checks = (partial(harakiri.report_lost, self.service), pool.reap_when_idle)
         self.sweeper = Sweeper(hub.loop, self.service.connections, long_requests,
                                (self._publish, self.queue_limit.log_rejections, *checks))
-        self.monitors: list[HubMonitor | Tracebacker] = []
+        self._monitored = pool is not None or bool(settings.block_warning)
         if settings.block_warning:
             self.monitors.append(HubMonitor(self.service, hub.loop, settings.block_warning))
         if settings.py_tracebacker:
@@ -147,6 +153,7 @@ class Worker:
                 acceptor.start()
             for monitor in self.monitors:
                 monitor.start()
+            self._monitor_multiprocessing(0.0)
             self.child.row.set(scoreboard.ACCEPTING, 1)
             self.child.ready()
             self.wait(self._done)
@@ -160,6 +167,14 @@ class Worker:
         finally:
             self._end()
         return 0
+
+    def _monitor_multiprocessing(self, now: float) -> None:
+        """Watch for blocks, once the application has imported what may cause them."""
+        if not self._monitored and "multiprocessing" in sys.modules:
+            self._monitored = True
+            monitor = HubMonitor(self.service, self.hub.loop, MULTIPROCESSING_BLOCK, True)
+            self.monitors.append(monitor)
+            monitor.start()
 
     def cut(self) -> None:
         """Stop at once; requests in progress are aborted."""
