@@ -4,7 +4,7 @@ Limits, units and defaults are uWSGI's; each option's `difference` says where it
 """
 
 from geventuwsgi.config.options.application import UVICORN_WORKERS
-from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored, refused
+from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds, Size
 from geventuwsgi.config.values.types import (
     Account, Address, Boolean, Choice, Many, Name, Path, ValueType,
@@ -308,6 +308,7 @@ STATISTICS: tuple[Option, ...] = (
 UNSUPPORTED: tuple[Option, ...] = (
     *ignored("safe-fd fd-safe", "descriptors that the server was started with stay open, across "
              "reloads too", Number()),
-    *refused("force-cwd", "start the server in that directory (WorkingDirectory= of systemd); "
-             "chdir sets the application's"),
+    # uWSGI logs it as the current directory, and changes to it at a reload only.
+    *ignored("force-cwd", "a reload keeps the directory of the start; chdir sets the application's",
+             Path()),
 )

@@ -122,7 +122,10 @@ def _logger(text: str, directory: str) -> str:
     head, is_socket, rest = match.groups()
     first, *others = rest.split(",")
     if is_socket:
-        parts = [first if ":" in first else joined(first.strip(), directory), *others]
+        path = first if ":" in first else joined(first.strip(), directory)
+        if path.startswith("/") and ":" in path:
+            raise BindError(f"{path}: with a colon it would be HOST:PORT, not the path of a socket")
+        parts = [path, *others]
     else:
         named = re.match(r"\s*(logfile|maxsize|backupname)\s*=", first)
         parts = [_field(first, directory) if named else joined(first.strip(), directory),

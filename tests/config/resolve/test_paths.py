@@ -52,6 +52,11 @@ def test_relative_to_chdir(resolve: Any, line: str, name: str, expected: object)
     assert getattr(settings, name) == expected
 
 
+def test_a_directory_with_a_colon(resolve: Any) -> None:
+    with pytest.raises(ConfigError, match="app.ini:4: log-socket: /srv/a:b/x.sock: with a colon"):
+        resolve("module = a\nchdir = /srv/a:b\nlog-socket = x.sock\nsocket = y.sock\n")
+
+
 def test_as_gunicorn(resolve: Any) -> None:
     """It changes the directory before it opens anything."""
     settings = resolve(None, "app", "--chdir", "site", "-b", "unix:a.sock", "-p", "a.pid",

@@ -44,7 +44,6 @@ def test_abstract_sockets(resolve: Any) -> None:
     ("http-socket = :80\nwait-for-file-timeout = 1\nwait-for-fs-timeout = soon\n", 5, "soon"),
     ("http-socket = :80\nadd-gid = nonesuch-group\n", 4, "there is no group"),
     ("http-socket = :80\nimmediate-uid = nonesuch-user\n", 4, "there is no user"),
-    ("http-socket = :80\nforce-cwd = /srv\n", 4, "WorkingDirectory="),
     ("http-socket = :80\n" + "".join(f"master-fifo = /run/{n}\n" for n in range(11)), 14,
      "there are only ten slots"),
 ])
