@@ -198,7 +198,7 @@ class WorkerTemplate:
 
         warnings = asgi.found(self.settings)
         patched = self.settings.monkey_patch
-        if patched or template.threads():
+        if patched or template.threads(self.template.earlier_tasks):
             logger.info("the application is ASGI and is loaded again %s; interface = asgi avoids "
                         "this", "without monkey-patching" if patched else
                         "in each worker, as its import starts threads")
@@ -387,7 +387,21 @@ def patch_all() -> None:
     from importlib import metadata  # gevent needs it; a master would not
 
     from gevent import monkey
+    from gevent import threading as patches
 
+    hooks: Any = patches._ForkHooks
+    after_fork = hooks.after_fork_in_child
+
+    def after_fork_in_child(self: Any) -> None:
+        """Hide from gevent, which asserts that there are none, the threads that libraries have
+        started in the child before it."""
+        active = threading._active  # type: ignore[attr-defined]
+        started = {ident: active.pop(ident) for ident, thread in tuple(active.items())
+                   if thread is not self._before_fork_current_thread}
+        after_fork(self)
+        active.update(started)
+
+    hooks.after_fork_in_child = after_fork_in_child
     installed = metadata.entry_points()
     original = metadata.entry_points
 

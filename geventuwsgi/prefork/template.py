@@ -20,10 +20,11 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import BootError, GeventuwsgiError
 from ..ipc import channel, scoreboard
@@ -37,6 +38,7 @@ from .child import Child
 logger = logging.getLogger("geventuwsgi.error")
 
 Loaded = TypeVar("Loaded")
+_TASKS = "/proc/self/task"
 
 IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2,
            signal.SIGTTIN, signal.SIGTTOU)
@@ -61,6 +63,8 @@ class Template:
 
     Attributes:
         cores: see above; `load` may change it.
+        earlier_tasks: the native threads at the start: those of a sitecustomize, which
+            opentelemetry-instrument has, are none of the application's import.
     """
 
     def __init__(self, sock: socket.socket, board: Scoreboard, *, generation: int, master: int,
@@ -77,6 +81,7 @@ class Template:
         self._title = title
         self._pipe = signals.SignalPipe()
         self._forked: set[bytes] = set()    # the numbers of the workers so far
+        self.earlier_tasks = tasks()
 
     def run(self, load: Callable[[], Loaded], work: Callable[[Loaded, Child], int]) -> int:
         """Load, report to the master, and fork workers until the master has gone.
@@ -112,7 +117,7 @@ class Template:
         # Again: the application may have set handlers of its own while it was imported.
         self._pipe.install((signal.SIGUSR1,))
         signals.ignore(IGNORED)
-        warn_of_hazards(self._control.fileno())
+        warn_of_hazards(self._control.fileno(), self.earlier_tasks)
         # What is alive now stays alive. A collector that ignores it does not write to its
         # pages, and so does not copy them into every worker.
         gc.collect()
@@ -177,6 +182,7 @@ class Template:
         """Run the process between template and worker, and the worker; never return."""
         status = 1
         try:
+            end_green_threads()
             with warnings.catch_warnings():
                 # Python 3.13 counts gevent's main thread twice after the first fork and
                 # warns about threads; the kernel knows of one only.
@@ -231,6 +237,19 @@ class Template:
         return status
 
 
+def end_green_threads() -> None:
+    """End the threads that libraries have started since the fork, if gevent made them greenlets.
+
+    Those libraries do it again in the worker, which has copies of all greenlets.
+    """
+    gevent = sys.modules.get("gevent")
+    idents = {*threading._active} - {threading.main_thread().ident}  # type: ignore[attr-defined]
+    if gevent is not None and idents:
+        for one in gc.get_objects():
+            if id(one) in idents and issubclass(type(one), gevent.Greenlet):
+                one.kill(SystemExit)
+
+
 def log_failure(error: Exception, what: str) -> int:
     """Log why a process cannot continue, and return its exit status.
 
@@ -254,13 +273,14 @@ def finish(process: str) -> None:
 
 # Fork hazards: what the import of an application left running
 
-def warn_of_hazards(control: int) -> None:
+def warn_of_hazards(control: int, earlier: frozenset[str]) -> None:
     """Log a warning that names threads, greenlets and connections, if there are any.
 
     Args:
         control: the template's own connected socket, which does not count.
+        earlier: the native threads that do not count either.
     """
-    found = greenlets() + threads() + connections(control)
+    found = greenlets() + threads(earlier) + connections(control)
     if found:
         logger.warning("the import of the application left behind: %s; workers are forked from "
                        "this process and would lose or share it. Start it after the fork, or "
@@ -276,19 +296,30 @@ def greenlets() -> list[str]:
     # By type(): isinstance() asks for __class__, which wakes the application's lazy objects.
     return [f"greenlet {found!r}" for found in gc.get_objects()
             if issubclass(type(found), greenlet.greenlet) and found and found not in own
+            and _root(found) is _root(own[0])   # those of other threads do not survive a fork
             and not (hub is not None and isinstance(found, hub.Hub))]
 
 
-def threads() -> list[str]:
-    """Return the native threads, except the main one."""
+def tasks() -> frozenset[str]:
+    """Return the identifiers of the native threads."""
+    return frozenset(os.listdir(_TASKS))
+
+
+def threads(earlier: frozenset[str]) -> list[str]:
+    """Return the native threads, except earlier ones, by their names."""
     found = []
-    for task in os.listdir("/proc/self/task"):
-        if int(task) != os.getpid():
-            try:
-                with open(f"/proc/self/task/{task}/comm") as file:
-                    found.append(f"native thread {task} ({file.read().strip()})")
-            except OSError:
-                continue  # it has just ended
+    for task in sorted(tasks() - earlier):
+        try:
+            with open(f"{_TASKS}/{task}/comm") as file:
+                found.append(f"native thread {task} ({file.read().strip()})")
+        except OSError:
+            continue  # it has just ended
+    return found
+
+
+def _root(found: Any) -> Any:
+    while found.parent is not None:
+        found = found.parent
     return found
 
 

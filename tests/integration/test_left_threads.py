@@ -1,4 +1,5 @@
-"""A worker that ends waits for the threads that requests have left, as Python does at its end."""
+"""Threads that requests have left, for which a worker waits at its end, and those of before the
+import."""
 
 import signal
 import time
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Server, alive, wait_until
+from tests.harness import ROOT, Server, alive, wait_until
 
 APP = """
 import asyncio, atexit, threading, time
@@ -89,3 +90,48 @@ def test_idle_threads_of_executors_are_not_waited_for(tmp_path: Path) -> None:
         started = time.monotonic()
         assert server.stop() == 0 and time.monotonic() - started < 10
         assert not server.find("gevent-wait-for-hub)") and not server.find("waits for")
+
+
+# What opentelemetry-instrument does: threads that begin before the application is imported, and
+# again in each forked process.
+INSTRUMENTATION = """
+import os, threading, time
+
+ticks = {}
+
+
+def export():
+    while True:
+        ticks[threading.get_ident()] = time.monotonic()
+        time.sleep(0.02)
+
+
+def start():
+    ticks.clear()
+    threading.Thread(target=export, daemon=True).start()
+
+
+start()
+os.register_at_fork(after_in_child=start)
+"""
+INSTRUMENTED = """
+import sitecustomize, time
+
+
+def application(environ, start_response):
+    began = time.monotonic()
+    time.sleep(0.5)
+    body = b"%d" % sum(tick > began for tick in sitecustomize.ticks.values())
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+@pytest.mark.parametrize("mode", ["greenlets", "main thread", "threads"])
+def test_threads_of_before_the_import(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INSTRUMENTATION)
+    with Server(tmp_path, *MODES[mode], "--workers", "1", app=INSTRUMENTED,
+                env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}) as server:
+        assert server.body() == b"1"
+        assert server.stop() == 0
+        assert "left behind" not in server.log and "Error" not in server.log

@@ -8,8 +8,9 @@ PROGRAM = """
 import sys, logging
 logging.basicConfig(format="%(message)s")
 from geventuwsgi.prefork import template
+earlier = template.tasks()
 {}
-template.warn_of_hazards(-1)
+template.warn_of_hazards(-1, earlier)
 """
 
 
