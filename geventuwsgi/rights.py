@@ -130,10 +130,8 @@ def open_file(path: str, flags: int, mode: int = 0o666, user: User | None = None
     """
     try:
         with reaching(path, user) as name:
-            as_root = os.geteuid() == 0
-            fd = os.open(name, flags | os.O_CLOEXEC | (0 if as_root else os.O_NONBLOCK), mode)
-            if not as_root:
-                os.set_blocking(fd, not flags & os.O_NONBLOCK)
+            trusted = user is None or os.geteuid() == 0
+            fd = os.open(name, flags | os.O_CLOEXEC | (0 if trusted else os.O_NONBLOCK), mode)
     except OSError as error:
         error.filename = path
         place = _redirectable(path, user)
@@ -144,7 +142,13 @@ def open_file(path: str, flags: int, mode: int = 0o666, user: User | None = None
         except OSError:
             raise PermissionError(error.errno, f"{error.strerror} for uid {user.uid}, which can "
                                   "change where this path leads", path) from None
-    return Opened(fd, user is None or as_root or os.fstat(fd).st_uid == user.uid)
+    found = os.fstat(fd)
+    if stat.S_ISDIR(found.st_mode):     # which can be opened, but not read
+        os.close(fd)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not trusted:
+        os.set_blocking(fd, not flags & os.O_NONBLOCK)
+    return Opened(fd, user is None or trusted or found.st_uid == user.uid)
 
 
 def read_file(path: str, user: User | None) -> bytes:

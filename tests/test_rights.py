@@ -101,6 +101,10 @@ def test_reading(open_path: Path, theirs: Path) -> None:
         with pytest.raises(OSError):
             rights.read_file(str(theirs / name), NOBODY)
     os.close(fd)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(IsADirectoryError, match="theirs"):
+        rights.read_file(str(theirs), NOBODY)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_roots_own_groups_are_not_used(open_path: Path, theirs: Path) -> None:
