@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ..app.applications import Applications
 from ..app.exceptions import ExceptionPolicy
+from ..app.static.files import StaticFiles
 from ..ipc import scoreboard
 from ..log.record import RequestRecord
 from ..net.allowlist import AllowList
@@ -39,6 +40,7 @@ class ServiceValues(NamedTuple):
         proxies: addresses whose PROXY header is trusted, where the listener allows any.
         exceptions: what follows an exception of the application, besides the log line.
         worker, pid: the number and the pid of this worker.
+        static: the files served without the application, None for none.
     """
 
     limits: ConnectionLimits
@@ -53,6 +55,7 @@ class ServiceValues(NamedTuple):
     exceptions: ExceptionPolicy
     worker: int
     pid: int
+    static: StaticFiles | None = None
 
 
 class Responses(dict[str, list[int]]):
@@ -88,7 +91,7 @@ class Service:
     def __init__(self, values: ServiceValues, applications: Applications) -> None:
         (self.limits, self.head_limits, self.buffer_size, self.max_connections, self.timeouts,
          self.response_defaults, self.uwsgi_peers, self.forwarders, self.proxies,
-         self.exception_policy, self.worker, self.pid) = values
+         self.exception_policy, self.worker, self.pid, self.static) = values
         self.applications = applications
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()

@@ -1,9 +1,13 @@
 """Settings to the plain values that both kinds of worker use."""
 
 import os
+import re
 
 from ..app.exceptions import ExceptionPolicy
 from ..app.response_defaults import defaults_of
+from ..app.rules.rules import PHASES
+from ..app.static.files import Gzipped, StaticFiles, expiries, pair
+from ..app.wsgi import FileWrapper, ReadWrapper
 from ..config.resolve.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..ipc.commands import Child
@@ -42,7 +46,32 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr),
-        worker=child.id, pid=os.getpid())
+        worker=child.id, pid=os.getpid(), static=static_of(settings))
+
+
+def static_of(settings: Settings) -> StaticFiles | None:
+    """Return the files served without the application, None if no option names any."""
+    if not (settings.static_map or settings.static_map2 or settings.check_static
+            or settings.check_static_docroot):
+        return None
+    mode = settings.file_serve_mode or ""
+    return StaticFiles(
+        maps=[pair(text) for text in settings.static_map],
+        whole_maps=[pair(text) for text in settings.static_map2],
+        roots=settings.check_static, docroot=settings.check_static_docroot,
+        index=settings.static_index, skip=settings.static_skip_ext, safe=settings.static_safe,
+        expiries=[
+            rule for subject, name in (("type", "static_expires_type"), ("name", "static_expires"),
+                                       ("uri", "static_expires_uri"),
+                                       ("path", "static_expires_path_info"))
+            for suffix in ("", "_mtime")
+            for rule in expiries(subject, getattr(settings, name + suffix), suffix != "")],
+        gzipped=Gzipped(settings.static_gzip_all, tuple(map(re.compile, settings.static_gzip)),
+                        settings.static_gzip_dir, settings.static_gzip_ext),
+        mime_files=settings.mimefile, ranges=settings.honour_range,
+        wrapper=ReadWrapper if settings.disable_sendfile else FileWrapper,
+        guarded=any(not text.startswith(PHASES) for text in settings.route),
+        offload="X-Sendfile" if mode == "x-sendfile" else "X-Accel-Redirect" if mode else "")
 
 
 def _or_never(seconds: float | None, otherwise: float) -> float:

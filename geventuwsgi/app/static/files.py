@@ -13,7 +13,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from io import FileIO
 from typing import Any, NamedTuple
 
 from ...protocol.response import imf_fixdate
@@ -75,6 +76,22 @@ class Found(NamedTuple):
     name: str
     fd: int
     info: os.stat_result
+
+
+class Reply(NamedTuple):
+    """A response with a file.
+
+    Attributes:
+        status: the status code.
+        headers: its header fields.
+        first: the first octet to send, None if there is no body.
+        file: the open file, which the response has to close.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    first: int | None
+    file: FileIO
 
 
 class StaticFiles:
@@ -209,6 +226,34 @@ class StaticFiles:
     def respond(self, found: Found, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Respond with the file that `find` opened; a WSGI application except for its first
         argument. The descriptor is closed with the returned iterable, or before."""
+        reply = self._reply(found, environ)
+        file = reply.file
+        try:
+            start_response(str(reply.status), reply.headers)
+            if reply.first:
+                file.seek(reply.first)
+        except BaseException:
+            file.close()
+            raise
+        if reply.first is None:
+            file.close()
+            return []
+        return self._wrapper(file)
+
+    async def respond_asgi(self, found: Found, environ: Environ, scope: object, receive: object,
+                           send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        """As `respond`; an ASGI application except for its first two arguments."""
+        reply = self._reply(found, environ)
+        with reply.file:
+            await send({"type": "http.response.start", "status": reply.status, "headers": [
+                (name.encode("latin-1"), os.fsencode(value)) for name, value in reply.headers]})
+            if reply.first is None:
+                await send({"type": "http.response.body"})
+            else:   # as much as the Content-Length says
+                await send({"type": "http.response.zerocopysend", "file": reply.file,
+                            "offset": reply.first})
+
+    def _reply(self, found: Found, environ: Environ) -> Reply:
         self.served += 1
         headers: list[tuple[str, str]] = []
         media, encoding = self._types.guess_type(found.name)
@@ -223,24 +268,13 @@ class StaticFiles:
                 os.close(found.fd)
                 found = twin
                 headers.append(("Content-Encoding", "gzip"))
-        file = os.fdopen(found.fd, "rb", buffering=0)
-        try:
-            if self._offload:
-                status, first = 200, None
-                headers += [(self._offload, found.name),
-                            ("Last-Modified", imf_fixdate(int(found.info.st_mtime)))]
-            else:
-                status, first = self._describe(found, environ, media or "", headers)
-            start_response(str(status), headers)
-            if first:
-                file.seek(first)
-        except BaseException:
-            file.close()
-            raise
-        if first is None:
-            file.close()
-            return []
-        return self._wrapper(file)
+        file = FileIO(found.fd)
+        if self._offload:
+            headers += [(self._offload, found.name),
+                        ("Last-Modified", imf_fixdate(int(found.info.st_mtime)))]
+            return Reply(200, headers, None, file)
+        status, first = self._describe(found, environ, media or "", headers)
+        return Reply(status, headers, first, file)
 
     def _describe(self, found: Found, environ: Environ, media: str,
                   headers: list[tuple[str, str]]) -> tuple[int, int | None]:

@@ -17,7 +17,6 @@ REFUSED = ("rules are not run with ASGI, so nothing would protect what they prot
            "middleware in the application, or the web server in front")
 _LOOP = "see asgi-loop-timeout, slow-request and --stacks"
 _SLOTS = "worker-connections limits an event loop, which has no slots"
-_FILES = "files are served by the application, or by nginx"
 _FIELDS = "response headers are removed by the application, or by nginx"
 _BUFFERS = "any buffer is accepted, and files are sent with pathsend and zerocopysend"
 _HOSTS = "the application is chosen by the path only"
@@ -28,13 +27,6 @@ IGNORED = {
     "post_buffering": "bodies are streamed to the application",
     "harakiri_verbose": _LOOP, "block_warning": _LOOP, "py_tracebacker": _LOOP,
     "cancel_on_disconnect": "the application receives http.disconnect",
-    **dict.fromkeys((
-        "static_map", "static_map2", "check_static", "check_static_docroot", "static_index",
-        "static_skip_ext", "static_safe", "static_expires", "static_expires_mtime",
-        "static_expires_uri", "static_expires_uri_mtime", "static_expires_path_info",
-        "static_expires_path_info_mtime", "static_expires_type", "static_expires_type_mtime",
-        "static_gzip", "static_gzip_all", "static_gzip_dir", "static_gzip_ext", "mimefile",
-        "file_serve_mode", "honour_range"), _FILES),
     "https_export_cert": "a scope has no certificate", "vhost": _HOSTS, "vhost_host": _HOSTS,
     "del_header": _FIELDS, "collect_header": _FIELDS, "pull_header": _FIELDS,
     "http_auto_gzip": "responses are compressed by the application, or by nginx",

@@ -12,11 +12,13 @@ Rules:
 
 import logging
 from abc import abstractmethod
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
 
 from ...app.debug_pages import USUAL, Page
+from ...app.static.files import StaticFiles
 from ...errors import NotOurProtocol, ProtocolError
 from ...log.access import CLIENT_GONE
 from ...net.deadlines import HALF_PROXY_HEADER
@@ -32,7 +34,7 @@ from . import harakiri
 from .exchange import AsgiExchange
 from .flow_control import StreamProtocol
 from .record import RejectedRequest
-from .scope import ASGI, Scope
+from .scope import ASGI, Scope, file_variables
 from .service import AsgiService
 
 log = logging.getLogger("geventuwsgi.error")
@@ -197,10 +199,12 @@ class Connection(StreamProtocol):
     def start(self, exchange: AsgiExchange, scope: Scope) -> None:
         """Call the application for a request whose head is complete."""
         service = self.service
-        app = service.only or self._choose(scope)
         self.exchange = exchange
         self.deadline = inf
         service.in_progress += 1
+        if service.static is not None and self._send_static(service.static, exchange, scope):
+            return
+        app = service.only or self._choose(scope)
         if app is None:
             exchange.complete = True
             self.send_error(500)
@@ -210,6 +214,17 @@ class Connection(StreamProtocol):
         if service.has_timeouts:
             self.harakiri_at = exchange.began + service.timeouts.first(scope["path"])
         service.run(exchange, app.callable)
+
+    def _send_static(self, static: StaticFiles, exchange: AsgiExchange, scope: Scope) -> bool:
+        """Send the file of a request; return whether there is one."""
+        if scope["method"] not in ("GET", "HEAD"):
+            return False
+        variables = file_variables(scope, exchange.uri)
+        found = static.find(variables)
+        if found is None:
+            return False
+        self.service.run(exchange, partial(static.respond_asgi, found, variables))
+        return True
 
     def start_websocket(self, websocket: Any, scope: Scope) -> None:
         """Call the application for a WebSocket whose handshake is valid."""

@@ -213,6 +213,24 @@ def _without_port(address: str) -> str:
     return address
 
 
+def file_variables(scope: Scope, uri: str) -> dict[str, str]:
+    """Return what `app.static` reads of a request. Files whose names are not UTF-8 are not found.
+
+    Args:
+        scope: its scope, before an application was chosen.
+        uri: the target as sent.
+    """
+    path: str = scope["path"].removeprefix(scope["root_path"])
+    variables = {"REQUEST_METHOD": scope["method"], "REQUEST_URI": uri,
+                 "PATH_INFO": path.encode("utf-8", "replace").decode("latin-1"),
+                 "DOCUMENT_ROOT": scope["extensions"].get(VARIABLES, {}).get("DOCUMENT_ROOT", "")}
+    for name, value in scope["headers"]:
+        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+        text = value.decode("latin-1")
+        variables[key] = f"{variables[key]}, {text}" if key in variables else text
+    return variables
+
+
 class Variables:
     """A scope under the names of an environ, for log formats (`record.environ`)."""
 

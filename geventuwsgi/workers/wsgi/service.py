@@ -9,7 +9,6 @@ from gevent.monkey import get_original
 
 from ...app.applications import Applications
 from ...app.rules.rules import Routes
-from ...app.static.files import StaticFiles
 from ...log.access import AccessLog
 from ..service import Callback, Service, ServiceValues, noop
 from .slots import Slots
@@ -26,7 +25,6 @@ class WsgiService(Service):
         access: the request log, None for none.
         templates: environ template by listener URL.
         export_cert: pass the certificates of clients to the application.
-        static: the files served without the application, None for none.
         routes: the rules of internal routing, None for none.
         pool: the native threads of the application, None if it runs in greenlets.
 
@@ -50,8 +48,7 @@ class WsgiService(Service):
     def __init__(self, values: ServiceValues, applications: Applications, *, hub: Any,
                  slots: Slots, access: AccessLog | None,
                  templates: Mapping[str, dict[str, Any]], export_cert: bool,
-                 static: StaticFiles | None, routes: Routes | None,
-                 pool: ThreadPool | None = None) -> None:
+                 routes: Routes | None, pool: ThreadPool | None = None) -> None:
         super().__init__(values, applications)
         self.hub = hub
         self.slots = slots
@@ -59,7 +56,6 @@ class WsgiService(Service):
         self.access = access
         self.templates = templates
         self.export_cert = export_cert
-        self.static = static
         self.routes = routes
         self.pool = pool
         self.event_type: Callable[[], Any] = Event if pool is None else threading.Event

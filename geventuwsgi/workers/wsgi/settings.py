@@ -1,6 +1,5 @@
 """Settings to the plain values and the service of a WSGI worker."""
 
-import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -11,8 +10,7 @@ from ... import __version__
 from ...app import environ as environs
 from ...app.applications import Applications
 from ...app.middleware import buffers
-from ...app.rules.rules import PHASES, Filters, Routes
-from ...app.static.files import Gzipped, StaticFiles, expiries, pair
+from ...app.rules.rules import Filters, Routes
 from ...app.wsgi import FileWrapper, OffloadedWrapper, ReadWrapper
 from ...config.settings import Settings
 from ...ipc.commands import Child
@@ -38,8 +36,7 @@ def service_of(settings: Settings, listeners: Sequence[Listener], applications: 
         slots=slots_type(settings.slots, lambda: service.resume(), settings.queue_limit),
         access=access,
         templates={listener.url: template_of(settings, listener) for listener in listeners},
-        export_cert=settings.https_export_cert, static=static_of(settings),
-        routes=routes_of(settings, child.id))
+        export_cert=settings.https_export_cert, routes=routes_of(settings, child.id))
     if pool is not None and settings.processes == 1 and not settings.queue_limit:
         service.alone = True
     return service
@@ -56,31 +53,6 @@ def routes_of(settings: Settings, worker: int) -> Routes | None:
     if not settings.route and filters == Filters():
         return None
     return Routes(settings.route, filters, worker)
-
-
-def static_of(settings: Settings) -> StaticFiles | None:
-    """Return the files served without the application, None if no option names any."""
-    if not (settings.static_map or settings.static_map2 or settings.check_static
-            or settings.check_static_docroot):
-        return None
-    mode = settings.file_serve_mode or ""
-    return StaticFiles(
-        maps=[pair(text) for text in settings.static_map],
-        whole_maps=[pair(text) for text in settings.static_map2],
-        roots=settings.check_static, docroot=settings.check_static_docroot,
-        index=settings.static_index, skip=settings.static_skip_ext, safe=settings.static_safe,
-        expiries=[
-            rule for subject, name in (("type", "static_expires_type"), ("name", "static_expires"),
-                                       ("uri", "static_expires_uri"),
-                                       ("path", "static_expires_path_info"))
-            for suffix in ("", "_mtime")
-            for rule in expiries(subject, getattr(settings, name + suffix), suffix != "")],
-        gzipped=Gzipped(settings.static_gzip_all, tuple(map(re.compile, settings.static_gzip)),
-                        settings.static_gzip_dir, settings.static_gzip_ext),
-        mime_files=settings.mimefile, ranges=settings.honour_range,
-        wrapper=ReadWrapper if settings.disable_sendfile else FileWrapper,
-        guarded=any(not text.startswith(PHASES) for text in settings.route),
-        offload="X-Sendfile" if mode == "x-sendfile" else "X-Accel-Redirect" if mode else "")
 
 
 def template_of(settings: Settings, listener: Listener) -> environs.Environ:

@@ -73,8 +73,9 @@ asgi = m:app
 """)
     report, _ = check([path], {})
     found = by_option(report)
-    assert report.fine and report.counts["ignored"] == 4
-    for name in ("static-map", "static-index", "threads", "post-buffering"):
+    assert report.fine and report.counts["ignored"] == 2
+    assert found["static-index"].status == "taken"
+    for name in ("threads", "post-buffering"):
         line = found[name]
         assert line.status == "ignored" and "has no effect with ASGI" in line.reasons[0]
         assert len(line.reasons) == 1
