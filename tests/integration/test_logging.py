@@ -309,6 +309,27 @@ def test_files_without_loggers(tmp_path: Path) -> None:
             tmp_path / "moved.log", "generation 2") + wait_in(log, "logs reopened")
 
 
+@pytest.mark.parametrize("file, captured", [("errors.log", True), ("-", False)])
+def test_the_output_of_an_application_in_the_error_log(tmp_path: Path, file: str,
+                                                       captured: bool) -> None:
+    """gunicorn's --capture-output."""
+    log = tmp_path / file
+    with Server(tmp_path, "app", "--error-logfile", file, "--capture-output", "-e",
+                "PYTHONUNBUFFERED=1", "--access-logfile", "access.log", "--http-socket",
+                "127.0.0.1:0", app=APP, ready=False) as server:
+        if not captured:
+            server.wait_for("ready: ")
+            ask(server, "/404")
+            assert server.wait_for("raw 404") and server.wait_for("printed 404")
+            return
+        port = int(re.findall(r"127\.0\.0\.1:(\d+)", wait_in(log, "ready: "))[0])
+        get(port, "404")
+        lines = wait_in(log, "raw 404") + wait_in(log, "printed 404")
+        assert "Starting geventuwsgi" in lines and not server.err and not server.out
+        assert "GET /404" in wait_in(tmp_path / "access.log", "GET /404")
+        assert server.stop() == 0
+
+
 def test_an_upgrade_in_place_and_daemonize(tmp_path: Path) -> None:
     """The log collector continues, and the file of daemonize is rotated too."""
     (tmp_path / "app.py").write_text(APP)

@@ -65,8 +65,8 @@ REASONS = {
                      "reload-on-exception-value", "reload-on-exception-repr"), _ONE),
     **dict.fromkeys(("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2"),
                     "there is no master to send signals to: write os.getpid() to a file"),
-    "logto": "it would redirect the caller's standard output: use access-logfile and "
-             "error-logfile",
+    **dict.fromkeys(("logto", "capture-output"), "it would redirect the caller's standard output: "
+                    "use access-logfile and error-logfile"),
     _section(logging.LOG_FILES): "they need a process of their own: start geventuwsgi as a "
                                  "program, or use access-logfile, error-logfile and Python's "
                                  "logging",

@@ -45,13 +45,13 @@ GUNICORN: tuple[Option, ...] = tuple(replace(option, everywhere=False) for optio
     *refused("spew", "use --stacks PIDFILE, slow-request or py-spy"),
     *refused("secure-scheme-headers", "X-Forwarded-Proto and X-Forwarded-Ssl are used, if they "
              "come from forwarded-allow-ips"),
-    *refused("capture-output", "use logto: it includes the application's output"),
     *refused("logger-class log-config log-config-json logconfig logconfig-dict logconfig-json",
              _LOGGING),
     *refused("log-syslog-to log-syslog-prefix log-syslog-facility syslog syslog-addr "
              "syslog-prefix syslog-facility", "use logger = syslog:NAME,FACILITY, or logger = "
              "rsyslog:HOST:PORT,NAME,FACILITY"),
-    *refused("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent to statsd"),
+    *ignored("statsd-host statsd-prefix dogstatsd-tags", "statistics are not sent: metrics serves "
+             "them for Prometheus, stats in uWSGI's JSON", _ANY),
     *refused("ssl-context", _SSL),
     *refused("dirty-app dirty-apps dirty-workers dirty-timeout dirty-threads "
              "dirty-graceful-timeout", _DIRTY),

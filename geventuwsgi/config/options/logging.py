@@ -82,6 +82,8 @@ LOGGING: tuple[Option, ...] = (
            _LOGGING, derived="standard output"),
     Option("error-logfile", Path(), "the file for all other lines; - is standard error",
            _LOGGING, gunicorn=("log-file", "error-log"), derived="standard error"),
+    Option("capture-output", Boolean(), "write the application's standard output and error to the "
+           "file of error-logfile, too", _LOGGING, default=False, everywhere=False),
     Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
            "the minimum level that is logged", _LOGGING, default="info"),
     Option("log-dialect", Choice("geventuwsgi", "uwsgi"), "what the log and the process titles "

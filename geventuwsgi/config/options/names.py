@@ -25,7 +25,7 @@ metrics keepalive harakiri-path slow-request block-warning stacks cancel-on-disc
 uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header honor-range
 error-page error-page-400 error-page-408 error-page-413 error-page-414 error-page-421 error-page-431
 error-page-501 error-page-502 error-page-503 error-page-504 error-page-505
-access-logfile error-logfile log-level log-dialect
+access-logfile error-logfile capture-output log-level log-dialect
 """.split())
 # First names and aliases that gunicorn has too.
 ALSO_GUNICORN = frozenset("""
@@ -34,7 +34,7 @@ reuse-port umask
 certfile keyfile ca-certs cert-reqs ciphers ssl-version workers threads worker-class
 worker-connections pidfile reload max-requests max-requests-jitter daemon limit-request-line
 limit-request-fields limit-request-field-size limit-request-field_size keepalive uwsgi-allow-from
-forwarded-allow-ips proxy-allow-ips access-logfile error-logfile log-level log-syslog
+forwarded-allow-ips proxy-allow-ips access-logfile error-logfile capture-output log-level log-syslog
 reload-extra-file
 """.split())
 

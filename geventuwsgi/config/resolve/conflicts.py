@@ -202,12 +202,16 @@ class WorkerConflicts:
 
 
 def resolve_logs(values: dict[str, Any], origins: dict[str, Origin], warnings: list[str]) -> None:
-    """Check the options on logs, and replace `logto` by `logto2`.
+    """Check the options on logs, and replace `logto` by `logto2` or what `capture-output` means.
 
     Raises:
         ConfigError: at the place of the option that has to change.
     """
     _check_logger_names(values, origins)
+    errors = values["error_logfile"]
+    if values["capture_output"] and errors and errors != "-" and not values["logto"]:
+        values["logto"], values["error_logfile"] = errors, None
+        origins["logto"] = origins["error_logfile"]
     if values["logto2"]:
         values["logto"], origins["logto"] = values["logto2"], origins["logto2"]
     if values["log_maxsize"] and not values["logto"]:

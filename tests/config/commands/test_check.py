@@ -403,7 +403,7 @@ statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
     report, _ = check(["--check-config", str(tmp_path / "gunicorn.conf.py")], {})
     found = by_option(report)
     assert found["workers"].status == "wrong" and found["workers"].text == "two"
-    assert {found[name].status for name in ("spew", "syslog", "config", "statsd_prefix")} == {
+    assert {found[name].status for name in ("spew", "syslog", "config", "statsd-prefix")} == {
         "ignored"}
 
 
