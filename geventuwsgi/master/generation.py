@@ -238,10 +238,12 @@ class Generation:
             ours, pid = spawn(self.role, self.number)
         except OSError as error:
             delay = self._template_throttle.died(now, 0.0, False)
-            logger.error("cannot start a template: %s; next attempt in %.1f seconds",
-                         error.strerror, delay)
+            reason = f"cannot start a template: {error.strerror}"
+            if error.filename:      # an interpreter that this user may not execute
+                reason += f": {error.filename}"
+            logger.error("%s; next attempt in %.1f seconds", reason, delay)
             if not self._ever_loaded:
-                self._fail(BootError.exit_status, f"cannot start a process: {error.strerror}")
+                self._fail(BootError.exit_status, reason)
             return
         self.template = template = Process(pid, ours)
         self._loaded = False

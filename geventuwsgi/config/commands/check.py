@@ -362,6 +362,9 @@ def _declared(entry: Entry, reading: Reading) -> Line:
         lines = [_report(one, reading) for one in reading.expansion(entry)]
     except ConfigError as error:
         return _line(entry.origin, entry.key, entry.text, WRONG, error.message)
+    if entry.key in reading.references and all(line.status == UNKNOWN for line in lines):
+        # Debian's default.ini declares options only to refer to their values.
+        return _line(entry.origin, entry.key, entry.text, TAKEN, "a placeholder")
     worst = max((line.status for line in lines), key=STATUSES.index, default=TAKEN)
     statuses = [f"{line.option} = {line.text or ''}: {line.status}" for line in lines]
     return _line(entry.origin, entry.key, entry.text, worst,

@@ -232,6 +232,14 @@ LINES = [
 ]
 
 
+def test_a_declared_option_that_is_only_referred_to(write: Callable[..., str]) -> None:
+    path = write("[uwsgi]\nmodule = a\nhttp-socket = :0\ndeclare-option = deb-name=$1\n"
+                 "pidfile = /run/%(deb-name).pid\n")
+    report, _ = check(["--ini", path], {"UWSGI_DEB_NAME": "shop"})
+    assert [(line.status, line.reasons) for line in report.lines
+            if line.option == "UWSGI_DEB_NAME"] == [("taken", ("a placeholder",))]
+
+
 @pytest.mark.parametrize(("line", "status", "reasons"), LINES)
 def test_statuses(write: Callable[..., str], line: str, status: str, reasons: list[str]) -> None:
     path = write(f"[uwsgi]\nwsgi-file = a.py\nhttp-socket = :0\n{line}\n")
