@@ -33,7 +33,7 @@ from ..system.limits import set_open_files
 from ..system.pidfile import PidFile
 from ..system.privileges import Identity
 from ..system.terminal import TerminalModes, detach
-from . import logs, monitor_process, tls
+from . import logs, monitor_process, router_process, tls
 from .attached import AttachedServices, rotate, watch_files, watch_modules
 from .hooks import START_PHASES, identity_of, require_directory, run_hooks, wait_for_resources
 from .logs import create_collector, start_collector
@@ -492,4 +492,5 @@ def check(settings: Settings) -> Identity:
         packages_of(settings)
     tls.check(settings)
     monitor_process.check(settings)
+    router_process.check(settings)
     return identity

@@ -7,11 +7,13 @@ master, so that they outlive a router and a reload.
 import logging
 import os
 import socket
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from ..config.settings import Settings
 from ..errors import BindError
 from ..net import address as addresses
+from ..net import signature
 from ..net.listener import bind_file
 from ..rights import User, reaching
 from ..system.privileges import Identity
@@ -128,6 +130,20 @@ def _close(sock: socket.socket, user: User | None) -> None:
                 os.unlink(path)
         except OSError:
             pass  # it was removed already
+
+
+def check(settings: Settings) -> None:
+    """Check what `subscriptions-sign-check` needs.
+
+    Raises:
+        ConfigError: it is not there; with the option.
+    """
+    if settings.subscriptions_sign_check:
+        _, directory = signature.parse(settings.subscriptions_sign_check)
+        reason = (signature.MISSING if find_spec("cryptography") is None else
+                  f"{directory} is not a directory" if not os.path.isdir(directory) else "")
+        if reason:
+            raise settings.origin("subscriptions-sign-check").failure(reason)
 
 
 class RouterTemplate(RoleTemplate):

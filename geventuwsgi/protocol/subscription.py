@@ -3,10 +3,12 @@
     byte 0    224              bytes 1-2  size of the block           byte 3  0 subscribe, 1 leave
     block     again and again: uint16 key length, key, uint16 value length, value
 
+A signed one has the pairs `unix`, the time, and at the end `sign`, the signature of all before.
 A datagram with any error is rejected as a whole. The caller checks whether its sender may
 announce anything.
 """
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..errors import ProtocolError
@@ -18,6 +20,7 @@ LONGEST_KEY = 255       # the longest key that uWSGI's router looks up
 LONGEST_ADDRESS = 255   # and the longest address of a node that it takes
 SUBSCRIBE, LEAVE = 0, 1
 _GREATEST = 1 << 31
+_LATEST = 1 << 33       # Unix time: the year 2242
 
 
 class Announcement(NamedTuple):
@@ -31,6 +34,7 @@ class Announcement(NamedTuple):
         cores: how many requests it can serve at once; 0 = unknown.
         load: how many requests it serves now.
         weight: its share among the nodes of its key.
+        unix: when it was signed, Unix time; 0 if it is not.
         uid: of the process that sent it, where the kernel says so; set by the receiver.
     """
 
@@ -42,6 +46,7 @@ class Announcement(NamedTuple):
     cores: int = 0
     load: int = 0
     weight: int = 1
+    unix: int = 0
     uid: int | None = None
 
 
@@ -64,19 +69,36 @@ def parse(data: bytes) -> Announcement:
     return Announcement(
         data[3] == LEAVE, key.lower(), address,
         _number(pairs, "modifier1", 0, 255), _number(pairs, "modifier2", 0, 255),
-        _number(pairs, "cores"), _number(pairs, "load"), max(1, _number(pairs, "weight", 1, 1000)))
+        _number(pairs, "cores"), _number(pairs, "load"), max(1, _number(pairs, "weight", 1, 1000)),
+        _number(pairs, "unix", most=_LATEST))
 
 
-def encode(sent: Announcement) -> bytes:
+def signature_of(data: bytes) -> tuple[bytes, bytes]:
+    """Return what is signed of a valid datagram, and the signature; empty if it has none."""
+    *_, (at, name, value) = _walk(data)
+    if name != "sign":
+        return b"", b""
+    return data[uwsgi.HEADER_SIZE:at], value.encode("latin-1")
+
+
+def encode(sent: Announcement, sign: Callable[[bytes], bytes] | None = None) -> bytes:
     """Build a datagram, with its keys in uWSGI's order.
+
+    Args:
+        sent: what is announced.
+        sign: returns the signature of a block.
 
     Raises:
         ProtocolError: 431, it is too large.
     """
-    packet = uwsgi.encode({
+    pairs = {
         "key": sent.key, "address": sent.address, "modifier1": str(sent.modifier1),
         "modifier2": str(sent.modifier2), "cores": str(sent.cores), "load": str(sent.load),
-        "weight": str(sent.weight)}, MODIFIER, LEAVE if sent.leaves else SUBSCRIBE)
+        "weight": str(sent.weight)}
+    if sign is not None:
+        pairs["unix"] = str(sent.unix)
+        pairs["sign"] = sign(uwsgi.encode(pairs)[uwsgi.HEADER_SIZE:]).decode("latin-1")
+    packet = uwsgi.encode(pairs, MODIFIER, LEAVE if sent.leaves else SUBSCRIBE)
     if len(packet) > LARGEST:
         raise ProtocolError(431, f"a subscription of {len(packet)} bytes (max {LARGEST})")
     return packet
@@ -84,10 +106,14 @@ def encode(sent: Announcement) -> bytes:
 
 def _pairs(data: bytes) -> dict[str, str]:
     """Return the pairs of the block; the last of repeated keys wins, as in uWSGI."""
-    found: dict[str, str] = {}
+    return {name: value for _, name, value in _walk(data)}
+
+
+def _walk(data: bytes) -> Iterator[tuple[int, str, str]]:
+    """Yield each pair of the block, and where it begins."""
     at, size = uwsgi.HEADER_SIZE, len(data)
     while at < size:
-        texts = []
+        start, texts = at, []
         for _ in range(2):
             if at + 2 > size:
                 raise ProtocolError(400, "a truncated subscription")
@@ -96,8 +122,7 @@ def _pairs(data: bytes) -> dict[str, str]:
                 raise ProtocolError(400, "a length runs over the end of a subscription")
             texts.append(data[at + 2:end].decode("latin-1"))
             at = end
-        found[texts[0]] = texts[1]
-    return found
+        yield start, texts[0], texts[1]
 
 
 def _number(pairs: dict[str, str], name: str, default: int = 0, most: int = _GREATEST) -> int:

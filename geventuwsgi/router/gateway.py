@@ -21,15 +21,18 @@ from gevent.event import Event
 
 from ..app.response_defaults import defaults_of
 from ..config.settings import Settings
+from ..errors import ConfigError
 from ..ipc import scoreboard
 from ..ipc.commands import Child, WorkerCommands
 from ..log import tracebacks as stacks
+from ..net import signature
 from ..net.acceptor import Acceptor
 from ..net.address import Address
 from ..net.allowlist import AllowList
 from ..net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ..net.listener import Listener
 from ..net.report_server import Document, ReportServer, Request
+from ..net.signature import Verifier
 from ..net.stream import in_greenlets
 from ..protocol.message import Limits
 from ..system import forked
@@ -37,6 +40,7 @@ from .client import Client
 from .nodes import NodeTable
 from .request import ForwardingOptions
 from .routes import Routes
+from .senders import Senders
 from .statistics import document, snapshot
 from .subscriptions import Registry, SubscriptionServer
 
@@ -143,7 +147,8 @@ class Gateway:
             settings.http_connections, settings.origin("http-connections").kind != "default")
         self.acceptors = [Acceptor(one, in_greenlets(hub, self._serve), self._free, hub.loop)
                           for one in listeners if one.protocol != "statistics"]
-        self.servers = [SubscriptionServer(hub, sock, self.registry)
+        senders = senders_of(settings)
+        self.servers = [SubscriptionServer(hub, sock, self.registry, senders)
                         for sock in datagrams] if self.registry is not None else []
         urls = [acceptor.listener.address.text for acceptor in self.acceptors]
         self.statistics = [
@@ -334,6 +339,21 @@ def _connections(wanted: int, configured: bool) -> int:
         log.warning("http-connections = %d: the limit of open files (%d) allows %d", wanted, soft,
                     allowed)
     return min(wanted, allowed)
+
+
+def senders_of(settings: Settings) -> Senders:
+    """Return the check of who announces nodes.
+
+    Raises:
+        ConfigError: `cryptography` is not installed, with the option.
+    """
+    text = settings.subscriptions_sign_check
+    try:
+        verifier = Verifier(*signature.parse(text)) if text else None
+    except ConfigError as error:
+        raise settings.origin("subscriptions-sign-check").failure(error.message) from None
+    return Senders(verifier, settings.subscriptions_sign_check_tolerance,
+                   settings.subscriptions_sign_skip_uid, settings.subscriptions_credentials_check)
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -28,6 +28,7 @@ class NodeTable:
         subscribed: the groups of subscribed nodes, by key.
         local: the node for the workers of this instance, if it has any.
         tolerance: seconds after the last announcement until a node is removed.
+        signature_tolerance: seconds by which the time of a signature may differ from now.
         dotsplit: whether a parent domain's nodes serve its subdomains.
         fallback_key: for hosts without a subscribed node; "" = none.
     """
@@ -42,6 +43,7 @@ class NodeTable:
         self._subscribed = {
             **self._grouping, "algorithm": "wrr" if settings.subscription_algo == "wrr" else "lc"}
         self.tolerance: float = settings.subscription_tolerance
+        self.signature_tolerance: float = settings.subscriptions_sign_check_tolerance
         self.dotsplit: bool = settings.subscription_dotsplit
         self.fallback_key: str = (settings.http_subscription_fallback_key or "").lower()
         self.local: Node | None = None

@@ -12,14 +12,15 @@ Rules:
   is killed while it writes has changed nothing.
 - Times are `time.monotonic`, which all processes of a machine share.
 - Without a signature the sender of a datagram may claim anything, so only this machine may
-  announce: over loopback, and over Unix sockets, whose file has permissions. There the kernel says
-  who sends, and a node that was announced is that user's.
+  announce (`senders`): over loopback, and over Unix sockets, whose file has permissions. There the
+  kernel says who sends, and a node that was announced is that user's.
+- Of a signed announcement the time must be later than that of the last one for the node, also if
+  the node has left: else a datagram that was read on the way could be sent again.
 - All that is read at a time is one change of the table, and a router spends no more than a share of
   its time on announcements.
 """
 
 import fcntl
-import ipaddress
 import json
 import logging
 import mmap
@@ -27,7 +28,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from ..errors import BindError, ProtocolError
@@ -40,6 +41,7 @@ from .balance import NodeGroup
 from .node import Node
 from .nodes import NodeTable
 from .routes import without_port
+from .senders import Senders
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -47,6 +49,7 @@ SIZE = 2 << 20          # bytes of the memory, for some 5,000 nodes
 _NUMBER = struct.Struct("Q")    # the version; and before each half, the length of its JSON
 _BATCH = 256            # datagrams read at a time
 _TIME_SHARE = 4              # one part in four of a router's time, at most, is for announcements
+_GONE = ""              # key in the table for the times of signatures of nodes that have gone
 MOST_KEYS = 2000
 MOST_NODES = 1000       # of one key
 _RENEW = 1.0            # seconds: an unchanged announcement within that time is not recorded
@@ -165,6 +168,10 @@ class Registry:
         try:
             version, table = self._read()
             change(table)
+            earliest = time() - self._nodes.signature_tolerance     # others are not accepted
+            for name, record in tuple(table.get(_GONE, {}).items()):
+                if record["unix"] < earliest:
+                    del table[_GONE][name]
             data = json.dumps(table).encode()
             at = _half(version + 1)
             if len(data) > _half(1) - _half(0) - _NUMBER.size:
@@ -202,6 +209,7 @@ class Registry:
 
     def _apply(self, table: Table) -> None:
         """Make the groups of this process match the table; keep the nodes that stay."""
+        table.pop(_GONE, None)
         before, self._table = self._table, table
         groups = self._groups
         for key in [key for key in groups if key not in table]:
@@ -264,14 +272,21 @@ def _record(table: Table, one: Announcement) -> str:
     known = nodes.get(one.address)
     if known is not None and known["uid"] is not None and one.uid not in (0, known["uid"]):
         raise BindError(f"{one.key}: another user announced the node {one.address}")
+    gone = table.get(_GONE, {})
+    last = (known or gone.get(f"{one.key} {one.address}", {"unix": 0}))["unix"]
+    if one.unix and one.unix <= last:
+        raise BindError(f"{one.key}: an announcement of {one.address} that is not newer than the "
+                        "last one (sent again by someone?)")
     if one.leaves:
-        _remove(table, one.key, one.address)
+        _remove(table, one.key, one.address, one.unix)
         return f"{one.key} => removing node {one.address}" if known is not None else ""
     if known is None:
         _check_node(one, len(nodes), len(table))
+        gone.pop(f"{one.key} {one.address}", None)
     table.setdefault(one.key, {})[one.address] = {
         "modifier1": one.modifier1, "modifier2": one.modifier2, "cores": one.cores,
-        "load": one.load, "weight": one.weight, "uid": one.uid, "seen": monotonic()}
+        "load": one.load, "weight": one.weight, "uid": one.uid,
+        "unix": max(one.unix, last), "seen": monotonic()}
     return (f"{one.key} => new node: {one.address} (weight: {one.weight})" if known is None
             else "")
 
@@ -289,11 +304,15 @@ def _check_node(one: Announcement, nodes: int, keys: int) -> None:
         raise BindError(f"{one.key}: there are too many {'nodes' if nodes else 'keys'}")
 
 
-def _remove(table: Table, key: str, address: str) -> None:
+def _remove(table: Table, key: str, address: str, unix: int = 0) -> None:
+    """Remove a node; the time of its last signature stays."""
     nodes = table.get(key, {})
-    nodes.pop(address, None)
+    record = nodes.pop(address, None)
     if not nodes:
         table.pop(key, None)
+    unix = max(unix, record["unix"] if record is not None else 0)
+    if unix:
+        table.setdefault(_GONE, {})[f"{key} {address}"] = {"unix": unix}
 
 
 class SubscriptionServer:
@@ -303,10 +322,13 @@ class SubscriptionServer:
         hub: the hub of this thread.
         sock: a bound datagram socket, non-blocking, shared with other routers.
         registry: gets what is announced.
+        senders: checks who announces.
     """
 
-    def __init__(self, hub: Any, sock: socket.socket, registry: Registry) -> None:
+    def __init__(self, hub: Any, sock: socket.socket, registry: Registry,
+                 senders: Senders) -> None:
         self._sock = sock
+        self._senders = senders
         self._registry = registry
         self._loop = hub.loop
         self._watcher = hub.loop.io(sock.fileno(), READ)
@@ -348,7 +370,7 @@ class SubscriptionServer:
                 log.debug("subscription server: %s", error)
                 break
             try:
-                one = self._checked(data, ancillary, sender)
+                one = self._senders.check(data, sender, self._user(ancillary))
             except ProtocolError as error:
                 self._reject(sender, error.reason)
                 continue
@@ -356,19 +378,12 @@ class SubscriptionServer:
         for reason in self._registry.announce(*found.values()):
             self._reject(None, reason)
 
-    def _checked(self, data: bytes, ancillary: list[tuple[int, int, bytes]],
-                 sender: Any) -> Announcement:
-        """Return the announcement in a datagram.
-
-        Raises:
-            ProtocolError: it is none, or the sender may not announce.
-        """
-        if not _of_this_machine(sender):
-            raise ProtocolError(403, "it is from another machine, and announcements are not signed")
-        announcement = subscription.parse(data)
+    def _user(self, ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int] | None:
+        """Return uid and gid of a sender; None over UDP."""
         if self._sock.family != socket.AF_UNIX:
-            return announcement
-        return announcement._replace(uid=credentials.sender(ancillary)[1])
+            return None
+        _, uid, gid = credentials.sender(ancillary)
+        return uid, gid
 
     def _reject(self, sender: Any, reason: str) -> None:
         now = monotonic()
@@ -377,12 +392,3 @@ class SubscriptionServer:
             source = (f" from {sender[0]}:{sender[1]}" if isinstance(sender, tuple) else
                       " from a Unix socket" if isinstance(sender, str) else "")
             log.warning("announcement%s rejected: %s", source, reason)
-
-
-def _of_this_machine(sender: Any) -> bool:
-    if not isinstance(sender, tuple):
-        return True
-    found = ipaddress.ip_address(sender[0].partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped.is_loopback
-    return found.is_loopback

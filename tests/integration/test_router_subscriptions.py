@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from geventuwsgi.protocol import subscription
 from geventuwsgi.protocol.subscription import Announcement
-from geventuwsgi.router.subscriptions import _of_this_machine
+from geventuwsgi.router.senders import of_this_machine
 from tests.harness import Program, Server, free_port, reference_uwsgi, wait_until
 from tests.integration.test_router import pid_of_router, status
+from tests.net.test_signature import pem_of
 from tests.router.nodes import APP, Scripted, node_of, responding, router
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -112,6 +114,47 @@ def test_fallback_key_and_parents(tmp_path: Path) -> None:
         wait_until(lambda: status(get(server, "other.org")) == 200)
 
 
+def test_signed_announcements_only(tmp_path: Path) -> None:
+    """A node with the key serves through reloads, and leaves; one without it never does."""
+    private, public = pem_of(rsa.generate_private_key(65537, 2048))
+    for name, data in (("private.pem", private), ("a.example.pem", public)):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "node").mkdir()
+    port = free_port(socket.SOCK_DGRAM)
+    with Scripted(responding(OK)) as other, router(
+            tmp_path / "router", "--http-subscription-server", f"127.0.0.1:{port}",
+            "--subscriptions-sign-check", f"SHA256:{tmp_path}",
+            "--subscription-tolerance", "60") as server:
+        announce(port, "a.example", other.address)
+        server.wait_for("rejected: it is not signed")
+        with Server(tmp_path / "node", "--uwsgi-socket", "127.0.0.1:0", "--subscribe2",
+                    f"server=127.0.0.1:{port},key=a.example,sign=SHA256:{tmp_path}/private.pem",
+                    "--subscribe-freq", "1", "app", app=APP, env={"NODE": "ours"}) as node:
+            wait_until(lambda: node_of(get(server, "a.example")) == "ours")
+            node.send_signal(signal.SIGHUP)
+            node.wait_for("worker 1 buried")
+            assert node_of(get(server, "a.example")) == "ours"
+            assert not server.find("not newer")
+            assert node.stop() == 0
+        wait_until(lambda: status(get(server, "a.example")) == 503)
+
+
+@pytest.mark.parametrize("line, reason", [
+    ("subscribe2 = server=127.0.0.1:1,key=a,sign=SHA256:/none.pem",
+     "app.ini:5: subscribe2: /none.pem: No such file or directory"),
+    ("subscribe-to = 127.0.0.1:1:a,0,SHA256:app.py",
+     "app.ini:5: subscribe-to: app.py: no private key without a passphrase"),
+    ("subscribe-to = 127.0.0.1:1:a,0,MD4:app.py", "is not of the form DIGEST:PATH"),
+    ("http = 127.0.0.1:0\nhttp-subscription-server = 127.0.0.1:0\n"
+     "subscriptions-sign-check = SHA256:/none",
+     "app.ini:7: subscriptions-sign-check: /none is not a directory")])
+def test_keys_that_are_not_there(tmp_path: Path, line: str, reason: str) -> None:
+    ini = f"[uwsgi]\nwsgi-file = app.py\nprocesses = 1\nsocket = 127.0.0.1:0\n{line}\n"
+    with Server(tmp_path, ini=ini, app=APP, ready=False) as server:
+        assert server.wait() == 1
+        assert server.find(reason), server.log
+
+
 def test_our_instances_subscribe_and_leave(served: tuple[Server, int], tmp_path: Path) -> None:
     server, port = served
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, \
@@ -184,6 +227,6 @@ def test_an_instance_without_a_uwsgi_socket_has_nothing_to_announce(tmp_path: Pa
 
 
 def test_announcements_from_other_machines_are_rejected() -> None:
-    assert _of_this_machine(("127.0.0.1", 1)) and _of_this_machine(("::1", 1, 0, 0))
-    assert _of_this_machine(("::ffff:127.0.0.1", 1, 0, 0)) and _of_this_machine("/tmp/x")
-    assert not _of_this_machine(("192.0.2.1", 1)) and not _of_this_machine(("10.0.0.1", 1))
+    assert of_this_machine(("127.0.0.1", 1)) and of_this_machine(("::1", 1, 0, 0))
+    assert of_this_machine(("::ffff:127.0.0.1", 1, 0, 0)) and of_this_machine("/tmp/x")
+    assert not of_this_machine(("192.0.2.1", 1)) and not of_this_machine(("10.0.0.1", 1))

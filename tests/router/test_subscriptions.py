@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,13 +18,15 @@ from geventuwsgi.protocol.subscription import Announcement
 from geventuwsgi.router import subscriptions
 from geventuwsgi.router.balance import NodeGroup
 from geventuwsgi.router.node import Node
+from geventuwsgi.router.senders import Senders
 from geventuwsgi.router.subscriptions import Registry, SubscriptionServer
 
 
 def nodes(**more: Any) -> Any:
     return SimpleNamespace(**{
-        "subscribed": {}, "tolerance": 17.0, "dotsplit": False, "fallback_key": "",
-        "group": NodeGroup, "node": lambda name, address, weight, modifiers: Node(
+        "subscribed": {}, "tolerance": 17.0, "signature_tolerance": 100.0, "dotsplit": False,
+        "fallback_key": "", "group": NodeGroup,
+        "node": lambda name, address, weight, modifiers: Node(
             name, address, "uwsgi", weight=weight, modifiers=modifiers), **more})
 
 
@@ -175,7 +177,7 @@ def received(memory: int, tmp_path: Path) -> Iterator[tuple[Any, Registry, socke
     registry = Registry(memory, nodes())
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     sock.bind(str(tmp_path / "s"))
-    server = SubscriptionServer(get_hub(), sock, registry)
+    server = SubscriptionServer(get_hub(), sock, registry, Senders())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.connect(str(tmp_path / "s"))
         sender.setblocking(False)
@@ -226,7 +228,7 @@ def test_any_datagrams(sent: list[bytes]) -> None:
     one, other = Registry(fd, nodes()), Registry(fd, nodes())
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     ours.setblocking(False)
-    server = SubscriptionServer(get_hub(), ours, one)
+    server = SubscriptionServer(get_hub(), ours, one, Senders())
     for data in sent:
         theirs.send(data)
     server.receive()
@@ -239,3 +241,27 @@ def test_any_datagrams(sent: list[bytes]) -> None:
     assert all(node.address.port or node.address.path for group in other._groups.values()
                for node in group.nodes)
     os.close(fd)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_signed_announcement_counts_once(memory: int, gone: bool) -> None:
+    """Also when the node has left, and for a router that starts later."""
+    one, now = Registry(memory, nodes()), int(time())
+    assert one.announce(announcement("a", unix=now, weight=2)) == []
+    if gone:
+        one.announce(announcement("a", unix=now + 1, leaves=True))
+    other = Registry(memory, nodes())
+    for unix in (now - 5, now):
+        for leaves in (True, False):
+            rejected = other.announce(announcement("a", unix=unix, leaves=leaves, weight=9))
+            assert rejected or gone and leaves
+    assert bool(names(other, "a")) is not gone
+    assert other.announce(announcement("a", unix=now + 2, weight=3)) == [] and names(one, "a")
+
+
+def test_the_times_of_nodes_that_left_are_forgotten_when_they_are_too_old(memory: int) -> None:
+    one = Registry(memory, nodes(signature_tolerance=100.0))
+    for number in range(50):
+        one.announce(announcement(f"k{number}", unix=int(time()) - 200))
+        one.announce(announcement(f"k{number}", unix=int(time()) - 199, leaves=True))
+    assert len(one._read()[1].get("", {})) <= 1

@@ -1,14 +1,15 @@
 """The options of the HTTP router and of subscriptions.
 
-`UNSUPPORTED` has the options of uWSGI's other routers, of other ways to find a node, and of
-signed subscriptions.
+`UNSUPPORTED` has the options of uWSGI's other routers, and of other ways to find a node.
 """
 
 from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored, refused
 from geventuwsgi.config.values.numbers import Number, Seconds, Size
-from geventuwsgi.config.values.router import NODE, ROUTE, SUBSCRIBE2, SUBSCRIBE_TO, Redirect
+from geventuwsgi.config.values.router import (
+    NODE, ROUTE, SIGN_CHECK, SUBSCRIBE2, SUBSCRIBE_TO, Redirect,
+)
 from geventuwsgi.config.values.types import (
-    Address, Assignment, Boolean, Choice, Many, Name, ValueType,
+    Address, Assignment, Boolean, Choice, Many, Name, Path, ValueType,
 )
 
 _ROUTER = "Router"
@@ -79,9 +80,19 @@ _SUBSCRIPTION = "Subscriptions"
 SUBSCRIPTION: tuple[Option, ...] = (
     Option("http-subscription-server", Many(Address()), "accept announcements of nodes on this UDP "
            "address or unix socket; may be repeated", _SUBSCRIPTION, default=(),
-           difference="announcements are not signed, and accepted only from this machine"),
+           difference="announcements that are not signed are accepted only from this machine"),
     Option("http-subscription-fallback-key", Name(), "the key whose nodes serve hosts without "
            "subscribed nodes", _SUBSCRIPTION),
+    Option("subscriptions-sign-check", SIGN_CHECK, "accept only announcements that are signed with "
+           "the RSA key whose public part is DIRECTORY/KEY.pem; needs the extra signatures",
+           _SUBSCRIPTION),
+    Option("subscriptions-sign-check-tolerance", Seconds(), "by how many seconds the time of a "
+           "signature may differ from now", _SUBSCRIPTION, default=86400),
+    Option("subscriptions-sign-skip-uid", Many(Number()), "accept announcements of this uid over a "
+           "unix socket without a signature; may be repeated", _SUBSCRIPTION, default=()),
+    Option("subscriptions-credentials-check", Many(Path()), "accept announcements only over a unix "
+           "socket, from the user and group that own the file with the name of this text followed "
+           "by the key; may be repeated", _SUBSCRIPTION, default=()),
     Option("subscription-tolerance", Seconds(), "seconds without an announcement after which a "
            "node is removed", _SUBSCRIPTION, default=17),
     Option("subscription-dotsplit", Boolean(), "let the nodes of example.com serve a.example.com, "
@@ -93,7 +104,8 @@ SUBSCRIPTION: tuple[Option, ...] = (
            "subscription server under a key; may be repeated", _SUBSCRIPTION, default=(),
            aliases=("subscribe", "st")),
     Option("subscribe2", Many(SUBSCRIBE2), "as subscribe-to, in the form server=S,key=K, then "
-           "optionally addr=A, socket=N, weight=N, modifier1=N, modifier2=N, check=FILE",
+           "optionally addr=A, socket=N, weight=N, modifier1=N, modifier2=N, check=FILE, "
+           "sign=DIGEST:KEYFILE",
            _SUBSCRIPTION, default=()),
     Option("subscribe-with-modifier1", Number(maximum=255), "always announce this modifier1",
            _SUBSCRIPTION),
@@ -155,13 +167,8 @@ UNSUPPORTED: tuple[Option, ...] = (
     *refused("http-uid http-gid", "the router runs as uid and gid: set these, or start the router "
              "as an instance of its own"),
 
-    *refused("subscriptions-sign-check subscriptions-credentials-check",
-             "announcements are not signed: they are accepted only from this machine, over "
-             "loopback or a unix socket that is protected by its directory's permissions"),
-    *ignored("subscriptions-sign-check-tolerance subscriptions-sign-skip-uid",
-             "announcements are not signed", _ANY),
-    *ignored("subscriptions-use-credentials", "over a unix socket the kernel gives the receiver "
-             "the sender's credentials on request"),
+    *ignored("subscriptions-use-credentials", "over a unix socket the router always takes the "
+             "sender's credentials from the kernel"),
     *ignored("subscription-notify-socket", "a node gets no confirmation of its announcement: it "
              "is repeated every subscribe-freq seconds", _ANY),
     *refused("start-unsubscribed", "use subscribe2 with check=FILE: nothing is announced until "

@@ -12,12 +12,12 @@ from geventuwsgi.config.values import types
 from geventuwsgi.config.values.origin import CastContext, Origin
 from geventuwsgi.config.values.types import ValueType
 from geventuwsgi.errors import BindError
-from geventuwsgi.net import address
+from geventuwsgi.net import address, signature
 from geventuwsgi.net.address import Address
 
-_SIGNED = "signed subscriptions are not supported: subscribe over loopback or a unix socket"
 _NUMBERS = {"weight": 1000, "connections": 1_000_000}
-_KEYS = ("server", "key", "socket", "addr", "weight", "modifier1", "modifier2", "check")
+_KEYS = ("server", "key", "socket", "addr", "weight", "modifier1", "modifier2", "check",
+         "sign")
 
 
 class NodeSpec(NamedTuple):
@@ -47,6 +47,7 @@ class Subscription(NamedTuple):
         address: of the node; "" for that of the socket with the number `socket`.
         weight: 0 if none is set.
         check: nothing is announced unless this file exists.
+        sign: digest and private key, `DIGEST:FILE`; "" = announcements are not signed.
     """
 
     server: Address
@@ -57,6 +58,7 @@ class Subscription(NamedTuple):
     modifier1: int = 0
     modifier2: int = 0
     check: str = ""
+    sign: str = ""
 
 
 def node(text: str) -> NodeSpec:
@@ -109,8 +111,9 @@ def subscribe_to(text: str) -> Subscription:
     """
     place, equals, rest = text.rpartition("=")
     rest, *others = (part.strip() for part in rest.split(","))
-    if len(others) > 1 and others[1]:
-        raise ValueError(_SIGNED)
+    sign = others[1] if len(others) > 1 else ""
+    if sign:
+        signature.parse(sign)
     match = re.fullmatch(r"(\[[^\]]+\]:\d+|[^:/@]*:\d+|[/@][^:]+):(.+)", rest)
     if match is None:
         raise ValueError(f"{text!r} is not of the form SERVER:KEY, such as 127.0.0.1:5500:name")
@@ -118,11 +121,11 @@ def subscribe_to(text: str) -> Subscription:
     if modifier and not (re.fullmatch("[0-9]{1,3}", modifier) and int(modifier) < 256):
         raise ValueError(f"{modifier!r} is not a modifier")
     return Subscription(_address(match[1]), match[2], place if equals else "",
-                        modifier1=int(modifier or 0))
+                        modifier1=int(modifier or 0), sign=sign)
 
 
 def subscribe2(text: str) -> Subscription:
-    """Parse `server=...,key=...[,addr=...][,socket=N][,weight=N][,modifier1=N][,check=FILE]`.
+    """Parse `server=...,key=...`, and any of `_KEYS`.
 
     Raises:
         ValueError: it has another form.
@@ -130,13 +133,13 @@ def subscribe2(text: str) -> Subscription:
     fields: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
-        if name == "sign":
-            raise ValueError(_SIGNED)
         if not equals or name not in _KEYS:
             raise ValueError(f"{part!r} is not one of {', '.join(_KEYS)} with a value")
         fields[name] = value
     if not fields.get("server") or not fields.get("key"):
         raise ValueError(f"{text!r} has no server or no key")
+    if fields.get("sign"):
+        signature.parse(fields["sign"])
     numbers = {}
     for name, most in (("socket", 255), ("weight", 1000), ("modifier1", 255), ("modifier2", 255)):
         value = fields.get(name, "")
@@ -145,7 +148,7 @@ def subscribe2(text: str) -> Subscription:
         if value:
             numbers[name] = int(value)
     return Subscription(_address(fields["server"]), fields["key"], fields.get("addr", ""),
-                        check=fields.get("check", ""), **numbers)
+                        check=fields.get("check", ""), sign=fields.get("sign", ""), **numbers)
 
 
 def _address(text: str) -> Address:
@@ -192,7 +195,8 @@ class Redirect(ValueType):
 
 NODE = Spec(node, "NODE")
 ROUTE = Spec(route, "HOST/PATH=NODE")
-SUBSCRIBE_TO = Spec(subscribe_to, "SERVER:KEY[,MODIFIER1]")
+SUBSCRIBE_TO = Spec(subscribe_to, "SERVER:KEY[,MODIFIER1[,DIGEST:FILE]]")
+SIGN_CHECK = Spec(signature.parse, "DIGEST:DIRECTORY")
 SUBSCRIBE2 = Spec(subscribe2, "server=S,key=K[,...]")
 
 

@@ -9,14 +9,17 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 
 from ...config.settings import Settings
 from ...config.values import router
 from ...config.values.router import Subscription
 from ...errors import ConfigError, ProtocolError
+from ...net import signature
 from ...net.address import Address
+from ...net.signature import Signer
 from ...protocol import subscription
 from ...protocol.subscription import Announcement
 from ...rights import read_file, user_of
@@ -46,7 +49,9 @@ class Announcer(Attached):
         self._started = False
         self._due = inf
         self._logged: dict[str, str] = {}   # the last error of each announcement
-        self._announced: set[tuple[Address, Announcement]] = set()
+        self._announced: set[tuple[Address, str, Announcement]] = set()
+        self._signed_at = 0
+        self._signers: dict[str, Signer] = {}
         self._blocked = False
         self.replace(settings, sockets)
 
@@ -58,15 +63,16 @@ class Announcer(Attached):
         """
         subscriptions = subscriptions_of(settings)
         check(settings, subscriptions, sockets)
+        self._signers = {one.sign: signer_of(settings, one) for one in subscriptions if one.sign}
         self._subscriptions = subscriptions
         self._sockets = list(sockets)
         self._user = user_of(settings.uid)
         self._frequency: float = settings.subscribe_freq
         self._cores = settings.processes * settings.slots
         if self._started:
-            wanted = {(server, one._replace(load=0)) for server, one in self._announcements()}
-            for server, one in self._announced - wanted:
-                self._send(server, one._replace(leaves=True))
+            wanted = {(server, sign, one._replace(load=0))
+                      for server, sign, one in self._announcements()}
+            self._leave(self._announced - wanted)
             self._announced &= wanted
             self._due = 0.0
 
@@ -83,9 +89,10 @@ class Announcer(Attached):
             self._due = now + self._frequency
             if self._blocked:
                 return self._due
-            for server, one in self._announcements():
-                self._send(server, one)
-                self._announced.add((server, one._replace(load=0)))
+            self._stamp()
+            for server, sign, one in self._announcements():
+                self._send(server, sign, one)
+                self._announced.add((server, sign, one._replace(load=0)))
         return self._due
 
     def toggle(self) -> None:
@@ -95,8 +102,7 @@ class Announcer(Attached):
 
     def withdraw(self) -> None:
         """Withdraw all announcements: the instance stops, or is configured to do so at a reload."""
-        for server, one in self._announced:
-            self._send(server, one._replace(leaves=True))
+        self._leave(self._announced)
         self._announced.clear()
         self._due = inf
 
@@ -111,24 +117,34 @@ class Announcer(Attached):
 
     # Datagrams.
 
-    def _announcements(self) -> Iterator[tuple[Address, Announcement]]:
+    def _leave(self, announced: Iterable[tuple[Address, str, Announcement]]) -> None:
+        self._stamp()
+        for server, sign, one in announced:
+            self._send(server, sign, one._replace(leaves=True))
+
+    def _stamp(self) -> None:
+        """Take the time for signatures: each must be later than that of the same node before."""
+        self._signed_at = max(int(time.time()), self._signed_at + 1)
+
+    def _announcements(self) -> Iterator[tuple[Address, str, Announcement]]:
         for one in self._subscriptions:
             if one.check and not os.path.exists(one.check):
                 continue
             address = one.address or _reachable(self._sockets[one.socket], one.server)
             for key in self._keys(one.key):
-                yield one.server, Announcement(
+                yield one.server, one.sign, Announcement(
                     False, key, address, one.modifier1, one.modifier2, self._cores,
                     self._load(), one.weight)
 
-    def _send(self, server: Address, announcement: Announcement) -> None:
+    def _send(self, server: Address, sign: str, announcement: Announcement) -> None:
         family = server.family or socket.AF_INET
         name = server.path if server.is_unix else (server.host or "127.0.0.1", server.port)
         where = f"{server.text} ({announcement.key})"
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
-                sock.sendto(subscription.encode(announcement), name)
+                sock.sendto(subscription.encode(
+                    announcement._replace(unix=self._signed_at), self._signers.get(sign)), name)
         except (OSError, ProtocolError) as error:
             if not (isinstance(error, OSError) and error.errno in _NO_ROUTER):
                 self._log_once(where, f"cannot announce to {where}: {error}")
@@ -142,7 +158,8 @@ class Announcer(Attached):
         try:
             text = read_file(key[1:], self._user).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            self._log_once(key, f"cannot read the keys of {key[1:]}: {error}")
+            self._log_once(key, f"cannot read the keys of {key[1:]}: "
+                           f"{getattr(error, 'strerror', None) or error}")
             return []
         self._logged.pop(key, None)
         return [line.strip() for line in text.splitlines() if line.strip()]
@@ -177,6 +194,23 @@ def check(settings: Settings, subscriptions: Sequence[Subscription],
                       "there is no uwsgi socket to announce: write socket = ADDRESS")
             error: ConfigError = settings.origin(option).error(reason)
             raise error
+
+
+def signer_of(settings: Settings, one: Subscription) -> Signer:
+    """Return what signs the announcements of a subscription.
+
+    Raises:
+        ConfigError: the key cannot be used; with the option.
+    """
+    digest, path = signature.parse(one.sign)
+    option = next(name for name in ("subscribe-to", "subscribe2")
+                  if any(one.sign in text for text in getattr(settings, name.replace("-", "_"))))
+    try:
+        return Signer(digest, read_file(path, user_of(settings.uid)))
+    except (OSError, ConfigError) as error:
+        reason = error.message if isinstance(error, ConfigError) else error.strerror or str(error)
+        failure: ConfigError = settings.origin(option).failure(f"{path}: {reason}")
+    raise failure
 
 
 def _reachable(address: Address, server: Address) -> str:

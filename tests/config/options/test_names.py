@@ -14,7 +14,7 @@ from tests.harness import reference_uwsgi
 
 ROWS = [option for option in OPTIONS if option.section and option.section != "INI logic"]
 # The wheel of uWSGI that is tested against was built without TLS.
-TLS = re.compile(r"https|sni|ssl-option|http-to-https")
+TLS = re.compile(r"https|sni|ssl-option|http-to-https|subscriptions-sign")
 
 
 def test_uwsgis_names() -> None:

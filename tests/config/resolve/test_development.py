@@ -127,7 +127,7 @@ def test_nothing_of_another_machine_is_used(resolve: Resolve, option: Option) ->
     texts = [text for one, text in TEXTS.items() if isinstance(kind, one)]
     if isinstance(kind, Spec):
         texts = ["server=10.1.2.3:4040,key=a", "10.1.2.3:80:a", "/a=10.1.2.3:80",
-                 "10.1.2.3:80"]
+                 "10.1.2.3:80", "SHA1:/no/keys"]
     # The form of a value counts, as in every other run.
     for text in texts or ["exec:/no/program", "/no/program", "cmd=/no/program",
                           "/no/file exec:/no/program", "/no/file /no/program"]:

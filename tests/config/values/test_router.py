@@ -68,10 +68,14 @@ def test_subscriptions() -> None:
     assert (one.address, one.key) == ("10.0.0.1:3031", "@/etc/keys")
     one = router.subscribe2("server=127.0.0.1:5500,key=a,weight=3,socket=1,check=/x,addr=b:1")
     assert (one.weight, one.socket, one.check, one.address) == (3, 1, "/x", "b:1")
+    for one in (router.subscribe_to("127.0.0.1:5500:k,0,SHA256:/key.pem"),
+                router.subscribe2("server=127.0.0.1:5500,key=k,sign=SHA256:/key.pem")):
+        assert one.sign == "SHA256:/key.pem"
 
 
 @pytest.mark.parametrize("text", [
-    "", "127.0.0.1:5500", "127.0.0.1", ":key", "127.0.0.1:5500:k,300", "127.0.0.1:5500:k,,SHA1:x"])
+    "", "127.0.0.1:5500", "127.0.0.1", ":key", "127.0.0.1:5500:k,300", "127.0.0.1:5500:k,,MD5:x",
+    "127.0.0.1:5500:k,,SHA1"])
 def test_wrong_subscriptions(text: str) -> None:
     with pytest.raises(ValueError):
         router.subscribe_to(text)
@@ -79,7 +83,8 @@ def test_wrong_subscriptions(text: str) -> None:
 
 @pytest.mark.parametrize("text", [
     "", "key=a", "server=127.0.0.1:1", "server=127.0.0.1:1,key=a,weight=-1",
-    "server=127.0.0.1:1,key=a,sign=SHA1:x", "server=127.0.0.1:1,key=a,whatever=1",
+    "server=127.0.0.1:1,key=a,sign=SHA1", "server=127.0.0.1:1,key=a,sign=/key",
+    "server=127.0.0.1:1,key=a,whatever=1",
     "server=1,key=a", "server=127.0.0.1:1,key=a,modifier1=256"])
 def test_wrong_subscriptions_in_the_long_form(text: str) -> None:
     with pytest.raises(ValueError):
