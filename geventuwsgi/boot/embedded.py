@@ -33,7 +33,7 @@ from ..config.settings import Settings
 from ..errors import AppLoadError, ConfigError
 from ..ipc import scoreboard
 from ..log.error import ErrorHandler
-from ..system import kernel
+from ..system import forked, kernel
 from . import tls
 from .logs import Logs
 from .process_setup import as_asgi, cores_of, product_of
@@ -107,7 +107,7 @@ class Embedded:
         self._stop_requests = 0
         self._pending = 0
         self._interrupted_at = -INTERRUPT_INTERVAL
-        self._ended = False
+        self.ended = False
         # The hub has a thread of its own, so the application cannot block it.
         self._beside_hub = not (applications.asgi or settings.gevent)
         self._grace_timer: Any = None
@@ -153,6 +153,7 @@ class Embedded:
         child.row.cells[scoreboard.CORES] = cores_of(self.settings)
         assert self.sockets is not None
         self._previous_handlers = {number: signal.getsignal(number) for number in HANDLED}
+        forked.watch(self)
         arguments = (self.settings, self.sockets.listeners, self.applications, child,
                      self.logs.requests)
         try:
@@ -166,7 +167,7 @@ class Embedded:
             if not self._stop_requests:
                 raise
         finally:
-            self._ended = True
+            self.ended = True
             gc.unfreeze()       # the bridge has frozen objects of the program
             self._restore()
             child.close()
@@ -219,7 +220,7 @@ class Embedded:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Stop, and at once after a second signal; runs between any two instructions."""
-        if self._ended or number == signal.SIGHUP and self._stop_requests:
+        if self.ended or number == signal.SIGHUP and self._stop_requests:
             return      # SIGHUP: of a terminal that closes after a Ctrl-C
         self._stop_requests += 2 if number == signal.SIGQUIT else 1
         self._pending += 1
@@ -258,9 +259,16 @@ class Embedded:
             self._grace_timer.close()
             self._grace_timer = None
 
+    def become_ordinary(self) -> None:
+        """Give the program its own signal handlers back, in a process that it has forked."""
+        self._restore_handlers()
+
     def _restore(self) -> None:
         """Restore the previous signal handlers."""
         self._close_grace_timer()
+        self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
         faulthandler.unregister(signal.SIGUSR2)
         for number, before in self._previous_handlers.items():
             if before is not None:  # None: not installed by Python

@@ -197,6 +197,40 @@ assert os.waitpid(child, 0)[1] == 0
         assert server.wait() == 0, server.log
 
 
+TERMINATED = """
+import asyncio, os, signal, time
+
+def terminated():
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(3)
+    os.kill(child, signal.SIGTERM)
+    return b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return [terminated()]
+
+async def asgi(scope, receive, send):
+    if scope["type"] != "http":
+        raise RuntimeError
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": terminated()})
+"""
+
+
+@pytest.mark.parametrize("call", ["asgi", "wsgi, threads=1"])
+def test_a_child_of_the_application_ends_on_a_signal(tmp_path, call):
+    """It does not have the handlers that stop this server."""
+    source = TERMINATED + SERVED + f"served({call}, bind='127.0.0.1:0')\n"
+    with Script(tmp_path, source) as server:
+        server.wait_for("ready: this process")
+        for _ in range(5):
+            assert server.get("/").endswith(b"-15")
+        assert server.stop() == 0, server.log
+
+
 def test_the_grace_period_ends(tmp_path):
     source = PATCHED + WSGI + SERVED + \
         "served(application, bind='127.0.0.1:0', graceful_timeout=0.1)\n"
