@@ -164,14 +164,16 @@ def read_file(path: str, user: User | None) -> bytes:
 
 
 def give_away(path: str, owner: tuple[int, int], mode: int | None = None,
-              user: User | None = None) -> os.stat_result:
-    """Set owner and permissions of the file that was just created at a path.
+              user: User | None = None,
+              inode: tuple[int, int] | None = None) -> os.stat_result:
+    """Set owner and permissions of a file that was created at a path.
 
     Args:
         path: its name; a link is not followed.
         owner: (uid, gid); -1 leaves either unchanged.
         mode: its permissions; None leaves them unchanged.
         user: the one of `uid`, or None if root is kept.
+        inode: its device and inode; None = it was just created with the rights for its path.
 
     Returns:
         What the file is now.
@@ -184,8 +186,11 @@ def give_away(path: str, owner: tuple[int, int], mode: int | None = None,
         fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)
-        if stat.S_ISLNK(found.st_mode) or not (
-                user is None or as_root or found.st_uid == user.uid):
+        if inode is not None:
+            certain = (found.st_dev, found.st_ino) == inode
+        else:
+            certain = user is None or as_root or found.st_uid == user.uid
+        if stat.S_ISLNK(found.st_mode) or not certain:
             raise PermissionError(errno.EPERM, "another user has replaced it", path)
         file = f"/proc/self/fd/{fd}"    # neither fchmod(2) nor fchown(2) takes O_PATH
         if mode is not None:

@@ -116,9 +116,14 @@ class Listener:
         """Close the descriptor of this process."""
         self.socket.close()
 
-    def is_ours(self, found: os.stat_result) -> bool:
-        """Whether this is our socket file; another server may have replaced it."""
-        return (found.st_dev, found.st_ino) == self._inode
+    def give_away(self, owner: tuple[int, int], mode: int | None,
+                  user: User | None = None) -> None:
+        """Set owner and permissions of our socket file, see `rights.give_away`.
+
+        Raises:
+            OSError: it cannot be changed, or has been replaced.
+        """
+        give_away(self.address.path, owner, mode, user, self._inode)
 
     def vacuum(self, user: User | None = None) -> bool:
         """Remove our socket file; return whether that was done.
@@ -130,7 +135,8 @@ class Listener:
             return False
         try:
             with reaching(self.address.path, user) as path:
-                if not self.is_ours(os.lstat(path)):
+                found = os.lstat(path)
+                if (found.st_dev, found.st_ino) != self._inode:     # of another server
                     return False
                 os.unlink(path)
         except OSError as error:

@@ -5,12 +5,11 @@ are set again; connections that were accepted before keep theirs.
 """
 
 import logging
-import os
 import socket
 from collections.abc import Sequence
 
 from ..errors import BindError
-from ..rights import User, give_away
+from ..rights import User
 from . import address as addresses
 from .address import Address
 from .listener import Listener, backlog_of, bind_name, owner_of
@@ -82,11 +81,7 @@ def adjust(listener: Listener, *, listen: int | None, chmod: int | None, chown: 
         for option, size in ((socket.SO_SNDBUF, sndbuf), (socket.SO_RCVBUF, rcvbuf)):
             if size:
                 sock.setsockopt(socket.SOL_SOCKET, option, size)
-        if listener.has_file:
-            path = listener.address.path
-            if chmod is not None or chown is not None:
-                if not listener.is_ours(os.lstat(path)):
-                    raise BindError("its file has been replaced")
-                give_away(path, owner_of(chown) if chown else (-1, -1), chmod, user)
+        if listener.has_file and (chmod is not None or chown is not None):
+            listener.give_away(owner_of(chown) if chown else (-1, -1), chmod, user)
     except (OSError, BindError) as error:
         logger.error("%s: its options cannot be changed: %s", listener.address.text, error)

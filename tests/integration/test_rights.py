@@ -105,6 +105,22 @@ def test_what_is_created_in_directories_of_roots(open_path: Path, theirs: Path) 
         assert sorted(os.listdir(open_path / name)) == ["all.log", "requests.log"]
 
 
+def test_a_reload_changes_the_socket_that_was_given_away(open_path: Path, theirs: Path) -> None:
+    ini = INI + "socket = theirs/a.sock\nchown-socket = daemon:daemon\n"
+    with server_of(open_path, ini) as server:
+        assert facts(theirs / "a.sock") == (1, 1, "755")
+        (open_path / "app.ini").write_text(ini + "chmod-socket = 660\n")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("ready: ", 2)
+        assert facts(theirs / "a.sock") == (1, 1, "660")
+        (theirs / "a.sock").unlink()
+        (theirs / "a.sock").symlink_to(open_path / "app.py")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for("a.sock: its options cannot be changed: [Errno 1] another user has rep")
+        assert server.stop() == 0
+    assert facts(open_path / "app.py") == (0, 0, "644")
+
+
 DEBIAN = """\
 [uwsgi]
 autoload = true
