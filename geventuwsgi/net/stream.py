@@ -28,6 +28,7 @@ READ, WRITE = 1, 2
 _RECEIVE = 65536
 # From this size on the kernel joins a head and its body (sendmsg).
 _GATHER = 65536
+SENDS = "another greenlet sends on this connection"
 
 
 Header = TypeVar("Header")
@@ -59,11 +60,12 @@ class Stream:
     Attributes:
         deadline: monotonic seconds at which the current wait ends, inf outside of waits.
         buffered: `receive` may have bytes without waiting.
+        sending: a greenlet waits until the peer takes the rest of what it sends.
     """
 
     buffered = False
 
-    __slots__ = ("sock", "deadline", "timeout", "_hub", "_reader", "_waiter")
+    __slots__ = ("sock", "deadline", "timeout", "_hub", "_reader", "_waiter", "sending")
 
     def __init__(self, sock: _socket.socket, hub: Any, timeout: float) -> None:
         self.sock = sock
@@ -73,6 +75,7 @@ class Stream:
         # Created for the first wait: a connection of one request often has none.
         self._reader: Any = None
         self._waiter: Any = None
+        self.sending = False
 
     def receive(self, timeout: float, size: int = _RECEIVE) -> bytes:
         """Wait for bytes and return them; b"" after the peer's last byte.
@@ -170,9 +173,12 @@ class Stream:
         """Send all of `data`.
 
         Raises:
+            ConcurrentObjectUseError: another greenlet is sending.
             Expired: the peer accepted nothing for `timeout` seconds.
             ClientDisconnected: the connection broke.
         """
+        if self.sending:
+            raise ConcurrentObjectUseError(SENDS)
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
@@ -197,6 +203,8 @@ class Stream:
             Expired, ClientDisconnected: as for `send`.
             NothingSent: the connection was broken before.
         """
+        if self.sending:
+            raise ConcurrentObjectUseError(SENDS)
         if len(body) >= _GATHER:
             self._gather(head, body)
             return
@@ -246,6 +254,8 @@ class Stream:
         Raises:
             ClientDisconnected: the connection broke.
         """
+        if self.sending:
+            raise ConcurrentObjectUseError(SENDS)
         left = count
         out = self.sock.fileno()
         writer = self._hub.loop.io(out, WRITE)
@@ -267,11 +277,13 @@ class Stream:
         return count - left
 
     def _await(self, watcher: Any) -> None:
+        self.sending = True
         self.deadline = monotonic() + self.timeout
         self._waiter = getcurrent()
         try:
             self._hub.wait(watcher)
         finally:
+            self.sending = False
             self.deadline = inf
             self._waiter = None
 

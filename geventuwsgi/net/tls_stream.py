@@ -15,12 +15,13 @@ from time import monotonic
 from typing import Any
 
 from gevent import getcurrent, socket, spawn
+from gevent.exceptions import ConcurrentObjectUseError
 from gevent.lock import RLock
 
 from ..errors import ClientDisconnected
 from .acceptor import adopt
 from .deadlines import NEVER
-from .stream import HandedOver, HandedSocket, Stream
+from .stream import SENDS, HandedOver, HandedSocket, Stream
 from .tls_engine import RECEIVE, RECORD, HandshakeFailed, TlsEngine
 
 
@@ -91,6 +92,8 @@ class SecureStream(Stream):
         return self.receive(timeout)
 
     def send(self, data: bytes) -> None:
+        if self.sending:
+            raise ConcurrentObjectUseError(SENDS)
         if len(data) <= RECORD:
             self.engine.encrypt(data)
             self._flush()
@@ -98,6 +101,8 @@ class SecureStream(Stream):
         self._send_records(memoryview(data), 0)
 
     def send_pair(self, head: bytes, body: bytes) -> None:
+        if self.sending:
+            raise ConcurrentObjectUseError(SENDS)
         engine = self.engine
         if len(head) + len(body) <= RECORD:
             engine.encrypt(head + body)
@@ -187,7 +192,7 @@ class SecureStream(Stream):
         if not self.engine.close_notify():
             return
         rest = self._try(self.engine.output())
-        if rest and getcurrent() is not self._hub:
+        if rest and not self.sending and getcurrent() is not self._hub:
             try:
                 Stream.send(self, rest)
             except ClientDisconnected:
