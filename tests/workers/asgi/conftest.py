@@ -1,10 +1,12 @@
 """One server for each module that names one by `ARGUMENTS`, on each event loop."""
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority
 from tests.harness import Server
 
 HERE = Path(__file__).parent
@@ -25,3 +27,11 @@ def server(request: pytest.FixtureRequest,
         yield server
         assert server.stop() == 0, "\n".join(server.err)
         server.wait_for("APP shutdown")
+
+
+@pytest.fixture(scope="module")
+def contexts(authority: Authority) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The TLS contexts of server and client."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(authority.directory / "here.crt", authority.directory / "here.key")
+    return server, authority.client()

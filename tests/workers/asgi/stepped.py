@@ -120,8 +120,8 @@ class Stepped:
     def transmit(self, data: bytes) -> None:
         """Send data, as far as the server reads; the rest goes with the next call."""
         if self._tls is not None:
-            if data:
-                self._tls.write(data)
+            while data:
+                data = data[self._tls.write(data):]
             data = self._outgoing.read()
         self._unsent += data
         try:
@@ -160,10 +160,12 @@ class Stepped:
 
     def settle(self) -> None:
         """Run all that can run, and read all that comes."""
-        while (steps := self.possible()) or self.receive():
+        more = True
+        while more:
             self.transmit(b"")
-            if steps:
+            if more := bool(steps := self.possible()):
                 steps[0]()
+            more = self.receive() or more
 
     def close(self) -> None:
         """End the loop."""

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import re
-import ssl
 from collections.abc import Iterator
 from time import monotonic
 
@@ -12,7 +11,6 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from geventuwsgi.workers.limits import ConnectionLimits
-from tests.certificates import Authority
 from tests.workers.asgi.stepped import Stepped
 
 BODY = re.compile(rb"content-length: \d+\r\n\r\n(\d+);")
@@ -66,14 +64,6 @@ SEGMENTS = {
         b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab", b"cd" + request(2),
         request(3) + request(4)],
 }
-
-
-@pytest.fixture(scope="module")
-def contexts(authority: Authority) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The TLS contexts of server and client."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(authority.directory / "here.crt", authority.directory / "here.key")
-    return server, authority.client()
 
 
 EAGER = getattr(asyncio, "eager_task_factory", None)
