@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from geventuwsgi.config.options.aliases import (
-    GUNICORN_DEFAULTS, GUNICORN_HOOKS, GUNICORN_NAMES, GUNICORN_SETTINGS, GUNICORN_WORKERS,
+    GUNICORN_DEFAULTS, GUNICORN_HOOKS, GUNICORN_NAMES, GUNICORN_SETTINGS,
 )
-from geventuwsgi.config.options.application import UVICORN_WORKERS
+from geventuwsgi.config.options.application import GUNICORN_WORKERS, UVICORN_WORKERS
 from geventuwsgi.config.options.option import Entry, Option
 from geventuwsgi.config.options.table import nearest, row
 from geventuwsgi.config.resolve.concurrency import SLOTS
@@ -116,7 +116,7 @@ def _converted(name: str, value: object, origin: Origin) -> Iterator[Entry | Unc
             try:
                 text = _text(one, option.value_type.octal)
                 if name == "worker_class":
-                    text = GUNICORN_WORKERS.get(text, text)
+                    text = GUNICORN_WORKERS.get(text.lower(), text)
                 yield Entry(key, text, origin)
             except TypeError:
                 yield Unconverted(name, origin, f"{one!r} cannot be written in an INI file")

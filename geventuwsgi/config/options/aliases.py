@@ -189,12 +189,5 @@ GUNICORN_DEFAULTS: Mapping[str, object] = {
     "logger_class": "gunicorn.glogging.Logger", "syslog_addr": "udp://localhost:514",
     "syslog_facility": "user", "http2_cleartext": "off", "dirty_timeout": 300,
     "dirty_threads": 1, "dirty_graceful_timeout": 30}
-# gunicorn's other names of its worker classes.
-GUNICORN_WORKERS = {
-    "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent",
-    "gunicorn.workers.ggevent.GeventWorker": "gevent",
-    "gunicorn.workers.ggevent.GeventPyWSGIWorker": "gevent",
-    "gunicorn.workers.gthread.ThreadWorker": "gthread",
-    "gunicorn.workers.sync.SyncWorker": "sync"}
 # Options whose `difference` from uWSGI is also one from gunicorn.
 GUNICORN_DIFFERENT = frozenset("max-requests uid".split())

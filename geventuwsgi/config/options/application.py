@@ -17,6 +17,14 @@ from geventuwsgi.config.values.types import (
 UVICORN_WORKERS = ("uvicorn.workers.uvicornworker", "uvicorn.workers.uvicornh11worker",
                    "uvicorn_worker.uvicornworker", "uvicorn_worker.uvicornh11worker")
 
+# gunicorn's other names of its worker classes, in lower case.
+GUNICORN_WORKERS = {
+    "gevent_wsgi": "gevent", "gevent_pywsgi": "gevent",
+    "gunicorn.workers.ggevent.geventworker": "gevent",
+    "gunicorn.workers.ggevent.geventpywsgiworker": "gevent",
+    "gunicorn.workers.gthread.threadworker": "gthread",
+    "gunicorn.workers.sync.syncworker": "sync"}
+
 
 class ModuleAlias(ValueType):
     """`name=module`, or `name=path/of/file.py`: a target with a slash is a file."""

@@ -84,7 +84,9 @@ LOGGING: tuple[Option, ...] = (
            _LOGGING, gunicorn=("log-file", "error-log"), derived="standard error"),
     Option("capture-output", Boolean(), "write the application's standard output and error to the "
            "file of error-logfile, too", _LOGGING, default=False, everywhere=False),
-    Option("log-level", Choice("debug", "info", "warning", "error", "critical"),
+    Option("log-level", Choice("debug", "info", "warning", "error", "critical",
+                               also={"trace": "debug", "notset": "debug", "warn": "warning",
+                                     "fatal": "critical"}),
            "the minimum level that is logged", _LOGGING, default="info"),
     Option("log-dialect", Choice("geventuwsgi", "uwsgi"), "what the log and the process titles "
            "call this server: geventuwsgi, or uWSGI, for scripts that match uWSGI's log lines",

@@ -3,13 +3,22 @@
 Limits, units and defaults are uWSGI's; each option's `difference` says where it departs.
 """
 
-from geventuwsgi.config.options.application import UVICORN_WORKERS
+from geventuwsgi.config.options.application import GUNICORN_WORKERS, UVICORN_WORKERS
 from geventuwsgi.config.options.option import ON_BY_DEFAULT, Option, ignored
 from geventuwsgi.config.values.numbers import Megabytes, Number, Seconds, Size
 from geventuwsgi.config.values.types import (
     Account, Address, Boolean, Choice, Many, Name, Path, ValueType,
 )
 
+_GEVENT = "write worker-class = gevent"
+_ASGI = "write interface = asgi and asgi-loop = "
+# Worker classes of gunicorn and hypercorn -> what to use instead.
+_OTHER_CLASSES = {
+    "eventlet": _GEVENT, "tornado": _GEVENT,
+    "geventwebsocket.gunicorn.workers.geventwebsocketworker":
+        f"{_GEVENT}: WebSockets are those of simple-websocket (Flask-SocketIO, flask-sock)",
+    "asyncio": f"{_ASGI}asyncio", "uvloop": f"{_ASGI}uvloop",
+    "trio": "event loops are asyncio's and uvloop"}
 _PROCESSES = "Processes"
 PROCESSES: tuple[Option, ...] = (
     Option("processes", Number(minimum=1, auto=True, on=1), "number of worker processes; auto "
@@ -26,8 +35,7 @@ PROCESSES: tuple[Option, ...] = (
            _PROCESSES, derived="1 with a [uwsgi] section; otherwise see gevent",
            gunicorn=("blocking-threads",)),
     Option("worker-class", Choice("gevent", "sync", "gthread", "asgi", *UVICORN_WORKERS,
-                                  eventlet="workers always use gevent",
-                                  tornado="workers always use gevent"),
+                                  also=GUNICORN_WORKERS, **_OTHER_CLASSES),
            "gunicorn's worker class: gevent for WSGI in greenlets, sync in the main thread, "
            "gthread in native threads (see threads), asgi for ASGI", _PROCESSES, letters="k",
            derived="what gevent and threads say",

@@ -11,7 +11,9 @@ import grp
 import ipaddress
 import pwd
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from geventuwsgi.config.values.origin import CastContext
 from geventuwsgi.errors import BindError
@@ -23,6 +25,7 @@ FALSE = ("false", "off", "no")
 COMMENT = re.compile(r"(^|\s+)[;#].*$", re.DOTALL)
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _PORTLESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost")
+_PARSERS = ("auto", "h11", "httptools", "1", "2")   # --http of uvicorn and granian
 _ONE_OF_SEVERAL = re.compile(r"^[/@]|:\d+$")
 MAX_ID = 2 ** 32 - 2   # the highest uid or gid; -1 is "unchanged" in chown(2)
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
@@ -180,18 +183,21 @@ class Choice(ValueType):
 
     Args:
         words: the words; one with a dot is another server's, accepted but not listed.
+        also: other spellings, in lower case, and the words that they mean.
         reasons: the messages for other words that are often written.
     """
 
     comments = True
 
-    def __init__(self, *words: str, **reasons: str) -> None:
+    def __init__(self, *words: str, also: Mapping[str, str] = MappingProxyType({}),
+                 **reasons: str) -> None:
         self.words = words
+        self.also = also
         self.reasons = reasons
         self.metavar = "|".join(word for word in words if "." not in word)
 
     def value(self, text: str, context: CastContext) -> object:
-        word = text.lower()
+        word = self.also.get(text.lower(), text.lower())
         if word in self.words:
             return word
         if word in self.reasons:
@@ -226,6 +232,9 @@ class Address(ValueType):
             context.warn(f"{text} is read as :{text}, the port on all IPv4 addresses; uWSGI "
                          f"creates a unix socket of this name (./{text})")
             return f":{text}"
+        if text in _PARSERS and context.origin.option == "http" and not context.origin.uwsgi:
+            context.fail(f"{text} is a parser's name or a version in uvicorn and granian: leave it "
+                         f"out, or write ./{text} for a unix socket")
         if _PORTLESS.fullmatch(text):
             context.fail(f"{text!r} has no port: write {text}:8000, or ./{text} for a unix socket")
         if port:

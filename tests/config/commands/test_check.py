@@ -400,7 +400,7 @@ statsd_prefix, syslog_facility, logconfig_dict = "", "user", {}
 ''')
     assert settings.env == ("P=@(/etc/hostname)", "Q=a$(HOME)b", "R=x ", "V=5%")
     assert (settings.processes, settings.chdir, settings.uid) == (1, None, "root")
-    for comment in ("workers = two: 'two' is not", "worker_class = tornado: tornado: workers",
+    for comment in ("workers = two: 'two' is not", "worker_class = tornado: tornado: write",
                     "limit_request_line = -1: '-1': must be", "raw_env = S= y: an INI file cannot",
                     "raw_env = U=%(bind)s: an INI file cannot", "raw_env: 'T=1",
                     "config: it is only", "chdir = /srv/a ;b: an INI file cannot",

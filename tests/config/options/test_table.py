@@ -93,12 +93,29 @@ def test_names_of_uvicorn(resolve: Any) -> None:
     (("--no-server-header",), "write server-header = false"),
     (("--ws", "none"), "--ws: none: WebSockets are served"),
     (("--loop", "uvloop"), "--loop: uvloop: write asgi-loop = uvloop"),
+    (("--http", "h11"), "--http: h11 is a parser's name or a version in uvicorn and granian"),
+    (("--http", "1"), "--http: 1 is a parser's name or a version"),
+    (("-k", "uvloop"), "-k: uvloop: write interface = asgi and asgi-loop = uvloop"),
+    (("-k", "eventlet"), "-k: eventlet: write worker-class = gevent"),
+    (("-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"), "simple-websocket"),
 ])
 def test_uvicorns_options_with_another_name(resolve: Any, arguments: tuple[str, ...],
                                             words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(None, *arguments, "a:b")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("arguments", "attribute", "value"), [
+    (("-k", "gunicorn.workers.ggevent.GeventWorker"), "worker_class", "gevent"),
+    (("-k", "Gunicorn.Workers.Sync.SyncWorker"), "worker_class", "sync"),
+    (("--log-level", "trace"), "log_level", "debug"),
+    (("--log-level=WARN",), "log_level", "warning"),
+    (("--http", "./h11"), "http", ("./h11",))])
+def test_other_spellings(resolve: Any, arguments: tuple[str, ...], attribute: str,
+                         value: object) -> None:
+    settings = resolve(None, *arguments, "a:b")
+    assert getattr(settings, attribute) == value and not settings.warnings
 
 
 def test_names_of_granian_and_hypercorn(resolve: Any) -> None:
