@@ -310,8 +310,12 @@ def test_fastapi(tmp_path: Path, loop: str) -> None:
         with websocket(f"ws://127.0.0.1:{server.port}/ws/bob") as socket:
             socket.send(json.dumps([1]))
             assert json.loads(socket.recv()) == {"hello": "bob", "got": [1]}
+        traces = len(server.find("Traceback"))
+        with websocket(f"ws://127.0.0.1:{server.port}/ws/bob"):
+            pass    # it leaves while the endpoint waits, which does not expect that
         client.close()
         assert server.stop() == 0
+        assert len(server.find("Traceback")) == traces
 
 
 STREAMED = "POST %s HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n" \

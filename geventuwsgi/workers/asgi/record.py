@@ -11,6 +11,10 @@ from ...log.record import RequestRecord
 from .scope import Scope, Variables
 
 
+# What Starlette raises for http.disconnect and websocket.disconnect.
+_OF_FRAMEWORKS = ("ClientDisconnect", "WebSocketDisconnect")
+
+
 class Record(RequestRecord):
     """One request.
 
@@ -72,7 +76,7 @@ def is_disconnect(error: BaseException) -> bool:
     """Return whether an exception is, or was caused by, our report that the client is gone."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, ClientDisconnected) or type(seen).__name__ == "ClientDisconnect":
+        if isinstance(seen, ClientDisconnected) or type(seen).__name__ in _OF_FRAMEWORKS:
             return True
         nested = getattr(seen, "exceptions", None)
         if nested and all(is_disconnect(one) for one in nested):

@@ -131,7 +131,8 @@ class WebSocket(Record):
             if self.gone and is_disconnect(error):
                 log.debug(GONE_DURING, self.connection.peer, self.title, error)
             else:
-                self.connection.service.exceptions += 1
+                # As in an exchange, a client does not cause exceptions by leaving.
+                self.connection.service.exceptions += not self.gone
                 harakiri.application_error(self.connection.peer, self.title, error)
             self._end(500, _ERROR)
         else:
