@@ -54,11 +54,11 @@ def test_rules_are_refused_with_asgi(resolve: Resolve, asgi: str, rule: str) -> 
 
 
 def test_without_effect_with_asgi(resolve: Resolve) -> None:
-    settings = resolve("asgi = m:app\nthreads = 4\nstatic-map = /a=/b\nstatic-map = /c=/d\n"
+    settings = resolve("asgi = m:app\nthreads = 4\nstatic-map = /a=/b\ndisable-sendfile = 1\n"
                        "post-buffering = 1\nvhost = false\nstatic-gzip-all = true\n")
     warnings = [line.rpartition("app.ini:")[2] for line in settings.warnings]
     assert [line.partition(": has no effect with ASGI: ")[0] for line in warnings] == [
-        "3: threads", "6: post-buffering", "4: static-map", "5: static-map", "8: static-gzip-all"]
+        "3: threads", "6: post-buffering", "5: disable-sendfile"]
 
 
 def test_the_same_with_interface_auto(resolve: Resolve) -> None:
