@@ -372,6 +372,8 @@ class ProxyExchange:
             node.received += len(data)
             if not data and not response.started and not connection.parser.buffered:
                 raise NodeDisconnected(NO_RESPONSE)
+            if not parser.body_complete:
+                response.keep_alive = False  # without the rest no other request can follow
             return response.feed(data) if data else response.end()
 
         relay = Relay(state.hub, self.client.stream, connection.stream, state.timeout,

@@ -7,13 +7,24 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
-# Up to this much of an unread request body is read to keep the connection. For more,
-# closing costs both sides less.
+# Up to this much of an unread request body is read to keep the connection. For more, closing
+# costs both sides less, and the head of the response says so: a proxy that believes the
+# connection kept sends its next request into the close, which is a 502.
 DRAIN = 262144
 # From the harakiri of a request to the end of its connection, if the request ignores it.
 HARAKIRI_GRACE = 5.0
 # For the peer's part of a WebSocket's closing handshake (RFC 6455 section 7.1.1).
 CLOSE_TIMEOUT = 10.0
+
+
+def can_drain(length: int | None, received: int) -> bool:
+    """Return whether the rest of a request body is read to keep the connection.
+
+    Args:
+        length: of the body; None if it is chunked.
+        received: octets of it so far.
+    """
+    return length is not None and length - received <= DRAIN
 
 
 class ConnectionLimits(NamedTuple):

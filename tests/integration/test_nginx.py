@@ -64,6 +64,16 @@ def test_an_upload_that_the_application_does_not_read(nginx):
     assert (answer.status, answer.body) == (200, b"ignored")
 
 
+@pytest.mark.parametrize("size", [65536, 300_000, 5 << 20, 63 << 20])
+def test_the_request_behind_an_upload_that_is_not_read(nginx, size):
+    """nginx keeps its connection for it unless the response says that it will be closed."""
+    for _ in range(20 if size < 1 << 20 else 2):
+        for method, path, body in (("POST", "/probe/ignore", bytes(size)),
+                                   ("POST", "/probe/digest", b"x"), ("GET", "/probe/who", None)):
+            answer = nginx.ask(path, method, body)
+            assert answer.status == 200, (path, answer.body[:200])
+
+
 @pytest.mark.parametrize("path", ["/stream", "/probe/who", "/probe/large?1", "/probe/file",
                                   "/probe/pieces?3", "/valid/who"])
 def test_head(nginx, place, path):

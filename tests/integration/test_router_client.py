@@ -237,6 +237,17 @@ def named(name: str):
     return act
 
 
+def test_a_response_before_the_end_of_a_body_says_that_the_connection_closes(
+        recorded: tuple[Recorder, Server]) -> None:
+    _, server = recorded
+    with server.connect() as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
+                     + bytes(100_000))
+        assert b"\r\nConnection: close\r\n" in sock.recv(1000)
+        sock.sendall(bytes(800_000))
+        assert sock.recv(1000) == b""
+
+
 def test_statuses_beyond_http_are_passed_on(tmp_path: Path) -> None:
     """Applications use them (RFC 9110 section 15)."""
     with Scripted(responding(b"HTTP/1.1 999 Go away\r\nContent-Length: 2\r\n\r\nok")) as node, \

@@ -27,7 +27,6 @@ from ...protocol import proxy
 from ...protocol.message import TRUNCATED_BODY
 from ...protocol.response import Response, error_response
 from ..hangups import CLOSED
-from ..limits import DRAIN
 from ..messages import NO_APPLICATION, body_too_large, no_head, no_progress
 from ..service import SHORT
 from . import harakiri
@@ -313,28 +312,23 @@ class Connection(StreamProtocol):
             if self.parser.body_complete:
                 self.next_request()
                 return
-            length = self.parser.content_length
-            if length is None or length - exchange.received <= DRAIN:
-                self._remaining = exchange.received + DRAIN
-                self.feed = self._drain_body
-                self.deadline = monotonic() + self.service.limits.io_timeout
-                self.resume_body()
-                return
+            self.feed = self._drain_body
+            self.deadline = monotonic() + self.service.limits.io_timeout
+            self.resume_body()
+            return
         self.finish(not self.parser.body_complete or bool(self.parser.buffered))
 
     def _drain_body(self, data: bytes) -> None:
         """Discard what the application left of a body, so that the connection can be kept."""
         parser = self.parser
         try:
-            self._remaining -= len(parser.body(data))
+            parser.body(data)
         except ProtocolError as error:
             log.warning("%s: %s; closed", self.peer, error.reason)
             self.finish(True)
             return
         if parser.body_complete:
             self.next_request()
-        elif self._remaining < 0:
-            self.finish(True)
 
     def record(self, exchange: Any) -> None:
         """Count a request that has ended, and add it to the request log."""

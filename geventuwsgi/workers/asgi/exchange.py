@@ -25,6 +25,7 @@ from ...app.wsgi import size_unknown
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import CONTINUE, Response, informational
 from ...system import forked
+from ..limits import can_drain
 from ..messages import GONE_DURING
 from . import harakiri
 from .flow_control import BURST, MESSAGE, Waiters
@@ -278,8 +279,11 @@ class AsgiExchange(Record):
             octets = response.raw_head(response_defaults, is_head, known)
         else:
             persistent = self.persistent and self.connection.service.persistent
-            if self.expects and not self.connection.parser.body_complete:
-                persistent = False  # without a 100 the client may or may not send the body
+            parser = self.connection.parser
+            if not parser.body_complete and (
+                    self.expects  # without a 100 the client may or may not send the body
+                    or not can_drain(parser.content_length, self.received)):
+                persistent = False
             octets = response.head(response_defaults, self.http11, is_head, persistent,
                                    None if self._sends_trailers else known)
             self.keep_alive = response.keep_alive

@@ -18,7 +18,7 @@ from gevent.exceptions import ConcurrentObjectUseError
 from ...errors import ClientDisconnected, ProtocolError, RequestOver
 from ...net.stream import Expired, Stream
 from ...protocol.response import CONTINUE
-from ..limits import DRAIN, ConnectionLimits
+from ..limits import ConnectionLimits, can_drain
 from ..messages import body_too_large, no_progress
 
 
@@ -43,7 +43,7 @@ class IncomingBody:
     """
 
     __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "call", "over",
-                 "_fresh", "_complete", "_waiting")
+                 "_fresh", "_complete", "_waiting", "_ahead")
 
     def __init__(self, stream: Stream, parser: Any, limits: ConnectionLimits,
                  expects: bool) -> None:
@@ -58,12 +58,30 @@ class IncomingBody:
         self._fresh = True
         self._complete = False      # at the end of the request
         self._waiting: Any = None   # the greenlet that waits for octets
+        self._ahead = b""           # decoded before it was asked for
 
     @property
     def sound(self) -> bool:
-        """Whether another request may follow this body: it is not broken, and the client does
-        not wait for a 100 that will not be sent."""
-        return self.broken is None and (not self.expects or self.parser.body_complete)
+        """Whether the head of the response may say that another request can follow this body.
+
+        Not if it is broken, the client waits for a 100 that will not be sent, or more may be left
+        than `drain` reads.
+        """
+        if self.parser.content_length is None and self.call is None and self._waiting is None:
+            self._decode_rest()
+        if self.parser.body_complete or self.broken is not None:
+            return self.broken is None
+        return not self.expects and can_drain(self.parser.content_length, self.size)
+
+    def _decode_rest(self) -> None:
+        """Decode what has arrived of a chunked body, which may be all of it."""
+        try:
+            piece = self.parser.body(b"")
+            self._count(len(piece))
+        except ProtocolError as error:
+            self.broken = error
+        else:
+            self._ahead += piece
 
     def receive(self) -> bytes:
         """Return the next decoded piece of the body, or b"" at its end; for the application.
@@ -84,6 +102,9 @@ class IncomingBody:
 
     def _receive(self) -> bytes:
         parser = self.parser
+        if self._ahead:
+            piece, self._ahead = self._ahead, b""
+            return piece
         if self.broken is not None:
             raise BrokenBody(self.broken.reason)
         try:
@@ -135,7 +156,7 @@ class IncomingBody:
         """End the application's reads, also one of another greenlet that waits now."""
         if self.over:
             return
-        self._complete = self.parser.body_complete
+        self._complete = self.parser.body_complete and not self._ahead
         self.over = True
         waiting = self._waiting
         if waiting is not None and waiting is not getcurrent():
@@ -149,16 +170,14 @@ class IncomingBody:
     def drain(self) -> bool:
         """Read and discard what the application left, so that the connection can be kept.
 
-        Returns whether it can be: past `DRAIN` octets closing costs both sides less.
+        Returns:
+            Whether it can be: past `DRAIN` octets closing costs both sides less.
 
         Raises:
             ClientDisconnected: as `receive`.
         """
-        length = self.parser.content_length
-        if length is not None and length - self.size > DRAIN:
+        if not self.sound:
             return False
-        bound = self.size + DRAIN
-        while self._receive():
-            if self.size > bound:
-                return False
+        while not self.parser.body_complete:
+            self._receive()
         return True

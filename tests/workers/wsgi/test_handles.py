@@ -45,7 +45,13 @@ def test_a_body_is_read_by_its_own_request(server: Server, notes: Notes, read: i
               if chunked else b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     with connect(server) as client:
         client.send(b"POST /late-read?%d HTTP/1.1\r\n" % read + HOST + framed)
-        assert client.read_response().body == b"early"
+        answer = client.read_response()
+        assert answer.body == b"early"
+        if answer.headers.get("connection") == "close":     # nobody knows how much is left
+            assert chunked and client.closed()
+            get(server, "/release-late")
+            assert [text for _, text in notes.wait(2)] in (after, [OVER, OVER])
+            return
         client.send(b"POST /echo HTTP/1.1\r\n" + HOST + b"Content-Length: 150000\r\n\r\n"
                     + b"s" * 75_000)
         wait_until(lambda: "POST /echo" in get_json(server, "/calls"))
