@@ -161,11 +161,14 @@ class Row:
 
     def measure(self) -> None:
         """Write the memory and CPU time of this process, which owns the row."""
-        with open("/proc/self/statm", "rb") as file:
-            pages = file.read().split()
+        self.cells[CPU_US] = time.process_time_ns() // 1000
+        try:
+            with open("/proc/self/statm", "rb") as file:
+                pages = file.read().split()
+        except OSError:
+            return  # no descriptor is free: the memory stays as it was measured last
         self.cells[VSZ] = int(pages[0]) * PAGE
         self.cells[RSS] = int(pages[1]) * PAGE
-        self.cells[CPU_US] = time.process_time_ns() // 1000
 
     @property
     def respawns(self) -> int:

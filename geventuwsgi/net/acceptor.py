@@ -128,13 +128,16 @@ class Acceptor(Pausable):
         hand_over: called with a batch of (descriptor, peer address, listener).
         capacity: returns how many more connections can be accepted now.
         loop: a hub's loop.
+        shortage: called when the process is out of descriptors.
     """
 
     def __init__(self, listener: Listener, hand_over: Callable[[Batch], object],
-                 capacity: Callable[[], int], loop: Any) -> None:
+                 capacity: Callable[[], int], loop: Any,
+                 shortage: Callable[[], object] = lambda: None) -> None:
         self.listener = listener
         self._hand_over = hand_over
         self._capacity = capacity
+        self._shortage = shortage
         self._watcher = loop.io(listener.socket.fileno(), READ)
         self._timer = loop.timer(BACK_OFF)
         self.started = self._closed = False
@@ -179,5 +182,6 @@ class Acceptor(Pausable):
             self._timer.stop()
             self._timer.start(self.start_accepting)  # the connections stay in the queue
             self.log_shortage(error)
+            self._shortage()
         if batch:
             self._hand_over(batch)

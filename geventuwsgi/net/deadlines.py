@@ -18,6 +18,8 @@ IDLE_ON_RELOAD = 5.0
 # client_max_body_size) none.
 LINGER_SECONDS = 2.0
 LINGER_OCTETS = 64 << 20
+# The same without a body: what is left of a head that was rejected, or further requests.
+LINGER_HEAD_OCTETS = 1 << 20
 # One call of sendfile blocks the whole worker while the file is read from disk.
 SENDFILE_SIZE = 1 << 20
 # struct linger: on, no seconds. The close sends a reset, socket(7).

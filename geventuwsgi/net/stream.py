@@ -125,13 +125,15 @@ class Stream:
             ProtocolError: 408, or an error of the parser.
             ClientDisconnected: the connection broke.
         """
-        end = monotonic() + timeout
+        start = monotonic()
+        end = start + timeout
         while True:
             try:
                 data = self.receive(max(end - monotonic(), 0.0))
             except Expired:
+                waited = min(monotonic() - start, timeout)  # less if its place was needed
                 raise ProtocolError(
-                    408, f"no whole request head within {timeout:g} seconds") from None
+                    408, f"no whole request head within {waited:.3g} seconds") from None
             if not data:
                 parser.eof()
                 return False
@@ -339,13 +341,7 @@ class Stream:
 
     def readable(self) -> bool:
         """Whether a read would return at once, with bytes or at the end."""
-        try:
-            self.sock.recv(1, _socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        return has_input(self.sock)
 
     def linger(self, seconds: float, octets: int) -> None:
         """Close so that the peer can read the last response (RFC 9112 section 9.6).
@@ -362,8 +358,8 @@ class Stream:
                 if not data:
                     break
                 octets -= len(data)
-        except OSError:
-            pass  # reset or out of time
+        except (OSError, GreenletExit):
+            pass  # reset, out of time, or interrupted
         self.close()
 
     def abort(self) -> None:
@@ -397,6 +393,17 @@ class Stream:
         except OSError:
             pass  # closed already, or handed over to the application
         self.forget()
+
+
+def has_input(sock: _socket.socket) -> bool:
+    """Whether a read would return at once, with bytes or at the end."""
+    try:
+        sock.recv(1, _socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def in_greenlets(hub: Any, serve: Callable[..., None]) -> Callable[[Batch], None]:

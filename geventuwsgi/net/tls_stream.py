@@ -17,6 +17,7 @@ from typing import Any
 from gevent import getcurrent, socket, spawn
 from gevent.exceptions import ConcurrentObjectUseError
 from gevent.lock import RLock
+from greenlet import GreenletExit
 
 from ..errors import ClientDisconnected
 from .acceptor import adopt
@@ -157,7 +158,10 @@ class SecureStream(Stream):
         return self.buffered or Stream.readable(self)
 
     def linger(self, seconds: float, octets: int) -> None:
-        self._close_notify()
+        try:
+            self._close_notify()
+        except GreenletExit:
+            seconds = 0.0   # interrupted
         Stream.linger(self, seconds, octets)
 
     def abort(self) -> None:

@@ -16,8 +16,8 @@ from greenlet import GreenletExit
 from ..errors import ClientDisconnected, ProtocolError
 from ..net import tls
 from ..net.acceptor import SHORTAGE
-from ..net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ..net.listener import Listener
+from ..net.reusable import GreenletConnection
 from ..net.stream import Expired, Stream
 from ..net.tls_engine import HandshakeFailed
 from ..net.tls_stream import SecureStream
@@ -37,7 +37,7 @@ class _RouterFailure(ProtocolError):
     """The fault of this process or its machine; already logged."""
 
 
-class Client:
+class Client(GreenletConnection):
     """A connection to a listener of the router.
 
     Args:
@@ -48,26 +48,28 @@ class Client:
 
     Attributes:
         began: monotonic seconds at which the current request began, inf between two.
-        idle: it waits for a request.
+        idle, phase: see `net.reusable.GreenletConnection`.
         node_connection: the connection to the node of the current request.
         tunnel: it has switched protocols.
         disconnected: the client has disconnected while a node still served its request.
         request: the last request as it is sent to nodes, for an identical head.
     """
 
-    __slots__ = ("state", "stream", "listener", "host", "port", "origin", "began", "idle",
+    __slots__ = ("state", "listener", "host", "port", "origin", "began",
                  "node_connection", "tunnel", "disconnected", "request", "greenlet", "_parser",
                  "_secure", "_exchange", "__weakref__")
 
     def __init__(self, state: Any, sock: Any, address: Any, listener: Listener) -> None:
         self.state = state
-        self.stream: Any = Stream(sock, state.hub, state.client_timeout)
+        self.stream = Stream(sock, state.hub, state.client_timeout)
         self.listener = listener
         self.host = self.port = ""
         if not listener.is_unix:
             self.host, self.port = address[0], str(address[1])
         self.began = inf
         self.idle = self.tunnel = self.disconnected = False
+        self.phase = 0
+        self.head_waited = 0.0
         self.node_connection: NodeConnection | None = None
         self.request: Request | None = None
         self.origin: Origin
@@ -110,7 +112,7 @@ class Client:
             self.began = inf
             if linger:
                 self.idle = True  # a stop need not wait for it
-                self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
+                self.linger(self._parser)
             else:
                 self.stream.close()
             state.closed(self)
@@ -144,7 +146,7 @@ class Client:
                 self.idle = False
                 if not data:
                     return False
-            if not parser.head(data) and not self.stream.read_head(parser, state.head_timeout):
+            if not parser.head(data) and not self.read_head(parser):
                 raise ClientDisconnected("it ended before a request")
             data = b""
             timeout = state.keepalive
@@ -159,6 +161,15 @@ class Client:
             self.began = inf
             if not keep_alive:
                 return not parser.body_complete or bool(parser.buffered)
+
+    def idle_timeout(self) -> float:
+        used = self._parser is not None and self._parser.head_size
+        timeout: float = self.state.keepalive if used else self.state.head_timeout
+        return timeout
+
+    def head_timeout(self) -> float:
+        timeout: float = self.state.head_timeout
+        return timeout
 
     def _server(self) -> str:
         """Return the address that the client connected to."""

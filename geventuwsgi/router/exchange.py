@@ -16,6 +16,7 @@ from time import monotonic
 from typing import IO, Any
 
 from ..errors import ClientDisconnected, ProtocolError
+from ..net.arrival import Arrival
 from ..net.stream import Expired
 from ..protocol.http1 import RequestParser
 from ..protocol.response import CHUNKED, CONTINUE
@@ -71,7 +72,7 @@ class ProxyExchange:
     """
 
     __slots__ = ("client", "parser", "response", "connection", "expecting", "_state", "_request",
-                 "_whole", "_early", "_spooled", "_sent")
+                 "_whole", "_early", "_spooled", "_sent", "_arrival")
 
     def __init__(self, client: Any, parser: RequestParser) -> None:
         self.client = client
@@ -85,6 +86,7 @@ class ProxyExchange:
         self._early = b""
         self._spooled: SpooledBody | None = None
         self._sent = 0
+        self._arrival: Arrival | None = None
 
     def run(self) -> bool:
         """Serve the request; return whether the client's connection may serve another.
@@ -137,6 +139,8 @@ class ProxyExchange:
         """Read a small body whole, of a larger one what has arrived."""
         parser, state = self.parser, self._state
         length = parser.content_length
+        self._arrival = Arrival(state.arrival, state.client_timeout,
+                                self.client.take_head_waited())
         self._early = parser.body(b"")
         if state.limit_post and length is not None and length > state.limit_post:
             raise ProtocolError(413, f"a request body of more than {state.limit_post} bytes")
@@ -151,7 +155,7 @@ class ProxyExchange:
         self._send_continue()
         pieces, size = [self._early], len(self._early)
         while not parser.body_complete and size <= state.buffer:
-            piece = self._receive_body()
+            piece = self._receive_body(size)
             pieces.append(piece)
             size += len(piece)
         self._early = b"".join(pieces)
@@ -163,13 +167,15 @@ class ProxyExchange:
             self.expecting = False
             self.client.stream.send(CONTINUE)
 
-    def _receive_body(self) -> bytes:
-        state = self._state
+    def _receive_body(self, received: int) -> bytes:
+        state, arrival = self._state, self._arrival
+        assert arrival is not None
         try:
-            data = self.client.stream.receive(state.client_timeout, state.buffer)
+            data = self.client.stream.receive(arrival.begin(received), state.buffer)
         except Expired:
-            raise ProtocolError(408, "no part of the request body for "
-                                     f"{state.client_timeout:g} seconds") from None
+            raise arrival.error() from None
+        finally:
+            arrival.end()
         if not data:
             self.parser.eof()
         return self.parser.body(data)
@@ -180,7 +186,7 @@ class ProxyExchange:
         spooled.write(self._early)
         self._early = b""
         while not self.parser.body_complete:
-            spooled.write(self._receive_body())
+            spooled.write(self._receive_body(spooled.size))
             self._check_limit(spooled.size)
         spooled.file.seek(0)
 
@@ -379,7 +385,8 @@ class ProxyExchange:
         relay = Relay(state.hub, self.client.stream, connection.stream, state.timeout,
                       state.buffer)
         return relay.exchange(spooled or self.client.stream, up, sent, down,
-                              lambda: response.done or response.tunnel, opening)
+                              lambda: response.done or response.tunnel, opening,
+                              None if spooled is not None else self._arrival)
 
     def _timed_out(self, node: Node, response: Response, started: float) -> None:
         """Raise the error of whoever made no progress, the client or the node."""

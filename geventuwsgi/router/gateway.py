@@ -29,9 +29,11 @@ from ..net import signature
 from ..net.acceptor import Acceptor
 from ..net.address import Address
 from ..net.allowlist import AllowList
+from ..net.arrival import ArrivalLimits
 from ..net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
 from ..net.listener import Listener
 from ..net.report_server import Document, ReportServer, Request
+from ..net.reusable import ReusableConnections
 from ..net.signature import Verifier
 from ..net.stream import in_greenlets
 from ..protocol.message import Limits
@@ -74,7 +76,9 @@ class RouterState:
         self.hub = hub
         self.routes = routes
         self.forwarding = forwarding
-        self.head_timeout = settings.http_headers_timeout or NEVER
+        self.head_timeout = min(settings.http_headers_timeout or NEVER,
+                                settings.request_timeout or NEVER)
+        self.arrival = ArrivalLimits(settings.request_timeout or NEVER, settings.request_min_rate)
         self.client_timeout = settings.socket_timeout or NEVER
         self.timeout = settings.http_timeout or NEVER
         self.connect_timeout = settings.http_connect_timeout or NEVER
@@ -145,8 +149,10 @@ class Gateway:
         state.resume = self._resume
         self._limit = _connections(
             settings.http_connections, settings.origin("http-connections").kind != "default")
-        self.acceptors = [Acceptor(one, in_greenlets(hub, self._serve), self._free, hub.loop)
-                          for one in listeners if one.protocol != "statistics"]
+        self._reusable = ReusableConnections(state.clients, self._limit, "http-connections")
+        self.acceptors = [
+            Acceptor(one, in_greenlets(hub, self._serve), self._free, hub.loop, self._free_places)
+            for one in listeners if one.protocol != "statistics"]
         senders = senders_of(settings)
         self.servers = [SubscriptionServer(hub, sock, self.registry, senders)
                         for sock in datagrams] if self.registry is not None else []
@@ -207,7 +213,14 @@ class Gateway:
         return document(snapshot(self.state, self.nodes, self.registry, urls), request)
 
     def _free(self) -> int:
+        """Return how many more clients can be served now."""
+        if len(self.state.clients) >= self._limit and not self.state.draining:
+            self._free_places()
         return self._limit - len(self.state.clients)
+
+    def _free_places(self) -> None:
+        """Close idle connections for new ones."""
+        self._reusable.close_longest(monotonic())
 
     def _resume(self) -> None:
         if not self.state.draining:
@@ -299,6 +312,8 @@ class Gateway:
             one.poll(now)
         if self.registry is not None and not state.draining:
             self.registry.poll(now)
+        self._reusable.sweep(now)
+        self._resume()  # idle connections can be closed for those that wait
         state.defaults.tick(time())
         self._beat()
 

@@ -15,6 +15,7 @@ from gevent import getcurrent
 from gevent.hub import Waiter
 
 from ..errors import ClientDisconnected
+from ..net.arrival import Arrival
 from ..net.stream import READ, WRITE, Expired, Stream
 
 
@@ -99,9 +100,12 @@ class Relay:
         self._node = node
         self._timeout = timeout
         self._size = size
+        self._arrival: Arrival | None = None
+        self._received = 0  # from the client
 
     def exchange(self, source: Source, up: Callable[[bytes], bytes], sent: Callable[[], bool],
-                 down: Callable[[bytes], bytes], done: Callable[[], bool], first: bytes) -> bool:
+                 down: Callable[[bytes], bytes], done: Callable[[], bool], first: bytes,
+                 arrival: Arrival | None = None) -> bool:
         """Send a request's body while its response may come already.
 
         Args:
@@ -111,6 +115,7 @@ class Relay:
             down: turns bytes of the node into bytes for the client; b"" is its end.
             done: returns whether `down` has had all of the response.
             first: bytes for the node, before all others.
+            arrival: how slowly the body may come from the client; None if it comes from a file.
 
         Returns:
             Whether all of the body was sent.
@@ -119,9 +124,10 @@ class Relay:
             Expired: no progress.
             NodeDisconnected: the node's connection broke before its response was complete.
             ClientDisconnected: the client's did.
-            ProtocolError: raised by `up` or `down`.
+            ProtocolError: raised by `up` or `down`; 408 for a body that comes too slowly.
         """
         to_node, to_client = first, b""
+        self._arrival = arrival
         node_closed = False  # to our data; its response may still come
         try:
             while True:
@@ -136,6 +142,7 @@ class Relay:
                 if not to_node and not node_closed and not sent():
                     data = source.take(self._size)
                     if data is not None:
+                        self._received += len(data)
                         to_node, moved = up(data), True
                 if to_client:
                     rest = self._client.push(to_client)
@@ -165,11 +172,24 @@ class Relay:
               client_write: bool) -> None:
         wanted: list[tuple[Stream, int]] = [
             (self._client, WRITE) if client_write else (self._node, READ)]
+        arrival = None
         if node_write:
             wanted.append((self._node, WRITE))
         elif client_read and source is self._client:
             wanted.append((self._client, READ))
-        self._pair.wait(wanted, self._timeout)
+            arrival = self._arrival
+        if arrival is None:
+            self._pair.wait(wanted, self._timeout)
+            return
+        allowed = arrival.begin(self._received)
+        try:
+            self._pair.wait(wanted, min(allowed, self._timeout))
+        except Expired:
+            if allowed <= self._timeout:
+                raise arrival.error() from None
+            raise
+        finally:
+            arrival.end()
 
     def tunnel(self) -> tuple[int, int]:
         """Carry everything both ways until both sides have ended, or one of them broke.

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from math import inf
 from typing import NamedTuple
 
+from ..net.arrival import ArrivalLimits
+
 # Up to this much of an unread request body is read to keep the connection. For more, closing
 # costs both sides less, and the head of the response says so: a proxy that believes the
 # connection kept sends its next request into the close, which is a 502.
@@ -40,6 +42,7 @@ class ConnectionLimits(NamedTuple):
             memory up to this size and otherwise in a file; 0 streams them.
         chunk_timeout: WSGI only: without progress in a chunked body.
         send_timeout: WSGI only: without progress in a response.
+        arrival: how slowly a request may arrive.
     """
 
     head_timeout: float = 30.0
@@ -49,6 +52,7 @@ class ConnectionLimits(NamedTuple):
     post_buffering: int = 0
     chunk_timeout: float = 30.0
     send_timeout: float = 30.0
+    arrival: ArrivalLimits = ArrivalLimits()
 
 
 class RequestTimeouts(NamedTuple):

@@ -1,6 +1,10 @@
 """Errors and log lines of a connection that both kinds of worker have."""
 
-from ..errors import ProtocolError
+import logging
+
+from ..errors import NotOurProtocol, ProtocolError
+
+log = logging.getLogger("geventuwsgi.error")
 
 # Formats of log lines.
 GONE_DURING = "%s: client gone during %s: %r"
@@ -9,6 +13,19 @@ FORBIDDEN_PEER = "Forbidden uWSGI request from IP %s (see uwsgi-allow-from)"
 FOREIGN_USER = "a process of user %d connected to the socket between router and workers; closed"
 NO_APPLICATION = "--- no python application found for %s, check your startup logs for errors ---"
 NOT_SENT = "%s: could not send a %d: %s"
+
+
+def log_rejection(peer: str, error: ProtocolError) -> bool:
+    """Log why the bytes of a peer are rejected; return whether it gets no response.
+
+    Args:
+        peer: its name in the log.
+        error: what is wrong.
+    """
+    silent = isinstance(error, NotOurProtocol)
+    log.warning("%s: %s; closed%s", peer, error.reason,
+                "" if silent else f" with {error.status}")
+    return silent
 
 
 def body_too_large(limit: int, length: int | None = None) -> ProtocolError:
@@ -23,19 +40,10 @@ def body_too_large(limit: int, length: int | None = None) -> ProtocolError:
     return ProtocolError(413, f"a body of {length} bytes (limit-post is {limit})")
 
 
-def no_progress(seconds: float) -> ProtocolError:
-    """Return the error of a request body that has stopped arriving.
-
-    Args:
-        seconds: how long nothing has arrived.
-    """
-    return ProtocolError(408, f"no progress of the request body for {seconds:g} seconds")
-
-
 def no_head(seconds: float) -> ProtocolError:
     """Return the error of a request head that has not arrived as a whole.
 
     Args:
         seconds: how long it had.
     """
-    return ProtocolError(408, f"no whole request head within {seconds:g} seconds")
+    return ProtocolError(408, f"no whole request head within {seconds:.3g} seconds")

@@ -16,6 +16,7 @@ from ..app.static.files import StaticFiles
 from ..ipc import scoreboard
 from ..log.record import RequestRecord
 from ..net.allowlist import AllowList
+from ..net.reusable import ReusableConnections
 from ..protocol.message import Limits
 from ..protocol.response import ResponseDefaults
 from .limits import ConnectionLimits, RequestTimeouts
@@ -23,6 +24,8 @@ from .limits import ConnectionLimits, RequestTimeouts
 # Sweeps between two measurements of the process's memory.
 MEASURE_EVERY = 4
 SHORT = scoreboard.BOUNDS[0]
+
+Callback = Callable[[], None]
 
 
 class ServiceValues(NamedTuple):
@@ -86,7 +89,13 @@ class Service:
         upgraded_time: of upgraded connections, in seconds.
         others_requests: requests of the other workers.
         crowded: the acceptors have paused and resume when a connection ends.
+        suspended: see `suspend`.
+        full: no connection can be closed for one that waits, so each is closed after its present
+            request.
+        reusable: the connections that can be closed for new ones.
     """
+
+    resume: Callback
 
     def __init__(self, values: ServiceValues, applications: Applications) -> None:
         (self.limits, self.head_limits, self.buffer_size, self.max_connections, self.timeouts,
@@ -98,7 +107,9 @@ class Service:
         self.app_requests = [0] * (len(applications) + 1)
         self.draining = False
         self.persistent = values.limits.keepalive > 0
-        self.crowded = False
+        self.crowded = self.suspended = self.full = False
+        self.reusable = ReusableConnections(self.connections, self.max_connections,
+                                            "worker-connections")
         self.requests = 0
         self.others_requests = 0
         self.exceptions = 0
@@ -129,6 +140,24 @@ class Service:
         else:
             self.durations[bisect_left(scoreboard.BOUNDS, duration)] += 1
 
+    def lacks_places(self) -> bool:
+        """Whether new connections wait for places, and not for slots."""
+        return True
+
+    def set_persistence(self) -> None:
+        """Decide anew whether connections may be kept alive."""
+        self.persistent = self.limits.keepalive > 0 and not (
+            self.draining or self.suspended or self.full)
+
+    def sweep_connections(self, now: float) -> None:
+        """Find out a few times a second whether connections can be closed for those that wait."""
+        self.reusable.sweep(now)
+        if self.full:
+            self.full = False
+            self.set_persistence()
+        if self.crowded and self.lacks_places():
+            self.resume()
+
     def counters(self) -> list[int]:
         """Return the counters in the order of `ipc.scoreboard.OF_PROCESS`."""
         responses = [number for counts in self.responses.values()
@@ -142,6 +171,3 @@ class Service:
 
 def noop() -> None:
     """Do nothing: the default of a callback."""
-
-
-Callback = Callable[[], None]

@@ -12,6 +12,7 @@ from ..config.resolve.conflicts import harakiri_paths
 from ..config.settings import Settings
 from ..ipc.commands import Child
 from ..net.allowlist import AllowList
+from ..net.arrival import ArrivalLimits
 from ..net.deadlines import NEVER
 from ..protocol.message import Limits
 from .limits import ConnectionLimits, RequestTimeouts
@@ -22,11 +23,13 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
     """Return the configuration of a worker's connections."""
     return ServiceValues(
         limits=ConnectionLimits(
-            head_timeout=settings.http_headers_timeout or NEVER, keepalive=settings.keepalive,
+            head_timeout=min(settings.http_headers_timeout or NEVER,
+                             settings.request_timeout or NEVER), keepalive=settings.keepalive,
             io_timeout=settings.socket_timeout or NEVER, limit_post=settings.limit_post,
             post_buffering=settings.post_buffering,
             chunk_timeout=_or_never(settings.chunked_input_timeout, settings.socket_timeout),
-            send_timeout=_or_never(settings.socket_send_timeout, settings.socket_timeout)),
+            send_timeout=_or_never(settings.socket_send_timeout, settings.socket_timeout),
+            arrival=ArrivalLimits(settings.request_timeout or NEVER, settings.request_min_rate)),
         head_limits=Limits(settings.limit_request_line, settings.limit_request_field_size,
                            settings.limit_request_fields, settings.head_limit),
         buffer_size=settings.buffer_size,

@@ -269,25 +269,6 @@ def test_proxy_protocol_names_the_client(tmp_path: Path) -> None:
             assert conversation(server, b"PROXY TCP4 x\r\n\r\n")[9:12] == b"400"
 
 
-def test_more_connections_than_allowed_wait(tmp_path: Path) -> None:
-    with Recorder() as node:
-        with router(tmp_path, "--http-to", f"http://{node.address}", "--http-connections",
-                    "2") as server:
-            first, second = server.connect(), server.connect()
-            for sock in (first, second):
-                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                assert sock.recv(1000).endswith(b"ok")
-            with server.connect() as third:
-                third.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                third.settimeout(0.3)
-                with pytest.raises(TimeoutError):
-                    third.recv(1000)
-                first.close()
-                third.settimeout(10)
-                assert third.recv(1000).endswith(b"ok")
-            second.close()
-
-
 # HTTPS.
 
 

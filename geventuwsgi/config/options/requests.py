@@ -15,6 +15,7 @@ from geventuwsgi.config.values.types import (
 LOOPBACK = ("127.0.0.0/8", "::1")
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")  # RFC 1918, RFC 4193
 KEEPALIVE = 75  # seconds: nginx's keepalive_timeout
+MIN_RATE = 240  # that of .NET's Kestrel; Apache's mod_reqtimeout has 500
 # The statuses that the server itself sends; uWSGI has pages for three of them.
 STATUSES = (400, 403, 404, 408, 413, 414, 421, 431, 500, 501, 502, 503, 504, 505)
 
@@ -108,6 +109,11 @@ REQUESTS: tuple[Option, ...] = (
            "temporary file before the application is called; 0: off", _REQUESTS, default=0),
     Option("http-headers-timeout", Seconds(), "seconds for the head of a request to arrive; 0: "
            "no limit", _REQUESTS, default=30),
+    Option("request-timeout", Seconds(), "seconds for a whole request to arrive, head and body; "
+           "the time in which the application does not read does not count; 0: no limit", _REQUESTS,
+           default=0),
+    Option("request-min-rate", Size(), "least number of bytes per second of a request body, after "
+           "its first socket-timeout seconds of waiting; 0: any", _REQUESTS, default=MIN_RATE),
     Option("keepalive", Seconds(), "seconds that an idle connection is kept open; 0: off",
            _REQUESTS, default=KEEPALIVE, gunicorn=("keep-alive", "timeout-keep-alive")),
     Option("http-keepalive", Keepalive(default=KEEPALIVE), "uWSGI's form of keepalive: 0 is "

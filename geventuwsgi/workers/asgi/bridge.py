@@ -85,9 +85,11 @@ class Bridge:
         gevent.sleep(0)  # use the hub once, before the thread starts
         self.service = service = service_of(settings, applications, child, requests)
         self.thread = LoopThread(hub, loop_maker(settings.asgi_loop), self._loop_failed)
-        self.acceptors = [Acceptor(one, self._hand_over, service.capacity, hub.loop)
-                          for one in listeners]
+        service.ask_for_places = lambda: self.thread.call_in_loop(service.free_places)
         service.resume = lambda: self.thread.call_in_hub(self._resume)
+        self.acceptors = [
+            Acceptor(one, self._hand_over, service.capacity, hub.loop, service.ask_for_places)
+            for one in listeners]
         self.lifespans = [Lifespan(app.callable, settings.lifespan,
                                    settings.lifespan_startup_timeout,
                                    settings.lifespan_shutdown_timeout) for app in applications]

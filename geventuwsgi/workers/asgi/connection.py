@@ -19,15 +19,17 @@ from typing import Any
 
 from ...app.debug_pages import USUAL, Page
 from ...app.static.files import StaticFiles
-from ...errors import NotOurProtocol, ProtocolError
+from ...errors import ProtocolError
 from ...log.access import CLIENT_GONE
-from ...net.deadlines import HALF_PROXY_HEADER
+from ...net.arrival import Arrival
+from ...net.deadlines import HALF_PROXY_HEADER, LINGER_SECONDS
 from ...net.listener import Listener
+from ...net.stream import has_input
 from ...protocol import proxy
 from ...protocol.message import TRUNCATED_BODY
 from ...protocol.response import Response, error_response
 from ..hangups import CLOSED
-from ..messages import NO_APPLICATION, body_too_large, no_head, no_progress
+from ..messages import NO_APPLICATION, body_too_large, log_rejection, no_head
 from ..service import SHORT
 from . import harakiri
 from .exchange import AsgiExchange
@@ -269,13 +271,24 @@ class Connection(StreamProtocol):
             self.fail_body(body_too_large(limit))
             return
         if exchange.awaits_body:
-            self.deadline = monotonic() + self.service.limits.io_timeout
+            exchange.arrival.end()
+            self.expect_body()
         if parser.body_complete:
             self.deadline = inf
             if parser.buffered:
                 self.transport.pause_reading()
         if piece or parser.body_complete:
             exchange.feed(piece)
+
+    def new_arrival(self, idle: bool) -> Arrival:
+        """Return the arrival of the body whose head is complete.
+
+        Args:
+            idle: all of the head came at once.
+        """
+        limits = self.service.limits
+        waited = 0.0 if idle else limits.head_timeout - (self.deadline - monotonic())
+        return Arrival(limits.arrival, limits.io_timeout, max(waited, 0.0))
 
     def fail_body(self, error: ProtocolError) -> None:
         """Handle a body that breaks its framing or a limit: it never looks complete."""
@@ -299,7 +312,8 @@ class Connection(StreamProtocol):
 
     def expect_body(self) -> None:
         """Start the timeout of the client: the application waits for more of the body."""
-        self.deadline = monotonic() + self.service.limits.io_timeout
+        exchange = self.exchange
+        self.deadline = monotonic() + exchange.arrival.begin(exchange.received)
 
     # The end of a request.
 
@@ -381,10 +395,7 @@ class Connection(StreamProtocol):
 
     def reject(self, error: ProtocolError) -> None:
         """Send an error to a peer that breaks the protocol or a limit, and log it."""
-        silent = isinstance(error, NotOurProtocol)
-        log.warning("%s: %s; closed%s", self.peer, error.reason,
-                    "" if silent else f" with {error.status}")
-        if silent:
+        if log_rejection(self.peer, error):
             self.close()
             return
         self.send_rejection(error.status, error.fields)
@@ -414,6 +425,37 @@ class Connection(StreamProtocol):
         running = self.exchange or self.websocket
         if running is not None:
             running.gone = True
+
+    # Closed for another connection (`net.reusable.Reusable`).
+
+    @property
+    def _reads_head(self) -> bool:
+        """Whether a part of a head has arrived."""
+        return not self.idle and self.exchange is None and self.websocket is None and \
+            self.feed not in (self._discard, self._linger, self._drain_body)
+
+    def reuse_order(self, now: float) -> tuple[bool, float] | None:
+        limits, deadline = self.service.limits, self.deadline
+        transport = self.transport
+        if deadline == inf or transport.is_closing() or transport.get_write_buffer_size():
+            return None  # that would cut off a response
+        if self.idle:
+            used = getattr(self, "parser", None) is not None and self.parser.head_size
+            return False, deadline - (limits.keepalive if used else limits.head_timeout)
+        if self.feed == self._linger:
+            return False, deadline - LINGER_SECONDS
+        if self._reads_head and deadline - limits.head_timeout / 2 <= now:
+            return True, deadline - limits.head_timeout
+        return None
+
+    def give_way(self) -> bool:
+        if self._reads_head:
+            limit = self.service.limits.head_timeout
+            self.reject(no_head(limit - max(self.deadline - monotonic(), 0.0)))
+        if self.idle and has_input(self.transport.get_extra_info("socket")):
+            return False
+        self.close()
+        return True
 
     # Draining, and deadlines: called by the service and its sweep.
 
@@ -482,7 +524,7 @@ class Connection(StreamProtocol):
             self.transport.abort()
         elif exchange is not None:
             if exchange.awaits_body:
-                self.fail_body(no_progress(self.service.limits.io_timeout))
+                self.fail_body(exchange.arrival.error())
             elif exchange.via:
                 self.transport.abort()  # in the middle of a file
         elif self._early:

@@ -23,6 +23,7 @@ from typing import Any
 from ...app.debug_pages import USUAL, Page
 from ...app.wsgi import size_unknown
 from ...errors import ClientDisconnected, ProtocolError, ResponseError
+from ...net.arrival import Arrival
 from ...protocol.response import CONTINUE, Response, informational
 from ...system import forked
 from ..limits import can_drain
@@ -52,6 +53,7 @@ class AsgiExchange(Record):
         persistent: the connection may be kept after the response.
 
     Attributes:
+        arrival: how long the connection waits for the body; None without one.
         body_error: what is wrong with the request's body, or None. An application that asks for
             the body is not answered any more; one that does not may respond.
         drained: the worker stops, so `receive` says `http.disconnect`. The client is still
@@ -66,6 +68,7 @@ class AsgiExchange(Record):
     response: Response | None = None
     keep_alive = False
     drained = listens = False
+    arrival: Arrival | None = None
     expects = False
     body_error: ProtocolError | None = None
     trailers = False

@@ -15,7 +15,8 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
+from ...net.deadlines import LINGER_SECONDS
+from ...net.reusable import linger_octets
 from .service import AsgiService
 
 # Octets that an application sends before the others have a turn. A message counts as 1024 more,
@@ -189,7 +190,7 @@ class StreamProtocol(ABC, asyncio.Protocol):
         if not linger or self._half_closed:
             self.close()
             return
-        self._remaining = LINGER_OCTETS
+        self._remaining = linger_octets(getattr(self, "parser", None))
         self.feed = self._linger
         self.deadline = monotonic() + LINGER_SECONDS
         self.transport.write_eof()

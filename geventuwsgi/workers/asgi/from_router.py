@@ -36,6 +36,9 @@ class RoutedConnection(HttpConnection):
             log.warning(FOREIGN_USER, uid)
             self.close()
 
+    def reuse_order(self, now: float) -> None:
+        """Never close it for another: it is no client."""
+
     def new_parser(self) -> RequestParser:
         return RequestParser(self.service.head_limits.extended(client_line.ALLOWANCE))
 

@@ -59,7 +59,7 @@ class HttpConnection(Connection):
         """
         parser = self.parser
         service = self.service
-        self.idle = False
+        idle, self.idle = self.idle, False
         if parser.repeated:
             # The head came twice in a row: keep its scope for the third time.
             base = self._repeated
@@ -84,6 +84,7 @@ class HttpConnection(Connection):
                 self.rejected = exchange
                 raise body_too_large(limit, length)
             exchange.expects = parser.expect_continue
+            exchange.arrival = self.new_arrival(idle)
         scope["extensions"] = HTTP_EXTENSIONS.copy()
         self.feed = self.feed_body
         self.start(exchange, scope)
@@ -133,6 +134,7 @@ class HttpConnection(Connection):
             self.next_request()
             return
         self.feed = self._feed_head
+        self.deadline = monotonic() + self.service.limits.head_timeout
         self._feed_head(b"")
         if self.feed == self._feed_head or not (parser.buffered or self.feed == self._feed_later):
             self.resume_reading()

@@ -47,6 +47,7 @@ class AsgiService(Service):
         in_progress: requests and WebSockets inside the application.
         ended: a future, done when everything has ended after a drain.
         resume: called to accept again, when a connection ends while `crowded` is set.
+        ask_for_places: called on the hub, to run `free_places` on the loop.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -72,6 +73,7 @@ class AsgiService(Service):
         self.forked = False
         self.last_sweep = monotonic()
         self.resume: Callback = noop
+        self.ask_for_places: Callback = noop
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._heads: list[Any] = []     # exchanges whose heads wait
         self._drain_began = 0.0
@@ -96,7 +98,14 @@ class AsgiService(Service):
         capacity = self.max_connections - (self.opened - self.closed)
         if capacity <= 0:
             self.crowded = True
+            self.ask_for_places()
         return capacity
+
+    def free_places(self) -> None:
+        """Close idle connections for new ones."""
+        if not (self.draining or self.full) and not self.reusable.close_longest(monotonic()):
+            self.full = True
+            self.set_persistence()
 
     def add(self, connection: Any) -> None:
         """Add a connection. `opened` has counted it since its accept."""
@@ -169,6 +178,7 @@ class AsgiService(Service):
         if self.draining and now > self._drain_began + _WAIT:
             for connection in tuple(self.connections):
                 connection.drain(now - _WAIT)
+        self.sweep_connections(now)
         self.response_defaults.tick(time())
         if self.access is not None:
             self.access.flush()
@@ -187,8 +197,8 @@ class AsgiService(Service):
         """
         if not self.draining:
             self.draining = True
-            self.persistent = False
             self._drain_began = monotonic()
+            self.set_persistence()
             for connection in tuple(self.connections):
                 connection.drain(0.0)
         if not idle_for:
@@ -208,7 +218,8 @@ class AsgiService(Service):
             self._idle_timer.cancel()
             self._idle_timer = None
         if not self.draining:
-            self.persistent = not suspended and self.limits.keepalive > 0
+            self.suspended = suspended
+            self.set_persistence()
             if suspended:
                 self._idle_timer = self.loop.call_later(idle_for, self._close_idle)
 

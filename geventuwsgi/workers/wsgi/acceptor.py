@@ -67,7 +67,9 @@ class Acceptor(StreamServer, Pausable):
                 fd, address = self._accept()
             except OSError as error:
                 if error.errno in SHORTAGE:
-                    self._back_off(error)
+                    if not self._service.free_places():
+                        self._back_off()
+                    self.log_shortage(error)
                 elif error.errno not in ABORTED:
                     raise
                 return
@@ -122,12 +124,11 @@ class Acceptor(StreamServer, Pausable):
             candidate = self._greenlet()
         candidate.switch([connection])
 
-    def _back_off(self, error: OSError) -> None:
+    def _back_off(self) -> None:
         """Leave the waiting connections in the kernel's queue for a moment."""
         self.stop_accepting()
         self._timer = self.loop.timer(BACK_OFF)
         self._timer.start(self._start_accepting_if_started)
-        self.log_shortage(error)
 
     def start_accepting(self) -> None:
         """Watch the socket, unless suspended."""

@@ -16,10 +16,11 @@ from gevent import get_hub, getcurrent, sleep
 from gevent.exceptions import ConcurrentObjectUseError
 
 from ...errors import ClientDisconnected, ProtocolError, RequestOver
+from ...net.arrival import Arrival
 from ...net.stream import Expired, Stream
 from ...protocol.response import CONTINUE
 from ..limits import ConnectionLimits, can_drain
-from ..messages import body_too_large, no_progress
+from ..messages import body_too_large
 
 
 class BrokenBody(ClientDisconnected):
@@ -34,6 +35,7 @@ class IncomingBody:
         parser: has parsed the head, decodes the body.
         limits: timeouts and sizes.
         expects: the client waits for 100 (Continue).
+        head_waited: seconds that the head took.
 
     Attributes:
         broken: what is wrong with the body, None while nothing is.
@@ -43,10 +45,10 @@ class IncomingBody:
     """
 
     __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "call", "over",
-                 "_fresh", "_complete", "_waiting", "_ahead")
+                 "_fresh", "_complete", "_waiting", "_ahead", "_arrival")
 
     def __init__(self, stream: Stream, parser: Any, limits: ConnectionLimits,
-                 expects: bool) -> None:
+                 expects: bool, head_waited: float) -> None:
         self.stream = stream
         self.parser = parser
         self.limits = limits
@@ -58,6 +60,9 @@ class IncomingBody:
         self._fresh = True
         self._complete = False      # at the end of the request
         self._waiting: Any = None   # the greenlet that waits for octets
+        chunked = parser.content_length is None
+        self._arrival = Arrival(limits.arrival, limits.chunk_timeout if chunked
+                                else limits.io_timeout, head_waited)
         self._ahead = b""           # decoded before it was asked for
 
     @property
@@ -127,9 +132,7 @@ class IncomingBody:
         return piece
 
     def _more(self) -> bytes:
-        limits = self.limits
-        chunked = self.parser.content_length is None
-        timeout = limits.chunk_timeout if chunked else limits.io_timeout
+        arrival = self._arrival
         if self.expects:
             self.expects = False
             self.stream.send(CONTINUE)
@@ -137,10 +140,11 @@ class IncomingBody:
             raise ConcurrentObjectUseError("another greenlet reads this request's body")
         self._waiting = getcurrent()
         try:
-            data = self.stream.receive(timeout)
+            data = self.stream.receive(arrival.begin(self.size))
         except Expired as error:
-            raise no_progress(timeout) from error
+            raise arrival.error() from error
         finally:
+            arrival.end()
             self._waiting = None
         if not data:
             self.parser.eof()

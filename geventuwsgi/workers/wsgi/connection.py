@@ -34,8 +34,8 @@ from ...app.static.files import Found, StaticFiles
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
 from ...log.access import CLIENT_GONE
-from ...net.deadlines import LINGER_OCTETS, LINGER_SECONDS
 from ...net.listener import Listener
+from ...net.reusable import GreenletConnection
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
 from ...protocol.response import Response, error_response
 from ...system import forked
@@ -59,7 +59,7 @@ class Dropped(ClientDisconnected):
     """The client left before its request had a slot."""
 
 
-class Connection(ABC):
+class Connection(GreenletConnection, ABC):
     """Serve one accepted connection until it closes.
 
     Args:
@@ -73,7 +73,7 @@ class Connection(ABC):
         running: the record of the last request that ran long.
         requests: the number of requests that this connection has begun.
         persists, body, response_defaults, stream: see `app.wsgi.Transport`.
-        idle: it waits for a request, of which nothing has arrived.
+        idle, phase: see `net.reusable.GreenletConnection`.
         handed: the connection as a socket, for upgrade libraries.
         disconnected: whether the client is gone, for the application.
         rejected: the request whose rejection is to be logged, None while none is known.
@@ -83,9 +83,9 @@ class Connection(ABC):
         continues: `serve` has returned and is to be called again, in another greenlet.
     """
 
-    __slots__ = ("service", "stream", "listener", "parser", "host", "port", "trusted",
+    __slots__ = ("service", "listener", "parser", "host", "port", "trusted",
                  "requests", "began", "running", "exchange", "greenlet", "response_defaults",
-                 "persists", "body", "idle", "handed", "disconnected", "rejected", "abandoned",
+                 "persists", "body", "handed", "disconnected", "rejected", "abandoned",
                  "core", "call", "continues")
 
     parser: Any
@@ -114,6 +114,8 @@ class Connection(ABC):
         self.call: Call | None = None
         self.body: IncomingBody | None = None
         self.idle = False
+        self.phase = 0
+        self.head_waited = 0.0
         self.abandoned = False
         self.continues = False
 
@@ -155,7 +157,7 @@ class Connection(ABC):
 
     def _close(self, linger: bool) -> None:
         if linger:
-            self.stream.linger(LINGER_SECONDS, LINGER_OCTETS)
+            self.linger(self.parser)
         else:
             self.stream.close()
         self.disconnected.set()
@@ -174,6 +176,13 @@ class Connection(ABC):
 
     # The head of a request.
 
+    def idle_timeout(self) -> float:
+        limits = self.service.limits
+        return limits.keepalive if self.requests else limits.head_timeout
+
+    def head_timeout(self) -> float:
+        return self.service.limits.head_timeout
+
     def first_data(self, early: bytes, timeout: float) -> bytes:
         """Return the first bytes of the connection; b"" if none arrive."""
         self.idle = True
@@ -188,7 +197,7 @@ class Connection(ABC):
     def first_head(self, parser: Any, early: bytes) -> bool:
         timeout = self.service.limits.head_timeout
         data = self.first_data(early, timeout)
-        return bool(data) and (parser.head(data) or self.stream.read_head(parser, timeout))
+        return bool(data) and (parser.head(data) or self.read_head(parser))
 
     # One request, of any protocol.
 
@@ -214,7 +223,8 @@ class Connection(ABC):
             raise Overloaded
         if limits.limit_post and length is not None and length > limits.limit_post:
             raise body_too_large(limits.limit_post, length)
-        self.body = body = IncomingBody(self.stream, parser, limits, expects)
+        self.body = body = IncomingBody(
+            self.stream, parser, limits, expects, self.take_head_waited())
         try:
             if limits.post_buffering:
                 environ["wsgi.input"] = inputs.spool(body.receive, limits.post_buffering)

@@ -45,6 +45,9 @@ class RoutedConnection(HttpConnection):
             return False
         return super().serve_requests(early)
 
+    def reuse_order(self, now: float) -> None:
+        """Never close it for another: it is no client, and their number is limited."""
+
     def _environ(self, parser: RequestParser) -> environs.Environ:
         fields = parser.fields
         client, parser.fields = client_line.parse(fields)

@@ -34,7 +34,7 @@ class HttpConnection(Connection):
 
     def serve_requests(self, early: bytes) -> bool:
         service = self.service
-        keepalive, timeout = service.limits.keepalive, service.limits.head_timeout
+        keepalive = service.limits.keepalive
         stream = self.stream
         waited = service.waited_references
         # The environ of a head that came twice in a row, copied from the third time on.
@@ -67,7 +67,7 @@ class HttpConnection(Connection):
                 if not data:
                     return False
             self.idle = False
-            if not parser.head(data) and not stream.read_head(parser, timeout):
+            if not parser.head(data) and not self.read_head(parser):
                 return False
             if getrefcount(self.greenlet) > references:
                 self.continues = True

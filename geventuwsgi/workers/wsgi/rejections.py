@@ -12,11 +12,11 @@ from time import monotonic
 from typing import Any
 
 from ...app.wsgi import WsgiExchange
-from ...errors import ClientDisconnected, NotOurProtocol, Overloaded, ProtocolError
+from ...errors import ClientDisconnected, Overloaded, ProtocolError
 from ...net.stream import Stream
 from ...protocol import proxy
 from ...protocol.response import RETRY, error_response
-from ..messages import NOT_SENT
+from ..messages import NOT_SENT, log_rejection
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -33,9 +33,7 @@ def reject(connection: Any, error: ProtocolError) -> bool:
         connection.service.rejected += 1
         octets = error_response(503, connection.response_defaults, is_head=is_head, extra=RETRY)
         return send_error(connection, octets, 503) and has_unread_input(connection)
-    silent = isinstance(error, NotOurProtocol)
-    log.warning("%s: %s; closed%s", connection.peer, error.reason,
-                "" if silent else f" with {error.status}")
+    silent = log_rejection(connection.peer, error)
     octets = error_response(error.status, connection.response_defaults, is_head=is_head)
     return not silent and send_error(connection, octets, error.status)
 

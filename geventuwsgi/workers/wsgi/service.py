@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any
 
 from gevent.event import Event
@@ -75,6 +76,9 @@ class WsgiService(Service):
     def capacity(self) -> int:
         """Return how many more connections can be served now. If none, `resume` will be called."""
         spare = self.max_connections - len(self.connections)
+        if spare <= 0:
+            self.free_places()
+            spare = self.max_connections - len(self.connections)
         capacity = min(len(self.slots.free), spare)
         if self.alone:
             capacity = min(capacity + self.slots.ahead, spare)  # type: ignore[attr-defined]
@@ -90,6 +94,25 @@ class WsgiService(Service):
             self.slots.wanted = True
         return capacity
 
+    def lacks_places(self) -> bool:
+        return len(self.connections) >= self.max_connections
+
+    def free_places(self) -> int:
+        """Close idle connections for new ones; return how many."""
+        if self.draining or self.full:
+            return 0
+        closed = self.reusable.close_longest(monotonic())
+        if not closed:
+            self.full = True
+            self._end_persistence()
+        return closed
+
+    def _end_persistence(self) -> None:
+        """Close each connection after its present request."""
+        self.set_persistence()
+        for connection in self.connections:
+            connection.persists = False
+
     def drain(self, last_keepalive: float) -> None:
         """Close each connection after its present request, from now on.
 
@@ -98,16 +121,15 @@ class WsgiService(Service):
         """
         self.draining = True
         self.last_keepalive = last_keepalive
-        self.persistent = False
-        for connection in self.connections:
-            connection.persists = False
+        self._end_persistence()
 
     def suspend(self, suspended: bool) -> None:
         """Close each connection after its present request, until resumed."""
-        self.persistent = not suspended and self.limits.keepalive > 0
+        self.suspended = suspended
         if suspended:
-            for connection in self.connections:
-                connection.persists = False
+            self._end_persistence()
+        else:
+            self.set_persistence()
 
     def closed(self, connection: Any) -> None:
         """Remove a connection that was closed."""

@@ -118,7 +118,8 @@ class Worker:
         if pool is not None:
             checks = (partial(harakiri.report_lost, self.service), pool.reap_when_idle)
         self.sweeper = Sweeper(hub.loop, self.service.connections, long_requests,
-                               (self._publish, self.queue_limit.log_rejections, *checks))
+                               (self._publish, self.queue_limit.log_rejections,
+                                self.service.sweep_connections, *checks))
         self._monitored = pool is not None or bool(settings.block_warning)
         if settings.block_warning:
             self.monitors.append(HubMonitor(self.service, hub.loop, settings.block_warning))

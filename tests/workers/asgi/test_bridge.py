@@ -372,21 +372,6 @@ def test_deadlines(tmp_path: Path) -> None:
         assert get(server, "/hello").body == b"Hello, world!"
 
 
-def test_worker_connections_limits_open_connections(tmp_path: Path) -> None:
-    with serve(tmp_path, "--worker-connections", "3") as server:
-        wires = [connect(server) for _ in range(3)]
-        assert all(wire.get("/hello").status == 200 for wire in wires)
-        with connect(server) as waiting:
-            waiting.send(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
-            waiting.sock.settimeout(0.3)
-            with pytest.raises(TimeoutError):
-                waiting.sock.recv(1)
-            waiting.sock.settimeout(20)
-            for wire in wires:
-                wire.sock.close()
-            assert waiting.read_response().body == b"Hello, world!"
-
-
 def test_the_worker_ends_with_its_master(tmp_path: Path) -> None:
     with serve(tmp_path) as server:
         [pid] = server.workers()

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--http-socket", "127.0.0.1:0", "--socket", "127.0.0.1:0",
              "--http-headers-timeout", "1", "--keepalive", "1", "--socket-timeout", "1",
+             "--request-min-rate", "0",
              "--disable-logging", "--log-level", "debug")
 POST = b"POST /echo HTTP/1.1\r\n" + HOST
 LATE = 20  # seconds: the sweeper looks four times a second, and the machine may be busy
