@@ -57,7 +57,7 @@ class Client(GreenletConnection):
 
     __slots__ = ("state", "listener", "host", "port", "origin", "began",
                  "node_connection", "tunnel", "disconnected", "request", "greenlet", "_parser",
-                 "_secure", "_exchange", "__weakref__")
+                 "_secure", "_exchange", "_counted", "__weakref__")
 
     def __init__(self, state: Any, sock: Any, address: Any, listener: Listener) -> None:
         self.state = state
@@ -75,6 +75,7 @@ class Client(GreenletConnection):
         self.origin: Origin
         self.greenlet = getcurrent()
         self._secure = False
+        self._counted = ""  # the address for limit-connections-per-address
         self._exchange: ProxyExchange | None = None
         self._parser: RequestParser | None = None
 
@@ -115,12 +116,19 @@ class Client(GreenletConnection):
                 self.linger(self._parser)
             else:
                 self.stream.close()
+            if self._counted:
+                state.addresses.leave(self._counted)
             state.closed(self)
 
     def _converse(self) -> bool:
         """Serve requests; return whether the client may still be sending."""
         state = self.state
         data = self._proxied()
+        trusted = not self.host or self.host in state.forwarders
+        if state.addresses and not trusted:
+            if not state.addresses.enter(self.host):
+                return False
+            self._counted = self.host
         variables, extension = {}, ""
         if self.listener.protocol == "https":
             if not self._handshake(data):
@@ -131,8 +139,7 @@ class Client(GreenletConnection):
             extension = json.dumps(tls.extension(secure, server_cert=False))
         self.origin = Origin(
             self.host, self.port, "https" if self._secure else "http", state.server_name,
-            str(self.listener.address.port or 80), not self.host or self.host in state.forwarders,
-            variables, self._server(), extension)
+            str(self.listener.address.port or 80), trusted, variables, self._server(), extension)
         self._parser = parser = RequestParser(state.head_limits)
         redirect = state.redirect if self.listener.protocol == "redirect" else None
         timeout = state.head_timeout

@@ -28,6 +28,7 @@ from ..log import tracebacks as stacks
 from ..net import signature
 from ..net.acceptor import Acceptor
 from ..net.address import Address
+from ..net.address_limit import AddressLimit
 from ..net.allowlist import AllowList
 from ..net.arrival import ArrivalLimits
 from ..net.deadlines import IDLE_ON_RELOAD, NEVER, SWEEP
@@ -78,6 +79,7 @@ class RouterState:
         self.forwarding = forwarding
         self.head_timeout = min(settings.http_headers_timeout or NEVER,
                                 settings.request_timeout or NEVER)
+        self.addresses = AddressLimit(settings.limit_connections_per_address)
         self.arrival = ArrivalLimits(settings.request_timeout or NEVER, settings.request_min_rate)
         self.client_timeout = settings.socket_timeout or NEVER
         self.timeout = settings.http_timeout or NEVER
@@ -313,6 +315,7 @@ class Gateway:
         if self.registry is not None and not state.draining:
             self.registry.poll(now)
         self._reusable.sweep(now)
+        state.addresses.sweep(now)
         self._resume()  # idle connections can be closed for those that wait
         state.defaults.tick(time())
         self._beat()

@@ -15,6 +15,7 @@ from ..app.exceptions import ExceptionPolicy
 from ..app.static.files import StaticFiles
 from ..ipc import scoreboard
 from ..log.record import RequestRecord
+from ..net.address_limit import AddressLimit
 from ..net.allowlist import AllowList
 from ..net.reusable import ReusableConnections
 from ..protocol.message import Limits
@@ -44,6 +45,7 @@ class ServiceValues(NamedTuple):
         exceptions: what follows an exception of the application, besides the log line.
         worker, pid: the number and the pid of this worker.
         static: the files served without the application, None for none.
+        max_per_address: open connections of one address; 0 = any number.
     """
 
     limits: ConnectionLimits
@@ -59,6 +61,7 @@ class ServiceValues(NamedTuple):
     worker: int
     pid: int
     static: StaticFiles | None = None
+    max_per_address: int = 0
 
 
 class Responses(dict[str, list[int]]):
@@ -93,6 +96,7 @@ class Service:
         full: no connection can be closed for one that waits, so each is closed after its present
             request.
         reusable: the connections that can be closed for new ones.
+        addresses: how many connections an address may have.
     """
 
     resume: Callback
@@ -100,7 +104,7 @@ class Service:
     def __init__(self, values: ServiceValues, applications: Applications) -> None:
         (self.limits, self.head_limits, self.buffer_size, self.max_connections, self.timeouts,
          self.response_defaults, self.uwsgi_peers, self.forwarders, self.proxies,
-         self.exception_policy, self.worker, self.pid, self.static) = values
+         self.exception_policy, self.worker, self.pid, self.static, per_address) = values
         self.applications = applications
         self.context = contextvars.copy_context()
         self.connections: set[Any] = set()
@@ -110,6 +114,7 @@ class Service:
         self.crowded = self.suspended = self.full = False
         self.reusable = ReusableConnections(self.connections, self.max_connections,
                                             "worker-connections")
+        self.addresses = AddressLimit(per_address)
         self.requests = 0
         self.others_requests = 0
         self.exceptions = 0
@@ -152,6 +157,7 @@ class Service:
     def sweep_connections(self, now: float) -> None:
         """Find out a few times a second whether connections can be closed for those that wait."""
         self.reusable.sweep(now)
+        self.addresses.sweep(now)
         if self.full:
             self.full = False
             self.set_persistence()

@@ -49,7 +49,8 @@ def values_of(settings: Settings, child: Child) -> ServiceValues:
             reload=settings.reload_on_exception,
             types=settings.reload_on_exception_type, values=settings.reload_on_exception_value,
             reprs=settings.reload_on_exception_repr),
-        worker=child.id, pid=os.getpid(), static=static_of(settings))
+        worker=child.id, pid=os.getpid(), static=static_of(settings),
+        max_per_address=settings.limit_connections_per_address)
 
 
 def static_of(settings: Settings) -> StaticFiles | None:

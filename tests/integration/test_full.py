@@ -203,6 +203,30 @@ def test_out_of_descriptors(start: Start) -> None:
         assert 1 <= lines <= 2 + (time.monotonic() - began)
 
 
+def is_served(server: Server) -> bool:
+    with connect(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.receive()
+        return client.buffered.startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_per_address(start: Start) -> None:
+    with start("--limit-connections-per-address", "2",
+               "--forwarded-allow-ips", "10.0.0.1") as server:
+        with kept(server), kept(server) as second:
+            with connect(server) as third:
+                assert third.closed()
+            server.wait_for("1 connections were closed, as their addresses had 2 open already")
+            with socket.create_connection(("127.0.0.1", server.port),
+                                          source_address=("127.0.0.2", 0)) as other:
+                assert RawClient(other).get("/").body == b"ok"  # another address
+            second.sock.close()
+            wait_until(lambda: is_served(server))
+    with start("--limit-connections-per-address", "2") as server:   # a trusted proxy's
+        with kept(server), kept(server), kept(server):
+            pass
+
+
 def drip(server: Server, length: int, piece: bytes) -> RawClient:
     """Send pieces of a body until a response comes."""
     client = connect(server)

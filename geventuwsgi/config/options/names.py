@@ -21,7 +21,7 @@ http-upgrade-timeout http-buffer http-x-forwarded-for
 chain-reload py-autoreload-ignore reload-extra-file shutdown-delay readiness-path
 max-requests-jitter cheaper-idle daemon
 limit-request-line limit-request-fields limit-request-field-size limit-request-field_size
-request-timeout request-min-rate
+request-timeout request-min-rate limit-connections-per-address
 metrics keepalive harakiri-path slow-request block-warning stacks cancel-on-disconnect queue-limit
 uwsgi-allow-from forwarded-allow-ips proxy-allow-ips server-header date-header honor-range
 error-page error-page-400 error-page-408 error-page-413 error-page-414 error-page-421 error-page-431

@@ -114,6 +114,10 @@ REQUESTS: tuple[Option, ...] = (
            default=0),
     Option("request-min-rate", Size(), "least number of bytes per second of a request body, after "
            "its first socket-timeout seconds of waiting; 0: any", _REQUESTS, default=MIN_RATE),
+    Option("limit-connections-per-address", Number(), "maximum number of connections that one "
+           "address may have open in a worker or router process; further ones are closed. Those of "
+           "forwarded-allow-ips and of unix sockets are not counted; 0: no limit", _REQUESTS,
+           default=0),
     Option("keepalive", Seconds(), "seconds that an idle connection is kept open; 0: off",
            _REQUESTS, default=KEEPALIVE, gunicorn=("keep-alive", "timeout-keep-alive")),
     Option("http-keepalive", Keepalive(default=KEEPALIVE), "uWSGI's form of keepalive: 0 is "

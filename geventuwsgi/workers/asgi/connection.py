@@ -62,7 +62,7 @@ class Connection(StreamProtocol):
     """
 
     __slots__ = ("listener", "parser", "host", "port", "trusted", "harakiri_at", "exchange",
-                 "websocket", "idle", "rejected", "_early")
+                 "websocket", "idle", "rejected", "_early", "_counted")
 
     parser: Any
 
@@ -77,6 +77,7 @@ class Connection(StreamProtocol):
         self.idle = True
         self.rejected: AsgiExchange | None = None
         self._early = b""
+        self._counted = ""  # the address for limit-connections-per-address
 
     @property
     def peer(self) -> str:
@@ -92,7 +93,17 @@ class Connection(StreamProtocol):
         if self.listener.proxied and (not self.host or self.host in service.proxies):
             self.feed = self._feed_proxy
         else:
-            self.begin()
+            self._admit()
+
+    def _admit(self) -> None:
+        """Begin, unless the address has too many connections."""
+        addresses = self.service.addresses
+        if addresses and not self.trusted:
+            if not addresses.enter(self.host):
+                self.close()
+                return
+            self._counted = self.host
+        self.begin()
 
     def eof_received(self) -> bool:
         """The peer has closed its sending side. It may still read a response."""
@@ -121,6 +132,8 @@ class Connection(StreamProtocol):
         if exchange is not None:
             exchange.client_gone()
         self.resume_writing()
+        if self._counted:
+            self.service.addresses.leave(self._counted)
         self.service.remove(self)
 
     def on_written(self) -> None:
@@ -162,7 +175,7 @@ class Connection(StreamProtocol):
             self.host, self.port = header.source
             self.trusted = self.host in self.service.forwarders
         self._early = b""
-        self.begin()
+        self._admit()
         if size < len(data):
             self.feed(data[size:])
 

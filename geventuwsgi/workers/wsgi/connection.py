@@ -78,6 +78,7 @@ class Connection(GreenletConnection, ABC):
         disconnected: whether the client is gone, for the application.
         rejected: the request whose rejection is to be logged, None while none is known.
         abandoned: the request ignored its harakiri, and the connection was closed.
+        counted: the address for which limit-connections-per-address counts it, or "".
         core: the number of the slot that the request has; -1 if it has none.
         call: the request in a native thread; None if requests run in greenlets.
         continues: `serve` has returned and is to be called again, in another greenlet.
@@ -86,7 +87,7 @@ class Connection(GreenletConnection, ABC):
     __slots__ = ("service", "listener", "parser", "host", "port", "trusted",
                  "requests", "began", "running", "exchange", "greenlet", "response_defaults",
                  "persists", "body", "handed", "disconnected", "rejected", "abandoned",
-                 "core", "call", "continues")
+                 "core", "call", "continues", "counted")
 
     parser: Any
 
@@ -118,6 +119,7 @@ class Connection(GreenletConnection, ABC):
         self.head_waited = 0.0
         self.abandoned = False
         self.continues = False
+        self.counted = ""
 
     @property
     def peer(self) -> str:
@@ -138,6 +140,8 @@ class Connection(GreenletConnection, ABC):
                 service.accepted += 1
                 if self.listener.proxied:
                     early = rejections.read_header(self)
+                if service.addresses and not self._count_address():
+                    return
             linger = self.serve_requests(early)
         except ProtocolError as error:
             linger = rejections.reject(self, error)
@@ -155,11 +159,21 @@ class Connection(GreenletConnection, ABC):
             if not self.continues:
                 self._close(linger)
 
+    def _count_address(self) -> bool:
+        """Count it for limit-connections-per-address; return whether it may stay."""
+        if self.trusted:
+            return True
+        if self.service.addresses.enter(self.host):
+            self.counted = self.host
+        return self.counted != ""
+
     def _close(self, linger: bool) -> None:
         if linger:
             self.linger(self.parser)
         else:
             self.stream.close()
+        if self.counted:
+            self.service.addresses.leave(self.counted)
         self.disconnected.set()
         self.service.closed(self)
 
