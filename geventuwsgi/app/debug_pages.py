@@ -9,7 +9,6 @@ import itertools
 import linecache
 import os
 import re
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -27,8 +26,7 @@ MOST_EXCEPTIONS = 20
 MOST_FRAMES = 60    # of one exception, the innermost: a recursion has a thousand
 
 # The beginnings of Python's own files, such as `<frozen importlib._bootstrap>`.
-_LIBRARIES = ("<frozen ", *(os.path.join(path, "") for path in {
-    sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}))
+_LIBRARIES = ("<frozen ", os.path.join(os.path.dirname(os.__file__), ""))
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/([^/]+)")
 _HTML = re.compile(r"text/html\s*(;[^,]*)?(,|$)")
 _REFUSED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
