@@ -14,7 +14,7 @@ class AddressLimit:
     """The open connections by address.
 
     Args:
-        limit: of one address; 0 = any number.
+        limit: of one address.
     """
 
     def __init__(self, limit: int) -> None:
@@ -22,9 +22,6 @@ class AddressLimit:
         self._open: dict[str, int] = {}
         self._refused = 0
         self._logged_at = -inf
-
-    def __bool__(self) -> bool:
-        return self._limit > 0
 
     def enter(self, host: str) -> bool:
         """Count a connection; return False if its address has too many."""

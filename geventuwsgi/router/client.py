@@ -125,7 +125,7 @@ class Client(GreenletConnection):
         state = self.state
         data = self._proxied()
         trusted = not self.host or self.host in state.forwarders
-        if state.addresses and not trusted:
+        if state.addresses is not None and not trusted:
             if not state.addresses.enter(self.host):
                 return False
             self._counted = self.host

@@ -79,7 +79,8 @@ class RouterState:
         self.forwarding = forwarding
         self.head_timeout = min(settings.http_headers_timeout or NEVER,
                                 settings.request_timeout or NEVER)
-        self.addresses = AddressLimit(settings.limit_connections_per_address)
+        per_address = settings.limit_connections_per_address
+        self.addresses = AddressLimit(per_address) if per_address else None
         self.arrival = ArrivalLimits(settings.request_timeout or NEVER, settings.request_min_rate)
         self.client_timeout = settings.socket_timeout or NEVER
         self.timeout = settings.http_timeout or NEVER
@@ -315,7 +316,8 @@ class Gateway:
         if self.registry is not None and not state.draining:
             self.registry.poll(now)
         self._reusable.sweep(now)
-        state.addresses.sweep(now)
+        if state.addresses is not None:
+            state.addresses.sweep(now)
         self._resume()  # idle connections can be closed for those that wait
         state.defaults.tick(time())
         self._beat()

@@ -96,7 +96,7 @@ class Service:
         full: no connection can be closed for one that waits, so each is closed after its present
             request.
         reusable: the connections that can be closed for new ones.
-        addresses: how many connections an address may have.
+        addresses: how many connections an address may have; None if any number.
     """
 
     resume: Callback
@@ -114,7 +114,7 @@ class Service:
         self.crowded = self.suspended = self.full = False
         self.reusable = ReusableConnections(self.connections, self.max_connections,
                                             "worker-connections")
-        self.addresses = AddressLimit(per_address)
+        self.addresses = AddressLimit(per_address) if per_address else None
         self.requests = 0
         self.others_requests = 0
         self.exceptions = 0
@@ -157,7 +157,8 @@ class Service:
     def sweep_connections(self, now: float) -> None:
         """Find out a few times a second whether connections can be closed for those that wait."""
         self.reusable.sweep(now)
-        self.addresses.sweep(now)
+        if self.addresses is not None:
+            self.addresses.sweep(now)
         if self.full:
             self.full = False
             self.set_persistence()

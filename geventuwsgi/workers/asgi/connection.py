@@ -98,7 +98,7 @@ class Connection(StreamProtocol):
     def _admit(self) -> None:
         """Begin, unless the address has too many connections."""
         addresses = self.service.addresses
-        if addresses and not self.trusted:
+        if addresses is not None and not self.trusted:
             if not addresses.enter(self.host):
                 self.close()
                 return
@@ -132,7 +132,7 @@ class Connection(StreamProtocol):
         if exchange is not None:
             exchange.client_gone()
         self.resume_writing()
-        if self._counted:
+        if self._counted and self.service.addresses is not None:
             self.service.addresses.leave(self._counted)
         self.service.remove(self)
 

@@ -34,6 +34,7 @@ from ...app.static.files import Found, StaticFiles
 from ...app.wsgi import WsgiExchange
 from ...errors import ClientDisconnected, Harakiri, Overloaded, ProtocolError, RequestCancelled
 from ...log.access import CLIENT_GONE
+from ...net.address_limit import AddressLimit
 from ...net.listener import Listener
 from ...net.reusable import GreenletConnection
 from ...net.stream import Expired, HandedSocket, NothingSent, Stream
@@ -140,7 +141,7 @@ class Connection(GreenletConnection, ABC):
                 service.accepted += 1
                 if self.listener.proxied:
                     early = rejections.read_header(self)
-                if service.addresses and not self._count_address():
+                if service.addresses is not None and not self._count_address(service.addresses):
                     return
             linger = self.serve_requests(early)
         except ProtocolError as error:
@@ -159,11 +160,11 @@ class Connection(GreenletConnection, ABC):
             if not self.continues:
                 self._close(linger)
 
-    def _count_address(self) -> bool:
+    def _count_address(self, addresses: AddressLimit) -> bool:
         """Count it for limit-connections-per-address; return whether it may stay."""
         if self.trusted:
             return True
-        if self.service.addresses.enter(self.host):
+        if addresses.enter(self.host):
             self.counted = self.host
         return self.counted != ""
 
@@ -172,7 +173,7 @@ class Connection(GreenletConnection, ABC):
             self.linger(self.parser)
         else:
             self.stream.close()
-        if self.counted:
+        if self.counted and self.service.addresses is not None:
             self.service.addresses.leave(self.counted)
         self.disconnected.set()
         self.service.closed(self)
