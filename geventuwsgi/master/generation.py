@@ -278,7 +278,7 @@ class Generation:
             return
         self.role = self.role.alternative
         self.template.superseded = True
-        self._loaded = False
+        self._loaded = self._ever_loaded = False
         self._kill_template()
         for number in list(self.workers):
             self._release(number, time.monotonic())

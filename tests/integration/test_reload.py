@@ -316,3 +316,13 @@ def test_an_application_that_is_no_longer_asgi(serve, more):
     status, said = reload(server)
     assert status == 1 and "division by zero" in said and server.body() == b"patched"
     assert not server.find("died") and server.stop() == 0
+
+
+def test_an_application_that_is_no_longer_asgi_and_does_not_load(serve):
+    """The first template, unpatched, has loaded it; the second one fails."""
+    server = serve("gevent = 10\nlifespan = off\n", app=NATIVE)
+    (server.directory / "app.py").write_text(
+        OBJECT + "if is_module_patched('socket'):\n    raise ValueError('patched')\n")
+    status, said = reload(server)
+    assert status == 1 and "ValueError: patched" in said and server.body() == b"native"
+    assert server.stop() == 0
