@@ -18,6 +18,7 @@ from ..ipc.scoreboard import Row, Scoreboard
 from .figures import Instance, queues, status_of, workers
 
 _LOCKS = ("user 0", "signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
+MOST_CORES = 20_000     # of a worker, which any process of the application can write
 _STATES = {scoreboard.STATE_BOOTING: "booting", scoreboard.STATE_READY: "ready",
            scoreboard.STATE_DRAINING: "draining"}
 
@@ -77,7 +78,7 @@ def _worker(number: int, rows: Sequence[Row], instance: Instance, cores: bool) -
     if cores:
         busy = cells[scoreboard.IN_PROGRESS]
         found["cores"] = [_core(index, requests if index == 0 else 0, index < busy)
-                          for index in range(cells[scoreboard.CORES])]
+                          for index in range(min(cells[scoreboard.CORES], MOST_CORES))]
     return {**found, "generation": cells[scoreboard.GENERATION],
             "state": _STATES.get(cells[scoreboard.STATE], "stopped"),
             "connections": cells[scoreboard.CONNECTIONS],

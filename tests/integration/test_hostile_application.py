@@ -137,6 +137,42 @@ def test_what_it_writes_to_the_scoreboard_hurts_nobody_else(hostile, number):
         assert not server.find("Traceback")
 
 
+HIDES = """
+import os, signal
+from geventuwsgi.prefork import template
+
+def hide(self, message, descriptors, loaded, work):
+    \"\"\"Keep the control socket of a worker in a process that the master is not informed of.\"\"\"
+    if os.fork() == 0:
+        if os.fork() == 0:
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                signal.signal(number, signal.SIG_IGN)
+            open("hidden", "w").write(str(os.getpid()))
+            while True:
+                signal.pause()
+        os._exit(0)
+    os.wait()
+
+template.Template._fork = hide
+
+def application(environ, start_response):
+    return []
+"""
+
+
+def test_a_hidden_process_does_not_keep_the_server_from_stopping(hostile, open_path):
+    with hostile("--graceful-timeout", "1") as server:
+        os.chmod(open_path, 0o777)
+        (open_path / "app.py").write_text(HIDES)
+        server.send_signal(signal.SIGHUP)
+        hidden = wait_until(lambda: (open_path / "hidden").exists()
+                            and int((open_path / "hidden").read_text() or 0), "a hidden process")
+        try:
+            assert server.stop(deadline=30) == 0
+        finally:
+            os.kill(hidden, signal.SIGKILL)
+
+
 def test_it_cannot_cut_the_scoreboard(hostile):
     with hostile() as server:
         assert b"200 OK" in post(server, b"cut", "")

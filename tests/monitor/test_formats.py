@@ -1,11 +1,14 @@
 """The formats of the monitor, from a scoreboard that a test has written."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
 
@@ -135,3 +138,19 @@ def test_openmetrics(board: Scoreboard, instance: Instance) -> None:
     states = {sample.labels["state"]: sample.value for family in parse_open(text.decode())
               if family.name == "geventuwsgi_workers" for sample in family.samples}
     assert states == {"idle": 0, "busy": 1, "pause": 0, "cheap": 2}
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, scoreboard.CELLS - 1), st.one_of(
+    st.sampled_from([-1, 2 ** 63 - 1, -2 ** 63]), st.integers(-5, 10 ** 6))), max_size=60))
+def test_any_numbers(numbers: list[tuple[int, int, int]]) -> None:
+    """Every process of the application can write them."""
+    board = Scoreboard.create(6)
+    for index in range(1, 7):
+        write(board, index, pid=index, worker=index % 3, generation=1, requests=1, busy=1, us=1)
+    for index, cell, number in numbers:
+        board.row(index).cells[cell] = number
+    instance = Instance(1, 2, ("", "/x"), "/srv", ())
+    text = uwsgi_json.dump(uwsgi_json.snapshot(instance, board, True), True)
+    assert len(json.loads(text)["workers"]) >= 2 and len(text) < 100 << 20
+    assert prometheus.exposition(instance, board, "")[0]
+    os.close(board.fd)
