@@ -293,16 +293,6 @@ class Connection(StreamProtocol):
         if piece or parser.body_complete:
             exchange.feed(piece)
 
-    def new_arrival(self, idle: bool) -> Arrival:
-        """Return the arrival of the body whose head is complete.
-
-        Args:
-            idle: all of the head came at once.
-        """
-        limits = self.service.limits
-        waited = 0.0 if idle else limits.head_timeout - (self.deadline - monotonic())
-        return Arrival(limits.arrival, limits.io_timeout, max(waited, 0.0))
-
     def fail_body(self, error: ProtocolError) -> None:
         """Handle a body that breaks its framing or a limit: it never looks complete."""
         log.info("%s: %s; closed", self.peer, error.reason)
@@ -326,6 +316,9 @@ class Connection(StreamProtocol):
     def expect_body(self) -> None:
         """Start the timeout of the client: the application waits for more of the body."""
         exchange = self.exchange
+        if exchange.arrival is None:
+            limits = self.service.limits
+            exchange.arrival = Arrival(limits.arrival, limits.io_timeout, exchange.head_waited)
         self.deadline = monotonic() + exchange.arrival.begin(exchange.received)
 
     # The end of a request.

@@ -53,7 +53,8 @@ class AsgiExchange(Record):
         persistent: the connection may be kept after the response.
 
     Attributes:
-        arrival: how long the connection waits for the body; None without one.
+        arrival: how long the connection waits for the body; None before it does.
+        head_waited: seconds that the head took.
         body_error: what is wrong with the request's body, or None. An application that asks for
             the body is not answered any more; one that does not may respond.
         drained: the worker stops, so `receive` says `http.disconnect`. The client is still
@@ -69,6 +70,7 @@ class AsgiExchange(Record):
     keep_alive = False
     drained = listens = False
     arrival: Arrival | None = None
+    head_waited = 0.0
     expects = False
     body_error: ProtocolError | None = None
     trailers = False

@@ -84,7 +84,9 @@ class HttpConnection(Connection):
                 self.rejected = exchange
                 raise body_too_large(limit, length)
             exchange.expects = parser.expect_continue
-            exchange.arrival = self.new_arrival(idle)
+            if not idle:
+                left = self.deadline - monotonic()
+                exchange.head_waited = max(service.limits.head_timeout - left, 0.0)
         scope["extensions"] = HTTP_EXTENSIONS.copy()
         self.feed = self.feed_body
         self.start(exchange, scope)

@@ -52,7 +52,6 @@ class UwsgiConnection(Connection):
         if limit and parser.content_length > limit:
             self.rejected = exchange
             raise body_too_large(limit, parser.content_length)
-        exchange.arrival = self.new_arrival(True)
         scope["extensions"] = EXTENSIONS.copy()
         if added := added_variables(parser):
             scope["extensions"][VARIABLES] = added

@@ -45,7 +45,7 @@ class IncomingBody:
     """
 
     __slots__ = ("stream", "parser", "limits", "expects", "broken", "size", "call", "over",
-                 "_fresh", "_complete", "_waiting", "_ahead", "_arrival")
+                 "_fresh", "_complete", "_waiting", "_ahead", "_arrival", "_head_waited")
 
     def __init__(self, stream: Stream, parser: Any, limits: ConnectionLimits,
                  expects: bool, head_waited: float) -> None:
@@ -60,9 +60,8 @@ class IncomingBody:
         self._fresh = True
         self._complete = False      # at the end of the request
         self._waiting: Any = None   # the greenlet that waits for octets
-        chunked = parser.content_length is None
-        self._arrival = Arrival(limits.arrival, limits.chunk_timeout if chunked
-                                else limits.io_timeout, head_waited)
+        self._head_waited = head_waited
+        self._arrival: Arrival | None = None    # until something has to be waited for
         self._ahead = b""           # decoded before it was asked for
 
     @property
@@ -133,6 +132,12 @@ class IncomingBody:
 
     def _more(self) -> bytes:
         arrival = self._arrival
+        if arrival is None:
+            limits = self.limits
+            chunked = self.parser.content_length is None
+            arrival = self._arrival = Arrival(
+                limits.arrival, limits.chunk_timeout if chunked else limits.io_timeout,
+                self._head_waited)
         if self.expects:
             self.expects = False
             self.stream.send(CONTINUE)
