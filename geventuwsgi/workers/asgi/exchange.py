@@ -178,6 +178,7 @@ class AsgiExchange(Record):
                 await self._wait()
             finally:
                 self.listens = False
+        await asyncio.sleep(0)  # an application that goes on for ever blocks no other
         return {"type": "http.disconnect"}
 
     def _next_message(self, whole: bool) -> Message:
@@ -209,6 +210,8 @@ class AsgiExchange(Record):
         """
         kind = message["type"]
         if self.gone:
+            if not self.connection.service.forked:
+                await asyncio.sleep(0)  # as in `receive`
             raise ClientDisconnected("the client is gone")
         if kind == "http.response.body":
             more = message.get("more_body", False)

@@ -39,7 +39,8 @@ class AsgiService(Service):
         only: the application of all requests, None if the choice depends on the request.
         loop: the event loop, from `attach` on.
         states: the lifespan states by application id; each scope has a shallow copy.
-        tasks: the applications' tasks, including those that outlive their request.
+        tasks: the applications' tasks with their requests or WebSockets, including those that
+            outlive their request.
         last_sweep: monotonic seconds of the last sweep, the loop's heartbeat.
         opened, closed: connections accepted and ended since the start.
         forked: this is a process that the application has forked.
@@ -65,7 +66,7 @@ class AsgiService(Service):
         self.access: AccessLog | None = None
         self.root_path = root_path
         self.states: list[dict[str, Any]] = [{} for _ in applications]
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.tasks: dict[asyncio.Task[None], Any] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self.opened = 0
         self.closed = 0
@@ -125,7 +126,7 @@ class AsgiService(Service):
         """Call an application in a task of its own, with a reference to it until it ends.
 
         A done-callback of the task would cost each request a call of the loop, 1.1 of 13 us. So
-        the coroutine calls `task_ended`, and the sweep removes a task that never ran.
+        the coroutine calls `task_ended`, and the sweep finds a task that never ran.
 
         Args:
             exchange: the request or WebSocket.
@@ -134,11 +135,11 @@ class AsgiService(Service):
         task = self.loop.create_task(exchange.run(application))
         if not task.done():  # with asyncio.eager_task_factory it may be
             exchange.task = task
-            self.tasks.add(task)
+            self.tasks[task] = exchange
 
     def task_ended(self, task: "asyncio.Task[None]") -> None:
         """Remove a task whose coroutine is about to end."""
-        self.tasks.discard(task)
+        self.tasks.pop(task, None)
         if self.draining:
             self._end_if_empty()
 
@@ -174,7 +175,8 @@ class AsgiService(Service):
         for descriptor, events in hung_up(polled):
             polled[descriptor].hung_up(events)
         for task in [task for task in self.tasks if task.done()]:
-            self.task_ended(task)  # cancelled before its first step
+            self.run(self.tasks[task], _cancelled)  # as it was, before its first step
+            self.task_ended(task)
         if self.draining and now > self._drain_began + _WAIT:
             for connection in tuple(self.connections):
                 connection.drain(now - _WAIT)
@@ -253,3 +255,7 @@ class AsgiService(Service):
         if (not self.connections and not self.tasks and self.opened <= self.closed
                 and not self.ended.done()):
             self.ended.set_result(None)
+
+
+async def _cancelled(scope: Any, receive: Any, send: Any) -> None:
+    raise asyncio.CancelledError

@@ -303,6 +303,7 @@ class WebSocket(Record):
         queue = self._queue
         while not queue:
             if self._state == _CLOSED or self.gone:
+                await asyncio.sleep(0)  # an application that goes on for ever blocks no other
                 return {"type": "websocket.disconnect", "code": self._code,
                         "reason": self._reason}
             self._waiters.append(waiter := self.connection.service.loop.create_future())
@@ -355,6 +356,8 @@ class WebSocket(Record):
             if self._state == _DENYING and self.connection.must_wait(len(message.get("body", b""))):
                 await self.connection.writable()
         elif self.gone:
+            if not self.connection.service.forked:
+                await asyncio.sleep(0)  # as in `receive`
             raise ClientDisconnected("the WebSocket is closed")
         elif kind != "websocket.close":
             raise RuntimeError(f"{kind!r} was sent after the WebSocket was closed")

@@ -94,7 +94,7 @@ def test_pipelined_requests_keep_their_order_in_every_order_of_callbacks(
 
 
 @pytest.mark.parametrize("opening", [request(1), HANDSHAKE], ids=["http", "websocket"])
-def test_a_task_that_never_runs_is_not_kept(opening: bytes) -> None:
+def test_a_request_whose_task_never_runs_is_answered(opening: bytes) -> None:
     stepped = Stepped(answer)
     try:
         stepped.transmit(opening)
@@ -103,7 +103,9 @@ def test_a_task_that_never_runs_is_not_kept(opening: bytes) -> None:
             task.cancel()
         stepped.settle()
         stepped.service._sweep()
-        assert not stepped.service.tasks and not stepped.errors
+        stepped.settle()
+        assert stepped.received.startswith((b"HTTP/1.1 500 ", b"HTTP/1.1 503 ")) and stepped.ended
+        assert not (stepped.service.tasks or stepped.service.in_progress or stepped.errors)
     finally:
         stepped.close()
 
@@ -301,5 +303,44 @@ def test_a_slow_reader_of_a_kept_connection_has_time_while_it_reads(secure: bool
         stepped.service._sweep()
         stepped.settle()
         assert len(stepped.received) > 5_000_000 and not stepped.ended
+    finally:
+        stepped.close()
+
+
+@pytest.mark.parametrize("opening", [request(1), HANDSHAKE], ids=["http", "websocket"])
+@pytest.mark.parametrize("sends", [False, True], ids=["receive", "send"])
+def test_an_application_that_does_not_notice_its_end_gives_way(opening: bytes,
+                                                               sends: bool) -> None:
+    calls = 0
+
+    async def app(scope, receive, send) -> None:
+        nonlocal calls
+        http = scope["type"] == "http"
+        if not http:
+            await send({"type": "websocket.accept"})
+        while not (await receive())["type"].endswith(".disconnect"):
+            pass
+        while calls < 10_000:
+            calls += 1
+            if not sends:
+                await receive()
+                continue
+            with contextlib.suppress(OSError):
+                await send({"type": "http.response.start" if http else "websocket.send",
+                            "status": 200, "text": ""})
+
+    stepped = Stepped(app)
+    try:
+        stepped.transmit(opening)
+        stepped.settle()
+        stepped.transport.abort()  # as after a reset
+        for _ in range(20):
+            stepped.possible()[0]()
+        assert 1 < calls < 30
+        task, = stepped.service.tasks
+        task.cancel()
+        while steps := stepped.possible():
+            steps[0]()
+        assert task.cancelled() and calls < 30
     finally:
         stepped.close()
