@@ -334,7 +334,8 @@ def test_a_broken_body_is_its_clients_fault(tmp_path: Path, loop: str, app: str,
                                             path: str) -> None:
     """What the framework makes of it, a 500 or 400 of its own, is neither sent nor counted."""
     with serve(tmp_path, app, "app:app", "--asgi-loop", loop, "--limit-post", "1000",
-               "--socket-timeout", "1", "--reload-on-exception") as server:
+               "--socket-timeout", "1", "--reload-on-exception",
+               "--http-socket", "127.0.0.1:0") as server:
         [worker] = server.workers()
         for body, status, reason in [*BROKEN_BODIES, ("5\r\nhello\r\n", 400, "the connection "
                                                       "ended inside the request body")]:
