@@ -20,7 +20,7 @@ from ..config.settings import Settings
 from ..errors import AppLoadError, BootError, GeventuwsgiError
 from ..ipc.commands import flush_streams
 from ..master.attached.autoreload import Imported, directories_of, files_of
-from ..system import kernel
+from ..system import forked, kernel
 from ..system.limits import bind_processors
 from . import tls
 from .hooks import (
@@ -105,6 +105,7 @@ class WorkerTemplate:
         self.master: int = plan["master"]
         self.broken = False     # an error page was loaded instead of the application
         self.control = sock
+        self._loading: Any = None   # the control socket while the application is loaded
         self.imported = Imported(settings.py_autoreload_ignore)
         self.logs = Logs(settings, requests=True, pipe=plan["requests"])
         if plan["requests"] >= 0:
@@ -221,6 +222,17 @@ class WorkerTemplate:
             pass  # a sandbox that forbids prctl
         run_hooks(self.settings, os.environ, "as-user")
 
+    @property
+    def ended(self) -> bool:
+        """Whether no application is being loaded (see `system.forked`)."""
+        return self._loading is None
+
+    def become_ordinary(self) -> None:
+        """Stop being a template or worker, in a process that the application's import forks."""
+        if self._loading is self.control:
+            self.template.forget()
+        forked.give_up([self._loading.detach(), *(one.socket.detach() for one in self.listeners)])
+
     def load_applications(self, control: Any, *, wait: bool) -> "Applications":
         """Load the applications, and report their files to the master for `py-autoreload`.
 
@@ -228,6 +240,8 @@ class WorkerTemplate:
         later generation does, too, but at the first start the server ends.
         """
         failed: list[str] = []
+        self._loading = control
+        forked.watch(self)
         try:
             return load_applications(self.settings.replace(interface=self.interface))
         except AppLoadError as error:
@@ -237,6 +251,7 @@ class WorkerTemplate:
                 raise
             return self.error_page(error)
         finally:
+            self._loading = None
             if self.settings.dev:
                 failed = [*failed, *self.paste_files()]
             if self.settings.py_autoreload:

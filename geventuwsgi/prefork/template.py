@@ -126,6 +126,10 @@ class Template:
         channel.send(self._control, channel.LOADED + b"%d" % milliseconds)
         return self._serve(loaded, work)
 
+    def forget(self) -> None:
+        """Give up the pipe of signals, in a process that the application has forked."""
+        self._pipe.close()
+
     def _failed(self, error: Exception) -> int:
         status = log_failure(error, "the application could not be loaded")
         channel.send(self._control, channel.failed(status, str(error)))

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from ..errors import ClientDisconnected
 from ..ipc.commands import flush_streams
+from . import kernel
 from .signals import noop
 
 # Handled by the worker's loop, of which Python knows nothing, or ignored by the worker.
@@ -32,7 +33,8 @@ class Server(Protocol):
         ended: it serves no longer.
     """
 
-    ended: bool
+    @property
+    def ended(self) -> bool: ...
 
     def become_ordinary(self) -> None:
         """Stop being a server, in the forked process."""
@@ -74,9 +76,10 @@ def give_up(descriptors: Iterable[int]) -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.SIG_IGN, noop, None):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    close = kernel.original("os", "close")  # gevent's waits for a hub that may never run
     for descriptor in descriptors:
         try:
-            os.close(descriptor)
+            close(descriptor)
         except OSError:
             pass  # the application has closed it
 

@@ -1,4 +1,4 @@
-"""A process that a library forks in a process without the application is not a server either."""
+"""A process that a library forks, or the import of an application, is not a server either."""
 
 import contextlib
 import os
@@ -134,3 +134,63 @@ def test_of_a_monitor(tmp_path: Path) -> None:
         finally:
             os.kill(child, signal.SIGTERM)
         wait_until(lambda: not alive(child), "the end of the child", 10)
+
+
+IMPORTS = """
+import os, time
+child = os.fork()
+if child == 0:
+    time.sleep(100)
+    os._exit(3)
+with open("new", "w") as file:
+    file.write(str(child))
+os.rename("new", "child")
+""" + APP
+
+
+@pytest.mark.parametrize("arguments", [("--gevent", "2"), ("--threads", "2"), ("--lazy-apps",)],
+                         ids=["greenlets", "threads", "lazy"])
+def test_of_an_import(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """A background process that a module starts holds no port, and ends on SIGTERM."""
+    with Server(tmp_path, "--http-socket", "127.0.0.1:0", *arguments, "app",
+                app=IMPORTS) as server, connect(server) as wire:
+        child = int((tmp_path / "child").read_text())
+        try:
+            wait_until(lambda: not [one for one in descriptors(child) if "socket" in one],
+                       lambda: descriptors(child), 10)
+            assert wire.get("/", "Connection: close").status == 200
+            address = server.address()
+            assert server.stop(deadline=20) == 0
+            assert alive(child)
+            with socket.socket() as sock:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(address)
+                sock.listen()
+        finally:
+            os.kill(child, signal.SIGTERM)
+        wait_until(lambda: not alive(child), "the end of the child", 10)
+
+
+FORKS = """
+import os, signal
+
+def application(environ, start_response):
+    child = os.fork()
+    if child == 0:
+        signal.pause()      # without running the hub
+    start_response("200 OK", [("Content-Length", str(len(str(child))))])
+    return [str(child).encode()]
+"""
+
+
+@pytest.mark.parametrize("mode", ["--gevent", "--threads"])
+def test_of_a_request(tmp_path: Path, mode: str) -> None:
+    """The descriptors are closed although no greenlet runs in the child."""
+    with Server(tmp_path, "--http-socket", "127.0.0.1:0", mode, "2", "app",
+                app=FORKS) as server, connect(server) as wire:
+        child = int(wire.get("/").body)
+        try:
+            [worker] = server.workers()
+            gives_up_sockets(child, worker)
+        finally:
+            os.kill(child, signal.SIGTERM)
