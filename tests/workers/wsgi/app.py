@@ -381,6 +381,30 @@ def late_output(environ, start_response):
     return iter([b"early"])
 
 
+stored = {}
+
+
+def store(environ, start_response):
+    """Store everything of a request under a name, and read some octets of its body."""
+    name, octets = environ["QUERY_STRING"].split(",")
+    write, sock = start_response("200 OK", []), environ["geventuwsgi.socket"]
+    early, body = environ["wsgi.early_hints"], environ["wsgi.input"]
+    stored[name] = {
+        "write": lambda: write(b"INJECTED"), "hints": lambda: early(hints),
+        "gone": environ["geventuwsgi.disconnected"], "look": lambda: sock.getpeername(),
+        "take": lambda: sock.sendall(b"INJECTED"), "read": body.read}
+    return iter([b"%d" % len(body.read(int(octets)))])
+
+
+def use_stored(environ, start_response):
+    """Use something that was stored, and return the outcome."""
+    name, thing = environ["QUERY_STRING"].split(",")
+    try:
+        return reply(start_response, repr(stored[name][thing]()).encode())
+    except Exception as error:
+        return reply(start_response, str(error).encode())
+
+
 def look(environ, start_response):
     """Look at the socket, and respond as usual."""
     sock = environ["gunicorn.socket"]

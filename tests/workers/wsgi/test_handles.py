@@ -1,10 +1,15 @@
 """What an application keeps of a request works on no other request."""
 
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from tests.harness import Server, wait_until
 from tests.workers.wsgi.raw_client import HOST, connect, get, get_json
@@ -117,3 +122,71 @@ def test_a_connection_that_was_detached_stays(server: Server) -> None:
         wait_until(lambda: [one for one in server.out[start:] if "/detach-socket" in one])
         get(server, "/release-late")
         assert client.read_to_end() == b"later"
+
+
+# All of it in any order
+
+AFTER = {"write": OVER, "hints": f"{OVER}|None", "gone": "True", "look": OVER, "take": OVER}
+SIZES = st.sampled_from([0, 10, 200_000])
+
+
+class Handles(RuleBasedStateMachine):
+    """Requests on one connection, whose handles are used when they are over: between two requests,
+    and while another one runs. No response is ever touched, and no body read by another request."""
+
+    requests: Bundle[str] = Bundle("requests")
+    names = itertools.count()
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
+        self.client = connect(server)
+
+    def post(self, path: str, size: int, sent: bytes) -> None:
+        self.client.send(b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (
+            path.encode(), HOST, size) + sent)
+
+    def use(self, name: str, thing: str) -> None:
+        found = get(self.server, f"/use-stored?{name},{thing}").body.decode()
+        # Octets of its own body that the server had read are still there.
+        assert re.fullmatch(AFTER.get(thing, f"{OVER}|b'o*'"), found), f"{thing}: {found}"
+
+    @rule(target=requests, size=SIZES, read=SIZES)
+    def request(self, size: int, read: int) -> str:
+        name = str(next(self.names))
+        self.post(f"/store?{name},{read}", size, b"o" * size)
+        answer = self.client.read_response()
+        assert answer.body == b"%d" % min(size, read)
+        if answer.headers.get("connection") == "close":
+            self.another_connection()
+        return name
+
+    @rule(name=requests, thing=st.sampled_from(["read", *AFTER]))
+    def use_between(self, name: str, thing: str) -> None:
+        self.use(name, thing)
+
+    @rule(name=requests, thing=st.sampled_from(["read", *AFTER]))
+    def use_during(self, name: str, thing: str) -> None:
+        calls = get_json(self.server, "/calls").count("POST /echo")
+        self.post("/echo", 100_000, b"s" * 50_000)
+        wait_until(lambda: get_json(self.server, "/calls").count("POST /echo") > calls)
+        self.use(name, thing)
+        self.client.send(b"s" * 50_000)
+        assert self.client.read_response().body == b"s" * 100_000
+
+    @rule()
+    def pipelined(self) -> None:
+        self.client.send((b"GET /hello HTTP/1.1\r\n" + HOST + b"\r\n") * 3)
+        assert [self.client.read_response().body for _ in range(3)] == [b"hello"] * 3
+
+    @rule()
+    def another_connection(self) -> None:
+        self.client.sock.close()
+        self.client = connect(self.server)
+
+    def teardown(self) -> None:
+        self.client.sock.close()
+
+
+def test_handles_in_any_order(server: Server) -> None:
+    run_state_machine_as_test(lambda: Handles(server), settings=settings(max_examples=40))
