@@ -133,7 +133,7 @@ class Stream:
             except Expired:
                 waited = min(monotonic() - start, timeout)  # less if its place was needed
                 raise ProtocolError(
-                    408, f"no whole request head within {waited:.3g} seconds") from None
+                    408, f"no whole request head within {round(waited, 1):g} seconds") from None
             if not data:
                 parser.eof()
                 return False

@@ -46,4 +46,4 @@ def no_head(seconds: float) -> ProtocolError:
     Args:
         seconds: how long it had.
     """
-    return ProtocolError(408, f"no whole request head within {seconds:.3g} seconds")
+    return ProtocolError(408, f"no whole request head within {round(seconds, 1):g} seconds")
