@@ -20,7 +20,7 @@ from ...protocol.http1 import RequestParser
 from ...protocol.response import error_response
 from .body import BrokenBody
 from .connection import Connection
-from .over import CURRENT_REFERENCES
+from .over import CURRENT_REFERENCES, has_weak_references
 
 log = logging.getLogger("geventuwsgi.error")
 
@@ -47,7 +47,9 @@ class HttpConnection(Connection):
         # Idle from the beginning: in another greenlet.
         while self.idle or self._serve_request(parser):
             if not self.idle and (getrefcount(self.greenlet) > waited
-                                  or getweakrefcount(self.greenlet) or self.greenlet.__dict__):
+                                  or getweakrefcount(self.greenlet)
+                                  and has_weak_references(self.greenlet)
+                                  or self.greenlet.__dict__):
                 self.idle = self.continues = True
                 return False
             references, data = CURRENT_REFERENCES, b""

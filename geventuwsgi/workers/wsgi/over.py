@@ -5,6 +5,7 @@ A greenlet or handle that something still refers to is not used for the next req
 
 import logging
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any, NoReturn
 from weakref import getweakrefcount
@@ -27,6 +28,17 @@ class OverTransport:
 def early_hints(headers: Iterable[tuple[str, str]]) -> None:
     """Take the place of `wsgi.early_hints` in the environ."""
     raise RequestOver
+
+
+def has_weak_references(candidate: greenlet) -> bool:
+    """Whether there are weak references to a greenlet whose request is over.
+
+    The one of the thread object that `threading` makes of a greenlet for every log record is
+    dropped with that object: the next request gets another one.
+    """
+    active: dict[int, object] = threading._active   # type: ignore[attr-defined]
+    active.pop(id(candidate), None)
+    return getweakrefcount(candidate) > 0
 
 
 def log_late(where: str, error: BaseException) -> None:
@@ -60,7 +72,8 @@ def has_other_references(candidate: greenlet) -> bool:
     thread-local: all of them belong to one request and must not reach the next. A greenlet
     that something still refers to is therefore not used again.
     """
-    return (sys.getrefcount(candidate) > _VARIABLE_REFERENCES or getweakrefcount(candidate) > 0
+    return (sys.getrefcount(candidate) > _VARIABLE_REFERENCES
+            or getweakrefcount(candidate) > 0 and has_weak_references(candidate)
             or bool(candidate.__dict__))
 
 

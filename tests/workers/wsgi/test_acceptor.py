@@ -17,6 +17,7 @@ from geventuwsgi.workers.wsgi import acceptor
 
 local = threading.local()
 held = []
+threads = {}
 made = 0
 make = acceptor.greenlet
 
@@ -45,6 +46,11 @@ def application(environ, start_response):
     elif path == "/thread":
         answer = getattr(threading.current_thread(), "user", "none")
         threading.current_thread().user = "alice"
+    elif path == "/stored-thread":
+        answer = threads.get(threading.current_thread(), "none")
+        threads[threading.current_thread()] = "alice"
+    elif path == "/log":
+        logging.getLogger("app").error("a line")    # with the name of the thread
     elif path == "/timer":
         gevent.Timeout(0.05).start()
     elif path == "/timer-after-event":
@@ -109,12 +115,12 @@ def greenlets_for(clients: Clients, path: str) -> int:
     return int(clients.get("/made")) - before
 
 
-@pytest.mark.parametrize("path", ["/", "/switch"])
+@pytest.mark.parametrize("path", ["/", "/switch", "/log"])
 def test_a_greenlet_serves_the_next_request(clients: Clients, path: str) -> None:
     wait_until(lambda: greenlets_for(clients, path) == 0, "a greenlet that is used again")
 
 
-@pytest.mark.parametrize("path", ["/local", "/attribute", "/thread"])
+@pytest.mark.parametrize("path", ["/local", "/attribute", "/thread", "/stored-thread"])
 def test_what_is_stored_for_a_greenlet_ends_with_its_request(clients: Clients, path: str) -> None:
     assert {clients.get(path) for _ in range(10)} == {b"none"}
 
