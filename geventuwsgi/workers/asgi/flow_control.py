@@ -199,7 +199,10 @@ class StreamProtocol(ABC, asyncio.Protocol):
     def _linger(self, data: bytes) -> None:
         self._remaining -= len(data)
         if self._remaining < 0:
-            self.transport.abort()
+            if self.transport.get_write_buffer_size():
+                self.transport.pause_reading()  # the responses to earlier requests come first
+            else:
+                self.transport.abort()
 
     def _discard(self, data: bytes) -> None:
         """Ignore input."""

@@ -344,3 +344,25 @@ def test_an_application_that_does_not_notice_its_end_gives_way(opening: bytes,
         assert task.cancelled() and calls < 30
     finally:
         stepped.close()
+
+
+def test_earlier_responses_come_whole_although_the_client_sends_without_end() -> None:
+    async def app(scope, receive, send) -> None:
+        if scope["path"] == "/1":
+            raise ValueError("on purpose")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 200_000})
+
+    stepped = Stepped(app, buffer=4096)
+    try:
+        stepped.transmit(request(0) + request(1) + b"GET /2 HTTP/1.1\r\nHost: a\r\n" * 200_000)
+        while not stepped.received.endswith(b"500 Internal Server Error\n") and not stepped.ended:
+            for _ in range(50):  # it sends faster than it reads
+                stepped.transmit(b"")
+                if steps := stepped.possible():
+                    steps[0]()
+            stepped.receive()
+        assert stepped.received.count(b"x") >= 200_000
+        assert stepped.received.endswith(b"500 Internal Server Error\n")
+    finally:
+        stepped.close()
