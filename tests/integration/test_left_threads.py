@@ -23,9 +23,9 @@ def work(name, seconds):
 
 
 LEFT = {
-    "/thread": lambda: threading.Thread(target=work, args=("thread", 1), name="mailer").start(),
-    "/executor": lambda: pool.submit(work, "executor", 1),
-    "/timer": lambda: threading.Timer(1, work, ("timer", 0)).start(),
+    "/thread": lambda: threading.Thread(target=work, args=("thread", 3), name="mailer").start(),
+    "/executor": lambda: pool.submit(work, "executor", 2),
+    "/timer": lambda: threading.Timer(2, work, ("timer", 0)).start(),
     "/daemon": lambda: threading.Thread(target=work, args=("daemon", 60), daemon=True).start(),
     "/hang": lambda: threading.Thread(target=work, args=("hang", 60), name="hanging").start(),
     "/idle": lambda: pool.submit(int).result(),
