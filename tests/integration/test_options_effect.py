@@ -28,6 +28,7 @@ def application(environ, start_response):
     if path == "/missing":
         start_response("404 Not Found", [("Content-Length", "2")])
         return [b"no"]
+    environ["wsgi.input"].read()
     body = json.dumps([environ["SERVER_NAME"], sorted(environ)]).encode()
     start_response("200 OK", [("X-User", "alice"), ("X-Pulled", "1"), ("X-Powered-By", "us"),
                               ("Content-Length", str(len(body)))])

@@ -55,7 +55,8 @@ def test_truncated_bodies(server: Server, data: bytes, path: str) -> None:
         # An application that does not read the body can answer.
         assert wire.read_response().status == (200 if path == "/hello" else 400)
         assert wire.closed()  # no second response follows the first
-        wait_for_rejection(server, wire, "the connection ended inside the request body")
+        if not http.is_left(data, path):
+            wait_for_rejection(server, wire, "the connection ended inside the request body")
     assert get_json(server, "/bodies") == bodies
 
 

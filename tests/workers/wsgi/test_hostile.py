@@ -198,6 +198,11 @@ CUT_SHORT = [
     head("Content-Length: 100000") + b"x" * 70000]
 
 
+def is_left(data: bytes, path: str) -> bool:
+    """Whether nobody reads the body: a chunked one is not drained, the response says close."""
+    return path == "/hello" and data.startswith(CHUNKED)
+
+
 @pytest.mark.parametrize("path", ["/echo", "/quiet", "/size", "/hello"])
 @pytest.mark.parametrize("data", CUT_SHORT)
 def test_bodies_that_are_cut_short(server: Server, data: bytes, path: str) -> None:
@@ -208,7 +213,8 @@ def test_bodies_that_are_cut_short(server: Server, data: bytes, path: str) -> No
         assert client.read_response().status == (200 if path in ("/quiet", "/hello") and (
             b"Content-Length: 10\r" not in data) else 400)
         assert client.closed()
-        wait_for_rejection(server, client, "the connection ended inside the request body")
+        if not is_left(data, path):
+            wait_for_rejection(server, client, "the connection ended inside the request body")
     assert get_json(server, "/bodies") == bodies
 
 
