@@ -88,7 +88,10 @@ class Stream:
         while True:
             reader = self._reader
             if reader is None:
-                reader = self._reader = self._hub.loop.io(self.sock.fileno(), READ)
+                fd = self.sock.fileno()
+                if fd < 0:
+                    raise ClientDisconnected("the connection is closed")
+                reader = self._reader = self._hub.loop.io(fd, READ)
             elif reader.active:
                 raise ConcurrentObjectUseError("another greenlet receives from this connection")
             self.deadline = monotonic() + timeout
@@ -380,6 +383,7 @@ class Stream:
         """Close this process's descriptor only: another process may have the connection."""
         if self._reader is not None:
             self._reader.close()
+            self._reader = None     # libev would start it again, and abort
         self.sock.close()
 
     def close(self) -> None:

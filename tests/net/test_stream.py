@@ -1,4 +1,4 @@
-"""A stream has one reader and one sender at a time."""
+"""A stream has one reader and one sender at a time, and none after its end."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ import gevent
 import pytest
 from gevent.exceptions import ConcurrentObjectUseError
 
+from geventuwsgi.errors import ClientDisconnected
 from geventuwsgi.net.acceptor import adopt
 from geventuwsgi.net.stream import Stream
 
@@ -30,6 +31,20 @@ def test_a_second_reader_does_not_replace_the_first(peers: tuple[Stream, socket.
         stream.receive(5.0)
     theirs.send(b"for the first")
     assert first.get(timeout=5) == b"for the first"
+
+
+@pytest.mark.parametrize("end", [Stream.forget, Stream.close])
+def test_a_closed_stream_does_not_wait(
+        peers: tuple[Stream, socket.socket], end: Callable[[Stream], None]) -> None:
+    """libev aborts the process when a watcher of a closed descriptor is started."""
+    stream, theirs = peers
+    theirs.send(b"first")
+    assert stream.receive(5.0) == b"first"
+    end(stream)
+    with pytest.raises(ClientDisconnected):
+        stream.receive(5.0)
+    with pytest.raises(ClientDisconnected):
+        stream.send(b"late")
 
 
 @pytest.mark.parametrize("send", [

@@ -154,6 +154,8 @@ class Connection(GreenletConnection, ABC):
             if self.idle:
                 log_late(self.peer, error)
                 self.continues = True
+            elif self.exchange is None and not isinstance(error, Exception):
+                log_late(self.peer, error)  # a timeout that was left running, as a rule
             else:
                 log.exception("%s: closed because of an internal error", self.peer)
         finally:

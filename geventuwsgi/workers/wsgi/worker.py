@@ -34,7 +34,7 @@ from ...system import forked
 from ...system.left_threads import wait_for_threads
 from .. import running_loop
 from ..hub_errors import HubErrors
-from ..service import MEASURE_EVERY
+from ..service import MEASURE_EVERY, noop
 from . import harakiri, stacks
 from .acceptor import Acceptor
 from .connection import Connection
@@ -209,6 +209,7 @@ class Worker:
         """Stop being a server, in a process that the application has forked."""
         service = self.service
         service.forked = True
+        service.resume = service.drained = noop     # connections of other greenlets may end here
         for acceptor in self.acceptors:
             acceptor.stop_accepting()
         for connection in service.connections:
