@@ -374,7 +374,9 @@ class SubscriptionServer:
             except ProtocolError as error:
                 self._reject(sender, error.reason)
                 continue
-            found[one.key, one.address, one.uid] = one      # the last of each
+            name = one.key, one.address, one.uid
+            if not one.unix or name not in found or one.unix > found[name].unix:
+                found[name] = one   # the last of each; if they are signed, the newest
         for reason in self._registry.announce(*found.values()):
             self._reject(None, reason)
 

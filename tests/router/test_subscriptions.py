@@ -259,6 +259,20 @@ def test_a_signed_announcement_counts_once(memory: int, gone: bool) -> None:
     assert other.announce(announcement("a", unix=now + 2, weight=3)) == [] and names(one, "a")
 
 
+@pytest.mark.parametrize("replayed_last", [False, True])
+def test_a_signed_announcement_that_is_sent_again_does_not_hide_a_newer_one(
+        received: Any, monkeypatch: pytest.MonkeyPatch, replayed_last: bool) -> None:
+    """Also when both are read at once."""
+    server, registry, sender = received
+    monkeypatch.setattr(server._senders, "check", lambda data, *_: subscription.parse(data))
+    old = announcement("a", unix=int(time()) - 5)
+    assert registry.announce(old) == []
+    for one in (old._replace(unix=old.unix + 1, leaves=True), old)[::1 if replayed_last else -1]:
+        sender.send(subscription.encode(one, lambda _: b"signature"))
+    server.receive()
+    assert not names(registry, "a")
+
+
 def test_the_times_of_nodes_that_left_are_forgotten_when_they_are_too_old(memory: int) -> None:
     one = Registry(memory, nodes(signature_tolerance=100.0))
     for number in range(50):
