@@ -95,13 +95,16 @@ class Crons(Attached):
         """Apply a new configuration; commands that run go on."""
         before, self._specs = self._specs, tuple(specs)
         self._context = context
+        if self._started and not before:
+            self._minute = int(time.time() // 60)   # without commands no minute was dealt with
         for spec in self._specs:
             if spec not in before:
                 logger.info('[uwsgi-cron] command "%s" registered as cron task', spec.command)
 
     def hand_over(self) -> dict[str, Any]:
         """Return the state for the next version of this server."""
-        return {"minute": self._minute, "runs": [(pid, *run) for pid, run in self._runs.items()]}
+        return {"minute": self._minute if self._specs else 0,
+                "runs": [(pid, *run) for pid, run in self._runs.items()]}
 
     def start(self, now: float) -> None:
         """Run commands from the next minute on."""

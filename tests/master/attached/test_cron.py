@@ -134,6 +134,22 @@ def test_a_reload_and_an_upgrade_run_nothing_twice(
     assert ran.read_text() == "\n"
 
 
+@pytest.mark.parametrize("upgrade", [False, True])
+def test_the_first_command_that_a_reload_or_an_upgrade_adds_waits_for_its_minute(
+        crons: Callable[..., Crons], clock: Clock, upgrade: bool) -> None:
+    found = crons()
+    clock.now = MIDNIGHT + 150
+    if upgrade:
+        found = crons(spec(), handed_over=found.hand_over())
+    else:
+        found.replace([spec()], CONTEXT)
+    found.poll(0.0)
+    assert not running(found)
+    clock.now = MIDNIGHT + 180
+    found.poll(0.0)
+    assert len(running(found)) == 1
+
+
 @pytest.mark.parametrize("step, runs", [(-1, 1), (-3600, 2), (3600, 2)])
 def test_a_clock_that_is_set(crons: Callable[..., Crons], clock: Clock, tmp_path: Path,
                              step: int, runs: int) -> None:
