@@ -9,7 +9,6 @@ from ..ipc.scoreboard import Row, Scoreboard
 from ..net import listen_queue
 from ..net.listener import Listener
 
-
 SILENT_NS = 5 * 10 ** 9     # a worker whose last heartbeat is older does not respond
 
 
