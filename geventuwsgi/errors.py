@@ -91,6 +91,10 @@ class BindError(GeventuwsgiError):
     address = ""
 
 
+class NoAnswer(GeventuwsgiError):
+    """A master that runs has refused a command, or did not answer it in time (exit status 1)."""
+
+
 class BootError(GeventuwsgiError):
     """The workers could not start (exit status 3, gunicorn's WORKER_BOOT_ERROR).
 

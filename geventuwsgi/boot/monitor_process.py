@@ -55,7 +55,7 @@ def instance_of(settings: Settings, master: int, listeners: Sequence[Listener]) 
     named = [""] if any((settings.application, settings.module, settings.wsgi_file, settings.asgi,
                          settings.paste)) else []
     mounted = (mount.partition("=")[0].strip() for mount in settings.mount)
-    clients = [one for one in listeners if one.protocol not in ("routed", *MONITORED)]
+    clients = [one for one in listeners if one.protocol not in ("routed", "statistics", *MONITORED)]
     return Instance(master, settings.processes, (*named, *mounted), settings.chdir or "", clients)
 
 

@@ -85,12 +85,12 @@ def select_sockets(settings: Settings, pairs: Sequence[Pair], kind: str) -> list
     """Return the sockets of a role: those that it accepts from, and others that it needs.
 
     Inherited sockets that no option names are for the workers; the private socket between router
-    and workers is for both. The monitor also reads the queues of the workers' sockets.
+    and workers is for both. The monitor also reads the queues of clients' sockets.
     """
     found = []
     for place, pair in zip(places(settings, pairs), pairs):
         owner = "worker" if place is None else settings.owners[place]
-        wanted = {owner, "monitor"} if owner == "worker" else {owner}
+        wanted = {owner, "monitor"}
         if pair[1].protocol == "routed":
             wanted = {"worker", "router"}
         if kind in wanted:

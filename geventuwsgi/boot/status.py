@@ -1,8 +1,8 @@
 """The command `--status`: how an instance is, for people and for scripts.
 
 The master reports (`StatusCommand`), the process of the command prints (`show_status`). The exit
-statuses are those of Nagios plugins: 0 fine, 1 degraded, 2 down. `stats` knows less than the
-master: neither its state nor which processes keep dying.
+statuses are those of Nagios plugins: 0 fine, 1 degraded, 2 down, 3 unknown. `stats` knows less
+than the master: neither its state nor which processes keep dying.
 """
 
 import json
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..errors import GeventuwsgiError
+from ..errors import GeventuwsgiError, NoAnswer
 from ..ipc.scoreboard import Scoreboard
 from ..master import console_client
 from ..master.console import Caller
@@ -21,9 +21,9 @@ from ..monitor import uwsgi_json
 from ..monitor.figures import Instance
 from ..system import probe
 
-FINE, DEGRADED, DOWN = range(3)
+FINE, DEGRADED, DOWN, UNKNOWN = range(4)
 TIMEOUT = 10.0      # seconds for an answer
-_WORDS = ("OK", "DEGRADED", "DOWN")
+_WORDS = ("OK", "DEGRADED", "DOWN", "UNKNOWN")
 # Title, key, and how a value is shown.
 _COLUMNS: Sequence[tuple[str, str, Callable[[int], str]]] = (
     ("worker", "id", str), ("pid", "pid", str), ("generation", "generation", str),
@@ -56,7 +56,7 @@ class StatusCommand:
         problems = [*_of_roles(self._master.generations), *_of_sockets(found["sockets"])]
         state = self._master.state
         status = (DOWN if not self._master.healthy else
-                  DEGRADED if problems or state == "stopping" else FINE)
+                  DEGRADED if problems or state in ("paused", "stopping") else FINE)
         caller.write(json.dumps({"status": status, "state": state, "problems": problems, **found}))
         caller.end()
 
@@ -109,11 +109,12 @@ def show_status(name: str, in_json: bool, write: Callable[[str], object]) -> int
     try:
         report = _ask(name)
     except GeventuwsgiError as error:
-        write(json.dumps({"status": DOWN, "problems": [str(error)]}) + "\n" if in_json
-              else f"{_WORDS[DOWN]}: {error}\n")
-        return DOWN
+        status = UNKNOWN if isinstance(error, NoAnswer) else DOWN
+        write(json.dumps({"status": status, "problems": [str(error)]}) + "\n" if in_json
+              else f"{_WORDS[status]}: {error}\n")
+        return status
     write(json.dumps(report, indent=2) + "\n" if in_json else text(report))
-    status: int = report["status"]
+    status = report["status"]
     return status
 
 
@@ -135,8 +136,11 @@ def _ask(name: str) -> dict[str, Any]:
     try:
         found = json.loads(document)
         ready = any(worker["state"] == "ready" for worker in found["workers"])
+        paused = ready and all(worker["status"] in ("pause", "cheap")
+                               for worker in found["workers"])
         problems = list(_of_sockets(found["sockets"]))
     except (ValueError, KeyError, TypeError):
         raise GeventuwsgiError(f"{name} does not send the statistics of geventuwsgi") from None
-    return {"status": FINE if ready and not problems else DEGRADED if ready else DOWN,
-            "state": "ready" if ready else "no worker is ready", "problems": problems, **found}
+    status = DOWN if not ready else DEGRADED if paused or problems else FINE
+    state = "paused" if paused else "ready" if ready else "no worker is ready"
+    return {"status": status, "state": state, "problems": problems, **found}

@@ -31,6 +31,7 @@ logger = logging.getLogger("geventuwsgi.error")
 PIECE = 16384           # bytes of text in one message
 QUEUE = 512             # messages that a caller may leave unread
 REQUEST = 4096          # bytes of a command
+NOT_PERMITTED = 77      # status of a refused connection, sysexits(3)
 
 
 def name_of(pid: int) -> str:
@@ -187,7 +188,8 @@ class Console:
             return  # the caller has gone
         caller = Caller(sock, self._selector, self._dispatch)
         if caller.uid not in (0, os.geteuid()):  # at once, to free the descriptor
-            caller.end(1, f"uid {caller.uid} may not control a server of uid {os.geteuid()}")
+            caller.end(NOT_PERMITTED,
+                       f"uid {caller.uid} may not control a server of uid {os.geteuid()}")
 
     def _refuse(self, reason: str) -> None:
         """Accept on the spare descriptor and refuse: else the caller waits, and wakes us again."""
@@ -212,8 +214,12 @@ class Console:
         if command is None:
             caller.end(2, f"unknown command {name!r}; there are: "
                        + ", ".join(sorted(self.commands)))
-        else:
+            return
+        try:
             command(caller, arguments)
+        except Exception as error:      # it must not end the master
+            logger.exception("the command %s failed", name)
+            caller.end(1, f"{name} failed: {type(error).__name__}: {error}; the log has more")
 
 
 def _spare() -> int:

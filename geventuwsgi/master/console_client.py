@@ -16,7 +16,7 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 
-from ..errors import ConfigError, GeventuwsgiError
+from ..errors import ConfigError, GeventuwsgiError, NoAnswer
 from ..ipc.credentials import peer_credentials
 from ..log import escape
 from . import console
@@ -114,8 +114,8 @@ def _run(pid: int, path: str, words: Sequence[str], write: Callable[[str], objec
             try:
                 message = _receive(sock)
             except TimeoutError:
-                raise GeventuwsgiError(f"process {pid} has not finished {words[0]!r} in time; see "
-                                       "its log") from None
+                raise NoAnswer(f"process {pid} has not finished {words[0]!r} in time; see its "
+                               "log") from None
             except OSError:
                 message = b""
             kind, _, rest = escape.lines(message.decode("utf-8", "replace")).partition(" ")
@@ -125,6 +125,8 @@ def _run(pid: int, path: str, words: Sequence[str], write: Callable[[str], objec
             break
     if kind == "end":
         status, _, reason = rest.partition(" ")
+        if status == str(console.NOT_PERMITTED):
+            raise NoAnswer(reason)
         if status != "0":
             failure = GeventuwsgiError(reason)
             failure.exit_status = int(status) if status in ("1", "2", "3", "4") else 1

@@ -15,6 +15,7 @@ from typing import Any
 from .. import __version__
 from ..ipc import scoreboard
 from ..ipc.scoreboard import Row, Scoreboard
+from ..system.kernel import current_directory
 from .figures import Instance, queues, status_of, workers
 
 _LOCKS = ("user 0", "signal", "filemon", "timer", "rbtimer", "cron", "rpc", "snmp")
@@ -51,7 +52,7 @@ def snapshot(instance: Instance, board: Scoreboard, cores: bool) -> dict[str, An
     return {
         "version": __version__, "listen_queue": waiting, "listen_queue_errors": 0,
         "signal_queue": 0, "load": waiting, "pid": instance.master, "uid": os.getuid(),
-        "gid": os.getgid(), "cwd": os.getcwd(), "locks": [{name: 0} for name in _LOCKS],
+        "gid": os.getgid(), "cwd": current_directory(), "locks": [{name: 0} for name in _LOCKS],
         "sockets": sockets,
         "workers": [_worker(number, running.get(number, ()), instance, cores)
                     for number in numbers],

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import __version__
 from ..net.report_server import Document, Request
+from ..system.kernel import current_directory
 from .nodes import NodeTable
 from .subscriptions import Registry
 
@@ -33,7 +34,7 @@ def snapshot(state: Any, nodes: NodeTable, registry: Registry | None,
     groups += nodes.configured.values()
     return {
         "version": __version__, "pid": os.getpid(), "uid": os.getuid(), "gid": os.getgid(),
-        "cwd": os.getcwd(), "active_sessions": len(state.clients), "http": addresses,
+        "cwd": current_directory(), "active_sessions": len(state.clients), "http": addresses,
         "accepted": state.accepted, "requests": state.requests, "failures": state.failures,
         "refused": state.refused, "tunnels": state.tunnels,
         "waiting": sum(group.waiting for group in nodes.groups()),

@@ -47,3 +47,11 @@ def _prctl(option: int, argument: int) -> None:
     if libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def current_directory() -> str:
+    """Return the current directory, "" if it was removed: a new release may replace it."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""

@@ -53,7 +53,7 @@ cron2 = harakiri=1 exec sleep 999
         job = int(pid.read_text())
         assert job in children(server.pid)
         assert server.stop() == 0
-        assert re.search(rf"\(pid {job}\) goes on without the server", server.log)
+        assert re.search(rf"\(pid {job}\) is not ended by the stop", server.log)
         assert alive(job)
         os.kill(job, signal.SIGKILL)
 

@@ -4,10 +4,12 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +18,10 @@ from typing import Any
 
 import pytest
 
+from geventuwsgi.boot.status import show_status
 from tests.harness import (
-    GEVENTUWSGI, ROOT, Program, Server, alive, children, free_port, reference_uwsgi, wait_until,
+    GEVENTUWSGI, ROOT, Program, Server, alive, children, free_port, missing, reference_uwsgi,
+    wait_until,
 )
 
 APP = """
@@ -410,6 +414,67 @@ def test_status(named: Server) -> None:
             found = json.loads(run_status(named.directory, *order).stdout)
             assert (found["status"], found["state"], found["problems"]) == (0, "ready", [])
             assert len(found["workers"]) == 2
+
+
+def test_status_of_a_paused_server(named: Server) -> None:
+    subprocess.run([*GEVENTUWSGI, "--pause", "run.pid"], cwd=named.directory, check=True,
+                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert run_status(named.directory, "run.pid").returncode == 1
+    result = wait_until(
+        lambda: (found := run_status(named.directory, "stats.sock")).returncode == 1 and found,
+        "the pause is known")
+    assert result.stdout.startswith("DEGRADED: paused")
+
+
+def test_status_after_the_directory_is_gone(tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    with Server(release, app=APP, ini=INI.replace("stats.sock", f"{tmp_path}/stats.sock")
+                + f"pidfile = {tmp_path}/run.pid\n", ready=False) as server:
+        server.wait_for("ready: ", 2)
+        shutil.rmtree(release)
+        for name in ("run.pid", "stats.sock"):
+            assert run_status(tmp_path, name).returncode == 0
+        assert json.loads(run_status(tmp_path, "run.pid", "--format=json").stdout)["cwd"] == ""
+        assert server.get().endswith(b"ok")
+
+
+def test_status_for_another_user(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        missing("root")
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        pid_file = os.path.join(directory, "run.pid")
+        with Server(tmp_path, "app", "--pidfile", pid_file, app=APP):
+            reader, writer = os.pipe()
+            child = os.fork()
+            if child == 0:
+                status = 99
+                try:
+                    os.setgid(65534)
+                    os.setuid(65534)
+                    status = show_status(pid_file, False,
+                                         lambda text: os.write(writer, text.encode()))
+                finally:
+                    os._exit(status)
+            os.close(writer)
+            with open(reader) as output:
+                text = output.read()
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert text == "UNKNOWN: uid 65534 may not control a server of uid 0\n"
+
+
+def test_sockets_of_a_router(tmp_path: Path) -> None:
+    with Server(tmp_path, app=APP, ready=False, ini="""
+[uwsgi]
+http = 127.0.0.1:0
+wsgi-file = app.py
+stats = 127.0.0.1:0
+http-stats-server = 127.0.0.1:0
+""") as server:
+        server.wait_for("ready: ", 3)
+        assert [one["name"] for one in stats(server)["sockets"]] == [
+            "%s:%d" % server.address("http")]   # type: ignore[str-format]
 
 
 def test_status_of_workers_that_keep_dying(named: Server) -> None:

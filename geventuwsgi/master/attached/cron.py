@@ -5,7 +5,7 @@ sixty seconds after its last run instead, and once at the start. A minute is dea
 whatever the configuration was before: a reload or an upgrade in place runs nothing twice. If the
 machine was suspended, the minutes that have passed are left out.
 
-A command that runs when the server stops goes on, as under uWSGI.
+A stop does not end a command that runs, as under uWSGI; the service manager may.
 """
 
 import logging
@@ -164,5 +164,5 @@ class Crons(Attached):
         if not self._stopping:
             self._stopping = True
             for pid, run in self._runs.items():
-                logger.info('[uwsgi-cron] command "%s" (pid %d) goes on without the server',
+                logger.info('[uwsgi-cron] command "%s" (pid %d) is not ended by the stop',
                             run.command, pid)

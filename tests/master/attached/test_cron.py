@@ -208,4 +208,4 @@ def test_a_stop_starts_nothing_and_kills_nothing(
     clock.now += 60
     found.poll(0.0)
     assert len(running(found)) == 1 and alive(running(found)[0]) and found.done
-    assert "goes on without the server" in caplog.text
+    assert "is not ended by the stop" in caplog.text
