@@ -200,6 +200,8 @@ class Response:
         response = cls.__new__(cls)  # the same as __init__, without its loop
         response.code, response._line = (
             _statuses.get(_codes.get(code, "")) or _status(_code(code)))
+        if response.code < 200:
+            raise ResponseError(f"{response.code} is not a final status")
         response.length = response.remaining = None
         response._own = response.head_size = 0
         response.keep_alive = response.chunked = response.bodiless = False

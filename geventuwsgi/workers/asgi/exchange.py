@@ -30,7 +30,7 @@ from ..limits import can_drain
 from ..messages import GONE_DURING
 from . import harakiri
 from .flow_control import BURST, MESSAGE, Waiters
-from .record import Record, is_disconnect
+from .record import Record, is_disconnect, octets_of
 from .scope import Scope, accepts_trailers
 
 log = logging.getLogger("geventuwsgi.error")
@@ -227,8 +227,6 @@ class AsgiExchange(Record):
                 raise RuntimeError("http.response.start was sent twice")
             self.response = response = Response.from_octets(
                 message["status"], message.get("headers", ()))
-            if response.code < 200:
-                raise ResponseError(f"{response.code} is not a final status")
             self.status = response.code
             self.header_count = response.header_count
             if message.get("trailers") and not self.raw:
@@ -258,9 +256,7 @@ class AsgiExchange(Record):
         """Send a piece of the body, the first one together with the head."""
         response = self._started()
         if type(body) is not bytes:
-            if not isinstance(body, (bytes, bytearray, memoryview)):
-                raise ResponseError(f"the body is {type(body).__name__}, not bytes")
-            body = bytes(body)
+            body = octets_of(body)
         if self.head_sent:
             octets = data = response.encode(body)
         else:

@@ -6,7 +6,7 @@ Nothing is computed before a line is written.
 from time import monotonic
 from typing import Any
 
-from ...errors import ClientDisconnected
+from ...errors import ClientDisconnected, ResponseError
 from ...log.record import RequestRecord
 from .scope import Scope, Variables
 
@@ -70,6 +70,17 @@ class RejectedRequest(Record):
                                       "query_string": b""}, uri)
         self.method = method
         self.protocol = protocol
+
+
+def octets_of(body: Any) -> bytes:
+    """Return a piece of a body as bytes. `bytes(5)` would be five zeros.
+
+    Raises:
+        ResponseError: it is not bytes.
+    """
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        raise ResponseError(f"the body is {type(body).__name__}, not bytes")
+    return bytes(body)
 
 
 def is_disconnect(error: BaseException) -> bool:

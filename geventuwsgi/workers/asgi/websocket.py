@@ -23,10 +23,10 @@ from ...errors import ClientDisconnected, ProtocolError, ResponseError
 from ...protocol.response import Response
 from ...system import forked
 from ..limits import CLOSE_TIMEOUT
-from ..messages import GONE_DURING
+from ..messages import GONE_DURING, log_rejection
 from . import harakiri, websocket_frames
 from .flow_control import Waiters
-from .record import Record, is_disconnect
+from .record import Record, is_disconnect, octets_of
 from .scope import WEBSOCKET_EXTENSIONS, Scope
 from .websocket_frames import BINARY, CLOSE, CONT, PONG, TEXT
 
@@ -49,6 +49,8 @@ class WebSocket(Record):
         scope: the scope of the handshake request, which becomes that of the WebSocket.
         uri: the target as sent.
     """
+
+    drained = False  # as in AsgiExchange, for a denial response
 
     __slots__ = ("_protocol", "_reply", "_state", "_queue", "_queued", "_pieces", "_piece_kind",
                  "_waiters", "_ping", "_code", "_reason", "_connect_sent", "_response")
@@ -109,7 +111,7 @@ class WebSocket(Record):
         connection.websocket = self
         connection.feed = self.feed
         connection.start_websocket(self, scope)
-        if early:
+        if early and connection.websocket is self:
             self.feed(early)
 
     async def run(self, application: Any) -> None:
@@ -128,7 +130,7 @@ class WebSocket(Record):
         except BaseException as error:
             if self.connection.service.forked:
                 forked.leave(error)
-            if self.gone and is_disconnect(error):
+            if (self.gone or self.drained) and is_disconnect(error):
                 log.debug(GONE_DURING, self.connection.peer, self.title, error)
             else:
                 # As in an exchange, a client does not cause exceptions by leaving.
@@ -154,12 +156,13 @@ class WebSocket(Record):
         elif self._state == _CONNECTING:
             self._reject(status)
         elif self._state == _DENYING:
-            log.error("%s: %s: the application ended before its denial response was complete",
-                      self.connection.peer, self.title)
+            if not self.drained:
+                log.error("%s: %s: the application ended before its denial response was complete",
+                          self.connection.peer, self.title)
             if self.head_sent:
                 self.connection.abort()
             else:
-                self._reject(500)
+                self._reject(503 if self.drained else 500)
 
     def _reject(self, status: int) -> None:
         self._state = _CLOSED
@@ -174,7 +177,7 @@ class WebSocket(Record):
         """Process bytes from the client; called by the connection."""
         if self._state != _OPEN and self._state != _CLOSING:
             if self._state == _CONNECTING and not self.gone:
-                self._reject_early()
+                self._reject_early(data)
             return
         protocol = self._protocol
         protocol.receive_data(data)
@@ -213,13 +216,14 @@ class WebSocket(Record):
             if self._ping is not None and self._state == _OPEN:
                 self._expect_pong()
 
-    def _reject_early(self) -> None:
+    def _reject_early(self, data: bytes) -> None:
         """Reject data before the handshake is answered (RFC 6455 section 4.1)."""
-        self.status = 400
-        self.connection.record(self)
-        self.gone = True
-        self._waiters.wake()
-        self.connection.reject(ProtocolError(400, "data before the WebSocket was accepted"))
+        connection = self.connection
+        log_rejection(connection.peer,
+                      ProtocolError(400, "data before the WebSocket was accepted"))
+        connection.parser.buffered = data  # unread, and more may follow: linger
+        self._reject(400)
+        self.client_gone()
 
     def _message(self, kind: int, data: Any) -> None:
         if self._state != _OPEN:
@@ -302,7 +306,7 @@ class WebSocket(Record):
             return {"type": "websocket.connect"}
         queue = self._queue
         while not queue:
-            if self._state == _CLOSED or self.gone:
+            if self._state == _CLOSED or self.gone or self.drained:
                 await asyncio.sleep(0)  # an application that goes on for ever blocks no other
                 return {"type": "websocket.disconnect", "code": self._code,
                         "reason": self._reason}
@@ -373,6 +377,8 @@ class WebSocket(Record):
             self._response = Response.from_octets(message["status"], message.get("headers", ()))
             self.status = self._response.code
             self._state = _DENYING
+            if self._response.length is None:
+                self.connection.service.send_head_soon(self)
         else:
             raise RuntimeError(f"{kind!r} was sent before websocket.accept")
 
@@ -412,13 +418,10 @@ class WebSocket(Record):
         if kind != "websocket.http.response.body" or response is None:
             raise RuntimeError(f"{kind!r} was sent in a denial response")
         more = message.get("more_body", False)
-        body = bytes(message.get("body", b""))
-        data = b""
-        if not self.head_sent:
-            data = response.head(self.connection.service.response_defaults, True, False, False,
-                                 None if more else len(body))
-            self.head_sent = True
-            self.header_size = response.head_size
+        body = octets_of(message.get("body", b""))
+        size = len(body)
+        data = b"" if self.head_sent else self._head(
+            response, None if more and not response.exceeds(size) else size)
         octets = response.encode(body)
         self.body_size += len(octets)
         data += octets
@@ -427,7 +430,21 @@ class WebSocket(Record):
         self.connection.transport.write(data)
         if not more:
             self._state = _CLOSED
+            if not response.bodiless:
+                self.fault = response.length_error
             self.connection.finish(True)
+
+    def _head(self, response: Response, known: int | None) -> bytes:
+        octets = response.head(self.connection.service.response_defaults, True, False, False,
+                               known)
+        self.head_sent = True
+        self.header_size = response.head_size
+        return octets
+
+    def send_head(self) -> None:
+        """Send the head of a denial response without the body, if it still waits."""
+        if self._state == _DENYING and self._response is not None and not self.head_sent:
+            self.connection.transport.write(self._head(self._response, None))
 
     def _flush(self) -> None:
         """Write what the library has to send; close the connection if it has ended it."""
@@ -450,14 +467,19 @@ class WebSocket(Record):
             self._read_on()  # the client's close frame
 
     def drain(self) -> None:
-        """Close with 1012 (service restart), as the worker stops."""
+        """Close with 1012 (service restart), as the worker stops; a denial may be completed."""
         if self._state == _OPEN:
             self._close(_RESTART, "")
             self.gone = True  # to the application; the client's close frame is still awaited
             self._waiters.wake()
         elif self._state == _CONNECTING:
-            self.gone = True
+            self._code = _RESTART
             self._reject(503)
+            self.client_gone()
+        elif self._state == _DENYING:
+            self._code = _RESTART
+            self.drained = True
+            self._waiters.wake()
 
     # Deadlines: called by the sweep through the connection.
 

@@ -6,6 +6,7 @@ import gc
 import re
 from collections.abc import Iterator
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 from websockets.frames import Frame, Opcode
@@ -135,6 +136,91 @@ def test_responses_do_not_pile_up_for_a_client_that_only_sends() -> None:
         assert begun[20:] == ["/20"]
         stepped.settle()
         assert begun[20:] == ["/20", "/21"] and not stepped.errors
+    finally:
+        stepped.close()
+
+
+def denial(*messages: dict[str, object], status: int = 403, drain: bool = False,
+           length: bytes = b"") -> tuple[Stepped, list[object]]:
+    """Deny a WebSocket and then receive; return the ended connection and what it received."""
+    received: list[object] = []
+
+    async def app(scope, receive, send) -> None:
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": status,
+                    "headers": [(b"content-length", length)] if length else []})
+        for message in messages:
+            await send({"type": "websocket.http.response.body", **message})
+        received.append(await receive())
+
+    stepped = Stepped(app)
+    try:
+        stepped.transmit(HANDSHAKE)
+        stepped.settle()
+        if drain:
+            assert not (received or stepped.ended)
+            stepped.service.drain(0.0)
+            stepped.settle()
+    finally:
+        stepped.close()
+    assert not stepped.errors
+    return stepped, received
+
+
+def test_the_head_of_a_denial_does_not_wait_for_its_body() -> None:
+    stepped, _ = denial()
+    assert stepped.received.startswith(b"HTTP/1.1 403 ") and b"chunked" in stepped.received
+
+
+@pytest.mark.parametrize("messages", [(), ({"body": b"x", "more_body": True},)])
+def test_a_stop_ends_a_denial_that_waits_for_its_client(messages) -> None:
+    stepped, received = denial(*messages, drain=True)
+    assert received == [{"type": "websocket.disconnect", "code": 1012, "reason": ""}]
+    assert stepped.received.startswith(b"HTTP/1.1 403 ") and stepped.ended
+    assert not stepped.received.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize(("status", "body"), [(101, b""), (200, 5), (200, "text")])
+def test_a_denial_that_cannot_be_sent_is_a_500(status: int, body: object) -> None:
+    stepped, _ = denial({"body": body}, status=status, length=b"5")
+    assert stepped.received.startswith(b"HTTP/1.1 500 ") and stepped.ended
+
+
+@pytest.mark.parametrize("body", [b"too long", b"1"])
+def test_a_denial_with_a_wrong_length_is_logged(body: bytes, caplog) -> None:
+    stepped, _ = denial({"body": body}, length=b"3")
+    assert stepped.received.endswith(b"\r\n\r\n" + body[:3]) and stepped.ended
+    assert "than its Content-Length" in caplog.text
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["stop", "early data"])
+def test_a_handshake_rejected_by_the_server_is_recorded_once(early: bool) -> None:
+    received: list[object] = []
+    statuses: list[int] = []
+
+    async def app(scope, receive, send) -> None:
+        await receive()
+        received.append(await receive())
+        with pytest.raises(OSError):
+            await send({"type": "websocket.accept"})
+
+    stepped = Stepped(app)
+    stepped.connection.service.complete = lambda record, _: statuses.append(record.status)
+    stepped.service.access = SimpleNamespace(add=lambda _: None, flush=lambda: None,
+                                             close=lambda: None)
+    try:
+        stepped.transmit(HANDSHAKE)
+        stepped.settle()
+        if early:
+            stepped.transmit(b"early")
+        else:
+            stepped.service.drain(0.0)
+        stepped.settle()
+        status = 400 if early else 503
+        assert stepped.received.startswith(b"HTTP/1.1 %d " % status) and stepped.ended
+        assert statuses == [status] and stepped.service.in_progress == 0
+        assert [one["code"] for one in received] == [1006 if early else 1012]
+        assert not (stepped.service.exceptions or stepped.errors)
     finally:
         stepped.close()
 
