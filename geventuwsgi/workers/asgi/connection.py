@@ -138,12 +138,29 @@ class Connection(StreamProtocol):
 
     def on_written(self) -> None:
         limits = self.service.limits
-        if self.websocket is not None:
+        if self.transport.is_closing():
+            self._watch_writing()
+        elif self.feed == self._linger:
+            self._watch_lingering()
+        elif self.websocket is not None:
             self.websocket.resume()
         elif self.exchange is not None:
-            self.deadline = inf
+            self._watch_request()
+        elif self.feed == self._drain_body:
+            self.deadline = monotonic() + limits.io_timeout
         else:
             self.deadline = monotonic() + (limits.keepalive or limits.io_timeout)
+
+    def _watch_request(self) -> None:
+        """Set the deadline of the present request, while nothing waits to be written."""
+        exchange = self.exchange
+        if exchange.awaits_body:
+            exchange.arrival.end()
+            self.expect_body()
+        elif self._half_closed:
+            self.deadline = monotonic() + HALF_CLOSED
+        else:
+            self.deadline = inf
 
     # Before and between requests.
 
@@ -522,7 +539,7 @@ class Connection(StreamProtocol):
             exchange.client_gone()
             self.close()
         elif unsent and (exchange is not None or self.writing_paused
-                         or self.transport.is_closing()):
+                         or self.transport.is_closing() or self.feed == self._linger):
             if not self.stalled():
                 return
             log.warning("%s: read nothing of a response for %g seconds; closed", self.peer,

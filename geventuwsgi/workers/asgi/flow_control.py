@@ -151,7 +151,7 @@ class StreamProtocol(ABC, asyncio.Protocol):
             offset += sent
             left -= sent
         if not self.lost:
-            self.deadline = inf
+            self.on_written()
         return count - left
 
     async def _copy_file(self, file: int, offset: int, count: int) -> int:
@@ -192,9 +192,15 @@ class StreamProtocol(ABC, asyncio.Protocol):
             return
         self._remaining = linger_octets(getattr(self, "parser", None))
         self.feed = self._linger
-        self.deadline = monotonic() + LINGER_SECONDS
+        self._watch_lingering()
         self.transport.write_eof()
         self.transport.resume_reading()
+
+    def _watch_lingering(self) -> None:
+        """Set the deadline of lingering, which begins when all is sent."""
+        self._watch_writing()
+        if not self._unsent:
+            self.deadline = monotonic() + LINGER_SECONDS
 
     def _linger(self, data: bytes) -> None:
         self._remaining -= len(data)

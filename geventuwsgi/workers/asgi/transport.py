@@ -170,6 +170,8 @@ class SocketTransport:
             self._close(None)
         elif self._eof:
             self._shutdown()
+            if not self._closed:
+                self._protocol.resume_writing()  # lingering begins
 
     def get_write_buffer_size(self) -> int:
         """Return the number of octets in the write buffer."""

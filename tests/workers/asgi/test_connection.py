@@ -452,3 +452,79 @@ def test_earlier_responses_come_whole_although_the_client_sends_without_end() ->
         assert stepped.received.endswith(b"500 Internal Server Error\n")
     finally:
         stepped.close()
+
+
+LINGERING, DRAINING, CLOSING = (
+    b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n" + b"x" * 1000,
+    b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + b"x" * 1000,
+    b"GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("opening, seconds", [(LINGERING, 2.0), (DRAINING, 10.0), (CLOSING, 10.0)],
+                         ids=["lingering", "draining", "closing"])
+def test_the_end_of_a_response_leaves_the_deadline_of_the_state(
+        opening: bytes, seconds: float, secure: bool, contexts) -> None:
+    async def app(scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 8_000_000})
+
+    stepped = Stepped(app, contexts if secure else None,
+                      limits=ConnectionLimits(keepalive=75.0, io_timeout=10.0))
+    try:
+        stepped.transmit(opening)
+        while not stepped.connection.writing_paused:
+            stepped.possible()[0]()
+        while stepped.connection.writing_paused:
+            if steps := stepped.possible():
+                steps[0]()
+            else:
+                stepped.receive()
+        assert stepped.connection.lost or stepped.connection.deadline < monotonic() + 10.0
+        stepped.settle()
+        assert len(stepped.received) > 8_000_000 and not stepped.errors
+        if opening == CLOSING:
+            assert stepped.ended and stepped.connection.lost
+            return
+        assert stepped.connection.deadline < monotonic() + seconds
+        order = stepped.connection.reuse_order(monotonic())
+        assert order is None or order[1] <= monotonic()
+        stepped.connection.deadline = 0.0
+        stepped.service._sweep()
+        stepped.settle()
+        assert stepped.connection.lost
+    finally:
+        stepped.close()
+
+
+@pytest.mark.parametrize("by_file", [False, True], ids=["body", "file"])
+def test_a_stalled_body_is_timed_out_after_a_large_response(by_file: bool, tmp_path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 8_000_000)
+    broken: list[str] = []
+
+    async def app(scope, receive, send) -> None:
+        async def stream() -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            with open(tmp_path / "file", "rb") as file:
+                await send({"type": "http.response.zerocopysend", "file": file, "more_body": True}
+                           if by_file else {"type": "http.response.body",
+                                            "body": b"x" * 8_000_000, "more_body": True})
+        streaming = asyncio.ensure_future(stream())
+        while (kind := (await receive())["type"]) == "http.request":
+            pass
+        broken.append(kind)
+        await streaming
+
+    stepped = Stepped(app, limits=ConnectionLimits(io_timeout=10.0))
+    try:
+        stepped.transmit(b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+                         + b"x" * 1000)
+        stepped.settle()
+        assert len(stepped.received) > 8_000_000
+        assert monotonic() + 5 < stepped.connection.deadline < monotonic() + 10
+        stepped.connection.deadline = 0.0
+        stepped.service._sweep()
+        stepped.settle()
+        assert broken == ["http.disconnect"] and stepped.ended and not stepped.errors
+    finally:
+        stepped.close()
