@@ -3,8 +3,8 @@
 To asyncio the running loop is that of a native thread. While one request was in `asyncio.run`,
 another could not call it, and Django took the synchronous code of all others for a coroutine's.
 As long as there are loops, a function called at each switch of greenlets sets aside what asyncio
-keeps for the thread. Without loops it costs nothing. uvloop, which blocks all greenlets while it
-waits, is left alone.
+keeps for the thread. Without loops it costs nothing. Each native thread has its own greenlets, and
+its own such function. uvloop, which blocks all greenlets while it waits, is left alone.
 """
 
 import sys
@@ -14,10 +14,21 @@ from weakref import WeakKeyDictionary, WeakSet
 import greenlet
 from gevent.selectors import GeventSelector
 
+from ..system import kernel
+
 _select, _close = GeventSelector.select, GeventSelector.close
-_selectors: WeakSet[Any] = WeakSet()    # of loops
 _set_aside: WeakKeyDictionary[greenlet.greenlet, tuple[Any, Any]] = WeakKeyDictionary()
-_tracers: list[Any] = []    # the one before ours
+
+
+class _Thread(kernel.original("_thread", "_local")):    # type: ignore[misc]
+    """What a native thread has; patched, it would be a greenlet's."""
+
+    def __init__(self) -> None:
+        self.selectors: WeakSet[Any] = WeakSet()    # of loops
+        self.tracers: list[Any] = []    # the one before ours
+
+
+_thread = _Thread()
 
 
 def install() -> None:
@@ -28,19 +39,19 @@ def install() -> None:
 def _on_select(self: Any, timeout: float | None = None) -> Any:
     """Take the place of `GeventSelector.select`, the first call of a loop that may switch."""
     events: Any = sys.modules.get("asyncio.events")
-    if self not in _selectors and events and events._get_running_loop():
-        _selectors.add(self)
-        if not _tracers:
-            _tracers.append(greenlet.settrace(_on_switch))
+    if self not in _thread.selectors and events and events._get_running_loop():
+        _thread.selectors.add(self)
+        if not _thread.tracers:
+            _thread.tracers.append(greenlet.settrace(_on_switch))
     return _select(self, timeout)
 
 
 def _on_close(self: Any) -> None:
     """Take the place of `GeventSelector.close`."""
     _close(self)
-    _selectors.discard(self)
-    if _tracers and not _selectors:
-        greenlet.settrace(_tracers.pop())
+    _thread.selectors.discard(self)
+    if _thread.tracers and not _thread.selectors:
+        greenlet.settrace(_thread.tracers.pop())
 
 
 def _on_switch(event: str, greenlets: tuple[greenlet.greenlet, greenlet.greenlet]) -> None:
@@ -55,5 +66,5 @@ def _on_switch(event: str, greenlets: tuple[greenlet.greenlet, greenlet.greenlet
     if found is not None:
         events._set_running_loop(found[0])  # type: ignore[attr-defined]
         sys.set_asyncgen_hooks(*found[1])
-    if _tracers and _tracers[0] is not None:
-        _tracers[0](event, greenlets)
+    if _thread.tracers and _thread.tracers[0] is not None:
+        _thread.tracers[0](event, greenlets)
