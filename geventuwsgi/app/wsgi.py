@@ -34,7 +34,13 @@ class Output(Protocol):
 
 
 class IncomingBody(Protocol):
-    """The request's body, as far as an exchange needs it."""
+    """The request's body, as far as an exchange needs it.
+
+    Attributes:
+        expects: the client waits for 100 (Continue).
+    """
+
+    expects: bool
 
     @property
     def sound(self) -> bool: ...
@@ -255,6 +261,8 @@ class WsgiExchange(RequestRecord):
             octets = response.head(transport.response_defaults, self.http11, self.method == "HEAD",
                                    persists, known)
             self.keep_alive = response.keep_alive
+            if transport.body is not None:
+                transport.body.expects = False  # a 100 would be a part of this response
         self.head_sent = True
         self.header_size = response.head_size
         return octets

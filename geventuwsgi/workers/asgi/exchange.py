@@ -167,7 +167,7 @@ class AsgiExchange(Record):
                 self.end(self.body_error.status)
             if self.gone:
                 break
-            if self.expects:
+            if self.expects and not self.head_sent:
                 self.expects = False
                 connection.transport.write(CONTINUE)
             connection.expect_body()

@@ -119,6 +119,13 @@ async def slow_reader(scope, receive, send):
     await answer(send, b"enough")
 
 
+async def reply_and_read(scope, receive, send):
+    """Respond while the body is read."""
+    await start(send)
+    await body(send, b"begun ", True)
+    await body(send, (await read(receive))[0])
+
+
 async def unread(scope, receive, send):
     await answer(send, b"unread")
 

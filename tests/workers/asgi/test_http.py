@@ -11,6 +11,7 @@ import pytest
 
 from geventuwsgi.net.deadlines import RESET
 from tests.harness import Server, settled
+from tests.workers.wsgi import test_body
 from tests.workers.wsgi.raw_client import (
     Response, connect, get, get_json, wait_for_rejection)
 
@@ -214,6 +215,10 @@ def test_limit_post(server: Server) -> None:
     answer = post(server, "/echo", b"f4241\r\n" + b"x" * 1_000_001 + b"\r\n0\r\n\r\n",
                   "Transfer-Encoding: chunked", whole=False)
     assert answer.status == 413
+
+
+def test_no_100_within_a_response(server: Server) -> None:
+    test_body.test_no_100_within_a_response(server)
 
 
 def test_100_continue_comes_with_the_first_receive(server: Server) -> None:

@@ -86,6 +86,13 @@ def size(environ, start_response):
     return as_json(start_response, [total, peak, type(environ["wsgi.input"]).__name__])
 
 
+def reply_and_read(environ, start_response):
+    """Respond while the body is read."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield b"begun "
+    yield environ["wsgi.input"].read()
+
+
 def first(environ, start_response):
     """Read only some bytes."""
     return reply(start_response, environ["wsgi.input"].read(int(number(environ))))

@@ -57,6 +57,17 @@ def test_chunks_over_the_limit(server: Server, path: str, status: int) -> None:
     assert "GET /smuggled" not in get_json(server, "/calls")
 
 
+def test_no_100_within_a_response(server: Server) -> None:
+    with connect(server) as client:
+        client.send(post("/reply_and_read", b"hello", False, b"Expect: 100-continue")[:-5])
+        while b"begun " not in client.buffered:
+            assert client.receive()
+        client.send(b"hello")
+        response = client.read_response()
+        assert response.body == b"begun hello" and response.headers["connection"] == "close"
+        assert client.closed()
+
+
 def test_the_limit_over_uwsgi(server: Server) -> None:
     for length, status in ((LIMIT, 200), (LIMIT + 1, 413)):
         with connect(server, "uwsgi") as client:
