@@ -13,7 +13,7 @@ Rules:
   owner (`Row.vacate`, `Scoreboard.retire`).
 - The size of a memory is sealed: a process that cut it would have the others killed by SIGBUS.
 - Row 0 belongs to the master: the counters of retired rows are added to it, so that the
-  `total` of a counter never decreases.
+  `total` of a counter never decreases. One that is read while counters move is read again.
 - An aligned 8-byte store through a memoryview of format 'q' is a single store on every
   machine that CPython runs on. No lock is taken: a reader may see a row between two
   stores, but never half a number.
@@ -24,6 +24,7 @@ import mmap
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 # Indexes into `Row.cells`.
 PID = 0                 # of the process that owns the row; 0 = none
@@ -50,6 +51,7 @@ FULL_SINCE_NS = 20      # time.monotonic_ns() when the worker last noticed that 
 PROCESS_REQUESTS = 21   # requests of this process alone
 LOADED_S = 22           # seconds that the applications took to load
 APP_REQUESTS = range(23, 31)    # requests of this process by application, the first eight
+VERSION = 31            # of row 0 alone: odd while the master moves counters between rows
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other")
 STATUSES = ("other", "1xx", "2xx", "3xx", "4xx", "5xx")
@@ -78,6 +80,7 @@ CELLS = 96              # 768 bytes: rows of two workers share no cache line
 SIZE = CELLS * 8
 GREATEST = 2 ** 63 - 1
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_REPEATS = 1000         # of `total`: the master may have died while it moved counters
 
 
 def _memory(name: str, size: int) -> int:
@@ -242,7 +245,13 @@ class Scoreboard:
 
     def total(self, field: int) -> int:
         """Return the sum of a field over all rows, retired ones included."""
-        return sum(self._cells[field::CELLS])
+        for _ in range(_REPEATS):
+            version = self._cells[VERSION]
+            found = sum(self._cells[field::CELLS])
+            if not version & 1 and version == self._cells[VERSION]:
+                break
+            os.sched_yield()
+        return found
 
     def sums(self) -> dict[str, list[int]]:
         """Return the totals of all counters for `add` of the next version of this server."""
@@ -258,7 +267,21 @@ class Scoreboard:
     def retire(self, index: int) -> None:
         """Add the counters of row `index` to row 0, and clear it. Master only."""
         row, past = self.row(index), self.row(0)
-        for cell in COUNTERS:
-            past.cells[cell] = _sum(past.cells[cell], row.cells[cell])
-        for cell in range(CELLS):
-            row.cells[cell] = 0
+        with self._moving():
+            for cell in COUNTERS:
+                past.cells[cell] = _sum(past.cells[cell], row.cells[cell])
+            for cell in range(CELLS):
+                row.cells[cell] = 0
+
+    def promote(self, old: Row, new: Row) -> None:
+        """Move the respawns of a worker to its replacement, and count this one. Master only."""
+        with self._moving():
+            new.respawns += old.respawns + 1
+            old.respawns = 0
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        version = self._cells[VERSION] | 1
+        self._cells[VERSION] = version
+        yield
+        self._cells[VERSION] = version + 1 & GREATEST

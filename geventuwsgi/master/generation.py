@@ -421,8 +421,7 @@ class Generation:
         self._replacement_throttle = Throttle()
         self.workers[old.id] = worker = self.replacements.pop(old.id)
         self._row_of[old.id] = worker.row.index
-        worker.row.respawns += old.row.respawns + 1
-        old.row.respawns = 0
+        self._rows.board.promote(old.row, worker.row)
 
     def _release(self, number: int, now: float) -> list[Worker]:
         """Drain the worker with a number, and its replacement; return them."""

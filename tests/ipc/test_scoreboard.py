@@ -56,6 +56,38 @@ def test_retiring_keeps_the_totals(board):
     assert board.total(scoreboard.REQUESTS) == 9
 
 
+def test_a_total_never_decreases_for_another_process(board):
+    """While rows are retired, and the master gives a row's respawns to another."""
+    code = ("import sys; from geventuwsgi.ipc import scoreboard as s\n"
+            "board = s.Scoreboard.open(int(sys.argv[1])); last = [0, 0]; print(flush=True)\n"
+            "while not board.row(3).cells[s.STATE]:\n"
+            "    now = [board.total(s.REQUESTS), board.total(s.RESPAWNS)]\n"
+            "    assert now[0] >= last[0] and now[1] >= last[1], (last, now)\n"
+            "    last = now\n")
+    with subprocess.Popen([sys.executable, "-c", code, str(board.fd)], pass_fds=(board.fd,),
+                          stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()},
+                          ) as reader:
+        assert reader.stdout.readline()
+        for number in range(5000):
+            old, new = (1, 2) if number % 2 else (2, 1)
+            board.row(old).cells[scoreboard.REQUESTS] = 50
+            board.promote(board.row(old), board.row(new))
+            board.retire(old)
+        board.row(3).cells[scoreboard.STATE] = 1
+    assert reader.returncode == 0
+    assert board.total(scoreboard.REQUESTS) == 250_000
+    assert board.total(scoreboard.RESPAWNS) == 5000
+
+
+def test_a_master_that_died_while_it_moved_counters_stops_no_reader(board):
+    board.row(0).cells[scoreboard.VERSION] = 1
+    board.row(1).cells[scoreboard.REQUESTS] = 5
+    assert board.total(scoreboard.REQUESTS) == 5
+    board.retire(1)
+    assert board.total(scoreboard.REQUESTS) == 5
+    assert board.row(0).cells[scoreboard.VERSION] == 2
+
+
 def test_vacating_keeps_the_counters(board):
     row = board.row(1)
     row.cells[scoreboard.PID] = 99
