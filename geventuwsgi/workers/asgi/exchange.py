@@ -60,8 +60,8 @@ class AsgiExchange(Record):
         drained: the worker stops, so `receive` says `http.disconnect`. The client is still
             there: it gets what the application sends, otherwise a 503.
         expects: the client waits for 100 (Continue).
-        listens: the application's own task waits in `receive` after the body, so it does
-            nothing else.
+        listens: the application's own task waits in `receive` after the body, and nothing was
+            sent since: with another task that streams (Litestar) this ends at its first piece.
         received: octets of the body so far.
         trailers: trailers were announced, and the last of them was not sent.
     """
@@ -218,6 +218,7 @@ class AsgiExchange(Record):
             body = message.get("body", b"")
             self._body(body, more)
             if more:
+                self.listens = False
                 connection = self.connection
                 connection.burst += len(body) + MESSAGE  # as `must_wait`, without the call
                 if connection.writing_paused or connection.burst > BURST:
@@ -225,6 +226,7 @@ class AsgiExchange(Record):
         elif kind == "http.response.start":
             if self.response is not None:
                 raise RuntimeError("http.response.start was sent twice")
+            self.listens = False
             self.response = response = Response.from_octets(
                 message["status"], message.get("headers", ()))
             self.status = response.code
@@ -235,6 +237,7 @@ class AsgiExchange(Record):
             if response.length is None:
                 self.connection.service.send_head_soon(self)
         else:
+            self.listens = False
             await self._send_other(kind, message)
             if not self.complete:
                 await self.connection.writable()
@@ -428,7 +431,7 @@ class AsgiExchange(Record):
         self.keep_alive = False
         if self.is_event_stream:
             self.end_stream()
-        elif everything or self.listens and self.response is None and self.began <= since:
+        elif everything or self.listens and self.began <= since:
             self.drained = True
             self.wake()
 

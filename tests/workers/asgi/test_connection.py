@@ -225,6 +225,46 @@ def test_a_handshake_rejected_by_the_server_is_recorded_once(early: bool) -> Non
         stepped.close()
 
 
+@pytest.mark.parametrize("fields", [[], [(b"content-length", b"9")]], ids=["chunked", "length"])
+@pytest.mark.parametrize("others", [False, True], ids=["waits", "streams in another task"])
+def test_a_stop_cuts_a_stream_that_only_waits_for_its_client(others: bool, fields) -> None:
+    more = asyncio.Event()
+
+    async def app(scope, receive, send) -> None:
+        async def stream() -> None:
+            await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+            await more.wait()
+            await send({"type": "http.response.body", "body": b" two"})
+
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        if others:
+            task = asyncio.ensure_future(stream())
+        else:
+            await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+        assert (await receive())["type"] == "http.disconnect"
+        if others:
+            task.cancel()
+
+    stepped = Stepped(app)
+    try:
+        stepped.transmit(request(1))
+        stepped.settle()
+        stepped.service.drain(0.0)
+        stepped.connection.drain(monotonic())  # as the sweep does a second later
+        stepped.settle()
+        assert stepped.ended != others and b"piece" in stepped.received
+        if others:
+            assert stepped.service.tasks
+            stepped.loop.call_soon(more.set)
+            stepped.settle()
+        whole = b" two" in stepped.received and stepped.received.endswith(
+            b" two" if fields else b"0\r\n\r\n")
+        assert whole == others and stepped.ended and not stepped.service.tasks
+    finally:
+        stepped.close()
+
+
 def futures() -> int:
     gc.collect()
     return sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
