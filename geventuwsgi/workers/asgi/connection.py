@@ -318,6 +318,7 @@ class Connection(StreamProtocol):
         exchange.persistent = exchange.keep_alive = False
         self.deadline = inf
         self.feed = self._discard
+        self.transport.pause_reading()  # `finish` reads and discards what comes
         exchange.wake()
 
     def pause_body(self) -> None:
@@ -353,7 +354,12 @@ class Connection(StreamProtocol):
             self.deadline = monotonic() + self.service.limits.io_timeout
             self.resume_body()
             return
-        self.finish(not self.parser.body_complete or bool(self.parser.buffered))
+        self._finish_request()
+
+    def _finish_request(self) -> None:
+        """Close after a request; linger if the client may still be sending."""
+        self.finish(not self.parser.body_complete or bool(self.parser.buffered)
+                    or self.feed == self._discard)
 
     def _drain_body(self, data: bytes) -> None:
         """Discard what the application left of a body, so that the connection can be kept."""
@@ -407,7 +413,7 @@ class Connection(StreamProtocol):
             self.record(exchange)
         self.exchange = None
         self.transport.write(octets)
-        self.finish(not self.parser.body_complete or bool(self.parser.buffered))
+        self._finish_request()
 
     def abort_response(self, with_reset: bool) -> None:
         """End a response that cannot be completed, so that its body does not look complete."""
@@ -521,7 +527,7 @@ class Connection(StreamProtocol):
         exchange = self.exchange
         if events & CLOSED:
             transport.abort()
-        elif (exchange is not None and self.parser.body_complete
+        elif (exchange is not None and (self.parser.body_complete or self.feed == self._discard)
                 and not (transport.is_reading() or transport.is_closing() or self._half_closed
                          or transport.get_write_buffer_size())):
             exchange.client_gone()

@@ -194,7 +194,7 @@ class AsgiExchange(Record):
         self._ahead = 0
         if whole:
             self._body_delivered = True
-        else:
+        elif self.body_error is None:
             self.connection.resume_body()
         return {"type": "http.request", "body": body, "more_body": not whole}
 

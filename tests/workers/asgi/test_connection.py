@@ -568,3 +568,41 @@ def test_a_stalled_body_is_timed_out_after_a_large_response(by_file: bool, tmp_p
         assert broken == ["http.disconnect"] and stepped.ended and not stepped.errors
     finally:
         stepped.close()
+
+
+CHUNKED = b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("left", [False, True], ids=["stays", "leaves"])
+@pytest.mark.parametrize("chunk", [b"10000\r\n" + b"x" * 65536 + b"\r\n", b"nonsense\r\n"],
+                         ids=["over the limit", "broken"])
+def test_nothing_is_read_after_a_body_was_rejected(chunk: bytes, left: bool, secure: bool,
+                                                   contexts) -> None:
+    async def app(scope, receive, send) -> None:
+        await receive()
+        await proceed
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"answer"})
+
+    stepped = Stepped(app, contexts if secure else None,
+                      limits=ConnectionLimits(limit_post=70_000))
+    proceed = stepped.loop.create_future()
+    try:
+        stepped.transmit(CHUNKED + b"1\r\nx\r\n")
+        stepped.settle()
+        stepped.transmit(chunk * (10_000_000 // len(chunk)))
+        stepped.settle()
+        assert len(stepped._unsent) > 8_000_000 and not stepped.received
+        if left:
+            stepped.client.close()
+            stepped.connection.exchange.began -= 10
+            stepped.service._sweep()
+            assert stepped.connection.lost
+            return
+        proceed.set_result(None)
+        stepped.settle()
+        assert stepped.received.endswith(b"answer") and not stepped._unsent
+        assert stepped.ended and not stepped.errors
+    finally:
+        stepped.close()
