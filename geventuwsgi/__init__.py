@@ -22,9 +22,10 @@ never in a circle: not at import time, not inside a function, not under `TYPE_CH
          rules         uWSGI's internal routing
          static        static files
        config          load > commands > resolve > sources > options > values; one row per option
-       system          Linux: privileges, limits, signals, pid files, the terminal
+       system          Linux: limits, signals, pid files, the terminal
     2  protocol        bytes in, events out; no socket, no clock, no log
        net             sockets: addresses, listeners, streams, TLS; no settings
+       privileges      the user and groups of the roles, and dropping root
     1  log             request lines, the error log, and the files and sockets that they go to
        ipc             memory and messages shared by all processes: scoreboard, channel, commands
        api             the module that an application imports as `uwsgi`

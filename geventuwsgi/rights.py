@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 NOT_REGULAR = "it is not a regular file"
 MAX_LINKS = 40  # on the way to a file, as in Linux, path_resolution(7)
-NO_GROUP = 65534  # nogroup
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -37,24 +36,6 @@ class User(NamedTuple):
     uid: int
     gid: int
     groups: tuple[int, ...]
-
-
-def user_of(uid: str | None) -> User | None:
-    """Return the user that root changes to, for reading files; None if root is kept.
-
-    Args:
-        uid: a name or number, or nothing.
-    """
-    import pwd
-    if not uid or os.geteuid() != 0:
-        return None
-    number = int(uid) if uid.isascii() and uid.isdigit() else None
-    try:
-        entry = pwd.getpwnam(uid) if number is None else pwd.getpwuid(number)
-    except KeyError:    # a number is enough for a container's user
-        return None if number is None else User(number, NO_GROUP, ())
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return User(entry.pw_uid, entry.pw_gid, tuple(groups)) if entry.pw_uid else None
 
 
 class Opened(NamedTuple):

@@ -24,7 +24,7 @@ FLOORS = {
     "boot": 5, "flask": 5, "django": 5,
     "workers": 4, "router": 4, "monitor": 4, "master": 4, "prefork": 4, "paste": 4,
     "app": 3, "config": 3, "system": 3,
-    "protocol": 2, "net": 2,
+    "protocol": 2, "net": 2, "privileges": 2,
     "log": 1, "ipc": 1, "api": 1, "errors": 1,
     "rights": 0, "geventuwsgi": 0,
 }
@@ -48,8 +48,8 @@ READ_SETTINGS = ("boot", "cli", "paste", "flask", "django", "config",
                  "workers.asgi.bridge", "router.gateway", "router.nodes", "monitor.process",
                  "master.attached.announcer")
 IMPORTS_LATE = {"boot"}  # the master must not load what a worker needs
-WITHOUT_GEVENT = ("errors", "rights", "protocol", "net", "log", "ipc", "config", "system", "master",
-                  "prefork", "boot", "cli")
+WITHOUT_GEVENT = ("errors", "rights", "privileges", "protocol", "net", "log", "ipc", "config",
+                  "system", "master", "prefork", "boot", "cli")
 # Bytes know only ASCII.
 DIGITS_OF_BYTES = ("master.console_client", "master.reports", "config.sources.argv",
                    "system.pidfile")

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from geventuwsgi import rights
+from geventuwsgi.config.load.arguments import read
+from geventuwsgi.errors import ConfigError
+from geventuwsgi.master.attached.announcer import Announcer
+from geventuwsgi.net.address import parse
 from geventuwsgi.rights import User, acting_as, give_away, open_file, reaching, rights_for
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="not root")]
@@ -86,9 +90,6 @@ def test_a_fifo_of_the_user_delays_nothing(theirs: Path) -> None:
 
 
 def test_reading(open_path: Path, theirs: Path) -> None:
-    assert rights.user_of("nobody") == rights.user_of("65534") == NOBODY
-    assert rights.user_of("root") is rights.user_of("") is rights.user_of("no-such-user") is None
-    assert rights.user_of("4000000") == User(4000000, 65534, ())
     (theirs / "roots").write_text("own")
     (theirs / "roots").chmod(0o600)
     (theirs / "link").symlink_to(open_path / "secret")
@@ -105,6 +106,25 @@ def test_reading(open_path: Path, theirs: Path) -> None:
     with pytest.raises(IsADirectoryError, match="theirs"):
         rights.read_file(str(theirs), NOBODY)
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_the_groups_of_the_user_are_those_of_the_roles(open_path: Path, theirs: Path) -> None:
+    """A directory that is open to a group which the user has by `gid` or `add-gid` only."""
+    secret = open_path / "secret"
+    (theirs / "env").symlink_to(secret)
+    (theirs / "key").symlink_to(secret)
+    os.chown(theirs, 0, 12345)
+    theirs.chmod(0o775)
+    ini = open_path / "app.ini"
+    for line in ("gid = 12345", "add-gid = 12345"):
+        for option in (f"env-file = {theirs}/env",
+                       f"subscribe2 = server=127.0.0.1:2,key=a,sign=SHA256:{theirs}/key"):
+            ini.write_text(f"[geventuwsgi]\nwsgi-file = app.py\nuid = nobody\n{line}\n{option}\n"
+                           "socket = 127.0.0.1:1\n")
+            with pytest.raises(ConfigError, match="Permission denied for uid 65534"):
+                settings, _ = read(["--ini", str(ini)], {})
+                assert settings is not None
+                Announcer(settings, [parse("127.0.0.1:1")], lambda: 0)
 
 
 def test_roots_own_groups_are_not_used(open_path: Path, theirs: Path) -> None:

@@ -10,9 +10,9 @@ from ..config.settings import Settings
 from ..master.attached import hooks
 from ..master.attached.hooks import Hook
 from ..prefork.child import Child
+from ..privileges import Identity
 from ..system import probe
 from ..system.limits import Limits
-from ..system.privileges import Identity
 from ..system.program import ProgramContext
 
 MEGABYTE = 2 ** 20
@@ -33,8 +33,7 @@ def identity_of(settings: Settings) -> Identity:
     Raises:
         ConfigError: the user or group does not exist.
     """
-    return Identity(settings.uid, settings.gid, settings.add_gid,
-                    initgroups=not settings.no_initgroups)
+    return settings.identity
 
 
 def wait_for_resources(settings: Settings, *kinds: str) -> None:

@@ -27,11 +27,11 @@ from ..master.console import Caller
 from ..master.inherited import InheritedDaemons, descriptors
 from ..master.master import Master
 from ..master.role import ReloadPlan, Role
+from ..privileges import Identity
 from ..system import signals
 from ..system.filelock import FileLocks
 from ..system.limits import set_open_files
 from ..system.pidfile import PidFile
-from ..system.privileges import Identity
 from ..system.terminal import TerminalModes, detach
 from . import logs, monitor_process, router_process, tls
 from .attached import AttachedServices, rotate, watch_files, watch_modules

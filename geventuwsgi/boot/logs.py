@@ -18,8 +18,8 @@ from ..errors import ConfigError
 from ..log.error import setup
 from ..log.loggers import logger as parse_logger
 from ..master.attached.log_collector import LogCollectorProcess
+from ..privileges import Identity
 from ..rights import User, acting_as
-from ..system.privileges import Identity
 from .hooks import identity_of
 from .process_setup import command_of, titles_of
 

@@ -15,8 +15,8 @@ from ..errors import BindError
 from ..net import address as addresses
 from ..net import signature
 from ..net.listener import bind_file
+from ..privileges import Identity
 from ..rights import User, reaching
-from ..system.privileges import Identity
 from . import tls
 from .hooks import identity_of
 from .logs import user_of

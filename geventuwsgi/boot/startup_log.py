@@ -5,7 +5,7 @@ import logging
 from ..config.resolve.concurrency import summary
 from ..config.settings import Settings
 from ..log.loggers import NAMES as LOGGERS
-from ..system.privileges import Identity, warn_about_root
+from ..privileges import Identity, warn_about_root
 from .process_setup import product_of
 
 logger = logging.getLogger("geventuwsgi.error")

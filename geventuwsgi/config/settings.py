@@ -6,6 +6,7 @@ from typing import Any
 
 from geventuwsgi.config.values.origin import Origin
 from geventuwsgi.errors import ConfigError
+from geventuwsgi.privileges import Identity
 
 
 class Settings:
@@ -102,6 +103,15 @@ class Settings:
         """The number of requests that a WSGI worker runs at once: greenlets or native threads."""
         slots: int = self.gevent or self.threads
         return slots
+
+    @property
+    def identity(self) -> Identity:
+        """The user and groups of the roles.
+
+        Raises:
+            ConfigError: the user or group does not exist.
+        """
+        return Identity(self.uid, self.gid, self.add_gid, initgroups=not self.no_initgroups)
 
     @property
     def lacks_application(self) -> bool:

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, NoReturn
 
 from ..errors import GeventuwsgiError
+from ..privileges import Identity
 from . import kernel
 from .limits import Limits
-from .privileges import Identity
 
 SHELL = "/bin/sh"
 # Characters that have a meaning for a shell, except within single quotes.

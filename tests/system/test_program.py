@@ -12,7 +12,7 @@ import pytest
 
 from geventuwsgi.system import program
 from geventuwsgi.system.limits import Limits, processors
-from geventuwsgi.system.privileges import Identity
+from geventuwsgi.privileges import Identity
 from geventuwsgi.system.program import ProgramContext
 from tests.harness import Program, alive, wait_until
 

@@ -24,7 +24,6 @@ from geventuwsgi.config.values.router import RouterOptions
 from geventuwsgi.config.values.tls import TlsOptions
 from geventuwsgi.errors import ConfigError, written
 from geventuwsgi.net.address import beyond_loopback, parse
-from geventuwsgi.rights import user_of
 
 # What gunicorn reads where limit_request_line is 0.
 UNLIMITED_HEAD = 1 << 20
@@ -375,7 +374,7 @@ class _Defaults:
 
     def variables(self) -> None:
         """Read env-file and the directories of envdir; --show-config does not print the values."""
-        user = user_of(self.values["uid"])
+        user = Settings(self.values, self.origins).identity.user
         of_files: dict[str, str] = {}
         for path, origin in places("env_file", self.values, self.origins, self.items):
             try:

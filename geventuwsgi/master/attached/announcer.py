@@ -22,7 +22,7 @@ from ...net.address import Address
 from ...net.signature import Signer
 from ...protocol import subscription
 from ...protocol.subscription import Announcement
-from ...rights import read_file, user_of
+from ...rights import read_file
 from .attached import Attached
 
 logger = logging.getLogger("geventuwsgi.error")
@@ -66,7 +66,7 @@ class Announcer(Attached):
         self._signers = {one.sign: signer_of(settings, one) for one in subscriptions if one.sign}
         self._subscriptions = subscriptions
         self._sockets = list(sockets)
-        self._user = user_of(settings.uid)
+        self._user = settings.identity.user
         self._frequency: float = settings.subscribe_freq
         self._cores = settings.processes * settings.slots
         if self._started:
@@ -206,7 +206,7 @@ def signer_of(settings: Settings, one: Subscription) -> Signer:
     option = next(name for name in ("subscribe-to", "subscribe2")
                   if any(one.sign in text for text in getattr(settings, name.replace("-", "_"))))
     try:
-        return Signer(digest, read_file(path, user_of(settings.uid)))
+        return Signer(digest, read_file(path, settings.identity.user))
     except (OSError, ConfigError) as error:
         reason = error.message if isinstance(error, ConfigError) else error.strerror or str(error)
         failure: ConfigError = settings.origin(option).failure(f"{path}: {reason}")

@@ -17,8 +17,8 @@ import signal
 import time
 from typing import NamedTuple
 
+from ...privileges import Identity
 from ...system import pidfile, program
-from ...system.privileges import Identity
 from ...system.program import ProgramContext
 
 logger = logging.getLogger("geventuwsgi.error")

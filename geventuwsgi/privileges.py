@@ -9,8 +9,8 @@ import logging
 import os
 from collections.abc import Sequence
 
-from ..errors import BootError, ConfigError
-from ..rights import User
+from .errors import BootError, ConfigError
+from .rights import User
 
 logger = logging.getLogger("geventuwsgi.error")
 

@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from geventuwsgi.errors import ConfigError
-from geventuwsgi.system.privileges import Identity, warn_about_root
+from geventuwsgi.privileges import Identity, warn_about_root
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.getuid() != 0, reason="needs root")]
 
 CODE = """
 import grp, json, os, pwd, sys
 os.__file__ = "/etc/passwd"     # the interpreter of the tests may lie in root's home
-from geventuwsgi.system.privileges import Identity
+from geventuwsgi.privileges import Identity
 *arguments, initgroups = json.loads(sys.argv[1])
 Identity(*arguments, initgroups=initgroups).assume()
 print(json.dumps([os.getresuid(), os.getresgid(), sorted(os.getgroups())]))
@@ -71,7 +71,7 @@ def test_running_as_root_is_two_lines(caplog):
 
 def test_without_root_a_warning_is_logged():
     code = ("import logging, os; logging.basicConfig()\n"
-            "from geventuwsgi.system.privileges import Identity\n"
+            "from geventuwsgi.privileges import Identity\n"
             "who = Identity('12', '13'); os.setuid(4242); who.assume(); print(os.getuid())")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                             env={**os.environ, "PYTHONPATH": os.getcwd()})
