@@ -69,12 +69,12 @@ class Found(NamedTuple):
 
     Attributes:
         name: its real path.
-        fd: the descriptor.
+        file: the file, which the response closes.
         info: the result of `fstat`.
     """
 
     name: str
-    fd: int
+    file: FileIO
     info: os.stat_result
 
 
@@ -201,7 +201,7 @@ class StaticFiles:
                 return found
         log.error("[uwsgi-fileserve] security error: %s is not under %s or a safe path",
                   found.name, root)
-        os.close(found.fd)
+        found.file.close()
         return None
 
     @staticmethod
@@ -221,7 +221,7 @@ class StaticFiles:
             real = os.readlink(f"/proc/self/fd/{fd}")
         except OSError:  # no /proc here
             real = os.path.realpath(name)
-        return Found(real, fd, info)
+        return Found(real, FileIO(fd), info)
 
     def respond(self, found: Found, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Respond with the file that `find` opened; a WSGI application except for its first
@@ -265,10 +265,10 @@ class StaticFiles:
             headers.append(("Vary", "Accept-Encoding"))
             twin = self._twin(found, environ)
             if twin is not None:
-                os.close(found.fd)
+                found.file.close()
                 found = twin
                 headers.append(("Content-Encoding", "gzip"))
-        file = FileIO(found.fd)
+        file = found.file
         if self._offload:
             headers += [(self._offload, found.name),
                         ("Last-Modified", imf_fixdate(int(found.info.st_mtime)))]
@@ -311,7 +311,7 @@ class StaticFiles:
             return None
         twin = self._regular(found.name + ".gz")
         if twin is not None and twin.name != found.name + ".gz":
-            os.close(twin.fd)  # a link to another file
+            twin.file.close()  # a link to another file
             return None
         return twin
 

@@ -254,6 +254,7 @@ class Connection(StreamProtocol):
         found = static.find(variables)
         if found is None:
             return False
+        exchange.file = found.file
         self.service.run(exchange, partial(static.respond_asgi, found, variables))
         return True
 

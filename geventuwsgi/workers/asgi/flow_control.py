@@ -150,6 +150,8 @@ class StreamProtocol(ABC, asyncio.Protocol):
                 break
             offset += sent
             left -= sent
+            if left:
+                await asyncio.sleep(0)
         if not self.lost:
             self.on_written()
         return count - left

@@ -31,11 +31,13 @@ class Record(RequestRecord):
         recorded: it was counted and logged.
         fault: an error of the response to log, or "".
         task: the application's task, from its first step on at the latest.
+        file: the static file that the task sends and closes, None for an application.
     """
 
     task: Any = None  # asyncio.Task[None]
     gone = complete = head_sent = recorded = False
     fault = ""
+    file: Any = None  # FileIO
 
     def __init__(self, connection: Any, scope: Scope, uri: str) -> None:
         self.connection = connection

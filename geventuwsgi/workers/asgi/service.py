@@ -175,7 +175,10 @@ class AsgiService(Service):
         for descriptor, events in hung_up(polled):
             polled[descriptor].hung_up(events)
         for task in [task for task in self.tasks if task.done()]:
-            self.run(self.tasks[task], _cancelled)  # as it was, before its first step
+            exchange = self.tasks[task]
+            if exchange.file is not None:
+                exchange.file.close()
+            self.run(exchange, _cancelled)  # as it was, before its first step
             self.task_ended(task)
         if self.draining and now > self._drain_began + _WAIT:
             for connection in tuple(self.connections):

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import gc
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
 
 import pytest
 from websockets.frames import Frame, Opcode
 
+from geventuwsgi.app.static.files import StaticFiles
 from geventuwsgi.workers.limits import ConnectionLimits
 from tests.workers.asgi.stepped import Stepped
 
@@ -107,6 +110,45 @@ def test_a_request_whose_task_never_runs_is_answered(opening: bytes) -> None:
         stepped.settle()
         assert stepped.received.startswith((b"HTTP/1.1 500 ", b"HTTP/1.1 503 ")) and stepped.ended
         assert not (stepped.service.tasks or stepped.service.in_progress or stepped.errors)
+    finally:
+        stepped.close()
+
+
+def test_the_file_of_a_request_whose_task_never_runs_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "1").write_text("a file")
+    stepped = Stepped(answer)
+    stepped.service.static = StaticFiles(roots=[str(tmp_path)])
+    try:
+        before = os.listdir("/proc/self/fd")
+        stepped.transmit(request(1))
+        stepped.loop.run_ready()  # the start of the transport
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+        for task in stepped.service.tasks:
+            task.cancel()
+        stepped.settle()
+        stepped.service._sweep()
+        stepped.settle()
+        assert stepped.received.startswith(b"HTTP/1.1 500 ") and stepped.ended
+        assert len(os.listdir("/proc/self/fd")) == len(before) - 1  # without the connection
+    finally:
+        stepped.close()
+
+
+def test_a_file_gives_way_after_each_piece(tmp_path: Path, monkeypatch) -> None:
+    with open(tmp_path / "1", "wb") as file:
+        file.truncate(8 << 20)
+    pieces: list[int] = []
+    monkeypatch.setattr(os, "sendfile", lambda out, file, offset, count: (
+        pieces.append(count), count)[1])  # the client reads faster than the server sends
+    stepped = Stepped(answer)
+    stepped.service.static = StaticFiles(roots=[str(tmp_path)])
+    try:
+        stepped.transmit(request(1))
+        while steps := stepped.possible():
+            before = len(pieces)
+            steps[0]()
+            assert len(pieces) - before <= 1
+        assert sum(pieces) == 8 << 20 and not stepped.errors
     finally:
         stepped.close()
 
