@@ -531,7 +531,14 @@ class Connection(StreamProtocol):
         elif (exchange is not None and (self.parser.body_complete or self.feed == self._discard)
                 and not (transport.is_reading() or transport.is_closing() or self._half_closed
                          or transport.get_write_buffer_size())):
-            exchange.client_gone()
+            self._leave(exchange)
+
+    def _leave(self, exchange: Any) -> None:
+        """Close: the client, which may still read, has waited long enough or has left."""
+        exchange.client_gone()
+        if exchange.head_sent and not exchange.complete:
+            self.abort_response(exchange.response.until_close)
+        else:
             self.close()
 
     def expire(self, now: float) -> None:
@@ -542,9 +549,8 @@ class Connection(StreamProtocol):
         if (self.websocket is not None and self.feed != self._linger
                 and not self.transport.is_closing()):
             self.websocket.expire(now)
-        elif self._half_closed and exchange is not None:
-            exchange.client_gone()
-            self.close()
+        elif self._half_closed and exchange is not None and not self.transport.is_closing():
+            self._leave(exchange)
         elif unsent and (exchange is not None or self.writing_paused
                          or self.transport.is_closing() or self.feed == self._linger):
             if not self.stalled():

@@ -221,6 +221,17 @@ def test_no_100_within_a_response(server: Server) -> None:
     test_body.test_no_100_within_a_response(server)
 
 
+@pytest.mark.parametrize("more", [b"", b"GET / HTTP/1.0\r\n\r\n"], ids=["read", "not read"])
+def test_a_response_cut_off_for_a_half_closed_client_does_not_look_whole(
+        server: Server, more: bytes) -> None:
+    with connect(server) as wire:
+        wire.send(b"GET /stream?n=50&wait=0.1 HTTP/1.0\r\n\r\n" + more)
+        wire.sock.shutdown(socket.SHUT_WR)
+        response = wire.read_response()
+        assert response.body.startswith(b"0\n") and b"49" not in response.body
+        assert not response.whole and wire.reset
+
+
 def test_100_continue_comes_with_the_first_receive(server: Server) -> None:
     head = b"POST /%s HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     with connect(server) as wire:
