@@ -305,6 +305,8 @@ class AsgiExchange(Record):
 
     def _finish(self, response: Response, fault: str = "") -> None:
         """The response has ended. After a fault or a wrong length the connection is closed."""
+        if self.complete:
+            return  # by an error, while another task still sent
         self.complete = True
         if response.remaining and not response.bodiless:
             fault = fault or response.length_error
@@ -334,7 +336,7 @@ class AsgiExchange(Record):
     def _send_trailers(self, message: Mapping[str, Any]) -> None:
         response = self.response
         if response is None or not self.trailers or (
-                self._trailer_fields is None and not self.complete):
+                self.complete != (self._trailer_fields is None)):
             raise RuntimeError("http.response.trailers was sent without being announced, "
                                "before the end of the body, or after the last one")
         self.trailers = message.get("more_trailers", False)

@@ -648,3 +648,37 @@ def test_nothing_is_read_after_a_body_was_rejected(chunk: bytes, left: bool, sec
         assert stepped.ended and not stepped.errors
     finally:
         stepped.close()
+
+
+def test_trailers_after_the_application_has_failed_are_refused() -> None:
+    refused: list[str] = []
+
+    async def app(scope, receive, send) -> None:
+        async def late() -> None:
+            await proceed
+            try:
+                await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]})
+            except RuntimeError as error:
+                refused.append(str(error))
+        tasks.append(asyncio.ensure_future(late()))
+        await send({"type": "http.response.start", "status": 200, "headers": [],
+                    "trailers": True})
+        await send({"type": "http.response.body", "body": b"x" * 1_000_000})
+        raise ValueError("on purpose")
+
+    tasks: list[asyncio.Future[None]] = []
+    stepped = Stepped(app)
+    proceed = stepped.loop.create_future()
+    try:
+        stepped.transmit(b"GET /1 HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n")
+        while steps := stepped.possible():
+            steps[0]()
+        proceed.set_result(None)
+        while steps := stepped.possible():
+            steps[0]()
+        stepped.settle()  # the client reads
+        assert tasks[0].done() and len(refused) == 1
+        assert stepped.ended and b"x-sum" not in stepped.received
+        assert stepped.service.requests == 1 and stepped.service.in_progress == 0
+    finally:
+        stepped.close()
