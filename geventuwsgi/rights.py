@@ -229,7 +229,9 @@ def _redirectable(path: str, user: User | None) -> tuple[str, list[str]] | None:
     """
     if user is None or os.geteuid() != 0:
         return None
-    left = os.path.join(os.getcwd(), path).split("/")[::-1]
+    if not path.startswith("/"):     # the start directory may be gone
+        path = os.path.join(os.getcwd(), path)
+    left = path.split("/")[::-1]
     at, links = "/", 0
     while left:
         name = left.pop()

@@ -206,3 +206,15 @@ def test_a_link_that_comes_and_goes(open_path: Path, theirs: Path) -> None:
         os.waitpid(ended, 0)
     assert found <= {"65534", "PermissionError", "FileNotFoundError"}
     assert secret.read_text() == "s" and not os.listdir(only)
+
+
+def test_absolute_paths_after_the_start_directory_is_gone(open_path: Path, theirs: Path) -> None:
+    before = os.getcwd()
+    (open_path / "start").mkdir()
+    os.chdir(open_path / "start")
+    try:
+        (open_path / "start").rmdir()
+        assert [written(open_path / "a.log"), written(theirs / "a.log")] == ["0", "65534"]
+        assert written(Path("a.log")) == "FileNotFoundError"
+    finally:
+        os.chdir(before)

@@ -275,3 +275,16 @@ def test_root_reads_no_variables_through_a_link(open_path: Path, theirs: Path, l
         server.send_signal(signal.SIGHUP)
         server.wait_for(f"{line.partition(' ')[0]}: cannot read {name}: Permission denied for uid")
         assert server.stop() == 0
+
+
+def test_a_fifo_that_cannot_be_removed_does_not_end_the_clean_up(open_path: Path,
+                                                                 theirs: Path) -> None:
+    """The user of the application takes the right to write from its directory."""
+    ini = INI + ("http-socket = 127.0.0.1:0\nsocket = a.sock\npidfile = pid\nvacuum = true\n"
+                 "master-fifo = theirs/fifo\n")
+    with server_of(open_path, ini) as server:
+        theirs.chmod(0o555)
+        assert server.stop() == 0, server.log
+        assert server.find("cannot remove the FIFO"), server.log
+        assert "Traceback" not in server.log
+    assert not (open_path / "a.sock").exists() and not (open_path / "pid").exists()

@@ -115,8 +115,11 @@ class Fifo(Attached):
         os.close(self._fd)
         self._fd = -1
         if remove and self._is_ours():
-            with reaching(self.path, self._user) as path:
-                os.unlink(path)
+            try:
+                with reaching(self.path, self._user) as path:
+                    os.unlink(path)
+            except OSError as error:
+                logger.warning("cannot remove the FIFO %s: %s", self.path, error.strerror)
 
     def _is_ours(self) -> bool:
         """Whether the file at our path is the one that we created."""
