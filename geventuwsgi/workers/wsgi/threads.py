@@ -121,7 +121,14 @@ class ThreadPool:
             for core in range(1, self.count):
                 start_new_thread(self._run_thread, (core,))
             prepare()
-            self._work(0)
+            taken: list[Call | None] = []
+            failed: BaseException | None = None
+            while True:
+                try:
+                    self._work(0, taken, failed)
+                    break
+                except BaseException as error:  # between the handler there and its next turn
+                    failed = error
         finally:
             self._hub_ended.acquire()
             signal.signal(INTERRUPT, handler)
@@ -141,7 +148,7 @@ class ThreadPool:
             thread._daemonic = False    # type: ignore[attr-defined]  # threads inherit it
         # That of the hub, which may start one, blocks all signals, also in programs it starts.
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        self._work(core)
+        self._work(core, [])
         self._threads.discard(get_ident())
 
     def _on_interrupt(self, number: int, frame: Any) -> None:
@@ -151,14 +158,18 @@ class ThreadPool:
 
     # On all threads of the application.
 
-    def _work(self, core: int) -> None:
+    def _work(self, core: int, taken: list[Call | None],
+              failed: BaseException | None = None) -> None:
         """The body of a thread.
 
         A signal handler of the application may raise between any two instructions, and must not
         end the thread: the handler below does nothing that can be interrupted.
+
+        Args:
+            core: the number of the thread.
+            taken: has the call of the thread.
+            failed: what ended it before.
         """
-        taken: list[Call | None] = []
-        failed: BaseException | None = None
         while True:
             try:
                 while True:
