@@ -10,12 +10,13 @@ import socket
 import struct
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from geventuwsgi.errors import GeventuwsgiError
 from geventuwsgi.master import console, console_client
-from tests.harness import Server, alive, children, wait_until
+from tests.harness import Server, alive, children, settled, wait_until
 from tests.integration.conftest import MOUNTS, backend, example_ini
 from tests.integration.nginx import Load, Nginx, ask, connection
 
@@ -336,9 +337,13 @@ def test_a_library_that_hangs_in_the_fork_does_not_hang_the_stop(tmp_path, condi
         server.wait_for("application app:application loaded in")
         # If stopped before this, the child would find its parent gone and not hang.
         wait_until((tmp_path / "hanging").exists, "the forked process")
+        template = server.template()    # it sleeps once it has reported the process
+        settled(lambda: Path(f"/proc/{template}/stat").read_text().rpartition(")")[2].split()[0]
+                == "S", "the template's report")
         left = descendants(server.pid)
-        assert server.stop() == 0, server.log   # the master may not have been sent its pid yet
-        wait_until(lambda: not any(map(alive, left)), "the end of all processes")
+        assert server.stop() == 0, server.log
+        server.wait_for("has hung since it was forked, killing it")
+        assert not any(map(alive, left))
 
 
 def descendants(pid):
